@@ -23,7 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Longest accepted answer, in bytes. A page of 200 sales fits if each sale is at most as large as
-/// a request's body. Changes can make a sale larger than that, so `status` reads smaller pages.
+/// a request's body. Changes can make a sale larger than a request's body, so `status` reads
+/// smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 

@@ -44,8 +44,8 @@ pub fn run(args: &CsvArgs) -> Outcome {
         .with("action", args.action.as_deref())
         .with("subject", args.subject.as_deref());
     client::block_on(async {
-        // Standard output is already open. If the program opened its path again, the new descriptor
-        // would have its own file position.
+        // Standard output is already open, so the program does not open `/dev/stdout` again. A
+        // second descriptor would have a separate file position.
         let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));
         match file {
             None => {
@@ -79,8 +79,9 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
 }
 
 /// Opens a device or a pipe, so the export is written directly to it. Returns `None` for every
-/// other path. Refuses an open file of this process, such as `/dev/fd/3`. If other programs wrote
-/// to this file later, their text would replace a part of the export.
+/// other path. Refuses a regular file that this process has open, such as `/dev/fd/3`. A second
+/// descriptor of the file would have a separate file position. So if other programs wrote to the
+/// file later, their text would replace a part of the export.
 fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
     if !metadata.is_file() {

@@ -60,8 +60,8 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // If there is no order yet, the request still contains the seconds. The server refuses this
-        // request, because only an order has a payment window.
+        // Without an order, the new end is unknown, so the request contains the seconds. The server
+        // refuses this request, because only an order has a payment window.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

@@ -81,8 +81,8 @@ fn setup_error(report: &LoadReport) -> Option<String> {
 /// Raises this process's soft limit of open files to the hard limit, because each connection is an
 /// open file.
 pub fn raise_open_files_limit() {
-    // If the limit stays too low, the check of the load plan later reports that file descriptors
-    // are missing.
+    // An error is ignored. If the limit stays too low, the check of the load plan reports that file
+    // descriptors are missing.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 

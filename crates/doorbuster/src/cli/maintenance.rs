@@ -56,8 +56,8 @@ pub struct RestoreArgs {
     /// The backup: a file, or the directory or bucket (s3://BUCKET/PREFIX) of a continuous backup.
     #[arg(value_name = "BACKUP")]
     pub file: PathBuf,
-    /// Restore the last state at or before this time; only from a continuous backup [default: the
-    /// newest state].
+    /// Restore the last state at or before this time. This option needs a continuous backup
+    /// [default: the newest state].
     #[arg(long, value_name = "TIME")]
     pub until: Option<jiff::Timestamp>,
     #[command(flatten)]

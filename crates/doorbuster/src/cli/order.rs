@@ -127,7 +127,7 @@ pub struct EraseArgs {
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
     /// Seconds to add to the present end of the payment window. If the server's answer is lost, the
-    /// command prints how to repeat the request without adding the seconds twice.
+    /// command prints a safe way to repeat the request, which adds the seconds only once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

@@ -25,8 +25,8 @@ pub enum PageCommand {
 
 /// Write one HTML file that shows the brand of `page.theme` in the light and the dark scheme.
 ///
-/// The file needs no server: open the file in a browser. The command first checks the colours in
-/// the same way as a server that starts.
+/// The file needs no server: open the file in a browser. The command first checks the colours. The
+/// server makes the same checks when it starts.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster page preview --config doorbuster.toml --out brand.html"

@@ -14,8 +14,8 @@ use super::{complete, values};
 
 /// Create and run sales on a running server.
 ///
-/// A sale begins as a draft, which buyers do not see. `schedule` makes the sale open at its
-/// `starts_at`, and `open` opens the sale at once. An open sale can be paused and resumed. A closed
+/// A sale begins as a draft, which buyers do not see. After `schedule`, the sale opens at its
+/// `starts_at`. `open` opens the sale at once. An open sale can be paused and resumed. A closed
 /// sale cannot be opened again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -249,8 +249,8 @@ pub struct CreateArgs {
 
 /// Raise or lower an item's stock, also while the sale runs.
 ///
-/// A negative number removes units. The command removes only free units and units that are kept for
-/// the waitlist, and never held or sold units.
+/// A negative number removes units. The command can remove free units and units that are kept for
+/// the waitlist. It never removes held or sold units.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale adjust spring phone +50 --reason recount

@@ -39,7 +39,7 @@ pub struct EditArgs {
     /// The challenge that a buyer must solve for a pass.
     #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
     pub challenge: Option<String>,
-    /// The average number of keys that a device must try to solve a proof of work.
+    /// The average number of keys that a device tries for a proof of work.
     #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32)
           .range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
     pub pow_effort: Option<u32>,

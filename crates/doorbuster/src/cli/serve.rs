@@ -20,8 +20,8 @@ use super::settings::SettingsFlags;
 pub struct ServeArgs {
     #[command(flatten)]
     pub flags: SettingsFlags,
-    /// Stop when standard input ends. So the server also stops when the program that started it
-    /// ends.
+    /// Stop when standard input ends. So if the program that started the server ends, the server
+    /// stops too.
     #[arg(long, hide = true)]
     pub until_stdin_ends: bool,
 }

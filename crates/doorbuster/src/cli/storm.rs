@@ -59,7 +59,7 @@ pub struct StormArgs {
     /// Let new buyers arrive for this long, such as 30s [default: until all buyers have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
-    /// Two storms with the same seed have the same buyers in the same order [default: a new seed
+    /// Two storms with the same seed have the same buyers in the same sequence [default: a new seed
     /// each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -20,8 +20,8 @@ use crate::storm::progress::LiveProgress;
 /// error.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends the requests of all buyers. Waits until the load generator has a final answer for each
-/// buyer or has counted the answer as lost.
+/// Sends the requests of all buyers. Waits until the load generator ends. Then the load generator
+/// has a final answer for each buyer, or has counted the buyer's answer as lost.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,

@@ -154,7 +154,8 @@ async fn selected(
     }
 }
 
-/// Returns each id in a file or on standard input once, so that no order is extended twice.
+/// Returns the ids in a file or on standard input. Each id occurs only once in the result, so that
+/// no order is extended twice.
 fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     let read = if file == FilePath::new("-") {

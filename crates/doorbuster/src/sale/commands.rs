@@ -81,8 +81,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Changes the spread of an item: how the item's units are distributed over its slots. A setting
-/// without an option stays unchanged. Then shows the spread.
+/// Changes the spread of an item: how the item's units are distributed over its slots. If an option
+/// is omitted, its setting stays unchanged. After the change, shows the spread.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["sales", sale, "items", item, "spread"];

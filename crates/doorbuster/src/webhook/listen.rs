@@ -44,7 +44,8 @@ impl Receiver {
         if !self.json {
             return print::line(text);
         }
-        // An error is ignored. The messages on standard output are complete without the notice.
+        // An error is ignored, because the messages on standard output are complete without the
+        // notice.
         let _ = writeln!(std::io::stderr(), "{text}");
         Ok(CommandResult::Success)
     }

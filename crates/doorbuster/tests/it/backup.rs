@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
-/// If the data directory is lost, only orders from this period before the loss may be missing.
+/// If the data directory is lost, the backup must contain every order that is older than this.
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {

@@ -101,7 +101,7 @@ fn commands_without_a_server_report_in_json() {
     assert_eq!(migrated.json(), json!({"store": empty}));
     let mode = std::fs::metadata(&empty).expect("a directory").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    // A server accepts the new store, and the keys beside it.
+    // A server accepts the new store and its generated secrets.
     drop(TestServer::start(serve(&temp_dir, Path::new(&empty)), empty.into()));
     let dir = path("cluster");
     let down = || run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &dir]));

@@ -30,7 +30,7 @@ pub struct Cdn {
 }
 
 impl Cdn {
-    /// Serves `folder`, and forwards other requests to `fixture` through a cache.
+    /// Serves the files in `folder`. Forwards all other requests to `fixture` through a cache.
     pub fn start(fixture: &ServerFixture, folder: &Path) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a port");

@@ -289,7 +289,8 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
         assert!(log.contains("server.started"), "{log}");
         let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
         let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
-        // The standby did not exist yet at the start, so a warning about the settings is correct.
+        // When the nodes started, the standby did not exist yet. So a warning about the database's
+        // settings is correct.
         let is_false =
             |line: &&str| line.contains("\"database.") && !line.contains("database.setting");
         assert!(!alarms.iter().any(is_false), "{alarms:?}");

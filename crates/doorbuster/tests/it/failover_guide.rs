@@ -15,7 +15,7 @@ const PAGE: &str = include_str!("../../../../docs/how-to/postgres-failover.md");
 /// The data directory in the page's commands.
 const DATA: &str = "/var/lib/postgresql/data";
 
-/// Returns the first code block of the page after `mark`.
+/// Returns the first code block after `mark` in the page.
 fn block(mark: &str) -> String {
     guides::block(PAGE, mark)
 }

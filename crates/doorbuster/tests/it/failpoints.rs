@@ -34,10 +34,10 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// The number of deployments that run at the same time: first with SQLite, then with PostgreSQL.
-/// Each deployment waits most of the time. A deployment with PostgreSQL has two nodes. If more of
-/// these deployments ran at the same time, a node might not get a connection in time, and would
-/// delay its background work by a minute.
+/// The number of deployments with SQLite that run at the same time, and then the number of
+/// deployments with PostgreSQL. Each deployment waits most of the time. A deployment with
+/// PostgreSQL has two nodes. With more of these deployments at the same time, a node might not get
+/// a connection in time. Such a node would delay its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
@@ -203,8 +203,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
         let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
-        // If the first answer is lost, the endpoint is created twice, and every event is delivered
-        // twice.
+        // If the first answer is lost, the client repeats the request. Then there are two
+        // endpoints, and every event is delivered twice.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::all(&at).await;

@@ -10,7 +10,7 @@ const BACK_UP: &str = include_str!("../../../../docs/how-to/back-up-and-restore.
 const UPGRADE: &str = include_str!("../../../../docs/how-to/upgrade.md");
 const ITEM: &str = "id=ITEM,title=Phone,stock=9,price=10.00CNY";
 
-/// Returns the first code block of a page after `mark`.
+/// Returns the first code block after `mark` in a page.
 pub fn block(page: &str, mark: &str) -> String {
     let (_, rest) =
         page.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));

@@ -299,8 +299,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
                         let is_slow = fault != "slow" || uses_database(id);
                         assert!(fault == "restart" || result["applies"] == is_slow, "{result}");
                         // Two strategies survive a crash. `redis-lua` records each booking in
-                        // Redis. `redis-lua-outbox` writes a row into its table of intents before
-                        // Redis books.
+                        // Redis. `redis-lua-outbox` writes a row into a table before its script
+                        // deducts the units in Redis.
                         let survives = ["redis-lua", "redis-lua-outbox"].contains(&id);
                         let held = result["verdict"] == "held";
                         assert!(fault != "crash" || !survives || held, "{result}");

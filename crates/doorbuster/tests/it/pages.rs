@@ -99,7 +99,7 @@ fn plain(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
-/// Returns the time in `secs` seconds from now, as a timestamp and in the API's format.
+/// Returns the time that is `secs` seconds from now, as a timestamp and in the API's format.
 fn in_secs(secs: i64) -> (Timestamp, String) {
     let moment = Timestamp::now() + SignedDuration::from_secs(secs);
     (moment, format!("{moment:.3}"))

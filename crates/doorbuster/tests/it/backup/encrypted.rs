@@ -213,7 +213,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // The next command removes the copies of killed commands, unless another command still runs.
+    // A command removes the copies that killed commands left. While another command uses the data
+    // directory, no copies are removed.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");
@@ -259,7 +260,8 @@ fn ctrl_c_at_the_passphrase_prompt_leaves_the_terminal_unchanged() {
     let terminal = options.open(OsStr::from_bytes(name.as_bytes())).expect("a new terminal");
     let mut keyboard = File::from(keyboard);
     let before = tcgetattr(&terminal).expect("a terminal");
-    // The character 26 is Ctrl-Z. The program reads it at the end of the line.
+    // The characters after the word are Ctrl-C, Ctrl-\ and Ctrl-Z. Ctrl-Z does not end the line, so
+    // a line break follows it.
     for typed in [&b"correct\x03"[..], b"correct\x1c", b"correct\x1a\n"] {
         let mut command = program(&temp_dir);
         command.arg("backup").arg(temp_dir.join("friday.age")).arg("--encrypt").arg("--data-dir");

@@ -12,8 +12,8 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit, unless the test releases the commit. The delay is longer than
-/// an admission.
+/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
+/// longer than an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, even on a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -101,9 +101,9 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the request must not spend a use of the code");
-    // Now the sale requires no challenge, so the first delayed commit spends a use of the code.
-    // `bert` gets no pass for this use. Later `bert` gets a pass with the same code, and spends no
-    // further use.
+    // Now the sale requires no challenge, so the first commit, which the disk delays, spends a use
+    // of the code. `bert` gets no pass for this use. Later `bert` gets a pass with the same code,
+    // and spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

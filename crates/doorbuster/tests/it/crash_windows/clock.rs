@@ -18,8 +18,7 @@ const CLOCK_ERROR_MAX_MS: i64 = 2_000;
 /// server does not trust the clock, no order may expire.
 const PAST_ITS_END_MS: i64 = 1_000;
 
-/// Returns the true time, which is the time of this process's clock, in milliseconds since the
-/// epoch.
+/// Returns the true time, which is the time of this process's clock, in milliseconds since 1970.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
@@ -30,8 +29,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Creates a sale that opens by itself after `from_now_ms`. Returns the start of the sale. If the
-/// start passes before the sale is scheduled, sets a later start.
+/// Creates a sale that opens by itself in `from_now_ms` milliseconds. Returns the start of the
+/// sale. If the start passes before the sale is scheduled, sets a later start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});

@@ -1,5 +1,6 @@
-//! If a queued purchase is not committed before its deadline, the server refuses the purchase.
-//! Every later read of the purchase shows the refusal, and its units are for sale again.
+//! If a queued purchase does not enter a commit before its deadline, the server refuses the
+//! purchase. Every later read of the purchase shows the refusal. The units of the purchase are for
+//! sale again.
 
 use std::time::Duration;
 

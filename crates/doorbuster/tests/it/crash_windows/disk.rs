@@ -1,5 +1,5 @@
-//! A full, failing or slow disk: the program ends with the reason and never continues on an
-//! unreliable disk. Every answered request is stored when the disk works again.
+//! A full, failing or slow disk: the program prints the reason and ends, and never continues on an
+//! unreliable disk. When the disk works again, the store contains every answered request.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

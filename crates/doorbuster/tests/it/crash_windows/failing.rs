@@ -1,5 +1,5 @@
-//! A disk that fails outside a commit, or on which all writes or all reads fail. The program ends
-//! with the reason, and does not sync a file again after a failed sync.
+//! A disk that fails outside a commit, or on which all writes or all reads fail. The program prints
+//! the reason and ends, and does not sync a file again after a failed sync.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,8 +42,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
     // The slow disk makes sure that a small commit is always in progress, even when the sync of the
-    // main file fails. Small commits keep the log short. While the log is short, the writer could
-    // start a checkpoint and sync the main file again. The test must detect this second sync.
+    // main file fails. A small commit adds only a few pages to the log. If only a few pages of the
+    // log are not in the main file yet, the writer itself starts a checkpoint, which syncs the main
+    // file. The test must detect such a second sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -57,7 +58,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
     // This unfinished request delays the end of the program. So a faulty writer has enough time to
-    // sync the file again. If the program has ended, the test cannot connect.
+    // sync the file again. Errors of this connection are ignored, because the program may have
+    // ended already.
     let (mut stuck, spec) = (
         HttpConnection::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),

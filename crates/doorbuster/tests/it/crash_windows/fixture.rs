@@ -109,7 +109,7 @@ impl ServerFixture {
             .unwrap_or_else(|| panic!("the server does not start: {}", self.stderr_text()));
     }
 
-    /// Starts the server, and kills it after `delay`, which may be before the server listens.
+    /// Starts the server, and kills it after `delay`, even if the server does not listen yet.
     pub fn restart_and_kill_after(&mut self, delay: Duration) {
         self.restart_and_kill_when(delay, || false);
     }

@@ -22,7 +22,7 @@ const ENDS_MIN: usize = 3;
 /// The test needs at least this number of buyers whose limit it checked.
 const CHECKED_MIN: usize = BUYERS / 4;
 
-/// Returns the present time in milliseconds since the epoch.
+/// Returns the present time in milliseconds since 1970.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
@@ -47,8 +47,8 @@ struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// Answers to three purchases of one unit, sent after the first order ended. The list is empty
-    /// if the second order has also ended.
+    /// After the first order ended, the buyer made three purchases of one unit each. This list has
+    /// the three answers. The list is empty if the second order has also ended.
     after: Vec<Reply>,
 }
 
@@ -105,8 +105,8 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// Checks that all answers report the same way in which the order ended, and that the quota was
-    /// returned once.
+    /// Checks that all answers agree on the end of the order, cancelled or expired. Also checks
+    /// that the quota was returned once.
     async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
@@ -196,7 +196,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
             assert_eq!(one.len(), 1, "one unit of the limit must be left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // Each order is cancelled four times at the same moment, and its quota is returned once.
+        // Cancels each order four times at the same moment. The server must return the order's
+        // quota only once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;

@@ -42,11 +42,12 @@ const ASYNC: &str = "Prefer: respond-async\r\n";
 /// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// Answers `409 sold_out`: the server accepted the connection.
+    /// The number of answers `409 sold_out`. Such an answer shows that the server accepted the
+    /// connection.
     served: usize,
-    /// Answers `503` with `Retry-After`.
+    /// The number of answers `503` with `Retry-After`.
     refused: usize,
-    /// Connections that were closed without an answer.
+    /// The number of connections that were closed without an answer.
     closed: usize,
 }
 

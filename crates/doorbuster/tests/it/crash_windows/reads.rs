@@ -10,10 +10,10 @@ use super::fixture::ServerFixture;
 
 /// The number of requests of each kind.
 const ASKED: usize = 600;
-/// The duration of one count of the file locks of a server without requests.
+/// How long the test counts the file locks of a server without requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// The number of these counts; the test uses the lowest one. During the first counts, the server
-/// may still write the work of earlier requests.
+/// The number of these counts. The test uses the lowest count, because during the first counts the
+/// server may still write the work of earlier requests.
 const TIMES_AT_REST: usize = 5;
 
 /// The test assumes at least this number of file locks per second for a server without requests.
@@ -84,8 +84,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Counts the file locks of a server without requests, in its quietest second. Then checks that
-    /// reads of an order list raise the count.
+    /// Counts the file locks of a server without requests in several seconds, and uses the lowest
+    /// count. Then checks that reads of an order list raise the count.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {
@@ -116,7 +116,9 @@ impl Watched {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
             let at_rest = self.at_rest;
-            println!("{what}: {taken} locks in {took:?}; {at_rest} a second at rest");
+            println!(
+                "{what}: {taken} locks in {took:?}; {at_rest} locks a second without requests"
+            );
             assert!(
                 taken as f64 <= self.by_itself(took),
                 "{what}: too many locks: {taken} in {took:?}; {at_rest} a second without requests"

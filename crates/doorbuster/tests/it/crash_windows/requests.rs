@@ -85,8 +85,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
         hang_up(connection.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // A replay shows that the server completed the first request although its client disconnected.
-    // Some of these clients had received the answer before they disconnected.
+    // A replay shows that the server completed the request of a client that disconnected. The
+    // client may have received the answer before it disconnected.
     assert!(replays >= 100, "only {replays} requests of disconnected clients were completed");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -117,8 +117,8 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
     answers
 }
 
-/// Sends these requests on separate connections at the same moment; returns the answers in the same
-/// order.
+/// Sends these requests on separate connections at the same moment; returns the answers in the
+/// sequence of the requests.
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut connections = Vec::with_capacity(requests.len());
     for request in requests {

@@ -1,9 +1,9 @@
 //! Slow, dead or malicious clients: each client costs the server little, and delays no other
 //! client. The server disconnects each client at its deadline.
 //!
-//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads. While the
-//! WebSockets are open, the test sends the same number of requests with a header of 64 KiB
-//! [default: 1,000]. For a run by hand, use 10,000.
+//! `DOORBUSTER_READERS` sets the number of WebSockets that the test opens and never reads [default:
+//! 1,000]. For a run by hand, use 10,000. While the WebSockets are open, the test sends the same
+//! number of requests with a header of 64 KiB.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ const HALF_BODIES: usize = 50;
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// The number of concurrent buyers, which is five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// During the overload, the test has this number of WebSockets that are never read, and as many
-/// clients with slow request heads.
+/// During the overload, the test has this number of WebSockets that are never read, and the same
+/// number of clients with slow request heads.
 const ATTACKERS: usize = 200;
 /// The server must disconnect every slow client within this time.
 const TIMEOUT: Duration = Duration::from_secs(40);

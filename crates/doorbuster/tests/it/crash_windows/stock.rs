@@ -142,7 +142,7 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // A request over the limit gets no ticket, even before the server has read the buyer's used
+        // A request over the limit gets no ticket, even before the server has read the buyer's
         // quota. So this request for two units adds no ticket in flight.
         let greedy = spec("greedy", 2);
         let begun =

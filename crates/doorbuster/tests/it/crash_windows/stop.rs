@@ -208,7 +208,7 @@ async fn a_stopping_server_answers_requests_for_positions() {
         request(method, "/v1/sales/spring/waiting-room", &signed_in(buyer), None)
     };
     let mut entering = fixture.connect().await;
-    // The disk delays the commit of this position, so the later requests wait in the queue.
+    // The disk delays the commit of `anna`'s position, so the later requests wait in the queue.
     faults.slow_disk(COMMIT_DELAY);
     entering.send(&ask("POST", "anna")).await.expect("the request is sent");
     let mut reading = Vec::new();

@@ -119,8 +119,8 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // A delivery fails if the receiver does not answer within a second. The timeout is so short
-        // because several deliveries must fail while buyers buy.
+        // A delivery fails if the receiver does not answer within a second. The timeout is short,
+        // so that several deliveries fail while buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),

@@ -54,8 +54,8 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // If the first answer is lost, the endpoint is created twice, and every event is delivered
-        // twice.
+        // If the first answer is lost, the client repeats the request. Then there are two
+        // endpoints, and every event is delivered twice.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;

@@ -75,8 +75,8 @@ pub struct Reversal<'a> {
     outcomes: Vec<i64>,
 }
 
-/// Returns the reversals that must exist: those that the sandbox reports in `sessions`, and those
-/// of the messages that the test itself signed and sent.
+/// Returns the reversals that must exist: the reversals that the sandbox reports in `sessions`, and
+/// the dispute from the messages that the test signed and sent.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],

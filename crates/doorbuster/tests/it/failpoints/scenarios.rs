@@ -215,8 +215,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// Reports a payment of a wrong amount with a message that the test signs. The test also settles
-/// the refund, because the payment is not in the sandbox's records.
+/// Sends a message about a payment of a wrong amount. The test signs the message itself. The test
+/// also settles the refund, because the payment is not in the sandbox's records.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

@@ -50,7 +50,7 @@ impl StoreAccess {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
                     .expect("the store exists");
-                // A server that starts locks the file for some time, so the query must wait.
+                // While a server starts, it locks the file for some time, so the query must wait.
                 db.busy_timeout(std::time::Duration::from_secs(60)).expect("a timeout");
                 let mut rows = db.prepare(sql).expect("valid SQL");
                 let rows = rows.query_map([], |row| row.get(0)).expect("readable rows");

@@ -1,5 +1,5 @@
-//! A waitlist: one buyer leaves it, three buyers get returned units in the order of the waitlist,
-//! and another buyer purchases the remaining units.
+//! A waitlist: one buyer leaves it, three buyers get returned units in the sequence of the
+//! waitlist, and another buyer purchases the remaining units.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item with a waitlist. It has three units, one for each buyer who comes before the waitlist.
-/// The limit is one unit, and the payment window is short.
+/// The item with a waitlist. It has three units. Three buyers hold these units before the first
+/// buyer joins the waitlist. The limit is one unit, and the payment window is short.
 pub const ITEM: &str = "lamp";
 /// The buyers on the waitlist, in the order in which they join.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
@@ -72,8 +72,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, entry)
 }
 
-/// Makes units return in every way: one order is cancelled, one order expires, and one order is
-/// paid and refunded. One more order is cancelled when no buyer waits any more. A buyer who gets an
+/// Gives units back in every way: one order is cancelled, one order expires, and one order is paid
+/// and refunded. One more order is cancelled when no buyer waits any more. A buyer who gets an
 /// order from the waitlist counts as served, even if the buyer then pays too late.
 async fn turns(
     retrying_client: &RetryingClient,
@@ -113,9 +113,9 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Checks that each waiting buyer got one order, in the sequence of the waitlist. No other buyer
-/// may get a returned unit earlier. The entry of the buyer who left has one event, and the waitlist
-/// is empty.
+/// Checks that each waiting buyer got one order, in the sequence of the waitlist. Before these
+/// orders, no other buyer may get a returned unit. The entry of the buyer who left has one event,
+/// and the waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -136,8 +136,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "the orders are not in the sequence of the waitlist: {turns:?} of {orders:?}"
     );
-    // If the second buyer did not pay in time, two units were free when the last buyer's turn came.
-    // Any buyer could then get the second unit.
+    // If `middle` did not pay in time, two units were free when the turn of `last` came. `last` got
+    // one unit, and any buyer could get the other unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -107,8 +107,8 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // The first holds may have ended already. Their units are free again, so the sale may
-            // not be sold out.
+            // Some holds may have ended already, and their units are free again. So this function
+            // cannot expect that the sale is sold out.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;

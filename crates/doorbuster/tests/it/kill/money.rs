@@ -125,7 +125,7 @@ impl Book {
     }
 
     /// Records that a message was answered with 200. Two tasks may have sent the same message at
-    /// the same time.
+    /// the same time. Then the second answer does not change `open`.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -142,7 +142,7 @@ impl Book {
 
 type Shared = Arc<Mutex<Book>>;
 
-/// Runs buyers, and providers that report their payments, until the server is gone.
+/// Runs buyers, and providers that report the buyers' payments, until the server is gone.
 fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet<()> {
     let mut people = JoinSet::new();
     for n in 0..buyers {

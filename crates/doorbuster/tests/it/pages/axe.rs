@@ -98,8 +98,9 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language. So if the test saves no pictures, it
-                // checks the other language only in the light scheme at the width of a phone.
+                // Colours do not depend on the language. So the test checks the other language only
+                // in the light scheme, at the width of a phone. If the test saves pictures, it
+                // checks every combination.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;
@@ -152,7 +153,7 @@ pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let png = decoded(taken["data"].as_str().expect("a picture"));
     assert!(png.starts_with(b"\x89PNG"), "{name} is not a PNG picture");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
-    // A name may contain a time zone, such as Asia/Kathmandu.
+    // A name may contain the `/` of a time zone, such as Asia/Kathmandu.
     let path = folder.join(name.replace('/', " "));
     assert!(!path.exists(), "two states have the name {name}");
     std::fs::write(path, png).expect("the picture is written");
@@ -171,7 +172,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
     let bytes = fours.flat_map(|four| {
         let bits = four.iter().fold(0_u32, |bits, letter| (bits << 6) | u32::from(digit(*letter)));
-        // If the last group has fewer than four characters, its bits are the high ones of 24 bits.
+        // A last group with fewer than four characters fills only the highest of the 24 bits.
         let bytes = (bits << (6 * (4 - four.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(four.len() - 1)
     });

@@ -1,4 +1,4 @@
-//! The console, used by an operator without any other tool.
+//! Tests the console: an operator does all work in the console, and uses no other tool.
 
 use std::time::Duration;
 
@@ -81,8 +81,8 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
     .await
 }
 
-/// Creates a sale of 2 lamps with the form. The first attempt is refused, because the picture has
-/// no valid address.
+/// Fills in the form to create a sale of 2 lamps. The first attempt is refused, because the picture
+/// has no valid address.
 async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
@@ -232,7 +232,7 @@ async fn the_console_is_usable_by_everyone() {
     .await;
 }
 
-/// Records how long after the start of the navigation the live view first shows its numbers.
+/// Records the time from the start of the navigation until the live view first shows its numbers.
 const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     if (!document.querySelector('[data-number=left]')) return;
     window.numbersShownAt = performance.now();

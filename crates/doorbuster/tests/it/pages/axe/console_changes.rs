@@ -134,9 +134,9 @@ async fn an_erasure_shows_the_block_and_the_rows_that_still_name_the_buyer() {
     .await;
 }
 
-/// Calls functions of the console's modules with sample data. Returns the results: numbers as short
-/// texts, the steps that a chart shows as points, one level and one count for each step of a chart,
-/// the nodes that are gone, and the alarms.
+/// Calls functions of the console's modules with sample data. Returns the results: latencies as
+/// short texts, the steps that a chart draws as points, the level and the count of each step of a
+/// chart, the nodes that are gone, and the alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.

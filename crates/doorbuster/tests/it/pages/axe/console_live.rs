@@ -1,5 +1,5 @@
-//! The live view and the support view of the console: units, slots, sales with one title, and
-//! addresses of views.
+//! The live view and the support view of the console: units, slots, several sales with the same
+//! title, and addresses of views.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,8 @@ use super::draft;
 use crate::crash_windows::client::{PurchaseSpec, request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Adds the numbers of `window.lost` to the totals of the items in each answer about the stock.
+/// Changes each answer about the stock: adds the numbers in `window.lost` to the totals of the
+/// items.
 const LOSE_UNITS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);

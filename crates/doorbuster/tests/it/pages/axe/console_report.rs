@@ -43,8 +43,8 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
       p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Makes the reconciliation report incomplete: the report has 1,000 differences, and there are more
-/// differences.
+/// Makes the reconciliation report incomplete: the report lists 1,000 differences, and says that
+/// there are more.
 const MANY_DIFFERENCES: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
