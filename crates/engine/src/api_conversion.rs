@@ -24,8 +24,8 @@ pub fn time(millis: Millis) -> Time {
 
 /// Converts an amount of money. `currency` is the text in the store.
 pub fn amount(amount_minor: i64, currency: &str) -> Money {
-    let currency =
-        Currency::parse(currency).expect("stored currencies were parsed by the same rule");
+    let currency = Currency::parse(currency)
+        .expect("the store has only currencies that `Currency::parse` accepts");
     Money { amount_minor, currency }
 }
 
@@ -124,7 +124,7 @@ pub fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // For `Reserved` and `Order`, the API shows an order, so their code is only a fallback.
+        // For `Reserved` and `Order`, the API shows an order, so this code is only a fallback.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }

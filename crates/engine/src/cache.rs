@@ -14,8 +14,8 @@
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
 //! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
-//! part for requests with unknown ids, and when it reads all sales. For an unknown id, this part
-//! calls back the reader's `refresh`. Other parts only use the connection to the shared Redis.
+//! part for requests with unknown ids, and when the reader reads all sales. For an unknown id, this
+//! part calls back the reader's `refresh`. Other parts use only the connection to the shared Redis.
 mod copy;
 mod state;
 
@@ -67,8 +67,8 @@ async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>
 }
 
 impl Cache {
-    /// Calls `refresh` to read other nodes' changes from the store, but only if the last such check
-    /// was long enough ago.
+    /// Checks for other nodes' changes, and reads them with `refresh`. Does nothing if the last
+    /// check began too recently.
     pub(crate) async fn check_if_due<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -172,8 +172,8 @@ async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
             // This node must read the store, for one of three reasons: it has the lock and no node
-            // left a result, another node left a result other than the wanted one, or Redis is
-            // unreachable.
+            // left a result, another node left a result other than the wanted one, or Redis did not
+            // answer in time.
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(lock)).await {

@@ -2,9 +2,9 @@
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
 //! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
-//! rows into the catalogue by `sale_rows`. If another node closed or deleted a sale, the reader
-//! also calls the slots and `retire_slots` of stock control, which delete the data of the sale's
-//! slots.
+//! rows into the catalogue with the functions of `sale_rows`. If another node closed or deleted a
+//! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
+//! of the sale's slots.
 //!
 //! The reader has these callers: its own job, which the store's notifications wake, and every part
 //! that gets the id of an unknown sale or item. These parts are the handlers of requests, the

@@ -2,9 +2,9 @@
 //! each server that became the primary of the database. The node remembers the newest row and
 //! reacts to failovers. It also watches the standbys and checks that commits return in time.
 //!
-//! This part of a node owns the newest row of the history that the node knows, and the results
-//! of the last checks. It calls the store. One job per node runs the checks ([`run`]). The
-//! readiness, the metrics and the console read the results.
+//! This part of a node owns the newest row that the node knows, and the results of the last checks.
+//! It calls the store. One job per node runs the checks ([`run`]). The readiness, the metrics and
+//! the console read the results.
 
 mod commit_check;
 mod history_file;
@@ -26,7 +26,7 @@ pub use peers::history_asker;
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub struct DatabaseState {
-    /// The newest history that this deployment has used, as far as the node knows.
+    /// The newest history row that this deployment has used, as far as the node knows.
     pub memory: KnownHistories,
     /// Checks whether the store's commits return in time.
     pub commit_check: CommitCheck,

@@ -5,7 +5,8 @@
 //!
 //! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
 //! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
-//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call it.
+//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call this
+//! part.
 mod follow;
 pub mod keys;
 pub mod records;

@@ -22,8 +22,8 @@ pub const HOLDERS_MAX: usize = 16_000_000;
 /// The maximum number of requests outside the set that the node looks up at the same time. The
 /// server asks the clients of further requests to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// The maximum number of refusals by slots that the store confirms at the same time. Further
-/// refusals wait for a permit.
+/// When a slot refuses a request, the store confirms the refusal. This is the maximum number of
+/// confirmations at the same time. Further refusals wait for a permit.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 

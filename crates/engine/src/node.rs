@@ -292,8 +292,9 @@ impl Node {
         }
     }
 
-    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id
-    /// alone does not prove who the buyer is.
+    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. Any client
+    /// can send an id with the token of this ticket. So this function verifies that the id was made
+    /// for the buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;

@@ -98,8 +98,9 @@ impl HubInner {
 }
 
 impl Hub {
-    /// Creates a hub. The first event id is `now` in microseconds, and each event adds one. So ids
-    /// keep rising after a restart. JavaScript can represent these ids exactly.
+    /// Creates a hub. The first event id is `now` in microseconds, and each event adds one. A node
+    /// publishes fewer than a million events per second, so the ids rise even after a restart.
+    /// JavaScript can represent these ids exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
@@ -145,7 +146,7 @@ impl Hub {
     ) -> Option<Subscription> {
         let mailbox = Arc::new(Mailbox::new(reader));
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        // All readers of a sale share one copy of its name.
+        // All readers of a sale share one copy of the sale's name.
         let name = |sale: String| match readers.sales.get_key_value(sale.as_str()) {
             Some((name, _)) => name.clone(),
             None => Arc::from(sale),

@@ -42,7 +42,7 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The maximum number of log lines. The test sends at least 100 requests of each kind.
+/// The maximum number of log lines for at least 100 requests of each kind.
 const LINES_MAX: usize = 60;
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests the page about recovery to a point in time. The test runs the page's commands on a private
-//! PostgreSQL, while a node sells. The test replaces only the paths and the time in the commands.
+//! PostgreSQL, while a node sells units. The test replaces only the paths and the time in the
+//! commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +28,7 @@ fn blocks() -> Vec<(&'static str, String)> {
     parts.by_ref().map(block).collect()
 }
 
-/// A PostgreSQL in a directory of its own, which the commands of the page manage.
+/// A PostgreSQL in its own directory. The commands of the page manage this PostgreSQL.
 struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,

@@ -77,7 +77,7 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     assert_eq!(
         buy(&test_server, &bob, "b").0,
         201,
-        "the buyer must get the last unit after the backup"
+        "after the backup, the buyer must get the last unit"
     );
     drop(test_server);
 
@@ -172,7 +172,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     drop(TestServer::start(command, data_dir));
     let log = fs::read_to_string(&log).expect("a log file");
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
-    // The store accepts the new key, so the server can start again.
+    // The store has accepted the new key, so the server must start again.
     let test_server = TestServer::open(&temp_dir);
     // A second server finds the store locked. The second server must not leave its own new key
     // behind.

@@ -298,7 +298,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
             && stderr.contains("272"),
         "{stderr}"
     );
-    // The server keeps 256 of the 300 files for other purposes. 44 connections are left.
+    // The server keeps 256 of the 300 files for other purposes, so 44 connections are left.
     let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =

@@ -23,8 +23,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // `kill` fails only if the shop has already ended. The early end has already failed the
-        // test.
+        // `kill` fails only if the shop ended early. In that case the test has already failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

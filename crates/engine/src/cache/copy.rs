@@ -17,7 +17,7 @@ use super::{CopyLookup, NAME};
 /// The format of a copy of the catalogue. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
 /// How long a copy of the catalogue is kept. During this time, each node that learns of the new
-/// version reads the copy. A node that learns of the version later reads the store.
+/// version reads the copy. After this time, a node that learns of the version must read the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
 /// The maximum size of a copy, in bytes. The same Redis server also has slots, so copies must not
 /// keep the server busy.

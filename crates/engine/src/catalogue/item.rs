@@ -58,7 +58,7 @@ pub struct ItemWork {
     /// The item's open grants, as this node last read them from the store. A request that waits for
     /// a verdict checks here whether its ticket's grant is still open.
     pub open_grants: OpenGrants,
-    /// The item's slots that the spread no longer uses and may still have tickets or units.
+    /// The item's slots that the spread no longer uses, but that may still have tickets or units.
     pub leaving: LeavingSlots,
     /// The units of the item's slots at the last reconciliation.
     pub slot_units: ArcSwap<SlotUnits>,
@@ -79,8 +79,9 @@ impl ItemState {
     /// Returns the slot that this request tries first. `None` means that this node has no slot for
     /// the request.
     ///
-    /// The item's spread says which requests go to the same slot: all requests of one buyer
-    /// (`Buyer`), all repetitions of one request (`Random`), or neither (`RoundRobin`).
+    /// The item's spread says which requests go to the same slot: with `Buyer`, all requests of one
+    /// buyer, and with `Random`, all repetitions of one request. With `RoundRobin`, the requests
+    /// use the slots in turn.
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -102,9 +103,9 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Returns every slot that this node reaches. The slot that [`partition::home`] chooses for the
-    /// request comes first, and slots that are leaving the spread come last. The node tries all
-    /// these slots before it refuses a parked request.
+    /// Returns every slot of the item that this node reaches. The slot that [`partition::home`]
+    /// chooses for the request comes first, and slots that are leaving the spread come last. The
+    /// node tries all these slots before it refuses a parked request.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -183,8 +184,8 @@ impl FeedProgress {
         *at = ended_orders.max(*at);
     }
 
-    /// Returns whether at least one of the first `ended_orders` ended orders may be unknown to the
-    /// slot.
+    /// Returns whether the slot may still count one of the first `ended_orders` ended orders in a
+    /// quota.
     #[must_use]
     pub fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);

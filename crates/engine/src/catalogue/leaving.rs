@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// An item's slots outside its spread that may have an open grant. If a listed slot has no open
+/// The slots outside an item's spread, if they may have an open grant. If a listed slot has no open
 /// grant, the only cost is one unnecessary call.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {

@@ -24,8 +24,8 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// audit reads every order. Because of the pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
-/// for its end. During an audit, an embedded store cannot move its log into the database, so the
-/// disk gets busier and buyers wait.
+/// until the rush ends. During an audit, an embedded store cannot move its log into the database,
+/// so the disk gets busier and buyers wait.
 const RUSH_TICKETS: u64 = 1_000;
 /// How long the audit counts settled tickets to detect a rush.
 const RUSH_WINDOW: Duration = Duration::from_secs(1);

@@ -36,8 +36,8 @@ const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 /// Time between two attempts to take the lock of the feed.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// If this node stopped writing or failed, it pauses for this long before it tries to take the lock
-/// again.
+/// When this node stops writing or a write fails, the node pauses for this long before its next
+/// attempt to take the lock.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// Time between two counts of the live edges while this node writes.
 const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
@@ -269,9 +269,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the number of live edges if it changed. Each edge applies only its part of the
-    /// limits to the requests that it refuses. The size of this part depends on the number of
-    /// edges.
+    /// Gathers the number of live edges if it changed. If an edge answers a request itself, the
+    /// edge applies only its part of a limit. The size of this part depends on the number of edges.
     async fn gather_edges(&mut self) {
         if self.edges_counted.is_some_and(|at| at.elapsed() < EDGE_COUNT_INTERVAL) {
             return;

@@ -26,8 +26,8 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 
-/// A run ends after this time, even if more orders must expire. So a run that takes much longer
-/// hangs. A metric shows how long a run takes, so that an alarm can detect a run that hangs.
+/// A run ends after this time, even if more orders must expire. So a run hangs if it takes much
+/// longer. A metric shows how long a run takes, so that an alarm can detect a run that hangs.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 /// Expires orders until the program stops.

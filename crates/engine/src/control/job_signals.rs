@@ -156,8 +156,8 @@ impl JobSignals {
         }
     }
 
-    /// Forgets a slot of [`JobSignals::add_leftover`], unless a newer grant of the slot was closed
-    /// after the grant with the epoch `closed`.
+    /// Forgets a slot of [`JobSignals::add_leftover`], unless the recorded epoch is higher than
+    /// `closed`.
     pub(crate) fn forget_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_some_and(|&known| known <= closed) {

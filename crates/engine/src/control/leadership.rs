@@ -1,9 +1,10 @@
 //! Takes or renews the leader's lease, and renews this node's lease, several times per lease
 //! period.
 //!
-//! The leader closes the grants of nodes with a lapsed lease, so that other nodes can sell the
-//! units of these grants. This job also reads which nodes are live. The set of live nodes
-//! determines for which slots this node settles the tickets.
+//! If each node has its own slots, the leader closes the grants of nodes with a lapsed lease. Other
+//! nodes can then sell the units of these grants. This job also reads which nodes are live. If all
+//! nodes share the slots, the set of live nodes determines for which slots this node settles the
+//! tickets.
 //!
 //! Leases only avoid duplicate work. The store's rows decide about stock. If a node continues
 //! without its lease, its tickets are returned.
@@ -84,7 +85,7 @@ fn handle_own_lapse(node: &Node, away: Duration) {
 }
 
 /// Renews this node's lease. With the control role, the node also takes or renews the leader's
-/// lease. If the node is the leader after that, it also closes the grants of dead nodes.
+/// lease. If each node has its own slots, the leader also closes the grants of dead nodes.
 pub(crate) async fn renew_leases(
     node: &Node,
     slots: &Slots,

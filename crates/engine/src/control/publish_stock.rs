@@ -24,12 +24,12 @@ const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// If numbers are not written again, they expire after this time. Missing numbers are better than
 /// old ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// How long after a sale's end its numbers are written, in milliseconds.
+/// The numbers of a sale are written for this long after the sale's end, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;
 /// Time between two attempts to take the lock.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// If this node stopped publishing or failed, it pauses for this long before it tries to take the
-/// lock again.
+/// When this node stops publishing or a write fails, the node pauses for this long before its next
+/// attempt to take the lock.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish_stock.lua");

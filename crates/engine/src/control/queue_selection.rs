@@ -83,8 +83,9 @@ pub(crate) fn select_queues(node: &Node, slots: &Slots) {
 
 /// Returns how many queues the nodes read at the same time while this sale runs, if the sale has
 /// `own` slots. The result includes the queues of other sales that may be open at the same time. If
-/// the sale is about to change, `row` is the sale after the change. A scheduled sale counts from
-/// its start time, and any other sale counts from now. Returns 0 if this deployment has no queues.
+/// the sale is about to change, `row` is the sale after the change. The time of a scheduled sale
+/// begins at the start of the sale. The time of any other sale begins now. Returns 0 if this
+/// deployment has no queues.
 #[must_use]
 pub fn concurrent_slots(node: &Node, row: &SaleRow, own: usize) -> usize {
     if node.layout().is_node_local() {

@@ -134,8 +134,8 @@ async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineErr
     let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
-        // An entry gets this verdict only if its sale has ended. If an entry is refused when its
-        // turn comes, the only possible reason is the buyer's limit, which has another verdict.
+        // An entry gets this verdict only if its sale has ended. An entry that is refused when its
+        // turn comes has another verdict, because the buyer's limit is the only possible reason.
         (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

@@ -62,8 +62,8 @@ impl Check {
     }
 
     /// Returns how long the commit took. For a running commit, returns the longer of two times: the
-    /// time until now, and the duration of the previous check. So an alarm also detects a commit
-    /// that never returns, and the alarm does not stop when the next check begins.
+    /// time since the commit began, and the duration of the previous check. So an alarm also
+    /// detects a commit that never returns, and the alarm does not stop when the next check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,

@@ -45,7 +45,7 @@ pub enum HistoryFileError {
 /// is read or written.
 ///
 /// # Errors
-/// If there is a file and it cannot be read.
+/// If the file exists, but cannot be read or is damaged.
 pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     if dir.as_os_str().is_empty() {
         return Ok(KnownHistories::default());
@@ -78,7 +78,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
 /// because it writes no file.
 ///
 /// # Errors
-/// If there is a file and it cannot be read.
+/// If the file exists, but cannot be read or is damaged.
 pub fn read_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     Ok(KnownHistories::new(read(&dir.join(NAME))?, Box::new(|_, _| {})))
 }
@@ -93,8 +93,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileErr
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Replaces the whole file. Several nodes may share the directory, so this function keeps a row of
-/// the file that is newer than `history`.
+/// Replaces the whole file. Several nodes may share the directory. If the file's row is at least as
+/// new as `history`, this function changes nothing.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);
@@ -105,7 +105,8 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), history.clone());
-    // Several nodes may share the directory, and each may have the process id 1.
+    // Several nodes may share the directory, and each may have the process id 1. So the new file's
+    // name contains a random number.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {

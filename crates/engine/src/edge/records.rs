@@ -71,8 +71,8 @@ pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> 
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Encodes a value of this header as JSON with a proof. A value is valid only for its header,
-/// because each header has another purpose.
+/// Encodes a value of this header as JSON with a proof. The proof is valid only for this header, so
+/// the value of one header is invalid in another header.
 pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers serialise");
     seal(key, 0, header, &text)

@@ -2,8 +2,8 @@
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
 //! `/healthz`. The node adds these refusals to its own statistics. Each refusal is reported at most
-//! once. If a node got a report but did not answer, the edge does not repeat the report. The
-//! statistics may then lack its refusals.
+//! once. If a node got a report but did not answer, the edge does not repeat the report. In that
+//! case the statistics may lack the refusals of this report.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -149,7 +149,7 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        // If the stream follows sales, the node must send the buyer's positions again.
+        // A stream that follows sales needs the positions, so the node must send them again.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -192,8 +192,8 @@ impl Relay {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // If a stream has stopped waiting, its `hello` came before the node sent events for the
-        // buyer.
+        // A stream that has stopped waiting got its `hello` too early, so it may have missed events
+        // since then.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
@@ -288,7 +288,7 @@ impl Relay {
         }
     }
 
-    /// Handles a message of the node. A message of a newer version is ignored.
+    /// Handles a message of the node. Ignores a message that this version does not know.
     fn receive(&self, own: &Node, text: &str) {
         let (buyer, json) = match serde_json::from_str(text) {
             Ok(NodeMessage::Event { buyer, json }) => (buyer, Some(json)),
@@ -301,7 +301,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // The hub keeps events about orders for buyers who connect again.
+        // For buyers who connect again, the hub keeps relayed events only if they are about orders.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }
@@ -375,7 +375,7 @@ mod tests {
         let mut first = follow(&relay, "spring");
         assert!(
             !relay.note_followed(&buyer()),
-            "a stream that waited for the node must count as having missed no event"
+            "a stream that waited for the node cannot have missed an event"
         );
         first.wait_until_followed().await;
         let mut second = follow(&relay, "spring");

@@ -1,7 +1,7 @@
 //! Limits the reads of the store for repeated requests. The server never refuses a request that
-//! holds an order, so this limiter bounds the cost of such requests. Each buyer has one read at a
-//! time. Requests for the same order that arrive during a read share the next read. Only a few
-//! buyers are served at the same time.
+//! holds an order, and must read the store to find the order. This limiter bounds the number of
+//! these reads. Each buyer has one read at a time. Requests for the same order that arrive during a
+//! read share the next read. Only a few buyers are served at the same time.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

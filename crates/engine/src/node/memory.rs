@@ -1,6 +1,6 @@
-//! A node's copy of the store's state in memory. The store adds the orders of a commit before any
-//! request gets the commit's result. With PostgreSQL, the counts may follow some milliseconds
-//! later.
+//! A node's copy of the store's state in memory. The store adds the orders of a commit to this copy
+//! before any request gets the commit's result. With PostgreSQL, the counts may follow some
+//! milliseconds later.
 //!
 //! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
 //! It also owns the hub of events, the signals to the jobs, and the requests that wait for a

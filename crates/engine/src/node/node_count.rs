@@ -7,8 +7,9 @@
 //! The code counts checks instead of seconds, because the whole machine may pause. After such a
 //! pause, a node's first check finds that all leases except its own have lapsed.
 //!
-//! This part of a node owns the two numbers. It calls no other part of the node. The live nodes
-//! write the numbers. The limits, the waiting rooms, stock control and the metrics read them.
+//! This part of a node owns the two numbers. It calls no other part of the node. The module
+//! `live_nodes` writes the numbers. The limits, the waiting rooms, stock control and the metrics
+//! read them.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// If this many checks in a row do not find a node, the node no longer counts. This happens about

@@ -106,8 +106,8 @@ impl Node {
         Ok(found)
     }
 
-    /// Adds the refusals that other nodes remember to `found`. Returns true if no refusal can be
-    /// missing.
+    /// Asks the other nodes for their refusals of this buyer, and adds these refusals to `found`.
+    /// Returns true if no refusal can be missing.
     async fn ask_nodes(
         &self,
         buyer: u64,

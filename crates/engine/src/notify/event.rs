@@ -66,8 +66,8 @@ pub struct HubEvent {
 
 impl EventKind {
     /// Returns the event about a ticket's verdict. The caller publishes the event if no request
-    /// waits for the verdict. If the request already holds an order, it is not refused, so the
-    /// event contains the order. Returns `None` if the verdict needs no event.
+    /// waits for the verdict. If the request already holds an order, the event contains this order
+    /// instead of a refusal. Returns `None` if the verdict needs no event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -100,7 +100,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the memory that a waiting event occupies in the queue, including its content.
+    /// Returns how many bytes of memory a waiting event occupies in the queue, including the
+    /// event's content.
     pub(super) fn bytes(&self) -> usize {
         let content = match self {
             Self::Order(order) => {

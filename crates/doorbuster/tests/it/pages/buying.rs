@@ -17,8 +17,8 @@ const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5
 /// Keeps the page from opening an event stream.
 const NO_EVENTS: &str =
     "window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Blocks all answers to the page. Records when the button is enabled, by a clock that the page
-/// cannot change.
+/// Blocks all answers to the page. Records the time at which the button is enabled. The page cannot
+/// change the clock of this time.
 const RECORD_ENABLING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -47,8 +47,8 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     arguments[0]();";
 /// Shortest time between two announcements that are not verdicts: nearly five seconds.
 const APART_MS: f64 = 4_995.0;
-/// The button may be enabled this much later than the sale's start. The page's clock is wrong by at
-/// most the time that an answer takes.
+/// The button may be enabled this much after the sale's start, because the page's clock may be
+/// wrong by the time that an answer takes.
 const LATE_MS: f64 = 500.0;
 /// The button may be enabled this much earlier than the sale's start, so the value is negative.
 const EARLY_MS: f64 = -50.0;
@@ -84,7 +84,7 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
         let soon = loop {
             let (soon, starts) = prepared_before_opening(8, &waits_for_the_start).await;
             let late = tab.until("window.woke").await.as_f64().expect("a time") - starts;
-            assert!(late >= EARLY_MS, "enabled too early: {late} ms after the start");
+            assert!(late >= EARLY_MS, "enabled too early; ms since the start: {late}");
             if late < LATE_MS {
                 break soon;
             }
@@ -236,7 +236,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // On a slow machine, a parked request may end before the returned unit reaches a slot.
+        // A parked request may end before the returned unit reaches a slot, so the test waits.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;
@@ -300,7 +300,7 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
         // The expired order must not count for the limit, even before the page reads all orders
-        // again. Shortly after a press, the button shows "Try again in" instead of "Buy now".
+        // again. So the button says "Buy now" or, shortly after a press, "Try again in".
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));

@@ -77,7 +77,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
 
         tab.eval("document.querySelector('#slide').focus()").await;
         tab.keys("\u{e014}\u{e014}\u{e014}").await;
-        assert_eq!(at(&tab).await, 3.0, "three key presses must move the piece by three");
+        assert_eq!(at(&tab).await, 3.0, "three key presses must move the piece by three pixels");
         tab.click("#nudge-right").await;
         tab.click("#nudge-left").await;
         tab.click("#nudge-right").await;
@@ -236,7 +236,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // This browser has already done the proof of work, so the page offers it first.
+        // This browser has already done the proof of work, so the page offers the proof of work
+        // first.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -367,7 +368,8 @@ async fn the_live_region_leaves_the_dialogs_after_one_dialog_has_followed_the_ot
         tab.says(BUY, "Start the check").await;
         tab.click(BUY).await;
         tab.click("#work-start").await;
-        // The server refuses the code only now, so the dialog for the code follows the check.
+        // The server refuses the code only after the check. So the dialog for the code opens again
+        // after the dialog for the check.
         tab.says("#code[open] #code-said", "This code is not valid").await;
         tab.says("#code #announce", "This code is not valid").await;
         tab.keys("\u{e00c}").await;

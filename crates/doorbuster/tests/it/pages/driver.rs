@@ -1,6 +1,6 @@
 //! The part of the W3C WebDriver protocol that these tests need, for Chromium through chromedriver.
 //!
-//! One chromedriver serves the whole run. When this process ends for any reason, a shell stops
+//! One chromedriver serves the whole run. When the test process ends for any reason, a shell stops
 //! chromedriver and all its browsers.
 
 use std::cell::RefCell;
@@ -235,7 +235,7 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
-    /// The future is boxed. Otherwise the many commands of a test would overflow the stack.
+    /// The future is boxed, because the many commands of a test would otherwise overflow the stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }

@@ -17,8 +17,8 @@ pub enum Mode {
     Open,
     /// Forwards purchases, but closes their connections without an answer.
     LosesAnswers,
-    /// Closes the connection of each request for a checkout, and forwards everything else. So the
-    /// page does not show that it is offline.
+    /// Closes the connection of each request for a checkout, and forwards everything else. The
+    /// other requests succeed, so the page does not show that it is offline.
     DropsCheckouts,
     /// Forwards nothing.
     Shut,

@@ -114,7 +114,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         // Here, only the start of a sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(15).1})).await;
         fixture.step("soon", "schedule").await;
-        // For a moment, the server may answer from a cache without the new sale.
+        // For a moment, the server may answer from a cache that lacks the new sale.
         tab.until(
             "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
                .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",

@@ -188,8 +188,8 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // A visitor presses a button during an outage. After the outage, the page no longer shows
-        // "offline".
+        // A visitor presses a button during an outage. After the outage, the page must no longer
+        // show "offline".
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;

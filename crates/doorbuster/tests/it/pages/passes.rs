@@ -10,7 +10,7 @@ use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records the page's requests and their times, by a clock that the page cannot change.
+/// Records the page's requests and their times. The page cannot change the clock of these times.
 const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {
     sent.push({ at: performance.timeOrigin + performance.now(), path, method: how.method, key: how.headers?.['Idempotency-Key'],
       pass: how.headers?.['Purchase-Pass'] ?? null, body: how.body ? JSON.parse(how.body) : null });

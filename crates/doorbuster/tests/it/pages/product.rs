@@ -11,7 +11,7 @@ use super::{BUY, draft, link, plain, sale, states};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Returns the address of a picture. No other server is needed for this picture.
+/// Returns the address of a picture on the test's own server, so no other server is needed.
 fn picture(color: &str) -> String {
     // Each picture is the server's own icon.
     format!("/favicon.ico?{color}")

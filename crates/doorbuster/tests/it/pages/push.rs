@@ -40,8 +40,9 @@ const CLEAR: &str = "const done = arguments[0];
 async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     tab.run(CLEAR).await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
-    // The browser numbers the registrations of all origins together, so the test tries each number.
-    // The browser ignores a message with a number from another origin.
+    // The browser numbers the registrations of all origins together, so the test does not know the
+    // number of this page and tries each number. The browser ignores a message with a number from
+    // another origin.
     for worker in 0..WORKERS_MAX {
         let push = json!({"origin": origin, "registrationId": worker.to_string(),
                           "data": message.to_string()});
@@ -104,8 +105,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // The visible page of the sale shows the order of only one item, so it may not show this
-        // order. So the worker shows a notification.
+        // A page of the sale is visible, but it shows the order of only one item. This order may be
+        // for another item, so the worker shows a notification.
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");

@@ -51,7 +51,7 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
             // All pages of a browser share the buyer's choice to play a sound. So the test opens
-            // the quiet page first, and removes the choice from an earlier attempt.
+            // the quiet page first. It also removes the choice that an earlier attempt stored.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {

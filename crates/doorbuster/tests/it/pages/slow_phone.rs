@@ -18,7 +18,7 @@ const DOWN: i64 = 1_638_400 / 8;
 const UP: i64 = 750_000 / 8;
 /// The phone's processor is slower than this machine's processor by this factor.
 const SLOWER: u32 = 4;
-/// The largest part of the page is shown within this time, in milliseconds.
+/// The largest part of the page must be shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
 /// The limits of a first visit: the number of requests, and the number of bytes. The requests
 /// include the event stream and one picture. The list of sales may send one more request, for the

@@ -61,8 +61,8 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
-/// each state. The checks take minutes. So without saved pictures, this function checks only the
-/// width of a phone, and checks the dark scheme in only one language.
+/// each state. If the test saves no pictures, it checks only the width of a phone, and the dark
+/// scheme in only one language. The reason is that the checks take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -155,7 +155,8 @@ async fn in_every_state_the_parts_of_an_orders_page_agree() {
     server.abort();
 }
 
-/// A script that returns the texts of each sale's card, and the `data-light` value of its picture.
+/// A script that returns the texts of each sale's card, and the `data-light` value of the card's
+/// picture.
 const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card => {
     const words = sel => card.querySelector(sel)?.textContent ?? '';
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),

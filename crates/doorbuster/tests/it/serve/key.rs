@@ -85,7 +85,7 @@ fn a_generated_key_is_not_lost_if_the_first_start_fails() {
         if name == "postgres" {
             std::fs::remove_file(&file).expect("the file is there");
             drop(start());
-            assert_eq!(read(&file), key, "a node writes the key of the database to its file");
+            assert_eq!(read(&file), key, "the node must write the database's key again");
         }
     }
 }
