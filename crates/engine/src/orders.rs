@@ -1,6 +1,6 @@
 //! Looks up, cancels and refunds orders by their ids, and applies their payments.
 //!
-//! [`Orders`] owns no state. It calls the store and the memory of its [`Node`], and it calls
+//! [`Orders`] owns no state. It calls the store and the memory of its [`Node`]. It also calls
 //! [`StockControl`], which tells the slots that an order ended, and recalls units for a late
 //! payment. It looks up items through the [`CatalogueReader`]. It has these callers: the handlers
 //! of requests, the waitlists, and the payments.
@@ -23,8 +23,8 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::stock::{StockControl, reconcile};
 
-/// A call that ends an order waits at most this long until the order's slot has applied the feed
-/// row that reports the end.
+/// The longest wait of a call that ends an order. The call waits until the order's slot has applied
+/// the feed row about the end of the order.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -116,8 +116,8 @@ impl Orders {
         let waits = self.node.waiting_buyer(id);
         let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // An erased buyer no longer owns the order, although the id still proves who the buyer
-            // was.
+            // The id still proves which buyer made the order. But if this buyer was erased, the
+            // order no longer belongs to the buyer.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 found_order(&self.node, order, buyer.is_some())
             } else {
@@ -230,8 +230,8 @@ impl Orders {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. The units return and the buyer's quota falls at once. The provider
-    /// refunds the money later.
+    /// Refunds a paid order. At once, the order's units return to the pool and the buyer's quota
+    /// falls. The provider refunds the money later.
     ///
     /// # Errors
     ///

@@ -191,8 +191,8 @@ impl OutageLog {
     }
 }
 
-/// Logs a failure at `warn`. The caller then tries again. If an outage explains the failure, counts
-/// the failure and logs it only at `debug`.
+/// Logs a failure after which the caller tries again. If an outage explains the failure, counts the
+/// failure and logs it at `debug`. Otherwise logs it at `warn`.
 #[macro_export]
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{

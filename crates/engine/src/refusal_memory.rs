@@ -87,8 +87,8 @@ struct Set {
 }
 
 impl Set {
-    /// Writes an entry. Replaces an entry that differs only in its time. If there is none, takes an
-    /// empty entry. If no entry is empty, overwrites the oldest entry and returns true.
+    /// Writes an entry. Replaces an entry that differs only in its time. If there is no such entry,
+    /// takes an empty entry. If no entry is empty, overwrites the oldest entry and returns true.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -299,7 +299,8 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_refusal_of_another_buyer() {
         let memory = memory();
-        // More buyers than entries share one set, so each note overwrites an entry.
+        // One set gets twice as many buyers as it has entries. So the notes of these buyers
+        // overwrite each other.
         let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
         let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };
         let buyers = 2 * ENTRIES as i64;

@@ -46,7 +46,7 @@ impl SaleState {
         whole.into_iter().chain(items.iter().map(|item| SaleRoom { sale: self, item: Some(item) }))
     }
 
-    /// Returns the room of this key, if the sale still has it.
+    /// Returns the room with this key, or `None` if the sale has no such room now.
     pub fn room_by_key(&self, key: &RoomKey) -> Option<SaleRoom<'_>> {
         self.rooms().find(|room| room.item_id() == key.item)
     }
@@ -67,14 +67,14 @@ impl SaleRoom<'_> {
         self.item.map(|item| item.row.name.as_str())
     }
 
-    /// Returns the state that decides whether this room is open, if the room opens automatically.
+    /// Returns the state of this room. The state decides whether an automatic room is open.
     pub fn runtime(&self) -> &RoomRuntime {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// `per_sec` is the number of visitors whom all rooms of the sale together admit per second.
-    /// Returns this room's part of the number. If more buyers than this part arrive per second, an
-    /// automatic room opens.
+    /// Returns this room's part of `per_sec`, the number of visitors per second whom all rooms of
+    /// the sale together admit. If more buyers than this part arrive per second, an automatic room
+    /// opens.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

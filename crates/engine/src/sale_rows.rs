@@ -17,7 +17,7 @@ use crate::control::JobSignals;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// After a change of an item's spread, the node reconciles the item again after each of these
+/// When an item's spread has changed, the node reconciles the item once more after each of these
 /// pauses. The reason is that another node may have moved units during the pause.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 

@@ -102,9 +102,9 @@ impl SaleControl {
     }
 
     /// Moves a sale to another phase. A call that pauses or closes the sale first waits until the
-    /// tickets in flight are settled. After `DRAIN_MAX`, or if a slot is unreachable, the phase
-    /// changes anyway, and the unsettled tickets are returned. Until the phase changes, the server
-    /// asks buyers to retry.
+    /// tickets in flight are settled. If the tickets are not settled within `DRAIN_MAX`, or if a
+    /// slot is unreachable, the phase changes anyway. The unsettled tickets are then returned.
+    /// Until the phase changes, the server asks buyers to retry.
     ///
     /// # Errors
     ///
@@ -198,7 +198,8 @@ impl SaleControl {
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             drain::cancel_drain(&self.node, sale).await;
         }
-        // The cancelled drain changed the sale's version, so the row is read again.
+        // The cancellation of the drain may have changed the sale's version, so the row is read
+        // again.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
             && let Some(newest) = self.node.store().sale(&row.id).await?
         {

@@ -3,8 +3,8 @@
 //! restart.
 //!
 //! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when the next
-//! run is due ([`NextRun`]). A run begins only while this node is the leader, and after the last
-//! run has ended. Different kinds run at the same time, so no kind waits for another.
+//! run is due ([`NextRun`]). A run begins only if this node is the leader and the last run of the
+//! same kind has ended. Different kinds run at the same time, so no kind waits for another.
 //! [`Scheduler::wake`] makes the next run due at once.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -139,7 +139,8 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once. If the work is running now, it runs once more after that.
+    /// Makes a kind of work due at once. If the work is running now, it runs once more after the
+    /// current run.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }
@@ -170,8 +171,8 @@ impl Scheduler {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
 
-    /// Waits for this pause. [`Scheduler::wake`] ends the wait early, but never before the kind's
-    /// shortest pause.
+    /// Waits for this pause. [`Scheduler::wake`] can shorten the wait, but not below the shortest
+    /// pause of this kind of work.
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
@@ -209,7 +210,8 @@ pub struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` is the result of the
-    /// previous run. If the node lost leadership in the meantime, `Timing::first` applies instead.
+    /// previous run. If the node lost leadership after that run, it waits for the pause
+    /// `Timing::first`.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

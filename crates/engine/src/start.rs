@@ -205,8 +205,8 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
             .map(|grant| node.store().close_grant(grant.id, CloseCause::LeaseLapsed));
         closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
     }
-    // Counts are read before the requests that hold an order. So the set of requests includes every
-    // order in the counts.
+    // The counts are read first, and then the requests that hold orders. So for every order in the
+    // counts, the node knows the order's request.
     let counts = node.store().counts(None).await?;
     let sales = node.store().sales().await?;
     let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
@@ -306,8 +306,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that all nodes share and whose loss does no harm. Also opens the locks
-/// in this Redis. Returns `None` if the shape has no Redis.
+/// Opens the Redis for data that all nodes share. A loss of this data does no harm. Also opens the
+/// locks in this Redis. Returns `None` if the shape has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,

@@ -73,9 +73,9 @@ impl StockControl {
         &self.slots
     }
 
-    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`],
-    /// so that a server that hangs does not delay the item's other slots. The caller skips such a
-    /// slot in this round.
+    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`].
+    /// So a server that hangs does not delay the item's other slots. The caller skips a slot
+    /// without an answer in this round.
     async fn view_in_time(&self, slot: SlotKey) -> Option<Option<SlotView>> {
         let view = tokio::time::timeout(VIEW_MAX, self.slots.view(slot)).await;
         view.ok()?.ok()

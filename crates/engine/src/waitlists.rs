@@ -47,7 +47,7 @@ pub enum JoinResult {
 pub enum JoinRefusal {
     /// A unit is available without waiting.
     UnitsFree,
-    /// No unit is free, and no held unit could come back.
+    /// All units are paid, so no unit is free or held.
     SoldOut,
     /// The buyer's limit is reached.
     LimitReached {
@@ -60,8 +60,8 @@ pub enum JoinRefusal {
     Lapsed(OrderState),
     /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
-    /// The waitlist is full: it has the maximum number of entries, or one entry for each unit that
-    /// may come back.
+    /// The waitlist is full. It has the maximum number of entries, or one entry for each unit that
+    /// is held or kept.
     Full,
     /// The store shows that the sale is not open.
     NotOnSale,

@@ -34,7 +34,7 @@ pub(crate) const MISSES_MAX: u32 = 10;
 /// milliseconds. Then it forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// The number of locks for answers. So this node sends at most this many answers to the store at
-/// the same time, and at most one answer of each buyer in a sale.
+/// the same time. Of one buyer in one sale, the node sends only one answer at a time.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;

@@ -14,9 +14,9 @@ use super::pass::{Passes, PresentedPass};
 /// token names, or `None` if the request has no valid token. Returns the buyer that the token or
 /// the pass identifies, and the front door's refusal.
 ///
-/// If a request has a pass, that pass must be valid even if the sale does not require a pass. The
-/// pass identifies its buyer. The pass also contains the buyer's attributes (membership and level),
-/// as the shop's token stated them when the pass was issued.
+/// A pass in a request must be valid, even in a sale that does not require a pass. The pass
+/// identifies its buyer. The pass also contains the buyer's attributes (membership and level), as
+/// the shop's token stated them when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

@@ -1,8 +1,9 @@
-//! Issues and checks purchase passes. A node needs only the keys to issue or to check a pass, so it
+//! Issues and checks purchase passes. To issue or to check a pass, a node needs only keys. So it
 //! does not read the store.
 //!
-//! The keys of the previous, the current and the next period are cached. A pass of any other period
-//! either has expired or was never issued.
+//! Each key is for one period ([`PERIOD_MS`](doorbuster_core::gate::pass::PERIOD_MS)). The keys of
+//! the previous, the current and the next period are cached. A pass of any other period either has
+//! expired or was never issued.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -131,8 +131,9 @@ impl WaitingRooms {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
         // A position in memory is valid until it lapses. So a reload of the page does not change
-        // the store. With several nodes, the buyer may have left the room at another node, or
-        // another node may have extended the turn. So the position is read again.
+        // the store. But with several nodes, the buyer may have left the room at another node, or
+        // another node may have extended the buyer's turn. In this case, the node also reads the
+        // position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));
@@ -259,7 +260,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale that has no waiting room now had one earlier.
+    /// Returns whether a sale without a waiting room had a waiting room earlier.
     ///
     /// # Errors
     ///

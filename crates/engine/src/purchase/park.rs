@@ -14,9 +14,9 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. If the slots have too few units, the request also
-    /// adds its units to the item's demand. If a slot refused the request and the store has not
-    /// confirmed the refusal yet, the request's demand ends, so that no units are gathered for it.
+    /// Waits until the request should try again. If the slots have too few units, also adds the
+    /// request's units to the item's demand. If the store has not confirmed a slot's refusal of the
+    /// request, removes the request's demand. Then no units are gathered for the request.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -48,8 +48,8 @@ impl Driver<'_> {
 }
 
 /// Receives two signals of an item. `progress` says that parked requests should try again, and
-/// `commit` says that the item's counts were published. The value receives each signal that is sent
-/// after its creation.
+/// `commit` says that the item's counts were published. A value of this type receives each signal
+/// that is sent after the creation of the value.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,

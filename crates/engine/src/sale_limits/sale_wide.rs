@@ -1,6 +1,6 @@
 //! The limit that all buyers of a sale share. The node checks every request of the sale against
-//! this limit. So the limit's cell is outside the table that has all other cells. Then these
-//! requests do not wait for a lock of the table.
+//! this limit. These requests must not wait for a lock of the table that has all other cells. So
+//! the cell of this limit is outside the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -3,7 +3,8 @@
 //!
 //! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
 //! cannot choose a set. A limit is in use until it has fully recovered. A new key takes the cell
-//! whose limit recovers first. That limit has nearly always recovered already, so no state is lost.
+//! whose limit recovers first. In nearly all cases, that limit has recovered already, and then no
+//! state is lost.
 //!
 //! If all eight limits are in use, the table evicts the limit with the least use and counts the
 //! eviction. So a caller at a limit is evicted last. Such a caller is evicted only if the number of
@@ -54,11 +55,11 @@ pub struct LimitCell {
     pub state: u64,
     /// This node's unspent share of the limit. It is stored as a time in nanoseconds: the time in
     /// which the limit recovers by this share. If the cell counts buyers, the value is the estimate
-    /// of the current period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// of the buyers in the current counting period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
     /// The use that this node has not reported to the other nodes, as a time like `share`. If the
-    /// cell counts buyers, the upper half is the index of the current period, and the lower half is
-    /// the count of buyers in the previous period.
+    /// cell counts buyers, the upper half is the index of the current counting period. The lower
+    /// half is the count of buyers in the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,

@@ -164,10 +164,10 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// For the items of a draft that have an automatic spread, chooses the number of partitions
-    /// again before the draft is scheduled or opened. The new choice counts only the sales that may
-    /// be open at the same time as this sale. The first choice, when the draft was created, counted
-    /// every sale that had not ended. `next` is the draft's next phase.
+    /// Chooses the number of partitions again for each item with an automatic spread. Does this
+    /// only for a draft that is about to be scheduled or opened. The new choice counts only the
+    /// sales that may be open at the same time as this sale. The first choice, when the draft was
+    /// created, counted every sale that had not ended. `next` is the draft's next phase.
     ///
     /// # Errors
     /// If the store is unreachable.

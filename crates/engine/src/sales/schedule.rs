@@ -12,7 +12,7 @@ use crate::catalogue::SaleState;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// Pause after the opening or closing of a sale failed.
+/// The pause after a failed opening or closing of a sale.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Opens and closes sales until the program stops.

@@ -4,8 +4,8 @@
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
 //! this time the server asks buyers to retry. The phase change closes every grant that is still
 //! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
-//! slow, the server logs this and goes on. If such a slot issues more tickets, their
-//! units come back.
+//! slow, the server logs this and goes on. If such a slot issues more tickets, these tickets are
+//! returned, and their units go to the pool.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -88,8 +88,8 @@ async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineE
     close_own_grants(&stock.node, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches, so that the node that began the drain
-/// does not have to wait for the whole of [`DRAIN_MAX`].
+/// Closes the grants of slots that only this node reaches. Otherwise the node that began the drain
+/// would have to wait for the whole of [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -195,8 +195,8 @@ pub(crate) async fn await_other_nodes(
     Ok(())
 }
 
-/// Tells every node that the sale drains. Returns the sale's version, or `None` if there is no
-/// other node or the sale was deleted.
+/// Tells every node to drain its slots of the sale. Returns the sale's version, or `None` if there
+/// is no other node or the sale was deleted.
 pub(crate) async fn announce_drain(
     node: &Node,
     sale: &SaleState,
@@ -233,7 +233,8 @@ pub(crate) async fn reconcile_after_step(
         slot_reconciliation::reconcile_all(stock, &sale.items).await;
     }
     if sale.row.phase == doorbuster_core::Phase::Closed {
-        // If a slot does not answer, the job `retire` asks it again later.
+        // If a slot does not answer now, the job `retire` later asks the slot again to delete its
+        // data.
         let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
         retire_slots(&stock.slots, slots).await;
     }

@@ -40,8 +40,8 @@ impl<'a> ItemLock<'a> {
         reconcile_locked(self.stock, self.item).await
     }
 
-    /// Begins to listen for changes of the item's counts. A task that begins to listen before it
-    /// reads the store also notices units that a commit returns after the read.
+    /// Begins to listen for changes of the item's counts. A task should begin to listen first and
+    /// then read the store. The task then also notices units that a commit returns after the read.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

@@ -76,8 +76,8 @@ fn answer<T>(
     }
 }
 
-/// Begins to listen for changes of the item's counts. A task that begins to listen before it reads
-/// the store also notices units that a commit returns after the read.
+/// Begins to listen for changes of the item's counts. A task should begin to listen first and then
+/// read the store. The task then also notices units that a commit returns after the read.
 pub(super) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
     let mut changed = Box::pin(item.gauge.changed().notified());
     changed.as_mut().enable();

@@ -32,8 +32,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     loop {
         let turn = turns.wait(NextRun::Idle).await;
         // Slots in node memory end with the process, so the slots of ended sales need no cleanup.
-        // But a slot that left its item's spread may still have tickets. So the job asks such slots
-        // in every layout.
+        // But a slot that left its item's spread may still have tickets. So in every layout, the
+        // job asks such slots to delete their data.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -88,9 +88,9 @@ impl SlotCleanup {
     }
 }
 
-/// Reads from the store the slots that left their items' spreads and have no open grant, each with
-/// the epoch of its newest grant. Reads only items whose slots may have left since the last turn.
-/// At the first turn, reads the items of all sales that have not ended.
+/// Finds the slots that left their items' spreads and have no open grant. Returns each slot with
+/// the epoch of the slot's newest grant. Reads only items whose slots may have left since the last
+/// turn. At the first turn, reads the items of all sales that have not ended.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {
@@ -123,9 +123,9 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
 }
 
 /// Asks each slot that left its item's spread and has no open grant to delete its data. These are
-/// the slots in `found`, and the slots that earlier still had tickets or did not answer. If a slot
-/// has tickets or does not answer now, the job asks it again later. Until then, the leader settles
-/// the slot's tickets.
+/// the slots in `found`, and the slots that had tickets or did not answer at an earlier request. If
+/// a slot has tickets or does not answer now, the job asks it again later. Until then, the leader
+/// settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
     let asked = found.into_iter().chain(node.control().leftovers());

@@ -26,9 +26,8 @@ const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time between two checks of a leaving slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// After a node gave units to another node, the first node waits for this long before it recalls
-/// units. A random part makes the wait up to twice as long. During the wait, the other node can
-/// sell the units.
+/// How long a node that gave units to another node waits before it recalls units. A random part
+/// makes the wait up to twice as long. During the wait, the other node can sell the units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// Reconciles every woken item in its own task, until the program stops.

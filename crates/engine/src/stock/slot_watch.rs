@@ -48,8 +48,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Compares the store's clock with the machine's clock. Runs only for the embedded store, because a
-/// database has its own clock.
+/// Compares the store's clock with the machine's clock. Runs only for the embedded store, because
+/// PostgreSQL has its own clock.
 fn discipline(node: &Node) {
     let alarm = node.clock().has_alarm();
     let ahead_ms = node.clock().adjust_to_wall();
@@ -151,8 +151,9 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items for which a signal may have been missed. These items have
-/// units in the pool, a pending recall, or a slot that is stopped or lacks a grant or feed rows.
+/// Wakes the reconciliation of items for which a signal may have been missed. Such an item has
+/// units in the pool, a pending recall, or a slot that needs reconciliation. A slot needs
+/// reconciliation if it is stopped, has no grant, or lacks feed rows.
 async fn sweep(stock: &StockControl, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = stock.node.catalogue().clone();
     if stock.node.watches_slots() {

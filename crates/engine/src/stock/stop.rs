@@ -27,7 +27,8 @@ impl StockControl {
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
-            // Other nodes continue to sell from the shared slots, so this node does not stop them.
+            // Other nodes continue to sell from the shared slots, so this node does not stop these
+            // slots.
             return;
         }
         for item in self.node.items_with_open_slots() {

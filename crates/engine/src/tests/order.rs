@@ -43,7 +43,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // After this call, the node does not remember the order, like a node that did not settle it.
+    // Makes the node forget the order, so that it is like a node that did not settle the order.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -141,8 +141,8 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.purchases.parked.fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The only unit belongs to Anna's ticket in flight. The unit may come back, so Bert's request
-    // is parked.
+    // The only unit belongs to Anna's ticket in flight. This ticket may still be returned, so
+    // Bert's request is parked.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.purchases.parked(), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;

@@ -340,8 +340,8 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     while engine.stock.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // Requests use the partitions in turn. Anna's second request goes to the second partition,
-    // Bert's to the first. So Anna's repeated request goes to the second partition.
+    // The requests use the partitions in turn. After the two requests below, the second partition
+    // is next. So the repetition of Anna's first request goes to the second partition.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");

@@ -33,8 +33,8 @@ const PRERENDERED_MAX: usize = 1_024;
 /// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
 /// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread has drawn a challenge in advance, the thread pauses. The pause is this many times
-/// as long as the drawing took, so drawing in advance hardly slows requests.
+/// After a thread has drawn a challenge in advance, the thread pauses. The pause is this factor
+/// times the drawing time, so drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// A challenge that a thread must draw.

@@ -30,7 +30,7 @@ pub struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// The progress of a check that has not yet checked the limits of all scopes.
+/// The progress of an unfinished check: the limits of some scopes are not checked yet.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,

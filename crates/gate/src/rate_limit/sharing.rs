@@ -304,9 +304,9 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers the requests of a group that this node's share covers now. Prepares the group's
-    /// entry in the call: the entry reports what the node has counted, and asks for shares for the
-    /// other requests of the group. Returns `false` if no entry is needed.
+    /// Answers the requests of a group for which this node's share is enough now. Prepares the
+    /// group's entry in the call: the entry reports what the node has counted, and asks for shares
+    /// for the other requests of the group. Returns `false` if no entry is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

@@ -129,8 +129,8 @@ async fn follow_room(
 }
 
 /// For each room of the sale, sets the largest number of admissions in one check. The shown waiting
-/// times are estimated from this number. The leader may compute one admission less for a room than
-/// this node, so this function subtracts one.
+/// times are estimated from this number. For a room, the leader may compute one admission less than
+/// this node computes. So this function subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -196,7 +196,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room that no visitor entered has no open admissions, so the function skips it.
+    // A room that no visitor entered has no open admissions, so the function skips the room.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))

@@ -54,8 +54,9 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(Some(waiting)), lookups: AtomicU64::new(0) }
     }
 
-    /// Requests this action and waits for its result. Before this function returns, the batcher
-    /// stores the result in the room's state. Returns `None` if there is no position.
+    /// Asks the batcher for this action on the buyer's position, and waits for the result. Before
+    /// this function returns, the batcher stores the result in the room's state. Returns `None` if
+    /// there is no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,

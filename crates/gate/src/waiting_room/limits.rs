@@ -28,9 +28,9 @@ pub(super) const ROWS_MAX: usize = 5_000;
 /// time for which a pass is valid. If a pass is valid for less than this time, the admission lasts
 /// twice as long as a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// The maximum number of times that a request reads its position from the store. The request reads
-/// again if the position is older than the room's state in memory. If the last read is also too
-/// old, the client gets `503`.
+/// The maximum number of times that a request reads the buyer's position from the store. The
+/// request reads again if the position is older than the room's state in memory. If the last read
+/// is also too old, the client gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second. At the lowest rate that a setting allows, each check admits one buyer.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
@@ -41,12 +41,12 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// How long an automatic waiting room stays open after the last time when it was needed. A room is
-/// needed while visitors wait, or while more buyers arrive than it admits.
+/// How long an automatic waiting room stays open when it is no longer needed. A room is needed
+/// while visitors wait, or while more buyers arrive than it admits.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum number of notifications about the positions in one sale that a node sends per
-/// second. If the number of readers multiplied by the number of the sale's rooms exceeds this
-/// number, each reader gets notifications less often.
+/// The maximum number of notifications per second that a node sends about positions in one sale. If
+/// the number of readers multiplied by the number of the sale's rooms exceeds this number, each
+/// reader gets notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

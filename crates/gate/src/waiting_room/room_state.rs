@@ -113,10 +113,10 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // If this node knows no positions yet, it will read each position together with its
-            // admission, so it does not need earlier admissions. If this node already knows
-            // positions, it may have read them before their visitors were admitted. So it must read
-            // all admissions.
+            // If this node knows no positions yet, it will read each position together with the
+            // visitor's admission. So it does not need earlier admissions. If this node already
+            // knows positions, it may have read them before the visitors were admitted. So it must
+            // read all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
@@ -235,7 +235,7 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.admitted) {
-            // A node has admitted this visitor, but this node has not read the admission yet.
+            // The visitor was admitted, but this node has not read the admission yet.
             return None;
         }
         let status = position.status(&line, free, now);
@@ -293,10 +293,10 @@ impl WaitingRoomState {
     }
 
     /// Returns whether to notify the readers about their positions now. The result is true at the
-    /// first call, when units ran out or came back, and when the draw closed. After any other
-    /// change, the result is true only if enough time has passed since the last notification. This
-    /// time grows with `readers`, the number of notifications that all rooms of the sale send
-    /// together.
+    /// first call, when no unit is free any more, when units are free again, and when the draw
+    /// closed. After any other change, the result is true only if enough time has passed since the
+    /// last notification. This time grows with `readers`, the number of notifications that all
+    /// rooms of the sale send together.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

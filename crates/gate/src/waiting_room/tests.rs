@@ -149,8 +149,8 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         "the first count must not open the room, because there is no earlier count to compare with"
     );
     assert!(!pressed(PER_SEC, 1));
-    // The counter distinguishes buyers by hashes, which is only approximate. So this test uses five
-    // per cent more buyers than the bound.
+    // Two buyers can have the same bit in the counter, which then counts only one of them. So this
+    // test uses five per cent more buyers than the bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(
         !pressed(PER_SEC, 2),

@@ -214,9 +214,9 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks that each recorded refusal is right. If its request holds an order, another answer
-    /// must name this order. A refused request key may be used again, for example after the sale
-    /// was resumed. So an order that is newer than every named order gives no finding.
+    /// Checks that each recorded refusal is right. If the refused request holds an order, another
+    /// answer must name this order. A refused request key may be used again, for example after the
+    /// sale was resumed. So an order that is newer than every named order gives no finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();

@@ -34,7 +34,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each grant, how many units finished recalls took from other slots for this grant.
+/// For each grant, returns the number of units in all finished recalls whose target is this grant.
 /// The result has no entry for a grant without such a recall.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
@@ -120,9 +120,9 @@ fn check_credits(
     }
 }
 
-/// Checks that a grant's feed adds `meant` units. These are all units that finished recalls took
-/// from other slots for this grant. The feed may add fewer units only if the grant was closed
-/// before a recall was finished.
+/// Checks that a grant's feed adds `meant` units. These are the units of all finished recalls whose
+/// target is this grant. The feed may add fewer units only if the grant was closed before a recall
+/// was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();

@@ -26,7 +26,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         if !requests.insert((&*order.buyer, &*order.key)) {
             let detail = format!(
-                "{}'s request {:?} has two orders, one of them is {}",
+                "{}'s request {:?} has two orders; one of them is {}",
                 order.buyer, order.key, order.id
             );
             findings.add_item_finding("I8", order.item, detail);

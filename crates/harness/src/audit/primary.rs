@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// The text for an address whose parts are not known. The address itself may contain a password.
+/// The text that replaces an address whose parts are not known. The address itself is not shown,
+/// because it may contain a password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
 /// The port of PostgreSQL if the address has no port.
 const DEFAULT_PORT: u16 = 5432;
@@ -166,8 +167,8 @@ fn split(config: &Config) -> Vec<Config> {
 }
 
 /// Returns the same settings without a host. The function copies each setting, because hosts cannot
-/// be removed from a configuration. The setting `target_session_attrs` is left out: with it, the
-/// driver would refuse a standby before the auditor knows that it is a standby.
+/// be removed from a configuration. The setting `target_session_attrs` is left out. With this
+/// setting, the driver would refuse a standby before the auditor can detect the standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -1,5 +1,5 @@
-//! Checks the limit for each buyer (rule I4). The units of an item that a buyer holds are the sum
-//! over the buyer's active orders.
+//! Checks the limit for each buyer (rule I4). A buyer's quota of an item is the sum of the units in
+//! the buyer's active orders of this item.
 
 use std::collections::BTreeMap;
 

@@ -128,7 +128,7 @@ fn check_end(
         );
         findings.add_item_finding("waitlist", *item, detail);
     }
-    // An erasure can rename the entry earlier than its order.
+    // An erasure can replace the buyer's name in the entry earlier than in the entry's order.
     let is_erased = entry.buyer.starts_with("erased:");
     if let Some(order) = order.filter(|order| !order.is_erased() && !is_erased)
         && (&order.buyer, &order.key) != (&entry.buyer, &entry.key)

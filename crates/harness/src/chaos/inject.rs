@@ -41,8 +41,9 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // The fault affects either one node or all nodes. With one node, the other nodes must
-            // take over its work. With all nodes, every buyer gets a late answer or an error.
+            // The fault affects either one node or all nodes. If it affects one node, the other
+            // nodes must take over this node's work. If it affects all nodes, every buyer gets a
+            // late answer or an error.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)

@@ -37,7 +37,7 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
     cluster.nodes.iter_mut().try_for_each(Node::start)?;
     cluster.nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
     Ok(format!(
-        "buyers bought for {} ms after the backup, no node was ready for {} ms",
+        "buyers bought for {} ms after the backup; then no node was ready for {} ms",
         sold_for.as_millis(),
         killed.elapsed().as_millis()
     ))

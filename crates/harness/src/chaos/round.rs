@@ -140,8 +140,8 @@ impl RoundRunner<'_> {
 
     /// Counts the requests that were refused as sold out too early. No units return during the run.
     /// So if enough units for a request are free now, every answer "sold out" came too early. In a
-    /// round with a fault, this answer is allowed: a request that waits in the server for the
-    /// longest allowed time gets it. Without a fault, no request waits that long.
+    /// round with a fault, this answer is allowed, because a request may wait in the server for the
+    /// longest allowed time. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -300,8 +300,8 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // The node may not find a row yet that another node has just written, so the
-                // harness repeats the request.
+                // Another node may have just written the row, and this node does not find the row
+                // yet. So the harness repeats the request.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

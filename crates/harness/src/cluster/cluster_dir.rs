@@ -26,7 +26,8 @@ impl ClusterDir {
             if cluster_dir.0.is_dir() {
                 let mut entries = std::fs::read_dir(&cluster_dir.0).with_operation(what)?;
                 if entries.next().is_some() {
-                    let reason = "the directory has files but no installation; choose another one";
+                    let reason =
+                        "the directory has files but no installation; choose another directory";
                     return Err(ClusterError::failed(what(), reason));
                 }
             }

@@ -240,9 +240,9 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. The ticket with number 9 has
-/// the number NULL in the store. The server stores NULL if the number already belongs to another
-/// ticket.
+/// The returned tickets, as grant, number, units, verdict and order. For the ticket with number 9,
+/// the store has NULL instead of the number. The server stores NULL if the number already belongs
+/// to another ticket.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
