@@ -1,5 +1,5 @@
-//! Repeats the draw that decided the order of a waiting room, from the published values and a list
-//! of the participants.
+//! From the published values and a list of the participants, repeats the draw that decided the
+//! order of a waiting room.
 //!
 //! The rules are those of `docs/front-door.md`. A participant's lot is HMAC-SHA-256 of the buyer's
 //! id, and the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero

@@ -1,6 +1,6 @@
-//! Runs an installation for a long time under mixed traffic, and samples its memory, open files,
-//! data, tables and logs. For each value, the slope of a line through its samples shows whether the
-//! value grows too fast.
+//! Runs an installation for a long time under mixed traffic. Samples the installation's memory,
+//! open files, data, tables and logs. For each value, the slope of a line through its samples shows
+//! whether the value grows too fast.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
 //! second node restarts repeatedly. The first node never restarts, so that the samples show the
@@ -75,7 +75,7 @@ impl SoakPlan {
 pub struct SoakReport {
     /// Sales that were opened and closed.
     pub sales: u64,
-    /// Units that these sales offered. More buyers than units came to each sale.
+    /// The units of all these sales. More buyers than units came to each sale.
     pub units: u64,
     /// The number of orders, each of one unit.
     pub orders: u64,

@@ -1,8 +1,8 @@
 //! The clients for PostgreSQL and Redis. They work like the clients of a usual application server.
 //!
-//! PostgreSQL has a pool with prepared statements. Redis has one multiplexed connection, which
-//! sends the commands of concurrent requests as one pipeline. A consumer waits for list elements
-//! with a blocking command, so it has its own connection.
+//! The client for PostgreSQL is a pool of connections with prepared statements. Redis has one
+//! multiplexed connection, which sends the commands of concurrent requests as one pipeline. A
+//! consumer waits for list elements with a blocking command, so it has its own connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -86,9 +86,9 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
                 .map(|buyer| format!("buyer {buyer} was told \"sold\" but has no matching order"));
             lost.or_else(|| unexpected.first().map(|buyer| has_order(*buyer, last_answer(buyer))))
         }
-        Verdict::Undersold => without_units
-            .first()
-            .map(|record| format!("buyer {} got nothing, {unsold} units were left", record.buyer)),
+        Verdict::Undersold => without_units.first().map(|record| {
+            format!("buyer {} got nothing, although {unsold} units were left", record.buyer)
+        }),
         Verdict::Held => None,
     };
     Findings {

@@ -42,7 +42,7 @@ const RENEWED: &str = "redis-lock-renewed";
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",
-        "The lock ends during the work, and its late holder deletes the next holder's lock.",
+        "The lock ends during the work. Then the late holder deletes the next holder's lock.",
     ),
     (
         "redis-lock",
@@ -58,7 +58,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
         "redis-lock-fenced",
         "The database refuses the late holder, because the holder's fencing token is too old.",
     ),
-    ("redis-lua", "No lock: one script checks and books."),
+    ("redis-lua", "No lock: one script checks the stock and books the units."),
     ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
 ];
 
@@ -140,7 +140,7 @@ struct Sale {
     timeline: Vec<Event>,
 }
 
-/// Sells with the shop's servers and one of the lab's strategies.
+/// Sells the bottles with the shop's servers and one of the lab's strategies.
 async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Result<Sale> {
     let (file, renewal) = match id {
         RENEWED => ("redis-lock", LockRenewal::Yes),

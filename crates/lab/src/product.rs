@@ -61,8 +61,8 @@ struct EmbeddedServer {
 
 impl ProductInstallation {
     /// Starts an installation, which ends when the calling thread ends. Of every ten connections
-    /// from a node to the database, one is slow: the connection with the number `slow`. The numbers
-    /// begin with 0. With `None`, no connection is slow.
+    /// from a node to the database, one is slow: the connection whose number ends with the digit
+    /// `slow`. The numbers begin with 0. With `None`, no connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {

@@ -37,7 +37,7 @@ impl RedisLink {
         self.checked(commands.query_async(&mut connection).await).await
     }
 
-    /// Runs a script by its digest. Loads the script first if the server does not have it.
+    /// Runs a script by its SHA-1 hash. If the server does not have the script, loads it first.
     pub async fn script<T: redis::FromRedisValue>(
         &self,
         call: &redis::ScriptInvocation<'_>,

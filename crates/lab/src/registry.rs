@@ -37,7 +37,7 @@ pub static ENTRIES: [StrategyEntry; 24] = [
     product(
         "doorbuster-embedded",
         "Doorbuster, one process",
-        "Any crowd on one machine, without a server to install",
+        "Any crowd on one machine; no other server is needed",
         Shape::Embedded,
     ),
     product(

@@ -69,7 +69,8 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // The strategies that have the verdict `Held` in every run, and at least one unfinished run.
+    // The strategies that have the verdict `Held` in every run, although at least one run is
+    // unfinished.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());

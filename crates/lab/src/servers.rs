@@ -78,7 +78,7 @@ impl Servers {
     /// slow connection. In a run with several buyers at a time, the newest connection is slow until
     /// the chosen connection exists. So a consumer that has only one connection is slow too. In a
     /// run with one buyer at a time, only the chosen connection is slow. Such a run may use only
-    /// one connection, and would sell very few units over a slow connection.
+    /// one connection. If this connection were slow, the run would sell very few units.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -167,7 +167,7 @@ impl Servers {
             format!(
                 "Each of the {WORKERS} workers: at most {POOL_MAX} connections to PostgreSQL with \
                  prepared statements; one connection to Redis that pipelines concurrent commands; \
-                 scripts by digest"
+                 scripts called by their SHA-1 hash"
             ),
             "doorbuster-embedded: one process and a SQLite file with synchronous = FULL".to_owned(),
             format!(
@@ -195,7 +195,7 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool>
         }
     }
     server.start()?;
-    // The count includes the connection that runs this query.
+    // The count includes the connection of the command `INFO`.
     Ok(connected > 1)
 }
 

@@ -87,7 +87,7 @@ pub fn backup(
         return Err(BackupError::Exists(path.to_owned()).into());
     }
     let _lock = lock_data_dir(dir);
-    // An unencrypted copy that will be encrypted is written to the data directory, because this
+    // If the backup is encrypted, the unencrypted copy is first written to the data directory. This
     // directory contains the same data without encryption anyway.
     let in_data_dir = dir.join("backup");
     let beside = if passphrase.is_some() { in_data_dir.as_path() } else { path };
@@ -163,9 +163,9 @@ pub async fn restore_continuous(
     doorbuster_backup::restore(&target, dir, until, passphrase).await
 }
 
-/// Migrates the store to this program's schema. If the store is missing, creates the store. With an
-/// embedded store, the function then also creates the secrets, because a server refuses a store
-/// whose key is missing.
+/// Migrates the store to this program's schema. If the store is missing, creates the store. If the
+/// new store is embedded, also creates the secrets, because a server refuses a store whose key is
+/// missing.
 ///
 /// # Errors
 ///
@@ -195,8 +195,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let clock = Clock::default();
     let opened = Store::open_sqlite(SqliteOptions {
         dir: dir.clone(),
-        // The value of the key does not matter, because the store creates no id while it is opened,
-        // and it is closed immediately afterwards.
+        // The value of the key does not matter. The store creates no id while it is opened, and the
+        // store is closed immediately afterwards.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

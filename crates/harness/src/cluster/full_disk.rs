@@ -8,7 +8,7 @@ use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
 use super::library::{self, FaultControl};
 
-/// Compiles the library that makes disks full. Fails without a C compiler.
+/// Compiles the library that simulates a full disk. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     library::compile(cluster_dir, "full_disk", include_str!("full_disk.c"))
 }
@@ -33,7 +33,7 @@ impl FullDisk {
         &self.file
     }
 
-    /// Returns the environment variables that make a server use the disk.
+    /// Returns the environment variables that make a server use this simulated disk.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }

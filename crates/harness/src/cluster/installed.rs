@@ -109,6 +109,7 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
 
 /// Returns whether `dir` is the directory of an installation. An installation whose start failed
 /// has a marker but no description. An installation of an earlier version has only a description.
+/// So one of the two is enough.
 pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())
 }
@@ -132,8 +133,8 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // After TERM, PostgreSQL waits for its clients. After INT, it does not wait. The other
-        // servers treat both signals in the same way.
+        // After TERM, PostgreSQL waits until its clients have disconnected. After INT, it
+        // disconnects them. The other servers treat both signals in the same way.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)

@@ -10,8 +10,8 @@ use std::time::Duration;
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=19_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// The largest number of ports that the harness tries. If none of these ports is free, the start
-/// fails.
+/// The largest number of ports that the harness tries for one server. If none of these ports is
+/// free, the start fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
 /// The largest number of nodes of one installation. A plan with more nodes is refused.
 pub const NODES_MAX: usize = 16;
@@ -26,8 +26,8 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long an answer of a server on this machine may take. After that time the request fails.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server of a Redis Cluster may be silent before the other servers count it as failed,
-/// in milliseconds.
+/// The time in milliseconds after which the other servers of a Redis Cluster count a silent server
+/// as failed.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
 /// If the servers of a Redis Cluster do not know each other after this time, the harness introduces
 /// them to each other again.

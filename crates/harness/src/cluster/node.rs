@@ -21,7 +21,7 @@ pub struct Node {
     start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// The build of the program that the next call of [`Node::upgrade`] starts.
+    /// The build that the next call of [`Node::upgrade`] starts.
     next: Option<PathBuf>,
 }
 

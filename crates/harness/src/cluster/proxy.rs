@@ -32,8 +32,7 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// As soon as connection `from` exists, and until connection `slow` exists, the newest
-        /// connection is slow.
+        /// From connection `from` on, the newest connection is slow until connection `slow` exists.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The proxy delivers the data when the condition

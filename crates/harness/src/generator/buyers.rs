@@ -34,7 +34,8 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // If the clock shows a time before 1970, the server refuses the tokens as expired.
+        // If the clock shows a time before 1970, `now` is 0, and the server refuses the tokens as
+        // expired.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();

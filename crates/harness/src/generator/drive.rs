@@ -20,8 +20,8 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// From this rate on, in requests per second, the generator sends together all requests that are
-/// due within one [`TICK`].
+/// At this number of requests per second, or more, the generator sends together all requests that
+/// are due within one [`TICK`].
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest delay of a request that waits to be sent together with other requests. The delay is
 /// part of the measured latency.
@@ -187,7 +187,8 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // Before the start, `run` has already checked that all connections could be opened.
+            // This fault occurs only before the start. At that time, `run` checks that all
+            // connections are open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

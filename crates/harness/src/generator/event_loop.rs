@@ -47,8 +47,8 @@ pub enum Fault {
 /// What a free connection does next.
 #[derive(Debug)]
 pub enum Next<R> {
-    /// The connection sends the request that the source wrote. The source gets this value back with
-    /// the answer.
+    /// The connection sends the request that the source wrote. With the answer, the loop passes the
+    /// value in this variant back to the source.
     Request(R),
     /// No request is due before this time.
     At(Instant),

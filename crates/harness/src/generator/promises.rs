@@ -10,8 +10,8 @@ use super::{AnswerKind, RequestScript};
 #[derive(Debug)]
 pub struct PromisedOrders<S> {
     script: S,
-    /// The collected ids. If an answer has no order id, the number of answers is larger than the
-    /// number of ids.
+    /// The collected ids. An answer without an order id adds no id, so there can be more answers
+    /// than ids.
     pub ids: BTreeSet<String>,
 }
 

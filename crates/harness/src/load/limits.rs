@@ -62,8 +62,8 @@ pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest number of queued buyers that open an event stream and also poll for their verdict.
 /// The other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// The largest size of the event text that one listener stores until it has processed the text, in
-/// bytes. If the stored text is larger, the listener stops, and its buyer only polls.
+/// The largest size, in bytes, of the event text that a listener stores until it has processed the
+/// text. If the stored text is larger, the listener stops, and the buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
 /// lost.

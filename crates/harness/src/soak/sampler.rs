@@ -24,7 +24,8 @@ const MEMORY_NOISE: f64 = 12.0;
 const FILES_MOST: f64 = 2.0;
 /// How much the number of open files may grow by chance during the judged part of a run.
 const FILES_NOISE: f64 = 40.0;
-/// The most bytes that an order may add to the database, including its events and index entries.
+/// The most bytes that an order may add to the database, including the order's events and index
+/// entries.
 const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
 /// The most bytes that a sale may add to the log of a node, including the lines about a failing
 /// endpoint.

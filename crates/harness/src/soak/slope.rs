@@ -21,7 +21,7 @@ pub struct SlopeCheck {
     pub what: String,
     /// The unit of the slope, such as `MiB/h`.
     pub unit: &'static str,
-    /// The slope, or `None` if the samples have none.
+    /// The slope, or `None` if the samples determine no slope.
     pub slope: Option<f64>,
     /// The largest allowed slope. `None` means that the slope is only reported.
     pub most: Option<f64>,

@@ -12,7 +12,8 @@ use crate::load::{self, LoadPlan};
 
 /// The number of buyers for each unit of a sale.
 const STOCK_SHARE: u32 = 2;
-/// If an operator's request fails, it is repeated for this time, because a node may be restarting.
+/// An operator's request that fails is repeated for at most this time, because a node may be
+/// restarting.
 const WITHIN: Duration = Duration::from_secs(60);
 /// The pause before an operator's request is repeated.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -55,14 +55,15 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 
 /// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let text = "The page shows a lock that ends during the protected work, and safer strategies.";
+    let text =
+        "The page shows how a lock ends during the protected work. It also shows safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
-    // The page leaves out the imports before the design tokens, because they would need the
+    // The page leaves out the imports before the design tokens, because the imports would need the
     // network.
     let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
     let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
@@ -144,7 +145,7 @@ fn plots(run: &RunReport) -> String {
         "<section aria-labelledby=\"h-plots\"><h2 id=\"h-plots\">Speed against concurrency</h2>\
          <p class=\"soft\">Both scales are logarithmic. The table has the numbers.{fault}{seeds}</p>\
          <div class=\"chosen\" id=\"chosen\" role=\"group\" aria-label=\"Strategies in the \
-         plots\"></div><h3>Buyers answered a second</h3><div class=\"card chart\" \
+         plots\"></div><h3>Buyers answered per second</h3><div class=\"card chart\" \
          id=\"throughput\" role=\"img\" aria-label=\"Throughput against concurrency\"></div><br>\
          <h3>Latency, 99 of 100 buyers</h3><div class=\"card chart\" id=\"latency\" role=\"img\" \
          aria-label=\"Latency against concurrency\"></div></section>"
@@ -195,7 +196,7 @@ fn ways(run: &RunReport) -> String {
             Claim::Safe => "The strategy promises to sell correctly, even with faults.",
             Claim::Unsafe => "The strategy promises nothing.",
             Claim::SafeWithoutFaults => {
-                "The strategy promises to sell correctly only without faults."
+                "The strategy promises to sell correctly if there is no fault."
             }
         };
         let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(entry.suits));

@@ -83,7 +83,7 @@ function draw(into, label, read) {
 function redraw() {
   plots.splice(0).forEach((plot) => plot.destroy());
   if (shown.size === 0) return;
-  plots.push(draw(document.getElementById('throughput'), 'buyers answered a second',
+  plots.push(draw(document.getElementById('throughput'), 'buyers answered per second',
     (result) => result.throughput_per_second));
   plots.push(draw(document.getElementById('latency'), 'p99 in milliseconds',
     (result) => result.latency_ms.p99));

@@ -54,8 +54,7 @@ impl OneStrategy<'_> {
             && self.fault == Fault::None
     }
 
-    /// Returns whether the result should have a run without HTTP but has none, because the caller
-    /// stopped the runs.
+    /// Returns whether the caller stopped the runs before this result got its run without HTTP.
     pub(super) fn lacks_run_without_http(&self, result: &RunResult) -> bool {
         let has_outcome = result.without_http.is_some() || result.without_http_error.is_some();
         self.repeats_without_http() && !has_outcome
@@ -269,8 +268,9 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The run has at most twice as many buyers as can get units. These buyers arrive over a
-            // longer time than in a run without a fault, so that the fault happens during the sale.
+            // The number of buyers is at most twice the number of buyers who can get units. The
+            // buyers arrive over a longer time than without a fault, so that the fault happens
+            // during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;

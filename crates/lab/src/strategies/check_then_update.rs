@@ -4,8 +4,8 @@
 //! available = available - n` takes the units, and the order is written. The check and the update
 //! are two statements.
 //! Where it comes from: the usual way to write an `if` in a service. The code is often inside a
-//! transaction. At PostgreSQL's default isolation level, the transaction does not prevent the
-//! error.
+//! transaction. At PostgreSQL's default isolation level, another buyer can still read the stock
+//! between the two statements.
 //! When it holds: with one buyer at a time.
 //! How it breaks: two buyers read the same last unit, and both take it. With more buyers at the
 //! same time, more units are sold twice.

@@ -7,7 +7,7 @@
 //! Where it comes from: the last section of many flash-sale articles.
 //! When it holds: always. The version decides. A failed lock or cache breaks no promise.
 //! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
-//! sale needs the lock, the transaction and the queue.
+//! purchase needs the lock, the transaction and the queue.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd};
@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Cache, lock, version and queue",
     claim: Claim::Safe,
     source: "the final recommendation of many articles",
-    suits: "Few sales and many visitors, in a shop that needs all these parts anyway",
+    suits: "Few purchases and many visitors, in a shop that needs all these parts anyway",
     text: include_str!("combined.rs"),
     lua: &[include_str!("redis_lock.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(Combined(backends.clone()))),

@@ -5,8 +5,9 @@
 //! that the buyer has no order yet. If enough units are left, a transaction locks the row, deducts
 //! the units and writes the order. After the commit the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
-//! When it holds: always. The cache never decides a sale. The stock only falls, so an old number in
-//! the cache is too high. Then the cache does not refuse the buyer, and the database decides.
+//! When it holds: always. The cache never decides a purchase. The stock only falls, so an old
+//! number in the cache is too high. Then the cache does not refuse the buyer, and the database
+//! decides.
 //! How it breaks: it does not oversell. If the stock can rise again, two updates of the cache can
 //! arrive in the wrong sequence. Then the cache refuses buyers although units are left.
 

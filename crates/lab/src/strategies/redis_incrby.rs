@@ -6,9 +6,10 @@
 //! undoes the deduction.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
-//! How it breaks: a process that dies after the deduction, before the order or the undo, loses the
-//! units. A repeated request takes units twice. While a request for ten units is being undone, a
-//! request for one unit is refused although a unit is left. A Redis that restarts loses sales.
+//! How it breaks: a process that dies after the deduction, but before it writes the order or undoes
+//! the deduction, loses the units. A repeated request takes units twice. While a request for ten
+//! units is being undone, a request for one unit is refused although a unit is left. A Redis that
+//! restarts loses orders.
 
 use redis::cmd;
 

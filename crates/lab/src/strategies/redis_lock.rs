@@ -69,7 +69,7 @@ impl Strategy for RedisLock {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // A buyer can be refused without the lock, because no units return in this sale.
+            // If too few units are left, no lock is needed, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

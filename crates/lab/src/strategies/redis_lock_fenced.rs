@@ -8,7 +8,8 @@
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
 //! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
 //! row decides. The read must raise the number too. If only the write checked the number, the next
-//! holder could read the stock before the earlier holder's late write.
+//! holder could read the stock before the earlier holder's late write. Then both holders would sell
+//! the same units.
 //! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
 //! counter, holders are refused until the counter has passed the number in the row.
 
@@ -85,7 +86,7 @@ impl Strategy for RedisLockFenced {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // A buyer can be refused without the lock, because no units return in this sale.
+            // If too few units are left, no lock is needed, because no units return in this sale.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

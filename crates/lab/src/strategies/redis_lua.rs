@@ -1,9 +1,10 @@
-//! The classic script: one Lua script checks and books, and Redis runs it as one step.
+//! The classic script: one Lua script checks the stock and books the units, and Redis runs the
+//! script as one step.
 //!
-//! How it works: the hash has `Total` and `Booked`. The script books `n` units if `Booked + n <=
-//! Total` and records the order. It returns one of the usual codes: the units that are left, -1 for
+//! How it works: the hash has `Total` and `Booked`. If `Booked + n <= Total`, the script books `n`
+//! units and records the order. It returns one of the usual codes: the units that are left, -1 for
 //! unlimited, -2 if too few are left, -3 for an unknown item. The script is loaded once and called
-//! by its digest.
+//! by its SHA-1 hash.
 //! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
 //! When it holds: while Redis keeps its data. If a process dies, no change is half done.
 //! How it breaks: Redis is the only record. After a restart from a snapshot, Redis sells again the
@@ -21,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis Lua script",
     claim: Claim::SafeWithoutFaults,
     source: "the Redis manual on EVAL; nearly every flash-sale article",
-    suits: "Very hot items, if it is acceptable to lose the sales of the last second",
+    suits: "Very hot items, if it is acceptable to lose the orders of the last second",
     text: include_str!("redis_lua.rs"),
     lua: &[include_str!("redis_lua.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLua(backends.clone()))),

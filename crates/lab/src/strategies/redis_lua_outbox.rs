@@ -1,13 +1,16 @@
-//! A script and a table of intents: a row exists before Redis books, so that no booking is lost.
+//! A script and a table of intents: a row is written before the booking in Redis, so that no
+//! booking is lost.
 //!
-//! How it works: a row `pending` is written into the table `sends`. Then the script books, once for
-//! each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A background task
-//! repeats the script for rows that stay `pending`. A consumer makes one order of each `sent` row.
+//! How it works: a row `pending` is written into the table `sends`. Then the script books the
+//! units, once for each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A
+//! background task repeats the script for rows that stay `pending`. A consumer makes one order of
+//! each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: even when processes die at any step, while Redis keeps its data.
 //! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and
-//! sells the same units again. After a restart without data, Redis refuses every buyer. Each sale
-//! writes to the database twice before the answer, and once more when the consumer makes the order.
+//! sells the same units again. After a restart without data, Redis refuses every buyer. Each
+//! purchase needs two writes to the database before the answer, and one more when the consumer
+//! makes the order.
 
 use deadpool_postgres::Object;
 use redis::{Script, pipe};

@@ -1,7 +1,8 @@
 //! Script, list and consumer: Redis decides, a consumer writes the orders into the database.
 //!
-//! How it works: the script books and pushes the order into a Redis list, and the buyer gets the
-//! answer "sold". A consumer pops up to 100 orders at a time and inserts them into PostgreSQL.
+//! How it works: the script books the units and pushes the order into a Redis list, and the buyer
+//! gets the answer "sold". A consumer pops up to 100 orders at a time and inserts them into
+//! PostgreSQL.
 //! Where it comes from: the usual flash-sale article ("Lua plus queue").
 //! When it holds: while Redis and the consumer work.
 //! How it breaks: if the consumer dies, orders that it popped and did not insert are lost, although

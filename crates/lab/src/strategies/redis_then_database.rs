@@ -1,7 +1,8 @@
-//! Redis first, the database later: the process keeps sales in memory and writes them in batches.
+//! Redis first, the database later: the process keeps orders in memory and writes them in batches.
 //!
-//! How it works: the script books in Redis, and the buyer gets the answer "sold". The order goes
-//! into the process's memory, and from there into PostgreSQL every 100 ms, in one statement.
+//! How it works: the script books the units in Redis, and the buyer gets the answer "sold". The
+//! order goes into the process's memory, and from there into PostgreSQL every 100 ms, in one
+//! statement.
 //! Where it comes from: write-behind caches; "asynchronous persistence" articles.
 //! When it holds: while Redis and all processes keep running.
 //! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their

@@ -1,8 +1,8 @@
 //! A queue with a single consumer: one process decides, so no buyer waits for a lock.
 //!
 //! How it works: a request goes into a Redis list. One consumer takes the oldest requests, up to 64
-//! at a time. It reads the stock, deducts units, writes orders and commits. Then it writes each
-//! answer to Redis, where the waiting request polls for it.
+//! at a time. It reads the stock, deducts units, writes orders and commits. Then the consumer
+//! writes each answer to Redis, where the waiting request polls for the answer.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
 //! When it holds: always. A buyer gets an answer only after the decision is committed. The consumer
 //! locks the stock row, because the commit of a killed consumer can end after the next consumer has

@@ -2,14 +2,15 @@
 //!
 //! How it works: a partition sells from its active sub-domain. When this sub-domain has fewer units
 //! than a threshold, the scheduler refills the other sub-domain from the pool and makes it active.
-//! Each sale leaves a detail in Redis. After 100 details or one second, one statement writes the
-//! details as orders and deducts their units from the stock. If no refill can help a buyer, all
+//! Each purchase leaves a detail in Redis. After 100 details or one second, one statement writes
+//! the details as orders and deducts their units from the stock. If no refill can help a buyer, all
 //! remaining units move into one partition.
 //! Where it comes from: published designs for very hot items, with 400 units in a new partition,
 //! threshold 380 and refills of 100. With less stock, these numbers are proportionally smaller.
 //! When it holds: while Redis keeps its data.
-//! How it breaks: a restart of Redis loses details that were not written, and the stock in Redis.
-//! There are many parts: if the scheduler is down, partitions run out of units.
+//! How it breaks: a restart of Redis loses the stock in Redis, and the details that the statement
+//! has not written yet. There are many parts. For example, partitions run out of units while the
+//! scheduler is down.
 
 use std::time::{Duration, Instant};
 

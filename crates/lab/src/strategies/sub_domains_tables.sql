@@ -1,5 +1,5 @@
--- The stock of the item, and one detail record for each sale. The record names the partition and
--- the sub-domain that sold the units. Each detail record is an order.
+-- The stock of the item, and one detail record for each purchase. The record names the partition
+-- and the sub-domain that sold the units. Each detail record is an order.
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
 CREATE TABLE details (
     record_id bigserial PRIMARY KEY,

@@ -1,9 +1,9 @@
-//! A blind update: one statement takes the units, without a check whether enough units are left.
+//! A blind update: one statement takes the units and does not check whether enough units are left.
 //!
-//! How it works: `UPDATE stock SET available = available - n`, then the order is written. When no
-//! units are left, the page hides the button, but the server checks nothing.
+//! How it works: `UPDATE stock SET available = available - n` takes the units. Then the order is
+//! written. When no units are left, the page hides the button, but the server checks nothing.
 //! Where it comes from: the first version of many shops, and every guide that warns against it.
-//! When it holds: when fewer units are requested than exist.
+//! When it holds: while the buyers together request no more units than exist.
 //! How it breaks: the stock becomes negative, and every buyer who still has the page open gets an
 //! order. This happens even without concurrency.
 

@@ -57,7 +57,7 @@ pub(super) async fn announce(
 }
 
 /// Writes a generated operators' key to its file, and logs the path of a new key's file. The log
-/// never contains the key itself. Only a terminal may show the key.
+/// never contains the key itself. This function shows a new key only on a terminal.
 pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
     // The file can be missing although the key is not new: another node may have created the key,
@@ -65,7 +65,7 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let is_file_missing =
         settings.auth.admin_key.is_none() && !dir.as_os_str().is_empty() && !path.exists();
     let is_new = secrets.admin_key_is_new;
-    // A demonstration always prints its key.
+    // In a demonstration, `announce` prints the key, or the path of its file.
     if settings.demo || !(is_new || is_file_missing) {
         return;
     }
@@ -91,7 +91,7 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Warns if sales are still paused because the store was restored.
+/// Warns if a restore of the store paused sales, and some of these sales are still paused.
 async fn warn_of_restore(node: &Node) -> Result<(), EngineError> {
     let catalogue = node.catalogue();
     let is_paused = |id: &str| {

@@ -64,7 +64,7 @@ mod tests {
         .collect();
         waits.sort_unstable();
         // The test measures a wait as the number of polls of other tasks. With Tokio's default
-        // interval, the result is 32,000 polls.
+        // `global_queue_interval`, the result is 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -340,7 +340,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await,
         0,
-        "pictures must not be drawn before a sale requires one"
+        "pictures must not be drawn before a sale requires them"
     );
     open(&app, "spring", "image").await;
     let begun = Instant::now();
@@ -351,7 +351,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await,
         0,
-        "slider pictures must not be drawn, because no sale requires one"
+        "slider pictures must not be drawn, because no sale requires them"
     );
     let issued = challenge(&app, "anna", "spring", json!({})).await;
     let wrong = json!({"text": "22222"});

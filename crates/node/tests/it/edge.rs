@@ -168,8 +168,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Each buyer repeats the request that placed the buyer's order, so neither buyer gets "sold
-    // out". Anna bought through the edge, and Bert at the node.
+    // Anna bought through the edge, and Bert at the node. Now each of them repeats the earlier
+    // request, so neither of them gets "sold out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");

@@ -1,5 +1,5 @@
-//! Tests the end of an event stream. The stream ends when its token expires. After a renewal, the
-//! stream ends when the newer token expires.
+//! Tests the end of an event stream. The stream ends when its token expires. If the client sends a
+//! newer token, the stream ends when the newer token expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -352,7 +352,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The server did not wait for the write timeout of 30 s.
+        // Only the quick reader is left. The slow reader was dropped before the 30 s write timeout.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };

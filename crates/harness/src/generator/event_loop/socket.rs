@@ -36,7 +36,8 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens connections that may be opened, and closes connections that take too long to open.
+    /// Opens the connections that are due, and a connection for each request that needs its own.
+    /// Closes connections that take too long to open, or whose answers take too long.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()

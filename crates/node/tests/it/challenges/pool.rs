@@ -59,8 +59,8 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Requests challenges for several buyers until fewer pictures are ready than before. A picture
-/// that is drawn on request does not reduce the number of ready pictures.
+/// Requests challenges for several buyers, in rounds, until a round reduces the number of ready
+/// pictures. A picture that is drawn on request does not reduce the number of ready pictures.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (timer, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {
@@ -78,7 +78,7 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
         }
         assert!(
             timer.elapsed() < TIMEOUT,
-            "too many ready pictures: {before} at first, {after} after {round} rounds"
+            "too many ready pictures: {before} before round {round}, {after} after this round"
         );
     }
 }
@@ -128,7 +128,7 @@ async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
         assert_eq!(
             ready(&app, other).await,
             0,
-            "pictures of this kind must not be drawn, because no sale requires one"
+            "pictures of this kind must not be drawn, because no sale requires such pictures"
         );
         app.step(kind, "close").await;
         until_ready(&app, kind, |ready| ready == 0).await;

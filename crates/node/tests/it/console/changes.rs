@@ -13,8 +13,8 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Searches `value` and the objects inside it. Adds the JSON pointer of each value that is not an
-/// object to `paths`.
+/// Searches `value` and the objects inside it. For each value that is not an object, adds the
+/// value's JSON pointer to `paths`.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());

@@ -154,8 +154,8 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     // Raise the item's total, so that the units of the sale no longer add up.
     let units = "UPDATE item SET total = total + 1 RETURNING 'changed'";
     assert!(home.psql(&database, units).expect("a table").contains("changed"));
-    // Add a node of another version that last reported 1.7 seconds ago. The check must find the
-    // node before its lease ends, so a slow machine may need several attempts.
+    // Add a node that runs another version and last reported 1.7 seconds ago. The check must find
+    // the node before its lease ends, so a slow machine may need several attempts.
     let lost = "INSERT INTO node (node, until, about)
                   SELECT 900, max(until) - 1700, '{\"version\": \"0.0.1\"}' FROM node WHERE node <> 900
                 ON CONFLICT (node) DO UPDATE SET until = excluded.until";

@@ -144,7 +144,7 @@ async fn start(issuer: &str) -> TestApp {
     .await
 }
 
-/// Returns the cookie with this name that an answer sets, as `name=value`.
+/// If the answer sets a cookie with this name, returns the whole value of the header `Set-Cookie`.
 fn set_cookie(reply: &Reply, name: &str) -> Option<String> {
     let start = format!("{name}=");
     let is_it = |(header, value): &&(String, String)| {

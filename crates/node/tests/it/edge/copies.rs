@@ -21,7 +21,7 @@ async fn an_edge_checks_passes() {
     };
     assert_eq!(buy(&[]).await, "403 pass_required");
     assert_eq!(buy(&[("Purchase-Pass", "nonsense")]).await, "403 pass_invalid");
-    assert_eq!(tier.proxy.purchases(), before, "the edge must refuse without a request to a node");
+    assert_eq!(tier.proxy.purchases(), before, "the edge itself must refuse the purchases");
     let anna = bearer("anna");
     let headers = [("Authorization", anna.as_str()), ("Content-Type", "application/json")];
     let path = "/v1/sales/spring/passes";

@@ -56,7 +56,7 @@ async fn headers_are_lists_of_words_in_any_case() {
         assert_eq!(
             head.header("sec-websocket-protocol"),
             None,
-            "without an offered subprotocol, the answer must name none"
+            "if the client offers no subprotocol, the answer must name no subprotocol"
         );
     }
 }
