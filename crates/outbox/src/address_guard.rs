@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use dns_lookups::DnsLookups;
 
 /// How long the look-up of a name may take when an operator adds an endpoint. After that time, the
-/// server adds the endpoint without a check of its addresses.
+/// server adds the endpoint, and does not check the name's addresses.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.

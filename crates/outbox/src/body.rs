@@ -34,7 +34,7 @@ pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: 
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// What the message needs for its link to the order page.
+/// The data for the message's link to the order page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,
@@ -75,8 +75,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // The only ticket that a buyer can end is a waitlist entry. The buyer ends it by
-            // leaving the waitlist.
+            // The subject can also be a waitlist entry. A buyer ends a waitlist entry by leaving
+            // the waitlist, and cannot end a ticket.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

@@ -1,5 +1,5 @@
 //! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, so the
-//! address guard of webhooks cannot check their addresses. Instead, the settings name the hosts
+//! address guard of webhooks would refuse their addresses. Instead, the settings name the hosts
 //! that are allowed as brokers.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

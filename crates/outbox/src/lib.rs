@@ -96,7 +96,7 @@ pub struct Outbox {
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// True if this node has a worker. A worker may have a lease, so this node must then assign
+    /// True if this node has a worker. The worker may have a lease, so this node must assign
     /// positions to events.
     has_leases: AtomicBool,
 }

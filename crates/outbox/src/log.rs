@@ -16,8 +16,8 @@ pub(super) struct RefusalLog {
 
 impl RefusalLog {
     /// If `is_changed` is true, logs that the endpoint began to fail or that it accepts events
-    /// again. Logs no further errors while the endpoint fails. Logs the error of a single event at
-    /// most once in [`REFUSAL_LOG_INTERVAL`].
+    /// again. Otherwise logs the error of a single event, at most once in [`REFUSAL_LOG_INTERVAL`].
+    /// While the endpoint fails, logs no errors of single events.
     pub(super) fn note(
         &mut self,
         endpoint: &str,

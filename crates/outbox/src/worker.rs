@@ -40,9 +40,9 @@ const _: () = assert!(
 );
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the worker reads the delivery rows again. A delivery row is an event that the
-/// endpoint's position has passed, but that is not delivered yet. An operator may have changed
-/// these rows at another node.
+/// How often the worker reads the delivery rows again. A delivery row is for an undelivered event
+/// that the endpoint's position has passed. An operator may have changed these rows at another
+/// node.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -83,7 +83,7 @@ async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>,
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
 
-/// The position of a sent event, the endpoint's settings at that time, and the endpoint's answer.
+/// The position of a sent event, the endpoint's settings with which it was sent, and the answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
 /// The state of a worker.
@@ -101,7 +101,7 @@ struct Worker<'o> {
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
     notes: Vec<RowChange>,
-    /// Whether the worker must check if it can advance the endpoint's position.
+    /// If true, the worker must check whether it can advance the endpoint's position.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be events that were not read yet.
@@ -224,8 +224,8 @@ impl<'o> Worker<'o> {
     }
 
     /// Stores the results of attempts. If the result of a failed attempt matches no row, an
-    /// operator may have requested the event again after the attempt began. Then reads the rows
-    /// again, so that the requested delivery comes before later events about the same order.
+    /// operator may have requested the event again after the attempt began. In this case, reads the
+    /// rows again, so that the requested delivery comes before later events about the same order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if self.notes.is_empty() {
             return Ok(());

@@ -7,9 +7,9 @@
 //! payment was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
 //! a due order waits only until the end of its grace period.
 //!
-//! If the provider answers no request at all (`silence`), the server postpones most checkouts
-//! without a request. If the provider stays silent, each postponed checkout counts as unanswered,
-//! so the grace period of its order begins.
+//! If the provider answers no request at all (`silence`), the server asks about only a few
+//! checkouts, and postpones all others. If the provider stays silent, each postponed checkout
+//! counts as unanswered, so the grace period of its order begins.
 mod closing;
 mod pacer;
 
@@ -59,7 +59,8 @@ const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// How long the server asks about an ended order whose payment is still pending at the provider. No
-/// bank takes longer. If money arrives after this time, only a message of the provider reports it.
+/// bank needs more time to decide about a payment. If money arrives after this time, only a message
+/// of the provider reports it.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 /// The state that every call of `run_page` uses.
@@ -229,8 +230,8 @@ impl Payments {
         }
     }
 
-    /// Postpones many checkouts while the provider is silent, without asking the provider about
-    /// them. Returns `false` if the store failed.
+    /// Postpones these checkouts. The provider is silent, so the server does not ask about them.
+    /// Returns `false` if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, unanswered: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, unanswered, SILENT_RETRY_MIN_MS)

@@ -11,9 +11,10 @@ use doorbuster_store::Reversal;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// The provider's message, or the reason why no request reached the provider.
+    /// The provider's message, or this server's own reason, such as a failed connection.
     pub why: String,
-    /// Whether the provider refused the request. A repeated request then gets the same answer.
+    /// Whether the provider refused the request. After a refusal, a repeated request gets the same
+    /// answer.
     pub is_refusal: bool,
     /// Whether the provider got too many requests and did not decide about this request. A later
     /// request may succeed.
@@ -38,7 +39,7 @@ impl ProviderError {
 pub enum MessageError {
     /// The signature or the time is not valid.
     Unverified(String),
-    /// The provider signed the message, but its content is invalid.
+    /// The provider signed the message, but the message's content is invalid.
     Malformed(String),
 }
 

@@ -61,7 +61,8 @@ impl AppliedPayments {
         self.lock().add_refunding(capture, self.now());
     }
 
-    /// Records that the shop refunds an order, or that the order is not paid.
+    /// Remembers the order's payment among the payments that the server refunds, because the shop
+    /// refunds the order or the order is not paid.
     pub(super) fn begin_refund(&self, order: &str) {
         self.lock().begin_refund(order, self.now());
     }
@@ -96,8 +97,9 @@ impl AppliedPayments {
 }
 
 impl Payments {
-    /// Remembers that the shop refunds an order. After a failover of the database, the order may be
-    /// paid again, but the node then asks the provider whether the payment was refunded.
+    /// Remembers that the shop refunds an order. After a failover, the database may lack the
+    /// payment and the refund. When the node applies the payment again, the order becomes paid
+    /// again. Then the node asks the provider whether the payment was refunded.
     pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.begin_refund(order);
@@ -176,7 +178,7 @@ impl Payments {
     }
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// the payments that the database lacked and that pay for orders to `missing`. Also adds the
+    /// to `missing` the payments that the database lacked and that pay for orders. Also adds the
     /// payment at which the store failed, because the store may have committed it. The next try
     /// would then find this payment in the database, and would not add it.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {

@@ -1,5 +1,6 @@
 //! Handles providers' messages. The store applies each message only once. Then this module wakes
-//! the refund job and notifies the buyer's page, so that they do not wait for their next poll.
+//! the refund job and notifies the buyer's page. So the job and the page do not wait for their next
+//! poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -37,10 +38,10 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // The message may be about an earlier attempt. Then the server first asks the
-                // provider, so the refund is still pending and has no dead letter. If the read
-                // fails, the refund is logged too, because the message is already stored and a
-                // repeat of the message logs nothing.
+                // If the message may be about an earlier attempt, the server first asks the
+                // provider. Until then the refund has no dead letter, and is not logged here. If
+                // the read of the dead letter fails, the refund is logged: the message is already
+                // stored, so a repeat of the message would log nothing.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                     && store
@@ -80,8 +81,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. If the payment pays for its order, or the server refunds it,
-    /// remembers the payment, because a failover of the database could lose the stored payment.
+    /// Applies a captured payment. Remembers the payment if it pays for its order, or if the server
+    /// refunds it. A failover of the database could lose the stored payment.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
@@ -92,8 +93,9 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // A repeated payment is remembered too, because the answer to its first commit may have
-            // been lost. If the order is not paid, the server refunds the payment.
+            // A repeated payment is remembered too. If the answer of its first commit was lost, no
+            // node remembers the payment yet. If the order is not paid, the server refunds the
+            // payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
@@ -102,16 +104,17 @@ impl Payments {
             }
             _ => return Ok(outcome),
         }
-        // If the number has changed, a failover happened while this payment was applied. Then
-        // `follow_failovers` may have read the remembered payments before this payment was among
-        // them. So this payment is applied again here.
+        // If the fencing number has changed, a failover happened while this payment was applied.
+        // Then `follow_failovers` may have read the remembered payments before this payment was
+        // among them. So this payment is applied again here.
         if applied.payments_read_at_fence() != read_for {
             self.capture(capture).await?;
         }
         Ok(outcome)
     }
 
-    /// Returns whether the order is paid. If the store does not answer, the order may be paid.
+    /// Returns whether the order is paid. Also returns `true` if the store does not answer, because
+    /// the order may be paid.
     async fn may_be_paid(&self, order: &str) -> bool {
         let Some(id) = TicketId::parse(order) else { return false };
         let order = self.node.store().order(id).await;
@@ -124,9 +127,9 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // The ticket has no verdict yet and may become an order at any moment. So this message is
-        // too early, and the provider must send it again. If the buyer waits at another node, only
-        // the store can detect that the ticket has no verdict.
+        // If the buyer still waits at this node, the ticket has no verdict and may become an order
+        // at any moment. So this message is too early, and the provider must send it again. If the
+        // buyer waits at another node, the store detects that the ticket has no verdict.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -193,8 +196,8 @@ impl Payments {
     }
 
     /// Sends an event to the buyer's page, so that the page reads the order again. The order itself
-    /// did not change, but a payment for it failed or will be refunded. A failure to send is
-    /// ignored, because the page also polls.
+    /// did not change, but a payment for it failed or will be refunded. If the order cannot be
+    /// read, no event is sent, because the page also polls.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;

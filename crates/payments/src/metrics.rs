@@ -12,7 +12,7 @@ doorbuster_core::labels! {
         Accepted = "accepted",
         /// The provider reported that the money arrived.
         Settled = "settled",
-        /// The provider refused the request or could not be reached.
+        /// The provider refused the request or could not be reached, or the money came back.
         Failed = "failed",
     }
 }
@@ -26,9 +26,9 @@ pub struct PaymentMetrics {
     pub refused: Counter,
     /// Requests about refunds, by result.
     pub refunds: [Counter; RefundStep::ALL.len()],
-    /// Requests about checkouts that the provider answered.
+    /// Answered requests to the provider about checkouts.
     pub answered: Counter,
-    /// Requests about checkouts that the provider did not answer.
+    /// Unanswered requests to the provider about checkouts.
     pub unanswered: Counter,
     lag_ms: AtomicI64,
 }

@@ -111,7 +111,8 @@ impl Payments {
     }
 }
 
-/// Logs that the money of an accepted refund came back, or that the provider never sent it.
+/// Logs that an accepted refund failed: the money came back to the provider, or the provider never
+/// sent it.
 pub(super) fn log_failed_refund(refund: &RefundId, why: &str) {
     tracing::error!(
         refund = refund.0,

@@ -309,8 +309,8 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
 }
 
 /// Returns the report time of a reversal that a query found. `wall` is the time at which the query
-/// began. It is rounded down to a whole second, because the times of Stripe's events are whole
-/// seconds.
+/// began. The report time is `wall`, rounded down to a whole second, because the times of Stripe's
+/// events are whole seconds.
 fn report_time(wall: Millis) -> Millis {
     Millis(wall.0.div_euclid(1_000) * 1_000)
 }

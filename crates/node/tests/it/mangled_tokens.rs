@@ -15,7 +15,7 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, request};
 use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_text, signature};
 
-/// The number of inputs of each kind, if the environment sets none.
+/// The number of inputs of each kind, if `DOORBUSTER_MANGLED` is not set.
 const MANGLED: usize = 400;
 /// The largest number of changes of one text.
 const CHANGES_MAX: usize = 4;

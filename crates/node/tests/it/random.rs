@@ -19,7 +19,7 @@ mod generator;
 mod samples;
 mod schema;
 
-/// The number of requests if the environment sets none.
+/// The number of requests, if `DOORBUSTER_RANDOM_REQUESTS` is not set.
 const REQUESTS: u64 = 2_000;
 /// The test opens a new sale after this many requests, because random requests close existing
 /// sales.
@@ -31,7 +31,7 @@ const FRESH_SALE_EVERY: u64 = 50;
 const REQUESTS_PER_503: u64 = 50;
 /// Additional 503 answers that a short run may have.
 const SPARE_503: usize = 5;
-/// The longest part of a request or an answer that a failure prints.
+/// The longest part of a request or an answer that a failure prints, in bytes.
 const SHOWN_BYTES: usize = 1_500;
 
 fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -297,7 +297,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
     wants("allow", reply.status == 405)
 }
 
-/// Checks the stock identity of every item of every sale, and the audit.
+/// Checks that the units of every item add up, and that the audit has no findings.
 async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
     let mut cursor = String::new();
     loop {

@@ -260,7 +260,7 @@ async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_head
     assert_eq!(call("POST", &cancel, with(&[]), b"").await.verdict(), "401 unauthenticated");
     assert_eq!(call("POST", &cancel, with(&[("X-Doorbuster-Page", "1")]), b"").await.status, 200);
 
-    // If a request has a token in `Authorization` and a cookie, the server uses only the token.
+    // If a request has a cookie and also a token in `Authorization`, only the token counts.
     let ben = bearer("ben");
     let headers = [("Authorization", ben.as_str()), ("Cookie", cookie.as_str())];
     assert_eq!(app.call("GET", &order, &headers, b"").await.verdict(), "404 not_found");

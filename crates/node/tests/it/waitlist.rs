@@ -100,8 +100,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // The payment window of the later orders. This window must end during the test, but must be
-    // long enough for a slow machine. The first order's window must not end during the test.
+    // The payment window of the later orders must end during the test, but must be long enough for
+    // a slow machine. The first order's window must not end during the test.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),

@@ -14,8 +14,8 @@ use crate::limits::ENDPOINTS_MAX;
 /// because look-ups use the same pool of blocking threads as transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
 /// The maximum number of names whose look-up runs or waits. Further look-ups fail. The bound is
-/// twice the maximum number of endpoints. So even while the look-ups for all endpoints wait, names
-/// of new endpoints can be looked up.
+/// twice the maximum number of endpoints. So even if the look-ups for all endpoints wait, look-ups
+/// for new endpoints do not fail.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. The call blocks the thread.

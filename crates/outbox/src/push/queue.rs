@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of messages that wait. If a message exceeds this bound, the server drops the
-/// last message of the push service for which the most messages wait. Messages that wait for
-/// another attempt may exceed the bound by [`AT_ONCE_MAX`].
+/// The maximum number of messages that wait. At this bound, the server drops a message for each new
+/// message: the last message of the push service for which the most messages wait. Because of
+/// messages that wait for another attempt, the number may exceed this bound by [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 /// The maximum number of requests to push services at the same time. Further messages wait.
 const AT_ONCE_MAX: usize = 32;
@@ -35,7 +35,7 @@ pub(super) struct QueuedMessage {
     next_at: Instant,
 }
 
-/// The numbers of messages to one push service.
+/// The counts of messages to one push service.
 #[derive(Debug, Default)]
 struct ServiceCounts {
     waiting: usize,
@@ -66,8 +66,8 @@ impl MessageQueue {
         !is_full
     }
 
-    /// Drops the last message of the push service for which the most messages wait. Returns false
-    /// and drops nothing if this is the given service.
+    /// Drops the last message of the push service for which the most messages wait. If no other
+    /// push service has more waiting messages than `service`, drops nothing and returns false.
     fn drop_for(&mut self, service: &Arc<str>) -> bool {
         let own = self.services.get(service).map_or(0, |counts| counts.waiting);
         let most = self.services.iter().max_by_key(|(_, counts)| counts.waiting);
@@ -117,8 +117,8 @@ impl MessageQueue {
         self.update(&queued.service, |counts| counts.sending -= 1);
     }
 
-    /// Ends a failed attempt. The message waits for its next attempt. Returns false if it was the
-    /// last attempt.
+    /// Ends a failed attempt. If another attempt is allowed, the message waits for it. Otherwise
+    /// drops the message and returns false.
     pub(super) fn retry(&mut self, mut queued: QueuedMessage, now: Instant) -> bool {
         let Some(pause) = PAUSES.get(queued.tries) else {
             self.finish(&queued);
@@ -135,7 +135,8 @@ impl MessageQueue {
         true
     }
 
-    /// Changes the numbers of a push service. Removes a push service without messages.
+    /// Changes the counts of a push service. Removes the push service if it has no messages any
+    /// more.
     fn update(&mut self, service: &Arc<str>, change: impl FnOnce(&mut ServiceCounts)) {
         let Some(counts) = self.services.get_mut(service) else { return };
         change(counts);
@@ -145,8 +146,8 @@ impl MessageQueue {
     }
 }
 
-/// Returns the origin of an address. If the address is invalid, returns the address itself, because
-/// no attempt sends a request to it.
+/// Returns the origin of an address. If the address is invalid, returns the address itself. No
+/// attempt sends a request to an invalid address.
 fn service_of(endpoint: &str) -> Arc<str> {
     Url::parse(endpoint)
         .map_or_else(|_| endpoint.to_owned(), |url| url.origin().ascii_serialization())
@@ -155,7 +156,7 @@ fn service_of(endpoint: &str) -> Arc<str> {
 
 const _: () = assert!(
     SERVICE_AT_ONCE_MAX < AT_ONCE_MAX,
-    "one push service must leave requests for other push services"
+    "one push service must not use up all concurrent requests"
 );
 
 #[cfg(test)]

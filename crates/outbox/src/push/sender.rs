@@ -71,8 +71,8 @@ impl Sender {
         self.guard.refuse_private_host(&url).await
     }
 
-    /// Adds a message to the queue. If the queue is full, drops a message, because the buyer also
-    /// sees the change on the page.
+    /// Adds a message to the queue. If the queue is full, drops a message. A message may be lost,
+    /// because the buyer also sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if !self.lock().add(message, Instant::now()) {
             self.outcomes[MessageOutcome::Dropped as usize].add_one();
@@ -122,7 +122,8 @@ impl Sender {
         self.lock().next(now)
     }
 
-    /// Tries once to send a message. If the attempt fails, the message waits for its next attempt.
+    /// Tries once to send a message. If the attempt fails and another attempt may succeed, the
+    /// message waits for its next attempt. Each message has a maximum number of attempts.
     async fn send(&self, node: &Node, gone: &impl Fn(u64), queued: QueuedMessage) {
         let id = queued.message.id;
         let outcome = match self.attempt(node, &queued.message).await {
@@ -161,8 +162,8 @@ impl Sender {
         if ttl_secs <= 0 {
             return Attempt::Done(MessageOutcome::Expired);
         }
-        // The push service compares the token's end with its own clock, so the token has the time
-        // of the wall clock.
+        // The request has a token that expires. The push service compares the token's end with its
+        // own clock, so the token's times come from the wall clock.
         match self.request(node.clock().wall(), ttl_secs, message).await {
             Ok(status) if status.is_success() => Attempt::Done(MessageOutcome::Sent),
             Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Done(MessageOutcome::Gone),

@@ -89,8 +89,7 @@ pub(super) async fn send(
     }
 }
 
-/// Returns whether a text has the form of an event type, so that it may be a type of a newer
-/// version.
+/// Returns whether a text has the form of an event type. A newer version may have such a type.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

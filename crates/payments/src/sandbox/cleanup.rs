@@ -52,8 +52,8 @@ impl Sandbox {
     }
 
     /// Reads one page of each kind of document. Deletes the announcements that were due before the
-    /// time `before`, and the documents whose checkouts ended before it. Returns the number of
-    /// deleted documents.
+    /// time `before`, and the documents of checkouts that ended before that time. Returns the
+    /// number of deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,

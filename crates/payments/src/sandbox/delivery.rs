@@ -92,7 +92,8 @@ impl Sandbox {
     }
 
     /// Sends the messages of an announcement. Returns `true` if the announcement needs no further
-    /// attempt, because each message was accepted or given up.
+    /// attempt: each message was accepted or dropped, or no message followed the announcement in
+    /// time.
     async fn send_announced(
         &self,
         key: &str,

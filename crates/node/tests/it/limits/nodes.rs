@@ -198,8 +198,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit a few requests above the limit. On a busy machine, these requests
-    // may be more than the test allows. Then the test tries another buyer.
+    // Redis, the nodes may admit a few requests above the limit. On a busy machine, the nodes may
+    // admit more of these requests than the test allows. Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -219,7 +219,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns how much of the limit is used according to Redis, as the time until the whole limit is
+/// Returns the used part of the limit in Redis. The result is the time until the whole limit is
 /// available again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);

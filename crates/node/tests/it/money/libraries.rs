@@ -15,7 +15,7 @@ use crate::app::TestApp;
 use crate::http::Reply;
 use crate::webhooks::official::Official;
 
-/// A difference in time that is larger than the tolerance, in seconds.
+/// A time difference in seconds. It is larger than the tolerance.
 const SIX_MINUTES: u64 = 360;
 
 /// A program that reads a body from its standard input and prints the body's signature. Its
@@ -96,8 +96,8 @@ impl Message {
     }
 }
 
-/// Reports a captured payment several times. The order is paid once. Each other payment for the
-/// order is refunded once.
+/// Reports a captured payment several times, and then another payment for the same order. The first
+/// payment pays the order once, and the other payment is refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -184,8 +184,8 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks payments after their order has expired. A payment buys a remaining unit, or is refunded
-/// if no unit remains.
+/// Checks payments that arrive after their orders have expired. If a unit remains, the payment buys
+/// the unit. Otherwise the server refunds the payment.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;

@@ -1,5 +1,5 @@
-//! Tests payments with several servers on one store. Any server may receive a message, and another
-//! node may have the units.
+//! Tests payments with several nodes on one store. Any node may receive a provider's message, and
+//! the order's units may be at another node.
 
 use super::{
     KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret,

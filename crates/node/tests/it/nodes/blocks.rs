@@ -1,4 +1,4 @@
-//! Tests that a block at one node also ends what the buyer did at another node.
+//! Tests that a block at one node also ends a waitlist entry that the buyer got at another node.
 
 use doorbuster_config::Roles;
 use doorbuster_core::{BuyerId, Phase, RequestKey, Spread};
@@ -27,7 +27,7 @@ async fn a_block_ends_a_waitlist_entry_that_its_node_does_not_know_yet() {
     let knows = async || second.gauge().counts().waiting == 1;
     until("the second node knows of the entry", knows).await;
     // Reset the second node's counts, as if the node did not know of the entry yet. The next call
-    // reads the counts immediately.
+    // follows immediately, before the node reads the counts again.
     second.gauge().publish(ItemCounts { waiting: 0, ..second.gauge().counts() });
     let left = second.engine.waitlists.leave_all_waitlists(&bert).await;
     assert!(left.is_ok(), "{left:?}");

@@ -22,8 +22,8 @@ use crate::watch::Stopwatch;
 const MISSES: usize = 10_000;
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The shortest time between two reads of the store. It applies to each node without Redis, and to
-/// all nodes together with Redis.
+/// The shortest time between two reads of the store. Without Redis, this time applies to each node
+/// by itself. With Redis, it applies to all nodes together.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
@@ -222,24 +222,24 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     let home = Deployment::cluster();
     let first = home.node(Roles::ALL).await;
     first.open_sale(20, 10, Spread::default()).await;
-    until("the numbers are published", async || {
+    until("the counts are published", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 0")
     })
     .await;
     let second = home.node(Roles::ALL).await;
     assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
-    until("the new numbers are published", async || {
+    until("the new counts are published", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 3")
     })
     .await;
-    let (_, fence) = published(&home).expect("the numbers are published");
+    let (_, fence) = published(&home).expect("the counts are published");
     first.crash();
     let began = Instant::now();
     let other = async || published(&home).is_some_and(|(_, now)| now > fence);
     while !other().await {
         assert!(
             began.elapsed() < Duration::from_secs(120),
-            "timed out; expected: another node publishes the numbers"
+            "timed out; expected: another node publishes the counts"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -258,7 +258,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(20, 10, Spread::default()).await;
-    until("the numbers are published", async || published(&home).is_some()).await;
+    until("the counts are published", async || published(&home).is_some()).await;
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
@@ -280,7 +280,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     }
     assert!(is_there(), "{:?}", published(&home));
     redis.ask(&["DEL", &numbers]);
-    until("the numbers are published again", async || {
+    until("the counts are published again", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 0")
     })
     .await;

@@ -20,9 +20,9 @@ use crate::watch::Stopwatch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// The shortest time between two reads of the store for unknown ids. It applies to each node
-/// without Redis, and to all nodes together with Redis. The shared marker for unknown ids lasts
-/// equally long.
+/// The shortest time between two reads of the store for unknown ids. Without Redis, this time
+/// applies to each node by itself. With Redis, it applies to all nodes together. The shared marker
+/// for unknown ids lasts for the same time.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);

@@ -21,8 +21,8 @@ const STOCK: u64 = 1_200;
 const CROWD: u32 = 1_500;
 /// After a change of the spread, exactly the slots of the new spread must be open within this time.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
-/// All slots on a server that hangs must be closed within this time. A drain is overdue after eight
-/// seconds.
+/// All slots that leave the spread must be closed within this time, even if their server hangs. A
+/// drain is overdue after eight seconds.
 const LEFT_WITHIN: Duration = Duration::from_secs(20);
 /// One run of the retirement job must end within this time, although no slot answers.
 const RUN_WITHIN: Duration = Duration::from_secs(5);
@@ -182,8 +182,8 @@ async fn a_new_leader_settles_the_tickets_of_a_slot_that_left_the_spread() {
     second.stop().await;
 }
 
-/// Every leaving slot is on the server that hangs, so the drain of each slot becomes overdue. The
-/// node must not wait long for each of these slots.
+/// Every slot that leaves the spread is on the server that hangs, so the drain of each such slot
+/// becomes overdue. The node must not wait long for each slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     let home = Deployment::cluster();

@@ -186,7 +186,7 @@ async fn a_key_over_the_limit_is_not_counted_as_wrong() {
     assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
     // Lower the count below the limit, as if one of the ten keys had been right.
     home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
-    // For a second, the second node still refuses the address from memory.
+    // The second node still refuses the address from memory for at most one second.
     until("the key is accepted", async || sign_in(&second, ADMIN_KEY).await == "204").await;
     first.stop().await;
     second.stop().await;

@@ -14,8 +14,8 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Stopwatch;
 
-/// An attempt proves something only if the request is still parked when the awaited change comes. A
-/// request is parked for at most one second, so the change must come within this shorter time.
+/// In a valid attempt, the awaited change comes while the request is parked. A request is parked
+/// for at most one second, so the change must come within this shorter time.
 const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
@@ -349,8 +349,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
     second.stop().await;
 }
 
-/// Buys at a node that does not lead, after the opening and before any slot has units. Returns the
-/// time at which the units arrived, the answer, and the time at which the answer came.
+/// Buys at a node that does not lead. At that time, the sale is open, but no slot has units.
+/// Returns the time at which the units arrived, the answer, and the time at which the answer came.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);

@@ -1,5 +1,6 @@
-//! Tests upper bounds on the time that a request waits. The request waits because a slot hangs,
-//! because its ticket is lost after the parking, or because its verdict does not come.
+//! Tests upper bounds on the time that a request waits. In one test, a slot hangs. In another test,
+//! the request's ticket is lost after the request was parked. In the last test, the verdict comes
+//! late.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
-        // A request that asked all slots before the slots hung may get a definite answer.
+        // The request may have asked all slots before they hung. Then it may get a definite answer,
+        // so the attempt proves nothing.
         if hung_after < HANG_BY {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
@@ -159,7 +161,7 @@ async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
         let (outcome, asked_again) = bought_with_a_ticket_that_dies_late().await;
         if matches!(outcome, PurchaseOutcome::Created(_)) {
-            assert_eq!(asked_again, 1, "the node must send the request again once");
+            assert_eq!(asked_again, 1, "the node must repeat the request exactly once");
             break;
         }
         assert!(n < TRIES, "the answer is {outcome:?} and not an order of the slot's next epoch");
@@ -192,8 +194,8 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // Check `is_finished` last, because a request that is answered during the first check has also
-    // left the queues.
+    // The request may be answered during the first check. Then it has left the queues too, so check
+    // `is_finished` last.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

@@ -1,5 +1,5 @@
-//! Tests that a challenge and an access code work once, at any node, and stay unused if no pass is
-//! issued.
+//! Tests that each challenge and each access code works only once at all nodes together. If no pass
+//! is issued, the challenge or the code stays unused.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn solved(app: &TestApp, buyer: &str) -> Value {
     json!({"item": "phone", "challenge": issued["challenge"], "answer": {"altcha": work}})
 }
 
-/// Starts two nodes of this shape that know an open sale with this front door.
+/// Starts two nodes with these settings. Both nodes know an open sale with this front door.
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;

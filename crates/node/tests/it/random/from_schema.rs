@@ -261,7 +261,7 @@ fn request(
             .expect("a security scheme has a name");
         let credentials = match way.as_str() {
             "operator" => format!("Bearer {ADMIN_KEY}"),
-            // No random pass is valid, so such a request has a token too.
+            // No random pass is valid, so a request with a pass has a token too.
             "buyer" | "pass" => bearer(pick::<&str>(rng, &["anna", "bob"])),
             other => panic!("the test does not know the security scheme {other}"),
         };

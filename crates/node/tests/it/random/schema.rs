@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// The longest part of a value that a message shows.
+/// The longest part of a value that a message shows, in characters.
 const SHOWN_CHARS: usize = 200;
 
 /// Success, or the location and the description of an error.

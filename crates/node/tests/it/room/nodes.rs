@@ -261,8 +261,8 @@ async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
-    // The room was open when Anna entered it. Change the database as if the time until which the
-    // room stays open had ended while no node was running.
+    // The room was open when Anna entered it. Change the database as if the open time of the room
+    // had ended while no node was running.
     let dir = app.stop().await;
     let ended = "UPDATE waiting_room SET open_until =
          (SELECT max(entered_at) FROM waiting_room_visitor) RETURNING 'ended'";

@@ -21,7 +21,7 @@ pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<Stri
     mine.map(ReceivedRequest::event_type).collect()
 }
 
-/// Returns the age of the oldest event that waits for an endpoint, in seconds, from the metrics.
+/// Reads the metrics. Returns the age of the oldest event that waits for an endpoint, in seconds.
 async fn lag(app: &TestApp) -> f64 {
     let metrics = app.get("/metrics").await.text();
     let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;

@@ -12,8 +12,9 @@ use crate::several_servers::address;
 /// The number of orders. There are so many that the server cannot ask Stripe about all of them at
 /// the same time.
 const MANY: usize = 300;
-/// While the provider is silent, the server postpones most checkouts without a request. When the
-/// silence has lasted this long, the grace period of the postponed checkouts begins.
+/// While the provider is silent, the server asks about only a few checkouts, and postpones all
+/// others. When the silence has lasted this long, the grace period of the postponed checkouts
+/// begins.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -49,8 +50,8 @@ impl StripeShop {
         }
     }
 
-    /// Moves the times of orders and checkouts `ms` milliseconds into the past. Locks the grants of
-    /// these orders first, as every change of an order does.
+    /// Moves the times of orders and checkouts `ms` milliseconds into the past. First locks the
+    /// grants, like every change of an order.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -167,7 +168,7 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     assert_ne!(
         shop.checkouts("asked_at IS NULL"),
         0,
-        "after a short silence, not every grace period must have begun"
+        "after a short silence, some grace periods must not have begun yet"
     );
     tokio::time::sleep(BELIEVED_AFTER).await;
     shop.home

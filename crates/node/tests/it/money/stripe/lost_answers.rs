@@ -84,7 +84,7 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
             return (id, session);
         }
     }
-    panic!("in no attempt did the server send the same key twice")
+    panic!("the server did not send the same key twice in any attempt")
 }
 
 #[tokio::test]

@@ -41,10 +41,10 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// Whether the server's next refund succeeds at once, and the refund that a person made at
-    /// Stripe fails in the same moment.
+    /// If true, the server's next refund succeeds at once. In the same moment, the refund that a
+    /// person made at Stripe fails.
     by_hand_fails_next: bool,
-    /// The method and path of the next request whose answer will be lost.
+    /// The answer to the next request with this method and path is lost.
     loses: Option<(String, String)>,
 }
 
