@@ -2,10 +2,10 @@
 //! status. The server never has data about stock.
 //!
 //! With several plain servers, each node uses the first server that the node can reach in the
-//! sorted list of servers. So all nodes use the same server while all of them reach it. In a Redis
-//! Cluster, each node uses the server that has the keys. A call with an effect is never sent twice.
-//! If the answer does not arrive, the error says that the call may have taken effect. While no
-//! server can be reached, calls fail at once.
+//! sorted list of servers. So all nodes use the same server, as long as all nodes can reach it. In
+//! a Redis Cluster, each node uses the server that has the keys. A call with an effect is never
+//! sent twice. If the answer does not arrive, the error says that the call may have taken effect.
+//! While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -45,10 +45,10 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
 /// The pause after a call that could reach no server. During the pause, all calls fail at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// The time after which the first server is tried again, while another server is in use.
+/// If another server is in use, the first server is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// The largest number of a cluster's redirects that one call follows. At the bound the call fails,
-/// with no effect.
+/// The largest number of redirects that one call follows in a cluster. If the server at this bound
+/// redirects the call too, the call fails and has no effect.
 const REDIRECTS_MAX: usize = 3;
 /// The largest number of scripts whose digests are remembered. At the bound, each call of a further
 /// script sends the source of that script.
@@ -92,8 +92,8 @@ impl std::fmt::Debug for SharedRedis {
 }
 
 impl SharedRedis {
-    /// Returns a handle that uses the first reachable server of this list. This function sends
-    /// nothing, so an unreachable server does not prevent the start of the program.
+    /// Returns a handle that sorts this list and uses the first reachable server. This function
+    /// sends nothing, so an unreachable server does not prevent the start of the program.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -180,8 +180,9 @@ impl SharedRedis {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // The server forgot the script, so the call had no effect. The source loads the script
-            // again.
+            // Either the server forgot the script and did nothing, or the table of digests is full
+            // and no call was sent. So the call is sent with the source of the script, which also
+            // loads the script.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }

@@ -13,8 +13,8 @@ use doorbuster_core::rules::{Rule, enforces};
 /// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
 /// adds a new payment. During an outage of the database it adds no payments, so it forgets none.
 pub const KEPT_MS: i64 = 300_000;
-/// The maximum number of remembered payments that pay for orders, and also of remembered payments
-/// that the server refunds.
+/// The maximum number of remembered payments of each kind: payments that pay for orders, and
+/// payments that the server refunds.
 pub const KEPT_MAX: usize = 100_000;
 
 /// The payments that a node remembers. All times are monotonic.
@@ -23,8 +23,8 @@ pub struct AppliedPayments {
     /// The payments that pay for orders, by order, with the time at which they were added. At most
     /// one payment pays for an order.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
-    /// The orders with the same times, oldest first. If `by_order` forgets a payment, its entry
-    /// stays in this list.
+    /// The orders of the payments in `by_order`, each with the time of its payment, oldest first.
+    /// If `by_order` forgets a payment, the entry stays in this list.
     orders: VecDeque<(Millis, Arc<str>)>,
     /// The payments that the server refunds. Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
@@ -32,7 +32,7 @@ pub struct AppliedPayments {
 
 impl AppliedPayments {
     /// Remembers a payment that pays for its order. If the order already has another payment, the
-    /// server refunds this payment.
+    /// server refunds the new payment.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
         if let Some((_, known)) = self.by_order.get(&order) {
@@ -59,8 +59,8 @@ impl AppliedPayments {
         }
     }
 
-    /// Records that the shop refunds an order. The database may lack this refund after a failover.
-    /// So the payment is remembered among the payments that the server refunds.
+    /// Records that the shop refunds an order. After a failover, the database may lack this refund.
+    /// So the order's payment is now remembered as a payment that the server refunds.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
         if let Some((_, capture)) = self.by_order.remove(order) {
             self.add_refunding(capture, now);

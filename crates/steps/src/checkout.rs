@@ -1,7 +1,7 @@
-//! Closes a checkout whose order has ended, or whose payment window is over. Asks the provider to
-//! close the checkout, applies the payments that the provider reports, and records the checkout as
-//! closed, in this sequence. If a payment stays undecided for too long, the checkout is recorded as
-//! closed, too.
+//! Closes a checkout after its order has ended, or after the order's payment window is over. Asks
+//! the provider to close the checkout, applies the payments that the provider reports, and records
+//! the checkout as closed, in this sequence. If a payment stays undecided for too long, the
+//! checkout is recorded as closed, too.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -18,8 +18,8 @@ pub enum Effect {
     AskLater {
         /// Whether the question to the provider counts as failed. A question about an undecided
         /// payment counts as failed, too. The first failed question after `pay_by` starts the
-        /// order's grace period. After this period the order's units return, even if the provider
-        /// has not answered.
+        /// order's grace period. After this period the order's units return to the pool, even if
+        /// the provider has not answered.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.

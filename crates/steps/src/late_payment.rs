@@ -1,6 +1,6 @@
 //! Applies a payment that arrives after its order has ended. If the pool has too few units for the
 //! order, this step recalls the missing units from the slots. It also waits a short time for units
-//! that may return to the pool. If too few units return, the payment is refunded.
+//! that may return to the pool. If the pool then still has too few units, the payment is refunded.
 use doorbuster_core::Millis;
 
 /// How long a late payment waits for units, in milliseconds.

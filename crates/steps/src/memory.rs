@@ -80,10 +80,12 @@ pub enum DoorAnswer {
 ///
 /// `door` returns the front door's answer. This function calls `door` after the check of the phase
 /// and before the refusal for the stock. The argument of `door` says when the front door counts the
-/// request in a shared limit: after the answer if the stock would refuse the request, and otherwise
-/// before. A request that may hold an order is never refused here, so `door` does not run for it.
+/// request in a shared limit. If the stock would refuse the request, the request is counted after
+/// its answer. Otherwise, it is counted before its answer. A request that may hold an order is
+/// never refused here, so this function does not call `door` for it.
+///
 /// This function reads the item's counts first, and then whether the request may hold an order. If
-/// the request's order is in these counts, the memory already knows the request. So a repeated
+/// the counts include the request's order, the memory already knows the request. So a repeated
 /// request with an order never gets "sold out".
 pub fn refuse(
     memory: &impl NodeMemory,

@@ -39,8 +39,8 @@ pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// The longest wait for all slots together, in milliseconds. If a skipped slot may have the
 /// request's ticket, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// The longest time for one confirmation by the store, in milliseconds. It includes the wait for a
-/// permit, because only a few requests may ask for a confirmation at the same time.
+/// The longest time for one confirmation by the store, in milliseconds. This time includes the wait
+/// for a permit. The permits limit how many requests ask for a confirmation at the same time.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
 /// If a verdict takes longer than this many milliseconds, the node checks whether the ticket's
 /// grant is still open.
@@ -57,9 +57,9 @@ pub trait NodeView: NodeMemory {
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// If the request would exceed the limit, returns the buyer's units, which the node got from an
-    /// earlier count by the store. Returns `None` if the node has no current count of the buyer's
-    /// units, or if the limit allows the request.
+    /// Returns the buyer's units if the request would exceed the limit. The store counted these
+    /// units for an earlier request. Returns `None` if the limit allows the request, or if the node
+    /// has no count of the buyer's units that is still valid.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn ended_orders(&self) -> u64;
@@ -302,8 +302,8 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. A ticket's id is not published if another ticket of this request may
-    /// exist, because the other ticket may become the order. The buyer may repeat the request
+    /// Answers the request. The client does not get a ticket's id if another ticket of this request
+    /// may exist, because the other ticket may become the order. The buyer may repeat the request
     /// before this node gets a snapshot with the order. So the node remembers an order before it
     /// answers with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {

@@ -1,5 +1,5 @@
 //! Drains a slot that left its item's spread: stops the slot, recalls its units, and closes its
-//! grant when its tickets are settled. Every effect may be repeated.
+//! grant after its tickets are settled. Every effect may be repeated.
 use std::collections::VecDeque;
 
 use doorbuster_core::respread::{SlotDrainStep, slot_drain_step};

@@ -3,8 +3,9 @@
 //! and gathers the last units for the oldest waiting request. At the end, it stops slots or lets
 //! them issue tickets.
 //!
-//! A new grant has no units, and all units reach a slot through the feed. So the node does not have
-//! to remember anything between two rounds, and every effect may be repeated.
+//! A new grant has no units. All units reach a slot through the grant's feed, which the store
+//! keeps. So the node does not have to remember anything between two rounds, and every effect may
+//! be repeated.
 mod effect;
 mod portions;
 #[cfg(test)]
@@ -69,7 +70,7 @@ pub struct Round {
     moved: bool,
     /// Whether a slot of this node gave units to the pool or to another node's slot.
     gave_away: bool,
-    /// Whether a slot that the spread no longer uses is not drained yet.
+    /// Whether a slot outside the spread still has to be drained.
     drain_waits: bool,
 }
 

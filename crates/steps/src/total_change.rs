@@ -13,8 +13,9 @@ pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
     /// [`Input::Adjusted`].
     Adjust,
-    /// Read from the store how many units are in the pool and in the slots. This node may not know
-    /// yet that units returned on other nodes. The result is [`Input::Free`].
+    /// Read from the store how many units are in the pool and in the slots. This node's memory is
+    /// not enough, because it may lack units that returned on other nodes. The result is
+    /// [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
@@ -81,8 +82,9 @@ impl TotalChange {
                 self.pool = pool;
                 Effect::ReadFree
             }
-            // The store has just refused the change, so at least one unit is missing. The reported
-            // number must be smaller than the number of units that the change takes.
+            // The store has just refused the change, so at least one unit is missing. So the
+            // reported number of free units must be smaller than the number of units that the
+            // change takes.
             Input::Free(free) if self.is_last => {
                 Effect::Refuse(free.min(self.units.saturating_sub(1)))
             }

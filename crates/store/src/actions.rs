@@ -185,8 +185,8 @@ fn sale_view(sale: &SaleRow) -> Value {
 }
 
 /// Adds the fields of a page's document to the view of a sale or of an item. A text in several
-/// languages replaces the text of the column. If an older version of the program has changed only
-/// the column, the view contains the column's text.
+/// languages replaces the text of the column. If no language has the column's text, an older
+/// version of the program has changed only the column. Then the view keeps the column's text.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {

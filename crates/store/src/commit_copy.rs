@@ -5,8 +5,8 @@
 //! in the backup. A base is a copy of the whole store. Segments contain whole pages. So a base and
 //! all later segments together are a copy of the store after the last commit.
 //!
-//! The buffer holds at most [`COPY_BYTES_MAX`]. If it becomes larger, all its pages are dropped,
-//! and the backup needs a new base. So the writer never waits for the backup.
+//! If the pages in the buffer exceed [`COPY_BYTES_MAX`], all pages are dropped, and the backup
+//! needs a new base. So the writer never waits for the backup.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,7 +176,8 @@ impl CommitBuffer {
     /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
-        // The buffer is read first: `take` moves this time from the buffer to the progress.
+        // The buffer is read before the progress, because `take` moves this time from the buffer to
+        // the progress.
         let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.waiting_since = progress.waiting_since.or(oldest_at);

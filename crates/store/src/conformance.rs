@@ -1,9 +1,8 @@
 //! The conformance suite of the stores. Each backend runs every function of the suite as a test,
 //! with a fresh store for each test.
 //!
-//! A backend opens its store with three parts: [`id_key`], [`Clock::reader`] as its clock, and
-//! [`CommitLog::sink`] as its sink. The backend passes the store, the clock and the log as a
-//! [`Fixture`].
+//! A backend opens each store with the key [`id_key`], the clock [`Clock::reader`] and the sink
+//! [`CommitLog::sink`]. The backend passes the store, the clock and the log as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -204,8 +203,8 @@ impl Fixture {
         self.store.grant(grant.id).await.expect("reads").expect("a grant")
     }
 
-    /// Returns a ticket like those that the grant's slot issues now. `n` is the ticket's number in
-    /// the grant, `who` is the buyer, and `key` is the request key.
+    /// Returns a ticket as the grant's slot would issue it now. `n` is the ticket's number in the
+    /// grant, `who` is the buyer, and `key` is the request key.
     #[must_use]
     pub fn ticket(&self, grant: &Grant, n: u64, who: &str, key: &str, units: u32) -> Arc<Ticket> {
         Arc::new(Ticket {

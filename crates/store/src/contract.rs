@@ -309,7 +309,8 @@ pub struct ItemCounts {
     pub waiting: u64,
 }
 
-/// The changes of one or more commits. The orders are published before callers learn of the commit.
+/// The changes of one or more commits. The orders of a commit are published before the commit's
+/// callers get their answers.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the

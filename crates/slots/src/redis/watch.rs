@@ -1,11 +1,12 @@
-//! Checks the servers' identities each second, and at once after a broken connection. So if a slot
-//! loses its memory, the leader notices the loss soon.
+//! Checks the servers' identities each second, and at once after a broken connection. A server that
+//! starts again, or a replica that takes over, has another identity, and its slots may have lost
+//! their memory. So the leader notices such a loss soon.
 //!
 //! A changed identity does not prove that a slot lost its memory. The change only makes the leader
 //! check the slots at once. A slot can also lose its memory without such a change, because
-//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, the watch task
-//! reports a change too. The cause can be a failover to an unsuitable server, or an operator's
-//! change of a server's settings.
+//! `FLUSHALL` does not change the identity. The watch task also reports a change if a server can no
+//! longer hold slots. The cause can be a failover to an unsuitable server, or an operator's change
+//! of a server's settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;

@@ -87,7 +87,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The URL names only the first server. That server tells the addresses of the other servers.
+    // The URL names only the first server. The client gets the other addresses from that server.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("the servers can hold slots")
 }
 

@@ -287,7 +287,7 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // The server is now like a replica that lags behind: it has the grant, but not the ticket.
+    // Now the server gets the grant again, but not the ticket, like a replica that lags behind.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;
@@ -387,8 +387,8 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // A call on a breaking connection may have taken effect. So the client opens no new connection,
-    // and does not send the call again.
+    // If a connection breaks during a call, the call may have taken effect. So the client does not
+    // send the call again on a new connection.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
         assert!(Instant::now() < until, "no call shows that the server is down");
     }

@@ -129,7 +129,8 @@ impl ContendedSlot {
         }
     }
 
-    /// In each step, adds units and takes some away. Returns how many units were taken away.
+    /// In each step, adds units to the slot and recalls some units. Returns how many units were
+    /// recalled.
     fn refill_and_recall(&self) -> u64 {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();

@@ -32,7 +32,7 @@ async fn lost(held: &LockGuard) {
     }
 }
 
-/// A resource that is written under the lock and checks the fencing number.
+/// A resource that lock holders write. It refuses a write with a smaller fencing number.
 #[derive(Default)]
 struct Written(u64);
 
@@ -71,7 +71,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // This deletes the lock. An operator might delete a lock too, or a server might lose it.
+    // An operator might delete a lock like this, or a server might lose a lock.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
@@ -152,14 +152,15 @@ async fn follows(replica: &Server, primary: &Server) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The holder renews the lock every ten seconds. So the holder notices the loss long before this
-    // lease ends.
+    // The holder renews the lock every ten seconds. A renewal fails if the lock is lost. So the
+    // holder notices a lost lock long before this lease ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
-    // As long as the first server of the sorted list can be reached, that server is used.
+    // A client uses the first server of the sorted list that it can reach. So it uses `primary`, as
+    // long as `primary` runs.
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
@@ -172,7 +173,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary).await;
-    // Later writes do not reach the replica, because no server listens at its primary's address.
+    // From now on, the replica expects its primary at an address without a server. So later writes
+    // do not reach the replica.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();

@@ -43,7 +43,7 @@ struct Row {
     what: What,
     counter: Counter,
     units: u64,
-    /// How many feed rows are left out before this row. If 0, this row is the next one.
+    /// The number of feed rows that are missing before this row.
     off: u64,
     foreign: bool,
 }
@@ -52,9 +52,9 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// Credits one of the issued tickets. The flag says whether the row has the request's key.
+    /// Credits one of the issued tickets. The flag says whether the feed row has the request's key.
     Returned(Index, bool),
-    /// Ends or revives one of the orders. The row changes the quota of the order's buyer.
+    /// Ends or revives one of the orders. The feed row changes the quota of the order's buyer.
     Order(Index, bool),
 }
 
@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. If so, the oldest tickets are acknowledged first,
-    /// because the reference counts a ticket until all tickets before it are acknowledged.
+    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first: the
+    /// reference counts a ticket until all earlier tickets are acknowledged, but Redis does not.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

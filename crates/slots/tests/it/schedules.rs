@@ -1,5 +1,5 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. A
-//! sequence of the calls must exist that fits their times and gives the reference's answers.
+//! Checks that a slot in memory is linearizable. In a schedule, three threads make random calls in
+//! parallel. Some sequence that fits the calls' times must give the same answers on the reference.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed gives the same calls, but their interleaving is random.
@@ -30,7 +30,7 @@ const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
-/// The answers that must occur in the schedules. If an answer never occurs, its rule is not tested.
+/// The answers that must occur in the schedules, so that the rule of each answer is tested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",

@@ -108,8 +108,8 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     }
 }
 
-/// Returns a call for a limit. The limit allows one request every 10 seconds, and a burst of 60
-/// seconds, which is six requests.
+/// Returns a call for a limit. The limit allows one request every 10 seconds, and a burst of six
+/// requests.
 fn limit_call(used_us: u64, wanted_us: u64) -> LimitCall {
     let (cost_ns, burst_us) = (10_000_000_000, 60_000_000);
     LimitCall { used_us, wanted_us, cost_ns, burst_us, reserved_us: 0 }

@@ -117,7 +117,7 @@ fn busy(server: &Server) -> f64 {
 }
 
 #[test]
-#[ignore = "measures for twelve seconds, on a machine that does nothing else"]
+#[ignore = "measures for twelve seconds, and needs a machine that does nothing else"]
 fn tickets_a_second_through_one_server() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -130,7 +130,7 @@ fn tickets_a_second_through_one_server() {
         let rate = runtime.block_on(future);
         let each = (busy(&server) - before) / (rate * TIME.as_secs_f64());
         println!(
-            "{what}: {rate:.0} a second, {:.1} microseconds of the server's processor each",
+            "{what}: {rate:.0} calls a second, {:.1} microseconds of processor time per call",
             each * 1e6
         );
     };

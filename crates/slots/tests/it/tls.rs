@@ -9,7 +9,8 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 use doorbuster_testkit::tool;
 
-/// The environment variable that gives the inner program the server's URL.
+/// The environment variable with the server's URL. The first test sets it for the process that it
+/// starts.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]
@@ -44,8 +45,8 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
         .expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (server, port) = Server::start_with_tls(&key, &certificate);
-    // The inner program is a separate process, because trusted certificates come from the
-    // environment.
+    // The trusted certificates come from the environment. So the second test runs in a process with
+    // its own environment.
     let inner = |trusted: &str| {
         let program = std::env::current_exe().expect("this program");
         let mut inner = Command::new(program);

@@ -18,8 +18,8 @@ fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
 }
 
 /// Recalls `units` from three slots. This node reaches two of them, which have 2 and 5 units. Only
-/// another node reaches the third slot, which has 9 units. Returns the step after it has read the
-/// pending recalls, and the next effect.
+/// another node reaches the third slot, which has 9 units. Returns the step and its next effect,
+/// after the step has read the pending recalls.
 fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
     let (mut steps, first) = PoolRecall::begin(vec![slot(0), slot(1)], units);
     assert_eq!(first, Effect::ReadGrants);

@@ -106,8 +106,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. If the answer is an order, the driver adds the data of the order that
-/// the driver read last.
+/// The answer to a purchase. If the answer is an order, the driver adds the order's data: the data
+/// that the driver read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.
@@ -138,7 +138,7 @@ pub enum Unserved {
     NotReady,
     /// A slot refused for a reason that the store has not decided yet.
     Undecided,
-    /// The request's ticket was returned, or the ticket's grant is closed. The ticket's id was
-    /// never published, so the request needs a new ticket.
+    /// The request's ticket was returned, or the ticket's grant is closed. The client never got the
+    /// ticket's id, so the request may get a new ticket.
     TicketLost,
 }

@@ -44,8 +44,9 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order, so the node looks up the
-            // order first. The node uses a count only if its snapshot of the store is newer. So
-            // the node's memory already has the request of that order.
+            // order first. The node uses a count only if the node's snapshot of the store is newer
+            // than the count. So if the count includes the order, the node's memory has the order's
+            // request.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -90,9 +91,9 @@ impl Attempt {
 
     /// Handles the verdict of a ticket that was queued before. If the ticket was refused, the
     /// request begins again, because the sale may have changed during the wait. The slot still
-    /// remembers the refused ticket, so the item is reconciled. Meanwhile, another copy of the
-    /// request may have been answered as queued with another ticket. Then this request waits for
-    /// the verdict of that ticket.
+    /// remembers the refused ticket, so the item is reconciled. During the wait, another copy of
+    /// the request may have been answered as queued with another ticket. Then this request waits
+    /// for the other ticket's verdict.
     fn verdict_before(
         &mut self,
         queued: Queued,
@@ -111,9 +112,9 @@ impl Attempt {
         self.look_up_order(after)
     }
 
-    /// Answers the request. If its key was queued with another item or other units, the request is
-    /// refused. There is one exception: the key may hold an order with this request's content, from
-    /// another copy of this request.
+    /// Answers the request. If its key was queued with another item or other units, looks for an
+    /// order of the key. The order is the answer if it has this request's content: another copy of
+    /// this request created it. Otherwise, the request is refused.
     fn answer_repeat(&mut self, queued: Queued, outcome: Outcome) -> Effect {
         match queued.item == self.item && queued.ticket.units == self.units {
             true => self.answer(outcome),

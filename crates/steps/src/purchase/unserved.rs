@@ -89,7 +89,8 @@ impl Attempt {
     }
 
     /// Refuses the request as sold out. If the request holds an order, it gets that order instead.
-    /// The caller must have read the counts before this call.
+    /// The caller must have read the counts before this call. So if the counts include the
+    /// request's order, this call finds the order.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,

@@ -28,7 +28,7 @@ pub trait ItemView {
     /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
     /// the pool.
     fn rest_pool(&mut self);
-    /// Returns the oldest request that waits for units: its own slot, and its units.
+    /// For the oldest request that waits for units, returns its own slot and its units.
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
@@ -83,7 +83,7 @@ pub struct Refill {
 /// The reason for a pause before the item's next round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// Tickets of a leaving slot are not settled yet.
+    /// A slot outside the spread is not drained yet.
     Drain,
     /// The node leaves the pool to other nodes for this many milliseconds.
     PoolRest(u64),

@@ -80,7 +80,7 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// Wrong answers are counted for each buyer, and the whole count resets to 0 when its period ends.
+/// Each buyer's wrong answers are counted for a period. Then the count resets to 0.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));

@@ -1,5 +1,5 @@
-//! Tests access codes: either all codes are added or no code is added. A limited number of buyers
-//! can spend each code. A buyer who spends the same code again takes no further use of the code.
+//! Tests access codes: one call adds all of its codes or no code. A limited number of buyers can
+//! spend each code. If a buyer spends the same code again, the code does not lose another use.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -40,7 +40,7 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
 }
 
 /// A code admits as many buyers as it has uses. If a buyer spends the same code again, the call
-/// succeeds and takes no further use.
+/// succeeds, and the code does not lose another use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;

@@ -49,8 +49,8 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A new spread closes the grants of a sale that has not opened, because a slot keeps the terms of
-/// its grant. The grants of an open sale stay open.
+/// A slot keeps the terms of its grant. So before the sale opens, a new spread closes the grants,
+/// and the slots can get grants with the new terms. The grants of an open sale stay open.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -68,8 +68,8 @@ pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture)
     }
 }
 
-/// The items of a draft, a paused and a closed sale get no grants. Pausing or closing a sale closes
-/// its grants.
+/// The items of a draft, of a paused sale and of a closed sale get no grants. Pausing or closing a
+/// sale closes its grants.
 pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -259,7 +259,8 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// An adjustment does not change a closed sale. A repeated call still finds its earlier effect.
+/// An adjustment does not change a closed sale. A repeated call still finds the effect of the first
+/// call.
 pub async fn an_adjustment_leaves_a_closed_sale_unchanged(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");

@@ -182,8 +182,8 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
-/// The store knows whether a visitor who entered before the end of the room's open time still
-/// waits. The visitor may be in the draw or may have come later.
+/// If a room was open until some time, the store knows whether a visitor who entered before this
+/// time still waits. Such a visitor may be in the draw or may have come later.
 pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;
     let seed = || DrawSeed::new([3; 32]);

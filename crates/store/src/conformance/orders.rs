@@ -132,8 +132,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent calls divide the due orders among themselves. Each call expires its full number of
-/// orders, and no two calls expire the same order.
+/// Concurrent calls divide the due orders among themselves. Each call expires the requested number
+/// of orders, and no two calls expire the same order.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;

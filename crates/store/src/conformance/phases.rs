@@ -89,7 +89,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     store.cancel_drain("autumn").await.expect("writes");
 }
 
-/// A timed step changes nothing if an operator has withdrawn the sale or has moved the time.
+/// A timed step changes nothing if the sale is now a draft, or if an operator has changed the
+/// step's time.
 pub async fn a_timed_step_that_is_not_needed_changes_nothing(fixture: Fixture) {
     let store = &fixture.store;
     let (start, end) = (fixture.clock.now(), fixture.clock.now().plus(60_000));

@@ -15,7 +15,8 @@ use crate::contract::{
 
 const SALE: &str = "spring";
 /// The length of an admission, in milliseconds. If other visitors wait, an admission at first lasts
-/// only `IDLE_TURN_MS`. The two lengths are equal here, so waiting visitors do not matter.
+/// only `IDLE_TURN_MS`. The two lengths are equal here, so waiting visitors do not change the
+/// length.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -216,7 +217,8 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // An admission with an old snapshot admits no visitor if the unit is no longer free.
+    // The sale is paused after the snapshot, so no unit is free. An admission with the old snapshot
+    // admits no visitor.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
@@ -230,7 +232,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
 }
 
 /// A visitor who does not buy in time loses the admission, and the next visitor gets the unit. A
-/// visitor who returns gets a position at the end.
+/// visitor who enters again gets a position at the end.
 pub async fn an_unused_admission_expires(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;

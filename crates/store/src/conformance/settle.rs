@@ -78,8 +78,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A second ticket for the same request gets the first ticket's order. The second ticket's units
-/// are credited to its slot.
+/// A second ticket for the same request gets the first ticket's order. The units of the second
+/// ticket are credited to the slot.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);

@@ -144,7 +144,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// An item has a waitlist only while all its units are taken and some of them may come back.
+/// An item has a waitlist only while it has no free unit, but some of its units may be returned.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -385,7 +385,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
 }
 
 /// The number of held and kept units limits the length of the waitlist, because only these units
-/// may come back. Paid units do not count, because they normally stay sold.
+/// can go to waiting buyers. Paid units do not count, because they normally stay sold.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

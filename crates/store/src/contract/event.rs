@@ -15,8 +15,8 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
-/// An event row that this program cannot read, because it is damaged or a newer program wrote it.
-/// The event cannot be delivered, but other events can.
+/// An event row that this program cannot read, because the row is damaged or a newer program wrote
+/// the row. The event cannot be delivered, but other events can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEvent {
     /// The event's position, as in [`StoredEvent::position`].

@@ -80,8 +80,8 @@ pub struct Reversal {
 
 impl Reversal {
     /// Records the report's message, so that the message is handled only once. Records nothing if
-    /// the payment is not known yet. Returns the payment. If the report must not be recorded,
-    /// returns the outcome for the caller instead.
+    /// the store does not know the payment yet, or if the payment failed. Returns the payment. If
+    /// the report must not be recorded, returns the outcome for the caller instead.
     pub(crate) fn record_message<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
@@ -136,8 +136,8 @@ pub enum ReversalOutcome {
     /// The report changed nothing. The store has recorded the reversal before, or the reversal is
     /// this server's own refund.
     Known,
-    /// The store does not know the payment. The message was not recorded, so it can be sent again
-    /// later.
+    /// The store does not know the payment, or the payment failed. The message was not recorded, so
+    /// it can be sent again later.
     NoPayment,
 }
 

@@ -51,8 +51,8 @@ pub struct PostgresOptions {
     /// The store calls this function once when the database's data is damaged. The process must
     /// then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Whether the server may run without syncs (`fsync = off`). Such a server can lose confirmed
-    /// orders or the whole database in a power failure.
+    /// Whether the database server may run without syncs (`fsync = off`). Such a database server
+    /// can lose confirmed orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
     /// The histories of the database that this process knows. The store refuses a database with an
     /// older history, and adds each newer history that it finds.

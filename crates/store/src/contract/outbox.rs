@@ -14,7 +14,7 @@ pub use doorbuster_types::{DeadLetterKind, DeliveryState, EndpointKind};
 pub struct EndpointSecret {
     /// The secret in its text form.
     pub secret: String,
-    /// When the secret stops signing. `None` if it is the newest secret.
+    /// When the secret stops signing. `None` for the newest secret.
     pub until: Option<Millis>,
 }
 
@@ -37,8 +37,8 @@ pub struct Endpoint {
     pub wanted: EventFilter,
     /// The secrets that sign messages to the endpoint, newest first.
     pub secrets: Vec<EndpointSecret>,
-    /// The endpoint's position. Every event up to this position was delivered, or has its own
-    /// delivery row.
+    /// The endpoint's position. Every event up to this position was delivered, has its own delivery
+    /// row, or is of a type that the endpoint does not receive.
     pub position: i64,
     /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
@@ -101,8 +101,8 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt of this call already made this change. Its outcome was unknown, so
-            // the call was repeated.
+            // An earlier attempt already made this change. Its caller did not learn the outcome,
+            // and repeated the call.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -114,8 +114,8 @@ impl EndpointChange {
     }
 }
 
-/// A delivery of one event to one endpoint. A delivery has its own row if an attempt failed, or if
-/// an operator requested the delivery again.
+/// A delivery of one event to one endpoint. A delivery has its own row if an attempt failed, if the
+/// delivery waits behind a failed delivery, or if an operator requested it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The number of the delivery. A dead letter of a delivery has this number as its id.
@@ -181,8 +181,8 @@ pub struct EndpointStatus {
     pub kind: EndpointKind,
     /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
-    /// The number of events after the endpoint's position, including types that the endpoint does
-    /// not receive. Of the events without a position, at most
+    /// The number of events after the endpoint's position, including events of types that the
+    /// endpoint does not receive. Of the events without a position, at most
     /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`] are counted.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.

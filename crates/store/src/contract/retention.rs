@@ -7,8 +7,8 @@ use doorbuster_core::Millis;
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
     /// Events that are not about an order. An event is kept until the positions of all enabled
-    /// endpoints have reached it, and while it has a pending or dead delivery. The history of an
-    /// order is kept.
+    /// endpoints have reached it. It is also kept while it has a pending or dead delivery. The
+    /// history of an order is kept.
     pub events_before: Millis,
     /// Dead or discarded deliveries, and dead letters of tickets. They are deleted even if no
     /// operator has resolved them. The verdict of a ticket is kept.

@@ -95,8 +95,8 @@ pub struct RoomProgressStep {
 pub struct WaitingRoomView {
     /// The room.
     pub room: WaitingRoom,
-    /// The free units, and the numbers of admitted buyers. There are 0 free units if the sale is
-    /// not open.
+    /// The free units, and the numbers of admitted buyers. While the sale is not open, no unit
+    /// counts as free.
     pub shop: RoomSupply,
 }
 

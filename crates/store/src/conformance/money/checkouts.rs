@@ -166,7 +166,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         to_close(&fixture).await,
         ["silent"],
-        "the checkout must be closed, because a late payment is still possible"
+        "the checkout must still be due, because a late payment is possible"
     );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
@@ -244,7 +244,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let now = fixture.clock.now();
     // This id names no order: its grant and number belong to another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // The ids are in reverse order. The store locks the grants of these orders by ascending id.
+    // The list is reversed, but the store must lock the orders' grants by ascending id.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))

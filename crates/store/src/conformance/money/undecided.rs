@@ -36,7 +36,8 @@ pub async fn a_payment_for_an_undecided_ticket_comes_too_early(fixture: Fixture)
         panic!("the repeated message must pay for the order")
     };
     assert_eq!(paid.id, order.id);
-    // This id has the number of a settled ticket, so it belongs to no ticket.
+    // This id has the number of a settled ticket, but another request key. So the id belongs to no
+    // ticket.
     let forged = fixture.ticket(&grant, 1, "anna", "another", 1);
     let forged = Capture { payment: PaymentId("pay_0".to_owned()), ..report(&forged, "evt_0") };
     assert_eq!(refunded(capture(&fixture, &forged).await).cause, RefundCause::UnknownOrder);
@@ -46,7 +47,7 @@ pub async fn a_payment_for_an_undecided_ticket_comes_too_early(fixture: Fixture)
     assert_eq!(refund(&returned).await, RefundCause::UnknownOrder);
     let lost = ticket(3, "bert");
     fixture.clock.advance(DECIDE_WITHIN_MS);
-    assert!(is_early(&lost).await, "until the end of this time, the ticket can become an order");
+    assert!(is_early(&lost).await, "at its `decide_by`, the ticket can still become an order");
     fixture.clock.advance(1);
     assert_eq!(refund(&lost).await, RefundCause::UnknownOrder);
     let closed = ticket(4, "carl");

@@ -123,8 +123,8 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// If a buyer's last entry became an order, the order is found. An entry that waits, or that ended
-/// without an order, has no order.
+/// If a buyer's last entry became an order, the store finds this order. If the entry still waits,
+/// or ended without an order, the store finds no order.
 pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;

@@ -175,6 +175,6 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
     }
     assert!(
         revived > 0 && refunded > 0 && lacked > 0,
-        "{revived} revived, {refunded} refunded, {lacked} lacked"
+        "{revived} orders revived, {refunded} payments refunded, {lacked} payments lacked units"
     );
 }
