@@ -49,7 +49,7 @@ impl From<EngineError> for HandlerError {
                 Problem::internal()
             }
             EngineError::Drain => Problem::unavailable(
-                "the tickets in flight have not settled yet; send the same request again",
+                "the tickets in flight are not settled yet; send the same request again",
                 RETRY_SECS,
             ),
             EngineError::TooEarly => Problem::unavailable(

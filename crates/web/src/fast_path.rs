@@ -53,7 +53,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the bytes in `buffer` began to arrive, or when the request before them got its answer.
+    // The start time of the first request in `buffer`: when its bytes began to arrive, or when the
+    // request before it got an answer.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));

@@ -1,10 +1,10 @@
-//! The settings of the pages that a reload cannot change.
+//! The settings that pages need and that a reload does not change.
 
 use doorbuster_base::vapid::VapidKey;
 use doorbuster_config::{ProviderSettings, Settings};
 use secrecy::ExposeSecret;
 
-/// The settings of the pages that keep their values until a restart.
+/// The settings that pages need. They keep their values until a restart.
 #[derive(Clone, Debug)]
 pub(crate) struct FixedSettings {
     /// The origin of the pages, for the addresses in their texts.

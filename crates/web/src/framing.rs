@@ -27,7 +27,7 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
         return Some(Problem::malformed_request(detail));
     }
     // If the request has both `Transfer-Encoding` and `Content-Length`, the HTTP library has
-    // removed `Content-Length`. The library then closes the connection.
+    // removed `Content-Length`, and closes the connection after the answer.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,

@@ -48,8 +48,8 @@ impl From<RateLimitExceeded> for DoorState {
 
 impl App {
     /// Checks a purchase at the front door. Refuses a blocked caller, a buyer who does not meet a
-    /// requirement, and a request over a rate limit, in this order. `against_buyer` is the refusal
-    /// if the buyer does not meet a requirement.
+    /// requirement, and a request over a rate limit, in this order. If the buyer does not meet a
+    /// requirement, `against_buyer` is the refusal.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),

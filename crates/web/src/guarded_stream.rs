@@ -1,10 +1,9 @@
 //! A connection's stream that handles two kinds of peers: peers that do not read, and peers that
 //! close their side right after they sent a request.
 //!
-//! The server's other timeouts are for reads, and this stream's timeout is for writes. The stream
-//! reports the end of the peer's data one poll later than it arrives. So the server starts a
-//! complete request before it learns of the end, and a purchase that was started runs to its
-//! verdict.
+//! The server's other timeouts are for reads, and this stream's timeout is for writes. When the end
+//! of the peer's data arrives, the stream reports this end one poll later. So the server starts a
+//! complete request before it learns of the end. A purchase that was started runs to its verdict.
 
 use std::io;
 use std::pin::Pin;

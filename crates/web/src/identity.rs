@@ -126,8 +126,8 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// Returns the time of the wall clock, in seconds since 1970. The server compares the times in
-    /// tokens with the wall clock, because other programs issue tokens.
+    /// Returns the time of the wall clock, in seconds since 1970. Other programs issue the tokens
+    /// and use the wall clock, so the server compares the times in tokens with the wall clock.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }
@@ -164,7 +164,8 @@ impl App {
 
     /// Reads the operators' keys again, because other nodes may have created or deleted keys. If
     /// the last read is very recent, waits before it reads. Callers that waited when a read began
-    /// share its result. Returns `false` if the store failed, or if there are no other nodes.
+    /// share its result. Returns `false` if the keys were not read: the store failed, or there are
+    /// no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;

@@ -83,8 +83,8 @@ impl App {
     #[cfg(not(feature = "otel"))]
     async fn run_otlp(&self) {}
 
-    /// Waits for running purchases and operators' changes. They continue even if their clients have
-    /// disconnected. Then records the statistics of every sale for the last second.
+    /// Waits for running purchases and operators' changes, which continue even if their clients
+    /// have disconnected. Then records the statistics of every sale for the last second.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

@@ -41,8 +41,8 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// In this time, requests for a status cause at most one rendering of this status. Events cause
-/// further renderings.
+/// In each interval of this length, requests for a status cause at most one rendering of this
+/// status. Events cause further renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get the previous status. If the previous
@@ -85,7 +85,7 @@ pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// The number of bytes that one read takes from a WebSocket after the server sent a close frame. A
-/// few pongs and the client's close frame fit into it.
+/// few pongs and the client's close frame have fewer bytes.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -96,8 +96,9 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// client must connect again.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long a request for metrics waits for the store or the slots. After this time, the page of
-/// metrics lacks the store's numbers. Prometheus waits ten seconds for the page.
+/// How long a request for metrics waits for the store or the slots. After this time, the answer
+/// lacks the store's numbers, and its queue depth is too low. Prometheus waits ten seconds for the
+/// answer.
 pub(crate) const METRICS_READ_MAX: Duration = Duration::from_secs(2);
 /// The number of items whose queues one request reads at the same time. The queues of further items
 /// wait.

@@ -52,7 +52,7 @@ impl LiveSettings {
         }
     }
 
-    /// Returns these settings after a reload of `settings`.
+    /// Returns the settings after a reload, with the new values from `settings`.
     pub(super) fn reloaded(&self, settings: &Settings) -> Self {
         Self { generation: self.generation + 1, ..Self::new(settings, self.fixed.clone()) }
     }

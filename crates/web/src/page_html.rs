@@ -232,7 +232,8 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
         }
         write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
             .expect("writing to a string");
-        // The page already shows the first picture of the first item, so it is left out here.
+        // The page already shows the first picture of the first item, so this picture is left out
+        // here.
         let shown = usize::from(index == 0 && item.image.is_some());
         for (image, alt) in images(item).skip(shown) {
             write!(

@@ -51,7 +51,7 @@ impl PageOrigin {
     }
 
     /// Returns header lines for the end of a response head. Each line begins with a line break. If
-    /// the settings name no origin, the text is empty.
+    /// the settings name no origin, there are no lines.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }

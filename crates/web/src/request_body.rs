@@ -83,7 +83,7 @@ where
 /// Reads the body of a request that needs no body. The body may be empty or an empty JSON object.
 ///
 /// # Errors
-/// Like [`body`]; `415` if a body is not declared as JSON; `400` or `422` if the body has content.
+/// Like [`body`]; `415` if the body is not declared as JSON; `400` or `422` if it has content.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
-/// The header with a request's id. Clients may send this header. The server adds it to failed
-/// answers, and to answers to operators' changes.
+/// The header with a request's id. Clients may send this header. The server adds this header to
+/// answers about failures, and to answers to operators' changes.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;

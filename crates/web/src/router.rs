@@ -197,8 +197,8 @@ async fn check(
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
             // An operator must see changes by other nodes at once, so this node reads the catalogue
-            // again. The error is ignored here, because the handler also needs the store and
-            // reports its failure.
+            // again. An error of this read is ignored, because the handler also uses the store and
+            // reports its own error.
             drop(app.catalogue_reader.refresh().await);
         }
     }

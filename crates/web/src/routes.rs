@@ -1,7 +1,7 @@
 //! The handler of each endpoint.
 //!
 //! The contract's tables list the endpoints. This file compiles only if every endpoint has a
-//! handler, and if every handler belongs to an endpoint.
+//! handler and every handler belongs to an endpoint.
 
 use std::sync::Arc;
 

@@ -135,8 +135,8 @@ impl SaleViews {
         self.rendered(sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns the sale's status, at most [`STATUS_INTERVAL`] old. While another request renders
-    /// it, the status is at most [`STATUS_STALE_MAX`] old.
+    /// Returns the sale's status, at most [`STATUS_INTERVAL`] old. While another request renders a
+    /// newer status, the returned status is at most [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.status.clone()).await

@@ -245,7 +245,7 @@ impl App {
         Ok(())
     }
 
-    /// Adds up the minutes from `from` to `to` from the seconds of all nodes. If the row of an old
+    /// Adds up the seconds of each node between `from` and `to` into minutes. If the row of an old
     /// minute exists, it is not changed, because the store may have deleted some of that minute's
     /// seconds.
     async fn sum_minutes(
@@ -316,8 +316,8 @@ fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }
 
-/// Returns whether a sale is recorded now: while it runs, shortly before, and for a while after its
-/// close.
+/// Returns whether a sale is recorded now: shortly before its opening, while it runs, and for some
+/// time after its close.
 fn is_recorded(row: &SaleRow, now: Millis, after_close_ms: i64) -> bool {
     match row.phase {
         Phase::Draft => false,

@@ -25,7 +25,7 @@ const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
 
-/// The address of the console after a sign-in that is invalid.
+/// The address of the console after an invalid sign-in.
 const FAILED: &str = "/console?sign-in=failed";
 
 /// Returns the routes outside the API: path, name and handler.
@@ -80,7 +80,7 @@ async fn finish(
     Ok(reply)
 }
 
-/// Returns the session of a person, and the action that records it.
+/// Returns the session of a person, and the action that records the sign-in.
 fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) -> NewSessionFor {
     let SignedIn { id, name, role } = person.clone();
     let action = NewAction {

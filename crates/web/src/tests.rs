@@ -91,7 +91,7 @@ impl Full {
         .await
     }
 
-    /// Sends one purchase that the general server reads instead of the fast path.
+    /// Sends one purchase that goes to the general server and not to the fast path.
     async fn ask_generally(&self) -> TcpStream {
         let chunked = |body: &str| {
             format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())

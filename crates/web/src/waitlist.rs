@@ -104,8 +104,8 @@ async fn find_or_join(
 ) -> Result<(TicketId, OrderLookup, StatusCode), HandlerError> {
     let replayed = app.waitlists.replay_waitlist_order(item, buyer, key).await?;
     let joined = match replayed {
-        // A repeated request gets its order or its waiting entry, even if the sale is paused or the
-        // buyer's pass has expired.
+        // A repeated request gets its order, even if the sale is paused or the buyer's pass has
+        // expired.
         Some(joined) => joined,
         None => {
             let caller = (buyer, membership, client);
@@ -113,6 +113,7 @@ async fn find_or_join(
                 Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await?,
                 // A request above a rate limit must cost no read of the store.
                 Err(refused) if refused.status() == 429 => return Err(refused.into()),
+                // The front door's refusal does not apply to a repeated request whose entry waits.
                 Err(refused) => {
                     let waiting = app.waitlists.replay_waitlist_entry(item, buyer, key);
                     waiting.await?.ok_or(refused)?

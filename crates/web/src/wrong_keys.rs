@@ -103,7 +103,8 @@ struct NetworkCount {
 }
 
 impl WrongKeys {
-    /// Adds a wrong key. Returns `None` if its network has sent too many wrong keys.
+    /// Adds a wrong key. Returns `None` if the key must be refused, because its network has sent
+    /// too many wrong keys.
     fn add(&self, address: IpAddr, now: Millis) -> Option<CountedKey> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,16 +43,18 @@ struct IdleConnections {
     poller: Poller,
     /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys of connections with an event for one buyer alone. They are served first.
+    /// Keys of connections with an event for one buyer alone. The task serves these connections
+    /// first.
     for_one_buyer: VecDeque<u64>,
-    /// Keys of connections with an event for all readers of a sale. They are served last.
+    /// Keys of connections with an event for all readers of a sale. The task serves these
+    /// connections last.
     for_all_readers: VecDeque<u64>,
     /// Tasks that each render one status.
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
     rendered_sales: HashMap<Id, Arc<str>>,
-    /// For each sale, the connections that wait for the sale's status. The flag says whether an
-    /// event for the connection's buyer alone waits after the status.
+    /// For each sale, the connections that wait for the sale's status. The flag is `true` if an
+    /// event for the connection's buyer alone may also wait.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     /// The time of each connection's next ping.
@@ -126,7 +128,7 @@ impl IdleConnections {
     /// Makes all connections active, and accepts no further idle connections.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // A connection that reserved a slot earlier can still arrive, so the loop waits for all of
+        // Connections that reserved a slot earlier can still arrive, so the loop waits for all of
         // them.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
@@ -167,8 +169,8 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. Returns `None` if the kernel cannot poll the
-    /// connection. The connection then becomes active.
+    /// Registers a connection under a new key. If the kernel cannot poll the connection, makes the
+    /// connection active and returns `None`.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -233,7 +235,7 @@ impl IdleConnections {
             let Some((key, is_own)) =
                 own.or_else(|| Some((self.for_all_readers.pop_front()?, false)))
             else {
-                // A burst of events may have made these queues large. Their memory is released.
+                // A burst of events may have made these queues large, so their memory is released.
                 (self.for_one_buyer, self.for_all_readers) = (VecDeque::new(), VecDeque::new());
                 return;
             };
@@ -276,8 +278,8 @@ impl IdleConnections {
     }
 
     /// Makes a connection wait for a sale's status. Starts a task that renders the status, if no
-    /// task renders it yet. If a running task gives a status that is too old for the connection,
-    /// the connection waits for a newer one.
+    /// task renders it yet. A running task may render a status that is too old for this connection.
+    /// Then the connection waits again, for a newer status.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {

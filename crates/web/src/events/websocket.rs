@@ -246,7 +246,8 @@ impl ActiveWebSocket {
                 },
                 received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // If the connection is gone, the close frame is lost, and nothing else happens.
+                    // The error may mean that the connection is gone. Then the close frame has no
+                    // effect.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
@@ -346,7 +347,8 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // The waiting events are dropped first, because it can take time to send the close frame.
+        // Frees the waiting events now, because the client may take seconds to read the close
+        // frame.
         drop(feed);
         let closing = async {
             let sent = match last {

@@ -56,7 +56,7 @@ pub(crate) async fn create(
 
 /// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge is using a
 /// turn. A challenge is not for a certain item, so the buyer's turns for all items are extended.
-/// The requests run concurrently, so that one batch contains the requests for all rooms.
+/// The requests to extend turns run concurrently, so that one batch contains all of them.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     let kept = sale.rooms().map(|room| rooms.keep_turn_if_admitted(&app.node, room, buyer));
@@ -82,12 +82,12 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Checks the solved challenge, if the sale requires a challenge. The challenge cannot be used
-/// again, even if the answer is wrong.
+/// Checks the buyer's answer to a challenge, if the sale requires a challenge. The answer spends
+/// the challenge, even if the answer is wrong.
 ///
 /// # Errors
 ///
-/// If the request has no solved challenge, or if the answer is not accepted.
+/// If the request has no challenge or no answer, or if the answer is not accepted.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,

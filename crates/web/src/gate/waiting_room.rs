@@ -32,8 +32,8 @@ use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json, ok};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
-/// The `Cache-Control` of the answer about a draw. The time is short, because the number of
-/// participants in the answer changes until the draw closes.
+/// The `Cache-Control` of the answer about a draw. The lifetime in a cache is short, because the
+/// number of participants in the answer changes until the draw closes.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`

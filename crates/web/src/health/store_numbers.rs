@@ -20,8 +20,8 @@ pub(super) struct StoreNumbers {
     pub(super) closings: Option<Vec<(CloseCause, u64)>>,
 }
 
-/// Reads the numbers, all at the same time. During an outage of the store, returns no number at
-/// once, because each read would retry for several seconds.
+/// Reads the numbers, all at the same time. During an outage of the store, returns at once without
+/// numbers, because each read would retry for several seconds.
 pub(super) async fn read(app: &App) -> StoreNumbers {
     let store = app.node.store();
     if !store.is_available() {

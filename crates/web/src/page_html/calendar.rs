@@ -107,8 +107,8 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the text in the first of `languages` in which it exists. If there is none, returns
-/// the text's fallback.
+/// Returns the string of `text` in the first of `languages` for which `text` has a string. If there
+/// is no such string, returns the fallback of `text`.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

@@ -1,6 +1,6 @@
 //! The state of a sale. The server writes this state into pages, for visitors without JavaScript
-//! and for programs such as search engines. The pages' script `scene.js` follows the same rules.
-//! The cases in `state/cases.json` test both.
+//! and for programs such as search engines. The pages' script `scene.js` derives the state by the
+//! same rules. The cases in `state/cases.json` test this file and the script.
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 

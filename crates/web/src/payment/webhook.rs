@@ -41,9 +41,9 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::reach(Failpoint::MessageRead);
-    // A separate task handles the message, so that it runs to its end even if the provider
-    // disconnects. If the task stopped halfway, units that it had taken for a late payment could
-    // stay without an order.
+    // A separate task handles the message, so that the message is handled completely even if the
+    // provider disconnects. If the task stopped halfway, units that it had taken for a late payment
+    // could stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())??;

@@ -34,7 +34,7 @@ pub(crate) struct SeriesRecorder {
 }
 
 impl SeriesRecorder {
-    /// Returns the points that wait to be written, locked.
+    /// Locks and returns the points that wait to be written.
     pub(super) fn pending(&self) -> MutexGuard<'_, PendingPoints> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,9 +12,9 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// The requests of this node in the busiest second of the step. This is the second in which all
-    /// nodes together had the most requests. The value is 0 in the row of a second, and in a minute
-    /// that an older version of the program stored.
+    /// The requests of this node in the busiest second of the step. The busiest second is the
+    /// second in which all nodes together had the most requests. The value is 0 in the row of a
+    /// second, and in a minute that an older version of the program stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Orders that the node created. `None` in a step that an older version of the program stored.

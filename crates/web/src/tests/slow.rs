@@ -266,8 +266,8 @@ fn answered(full: &Full) -> u64 {
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // The server handles its clients only on this thread, so the test counts all memory that it
-    // uses for them.
+    // The server handles its clients only on this thread, so the test counts all memory that the
+    // server uses for its clients.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];

@@ -18,7 +18,7 @@ pub(super) struct Poller(AsyncFd<OwnedFd>);
 impl Poller {
     #[allow(
         deprecated,
-        reason = "the new function is unsafe, and the old function is sound for an `OwnedFd`"
+        reason = "`register_with_interest` is unsafe, and `with_interest` is sound for an `OwnedFd`"
     )]
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
