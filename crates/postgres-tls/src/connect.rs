@@ -130,7 +130,7 @@ where
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
         // For a Unix socket, the driver passes an empty host, which is not a valid name. Such a
-        // connection uses no TLS, so the name is never used.
+        // connection uses no TLS, so any valid name can stand for the host.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })

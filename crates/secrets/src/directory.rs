@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::SecretsError;
 
-/// File mode of the data directory. Only its owner can use it.
+/// The mode of the data directory: only the directory's owner can use the directory.
 const DIRECTORY_MODE: u32 = 0o700;
 
 /// Creates the data directory if it is missing.
@@ -20,8 +20,8 @@ pub fn create_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory but not write to it, logs a warning. The directory is safe in this case,
-/// because only the owner of the files can read the files in it.
+/// enter the directory but not write to it, logs a warning. This case is safe, because only their
+/// owner can read the files in the directory.
 ///
 /// # Errors
 ///

@@ -35,7 +35,7 @@ pub use error::SecretsError;
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::{BuyerKeys, Settings};
 
-/// File mode of a secret. Only its owner can read it.
+/// The mode of a secret's file: only the file's owner can read the file.
 const FILE_MODE: u32 = 0o600;
 
 /// The key-derivation context of the fingerprint of `pass_key`.

@@ -18,8 +18,8 @@
 //!   again whenever a slot loses all its data.
 //!
 //! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
-//! `tests/it/lua.rs` runs the Lua scripts of slots in Redis, but without a server, and compares
-//! their results.
+//! `tests/it/lua.rs` runs the Lua scripts of Redis slots in an interpreter, without a server, and
+//! compares their results.
 #![forbid(unsafe_code)]
 
 mod slots;

@@ -46,13 +46,14 @@ pub async fn compare_slots(
     Ok(())
 }
 
-/// One real slot. Each slot has its own `Slots`, so that a take gets only tickets of this slot.
+/// One real slot. Each slot has its own `Slots`, so that `Slots::take` returns only this slot's
+/// tickets.
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
     /// Maps a queue position of the reference to the position in the real queue, because a position
-    /// is valid only in its own queue. A redelivery clears the map: after it, the old positions in
-    /// the reference's queue are invalid.
+    /// is valid only in its own queue. A redelivery clears the map, because it makes all earlier
+    /// positions in the reference's queue invalid.
     positions: HashMap<u64, u64>,
     /// Tickets that were acknowledged in the real slot. The reader of the real queue may have read
     /// such a ticket just before its acknowledgement, and may deliver the ticket a second time
@@ -131,8 +132,9 @@ impl SlotComparer {
     /// Takes tickets, and replaces each ticket's position by the reference's position, so that the
     /// results can be compared.
     ///
-    /// One take may return only some of the tickets. So this function repeats the take until it has
-    /// as many tickets as the reference delivered. Then it checks once for more tickets.
+    /// One call of `Slots::take` may return only some of the tickets. So this function repeats the
+    /// call until it has as many tickets as the reference delivered. Then it checks once for more
+    /// tickets.
     async fn take(
         &mut self,
         at_most: usize,

@@ -38,7 +38,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// How often each case that the runs must cover has happened.
+/// The cases that happened in a run, and how often each happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 /// The checker. It has its own records of what happened, and compares each step with them.
@@ -46,10 +46,11 @@ pub type Coverage = BTreeMap<&'static str, u64>;
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,
-    /// How often each case that the runs must cover has happened. A case that never happens is not
+    /// The cases that happened, and how often each happened. A case that never happens is not
     /// tested.
     pub reached: Coverage,
-    /// The grants whose slots the simulation made fail, and the grants that a failover excuses.
+    /// The grants of slots that failed by a simulated fault, and the grants that a failover
+    /// excuses.
     faulty: HashSet<GrantId, foldhash::fast::FixedState>,
     /// The tickets whose verdicts were lost in a failover.
     lost: HashSet<TicketId, foldhash::fast::FixedState>,
@@ -68,8 +69,8 @@ pub struct Checker {
     handed: Vec<(TicketId, u8)>,
     /// For each attempt that got the answer `Queued`: the id in the answer.
     handed_by: Map<usize, TicketId>,
-    /// The ticket that each node named when it answered a request as queued. When the node dies, it
-    /// forgets these tickets.
+    /// For each node and request: the ticket that the node named when it answered that the request
+    /// is queued. A node that dies forgets its tickets.
     queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,

@@ -4,10 +4,10 @@
 //! Random seeds reach deep states, but they may miss a short, unlucky sequence of steps. This
 //! search misses no sequence. The search visits each state once, and recognises a state by its hash
 //! (Wolper and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state,
-//! the checker checks the last step. If no message is in flight, a copy of the sale is then "run to
-//! rest": the copy runs without further faults until nothing changes. The checker checks the
-//! result. So a search without a finding shows that the promises hold in every state, and that the
-//! sale recovers from every state.
+//! the checker checks the step that led to the state. If no message is in flight, a copy of the
+//! sale is then "run to rest": the copy runs without further faults until nothing changes. The
+//! checker checks the result. So a search without a finding shows that the promises hold in every
+//! state, and that the sale recovers from every state.
 //!
 //! The hash does not depend on the sequence in which messages were sent, because the search
 //! delivers the messages of a state in every sequence.
@@ -128,9 +128,9 @@ struct Search<'a> {
     is_over: AtomicBool,
 }
 
-/// Visits every state of the sale with this number of threads. Stops at the first finding. If
-/// `without` is given, the sale runs without this rule. The number of states grows quickly with the
-/// arrivals, faults and turns.
+/// Visits every state of the sale, on `threads` threads. Stops at the first finding. If `without`
+/// is given, the sale runs without this rule. The number of states grows quickly with the arrivals,
+/// faults and turns.
 #[must_use]
 pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Exploration {
     let arrivals = (1 << sale.arrivals.len()) - 1;
@@ -188,8 +188,7 @@ impl Drop for EndIfPanicking<'_> {
 }
 
 impl Search<'_> {
-    /// Visits states until no thread has a state that was not visited, or until a thread has a
-    /// finding.
+    /// Visits states until no thread has an unvisited state, or until a thread has a finding.
     fn run(&self) -> Exploration {
         let _end = EndIfPanicking(&self.is_over);
         let (mut result, mut text, mut own) = (Exploration::default(), String::new(), Vec::new());
@@ -247,10 +246,9 @@ impl Search<'_> {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest begins with the delivery of the oldest message. So from a state with
-            // messages in flight, a run to rest gives the same result as from the state after that
-            // delivery. The search visits that later state too. So only a state without messages is
-            // run to rest.
+            // A run to rest first delivers the oldest message in flight. The search also visits the
+            // state after that delivery, and a run to rest from there has the same result. So only
+            // a state without messages is run to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

@@ -10,7 +10,7 @@ pub const REFUSED_AT_DOOR: u8 = 4;
 
 /// One operation. A message stays in flight until an operation such as [`Op::Deliver`] delivers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of the fields say what they are")]
+#[expect(missing_docs, reason = "the names explain the fields")]
 pub enum Op {
     /// A buyer requests units under a key.
     Buy { node: u8, buyer: u8, key: u8, item: u8, units: u8 },

@@ -48,7 +48,7 @@ pub struct Report {
     pub took: Duration,
     /// Seeds with findings, lowest first.
     pub broken: Vec<FailingSeed>,
-    /// How often each case that the runs must cover has happened.
+    /// The cases that happened in the runs, and how often each happened.
     pub reached: Coverage,
 }
 

@@ -169,7 +169,7 @@ pub struct SimStore {
     /// Transactions may commit in any order.
     pub xid: u64,
     key: IdKey,
-    /// Every transaction that ran the rules of `core`, with its result, if the run is recorded.
+    /// If the run is recorded: every transaction that ran the rules of `core`, with its result.
     pub trace: Option<Vec<(Tx, TxResult)>>,
 }
 

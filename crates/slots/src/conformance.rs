@@ -76,8 +76,8 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets until `wanted` tickets have arrived. Tickets arrive in the order of issue, but
-/// several takes may be necessary.
+/// Takes tickets until `wanted` tickets have arrived. Tickets arrive in the order of issue, but one
+/// call of `Slots::take` may return only some of them.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -311,8 +311,9 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 
 /// If the active counter has too few units, the other counter becomes active. The same happens if
 /// the active counter falls below the threshold and the other counter has more units. If neither
-/// counter has enough units, but both together have enough, the counters merge. A ticket that finds
-/// or leaves the active counter too low sets the refill mark. A refill clears the mark.
+/// counter has enough units, but both together have enough, the counters merge. A ticket sets the
+/// refill mark if the active counter has too few units for the ticket, or falls below the
+/// threshold. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -371,7 +372,7 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, GrantId(2));
 }
 
-/// A retirement that arrives late keeps a slot that has a newer grant.
+/// A late call of `Slots::retire` does not drop a slot that has a newer grant.
 pub async fn a_late_retirement_keeps_a_newer_grant(slots: Slots) {
     slots.init(SLOT, terms(GRANT, Epoch(2), 10)).await.expect("reachable");
     assert!(!slots.retire(SLOT, Some(Epoch(1))).await.expect("reachable"));

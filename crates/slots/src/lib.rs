@@ -116,8 +116,9 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. The function checks every server, including servers that only the
-    /// cluster knows. The function refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, including the cluster's servers
+    /// that no URL names. The function refuses a server that evicts keys, is too old or is a
+    /// replica.
     ///
     /// # Errors
     /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
@@ -185,8 +186,9 @@ impl Slots {
         }
     }
 
-    /// Issues a ticket in one atomic step. The slot checks for a repeated request, the buyer's
-    /// limit and the units. Then it deducts the units, remembers the request and queues the ticket.
+    /// Issues a ticket in one atomic step. The slot checks whether the request is repeated, and
+    /// checks the buyer's limit and the units. Then it deducts the units, remembers the request and
+    /// queues the ticket.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
@@ -219,8 +221,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot. The slot stores the number of these units under the
-    /// recall's id. A repeated recall gets the stored number, and takes no more units.
+    /// Takes at most `units` out of the slot. The slot stores the number of the taken units under
+    /// the recall's id. A repeated recall gets the stored number, and takes no more units.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.

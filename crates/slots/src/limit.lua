@@ -5,12 +5,12 @@
 -- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the
 -- burst, and the reserved part of the burst. Each number is the time until the limit allows this
 -- amount again. The cost is in nanoseconds, and the other numbers are in microseconds.
--- Returns two numbers for each key, both in microseconds: the time from now until the instant that
--- the key holds (see below), and the granted share.
+-- Returns two numbers for each key, both in microseconds: the time from now until the key's instant
+-- (see below), and the granted share.
 --
--- A key holds an instant, by this server's clock in microseconds. At that instant, the limit allows
--- its whole burst again, and the key expires. The rule is LimitCall::apply in doorbuster-core,
--- gate/shared_limit.rs. A test compares this script with that function.
+-- The value of a key is an instant, by this server's clock in microseconds. At that instant, the
+-- limit allows its whole burst again, and the key expires. The rule is LimitCall::apply in
+-- doorbuster-core, gate/shared_limit.rs. A test compares this script with that function.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

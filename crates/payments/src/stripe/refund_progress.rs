@@ -53,8 +53,9 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The server's own refund failed, was cancelled or does not exist. If it does not exist, a
-    // person may have refunded the whole payment. In this case, that refund shows the progress.
+    // The server's own refund failed, was cancelled or does not exist. If the server made no
+    // refund, a person may have refunded the whole payment. Then the person's refund shows the
+    // progress.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

@@ -4,20 +4,20 @@ use doorbuster_core::Millis;
 /// A minute, in milliseconds.
 pub(super) const MINUTE_MS: i64 = 60_000;
 /// Shortest life of a session, in milliseconds: the half hour that Stripe requires, a minute for
-/// rounding, and a minute for a difference of Stripe's clock.
+/// rounding, and a minute for the difference between Stripe's clock and this server's clock.
 const LIFE_MIN_MS: i64 = 32 * MINUTE_MS;
 /// Longest life of a session, in milliseconds: the day that Stripe allows, minus one minute for
-/// rounding and for a difference of Stripe's clock.
+/// rounding and for the difference between the clocks.
 const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 
 /// Returns the end of a new session twice: in seconds for Stripe, and in the store's time. `now` is
 /// the store's time, and `wall` is the time of the wall clock. If the clocks differ so much that no
-/// end satisfies both limits, the session gets the shortest life.
+/// end satisfies both limits of a session's life, the session gets the shortest life.
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
-    // Stripe compares the end with the real time. The store's clock does not follow a large step of
-    // the wall clock, so either clock may show the real time. The difference is rounded to whole
-    // minutes, so that a repeated request has the same end. The rounding error is at most half a
-    // minute.
+    // Stripe compares the end with the real time. After a large step of the wall clock, the store's
+    // clock and the wall clock differ, and either of them may show the real time. So the end must
+    // satisfy Stripe's limits by both clocks. The difference is rounded to whole minutes, so that a
+    // repeated request has the same end. The rounding error is at most half a minute.
     let ahead_ms = (wall.0 - now.0 + MINUTE_MS / 2).div_euclid(MINUTE_MS) * MINUTE_MS;
     let late_ms = ahead_ms.max(0);
     // All requests about an order within one minute ask for the same end time. So a repeated

@@ -1,7 +1,7 @@
 //! Compares the Lua scripts of slots in Redis, except `retire.lua`, with the reference slot. An
 //! interpreter of Lua 5.1 runs the scripts in this process, so many lists of operations run in a
-//! short time. Unlike a Redis server, these slots can also have small bounds, and an old copy can
-//! replace a slot's data.
+//! short time. Unlike the slots of a Redis server, these slots can have small bounds, and an old
+//! copy can replace a slot's data.
 mod host;
 mod keyspace;
 
@@ -53,8 +53,8 @@ impl LuaSlot {
             Call::Init(terms) => {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
-                // The slot had no grant before, and a slot without a grant cannot be stopped. So a
-                // call that stopped the slot before the grant is repeated now.
+                // The slot had no grant before, and a slot without a grant cannot be stopped. If
+                // the run stopped the slot before, the slot is stopped now.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }

@@ -82,9 +82,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // A revived order ended, and then a late payment made the order active again. The slot
-            // may not have received the feed row about the late payment, so the order's units do
-            // not count here.
+            // A revived order was paid late, after it had ended. The slot may still lack the feed
+            // row about this payment, so the order's units do not count here.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -177,8 +176,8 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal by the front door. The refusal is wrong if the node earlier answered that
-    /// the request is queued and if the ticket may still become an order.
+    /// Checks a refusal by the front door. The refusal is wrong if the node earlier answered this
+    /// request as queued, and the queued ticket may still become an order.
     fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
         let undecided = queued.filter(|id| {
@@ -199,8 +198,8 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal because of the key: an earlier request with this key must have other
-    /// content.
+    /// Checks a refusal whose reason is a reused key: an earlier request with this key must have
+    /// other content.
     fn has_other_content(&mut self, purchase: &BuyerRequest) {
         let others = self.tickets.get(&purchase.request());
         let other = |id: &TicketId| {
@@ -217,10 +216,10 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal because of the limit. At the commit `since` or later, the buyer's other
-    /// orders and the requested units together must exceed the limit. The units of undecided
-    /// tickets do not count, because these tickets may be returned. The units of the request's own
-    /// order do not count either.
+    /// Checks a refusal whose reason is the buyer's limit. At the commit `since` or later, the
+    /// buyer's other orders and the requested units together must exceed the limit. The units of
+    /// undecided tickets do not count, because these tickets may be returned. The units of the
+    /// request's own order do not count either.
     fn would_exceed_limit(&mut self, store: &SimStore, purchase: &BuyerRequest, since: u64) {
         let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
         let own = self.requests.get(&purchase.request()).and_then(|id| {
@@ -311,8 +310,8 @@ impl Checker {
     }
 
     /// Checks that a request with an order is not refused. There is one exception: a node may
-    /// refuse the request if the node's snapshot is older than the order. After this node has
-    /// answered any request with the order, the exception does not apply.
+    /// refuse the request if the node's snapshot is older than the order. The exception ends when
+    /// this node names the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };

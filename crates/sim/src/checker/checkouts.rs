@@ -137,8 +137,8 @@ impl Checker {
         }
     }
 
-    /// Checks that an order whose provider may still take money does not expire before [`GRACE_MS`]
-    /// or [`ASK_WITHIN_MS`] is over.
+    /// Checks the expiry of an order whose provider may still take money. The order must wait until
+    /// [`GRACE_MS`] or [`ASK_WITHIN_MS`] is over, whichever ends first.
     fn expired(
         &mut self,
         id: &TicketId,
@@ -186,7 +186,8 @@ impl Checker {
             format!("checkout {session} is recorded as closed, but still takes money")
         });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            // After a failover, a node applies the payment again, perhaps after this record.
+            // After a failover, a node may apply the payment again later, after the checkout is
+            // closed.
             let is_lost = self.has_failed_over
                 && (charge.is_remembered(mono) || self.excused_payments.contains(&charge.payment));
             let known = is_applied(&store.model, &charge.payment);
@@ -200,7 +201,7 @@ impl Checker {
         self.count_case("checkout closed");
     }
 
-    /// Checks that every reserved order is paid or ended at the end of a run.
+    /// Checks at the end of a run that no order is still reserved.
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {

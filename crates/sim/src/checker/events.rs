@@ -110,8 +110,9 @@ impl Checker {
     ) {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
-        // If a failover lost an order, a payment for the order can be refunded before the order's
-        // ticket is refused. A transaction that began earlier may then write the later event.
+        // If a failover lost an order, one transaction may refund a payment for the order, and
+        // another may later refuse the order's ticket. If the second transaction began first, its
+        // event is delivered first.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }

@@ -207,8 +207,8 @@ impl Checker {
         });
     }
 
-    /// Checks a change of the phase that buyers see. The new phase must be the intended phase. All
-    /// tickets that were issued before the store recorded the intended phase must have a verdict.
+    /// Checks the new phase that buyers see: it must be the intended phase. If a slot had no fault,
+    /// its tickets that were issued before the store recorded this phase must have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -326,9 +326,9 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict, which must never change. If the ticket's request already had an order, the
-    /// verdict must name that order, unless the ticket's item or units differ from the order's. If
-    /// a failover lost the ticket's grant, the ticket must not become an order.
+    /// Checks a verdict, which must never change. If the ticket's request already had an order for
+    /// the same item and units, the verdict must name that order. If a failover lost the ticket's
+    /// grant, the ticket must not become an order.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if self.lacks_grant(&id) {

@@ -159,8 +159,8 @@ impl Checker {
         }
     }
 
-    /// Checks the partition of a request's second try: except for the partition of the first try,
-    /// no partition may have more units.
+    /// Checks the partition of a request's second try. No other partition may have more units,
+    /// except for the partition of the first try.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");

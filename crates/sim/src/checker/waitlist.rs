@@ -171,7 +171,7 @@ impl Checker {
             JoinOutcome::Done(_) => "joined a waitlist",
             JoinOutcome::Already(_) => "in the waitlist already",
             JoinOutcome::Full if places >= joiner.entries_max => "waitlist full",
-            JoinOutcome::Full => "waitlist as long as the units that may return",
+            JoinOutcome::Full => "waitlist with an entry for each unit that may return",
             JoinOutcome::Lapsed(_) => "served before without a payment",
             JoinOutcome::UnitsFree => "units free, no waitlist",
             _ => "joined no waitlist",
@@ -274,8 +274,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows already include the orders of this transaction, at most one for each buyer.
-            // The units of this order do not count as held.
+            // The rows already include this transaction's new orders, at most one for each buyer.
+            // The units of the buyer's new order do not count as held.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 /// One operation of an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of the fields say what they are")]
+#[expect(missing_docs, reason = "the names explain the fields")]
 pub enum SpreadOp {
     /// An operator changes an item's partitions. `partitions` is the number of the item's slots in
     /// its spread, minus one. [`crate::op::ItemSetup::choose`] describes `choose`.

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 /// One operation of a waiting buyer, an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of the fields say what they are")]
+#[expect(missing_docs, reason = "the names explain the fields")]
 pub enum WaitlistOp {
     /// A buyer joins the waitlist under a key.
     Join { buyer: u8, key: u8, item: u8 },

@@ -40,8 +40,8 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) memories: [Option<EndpointMemory>; ENDPOINTS],
-    /// Maps the endpoint and the position of each event in delivery to the number of the current
-    /// try.
+    /// For each event that the worker is sending: the number of the current try. The key is the
+    /// endpoint and the event's position.
     pub(crate) sendings: BTreeMap<(usize, i64), u64>,
 }
 

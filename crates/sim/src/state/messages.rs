@@ -201,7 +201,7 @@ impl Message {
         }
     }
 
-    /// Returns whether its sender repeats the message until it succeeds.
+    /// Returns whether the sender repeats this message until it succeeds.
     pub(crate) fn is_repeated(&self) -> bool {
         matches!(self, Self::Money(message) if matches!(**message, MoneyMessage::ApplyAgain { .. }))
     }

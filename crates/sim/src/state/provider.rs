@@ -19,8 +19,8 @@ pub(crate) struct Charge {
     pub(crate) session: Option<usize>,
     /// The id of the message about the charge, while no node has answered this message.
     pub(crate) unanswered: Option<String>,
-    /// The nodes that applied the payment, with the monotonic time. A node that ended since then is
-    /// left out.
+    /// The nodes that applied the payment, each with the monotonic time at which it applied the
+    /// payment. Nodes that ended since then are left out.
     pub(crate) applied_at: Vec<(u8, Millis)>,
 }
 

@@ -280,7 +280,7 @@ impl World {
         self.nodes[usize::from(purchase.node)].remember(half);
     }
 
-    /// Publishes a commit with one verdict at a node.
+    /// Publishes at a node a commit that contains one verdict.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         for part in publication::parts() {
             match part {
@@ -298,7 +298,7 @@ impl World {
         }
     }
 
-    /// Delivers a verdict to every attempt at the node that waits for the ticket's token.
+    /// Delivers a verdict at a node to every attempt that waits for the ticket's token.
     fn deliver_verdict(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         self.nodes[usize::from(node)].expected.retain(|expected| *expected != token);
@@ -349,7 +349,8 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            // If the node has asked no slot, it refused because of an earlier count in its memory.
+            // If the node asked no slot, it refused by an earlier count of the buyer's units in its
+            // memory.
             Refusal::LimitReached { .. } => {
                 BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
             }

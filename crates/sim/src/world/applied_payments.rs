@@ -95,8 +95,8 @@ impl World {
         self.checker.excuse_payments(forgotten);
     }
 
-    /// Forgets what a node that ends remembered. Excuses the payments that the store lacks and that
-    /// only this node remembered.
+    /// Drops the payments that a node remembered, because the node ends. Excuses the payments that
+    /// the store lacks and that only this node remembered.
     pub(super) fn forget_applied(&mut self, node: u8) {
         for charge in &mut self.provider.charges {
             charge.applied_at.retain(|(at, _)| *at != node);

@@ -170,8 +170,8 @@ impl World {
         grants.filter(|grant| grant.slot.item == item).cloned().collect()
     }
 
-    /// Sends the grant's slot the feed rows that it has not applied. Returns the slot's state, or
-    /// `None` if the slot does not have the grant.
+    /// Sends a grant's slot the feed rows that the slot has not applied. Returns the slot's state,
+    /// or `None` if the slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
         let (mut feed, mut effect) = SlotFeed::begin(applied);

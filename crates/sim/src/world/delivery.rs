@@ -62,7 +62,8 @@ impl World {
         }
     }
 
-    /// Starts a worker's turn, if no turn of the worker for this endpoint is running.
+    /// Starts a worker's turn for an endpoint, unless this worker's earlier turn for the endpoint
+    /// is still running.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
         let Worker { memories, sendings } = &mut self.deliveries.workers[w];

@@ -60,7 +60,7 @@ impl World {
         self.checker.failed_over(standby.checker, grants);
         self.commit(Tx::Promote);
         // The new primary uses the numbers of the lost transactions again. A transaction that was
-        // running starts again there.
+        // running starts again on the new primary, with a new number.
         self.xids = standby.xids;
         let (flight, late) = (self.flight.iter_mut(), self.late.iter_mut());
         for message in flight.chain(late) {

@@ -146,7 +146,7 @@ impl World {
 
     /// Runs a leader's transaction and the steps that follow from its result.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // The transaction uses times of the store's clock.
+        // These transactions use the store's time when they run, and not the time of the decision.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),

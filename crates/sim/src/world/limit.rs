@@ -14,8 +14,8 @@ impl World {
         }
     }
 
-    /// Returns the number of ended orders of the request's item that the request's node knows of. A
-    /// failover counts as one ended order of each item, because it may lose orders.
+    /// Returns how many ended orders the request's node knows of. Only orders of the request's item
+    /// count. A failover counts as one ended order of each item, because it may lose orders.
     pub(super) fn known_ended_orders(&self, purchase: &BuyerRequest) -> u64 {
         let node = &self.nodes[usize::from(purchase.node)];
         node.ended_orders[purchase.item.0 as usize - 1] + node.failovers
@@ -36,8 +36,8 @@ impl World {
         )
     }
 
-    /// Lets the request's node remember the store's count of the buyer's units. Before the read,
-    /// the node knew of `ended_orders` ended orders.
+    /// Lets the request's node remember the count of the buyer's units that it read from the store.
+    /// Before it read the count, the node knew of `ended_orders` ended orders.
     pub(super) fn learn_used(&mut self, purchase: &BuyerRequest, used: u32, ended_orders: u64) {
         let (buyer, read_at) = (NAMES.buyer_hash(purchase.buyer), self.store.version);
         let node = &mut self.nodes[usize::from(purchase.node)];

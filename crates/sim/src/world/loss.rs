@@ -1,5 +1,5 @@
 //! Performs the reads with which a leader detects that a slot lost its memory.
-//! [`doorbuster_steps::slot_check`] has their sequence.
+//! [`doorbuster_steps::slot_check`] defines the sequence of these reads.
 use std::sync::Arc;
 
 use doorbuster_core::CloseCause;

@@ -1,6 +1,6 @@
 //! Simulates what nodes and leaders do with money. They handle the provider's messages, give
-//! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`] has
-//! the sequence in which a checkout is closed.
+//! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`]
+//! defines the steps that close a checkout.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Refund, RefundState};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{OrderState, TicketId};
@@ -95,8 +95,8 @@ impl World {
         }
     }
 
-    /// Records that a node applied a payment. If the payment was found when its checkout was
-    /// closed, continues to close this checkout.
+    /// Records that a node applied a payment. If a leader found the payment while it closed the
+    /// payment's checkout, the leader continues to close the checkout.
     pub(super) fn payment_applied(
         &mut self,
         charge: usize,

@@ -44,9 +44,9 @@ impl World {
         });
     }
 
-    /// Repeats the unanswered messages about charges outside of checkouts. Messages about charges
-    /// at checkouts are not repeated: such a charge is found when its checkout is closed. After a
-    /// failover, the store may lack the checkout.
+    /// Repeats the unanswered messages about charges outside of checkouts. A charge at a checkout
+    /// needs no message, because it is found when its checkout is closed. After a failover, the
+    /// store may lack the checkout, so all unanswered messages are repeated.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];

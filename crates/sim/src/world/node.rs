@@ -144,8 +144,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, new counts do not always wake a request that waits for units.
-                // They wake it only if they show that too few units are left for the request.
+                // As in the server, new counts wake a request that waits for units only if they
+                // show that too few units are left for the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);

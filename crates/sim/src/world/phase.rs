@@ -1,6 +1,6 @@
 //! Simulates how a sale is paused, resumed and closed, and how a slot is moved to a new epoch.
 //! Before a pause, a close or a new epoch, the slots are stopped and drained.
-//! [`doorbuster_steps::sale_stop`] has the sequence of a change of the phase.
+//! [`doorbuster_steps::sale_stop`] defines the steps that change the phase.
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 use doorbuster_steps::sale_stop::{self, Effect};
 

@@ -95,8 +95,8 @@ impl World {
         })
     }
 
-    /// Captures an order's price and handles the message immediately, or repeats an earlier
-    /// payment's message.
+    /// Captures an order's price and handles the message immediately. If the payment with the
+    /// number `event` exists, repeats this payment's message instead.
     pub(crate) fn pay(&mut self, order: u8, event: u8) {
         let name = format!("pay_{event}");
         let known = self.provider.charges.iter().position(|c| c.payment.0 == name);

@@ -207,8 +207,8 @@ impl World {
 
     /// Starts to gather the missing units for all parked requests at the same time, before any
     /// message arrives. Then two recalls in opposite directions may exchange units between two
-    /// slots, and neither of two requests is served. So the caller later serves the requests one by
-    /// one, as if they had waited for different times.
+    /// slots, so that neither slot can serve its request. So the caller later serves the requests
+    /// one by one, as if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];

@@ -1,5 +1,5 @@
 //! Performs the rounds in which nodes reconcile an item's slots with the store.
-//! [`doorbuster_steps::slot_reconciliation`] has the sequence of a round's effects. Also drains
+//! [`doorbuster_steps::slot_reconciliation`] defines the sequence of a round's effects. Also drains
 //! slots that left their item's spread ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::RecallTarget;
@@ -116,7 +116,8 @@ impl World {
         self.places.get(index).is_some_and(|place| place.at == slot).then_some(index)
     }
 
-    /// Begins a round of an item's reconciliation at a node, if the node serves buyers of the item.
+    /// Begins a round in which a node reconciles an item's slots, if the sale is open and the node
+    /// is running.
     pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
         let is_open = self.store.phases.get(&item).is_some_and(|row| row.shown == Phase::Open);
         if !is_open || self.nodes[usize::from(node)].is_dead {

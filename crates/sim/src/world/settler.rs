@@ -1,5 +1,5 @@
 //! Simulates settlers, which take tickets from the queues of slots.
-//! [`doorbuster_steps::settlement`] has the sequence of the effects that settle the tickets.
+//! [`doorbuster_steps::settlement`] defines the sequence of the effects that settle the tickets.
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{QueuedTicket, TicketId, Verdict};
@@ -42,8 +42,8 @@ impl World {
                     return self.send(Message::Settle { xid: self.xids, settling });
                 }
                 Effect::Acknowledge => self.send_acknowledgement(&settling),
-                // This happens only if the rule `TellAfterCommit` is removed: verdicts are sent
-                // before the commit.
+                // The verdicts are sent before the commit only if the rule `TellAfterCommit` is
+                // removed.
                 Effect::Deliver => {
                     for delivery in settling.batch.iter() {
                         let id = NAMES.key.id_of(&delivery.ticket);

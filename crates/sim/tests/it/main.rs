@@ -111,8 +111,8 @@ const REACHED: &[&str] = &[
     "verdict order",
     "verdict reserved",
     "verdict unavailable",
-    "waitlist as long as the units that may return",
     "waitlist full",
+    "waitlist with an entry for each unit that may return",
     "widened",
 ];
 

@@ -51,8 +51,8 @@ impl LockGuard {
     }
 }
 
-/// Renews the lock until the guard is dropped, then releases it. Stops if another owner has
-/// the lock.
+/// Renews the lock until the guard is dropped or the lock is lost. Then releases the lock on the
+/// servers where this owner still has it.
 async fn renew_until_done(
     locks: Locks,
     name: String,

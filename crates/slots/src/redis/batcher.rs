@@ -117,7 +117,7 @@ impl BatchWriter {
     }
 
     /// Writes one call for each part, and returns the answers. If the settings require replicas,
-    /// the function sends a wait for replicas after the calls. The answers are used even if too few
+    /// the function sends the command WAIT after the calls. The answers are used even if too few
     /// replicas confirm in time. This is safe, because a ticket is not yet an order. If a failover
     /// loses a ticket, the buyer's request is repeated.
     async fn write(

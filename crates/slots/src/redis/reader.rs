@@ -1,10 +1,10 @@
 //! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
 //!
 //! Slots cannot share a connection. In a Redis Cluster, one command can wait only on queues with
-//! the same hash slot, and the queues of two slots have different hash slots. Each queue is read by
-//! one node. If that node is lost, the next reader claims the lost node's unacknowledged tickets at
-//! once. Tickets of a live node are claimed only after a while. Only the script `acknowledge.lua`
-//! acknowledges tickets.
+//! the same hash slot, and the queues of two slots usually have different hash slots. Each queue is
+//! read by one node. If that node is lost, the next reader claims the lost node's unacknowledged
+//! tickets at once. Tickets of a live node are claimed only after a while. Only the script
+//! `acknowledge.lua` acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};

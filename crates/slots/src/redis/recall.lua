@@ -1,6 +1,7 @@
--- Takes units out of a slot, from the inactive counter first, and remembers the number under the
--- recall's id.
--- KEYS: see term.lua. ARGV: id, grant, epoch, most units to take, most recalls remembered.
+-- Takes units out of a slot, from the inactive counter first, and remembers the number of units
+-- under the recall's id.
+-- KEYS: see term.lua. ARGV: id, grant, epoch, largest number of units to take, largest number of
+-- remembered recalls.
 -- Returns {taken}: the units that this call, or an earlier call with the same id, took. Returns {}
 -- if the slot refuses the recall. In this case the recall stays pending in the store.
 -- The script must never take units twice under one id, or from another grant or epoch.

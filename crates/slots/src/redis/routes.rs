@@ -1,4 +1,5 @@
-//! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
+//! Finds the server that has a slot: the only server, one of several plain servers, or a server of
+//! a Redis Cluster.
 //!
 //! The client library's own cluster mode is not used. That mode repeats commands after a lost
 //! connection, and cannot wait on a queue. This module never repeats a command after a lost
@@ -210,7 +211,7 @@ impl Routes {
 
     /// Asks a cluster's servers, in turn, which server has which hash slots. The first answer
     /// counts. Concurrent callers share one answer. If no server answers, asks the replicas and the
-    /// servers that the URLs name. So a cluster is found again if all its primaries have new
+    /// servers that the URLs name. So a cluster is found again even if all its primaries have new
     /// addresses.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {

@@ -1,7 +1,7 @@
 //! A slot without a server: an interpreter runs the real scripts on the slot's data. So a test can
-//! run many calls. The calls have the same arguments and replies as with a server. Only tests use
-//! this module. The module has its own copies of the loops that make several calls, because the
-//! original loops of [`crate::Slots`] wait for a server.
+//! run many calls in a short time. The arguments and replies are the same as with a server. Only
+//! tests use this module. The module has its own copies of the loops that make several calls,
+//! because the original loops of [`crate::Slots`] wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -102,7 +102,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     /// See [`crate::Slots::init`].
     ///
     /// # Errors
-    /// If the slot cannot have the epoch, or if the script fails.
+    /// If the epoch is above the maximum, or if the script fails.
     pub fn init(&mut self, terms: GrantTerms) -> Reply<ApplyOutcome> {
         calls::check_epoch(self.slot, terms.epoch)?;
         Ok(calls::outcome(&self.call(Script::Init, |call| calls::init(call, terms))?)?)

@@ -1,7 +1,7 @@
 -- Stops a slot, or lets it issue tickets again.
 -- KEYS: see term.lua. ARGV: 1 or 0.
 -- Returns 1, or 0 if the slot has no epoch. A slot without an epoch issues no tickets.
--- The script must change only the field stopped of the term.
+-- The script must change only the term's field `stopped`.
 if not flag(ARGV[1]) then
   return redis.error_reply('DOORBUSTER stop: a value is out of range')
 end

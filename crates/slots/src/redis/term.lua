@@ -8,8 +8,8 @@
 -- - is_type(key, wanted, or_none) returns whether a key has this type. If or_none is true, also
 --   returns true for a missing key.
 -- - flag(text) returns 0 or 1, or nil if the text is neither.
--- - read_term() returns the term. If there is no term, returns nil, and the epoch of a retired
---   slot.
+-- - read_term() returns the term. If there is no term, returns nil, and also the epoch if the slot
+--   is retired.
 -- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
 -- out of range.
 -- This file must never write.

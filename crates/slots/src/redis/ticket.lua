@@ -1,13 +1,13 @@
--- Issues tickets for one or more requests of one slot, in sequence. For each request, it checks for
--- a repeat, the buyer's limit and the units. Then it deducts the units, remembers the request and
--- queues the ticket.
+-- Issues tickets for one or more requests of one slot, in sequence. For each request, it checks
+-- whether the request is repeated, and checks the buyer's limit and the units. Then it deducts the
+-- units, remembers the request and queues the ticket.
 -- KEYS: see term.lua.
--- ARGV: most requests remembered, most tickets queued, and most milliseconds that the oldest ticket
--- may wait. Then for each request: its hash, the buyer's hash, units, the buyer's limit, decide_by,
--- and "token node buyer key" for the queue entry.
--- Returns {} if the slot has no epoch or an invalid queue, else {grant, answer…}. An answer that is
--- a number is the number of the issued ticket. An answer that is a text begins with its kind:
--- again, reused, stopped, limit, short, full, or damaged.
+-- ARGV: the largest numbers of remembered requests and of queued tickets, and the milliseconds that
+-- the oldest ticket may wait. Then for each request: its hash, the buyer's hash, units, the buyer's
+-- limit, decide_by, and "token node buyer key" for the queue entry.
+-- Returns {} if the slot has no epoch or its queue is invalid, else {grant, answer…}. An answer
+-- that is a number is the number of the issued ticket. An answer that is a text begins with its
+-- kind: again, reused, stopped, limit, short, full, or damaged.
 -- The script decides every request and checks every value before it writes. Redis can refuse only
 -- the first write (if the stream is missing, memory is full, or the server is a replica). In this
 -- case nothing is written. The script reads no clock: to learn how long the oldest ticket waits, it

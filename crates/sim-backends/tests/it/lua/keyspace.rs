@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use doorbuster_slots::HostReply as Reply;
 
-/// The name or the value of a field, a key, or an argument.
+/// A key, an argument, or the name or value of a field.
 pub(super) type Bytes = Vec<u8>;
 
 type Id = (u64, u64);
