@@ -41,8 +41,9 @@ macro_rules! of_refused {
     };
 }
 
-/// The condition for a quota row without an order. In PostgreSQL, a settle batch that runs again
-/// inserts such a row for a buyer whose ticket does not become an order.
+/// The condition for a quota row without an order. If a settle batch of PostgreSQL runs again after
+/// a conflict, it first inserts all missing quota rows. Such a row stays without an order if the
+/// buyer's ticket does not become an order.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -163,8 +164,8 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// A missing row of `quota` means that the buyer never had an order of the item. So the row is
-/// deleted only if the buyer has no order of the item left.
+/// As long as the buyer has an order of the item, even an ended order, the row must stay. A missing
+/// row of `quota` means that the buyer never had an order of the item.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -249,9 +250,9 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// The rows to erase that are not orders, identified by the keys of their tables. These rows are
-/// read first, and a later transaction replaces them. That transaction checks again that each row
-/// belongs to the buyer.
+/// The rows to erase in tables other than `orders`, identified by the keys of their tables. These
+/// rows are read first, and a later transaction changes or deletes them. That transaction checks
+/// again that each row belongs to the buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

@@ -72,8 +72,8 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Returns the event for a sale that enters the phase `to`. Returns `None` unless the sale closes
-/// or opens for the first time.
+/// Returns the event for a sale that enters the phase `to`. Only the closing and the first opening
+/// of a sale have an event. In all other cases, returns `None`.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,

@@ -42,8 +42,8 @@ struct State {
     of_peers: Option<DatabaseHistory>,
     /// This process's deployment, once it is known.
     deployment: Option<String>,
-    /// When this node learned of a newer history of this deployment. Connections that were opened
-    /// before this time are checked again.
+    /// The time at which this node last learned of a newer history of this deployment. Connections
+    /// that were opened before this time are checked again.
     raised_at: Option<Instant>,
 }
 
@@ -70,8 +70,8 @@ impl KnownHistories {
         state.known_to(state.deployment.as_deref()).cloned()
     }
 
-    /// Returns a receiver that wakes at every change. Its value is the fencing number, or 0 if no
-    /// history is known.
+    /// Returns a receiver that wakes whenever the newest known history changes. The receiver's
+    /// value is the fencing number of this history, or 0 if no history is known.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.0.changes.subscribe()

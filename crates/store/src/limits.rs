@@ -11,8 +11,8 @@ pub const READERS: usize = 2;
 /// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 /// When the jobs of one commit have this many tickets or visitors in total, the commit accepts no
-/// further job. A job without tickets or visitors counts as one. The last accepted job may bring a
-/// commit above this number.
+/// further job. A job without tickets or visitors counts as one ticket. The last accepted job may
+/// bring a commit above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has this many pages, the checkpoint thread copies them into the
 /// database.
@@ -74,8 +74,8 @@ pub const ERASE_ROWS_MAX: usize = 200;
 /// The largest number of events that get their positions in one transaction. Further transactions
 /// assign positions to the remaining events.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// At most this many events without a position are counted as waiting. More events can wait only
-/// while no node assigns positions. The age of the oldest event shows this fault.
+/// At most this many events without a position are counted as waiting. If more events wait, no node
+/// assigns positions. The age of the oldest event shows this fault.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 /// The largest number of contradictions between rows that one check reports. Further contradictions
 /// are left out.
@@ -101,9 +101,10 @@ pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// that a small difference between two clocks makes no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// The number of rows for commit checks. A commit check writes one small row to find out whether
-/// commits succeed. Nodes whose numbers are equal modulo this number share a row.
+/// commits succeed. Two nodes share a row if their node numbers are equal modulo this constant.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
-/// How long a node remembers the orders that it confirmed, to compare them after a failover.
+/// How long a node remembers the orders that it confirmed. After a failover, the node compares
+/// these orders with the database.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 /// The largest number of orders that a node remembers for the comparison after a failover. At the
 /// bound the oldest orders are forgotten.
@@ -120,8 +121,8 @@ pub const LOST_SAMPLE_MAX: usize = 100;
 /// The largest number of nodes' reports about lost orders that are read. Further reports are left
 /// out.
 pub const LOST_ROWS_MAX: i64 = 100;
-/// The largest number of sessions in which one node writes to PostgreSQL. If all are busy, callers
-/// wait.
+/// The largest number of sessions in which one node writes to PostgreSQL. If all sessions are busy,
+/// callers wait.
 pub const PG_WRITERS: usize = 6;
 /// The largest number of sessions in which one node reads from PostgreSQL.
 pub const PG_READERS: usize = 4;
@@ -175,15 +176,15 @@ pub const PG_POLL_DIGESTS: usize = 64;
 /// of this time. The second half is a margin, because the transaction that deletes digests may run
 /// while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHIN_MS;
-/// The largest number of this node's commits that wait to be published. At the bound further
-/// commits wait.
+/// The largest number of this node's commits in the queue of the publisher. At the bound, the
+/// callers of further commits wait until the queue has room.
 pub const PG_COMMITS_MAX: usize = 1_024;
 /// A node reads the database's clock in samples. This is the longest permitted round trip of a
 /// sample. Except for the first sample, a sample with a longer round trip is discarded, because it
 /// is too imprecise.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
-/// The largest permitted difference between the database's time and the time that this node
-/// expects. If the difference is larger, the node raises an alarm.
+/// The largest permitted difference between the database's clock and the monotonic clock. If the
+/// difference is larger, the node raises an alarm.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// The interval between two corrections of the monotonic clock toward the database's clock.
 pub const PG_CLOCK_SLEW_INTERVAL: Duration = Duration::from_secs(1);

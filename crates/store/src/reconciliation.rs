@@ -238,8 +238,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // A disputed payment with a settled refund was returned twice, so it is a difference. If
-        // the refund is not settled, only the dispute returned the money, which is correct.
+        // If a disputed payment also has a settled refund, the buyer got the money twice, which is
+        // wrong. Without a settled refund, only the dispute returned the money, which is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -316,8 +316,8 @@ pub(crate) struct ItemRow {
     pub(crate) expected: (u64, u64),
 }
 
-/// Returns the kinds to read, each with its query and the position after which it starts. `after`
-/// lists the kinds that have further pages. If `after` is `None`, all kinds are read.
+/// Returns the kinds to read, each with its query and the position after which the query starts.
+/// `after` lists the kinds that have further pages. If `after` is `None`, all kinds are read.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {

@@ -66,7 +66,8 @@ impl<R: Keyed> Rows<R> {
         self.0.get(key).map(|cached| &cached.row)
     }
 
-    /// Caches a row that was read. A version that is already cached is newer, and stays.
+    /// Caches a row that was read. If a version of the row is already cached, that version is newer
+    /// and stays.
     pub(crate) fn read(&mut self, row: R) -> R {
         let cached =
             self.0.entry(row.key()).or_insert_with(|| CachedRow { read: Some(row.clone()), row });

@@ -185,8 +185,8 @@ pub(crate) fn counts(row: Row<'_>) -> Done<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: row.number(5)?,
-        // If the rows do not add up, the audit finds the fault and pauses the sale. An error here
-        // would end every poll of the item.
+        // Rows that do not add up cause no error here, because an error would end every poll of the
+        // item. Instead, the audit finds the fault and pauses the sale.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

@@ -183,7 +183,7 @@ impl Sqlite {
         shared.state.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
         // If a queue is full, sending blocks, and the runtime must not block. So another thread
-        // sends. A failed send means that the receiving thread has already ended.
+        // sends the messages. If a message cannot be sent, the receiving thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
             drop(writes.send(writer::WriteJob::Stop));

@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// Returns whether a database's clock was set while this process ran. Returns false for an
-    /// embedded store, because the caller provides its clock.
+    /// embedded store, because the caller provides the clock of such a store.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -154,9 +154,9 @@ impl Store {
         }
     }
 
-    /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
-    /// A store in PostgreSQL contains the key itself. So its key always matches, and the call does
-    /// nothing.
+    /// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint or if
+    /// the file is new. Does nothing for a store in PostgreSQL: such a store contains the key
+    /// itself, so the key always matches.
     ///
     /// # Errors
     ///
@@ -196,8 +196,10 @@ impl Store {
         }
     }
 
-    /// Returns the reports of acknowledged orders that the database lacks after a failover. A
-    /// report is returned until an operator has resumed the sales that the failover paused.
+    /// Returns the reports about acknowledged orders that the database lacks after a failover. A
+    /// report is returned until an operator has resumed each sale that the failover paused. If such
+    /// a sale was closed instead, or if the failover paused no sale, a report is returned for
+    /// [`crate::limits::LOSS_SHOWN_MS`].
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),

@@ -1,5 +1,5 @@
-//! One transaction, in either database. An operation whose steps are the same in both is a function
-//! over a [`Transaction`].
+//! One transaction, in either database. An operation whose steps are the same in both databases is
+//! a function over a [`Transaction`].
 use doorbuster_core::{GrantId, ItemId, Ledger, Millis, RecallId, TicketId};
 
 use crate::actions;
@@ -127,7 +127,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Writes and drops the cached rows of SQLite, before a statement changes their tables. In
-    /// PostgreSQL every transaction has its own cache.
+    /// PostgreSQL the call does nothing, because every transaction has its own cache.
     pub(crate) fn drop_cached_rows(&mut self) -> Done<()> {
         if let Self::Sqlite(ledger) = self {
             ledger.flush()?;
@@ -146,8 +146,8 @@ impl Transaction<'_, '_> {
         self.drop_cached_rows()
     }
 
-    /// Publishes the counts of a new item with the commit. In PostgreSQL the next poll for commits
-    /// finds new items.
+    /// Publishes the counts of a new item with the commit. In PostgreSQL the call does nothing,
+    /// because the next poll for commits finds new items.
     pub(crate) fn publish_counts(&mut self, item: ItemId) {
         if let Self::Sqlite(ledger) = self {
             ledger.touch(item);

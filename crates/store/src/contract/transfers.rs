@@ -6,8 +6,8 @@ use doorbuster_core::GrantId;
 pub struct GrantTransfers {
     /// The grant.
     pub grant: GrantId,
-    /// How often units of the pool were added to the grant.
+    /// How many times units moved from the pool to the grant.
     pub refills: u64,
-    /// How often the slot answered a recall.
+    /// How many times the slot answered a recall.
     pub recalls: u64,
 }

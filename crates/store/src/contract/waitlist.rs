@@ -7,6 +7,6 @@ pub use doorbuster_core::waitlist::WaitlistServed;
 pub struct WaitlistPosition {
     /// The entry.
     pub entry: WaitlistEntry,
-    /// The number of waiting entries ahead of this entry. 0 if the entry has ended.
+    /// The number of waiting entries ahead of this entry. The number is 0 if this entry has ended.
     pub ahead: u64,
 }

@@ -34,8 +34,8 @@ impl AcknowledgedOrders {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = HashMap::with_capacity(kept.len());
         for &(_, id, state) in kept.iter() {
-            // Every order begins as reserved, so this state never replaces another state. If the
-            // answer to a settlement was lost, this state can be added after a later state.
+            // If the answer to a settlement was lost, the state `Reserved` can be added after a
+            // later state of the order. So this state never replaces another state.
             if state == OrderState::Reserved {
                 states.entry(id).or_insert(state);
             } else {

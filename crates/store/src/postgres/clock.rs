@@ -27,17 +27,17 @@ pub(crate) struct Clock {
     at_birth: AtomicI64,
     /// The monotonic clock's time at `born`, in milliseconds.
     monotonic_at_birth: AtomicI64,
-    /// When the monotonic clock was last corrected, in milliseconds since `born`.
+    /// The time of the last correction of the monotonic clock, in milliseconds since `born`.
     slewed_at: AtomicI64,
     /// Whether the database's clock and the monotonic clock differ by more than the permitted step.
     stepped: AtomicBool,
-    /// When the newest published poll began, in milliseconds since `born`.
+    /// The time at which the newest published poll began, in milliseconds since `born`.
     saw: AtomicI64,
 }
 
 impl Clock {
-    /// Returns the clock. `fixed` replaces the database's clock in tests. It also replaces the
-    /// monotonic clock, unless `fixed_monotonic` does.
+    /// Returns the clock. In tests, `fixed` replaces the database's clock, and `fixed_monotonic`
+    /// replaces the monotonic clock. Without `fixed_monotonic`, `fixed` replaces both clocks.
     pub(super) fn new(
         fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
         fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,

@@ -161,7 +161,7 @@ pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     })
 }
 
-/// A session in a transaction. If the caller drops it, for example because its request was
+/// A session in a transaction. If this value is dropped, for example because a request was
 /// cancelled, the session ends. So no session returns to the pool with an open transaction.
 pub(super) struct TransactionSession(Option<Object>);
 

@@ -59,15 +59,15 @@ struct Inner {
     /// row. With a synchronous standby, this commit returns only after the standby has all earlier
     /// commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
-    /// When a session last reported that the standby did not confirm its commit. That commit is
-    /// visible, so sessions that were opened before this time must not be used any more.
+    /// The time of the last report that the standby did not confirm a commit. Other sessions can
+    /// see this commit, so sessions that were opened before this time must not be used any more.
     unconfirmed_at: Mutex<Option<Instant>>,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
     /// The state of the standbys, if the last connection was refused because standbys are missing.
     missing_standbys: Mutex<Option<Replication>>,
-    /// Locked during an inspection of all hosts. A caller that waited uses the result of that
-    /// inspection.
+    /// Locked during an inspection of all hosts. A caller that waited for the lock uses the result
+    /// of that inspection.
     inspecting: tokio::sync::Mutex<()>,
     /// The failure of the last connection that could not be opened.
     failure: Mutex<String>,

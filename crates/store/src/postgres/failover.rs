@@ -158,8 +158,8 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
 }
 
 /// Pauses one sale because of a change of the database's history. Returns `None` if no sale is left
-/// to pause. The function first locks the row of the history. So the nodes pause sales one after
-/// the other, and the list of paused sales is complete.
+/// to pause. The function first locks the row of the history. So only one node at a time pauses a
+/// sale, and the list of paused sales is complete.
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());

@@ -86,8 +86,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // All transactions insert in this order. So if two transactions insert the same requests, one
-    // waits for the other without a deadlock.
+    // All transactions insert orders sorted by buyer and request key. So if two transactions insert
+    // orders of the same requests, one waits for the other without a deadlock.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
@@ -193,9 +193,9 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes quotas. If another transaction has already inserted one of the new rows, the statement
-/// fails and this transaction runs again. For an existing row, the statement adds the change to the
-/// stored quota, in lock order. This is safe, because the row is locked or its quota only
-/// decreases. As in `doorbuster-core`, a quota never falls below 0.
+/// fails and this transaction runs again. For existing rows, another statement adds the changes to
+/// the stored quotas, in lock order. This is safe, because each of these rows is locked, or its
+/// quota only decreases. As in `doorbuster-core`, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
@@ -319,7 +319,8 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
 /// Writes the changes and commits. The statements are sent together, and each result is checked,
 /// because after a failed statement COMMIT becomes ROLLBACK without an error.
 ///
-/// Returns the id of the transaction, if other nodes must read its rows (`is_published`).
+/// Returns the id of the transaction, if other nodes must read the rows of the transaction
+/// (`is_published`).
 pub(super) async fn commit(
     client: &Object,
     queries: &[Query],

@@ -9,8 +9,8 @@ use crate::failure::{Done, Failure};
 
 /// The advisory lock ("Dbrf") that a node takes while it adds a row to the history.
 const LOCK: i64 = 0x4462_7266;
-/// Selects the database cluster, its timeline, and which tables exist. A standby has no timeline of
-/// its own.
+/// Selects the id and the timeline of the database cluster, the position in the write-ahead log,
+/// and whether some tables and columns exist. A standby has no timeline of its own.
 const SERVER: &str = "SELECT pg_is_in_recovery(),
         (SELECT system_identifier::text FROM pg_control_system()),
         CASE WHEN pg_is_in_recovery() THEN 0

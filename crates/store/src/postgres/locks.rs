@@ -42,8 +42,8 @@ impl PostgresLedger<'_> {
     /// Without this call, the payment functions of `doorbuster-core` would lock the item before the
     /// quota.
     ///
-    /// If the order has ended, these functions read all slots of its item, to find out whether
-    /// units can be recalled. So this call also locks the grants of those slots.
+    /// If the order has ended, these functions read all slots of the order's item, to find out
+    /// whether units can be recalled. So this call also locks the grants of those slots.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         let Some(id) = TicketId::parse(order) else { return Ok(()) };
         let Some(seen) = self.order(&id)? else { return Ok(()) };

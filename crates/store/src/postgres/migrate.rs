@@ -111,7 +111,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// from another database, for example by a dump. Without the rewriting, every poll would treat
 /// these rows as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // The copied digests are deleted. Only nodes that poll read digests, and no node polls this
+    // The copied digests are deleted. A node reads digests only in a poll, and no node polls this
     // database yet.
     transaction
         .execute(
@@ -126,8 +126,8 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         // For orders, this query would be a long scan, and it is not needed: a transaction that
-        // creates an order also writes its grant. So if the grants come from this database, the
-        // orders do too.
+        // creates an order also writes the order's grant. So if the grants come from this database,
+        // the orders do too.
         if table != "orders" {
             let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
             let is_ahead: bool = transaction.query_one(&any, &[]).await?.get(0);

@@ -29,7 +29,7 @@ impl CommitNotice {
         text
     }
 
-    /// Parses a notification. If the text cannot be parsed, another program sent it.
+    /// Parses a notification. Returns `None` for a text that another program sent.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })

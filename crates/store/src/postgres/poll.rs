@@ -63,7 +63,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Removes the rows that may be published before the counts, and returns them.
+    /// Removes and returns the rows that may be published before the counts.
     fn take_rows(&mut self) -> Self {
         Self {
             orders: std::mem::take(&mut self.orders),

@@ -101,8 +101,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// The transaction locks grants, then locks quotas, then reads orders. So if a request's quota is
-/// visible, its order is visible too.
+/// The transaction locks grants, then locks quotas, then reads orders. So if the transaction sees
+/// the quota of a request, it also sees the order of this request.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,

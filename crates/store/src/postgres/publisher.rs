@@ -99,9 +99,9 @@ impl Publisher {
         shared.state.stop_accepting();
     }
 
-    /// Polls soon after a commit or a notification. Large batches of settled tickets do not wait
-    /// for a poll, and share polls. So under load, the number of polls does not grow with the
-    /// number of commits.
+    /// Polls soon after a commit or a notification. Several large batches of settled tickets share
+    /// a poll, because they are published before the poll. So under load, the number of polls does
+    /// not grow with the number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {

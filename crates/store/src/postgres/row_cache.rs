@@ -46,7 +46,8 @@ pub(super) struct RowCache {
     /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
     is_changed: HashSet<TicketId>,
-    /// Resolutions to insert, each with the node that waits for the ticket, if known.
+    /// Records of returned tickets to insert. If it is known which node waits for a ticket, that
+    /// node is given with the record.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     /// Feed rows to append.
     pub(super) feed: Vec<FeedRow>,

@@ -43,8 +43,8 @@ pub(super) struct OwnCommit {
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// Whether the transaction only settled tickets. If so, it changed no order that existed
-    /// before, and its orders may be published before the counts.
+    /// Whether the transaction only settled tickets. If so, it changed no order that existed before
+    /// the transaction, and its orders may be published before the counts.
     pub(super) only_settled: bool,
     /// Notifies the caller when the commit is published.
     pub(super) done: oneshot::Sender<()>,
@@ -113,8 +113,8 @@ impl Shared {
         }
     }
 
-    /// Commits one small row. After that, every commit that this node can see is as durable as its
-    /// own commits.
+    /// Commits one small row. After that, every commit that this node can see is as durable as the
+    /// commit of this row.
     pub(super) async fn commit_check(&self) -> Result<(), Failure> {
         let object = connect::get(&self.writes).await?;
         let slot = self.connector.slot();

@@ -122,7 +122,7 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
     }
     for entry in entries {
         // A missing row cannot be locked. If another transaction inserts the row first, the
-        // insertion fails here, and this transaction runs again.
+        // insertion of this transaction fails, and this transaction runs again.
         ledger
             .cache
             .quotas

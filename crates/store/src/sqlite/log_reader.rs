@@ -1,8 +1,8 @@
 //! Reads the pages of each commit from the write-ahead log, for a continuous backup.
 //!
 //! The writer's thread reads the pages after its commit and before its next transaction. Only a
-//! transaction of the writer restarts the log, so no page of a commit is overwritten before it was
-//! read. The log's file stays the same while the store is open.
+//! transaction of the writer restarts the log, so no page is overwritten before this thread has
+//! read it. The log's file stays the same while the store is open.
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -176,8 +176,8 @@ pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError
     Ok(conn)
 }
 
-/// Sets up the writing connection. A commit returns only after it is on the disk. A separate thread
-/// runs checkpoints.
+/// Sets up the connection of the writer or of the checkpoint thread. A commit returns only after it
+/// is on the disk. SQLite starts no checkpoint by itself.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     // Closing must not run a checkpoint by itself, because a checkpoint after a failed sync may
     // lose pages of the log. A clean shutdown runs the checkpoint explicitly.

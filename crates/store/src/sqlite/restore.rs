@@ -105,7 +105,7 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {
     RestoreError::Failed(format!("{}: {error}", path.display()))
 }
 
-/// Reads when the backup was made, and the files in it.
+/// Reads the time and the files of a backup.
 fn read_backup(file: &Path) -> Result<(Millis, Vec<BackupFile>), RestoreError> {
     let no_backup = |_| RestoreError::NotABackup(file.to_owned());
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -151,7 +151,8 @@ fn write_store(
 
 fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>, RestoreError> {
     let fault = |error: rusqlite::Error| failed(source.file, error);
-    // A signal can remove the copy at any time. SQLite must not create an empty store instead.
+    // A signal handler can remove the copy at any time. Then SQLite must not create an empty store
+    // in its place.
     let flags =
         rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(part, flags).map_err(fault)?;
@@ -228,8 +229,8 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Writes those files of the backup that the directory lacks. Another process may have created a
-/// file since the restore began.
+/// Writes those files of the backup that the directory lacks. Each file is checked again, because
+/// another process may have created the file since the restore began.
 fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
     for file in files {
         if has_file(dir, file)? {

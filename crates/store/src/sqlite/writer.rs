@@ -177,8 +177,8 @@ fn next_job(
     }
 }
 
-/// Checks the files. If a file is gone, copies the log into the open store file, because an
-/// operator may still recover that file. A removed log exists only until this process ends.
+/// Checks the files. If a file is gone, copies the log into the open store file. An operator may
+/// still recover the store file, but a removed log exists only until this process ends.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();

@@ -48,9 +48,9 @@ fn block(row: Row<'_>) -> Done<Block> {
 
 /// The store's methods for blocks of buyers and addresses.
 impl Store {
-    /// Blocks this buyer or network until the given time. Replaces an earlier block of the same
-    /// value if its end or its reason differs, and deletes blocks that have ended. Returns `None`
-    /// if there are already `most` other blocks.
+    /// Blocks this buyer or network until the given time. If there is already a block of the same
+    /// value with another end or another reason, replaces that block. Also deletes blocks that have
+    /// ended. Returns `None` if there are already `most` other blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,

@@ -73,9 +73,8 @@ impl Store {
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // This read goes through all due checkouts, and skips the checkouts of orders that
-            // still hold units. The first read found all checkouts of such orders: fewer than
-            // `limit`.
+            // The second read must skip the checkouts of orders that still hold units. There are
+            // fewer than `limit` such checkouts, because the first read found all of them.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {

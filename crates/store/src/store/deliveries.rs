@@ -195,9 +195,9 @@ impl Store {
     }
 
     /// Records the results of attempts, for deliveries that are still pending. The result of a
-    /// failed attempt is ignored if the row counts a different number of attempts, for example
-    /// because an operator requested the event again. In this case returns false. The caller must
-    /// then read the pending deliveries again.
+    /// failed attempt is ignored if the row's number of attempts has changed meanwhile, for example
+    /// because an operator requested the event again. In this case the call returns false, and the
+    /// caller must read the pending deliveries again.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await

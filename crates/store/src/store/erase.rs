@@ -2,8 +2,8 @@
 //!
 //! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. Every
 //! change of an order, its checkout or its payments needs the lock on the order's grant, so the
-//! orders then stay unchanged. Next, the erasure locks the buyer's quotas, in lock order. Some
-//! tables have no index by buyer. Their rows are found before the transaction.
+//! orders stay unchanged while the grants are locked. Next, the erasure locks the buyer's quotas,
+//! in lock order. Some tables have no index by buyer. Their rows are found before the transaction.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;

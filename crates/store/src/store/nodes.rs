@@ -28,8 +28,9 @@ impl Store {
         }
     }
 
-    /// Deletes up to `most` rate limits that have allowed their full number of requests for
-    /// [`crate::limits::RATE_LIMIT_KEPT_US`]. Returns the number of deleted limits.
+    /// Deletes at most `most` unused rate limits. A limit is unused if it has allowed its full
+    /// number of requests for longer than [`crate::limits::RATE_LIMIT_KEPT_US`]. Returns the number
+    /// of deleted limits.
     pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),

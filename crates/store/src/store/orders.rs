@@ -65,7 +65,7 @@ fn record_order(
 
 /// The store's methods for tickets and orders.
 impl Store {
-    /// Resolves each ticket, all in one transaction at one instant
+    /// Resolves all tickets in one transaction, at one instant
     /// ([`doorbuster_core::settle::settle`]). The answers are in the same sequence as the tickets.
     ///
     /// If the statement for a ticket fails, that ticket is returned and becomes a dead letter. The

@@ -37,7 +37,7 @@ pub(super) const DELETE_PENDING: Statement = statement(
     "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
 );
 /// Selects an endpoint's pending deliveries with the types of their events. Leaves out a delivery
-/// that an operator requested and that has not failed since.
+/// that an operator requested, unless the delivery has failed since.
 const PENDING_TYPES: Statement = dialects!(
     "SELECT d.position, e.type FROM delivery d JOIN event e ON ",
     "e.seq" | "e.position",
@@ -51,8 +51,8 @@ const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
      WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4 OR until > $5)",
 );
-/// In PostgreSQL, events without a position come after all events with a position. Such events
-/// count as waiting for every endpoint, even while no node assigns positions.
+/// In PostgreSQL, events without a position come after all events with a position. So events
+/// without a position count as waiting for every endpoint, even while no node assigns positions.
 const ENDPOINT_STATUSES: Statement = Statement {
     sqlite: "SELECT p.id, p.kind, p.enabled,
              (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,
@@ -177,15 +177,16 @@ impl Store {
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
         if let Self::Postgres(s) = self {
-            // Earlier events must not be delivered, so they get their positions first. If there was
-            // no endpoint before, there may be many such events.
+            // The new endpoint starts after the last position. Earlier events must not be delivered
+            // to it, so they get their positions first. If there was no endpoint before, there may
+            // be many such events.
             while Box::pin(s.sequence_events(SEQUENCE_ROWS_MAX)).await? == SEQUENCE_ROWS_MAX {}
         }
         self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await
     }
 
-    /// Changes an endpoint. If its types change, deletes the pending deliveries of events that it
-    /// does not want any more. Returns `None` if the endpoint does not exist.
+    /// Changes an endpoint. If its types change, deletes the pending deliveries of events that the
+    /// endpoint does not want any more. Returns `None` if the endpoint does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -196,7 +197,7 @@ impl Store {
     }
 
     /// Deletes the pending deliveries of events whose types the endpoint does not want. Keeps a
-    /// delivery that an operator requested and that has not failed since.
+    /// delivery that an operator requested, unless the delivery has failed since.
     pub async fn delete_unwanted_deliveries(&self, id: &str) -> StoreResult<()> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {

@@ -23,8 +23,8 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// Another node may have announced the drain. The new version of the sale makes that node drain the
-/// sale again.
+/// Another node may have announced this drain, and may still wait for it. Because of the new
+/// version of the sale, that node drains the sale again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",
@@ -58,9 +58,10 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
     }
 
-    /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. A step to another phase ends the wait. Returns the sale's version, or `None` if no
-    /// such sale exists. In SQLite, the call does nothing and returns `None`.
+    /// Announces to every node that a step to pause or close the sale waits for the requests in
+    /// flight, for at most `for_ms`. A step to another phase ends the wait. Returns the sale's
+    /// version, or `None` if no such sale exists. In SQLite, the call does nothing and returns
+    /// `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);

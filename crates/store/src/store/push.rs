@@ -12,9 +12,9 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Deletes two kinds of rows with this endpoint: the buyer's own row if its keys differ, and the
-/// rows of other buyers if their keys are the same. The same keys mean the same browser, because
-/// only the browser knows its secret `auth`.
+/// Deletes two kinds of rows with this endpoint: the buyer's own row if it has other keys than the
+/// new subscription, and the rows of other buyers with the same keys. The same keys mean the same
+/// browser, because only the browser knows its secret `auth`.
 const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
      WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",

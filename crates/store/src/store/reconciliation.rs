@@ -30,9 +30,9 @@ struct ReportRows {
 /// The store's methods for reconciliation.
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
-    /// differences. It reads every order, so use it only for reports. To get further differences,
-    /// pass [`Reconciliation::more`] of a report as `after` of the next call. The next report lists
-    /// only differences of the kinds in `after`.
+    /// differences. The call reads every order, so use it only for reports. To get further
+    /// differences, pass [`Reconciliation::more`] of a report as `after` of the next call. The next
+    /// report lists only differences of the kinds in `after`.
     pub async fn reconcile(
         &self,
         sale: Option<String>,

@@ -12,10 +12,10 @@ use super::{Store, StoreResult};
 
 /// A provider may report that a reversal failed. This report cancels the recorded reversal only if
 /// the amounts are equal. A report with another amount may be about another refund. A cancelled
-/// amount no longer counts. If two reports of one amount arrive in the wrong order, the newer one
-/// counts. If they have the same time, the report of the failure counts. A report without a time is
-/// the newest. In this table, `at` is the time of the report that counts, even if this report only
-/// confirmed the stored state.
+/// amount no longer counts. If two reports of one amount arrive in the wrong order, the newer
+/// report counts. If both reports have the same time, the report of the failure counts. A report
+/// without a time is the newest. In this table, `at` is the time of the report that counts, even if
+/// this report only confirmed the stored state.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),

@@ -189,7 +189,8 @@ fn put_progress(tx: &mut Transaction<'_, '_>, room: &RoomKey, line: &RoomProgres
     tx.run(PUT_PROGRESS, &values).map(drop)
 }
 
-/// Stores the new end of a visitor's admission, or that the visitor left.
+/// Stores the new end of a visitor's admission. If the visitor has left, stores the time of leaving
+/// instead.
 fn put_until(
     tx: &mut Transaction<'_, '_>,
     room: &RoomKey,
@@ -276,8 +277,8 @@ impl Store {
     }
 
     /// Gives up the buyer's position. If the buyer is admitted, the admission ends now. If the
-    /// buyer waits, the room will pass over the buyer. Returns the new position, or `None` if the
-    /// buyer had none. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
+    /// buyer waits, the room passes over the buyer. Returns the new position, or `None` if the
+    /// buyer had no position. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
     pub async fn leave_room(
         &self,
         room: &RoomKey,
@@ -356,7 +357,7 @@ impl Store {
     /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
     /// [`RoomAdmissions::most`]. An admission lasts `for_ms` from now. While other visitors wait,
     /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
-    /// rules use the admissions in `rooms`, which the caller read before, and the current stock. A
+    /// rules use the current stock, and the admissions in `rooms`, which the caller read before. A
     /// room that has admitted visitors since that read admits no visitor. Returns the admitted
     /// visitors of each room, sorted by rank, in the order of the rooms.
     pub async fn admit_visitors(

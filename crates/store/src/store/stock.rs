@@ -42,8 +42,8 @@ fn set_spread(
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
-    // This check comes before the check of the version, because a repeated call finds the effect of
-    // the first call, which changed the version.
+    // This check comes before the check of the version. A repeated call finds the effect of the
+    // first call, and the first call changed the version.
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));
     }

@@ -19,7 +19,7 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Selects the entry's columns, followed by the number of entries before it.
+/// Selects the columns of an entry, followed by the number of waiting entries ahead of this entry.
 macro_rules! positions {
     ($condition:literal) => {
         concat!(

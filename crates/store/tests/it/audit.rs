@@ -1,5 +1,5 @@
 //! Tests on each backend that the audit finds units and money that do not add up. One test migrates
-//! a database of the previous version.
+//! a database of an early version.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
@@ -208,7 +208,8 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
     let checked = tokio::time::timeout(Duration::from_millis(100), fixture.store.check()).await;
     assert!(checked.is_err(), "the audit must wait for the table");
     lock.join().expect("no panic");
-    // After a few seconds the database itself ends a session with an idle transaction.
+    // The test looks for only three seconds, because after five seconds the database itself ends a
+    // session with an idle transaction.
     let (began, idle) = (
         Instant::now(),
         "SELECT count(*) FROM pg_stat_activity WHERE datname =
@@ -259,8 +260,9 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// Inserts the sale, item, grant and quotas of a database of the previous version. The test adds a
-/// reserved and a paid order. The paid order has no payment row, because that version wrote none.
+/// Inserts a sale, an item, a grant and quotas into a database of an early version (schema 3). The
+/// test adds a reserved and a paid order. The paid order has no payment row, because that version
+/// wrote no payments.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
@@ -317,7 +319,7 @@ async fn a_database_of_the_previous_version_is_migrated() {
     assert_eq!(
         fixture.store.history(anna.id).await.expect("reads"),
         [],
-        "an order of the previous version must have no events"
+        "an order of an early version must have no events"
     );
     fixture.expect_units(item, 10, 7, 1, 2).await;
     fixture.clock.advance(HOLD_MS);

@@ -39,8 +39,8 @@ async fn a_commit_is_copied_before_its_caller_gets_the_answer() {
         let renewed = fixture.store.renew_node_lease(NodeId(1), 1_000, &about.to_string()).await;
         renewed.expect("writes");
         let waiting_since = copy.progress().waiting_since;
-        assert!(waiting_since.is_some(), "the progress does not show the commit of write {about}");
-        assert!(take(&copy).is_some(), "the copies lack the commit of write {about}");
+        assert!(waiting_since.is_some(), "the progress does not show commit number {about}");
+        assert!(take(&copy).is_some(), "the copies lack commit number {about}");
         assert_eq!(copy.progress().waiting_since, waiting_since, "the commit is not written yet");
         copy.set_progress(|progress| progress.waiting_since = None);
     }

@@ -300,7 +300,7 @@ async fn another_node_is_notified_of_events() {
     let grant = a.slot(10, 10, 4).await;
     wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // The payment names no order. It is only refunded, so no units move.
+    // The payment names no order of this store. So the payment is only refunded, and no units move.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));

@@ -60,10 +60,10 @@ pub(super) async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The standby may lack the commit, so callers must not be told that the commit
-            // succeeded. This code drops the answer, and the outcome counts as unknown. All other
-            // sessions see the commit, so they are replaced too. The first new session commits a
-            // row, and this commit waits for the standby.
+            // The notice says that the standby may lack a commit, so the caller must not learn that
+            // the commit succeeded. This code drops the answer, and the outcome counts as unknown.
+            // All other sessions see the commit, so they are replaced too. The first new session
+            // commits a row, and this commit waits for the standby.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {

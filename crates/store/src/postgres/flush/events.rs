@@ -51,8 +51,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// Returns the grant and the number of the order that the event is about, or that the event's
-/// payment names. Returns `None` if no such order exists. An order that a payment names is in the
+/// Finds the order that the event is about, or that the event's payment names. Returns the order's
+/// grant and number, or `None` if no such order exists. An order that a payment names is in the
 /// cache, because the transaction has locked it.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {

@@ -150,8 +150,8 @@ fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Sets when open checkouts must be closed at their provider: when the order is due, or at once if
-/// the order no longer waits for payment.
+/// Sets the time at which the open checkout of each changed order must be closed at its provider.
+/// This is the time `pay_by` of the order, or 0 (at once) if the order no longer waits for payment.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(checkout) => checkout.open,

@@ -132,8 +132,8 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Finds orders of an item that are paid but have no captured payment, although a provider's
-/// payment made them paid.
+/// Finds the paid orders of an item that have no captured payment, although a provider's payment
+/// made these orders paid.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o
@@ -153,7 +153,7 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
     Ok(())
 }
 
-/// Returns payments that a provider or a buyer caused by mistake, newest first.
+/// Returns the refunded payments that a provider or a buyer made by mistake, newest first.
 pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(
