@@ -72,7 +72,8 @@ pub fn is_off(exporter: &str) -> bool {
     is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
 }
 
-/// Returns the names and values of a variable, and logs a warning about its invalid entries.
+/// Returns the entries of a variable, each with its name and value. Logs a warning if the variable
+/// has invalid entries.
 fn entries(name: &'static str) -> Vec<(String, String)> {
     let (entries, invalid) = pairs::parse(&variable(name).unwrap_or_default());
     if invalid > 0 {
@@ -122,10 +123,10 @@ impl Signal {
     }
 }
 
-/// The name of the resource attribute that has the name of the service.
+/// The resource attribute for the name of the service.
 const SERVICE_NAME: &str = "service.name";
-/// The name of the resource attribute that has the id of this process. With this id, a collector
-/// distinguishes the nodes.
+/// The resource attribute for the id of this process. With this id, a collector distinguishes the
+/// nodes.
 pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 /// The id of this process, if the environment gives no id.
 static RANDOM_INSTANCE_ID: LazyLock<String> =
@@ -194,7 +195,7 @@ struct Sink {
     is_failing: AtomicBool,
 }
 
-/// The functions from which the exporter gets its data, and its counter of failures.
+/// The functions that give the exporter its data, and the counter of failed requests.
 pub struct Source<'a> {
     /// Returns the time by the wall clock, in milliseconds since the Unix epoch.
     pub now_ms: &'a (dyn Fn() -> i64 + Sync),
@@ -270,8 +271,8 @@ impl Collector<'_> {
     }
 
     /// Sends one request. Does not repeat a failed request, because the next request has newer
-    /// data. Logs only the first of several failures in a row, and the recovery, because log lines
-    /// also go to this collector.
+    /// data. If several requests fail in a row, logs only the first failure, and later the
+    /// recovery. The reason is that log lines also go to this collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);

@@ -74,7 +74,7 @@ impl BucketService {
         objects.whole.iter().map(|(name, content)| (name.clone(), content.clone())).collect()
     }
 
-    /// From now on, the service refuses each part of an object that is uploaded in parts.
+    /// From now on, the service refuses each request that uploads a part of an object.
     ///
     /// # Panics
     ///
@@ -136,7 +136,8 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    // If the client closes the connection before the body is complete, it reads no answer.
+    // The body is incomplete only if the client has closed the connection, so the client does not
+    // read this answer.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
@@ -200,7 +201,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     }
 }
 
-/// If the service holds parts, counts this part and returns `true`.
+/// If the service must not answer parts, counts this part and returns `true`.
 fn is_held(service: &Shared) -> bool {
     let mut bucket = service.lock().expect("no panic");
     if bucket.holds_parts {

@@ -34,9 +34,9 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    /// Creates a broker that is not running, in an existing directory. The shell splits both
-    /// commands at blanks, and does not interpret quotes in them. If `helper` is empty, no helper
-    /// is started.
+    /// Creates a broker that is not running, in an existing directory. The shell splits the
+    /// commands `helper` and `broker` at blanks, and does not interpret quotes in these commands.
+    /// If `helper` is empty, no helper is started.
     pub fn new(
         dir: PathBuf,
         helper: String,

@@ -45,7 +45,8 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The open file works without its name. So nothing needs to be removed when the program ends.
+    // The open file can be used even after its name is removed. So no file is left when the program
+    // ends.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);

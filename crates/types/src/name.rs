@@ -53,7 +53,7 @@ impl BuyerId {
     /// buyer's token with such a name.
     pub const ERASED: &str = "erased:";
 
-    /// Returns the name `text`, or `None` if the text is not a valid name.
+    /// Returns `text` as a name, or `None` if the text is not a valid name.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         is_name(text).then(|| Self(text.into()))
@@ -67,7 +67,7 @@ impl BuyerId {
 }
 
 impl RequestKey {
-    /// Returns the key `text`, or `None` if the text is not a valid key.
+    /// Returns `text` as a key, or `None` if the text is not a valid key.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         PresentedKey::new(text).map(Self::from)
@@ -79,7 +79,7 @@ impl RequestKey {
 pub struct PresentedKey<'a>(&'a str);
 
 impl<'a> PresentedKey<'a> {
-    /// Returns the key `text`, or `None` if the text is not a valid key.
+    /// Returns `text` as a key, or `None` if the text is not a valid key.
     #[must_use]
     pub fn new(text: &'a str) -> Option<Self> {
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
@@ -109,7 +109,7 @@ pub struct BuyerName {
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl BuyerName {
-    /// Returns the name `text`, or `None` if the text is not a valid name. No buyer may use the
+    /// Returns `text` as a name, or `None` if the text is not a valid name. No buyer may use the
     /// name of an erased buyer, so such a name gives `None` too.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {

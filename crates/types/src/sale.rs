@@ -64,7 +64,7 @@ words! {
         OrderRefunded = "order.refunded",
         /// An operator gave the order more time to pay.
         OrderExtended = "order.extended",
-        /// A queued request was refused: the server returned its ticket.
+        /// A queued request was refused: the server returned the request's ticket.
         OrderRefused = "order.refused",
         /// A payment that pays for no order is refunded.
         PaymentRefunded = "payment.refunded",
@@ -102,7 +102,7 @@ words! {
         Served = "served",
         /// The buyer left the waitlist.
         Left = "left",
-        /// The entry ended without a new order: the buyer had reached the limit when a unit was
+        /// The entry ended without a new order. The buyer had reached the limit when a unit was
         /// available, the request already held an order, or the sale ended.
         PassedOver = "passed_over",
     }
@@ -116,11 +116,11 @@ words! {
         /// The slot's memory was full, the slot's settings changed, or the sale was paused. The
         /// slot was drained, then moved to a new epoch.
         Rolled = "rolled",
-        /// The slot's process ended: its lease lapsed, or the program started again.
+        /// The slot's node stopped, the node's lease lapsed, or the program started again.
         LeaseLapsed = "lease_lapsed",
         /// The slot lost its epoch.
         EpochMissing = "epoch_missing",
-        /// The slot has another grant or epoch than its open grant in the store.
+        /// The grant or the epoch in the slot differs from the slot's open grant in the store.
         EpochForeign = "epoch_foreign",
         /// The slot counted fewer tickets than the store has seen, or applied more feed rows than
         /// the feed has.

@@ -44,7 +44,7 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!words[kind]) return;
-  /* If a visible page shows the news, the worker shows no notification. */
+  /* If a visible page already shows this sale or order, the worker shows no notification. */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   const visible = pages.filter(page => page.visibilityState === 'visible');
   if (visible.some(page => pathOf(page.url) === pathOf(url))) return;
@@ -65,8 +65,8 @@ function pathOf(url) {
   return new URL(url, self.location.href).pathname;
 }
 /* Asks the server about a message. Returns its state (`holds`, `gone`, `late`, `unknown` or
-   `other`), the time until which it is true, and whether the order or the turn belongs to the buyer
-   who is signed in. */
+   `other`), and the time until which the message is true. Also returns whether the order or the
+   turn belongs to the buyer who is signed in. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],

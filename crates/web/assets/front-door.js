@@ -59,9 +59,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
       /* If the waiting room is `always` open, the page joins the room of a whole sale by itself
-         before the start. If the room opens automatically (`auto`), a refused request for a pass
-         shows that the room is open. The page joins the room of an item only after a press, because
-         the buyer may want another item. */
+         before the start. The page does not do this for a room that opens automatically (`auto`),
+         because only a refused request for a pass shows that this room is open. The page joins the
+         room of an item only after a press, because the buyer may want another item. */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
       roomOf().plan(joins ? opens : null);

@@ -15,9 +15,9 @@ export const endingMs = ({ reserved_at, pay_by }) =>
    its address, which proves nothing. So the result only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** Returns the state, the last cause and the sum of this order's refunds. Returns null if there is
-   no refund. If any refund failed, the state is `failed`. Otherwise, if any refund is pending, the
-   state is `pending`. */
+/** Returns the state, the last cause and the sum of this order's refunds. The sum has only refunds
+   in the currency of the first refund. Returns null if there is no refund. If any refund failed,
+   the state is `failed`. Otherwise, if any refund is pending, the state is `pending`. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;

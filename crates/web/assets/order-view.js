@@ -35,7 +35,7 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
-/* The states of an order that is over. The door in its picture is shut. */
+/* The states of an order that is over. In these states, the door in the picture is shut. */
 const OVER = ['refused', 'cancelled', 'expired', 'refunded'];
 /* The states whose order can be printed. */
 const PRINTED = [...PAID, 'refunded'];

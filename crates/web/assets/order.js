@@ -50,7 +50,7 @@ let stream = null, lost = 0, drawn = '', hinted = false, woken = false, reminds 
    date comes from the node's clock, and the page's clock shows the store's time. */
 let date_off = 0;
 /* Reads the order now. If a read is running, another read follows it at once, because the running
-   read may miss the event. */
+   read may miss the change. */
 function wake() {
   woken = true;
   poll.wake();
@@ -263,8 +263,7 @@ async function cancel() {
   draw();
   if (answer.status === 409) wake();
 }
-/** Leaves the waitlist. If a unit has just come back, the entry is an order already, and the next
-   read shows the order. */
+/** Leaves the waitlist. If the entry has just become an order, the next read shows the order. */
 async function leave() {
   m.cancelling = true;
   m.said = null;

@@ -68,7 +68,8 @@ export function ownOrders(m, draw, signedOut) {
   }
   return {
     read,
-    /** Reads the orders before the page is shown if this browser knows that there are orders. */
+    /** If the buyer has bought in this browser, reads the orders before the page is shown.
+       Otherwise, if the sale has started, reads the orders after the rush. */
     async readFirst() {
       if (!m.token) return;
       if (browser.get(slot('bought')) === buyerOf(m.token))

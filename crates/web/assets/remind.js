@@ -1,6 +1,6 @@
 /* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down. They
-   change at the opening, at the buyer's turn, and when a unit has come back. A sound and a system
-   notification follow only if the buyer switched them on in this browser. */
+   change at the opening, at the buyer's turn, and when a waitlist entry becomes an order. A sound
+   and a system notification follow only if the buyer switched them on in this browser. */
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/texts.js';

@@ -1,5 +1,5 @@
-/* Reads the sale again if an operator changes it before it opens. An operator can then change the
-   titles, prices and limits, which are not in the status. */
+/* Before a sale opens, an operator can change its titles, prices and limits, which are not in the
+   status. After such a change, the page reads the sale again. */
 import { getSale } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 import { sceneOf } from '/assets/sale-state.js';

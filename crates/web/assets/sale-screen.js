@@ -58,8 +58,7 @@ const BUYER_STATES = {
 };
 const HOUR_MS = 3_600_000;
 /* A turn is near if it begins within NEAR_SECS, or if the buyer's position is at most
-   NEAR_POSITION. Then the page alerts the buyer: if the buyer misses the turn, the next buyer gets
-   it. */
+   NEAR_POSITION. Then the page alerts the buyer, so that the buyer does not miss the turn. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 

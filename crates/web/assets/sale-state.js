@@ -269,8 +269,8 @@ export function recountOrder(m, order) {
   if (ENDED.includes(order.state) && m.why?.name === 'share') m.why = null;
 }
 
-/** Takes this buyer's newest orders in the sale. They show how much of each limit is used, and
-   which order the page shows. Returns that order, or null. */
+/** Takes this buyer's newest orders in the sale, and counts how much of each limit they use.
+   Returns the order that the page must show, or null. */
 export function learnOrders(m, orders) {
   const mine = orders.filter(o => o.sale === m.id && ['reserved', 'paid'].includes(o.state));
   m.share = {};

@@ -144,7 +144,7 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    /* After a failure, begin() applies the session: it also continues an unfinished press. */
+    /* After a failed request, begin() applies the session and continues an unfinished press. */
     if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));

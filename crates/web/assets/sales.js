@@ -67,8 +67,8 @@ const itemOf = ({ sale, item }) => items.get(sale + ' ' + item);
 function learnItems(data) {
   for (const item of data.items ?? []) items.set(item.sale + ' ' + item.item, item);
 }
-/* The newest orders, which the page reads again after each event about one of them. It reads the
-   older orders only if the buyer asks for them. */
+/* The newest orders, which the page reads again after each event about one of them. The page reads
+   the older orders only if the buyer asks for them. */
 let newest = [],
   older = [],
   next = null;
@@ -90,7 +90,7 @@ async function showOrders(mine, first = null) {
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
   if (older.length) {
-    /* Orders that newer orders have pushed off the first page stay in the list. */
+    /* Newer orders can push an order off the first page. The list keeps this order. */
     const ids = new Set(orders.map(order => order.id));
     older.unshift(...newest.filter(order => !ids.has(order.id)));
   }

@@ -15,7 +15,7 @@ function ofTheShop() {
   }
 }
 /* The cookie works only for pages of the server itself. Scripts cannot read the cookie, so the
-   browser's storage remembers that it exists. */
+   browser's storage remembers that there is a cookie. */
 const hasCookie = () => !origin && browser.get('session') === true;
 /** Returns the current token, `COOKIE` if only the cookie has the token, or null. Sends no
    request. */
@@ -66,8 +66,8 @@ export async function identify() {
   }
   return token();
 }
-/* The claims about the buyer from the token in the cookie. `failed` is the answer to the last
-   request for these claims if the server could not say whether the cookie is valid. */
+/* The claims about the buyer from the token in the cookie. If the server could not say whether the
+   cookie is valid, `failed` is the answer to the last request for these claims. */
 let session = null,
   failed = null;
 /** If the page does not know the claims in the cookie's token yet, returns the failed answer to the

@@ -82,14 +82,15 @@ pub struct App {
     pub(crate) push: Option<WebPush>,
     pub(crate) failure_log: FailureLogLimiter,
     pub(crate) guests: Option<GuestSignIn>,
-    /// Whether this process has the role `api` or `edge`, so that it answers buyers and operators.
+    /// Whether this process has the role `api` or `edge`. Only a process with one of these roles
+    /// answers buyers and operators.
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
     /// Locked while this node reads the operators' keys because a request has an unknown key.
     pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
-    /// Tracks the purchases and the operators' changes that are running. They run to their end even
-    /// if their clients disconnect.
+    /// Tracks running purchases, and running changes by operators. They run to their end even if
+    /// their clients disconnect.
     pub(crate) running_purchases: TaskTracker,
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     pub(crate) is_leaving: AtomicBool,
@@ -108,7 +109,8 @@ pub struct App {
 pub(crate) struct PingPolicy {
     /// The time between two pings. Streams of server-sent events use the same time.
     pub(crate) ping_every: Duration,
-    /// The number of pings that a client may leave unanswered before the server closes its socket.
+    /// The number of pings that a client may leave unanswered before the server closes the client's
+    /// socket.
     pub(crate) pings_max: u32,
 }
 

@@ -64,7 +64,7 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 /// The maximum number of earlier versions of the pages. The server still serves the assets of these
-/// versions. Beyond the bound, it drops the oldest version.
+/// versions. Beyond the bound, the server drops the oldest version.
 const PREVIOUS_MAX: usize = 3;
 
 /// All files by name. An asset has a name with a hash; a page has its plain name.
@@ -258,8 +258,8 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// Returns the statement that sets the shop's settings for pages. It comes before the code of
-/// first.js.
+/// Returns the statement that sets the shop's settings for pages. The server puts this statement
+/// before the code of first.js.
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,

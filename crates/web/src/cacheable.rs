@@ -24,9 +24,9 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` on two kinds of answers. A failure may soon be wrong: for example, someone may
-/// create a missing object at any time. The answer to a request with a token or a key is for one
-/// caller only.
+/// Sets `no-store` on failures, and on answers to requests with a token or a key. A failure may
+/// soon be wrong: for example, someone may create a missing object at any time. An answer to a
+/// request with a token or a key is for one caller only.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
     if is_failure || request_headers.contains_key(AUTHORIZATION) {

@@ -19,9 +19,9 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// The slots for idle WebSockets. The reference is weak to avoid a cycle: a WebSocket that
-    /// waits in a slot holds this `Service`. With a strong reference, both would stay in memory
-    /// forever.
+    /// The slots for idle WebSockets. This reference is weak to avoid a cycle, because a WebSocket
+    /// that waits in a slot has a reference to this `Service`. In such a cycle, both would stay in
+    /// memory forever.
     pub idle_slots: Weak<IdleTasks>,
 }
 

@@ -200,8 +200,8 @@ impl App {
         let found = self.session(session).await?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // A person's session is valid only while the settings name an issuer, because the
-            // server cannot verify a person without an issuer.
+            // Without an issuer, the server cannot verify a person. So a person's session is valid
+            // only while the settings name an issuer.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: person.role })
             }

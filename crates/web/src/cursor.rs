@@ -48,7 +48,8 @@ impl List {
 }
 
 /// Encodes a cursor that continues after `position`. If the position is not enough to continue the
-/// list, `name` has the rest: for example, the name of a sale, or the kind of a dead letter.
+/// list, `name` has the rest. For example, `name` is the name of a sale, or the kind of a dead
+/// letter.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];

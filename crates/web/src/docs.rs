@@ -14,7 +14,7 @@ use super::sales::cached;
 static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
     let json = document(env!("CARGO_PKG_VERSION"))
         .to_json()
-        .expect("the document serialises, as a test checks");
+        .expect("a test checks that the document serialises");
     Rendered::from_bytes(json.into())
 });
 

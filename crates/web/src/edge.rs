@@ -269,8 +269,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // With status 404, the edge does not know the name. But a node may know a newer sale,
-            // or an asset of another version of the program.
+            // Status 404 means that the edge does not know the name. But a node may know a newer
+            // sale, or an asset of another version of the program.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,

@@ -27,7 +27,7 @@ use super::sales::find_sale;
 use feed::EventFeed;
 
 /// Subscribes to the buyer's orders and to the sales in the query. With `after`, the stream begins
-/// with the buyer's events that have a greater number and that this node still has.
+/// with the buyer's events after this number, if this node still has them.
 async fn follow(
     app: &Arc<App>,
     (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),

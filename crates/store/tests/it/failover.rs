@@ -131,8 +131,8 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     });
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
-    // The node cannot know whether the standby has every order. So a commit must say that orders
-    // may be lost.
+    // After the failover, the node cannot know whether the new primary has every order. So a commit
+    // must say that orders may be lost.
     wait(&fixture, AGAIN_WITHIN, |all| all.iter().any(|commit| commit.may_lose_orders)).await;
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!(
@@ -204,7 +204,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), std::slice::from_ref(&found));
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
-    // A later failover that loses nothing does not hide the lost orders.
+    // The list of lost orders stays the same after a later failover that loses no order.
     let sql = "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
                SELECT 3, 'later', at + 1, cause, system_id, timeline, '[]' FROM store_history
                WHERE fence = 2";
@@ -222,8 +222,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         "the orders must be reported only once"
     );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // Without a recorded action `sale.resumed`, the lost orders are listed again when the sale is
-    // paused or closed.
+    // This test resumes the sale without an action `sale.resumed`. So the lost orders are listed
+    // again when the sale is paused or closed.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(

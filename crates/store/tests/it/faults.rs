@@ -271,8 +271,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// During the COMMIT of the first transaction that records an action, ends the session of this
-/// transaction.
+/// Creates a trigger. During the COMMIT of the first transaction that records an action, the
+/// trigger ends the transaction's session.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN
@@ -284,8 +284,8 @@ const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE CONSTRAINT TRIGGER end_first_commit AFTER INSERT ON action
      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_first_commit()";
 
-/// If the outcome of the first run is unknown, its transaction may have committed. A second run
-/// could then record the operator's request twice.
+/// If the outcome of the first run is unknown, the run's transaction may have committed. Then a
+/// second run could record the operator's request a second time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_with_an_unknown_outcome_is_not_run_again() {
     let cluster = cluster::shared();

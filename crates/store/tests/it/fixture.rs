@@ -100,8 +100,8 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// Opens a store like [`open_postgres`], but the node reads complete orders only for buyers with
-/// these tags.
+/// Opens a store like [`open_postgres`]. If other nodes create orders, this node reads the complete
+/// orders of buyers with these tags, and only digests of all other orders.
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
     let options = PostgresOptions {

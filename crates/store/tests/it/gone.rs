@@ -1,6 +1,6 @@
-//! Tests a store whose files are removed while it is open. The store stops, reports the reason, and
-//! confirms no further order. If the store file was not deleted, the next start finds every
-//! confirmed order.
+//! Tests an open store whose files are moved, deleted or replaced. The store stops, reports the
+//! reason, and confirms no further order. If the store file still exists, the next start finds
+//! every confirmed order.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -53,8 +53,8 @@ impl Shop {
         reason
     }
 
-    /// Asserts that the store confirmed nothing after its one order, refuses all work, and reported
-    /// the reason once. Returns the reason.
+    /// Asserts that the store refuses all work, has published no commit after its first order, and
+    /// has reported one reason. Returns this reason.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [

@@ -97,8 +97,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// The orders, oldest first.
     made: Vec<TicketId>,
-    /// The orders that the store expired, in the sequence in which they expired. If orders are due
-    /// at the same instant, the store may expire any of them first.
+    /// The orders that the store expired, in the sequence in which they expired. If several orders
+    /// are due at one instant, the model uses the store's sequence.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -139,7 +139,7 @@ fn counter_of(units: u64) -> Counter {
 }
 
 /// Expires every due order. The order that has been due longest comes first. An order with an open
-/// checkout is due only after the provider's time to answer.
+/// checkout is due later, because the provider gets time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -424,7 +424,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // Leave out adjustments: the model lacks their rows. The conformance suite covers adjustments.
+    // The model has no rows for adjustments. The conformance suite covers adjustments.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

@@ -37,7 +37,7 @@ pub async fn two() -> (Fixture, Fixture, String) {
     (open_postgres(&url, 1).await, open_postgres(&url, 2).await, database)
 }
 
-/// Waits until `is_enough` accepts the commits that were published to a node, and returns them.
+/// Waits until `enough` accepts the commits that were published to a node. Returns these commits.
 pub async fn wait(
     fixture: &Fixture,
     within: Duration,
@@ -167,7 +167,6 @@ fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Ve
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
             let buyer = (i * 7 + side * 3) % 40;
-            // A third of the requests go to both nodes.
             let key =
                 if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
             let ticket = fixture.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
@@ -265,7 +264,7 @@ async fn judge(
     now.state
 }
 
-/// One node pays two of three orders, the other node cancels each order, and both nodes expire
+/// One node pays two of every three orders. The other node cancels every order. Both nodes expire
 /// orders. A slot takes some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {

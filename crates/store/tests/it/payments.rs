@@ -130,7 +130,7 @@ async fn rows_of_the_previous_version_are_read() {
     }
 }
 
-/// Repeats the message until the store accepts the message, as providers do.
+/// Like a provider, sends the message again until the store accepts the message.
 async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {

@@ -62,7 +62,7 @@ impl Requests {
         self.0[usize::from(route.0) % ROUTES_MAX][column].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns every combination of route and status with a count.
+    /// Returns each combination of route and status whose count is not zero, with this count.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
         routes().zip(self.0.iter()).flat_map(|(route, row)| {
             let cells = STATUSES

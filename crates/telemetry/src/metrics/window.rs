@@ -33,7 +33,7 @@ impl RateSample {
         }
     }
 
-    /// Returns zero counts at the time of this sample.
+    /// Returns a sample with the same time, in which all counts are zero.
     #[must_use]
     pub fn zero(&self) -> Self {
         let answers = [0; AnswerKind::ALL.len()];

@@ -39,8 +39,8 @@ const ENDPOINTS: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
 ];
 
-/// Logs a warning at the start if the environment names a collector, because this build sends
-/// nothing.
+/// At the start, logs a warning if the environment names a collector, because this build sends
+/// nothing to a collector.
 pub fn announce() {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(variable) = ENDPOINTS.into_iter().find(|name| is_set(name)) {

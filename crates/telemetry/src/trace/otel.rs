@@ -35,7 +35,7 @@ use crate::otlp;
 const TARGET: &str = "doorbuster_trace";
 /// The share of sampled purchases, if the environment sets none: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// The maximum number of purchases in a second that are sampled because of their `traceparent`
+/// The maximum number of purchases that are sampled in one second because of their `traceparent`
 /// header. Further purchases with this header are not sampled, so that many callers cannot flood
 /// the collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;

@@ -3,7 +3,8 @@ import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
 /** If a node's last report is older than this many milliseconds, the view shows an alarm. A node
-   reports twice a second. If a report is so late, the node's lease may already have ended. */
+   reports twice a second. If a node has sent no report for this time, the node's lease may already
+   have ended. */
 export const LAG_BAD_MS = 1500;
 /** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;

@@ -26,8 +26,8 @@ const OVERLAP = 5;
 /** A node writes the numbers of a second at the end of the next second. So charts end this many
    seconds before now: all nodes have written the numbers of the earlier seconds. */
 const WRITTEN_SECS = 3;
-/** At the start of a period, a level (such as the length of a queue) can come from an earlier
-   point. So the page also reads the points of this many seconds before the period. */
+/** At the start of a period, a level (such as the length of a queue) can come from a point before
+   the period. So the page also reads the points of this many seconds before the period. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in

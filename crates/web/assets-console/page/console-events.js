@@ -132,7 +132,8 @@ function receiverDialog(row, path, changed) {
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
       const url = form.get('url');
-      // The address of a broker is shown without its password, so an unchanged address is not sent.
+      // The form shows a broker's address with `***` in place of the password. So the form does not
+      // send an unchanged address.
       const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
         : api.send('POST', '/v1/admin/webhook-endpoints', body)));

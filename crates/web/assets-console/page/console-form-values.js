@@ -65,8 +65,8 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
-      // The id of the item in the original sale. The spread of this item is copied too, when the
-      // new sale is saved.
+      // The id of the item in the original sale. When the form saves the new sale, it also copies
+      // the spread of the original item.
       copied: isNew ? item.id : null,
       spread: {},
       id: item.id,

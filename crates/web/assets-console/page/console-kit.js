@@ -224,8 +224,8 @@ export function mergePages(rows, first) {
 export function usePages(path, member, secs = 0) {
   const none = { path, rows: null, next: null, error: null };
   const [state, set] = useState(none);
-  // An operator must not change a row of an earlier search. So the rows of another path are hidden
-  // at once, and late answers are dropped.
+  // An operator must not change a row of an earlier search, and each search has its own path. So
+  // the rows of another path are hidden at once, and late answers are dropped.
   const of = old => (old.path === path ? old : none);
   const current = useRef({});
   const put = change => set(old => (current.current.path === path ? change(of(old)) : old));

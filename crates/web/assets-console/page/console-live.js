@@ -106,8 +106,8 @@ function Admit({ sale, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
-/** Returns one entry for each draw of the sale: the item of its waiting room, or null if one room
-   serves the whole sale. */
+/** Returns one entry for each draw of the sale: the item that has the waiting room, or null if one
+   room serves the whole sale. */
 const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {

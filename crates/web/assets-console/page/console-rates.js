@@ -27,8 +27,8 @@ export function usePeriod(sale) {
     const read = async () => {
       try {
         const { actions, next_cursor: more } = await api.get(path);
-        // The opening can be older than all actions on the first page, so it is requested
-        // separately.
+        // The action that opened the sale can be older than all actions on the first page. So the
+        // page requests this action separately.
         const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
         const of = (name, rows = actions) =>
           rows.filter(row => row.action === name).map(row => row.at);

@@ -7,7 +7,7 @@ import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
-/* How often the page reads the list again, because sales open and close at their times. */
+/* The page reads the list again this often, because sales open and close by themselves. */
 const LIST_SECS = 5;
 
 /** Shows a sale's units in one line. Reads the numbers again while the list is on the screen. */

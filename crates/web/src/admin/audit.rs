@@ -92,8 +92,8 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// Returns a finding about orders that a node acknowledged before a failover and that the database
-/// does not have any more.
+/// Returns a finding about lost orders. A node acknowledged these orders before a failover, and the
+/// database does not have them any more.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {

@@ -128,8 +128,8 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Reads a page of dead letters and handles the selected ones, one after the other. Discards each
-/// of them if the request gives a reason, and retries it otherwise.
+/// Reads a page of dead letters, and handles the selected dead letters one after the other. If the
+/// request gives a reason, discards them. Otherwise retries them.
 async fn handle_many(
     app: &App,
     by: &OperatorRequest,

@@ -122,8 +122,8 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The status of the answer was already sent. So the server breaks the connection. The
-        // client then knows that lines are missing.
+        // The server has already sent the answer's status, so it cannot answer with an error. It
+        // breaks the connection, so that the client knows that lines are missing.
         Err(error) => {
             tracing::warn!(
                 %error,

@@ -65,7 +65,7 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// If the payment provider does not accept the price, returns what is wrong with it.
+/// If the payment provider does not accept the price, returns what is wrong with the price.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
     Some(Fault::body(format!("/items/{index}/price/{}", no.member), no.why))

@@ -44,7 +44,7 @@ pub(crate) async fn get(
         let place = FaultLocation::Query("from".into());
         Problem::invalid_request(vec![Fault::new(place, detail)])
     };
-    // A period without a duration has no steps, even if it is within a step.
+    // If `from` equals `to`, the period has no steps, even if both times are within a step.
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
@@ -106,8 +106,8 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time. If a node has no point at a time, uses the node's
-/// last levels (its queue and its waiting visitors), unless they are a minute old. Then combines
-/// the sums of all times since `from` into steps of `length` milliseconds.
+/// last levels: its queue and its waiting visitors. Ignores levels that are a minute old. Then
+/// combines the sums of all times since `from` into steps of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

@@ -101,8 +101,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.node.store().grants(item.row.id).await?;
-        // Takes the newest grant of each slot. This is the slot's open grant, if it has one. Closed
-        // grants of removed nodes and of earlier spreads are left out.
+        // For each slot, takes the open grant, or the last closed grant if the slot has no open
+        // grant. Leaves out the closed grants of removed nodes and of earlier spreads.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));

@@ -2,8 +2,8 @@
 //! with hashed names, and compressed copies of the files.
 //!
 //! Each page contains its own content security policy, because a plain folder sets no headers. The
-//! file `_headers` is for servers that support it. It sets the policy as a header, and says how
-//! long caches may keep each kind of file.
+//! file `_headers` is for servers that support such a file. It sets the policy as a header, and
+//! says how long caches may keep each kind of file.
 
 use std::path::PathBuf;
 

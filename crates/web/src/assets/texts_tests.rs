@@ -1,4 +1,4 @@
-//! Tests that the pages have the same sentences in both languages, and that a sentence never says
+//! Tests that the pages have the same sentences in both languages. Also tests that no sentence says
 //! "open" in one language and "shut" in the other.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,8 @@ fn the_html_files_have_the_english_sentences() {
                 shown.push((key, words));
             }
         }
-        // The scripts fill an element without a text before it is shown.
+        // If an element has no text in the file, a script adds the text before the page shows the
+        // element.
         for (key, words) in shown.into_iter().filter(|(_, words)| !words.is_empty()) {
             assert_eq!(english.get(key).map(String::as_str), Some(words), "{name}: {key}");
             checked += 1;

@@ -51,9 +51,9 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
 }
 
 /// Returns the brand's colours as CSS variables, for the light and the dark scheme. In the dark
-/// scheme, texts also use the accent colour, and the wash (a pale background) is a mix of the
-/// accent colour and the dark background. Bars show held units in the accent's text colour, because
-/// this colour has enough contrast.
+/// scheme, texts also use the accent colour. In this scheme, the wash (a pale background) is a mix
+/// of the accent colour and the dark background. Bars show held units in the accent's text colour,
+/// because this colour has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(

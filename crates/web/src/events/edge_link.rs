@@ -33,7 +33,7 @@ use crate::identity::ClientAddress;
 /// Time between two pings. Pings are frequent, because the edge ends a silent connection after a
 /// few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// The number of pings without an answer after which the node ends the connection.
+/// After this many pings without an answer, the node ends the connection.
 const UNANSWERED_MAX: u32 = 3;
 /// The maximum number of messages, or of buyers with an event, that the node handles before it
 /// turns to its other work.
@@ -115,7 +115,8 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
     };
     tokio::select! {
-        // The edge then connects to another node, so the end of this connection needs no log line.
+        // After the end of this connection, the edge connects to another node. So the end needs no
+        // log line.
         Err(Gone) = link.run() => {}
         () = connection.cut.cancelled() => {}
     }

@@ -83,8 +83,8 @@ pub(super) struct EventFeed {
 }
 
 impl EventFeed {
-    /// Creates the feed of a new stream. With `after`, it begins with the buyer's events that have
-    /// a greater number and that this node still has. Returns `None` if the buyer has the maximum
+    /// Creates the feed of a new stream. With `after`, the stream begins with the buyer's events
+    /// after this number, if this node still has them. Returns `None` if the buyer has the maximum
     /// number of streams.
     pub(super) fn new(
         app: Arc<App>,

@@ -1,6 +1,6 @@
-//! The ledger of units. For each item, it has a line for the first total, a line for each change of
-//! the total, and a line for each change of an order's state. Each line also has the item's counts
-//! of units after the change.
+//! The ledger of units. Each item has a line for its first total, for each change of the total, and
+//! for each change of an order's state. Each line also has the item's counts of units after the
+//! change.
 //!
 //! The server computes these counts only from the ledger's lines. So if the counts in the last line
 //! of an item equal the item's real counts, the ledger has every movement of units.

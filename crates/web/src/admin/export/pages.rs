@@ -61,8 +61,8 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
 }
 
 /// Reads an export while orders change. After each of the first two pages, cancels an order that is
-/// already exported and an order that is not. Then places 50 orders and adds them to `before`.
-/// Returns each line of the export as a map from column names to cells.
+/// already exported, and an order that is not exported yet. Then places 50 orders and adds them to
+/// `before`. Returns each line of the export as a map from column names to cells.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,

@@ -119,8 +119,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses a switch between one waiting room for the sale and one for each item, if it comes too
-/// late: a buyer has joined a room, or the sale has opened.
+/// If the sale has opened or a buyer has joined a room, refuses a switch between one waiting room
+/// for the sale and one for each item.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -136,7 +136,7 @@ fn check_rooms(
 }
 
 /// Returns a fault if a changed time would open or close the sale at once. Only the requests `open`
-/// and `close` may do so, because these steps are final: an open sale never becomes a draft again,
+/// and `close` may do so, because these steps are final. An open sale never becomes a draft again,
 /// and a closed sale stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =

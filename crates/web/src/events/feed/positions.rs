@@ -19,11 +19,11 @@ use crate::identity::ClientAddress;
 use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
-/// Reads a buyer's positions in the waiting rooms of these sales from the store, if this node's
-/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms. Leaves out
-/// a read that would exceed this limit. Also leaves out the waiting rooms of single items, because
-/// a sale can have many items. For these rooms, the page itself requests the positions that it
-/// shows.
+/// If this node's memory lacks a buyer's positions in the waiting rooms of these sales, reads the
+/// positions from the store. Each read counts against the buyer's rate limit for waiting rooms.
+/// Leaves out a read that would exceed this limit. Also leaves out the waiting rooms of single
+/// items, because a sale can have many items. For these rooms, the page itself requests the
+/// positions that it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
@@ -88,7 +88,8 @@ impl EventFeed {
     }
 
     /// Remembers a position that the caller is about to send to the reader. Returns `false` if the
-    /// reader's last position in this room was the same, so that the caller need not send it.
+    /// reader's last position in this room was the same. Then the caller need not send the
+    /// position.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
