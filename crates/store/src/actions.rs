@@ -1,9 +1,9 @@
 //! Records an operator's action in the transaction that makes the change.
 //!
-//! The caller passes an action and a call of a store's method to [`recorded`]. The method's
-//! transaction adds the changed fields to the action and writes the action's row. A transaction
-//! that changes nothing writes no row. So an action is recorded if and only if its change is
-//! committed.
+//! The caller gives [`recorded`] two arguments: an action, and a call of a store's method. The
+//! method's transaction adds the changed fields to the action and writes the action's row. A
+//! transaction that changes nothing writes no row. So an action is recorded if and only if its
+//! change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -53,8 +53,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // The start time of the first request in `buffer`: when its bytes began to arrive, or when the
-    // request before it got an answer.
+    // When the first request in `buffer` began to arrive, or when the earlier request was answered.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));

@@ -80,7 +80,7 @@ pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Op
     }
 }
 
-/// One of the values in `all`. The JSON contains the value's name.
+/// Reads one of the values in `all`. The JSON contains the value's name.
 pub(crate) fn word<'a, T: Copy>(
     all: &'static [T],
     as_str: fn(T) -> &'static str,

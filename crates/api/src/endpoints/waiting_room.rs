@@ -42,10 +42,10 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Leave a sale's waiting room",
-        description: "The response is the same if the buyer has no entry. If the buyer was \
-            admitted, the admission ends at once. A buyer who enters again gets the old position \
-            back, if the server has not reached this position yet. The buyer's lot stays in the \
-            draw.",
+        description: "If the buyer is not in the waiting room, the response is the same. If the \
+            buyer was admitted, the admission ends at once. A buyer who enters again gets the old \
+            position back, if the server has not reached this position yet. The buyer's lot stays \
+            in the draw.",
         params: &[Param::RoomItem],
         responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::Forbidden, Code::RateLimited],

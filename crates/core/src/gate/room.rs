@@ -34,8 +34,9 @@ pub const LEFT: Millis = Millis(0);
 /// admission ends, and the next visitor is admitted.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns how long an admission lasts at first, in milliseconds. `for_ms` is the length of a whole
-/// admission. While other visitors wait, the result is at most [`IDLE_TURN_MS`].
+/// Returns the first duration of an admission, in milliseconds. While other visitors wait, it is at
+/// most [`IDLE_TURN_MS`], and the server can extend the admission later. `for_ms` is the longest
+/// duration.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }

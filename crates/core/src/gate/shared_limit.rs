@@ -110,7 +110,8 @@ pub struct SharingTerms {
     pub nodes: u32,
     /// A node asks for the cost of the waiting requests, plus 1/`share_part` of the burst.
     pub share_part: u32,
-    /// All nodes together may leave 1/`unreported_part` of the burst unreported.
+    /// The divisor of the unreported cost: the requests that the nodes have allowed but not yet
+    /// reported cost at most 1/`unreported_part` of the burst.
     pub unreported_part: u32,
 }
 

@@ -125,8 +125,8 @@ fn notify_entry_ended(node: &Node, entry: WaitlistEntry) {
     node.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Publishes the result of an entry that was passed over, if any client may be connected to this
-/// node.
+/// Publishes the result of an entry that got no unit. Does nothing if this node has no connected
+/// client.
 async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineError> {
     if !node.hub().may_have_readers() {
         return Ok(());

@@ -4,8 +4,8 @@
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
 //! this time the server asks buyers to retry. The phase change closes every grant that is still
 //! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
-//! slow, the server logs this and goes on. If such a slot issues more tickets, these tickets are
-//! returned, and their units go to the pool.
+//! slow, the server logs this and goes on. Then the slot's unsettled tickets are returned, and
+//! their units go to the pool.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

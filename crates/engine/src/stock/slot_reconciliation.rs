@@ -24,7 +24,8 @@ use crate::outage_log;
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failed reconciliation of an item.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Time between two checks of a leaving slot whose tickets are being settled.
+/// Time between two checks of a slot that leaves its item's spread, while the slot's tickets are
+/// being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
 /// How long a node that gave units to another node waits before it recalls units. A random part
 /// makes the wait up to twice as long. During the wait, the other node can sell the units.

@@ -340,8 +340,9 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     while engine.stock.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The requests use the partitions in turn. After the two requests below, the second partition
-    // is next. So the repetition of Anna's first request goes to the second partition.
+    // The requests use the two partitions in turn: the request above used the first partition, and
+    // the two requests below use the second and the first. So the repetition of the request above
+    // goes to the second partition.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");

@@ -41,9 +41,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // The fault affects either one node or all nodes. If it affects one node, the other
-            // nodes must take over this node's work. If it affects all nodes, every buyer gets a
-            // late answer or an error.
+            // If the fault affects one node, the other nodes must take over this node's work. If it
+            // affects all nodes, every buyer gets a late answer or an error.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -286,8 +285,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // For a full synchronization of its replica, the server may have written a newer snapshot. That
-    // snapshot also lacks the latest tickets, so the test is still valid.
+    // The server may have written a newer snapshot than the one above, to synchronize its replica.
+    // That snapshot also lacks the latest tickets, so the test is still valid.
     server.kill()?;
     server.start()?;
     Ok(format!(

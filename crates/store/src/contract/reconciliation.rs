@@ -98,7 +98,7 @@ pub struct MoneyTotals {
     pub currency: String,
     /// The amount that providers captured.
     pub captured: i128,
-    /// The part of the captured amount that pays for paid orders.
+    /// The sum of the captured payments that have no refund.
     pub standing: i128,
     /// The refunded amount.
     pub refunded: i128,

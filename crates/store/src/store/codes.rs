@@ -111,7 +111,8 @@ impl Store {
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         // After an unknown outcome, the transaction does not run again, because a second run would
-        // find the codes of the first run. The caller gets an error, and generates other codes.
+        // take the codes of the first run for duplicates. The caller gets an error, and generates
+        // other codes.
         self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }
 

@@ -260,8 +260,8 @@ impl ServerFixture {
         assert_eq!(stepped.status, 200, "{stepped}");
     }
 
-    /// Returns how many units of the sale's first item are in each place. Checks that the parts of
-    /// each row add up to the row's total.
+    /// Returns how many units of the sale's first item are in each place. Checks for every item
+    /// that the units in all places add up to the item's total.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =
