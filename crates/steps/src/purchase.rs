@@ -66,10 +66,15 @@ pub trait NodeView: NodeMemory {
     /// Returns true if at least one of the first `ended_orders` ended orders may still be unknown
     /// to the slot.
     fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
+    /// Returns whether units or tickets can be in a slot other than the request's own slot.
+    fn has_other_slots(&self) -> bool;
     /// Returns whether this node reaches every slot of the item.
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
+    /// Returns whether this node is the only process that changes the store. If so, this node
+    /// remembers every order as soon as the order is committed.
+    fn is_only_node(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
     /// Returns the slot for a second try, or `None` if no other slot had enough units when this

@@ -123,7 +123,7 @@ impl<'a> UnitDemandEntry<'a> {
         let (node, item) = (&*driver.purchases.node, &*driver.purchase.item);
         let catalogue = node.catalogue();
         let mut view = driver.view(&catalogue);
-        if !item.has_other_slots(node.layout()) && item.gauge.open_pool() == 0 {
+        if !view.has_other_slots() && item.gauge.open_pool() == 0 {
             return None;
         }
         let (slot, units) = (view.first_slot()?, driver.request.units);

@@ -72,12 +72,20 @@ impl NodeView for RequestView<'_, &TicketRequest> {
         self.item.work.feed.is_behind(slot, ended_orders)
     }
 
+    fn has_other_slots(&self) -> bool {
+        self.item.has_other_slots(self.node.layout())
+    }
+
     fn reaches_all_slots(&self) -> bool {
         self.node.layout().reaches_all_slots()
     }
 
     fn is_node_local(&self) -> bool {
         self.node.layout().is_node_local()
+    }
+
+    fn is_only_node(&self) -> bool {
+        self.node.layout().is_single_node()
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {

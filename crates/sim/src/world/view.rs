@@ -83,6 +83,11 @@ impl NodeView for View<'_> {
         applied.zip(rows).is_some_and(|(applied, rows)| applied < rows)
     }
 
+    fn has_other_slots(&self) -> bool {
+        let item = self.attempt().purchase.item;
+        self.world.places.iter().filter(|place| place.at.item == item).count() > 1
+    }
+
     fn reaches_all_slots(&self) -> bool {
         let purchase = self.attempt().purchase;
         let mut places = self.world.places.iter().filter(|place| place.at.item == purchase.item);
@@ -93,6 +98,12 @@ impl NodeView for View<'_> {
         let item = self.attempt().purchase.item;
         let mut places = self.world.places.iter().filter(|place| place.at.item == item);
         places.all(|place| place.node.is_some())
+    }
+
+    /// Always returns false, because the simulated leader is a separate process that changes the
+    /// store too.
+    fn is_only_node(&self) -> bool {
+        false
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {

@@ -124,9 +124,10 @@ impl Attempt {
         }
     }
 
-    /// Asks the store to confirm a slot's refusal. The slot also counts undecided tickets, which
-    /// may be returned. It does not know the orders from other slots and from the waitlist. If the
-    /// request itself has an order or a ticket, that result takes precedence.
+    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served.
+    /// Another slot may have an undecided ticket that contradicts the refusal, or the request may
+    /// hold an order from another slot. If the request itself has an order or a ticket, that result
+    /// takes precedence.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
@@ -134,7 +135,13 @@ impl Attempt {
         }
     }
 
-    pub(super) fn confirm(&mut self, refusal: Refusal) -> Effect {
+    pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
+        // The only node of a deployment knows every order. If there are several nodes, a node may
+        // not know the request's order, even if the node has the item's only slot. The leader may
+        // have created the order from the waitlist, or the order may be for another item.
+        if !view.has_other_slots() && view.is_only_node() {
+            return self.refuse(refusal);
+        }
         self.step = Step::Confirmation(refusal);
         Effect::ConfirmRefusal
     }

@@ -41,7 +41,7 @@ impl Attempt {
     pub(super) fn after_look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match after {
             AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
-            AfterLookUp::Confirm(refusal) => self.confirm(refusal),
+            AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order, so the node looks up the
             // order first. The node uses a count only if the node's snapshot of the store is newer

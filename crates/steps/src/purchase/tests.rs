@@ -17,6 +17,7 @@ struct Node {
     queued: Option<Queued>,
     age_ms: i64,
     is_node_local: bool,
+    is_only_node: bool,
 }
 
 const NODE: Node = Node {
@@ -26,6 +27,7 @@ const NODE: Node = Node {
     queued: None,
     age_ms: 0,
     is_node_local: false,
+    is_only_node: false,
 };
 
 impl NodeMemory for Node {
@@ -75,12 +77,20 @@ impl NodeView for Node {
         false
     }
 
+    fn has_other_slots(&self) -> bool {
+        false
+    }
+
     fn reaches_all_slots(&self) -> bool {
         true
     }
 
     fn is_node_local(&self) -> bool {
         self.is_node_local
+    }
+
+    fn is_only_node(&self) -> bool {
+        self.is_only_node
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {
@@ -160,12 +170,14 @@ fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
 }
 
 #[test]
-fn a_refusal_by_a_slot_is_confirmed() {
+fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_every_order() {
     let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
     assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
     // The leader may have given an order to the waitlist, although this node has the only slot.
     let local = Node { is_node_local: true, ..NODE };
     assert_eq!(run(&mut { local }, &reached), Effect::ConfirmRefusal);
+    let only = run(&mut Node { is_node_local: true, is_only_node: true, ..NODE }, &reached);
+    assert_eq!(only, refused(Refusal::LimitReached { limit: 2, used: 2 }));
     let free = [reached[0], (2, Input::Confirmed(0, None))];
     let parked = run(&mut { NODE }, &free);
     assert!(matches!(parked, Effect::Park { why: Unserved::Undecided, .. }), "{parked:?}");
