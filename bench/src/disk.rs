@@ -37,7 +37,7 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
     let median = times[SYNCS / 2];
     if median < SYNC_MIN {
         bail!(
-            "{} is not on a disk (a sync takes {median:?}): name another directory with --dir",
+            "{} is not on a disk (a sync takes only {median:?}): name another directory with --dir",
             dir.display()
         );
     }

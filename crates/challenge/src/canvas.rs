@@ -1,6 +1,7 @@
 //! A canvas that fills paths exactly: the more of a pixel's area the path covers, the more of the
-//! path's colour the pixel gets. The canvas first stores, for each pixel on the outline, how much
-//! the covered area changes there. Then the canvas adds up these changes along each row.
+//! path's colour the pixel gets. For each pixel on the outline, the canvas first stores by how
+//! much the covered area differs from that of the pixel to the left. Then the canvas adds up these
+//! differences along each row.
 //!
 //! The crate tiny-skia computes paths and strokes. Its painter is not used. For many small shapes,
 //! the painter takes three times as long as this canvas, because it works pixel by pixel along

@@ -89,7 +89,8 @@ pub enum DatabaseDecision {
     /// its timeline is too early. A timeline is too early if it is earlier than the timeline of the
     /// known row, or of the newest row in the database's history.
     Older,
-    /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
+    /// Refuse the database: its history has the newest row, but it lacks commits that the
+    /// deployment knows. So it is a copy of older files.
     OlderCopy,
     /// Refuse the database: its history lacks the row that the deployment knows, but has another
     /// row with the same or a higher fencing number.

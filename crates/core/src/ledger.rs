@@ -25,8 +25,8 @@ pub trait Ledger {
     /// Returns whether the item's sale is announced or open in this transaction. Returns false for
     /// a draft, and for a sale that is paused or ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
-    /// Returns whether the item's sale has ended in this transaction. An ended sale never starts
-    /// again.
+    /// Returns whether the item's sale has ended, as this transaction reads it. An ended sale never
+    /// starts again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
     /// Returns the grant. The grant stays locked until the transaction ends.

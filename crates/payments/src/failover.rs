@@ -99,7 +99,8 @@ impl AppliedPayments {
 impl Payments {
     /// Remembers that the shop refunds an order. After a failover, the database may lack the
     /// payment and the refund. When the node applies the payment again, the order becomes paid
-    /// again. Then the node asks the provider whether the payment was refunded.
+    /// again. Then the node asks the provider whether the payment was refunded, as after
+    /// every payment that it applies again.
     pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.begin_refund(order);

@@ -355,9 +355,9 @@ impl Round {
 
     /// Lets slots issue tickets, or stops the slots. No other code resumes a stopped slot.
     ///
-    /// If all nodes reach a slot, a node may resume it only in three cases: this node stopped the
-    /// slot, this node is the leader, or this node has just given the slot a new grant. Otherwise
-    /// one node could resume a slot that another node drains.
+    /// A shared slot is a slot that all nodes reach. A node may resume a shared slot only in three
+    /// cases: this node stopped the slot, this node is the leader, or this node has just given the
+    /// slot a new grant. Otherwise one node could resume a slot that another node drains.
     fn stop_or_resume(&mut self, view: &mut impl ItemView) {
         let halts = view.halts();
         let may_resume = view.may_resume(halts);

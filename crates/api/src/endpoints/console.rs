@@ -119,8 +119,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/admin/sales/{sale}/access-codes/{prefix}",
         summary: "Revoke access codes",
-        description: "Revokes the codes that begin with these 1 to 4 characters, or one whole \
-            code. A buyer who has already used a revoked code can continue to use it. No further \
+        description: "Revokes one code, or all codes that begin with these 1 to 4 characters. \
+            A buyer who has already used a revoked code can continue to use it. No further \
             buyer can use the code.",
         responses: &[ok::<RevokedCodes>("The number of codes.")],
         ..OPERATOR_ENDPOINT

@@ -80,7 +80,7 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Cow<'a, [Cow<'static, str>]>,
-    /// `unavailable` of `/readyz`: the newest history of the shared database, among the histories
+    /// Only in the problem `unavailable` of `/readyz`: the newest history of the shared database
     /// that the node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DatabaseFence>, nullable = false)]

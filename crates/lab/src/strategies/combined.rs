@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     family: Family::Combined,
     title: "Cache, lock, version and queue",
     claim: Claim::Safe,
-    source: "the final recommendation of many articles",
+    source: "the strategy that many articles recommend at their end",
     suits: "Few purchases and many visitors, in a shop that needs all these parts anyway",
     text: include_str!("combined.rs"),
     lua: &[include_str!("redis_lock.lua")],

@@ -74,8 +74,8 @@ impl Checker {
         }
     }
 
-    /// Checks at the end of a run that a request got an order. The caller has checked that the
-    /// request holds an order, or that the units are free and within the buyer's limit.
+    /// Checks at the end of a run that a request got an order. Before the request was
+    /// made, it had an order, or its units were free and within the buyer's limit.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));

@@ -1,4 +1,4 @@
-//! Turns a slot's answer, a verdict or a confirmation into the next step.
+//! Chooses the next step after a slot's answer, after a verdict, and after a confirmation.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Verdict};

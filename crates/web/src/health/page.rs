@@ -103,7 +103,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
     .histogram(&app.metrics.purchases.read());
     text.gauge(
         "doorbuster_purchases_in_progress",
-        "Purchases in progress that were not refused from memory.",
+        "Purchases in progress, without those that the node refuses from memory.",
         app.running_purchases.len(),
     );
     let parked = app.purchases.parked();

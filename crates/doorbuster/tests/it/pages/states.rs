@@ -61,8 +61,8 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
-/// each state. If the test saves no pictures, it checks only the width of a phone, and the dark
-/// scheme in only one language. The reason is that the checks take minutes.
+/// each state. Without pictures, the test makes fewer checks, because they take minutes: it
+/// checks only the width of a phone, and it checks the dark scheme in only one language.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;

@@ -109,7 +109,7 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     assert_eq!(exported.len(), lines.len(), "an order occurs twice");
     assert!(
         exported == ids(&orders),
-        "the export must have every order that was placed before its last page"
+        "the export must have every order that was placed before its last page was read"
     );
     app.stock.stop_node().await;
 }

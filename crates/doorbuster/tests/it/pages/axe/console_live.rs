@@ -1,5 +1,5 @@
-//! The live view and the support view of the console: units, slots, several sales with the same
-//! title, and addresses of views.
+//! Tests of the console's live view and support view. They test the units, the slots, several sales
+//! with the same title, and the addresses of the views.
 
 use serde_json::{Value, json};
 
