@@ -14,7 +14,6 @@ mod packaging_tests;
 mod sheet;
 mod sim;
 mod soak;
-mod tests;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -55,8 +54,6 @@ enum Chore {
     /// Run an installation for hours under mixed traffic, and check that memory, files, data and
     /// logs do not grow too fast.
     Soak(soak::Arguments),
-    /// Run the test programs of the workspace, several at the same time.
-    Tests(tests::Arguments),
     /// Compare Doorbuster with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
     /// [--quick]`.
     #[command(disable_help_flag = true)]
@@ -81,7 +78,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Lab(arguments) => lab::run(&arguments),
         Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
-        Chore::Tests(arguments) => tests::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),
     }
 }
