@@ -49,7 +49,7 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
         Ok(CommandResult::Success) => ExitCode::SUCCESS,
         Ok(CommandResult::Findings) | Err(Failure::AlreadyReported) => ExitCode::from(1),
         Err(Failure::Problem(document)) => {
-            // An error is ignored: if standard output is closed, nobody reads the document.
+            // An error is ignored: if standard output is closed, no program reads the document.
             drop(print::line(document.trim_end()));
             ExitCode::from(1)
         }
