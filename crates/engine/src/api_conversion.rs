@@ -37,8 +37,8 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
         item: item.row.name.clone(),
         buyer: order.buyer.to_string(),
         units: order.units.get(),
-        // The item's present price is the price of the order, because a price does not change after
-        // its sale has opened. The price and the units are bounded, so the product cannot overflow.
+        // A price does not change after its sale has opened, so the item's present price is the
+        // order's price. Both factors are bounded, so the product cannot overflow.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
@@ -51,7 +51,7 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// Returns what a list of orders shows about an ordered item: its sale, name, title and picture.
+/// Returns the part of an item that a list of orders shows.
 pub fn ordered_item(item: &ItemState) -> OrderedItem {
     OrderedItem {
         sale: item.sale.to_string(),
@@ -62,7 +62,7 @@ pub fn ordered_item(item: &ItemState) -> OrderedItem {
 }
 
 /// Converts an order with its item from the catalogue. The catalogue has the item of every order,
-/// because only drafts can be deleted and a draft has no orders.
+/// because only drafts can be deleted.
 pub fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
@@ -160,8 +160,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// Converts a sale for operators. `row` may be newer than `known`, the sale in the catalogue. The
-/// stock comes from the gauges of `known`.
+/// Converts a sale for operators. `row` may be newer than `known`, the catalogue's sale, which
+/// supplies the stock.
 pub fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));
@@ -197,7 +197,7 @@ pub fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     }
 }
 
-/// Converts stock. The contract and the core have the same variants.
+/// Converts stock.
 pub fn stock(stock: core::Stock) -> Stock {
     match stock {
         core::Stock::Counted(units) => Stock::Counted(u32::try_from(units).unwrap_or(u32::MAX)),

@@ -1,7 +1,5 @@
 //! Buyers and networks that are blocked, for a time or permanently. The store keeps the list of
-//! blocks. Each node has a copy in memory, so a check of a buyer or an address costs only a few
-//! hash lookups. After a change on one node, the other nodes read the list again within half a
-//! second.
+//! blocks, and each node checks requests against a copy in memory.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,19 +16,17 @@ use crate::outage_log::{self, OutageLog};
 
 /// The maximum number of blocks. Further blocks are refused.
 pub const BLOCKS_MAX: usize = 10_000;
-/// The time between two checks for blocks that other nodes changed.
+/// How often a node checks for blocks that other nodes changed.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(400);
-/// The end of a permanent block.
 const NEVER_ENDS: Millis = Millis(i64::MAX);
 
-/// The blocks in a node's memory.
+/// A node's copy of the blocks.
 #[derive(Debug, Default)]
 pub struct Blocks {
     known: ArcSwap<BlockIndex>,
-    /// True if there are any blocks. If there are none, a request needs no further check.
+    /// False if no block exists. A request then needs no further check.
     are_any: AtomicBool,
-    /// Locked while the blocks are read. The value is the version of the blocks that were read
-    /// last.
+    /// Locked while the blocks are read. The value is the version that was read last.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
     /// Notified after the blocks were read again.
     changed: watch::Sender<()>,
@@ -56,8 +52,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // If no earlier block has this prefix length, a check of an address must also
-                    // try this length.
+                    // A check of an address must try each prefix length in use.
                     if known
                         .sizes
                         .iter()
@@ -92,8 +87,8 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Returns whether the buyer or one of these addresses is blocked. If so, counts the caller for
-    /// [`Blocks::blocked_count`].
+    /// Returns whether the buyer or one of these addresses is blocked, and counts each blocked
+    /// caller.
     pub fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -117,8 +112,7 @@ impl Blocks {
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// Returns a receiver that wakes at each change of the blocks, so that open connections can be
-    /// checked again.
+    /// Returns a receiver that wakes at each change of the blocks.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -139,7 +133,7 @@ impl Blocks {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read. In that case this node keeps the blocks that it knows.
+    /// If the store cannot be read. This node then keeps its present blocks.
     pub async fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
         let mark = store.blocks_version().await?;
@@ -150,9 +144,9 @@ impl Blocks {
         Ok(())
     }
 
-    /// Reads the changes of other nodes until the future is dropped. On a single node, only request
-    /// handlers change the blocks, and each handler reads the blocks again after its change. So on
-    /// a single node, the future ends after the first successful read.
+    /// Reads the changes of other nodes until the future is dropped. On a single node, the future
+    /// ends after the first successful read, because request handlers read the blocks after each
+    /// change.
     pub async fn follow(&self, store: &Store, outages: &OutageLog, is_single_node: bool) {
         let mut every = tokio::time::interval(REFRESH_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

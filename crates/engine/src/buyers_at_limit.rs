@@ -1,11 +1,8 @@
-//! Remembers which buyers have reached the limit of an item. If the store or a slot finds that a
-//! request exceeds the limit, the node reads the store's count of the buyer's units, and remembers
-//! the count.
+//! Remembers which buyers have reached the limit of an item.
 //!
-//! A slot has quotas only for the buyers who bought under the slot's current grant. After a pause
-//! or a restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
-//! lacks these quotas. Without this memory, each request of a buyer at the limit would get a
-//! ticket, and the store would refuse the ticket.
+//! A slot has quotas only for buyers who bought under the slot's current grant. Without this
+//! memory, a buyer at the limit could get tickets from a new grant or another slot, and the store
+//! would refuse them.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,8 +22,8 @@ impl BuyersAtLimit {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count of a buyer's units. When the node read the count, it already knew
-    /// of `ended_orders` ended orders.
+    /// Records the store's count of a buyer's units. `ended_orders` is the number of ended orders
+    /// that the node knew when it read the count.
     pub fn learn(&self, buyer: u64, used: u32, ended_orders: u64) {
         let mut counts = self.lock();
         counts.learn(buyer, used, ended_orders, Instant::now());
@@ -57,7 +54,6 @@ mod tests {
 
     use super::*;
 
-    /// The staleness of a node that has just read the store.
     const NOW: Duration = Duration::ZERO;
 
     #[test]

@@ -1,21 +1,17 @@
 //! Limits how often a node reads the store for ids that the node does not know.
 //!
-//! A node's catalogue has every sale and receives every change, so a node answers buyers from its
-//! catalogue. An unknown id belongs to no sale, or to a sale that another node created a moment
-//! ago. Only a read of the store can tell these two cases apart. While Redis is reachable and reads
-//! are quick, only one node of a cluster at a time reads the store for unknown ids. That node makes
-//! only one such read at a time.
+//! A node's catalogue has every sale and receives every change. An unknown id belongs to no sale,
+//! or to a sale that another node has just created. Only a read of the store can tell which. While
+//! Redis is reachable and reads are quick, one node of a cluster at a time makes this read.
 //!
 //! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
-//! The same marker serves all unknown ids, so random ids cost no memory and no further reads.
+//! All unknown ids share one marker, so random ids cost no memory and no further reads.
 //!
-//! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
-//! for the other nodes. `docs/caching.md` describes all caches.
+//! If the store has something new, one node reads all sales and leaves a copy in the shared Redis.
+//! `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
-//! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
-//! part for requests with unknown ids, and when the reader reads all sales. For an unknown id, this
-//! part calls back the reader's `refresh`. Other parts use only the connection to the shared Redis.
+//! an unknown id.
 mod copy;
 mod state;
 
@@ -30,31 +26,25 @@ pub use state::Cache;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// After a read for an unknown id found nothing new, this result is remembered for this long, on
-/// each node and in the shared Redis.
+/// How long a node, and the shared Redis, remember that a read found nothing new.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// Two reads for unknown ids never start in quick succession. The time between their starts is at
-/// least this many times the duration of the first read.
+/// The minimum time between the starts of two reads, as a multiple of the first read's duration.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The interval at which a node checks for the result of another node's read.
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
-/// The name of the lock of the node that reads the store for unknown ids. The keys in the shared
-/// Redis also contain this name.
+/// The lock of the node that reads the store for unknown ids. Keys in Redis also contain this name.
 const NAME: &str = "catalogue";
 
-/// The result of a lookup in the shared Redis, where another node leaves the result of its read.
+/// What another node left in the shared Redis.
 enum CopyLookup<T> {
-    /// Another node left the wanted result.
     This(T),
     /// Another node left a different result, so waiting longer is useless.
     Other,
-    /// No node left a result.
     Missing,
 }
 
-/// Looks up whether this node's catalogue is the newest that any node has read.
+/// Looks for a marker of this node's catalogue.
 async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>, SlotError> {
     let marker = shared.get(&key(shared)).await?;
     Ok(match marker {
@@ -68,7 +58,7 @@ async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>
 
 impl Cache {
     /// Checks for other nodes' changes, and reads them with `refresh`. Does nothing if the last
-    /// check began too recently.
+    /// check was too recent.
     pub(crate) async fn check_if_due<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -85,9 +75,8 @@ impl Cache {
         }
     }
 
-    /// Keeps this node's catalogue if a check a few milliseconds ago found no newer catalogue.
-    /// Otherwise calls `refresh`. If Redis or the store is unreachable, the known catalogue stays
-    /// in use.
+    /// Calls `refresh`, unless another check has just found nothing new. If Redis or the store is
+    /// unreachable, the known catalogue stays in use.
     async fn check_for_changes<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -110,9 +99,8 @@ impl Cache {
         }
     }
 
-    /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
-    /// read `version` from the store. If another node left a copy, the rows come from this copy. If
-    /// no node left a copy, the rows come from the store.
+    /// Returns all sales at `version` or later, from another node's copy or from the store. The
+    /// caller must have just read `version` from the store.
     pub(crate) async fn rows(
         &self,
         node: &Node,
@@ -130,8 +118,7 @@ impl Cache {
                     .ok()
                     .map(|rows| copy::CatalogueCopy::from_row(shared, node.id_key(), rows));
                 let shared = shared.clone();
-                // The copy is written in the background. So this node shows the rows at once, even
-                // if Redis is slow.
+                // The copy is written in the background, so a slow Redis does not delay this node.
                 node.lifecycle().tasks().spawn(async move {
                     if let Some(catalogue_copy) = catalogue_copy {
                         catalogue_copy.publish(&shared).await;
@@ -149,18 +136,15 @@ async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
     node.store().catalogue().await
 }
 
-/// Says which node reads the store.
 enum ReadTurn<T> {
-    /// Another node has read the store. The value is the result of that read.
+    /// Another node has read the store, with this result.
     FromPeer(T),
-    /// This node must read the store. With the lock, this node reads for all nodes. Without the
-    /// lock, this node reads only for itself.
+    /// This node must read the store: for all nodes if it has the lock, otherwise only for itself.
     ReadStore(Option<LockGuard>),
 }
 
-/// Lets one of several nodes read the store, and lets the other nodes wait briefly for the result.
-/// A node that cannot reach the shared Redis reads the store for itself. The reading node takes the
-/// lock `lock`. `find_copy` looks in the shared Redis for the result of another node.
+/// Lets one node at a time read the store while the others wait briefly for its result. `find_copy`
+/// looks for this result in the shared Redis. A node that cannot reach Redis reads for itself.
 async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
     (locks, lock): (&Locks, &str),
     find_copy: impl Fn() -> F,
@@ -168,12 +152,13 @@ async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
         match timeout_at(until, find_copy()).await {
-            // If this node also got the lock, dropping the guard releases the lock.
+            // If this node also has the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
-            // This node must read the store, for one of three reasons: it has the lock and no node
-            // left a result, another node left a result other than the wanted one, or Redis did not
-            // answer in time.
+            // This node must read the store, for one of these reasons:
+            // - this node has the lock, and no node left a result
+            // - another node left a different result
+            // - Redis failed or did not answer in time
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(lock)).await {

@@ -1,7 +1,5 @@
-//! Sales and items in node memory. Page views, status requests and purchases read this data from
-//! memory and not from the store.
-//!
-//! A read of the shared catalogue takes one atomic load. A change replaces the catalogue with a
+//! Sales and items in node memory. A read takes one atomic load, and a change replaces the
+//! catalogue with a changed copy.
 //! changed copy.
 mod item;
 mod leaving;
@@ -28,39 +26,37 @@ pub use leaving::LeavingSlots;
 use removed::RemovedCounts;
 pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 
-/// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
+/// How long after a sale's end a node remembers which requests hold an order of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// A page's request for a sale's status names a version of the status. A page that has not seen the
-/// latest changes names an earlier version. Requests for this many earlier versions also get the
-/// cached status.
+/// A page requests the status by version, and may not know the latest version. Requests for this
+/// many earlier versions also get the cached status.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
 pub struct SaleRuntime {
-    /// True while a node pauses or closes the sale and waits for tickets in flight. During this
-    /// time, buyers get 503.
+    /// True while a node pauses or closes the sale and waits for tickets in flight. Buyers then get
+    /// 503.
     pub draining: AtomicBool,
     /// Locked while an operator or a job changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,
-    /// Counts the answers to buyers, with one counter for each kind of answer.
+    /// Counts the answers to buyers by kind.
     pub answer_counts: AnswerCounts,
-    /// On a node: the refusals that edges reported. On an edge: the edge's refusals that no node
-    /// knows yet.
+    /// On a node: the refusals that edges reported. On an edge: refusals not yet reported to a
+    /// node.
     pub edge_refusals: AnswerCounts,
-    /// The number of orders that this node created, for purchases and for the waitlist. This
-    /// number includes orders whose purchases were first answered `202`.
+    /// The number of orders that this node created, including orders that were first answered
+    /// `202`.
     pub orders: AtomicU64,
     /// The request limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
-    /// The state of the sale's waiting room. It is used only if the room opens automatically and is
-    /// for all items.
+    /// The state of the sale's waiting room, if one room that opens automatically is for all items.
     pub room: RoomRuntime,
 }
 
 impl SaleRuntime {
-    /// Returns a sample of the sale's present counts of answers, together with these latencies.
+    /// Returns a sample of the present counts of answers, together with these latencies.
     pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
         RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
     }
@@ -75,14 +71,14 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub limits: LimitRules,
-    /// The limits for challenges and for checkouts. For each buyer, the lower of two limits
-    /// applies: the limit of the sale, and the limit that applies in every sale.
+    /// The limits for challenges and for checkouts. For each buyer, the lower of the sale's limit
+    /// and the limit for all sales applies.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// A number that changes with every change of the row. Nobody can guess the number in advance.
-    /// The status is cached under this number.
+    /// The version of the cached status. It changes with every change of the row, and nobody can
+    /// guess it in advance.
     pub state_version: u64,
     /// The state that survives a change of the row.
     pub runtime: Arc<SaleRuntime>,
@@ -104,8 +100,7 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether `requested` is the current version of the status or one of the last few
-    /// versions.
+    /// Returns whether `requested` is the current version of the status or one of the last few.
     #[must_use]
     pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =
@@ -130,27 +125,26 @@ impl SaleState {
         self.runtime.draining.load(Ordering::Acquire)
     }
 
-    /// Returns whether the sale ended so long ago that this node may have forgotten which purchase
-    /// requests hold orders of the sale. In that case the caller must read the store.
+    /// Returns whether the sale ended so long ago that this node may have forgotten which requests
+    /// hold orders. In that case the caller must read the store.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Returns whether the sale's slots have open grants. The slots have open grants from the
-    /// sale's scheduling to its close, except during a pause.
+    /// Returns whether the sale's slots have open grants: from its scheduling to its close, except
+    /// during a pause.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
     }
 }
 
-/// The number of digits of a status's version.
+/// The number of digits in a status's version.
 const VERSION_DIGITS: usize = 13;
 
-/// Returns the version number of a sale with this row version and phase. Nobody can guess the
-/// number in advance.
+/// Returns the number from which a status's version is made. Nobody can guess it in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
@@ -159,8 +153,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// Parses the front door of a row. If the row is invalid, returns a front door that refuses all
-/// buyers. A sale that sells nothing is better than a sale without its checks.
+/// Parses the front door of a row. If the row is invalid, the returned front door refuses all
+/// buyers, because a sale must not open without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
@@ -188,8 +182,7 @@ impl Catalogue {
         self.sales.get(id)
     }
 
-    /// Returns a number that changes whenever the row of any sale changes. The number is the same
-    /// on all nodes.
+    /// Returns a number, equal on all nodes, that changes whenever the row of any sale changes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.sales
@@ -299,7 +292,7 @@ impl Catalogue {
         self.sales.insert(id, Arc::new(sale));
     }
 
-    /// Removes a deleted sale.
+    /// Removes a sale and its items. Their counters stay in the totals.
     pub fn remove(&mut self, id: &str) {
         if let Some(sale) = self.sales.remove(id) {
             self.removed.add(&sale.runtime.answer_counts, &sale.runtime.limits);

@@ -1,15 +1,8 @@
 //! Reads the catalogue again after other nodes changed the catalogue.
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
-//! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
-//! rows into the catalogue with the functions of `sale_rows`. If another node closed or deleted a
-//! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
-//! of the sale's slots.
-//!
-//! The reader has these callers: its own job, which the store's notifications wake, and every part
-//! that gets the id of an unknown sale or item. These parts are the handlers of requests, the
-//! changes of orders, and the delivery of events. Operators' requests also call the reader before
-//! their handlers run, so that operators see other nodes' changes at once.
+//! [`Node`]. A job calls the reader after each notification of the store. Other parts call the
+//! reader when they get an unknown id, and before each operator's request.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +20,6 @@ use crate::outage_log;
 use crate::sale_rows::{add_to_catalogue, update_in_catalogue, wake_spread_jobs};
 use crate::stock::retire_slots;
 
-/// Pause after a failed reload of the catalogue.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The part of a node that reads other nodes' changes of the catalogue.
@@ -42,8 +34,8 @@ impl CatalogueReader {
         Self { node, slots }
     }
 
-    /// Loads all changes that other nodes committed before this call. One read serves all callers
-    /// that arrived before the read began.
+    /// Loads all changes that other nodes committed before this call. Concurrent callers share one
+    /// read.
     ///
     /// # Errors
     ///
@@ -62,8 +54,8 @@ impl CatalogueReader {
         Ok(())
     }
 
-    /// Like [`Self::refresh`], for requests with arbitrary ids. One bound limits the rate of reads
-    /// for all these requests together.
+    /// Like [`Self::refresh`], for requests with arbitrary ids. One bound limits the reads of all
+    /// these requests together.
     pub async fn refresh_paced(&self) {
         if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return;
@@ -71,7 +63,7 @@ impl CatalogueReader {
         self.node.cache().check_if_due(&self.node, || self.refresh()).await;
     }
 
-    /// Returns the item of this id, even if another node created it just now.
+    /// Finds the item even if another node has just created it.
     pub(crate) async fn find_item(
         &self,
         id: ItemId,
@@ -82,13 +74,12 @@ impl CatalogueReader {
         Ok(self.node.catalogue().item_by_id(id).cloned())
     }
 
-    /// Returns the items of these ids, one for each id, even if another node created some of the
-    /// items just now.
+    /// Returns one item for each id, even if another node has just created some of them.
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if an item belongs to no known sale. An unknown item is an
-    /// error, so that no caller silently leaves out rows about the item.
+    /// If the store is unreachable, or if an item is in no known sale. Without this error, callers
+    /// would silently omit rows about an unknown item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
@@ -102,7 +93,7 @@ impl CatalogueReader {
     }
 }
 
-/// Reloads the catalogue until the program stops.
+/// Runs until the program stops.
 pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     loop {
         reader.node.control().catalogue_changed.notified().await;
@@ -118,16 +109,15 @@ pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     }
 }
 
-/// Loads the changes that other nodes made since the version `since`. Returns the version up to
-/// which this node then has the whole catalogue, or `None` if this function skipped a changed sale.
+/// Loads the changes since the version `since`. Returns the version of this node's catalogue, or
+/// `None` if a changed sale was skipped.
 async fn reload(
     node: &Node,
     slots: &Slots,
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     node.meter().catalogue_checks.add_one();
-    // `known` is the catalogue before the store is read. If another task changes a sale during this
-    // function, that task's row may be newer than the row that this function reads.
+    // Taken before the store is read, to detect sales that another task changes meanwhile.
     let known = node.catalogue().clone();
     let version = node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -141,7 +131,7 @@ async fn reload(
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // This node may have created the sale after the read, so the store is asked again.
+        // This node may have created the sale after the read.
         if node.store().sale(&id).await?.is_none() {
             node.change_catalogue(|c| c.remove(&id));
             if let Some(sale) = known.sale(&id).filter(|_| node.layout().is_node_local()) {
@@ -160,8 +150,8 @@ async fn reload(
     Ok(has_all.then_some(version))
 }
 
-/// Loads one changed sale. Skips a sale that this node is changing itself, because the end of that
-/// change triggers another reload. Returns whether this node has the sale's newest row now.
+/// Loads one changed sale, and returns whether this node then has the newest row. Skips a sale that
+/// this node is changing, because the end of that change triggers another reload.
 async fn reload_one(
     node: &Node,
     slots: &Slots,
@@ -178,8 +168,7 @@ async fn reload_one(
         let is_untouched = node.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => update_in_catalogue(node, row).await.map(|()| true)?,
-            // The sale has changed on this node during the read, so the row may be outdated and is
-            // read again.
+            // This node changed the sale during the read, so the row may be outdated.
             (Some(_), false) => match node.store().sale(&id).await? {
                 Some(row) => update_in_catalogue(node, row).await.map(|()| true)?,
                 None => return Ok(true),
@@ -187,8 +176,7 @@ async fn reload_one(
             (None, _) => add_to_catalogue(node, row).await?,
         };
         if !is_shown {
-            // This node created the sale during the read. Either the created row or the row that
-            // was read may be newer, so the sale is read again.
+            // This node created the sale during the read. Either row may be the newer one.
             node.control().wake_catalogue_job();
             return Ok(false);
         }
@@ -205,13 +193,11 @@ async fn reload_one(
             }
         }
     }
-    // The lock of the sale was released above, because the task that follows a drain needs
-    // exclusive access to the sale.
+    // The sale's lock is released above, because the task that follows a drain takes this lock.
     follow_step(node, slots, &id).await?;
     Ok(true)
 }
 
-/// Applies another node's phase change to the slots that only this node reaches.
 async fn follow_step(node: &Node, slots: &Slots, id: &str) -> Result<(), EngineError> {
     let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(()) };
     if sale.row.draining_until.is_some() {

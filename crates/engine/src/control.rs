@@ -1,8 +1,8 @@
-//! The background jobs of a node, which run without a request from a client. Each job is one task.
-//! The store's rows stay correct even if a job fails or runs twice.
+//! The background jobs of a node. Each job is one task. The store's rows stay correct even if a job
+//! fails or runs twice.
 //!
-//! Some jobs do the work of one part of the engine, and are in the module of that part: `stock`,
-//! `sales`, `catalogue_reader`, `database` or `settle`. All other jobs are here.
+//! A job that does the work of one part of the engine is in that part's module. All other jobs are
+//! here.
 
 pub(crate) mod audit;
 mod edge_feed;
@@ -35,10 +35,9 @@ pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
 pub use queue_selection::concurrent_slots;
 pub(crate) use queue_selection::select_queues;
 
-/// The time between two checks for outages that need a log line.
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts every job of this node's roles. A job of the leader pauses while another node leads.
+/// Starts every job of this node's roles. The leader's jobs pause while another node leads.
 pub(crate) fn start(
     jobs: &Jobs,
     roles: Roles,
@@ -70,7 +69,7 @@ pub(crate) fn start(
     }
 }
 
-/// Logs outages until the program stops.
+/// Runs until the program stops.
 async fn run_outages(node: Arc<Node>) {
     loop {
         tokio::time::sleep(OUTAGE_CHECK_INTERVAL).await;

@@ -1,10 +1,8 @@
-//! What a node does for a shared database besides queries. The database's history has a row for
-//! each server that became the primary of the database. The node remembers the newest row and
-//! reacts to failovers. It also watches the standbys and checks that commits return in time.
+//! What a node does for a shared database besides queries: it reacts to failovers, watches the
+//! standbys, and checks that commits return in time.
 //!
-//! This part of a node owns the newest row that the node knows, and the results of the last checks.
-//! It calls the store. One job per node runs the checks ([`run`]). The readiness, the metrics and
-//! the console read the results.
+//! The database's history has a row for each server that became the primary. This part of a node
+//! owns the newest row that the node knows, and the results of the last checks.
 
 mod commit_check;
 mod history_file;
@@ -26,13 +24,11 @@ pub use peers::history_asker;
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub struct DatabaseState {
-    /// The newest history row that this deployment has used, as far as the node knows.
+    /// The newest history row that the node knows.
     pub memory: KnownHistories,
     /// Checks whether the store's commits return in time.
     pub commit_check: CommitCheck,
-    /// The state of the standbys at the last check.
     replication: Mutex<Option<Replication>>,
-    /// How many acknowledged orders the database lacked at the last check.
     lost_orders: Mutex<Option<u64>>,
 }
 
@@ -42,8 +38,8 @@ impl DatabaseState {
         Self { memory, ..Self::default() }
     }
 
-    /// Returns the state of the standbys at the last check. `None` means that the store is embedded
-    /// or the database is unreachable.
+    /// Returns the state of the standbys at the last check. `None` if the store is embedded or the
+    /// database is unreachable.
     pub fn replication(&self) -> Option<Replication> {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -52,9 +48,9 @@ impl DatabaseState {
         *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Returns how many acknowledged orders the database lacked at the last check. An order no
-    /// longer counts after an operator has resumed the sales that the failover paused. `None` means
-    /// that the store is embedded or was not checked yet.
+    /// Returns how many acknowledged orders the database lacked at the last check. The orders of a
+    /// sale that was resumed after the failover do not count. `None` if the store is embedded or
+    /// was not checked yet.
     pub fn lost_orders(&self) -> Option<u64> {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
     }

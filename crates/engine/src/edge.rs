@@ -1,12 +1,9 @@
-//! An edge is a process without a store, in front of the nodes. The edge has a copy of the nodes'
-//! memory, which it reads from the edge feed in Redis. The edge refuses a request if the copy shows
-//! that the request cannot succeed, and passes all other requests to nodes with the role `api`.
-//! `doorbuster_core::edge` has the rules of an edge.
+//! An edge is a process without a store, in front of the nodes. It refuses requests that cannot
+//! succeed, and passes all others to nodes with the role `api`. `doorbuster_core::edge` has the
+//! rules of an edge.
 //!
-//! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
-//! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
-//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call this
-//! part.
+//! This part of a node owns the connections to the nodes, the age of the edge's copy of their
+//! memory, and the request counts.
 mod follow;
 pub mod keys;
 pub mod records;
@@ -44,13 +41,11 @@ use crate::slot_layout::redis_prefix;
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
-    /// When the edge last read a new head of the feed, by the edge's own monotonic clock, in
-    /// milliseconds.
+    /// When the edge last read a new head of the feed, in milliseconds of its own monotonic clock.
     read_at: i64,
     clock: Option<ClockReading>,
 }
 
-/// What an edge needs in order to describe itself to nodes.
 struct AboutSelf {
     node: String,
     key: IdKey,
@@ -67,22 +62,19 @@ pub struct EdgeNode {
     pub passed_on: Counter,
     /// The number of requests that no node answered.
     pub failed: Counter,
-    /// Generations of the feed that the edge began to read.
+    /// The number of generations of the feed that the edge began to read.
     pub feed_generations: Counter,
-    /// Reads of the feed that failed or had no usable content.
+    /// The number of reads of the feed that failed or had no usable content.
     pub feed_failures: Counter,
     /// The connection over which a node sends the events of buyers.
     pub relay: Relay,
-    /// The number of reports of refusals so far.
     reports: AtomicU64,
     /// The number of live edges, as the feed says. Zero until this edge has read the number.
     pub edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
     started: Instant,
     machine_clock: Clock,
-    /// This edge's description of itself for nodes.
     about: OnceLock<AboutSelf>,
-    /// The Redis servers that may have the feed.
     servers: Vec<SharedRedis>,
 }
 
@@ -93,9 +85,8 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// Creates an edge that has not read the feed yet. Until the first read, the edge passes every
-    /// request to a node. `urls` are the addresses of the deployment's Redis servers or of their
-    /// replicas.
+    /// Creates an edge that has not read the feed yet, and so passes every request to a node.
+    /// `urls` are the addresses of the deployment's Redis servers or of their replicas.
     ///
     /// # Errors
     ///
@@ -124,17 +115,17 @@ impl EdgeNode {
         }))
     }
 
-    /// Sets this edge's description of itself. Called when the edge begins to serve requests.
+    /// Sets this edge's description of itself.
     pub fn describe(&self, key: &IdKey, connections: Gauge) {
         let node = format!("{:08x}", rand::random::<u32>());
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns this edge's description of itself, which nodes get as the value of the header
-    /// `header`. The value contains a proof that the edge has the deployment's key.
+    /// Returns this edge's description of itself as the value of the header `header`. It contains a
+    /// proof that the edge has the deployment's key.
     fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // A description contains the store's time, which is unknown until a node has answered.
+        // The store's time is unknown until a node has answered.
         self.freshness.load().clock?;
         let now = self.now().0;
         let about = EdgeDescription {
@@ -158,15 +149,14 @@ impl EdgeNode {
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
     }
 
-    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` means that
-    /// there is no copy or the store's time is unknown.
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` if there is no
+    /// copy or the store's time is unknown.
     pub fn feed_age_ms(&self) -> Option<i64> {
         let Freshness { head, clock, .. } = **self.freshness.load();
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
     }
 
-    /// Returns the store's time. It is unknown until a node has answered. Until then, returns the
-    /// machine's time.
+    /// Returns the store's time, or the machine's time until a node has answered.
     pub fn now(&self) -> Millis {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());
@@ -174,7 +164,7 @@ impl EdgeNode {
         self.machine_clock.now()
     }
 
-    /// Takes the store's time from a node's answer to a request that was sent at `asked_at`.
+    /// Takes the store's time from a node's answer. `asked_at` is when the edge sent the request.
     fn read_clock(&self, time: Millis, asked_at: i64) {
         let reading = ClockReading { time, asked_at, answered_at: self.own_time() };
         self.freshness.rcu(|known| {
@@ -186,7 +176,7 @@ impl EdgeNode {
         });
     }
 
-    /// Records that this edge's copy now has the whole feed up to this head.
+    /// The edge's copy must have the whole feed up to this head.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

@@ -1,4 +1,4 @@
-//! Why the engine failed. Every part of the engine uses these errors.
+//! The errors of the engine.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use doorbuster_store::{OpenError, StoreError};
 /// How long a pause, a close or a stop waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 
-/// Why the engine failed.
+/// The reason why the engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The store could not be opened.
@@ -23,8 +23,7 @@ pub enum EngineError {
     /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A payment message arrived too early: its payment is not recorded yet, or its order is not
-    /// decided yet.
+    /// A payment message came before its payment was recorded or its order was decided.
     #[error("the message's payment is not recorded yet, or its order is not decided yet")]
     TooEarly,
 }

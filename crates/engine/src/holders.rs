@@ -1,5 +1,5 @@
-//! The set of requests that hold an order, as this node knows it. If a sale is running or ended
-//! recently, the set contains the request of each order that the sale's published counts include.
+//! The set of requests that hold an order, as this node knows it. For running and recently ended
+//! sales, it has the request of each order in the sale's published counts.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -16,14 +16,14 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// The maximum number of requests in one node's set. At this bound, a node looks up further
-/// requests in the store.
+/// The maximum number of requests in one node's set. Beyond it, the node looks up requests in the
+/// store.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// The maximum number of requests outside the set that the node looks up at the same time. The
-/// server asks the clients of further requests to retry.
+/// The maximum number of concurrent lookups of requests outside the set. Clients of further
+/// requests must retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// When a slot refuses a request, the store confirms the refusal. This is the maximum number of
-/// confirmations at the same time. Further refusals wait for a permit.
+/// When a slot refuses a request, the store confirms the refusal. At most this many confirmations
+/// run at once, and further refusals wait for a permit.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
@@ -35,19 +35,17 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests, because it was full when a request arrived, or because it
-    /// is being rebuilt.
+    /// Whether the set may lack requests, because it was full when a request arrived or is being
+    /// rebuilt.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
     /// Limits the lookups of orders for repeated requests.
     pub retry_limiter: RetryLimiter,
-    /// Limits the reads for waitlists, so that a crowd of waiting buyers does not delay buyers with
-    /// an order.
+    /// Limits the reads for waitlists, so that waiting buyers do not delay buyers with an order.
     pub(crate) waitlist_limiter: RetryLimiter,
-    /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
-    /// The newest requests. They are recorded only while this node writes the edge feed.
+    /// The newest requests, recorded only while this node writes the edge feed.
     pub journal: Journal,
 }
 
@@ -72,8 +70,8 @@ impl RequestsWithOrders {
         &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
 
-    /// Remembers a request. `hash_half` is the lower half of the request's hash. The caller must
-    /// call this function before it publishes the counts of the request's commit.
+    /// Remembers a request by the lower half of its hash. The caller must call this function before
+    /// it publishes the counts of the request's commit.
     pub fn insert(&self, hash_half: u64) {
         if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
             self.full.store(true, Ordering::Release);
@@ -82,8 +80,7 @@ impl RequestsWithOrders {
         let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
         if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // The journal is written under the shard's lock; see
-            // `RequestsWithOrders::begin_journal`.
+            // Written under the shard's lock; see `RequestsWithOrders::begin_journal`.
             self.journal.record(hash_half);
         }
     }
@@ -101,15 +98,14 @@ impl RequestsWithOrders {
         self.holds(request) || self.is_full()
     }
 
-    /// Returns whether a request outside the set may hold an order. This is possible after the set
-    /// was full, and during a rebuild.
+    /// Returns whether a request outside the set may hold an order: after the set was full, or
+    /// during a rebuild.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Returns a permit for the lookup of a request outside the set. Returns `None` if all permits
-    /// are in use.
+    /// Returns a permit to look up a request outside the set, or `None` if all permits are in use.
     #[must_use]
     pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.lookups.try_acquire().ok()
@@ -120,8 +116,8 @@ impl RequestsWithOrders {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets all requests. Until [`RequestsWithOrders::finish_rebuild`], any request may hold an
-    /// order.
+    /// Forgets all requests. Any request may hold an order until
+    /// [`RequestsWithOrders::finish_rebuild`].
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         self.journal.invalidate();
@@ -132,15 +128,13 @@ impl RequestsWithOrders {
         }
     }
 
-    /// Ends a rebuild. Before this call, the caller must read all orders again and insert their
-    /// requests.
+    /// Ends a rebuild. The caller must already have inserted the requests of all orders.
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }
 
     /// Starts the journal and returns all requests. The set and the journal are written under the
-    /// lock of the request's shard. So each request that is remembered from now on is in the result
-    /// or in the journal.
+    /// shard's lock, so each later request is in the result or in the journal.
     pub(crate) fn begin_journal(&self) -> Vec<u64> {
         self.journal.begin();
         let mut all = Vec::with_capacity(self.len());

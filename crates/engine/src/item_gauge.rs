@@ -1,5 +1,5 @@
-//! One item's counts in node memory. They are the exact counts of the last commit that this node
-//! has read. A read of the free units takes no lock.
+//! One item's exact counts at the last commit that this node has read. A read of the free units
+//! takes no lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,14 +8,14 @@ use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// If the stock is unlimited, the lower half of `packed` has this value.
+/// The lower half of `packed` if the stock is unlimited.
 const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit that this node has read.
 #[derive(Debug)]
 pub struct ItemGauge {
-    /// The upper half has the units that may come back: held units, and units kept for the
-    /// waitlist. The lower half has the free units.
+    /// The upper half has the units that may come back: held and kept units. The lower half has the
+    /// free units.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request wants.
@@ -40,8 +40,8 @@ impl ItemGauge {
         }
     }
 
-    /// Publishes newer counts. The caller must call this method in commit order, and only after the
-    /// requests of the commit's orders are in [`crate::holders::RequestsWithOrders`].
+    /// Publishes newer counts. The caller must keep the order of commits, and must first add the
+    /// requests of the commit's orders to [`crate::holders::RequestsWithOrders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -49,9 +49,8 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that the caller read from the store. `published` is the value of
-    /// [`ItemGauge::published`] before the read. If [`ItemGauge::publish`] was called since then,
-    /// publishes nothing and returns `false`. The caller must then read again.
+    /// Publishes counts that were read from the store, unless [`ItemGauge::published`] has changed
+    /// since `published` was taken. In that case returns `false`, and the caller must read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,15 +79,14 @@ impl ItemGauge {
         }
     }
 
-    /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
-    /// After this call, the request must read the counts once more, because they may have changed
-    /// just before the call.
+    /// Records that a request for this many units will wait for [`ItemGauge::progress`]. The
+    /// request must then read the counts again, because they may have just changed.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// Returns the free units, and the units that may come back, from one atomic load. The caller
-    /// must read these numbers *before* it reads the set of requests that hold an order.
+    /// Returns the free units and the units that may come back. The caller must read them *before*
+    /// it reads the set of requests that hold an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -102,7 +100,8 @@ impl ItemGauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the units of the pool that slots may get. The other units are kept for the waitlist.
+    /// Returns the units of the pool that slots may get, which excludes units kept for the
+    /// waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {
         let counts = self.counts();
@@ -110,7 +109,6 @@ impl ItemGauge {
     }
 
     /// Wakes the parked requests, because a slot got units or some requests can be refused now.
-    /// Requests that still cannot proceed park again.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();
@@ -136,7 +134,7 @@ fn pack(counts: &ItemCounts) -> u64 {
         }
         Stock::Unlimited => UNLIMITED,
     };
-    // Like held units, kept units may come back.
+    // Kept units may come back, like held units.
     (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 

@@ -3,22 +3,21 @@ use std::time::Duration;
 
 use doorbuster_telemetry::metrics::{Counter, Histogram, HistogramSnapshot};
 
-/// Upper bounds of the buckets for settled batches, in tickets. The last bucket also counts larger
-/// batches.
+/// Upper bounds of the buckets for settled batches, in tickets.
 pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 
 /// Counters of the engine.
 #[derive(Debug, Default)]
 pub struct EngineMeter {
-    /// Settled batches by size. A batch is counted in the first entry `i` for which it has at most
-    /// [`BATCH_BOUNDS`]`[i]` tickets. Larger batches are counted in the last entry.
+    /// Settled batches by size. Entry `i` counts batches of at most [`BATCH_BOUNDS`]`[i]` tickets,
+    /// and the last entry also counts larger ones.
     pub batches: [Counter; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: Counter,
     commits: Histogram,
     /// Refills of slots from the pool.
     pub refills: Counter,
-    /// Units that all refills moved from the pool to slots.
+    /// Units that all refills moved to slots.
     pub refilled_units: Counter,
     /// Expired orders.
     pub expired: Counter,
@@ -40,9 +39,9 @@ pub struct EngineMeter {
     pub retried: Counter,
     /// Sales that this node read again because another node changed them.
     pub reloads: Counter,
-    /// How often this node asked the store whether another node had changed the catalogue.
+    /// How often this node asked the store for changes of the catalogue.
     pub catalogue_checks: Counter,
-    /// How often this node read all sales from the store because of a change.
+    /// How often this node read all sales because of a change.
     pub read_all: Counter,
     /// Sale views rendered for readers.
     pub view_renders: Counter,

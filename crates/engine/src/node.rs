@@ -1,9 +1,7 @@
-//! What this node is and what it knows: its identity, its store, its memory of the store, its
-//! clock, its counters, and its tasks.
+//! A node's identity, store, memory of the store, clock, counters and tasks.
 //!
 //! `Node` owns these parts. It calls the store, and never changes stock. Every other part of the
-//! engine has a node: the stock control, the changes of sales and orders, and the purchases. The
-//! front door, the deliveries, the payments, the web server and the jobs read a node too.
+//! engine, the front door, the deliveries, the payments and the web server use a node.
 
 mod lifecycle;
 mod live_nodes;
@@ -54,7 +52,7 @@ pub struct Node {
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
     pub(crate) database: DatabaseState,
-    /// The state of an edge. `None` means that this node has a store.
+    /// `None` if this node has a store.
     pub(crate) edge: Option<Arc<EdgeNode>>,
     pub(crate) this_node: ThisNode,
     pub(crate) live_nodes: LiveNodes,
@@ -78,9 +76,8 @@ impl Node {
             .collect()
     }
 
-    /// Puts a sale's row into the catalogue. `counts` has the counts of items that are new in the
-    /// catalogue. If `is_new` is true and the catalogue already has a sale with this id, the
-    /// catalogue stays unchanged. Returns whether the row was put into the catalogue.
+    /// Puts a sale's row into the catalogue, and returns whether it did so. `counts` has the counts
+    /// of new items. If `is_new` is true, a sale that is already in the catalogue stays unchanged.
     pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
@@ -98,7 +95,7 @@ impl Node {
         self.control().signal_feed();
     }
 
-    /// Returns the reasons why the program cannot sell. The list is empty if the program can sell.
+    /// Returns the reasons why the program cannot sell, if any.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.lifecycle.is_stopping() {
@@ -122,19 +119,18 @@ impl Node {
         &self.database
     }
 
-    /// Returns the state of an edge. `None` means that this node has a store.
+    /// Returns the state of an edge, or `None` if this node has a store.
     pub fn edge(&self) -> Option<&Arc<EdgeNode>> {
         self.edge.as_ref()
     }
 
-    /// Returns the Redis for data that all nodes share and that may be lost. `None` means that the
+    /// Returns the Redis for data that all nodes share and that may be lost. `None` if the
     /// deployment's shape has no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&SharedRedis> {
         self.cache.shared().map(|(shared, _)| shared)
     }
 
-    /// Returns the cache that limits how often this node reads the store for unknown ids.
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
@@ -163,7 +159,7 @@ impl Node {
         &self.clock
     }
 
-    /// Returns whether the store's clock was stepped. The server does not trust a stepped clock for
+    /// Returns whether the store's clock was stepped. The server uses no stepped clock for
     /// deadlines.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
@@ -183,7 +179,7 @@ impl Node {
         i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
-    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
+    /// This node's memory has every commit up to the returned time of the store's clock.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
@@ -217,9 +213,8 @@ impl Node {
         self.this_node.layout
     }
 
-    /// Returns whether this node watches the slots that serve its requests. If no other node
-    /// reaches these slots, this node watches them. If all nodes reach them, only the leader
-    /// watches them.
+    /// Returns whether this node watches the slots that serve its requests. Only the leader watches
+    /// slots that all nodes reach.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout().is_node_local() || self.control().leads()
     }
@@ -242,7 +237,6 @@ impl Node {
         &self.memory.waiters
     }
 
-    /// Delivers a ticket's verdict to the requests that wait for it.
     pub(crate) fn deliver_verdict(
         &self,
         ticket: Token,
@@ -251,8 +245,7 @@ impl Node {
         self.memory.deliver(ticket, resolved)
     }
 
-    /// Returns the part that knows whether this node stops, and which tasks must end before the
-    /// program ends.
+    /// Returns the part that knows whether this node stops, and which tasks must end first.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -267,13 +260,11 @@ impl Node {
         &self.memory.control
     }
 
-    /// Returns the [`Turns`] of a kind of delayed work, which say when each run begins. Call this
-    /// function once for each kind.
+    /// Returns the [`Turns`] of a kind of delayed work. Call this function once for each kind.
     pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
         self.control().scheduler().turns(work, || self.store().monotonic_now())
     }
 
-    /// Wakes this item's reconciliation after a pause.
     pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
         let memory = self.memory.clone();
         self.lifecycle.run_after(pause, move || memory.control.wake(item));
@@ -283,9 +274,9 @@ impl Node {
         &self.memory.catalogue.last_check
     }
 
-    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
-    /// before the node gets a snapshot with the order. If the catalogue lacks the order's item, the
-    /// order is not remembered.
+    /// Remembers an order that this node returns to its buyer, who may repeat the request before
+    /// the node gets a snapshot with the order. Ignores an order whose item is not in the
+    /// catalogue.
     pub(crate) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {
             self.memory.remember_order(order);
@@ -293,15 +284,15 @@ impl Node {
     }
 
     /// Returns the buyer of a ticket that this node issued and that has no verdict yet. Any client
-    /// can send an id with the token of this ticket. So this function verifies that the id was made
-    /// for the buyer.
+    /// can send an id with the ticket's token, so this function verifies that the id was made for
+    /// the buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;
         self.memory.key.open(&id, buyer.as_str()).map(|_| buyer)
     }
 
-    /// Reads which requests hold an order, in all sales except those that ended long ago.
+    /// Reads which requests hold an order, except in sales that ended long ago.
     pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
         let now = self.now();
         let items: Vec<ItemId> = {
@@ -324,7 +315,7 @@ impl Node {
     }
 
     /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
-    /// the read, reads the counts of that item again.
+    /// the read, reads them again.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

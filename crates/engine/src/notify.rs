@@ -1,14 +1,12 @@
 //! The hub delivers events to browsers. An event is a hint that the buyer's order or a sale
 //! changed. The browser reads the new state with `GET`.
 //!
-//! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] bytes wait in the queue, the
-//! hub drops the reader. So a slow reader does not slow down other readers.
+//! Each reader has a bounded queue. The hub drops a reader with more than [`BACKLOG_BYTES_MAX`]
+//! waiting bytes. Events about orders are kept for a while, and a buyer who reconnects gets the
+//! missed events.
 //!
-//! The hub keeps the last events about the orders of buyers who have an event stream or had one a
-//! moment ago. A buyer who reconnects names the last received event and gets the later events.
-//!
-//! No task waits at the queue of an idle reader. Instead, one task serves many idle readers through
-//! a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's key.
+//! No task waits at the queue of an idle reader. One task serves many idle readers through a ready
+//! queue, which gets a reader's key when an event arrives.
 
 mod event;
 mod followed_buyers;
@@ -32,7 +30,7 @@ use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::{Followers, SaleFollowers};
 
-/// The maximum number of events about buyers' orders that this node keeps for buyers who reconnect.
+/// The maximum number of events about orders that are kept for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
 /// The maximum number of kept events that one reconnecting buyer gets.
 const REPLAYED_MAX: usize = 256;
@@ -43,13 +41,11 @@ const REPLAY_FOR: Duration = Duration::from_secs(60);
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
-    /// The followed buyers whose readers are event streams. Only these readers can ask for missed
-    /// events.
+    /// The followed buyers with event streams. Only event streams can ask for missed events.
     streaming: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
     /// Events about the orders of streaming buyers, oldest first.
     kept: VecDeque<HubEvent>,
-    /// The id of the newest event.
     last_id: u64,
 }
 
@@ -61,15 +57,14 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// The number of subscriptions of edges. They get no statuses.
+    /// The number of subscriptions of edges, which get no statuses.
     for_edges: AtomicUsize,
-    /// The number of subscriptions for push messages. They get no events of sales.
+    /// The number of subscriptions for push messages, which get no events of sales.
     for_push: AtomicUsize,
     /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
     made_at: Instant,
-    /// Until this time, events are kept even without readers. The value is in milliseconds since
-    /// `made_at`.
+    /// Events are kept until this time even without readers, in milliseconds since `made_at`.
     kept_until_ms: AtomicU64,
 }
 
@@ -87,7 +82,7 @@ impl HubInner {
         }
     }
 
-    /// Returns the counter of the subscriptions of this kind, if the kind has its own counter.
+    /// `None` if this kind has no counter.
     fn count_of(&self, reader: ReaderKind) -> Option<&AtomicUsize> {
         match reader {
             ReaderKind::Stream => None,
@@ -98,17 +93,17 @@ impl HubInner {
 }
 
 impl Hub {
-    /// Creates a hub. The first event id is `now` in microseconds, and each event adds one. A node
-    /// publishes fewer than a million events per second, so the ids rise even after a restart.
-    /// JavaScript can represent these ids exactly.
+    /// Creates a hub. Event ids start at `now` in microseconds and rise by one. A node publishes
+    /// fewer than a million events per second, so the ids rise even after a restart. JavaScript can
+    /// represent them exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// Subscribes to one buyer's orders and to the status of some sales. If `after` names an event,
-    /// the reader first gets the newer kept events about the buyer's orders. Returns `None` if the
-    /// buyer already has `most` such subscriptions.
+    /// Subscribes to one buyer's orders and to the status of some sales. First sends the kept
+    /// events about the orders since the event `after`. Returns `None` if the buyer already has
+    /// `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -120,8 +115,7 @@ impl Hub {
         self.subscribe_to((buyer, sales), ReaderKind::Stream, most, after)
     }
 
-    /// Subscribes to one buyer's orders and to the waiting rooms of some sales, for an edge that
-    /// has the statuses itself.
+    /// Subscribes to one buyer's orders and to some sales' waiting rooms, for an edge.
     #[must_use]
     pub fn subscribe_for_edge(&self, buyer: BuyerId, sales: Vec<String>) -> Subscription {
         let subscribed =
@@ -129,7 +123,7 @@ impl Hub {
         subscribed.expect("the number of subscriptions has no limit")
     }
 
-    /// Subscribes to one buyer's events, for push messages to a browser of the buyer.
+    /// Subscribes to one buyer's events, for push messages to the buyer's browser.
     #[must_use]
     pub fn subscribe_for_push(&self, buyer: BuyerId) -> Subscription {
         let of_buyer = (Some(buyer), Vec::new());
@@ -152,8 +146,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // While a hub has no readers, it keeps no new events. So the kept events may have a gap
-        // now, and are dropped.
+        // A hub without readers keeps no new events, so the kept events may have a gap.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -216,7 +209,7 @@ impl Hub {
         };
         readers.last_id += 1;
         let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
-        // Only a buyer who has an event stream, or had one a moment ago, can ask for missed events.
+        // Only a buyer who has, or recently had, an event stream can ask for missed events.
         let is_streaming = event
             .kind
             .buyer()
@@ -227,8 +220,7 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        // The lock is held during the loop. So each reader gets events in the order of their ids,
-        // and a reader that has received an event has missed no earlier event.
+        // The lock is held during the loop, so each reader gets events in the order of their ids.
         let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
         drop(readers);
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
@@ -246,8 +238,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Returns whether there are readers. A disconnected reader that may return for kept events
-    /// also counts.
+    /// Returns whether there are readers, or recently disconnected ones that may return for kept
+    /// events.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -269,9 +261,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node publishes orders of buyers with this tag, a short hash of the
-    /// buyer. The node publishes them if one of these buyers has a reader on this node, or had one
-    /// within the last minute.
+    /// Returns whether a buyer with this tag, a short hash, has a reader on this node or had one
+    /// within the last minute. The node publishes the orders of such buyers.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()

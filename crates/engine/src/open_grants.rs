@@ -1,6 +1,5 @@
-//! An item's open grants at the last read. If a slot loses its memory while this node runs, the
-//! slot's grant is closed. The grant's tickets without a verdict are then lost. So a request that
-//! waits for a verdict checks whether its ticket's grant is still open.
+//! An item's open grants at the last read. If a slot loses its memory, its grant is closed, and the
+//! grant's tickets without a verdict are lost. So waiting requests check their grants.
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +14,12 @@ const READ_INTERVAL: Duration = Duration::from_millis(GRANTS_READ_INTERVAL_MS);
 #[derive(Debug, Default)]
 pub struct OpenGrants {
     last: Mutex<Option<(Instant, Vec<GrantId>)>>,
-    /// Locked while the open grants are read.
     reading: tokio::sync::Mutex<()>,
 }
 
 impl OpenGrants {
-    /// Returns whether a recent read shows that this grant is closed. One read serves all waiting
-    /// requests. Returns `false` while another request reads the grants, or if the grants cannot be
-    /// read.
+    /// Returns whether a recent read shows that this grant is closed. Returns `false` while another
+    /// request reads the grants, or if the grants cannot be read.
     pub async fn is_closed(&self, store: &Store, item: ItemId, grant: GrantId) -> bool {
         if let Some(is_closed) = self.last_answer(grant) {
             return is_closed;
@@ -36,8 +33,7 @@ impl OpenGrants {
         is_closed
     }
 
-    /// Returns whether the last read shows that the grant is closed. Returns `None` if there was no
-    /// recent read.
+    /// Returns `None` if there was no recent read.
     fn last_answer(&self, grant: GrantId) -> Option<bool> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_INTERVAL)?;

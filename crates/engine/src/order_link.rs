@@ -1,9 +1,9 @@
-//! The link that opens an order without the buyer's token. The key in the link is a keyed hash of
-//! the order's id, so the key does not have to be stored.
+//! The link that opens an order without the buyer's token. Its key is a keyed hash of the order's
+//! id, and is not stored.
 
 use doorbuster_core::{IdKey, TicketId};
 
-/// The text that replaces a buyer's name in the hash. No buyer can have this name.
+/// Replaces a buyer's name in the hash. No buyer can have this name.
 const PURPOSE: &str = "order link 1";
 
 /// Returns the key in this order's link.
@@ -11,8 +11,8 @@ pub fn order_key(key: &IdKey, order: TicketId) -> String {
     format!("{:032x}", key.request_hash(PURPOSE, &order.to_string()).0)
 }
 
-/// Returns the link to an order's page. The key is in the URL's fragment, because browsers do not
-/// send the fragment to servers.
+/// Returns the link to an order's page. The key is in the fragment, which browsers do not send to
+/// servers.
 pub fn order_link(key: &IdKey, origin: Option<&str>, order: TicketId) -> String {
     format!("{}/order/{order}#key={}", origin.unwrap_or_default(), order_key(key, order))
 }

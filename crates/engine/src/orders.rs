@@ -1,9 +1,7 @@
 //! Looks up, cancels and refunds orders by their ids, and applies their payments.
 //!
-//! [`Orders`] owns no state. It calls the store and the memory of its [`Node`]. It also calls
-//! [`StockControl`], which tells the slots that an order ended, and recalls units for a late
-//! payment. It looks up items through the [`CatalogueReader`]. It has these callers: the handlers
-//! of requests, the waitlists, and the payments.
+//! [`Orders`] owns no state. It calls the store, its [`Node`], [`StockControl`] and the
+//! [`CatalogueReader`].
 
 mod late_payment;
 
@@ -23,8 +21,7 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::stock::{StockControl, reconcile};
 
-/// The longest wait of a call that ends an order. The call waits until the order's slot has applied
-/// the feed row about the end of the order.
+/// The longest wait of a call that ends an order, until the slot has applied the feed row.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -87,7 +84,6 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Creates the part of a node that reads and changes orders.
     pub(crate) fn new(stock: &Arc<StockControl>, catalogue_reader: &Arc<CatalogueReader>) -> Self {
         Self {
             node: stock.node.clone(),
@@ -111,13 +107,13 @@ impl Orders {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // The waiting requests are searched first, and then the verdict is read. In the reverse
-        // sequence, a ticket that gets its verdict between the two steps would not be found.
+        // The waiting requests must be searched before the verdict is read. In the reverse
+        // sequence, a ticket that gets its verdict in between would not be found.
         let waits = self.node.waiting_buyer(id);
         let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // The id still proves which buyer made the order. But if this buyer was erased, the
-            // order no longer belongs to the buyer.
+            // The id proves which buyer made the order. But the order of an erased buyer no longer
+            // belongs to the buyer.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 found_order(&self.node, order, buyer.is_some())
             } else {
@@ -140,7 +136,7 @@ impl Orders {
                 return Ok(found_order(&self.node, order, true));
             }
             if resolved.is_some() {
-                // The ticket was returned, so the slot must get the ticket's units back.
+                // The slot must get the returned ticket's units back.
                 self.node.control().wake(grant.slot.item);
             }
         }
@@ -161,7 +157,6 @@ impl Orders {
         })
     }
 
-    /// Returns the present state of an entry.
     async fn look_up_waitlist(
         &self,
         id: TicketId,
@@ -174,7 +169,6 @@ impl Orders {
             return Ok(OrderLookup::NotFound);
         };
         if buyer.is_some_and(|buyer| entry.buyer != *buyer) {
-            // The entry belongs to another buyer.
             return Ok(OrderLookup::NotFound);
         }
         let Some(item) = self.catalogue_reader.find_item(item).await? else {
@@ -183,7 +177,6 @@ impl Orders {
         Ok(match entry.state {
             WaitlistState::Waiting => OrderLookup::Waiting { item, entry, ahead },
             WaitlistState::Left => OrderLookup::Left { item, entry },
-            // The verdict shows how the entry ended.
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.node.store().verdict(id).await? {
                     Some(resolved) => match resolved.order {
@@ -204,8 +197,7 @@ impl Orders {
         })
     }
 
-    /// Reads a page of orders. If the query asks for the orders of one buyer, this node remembers
-    /// the orders on the page.
+    /// Reads a page of orders. This node remembers the orders of a query for one buyer.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -230,8 +222,8 @@ impl Orders {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. At once, the order's units return to the pool and the buyer's quota
-    /// falls. The provider refunds the money later.
+    /// Refunds a paid order. The units and the buyer's quota are freed at once, and the provider
+    /// refunds the money later.
     ///
     /// # Errors
     ///
@@ -255,15 +247,14 @@ impl Orders {
             && let Some(item) = self.node.catalogue().item_by_id(order.item).cloned()
         {
             // The buyer may buy again at once, so the slot should have the lower quota before this
-            // call returns. If the wait times out, the slot gets the lower quota a little later.
+            // call returns.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, reconcile(&self.stock, &item)).await);
         }
         Ok(changed)
     }
 }
 
-/// Returns the result of a lookup that found this order. If the buyer reads the order, this node
-/// remembers the order.
+/// If the buyer reads the order, this node remembers it.
 fn found_order(node: &Node, order: Order, is_read_by_buyer: bool) -> OrderLookup {
     if is_read_by_buyer {
         node.remember_order(&order);

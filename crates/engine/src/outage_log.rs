@@ -1,9 +1,8 @@
-//! Keeps the log short while the store or Redis is unavailable. During an outage, jobs fail many
-//! times a second, so this module does not log each failure. It logs one line when the outage
-//! begins, a summary every ten seconds, and one line when the outage ends.
+//! Keeps the log short while the store or Redis is unavailable. Instead of each failure, it logs
+//! the beginning and the end of an outage, and a summary every ten seconds.
 //!
-//! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module summarizes only
-//! the calls that fail while the database is available.
+//! The store itself logs an outage of PostgreSQL. So this module summarizes only the calls that
+//! fail while PostgreSQL is available.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +13,10 @@ use doorbuster_store::StoreError;
 
 use crate::error::EngineError;
 
-/// The time between two log lines about an outage that continues.
+/// The time between two log lines about a continuing outage.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// An outage has ended when no call has failed for this long. Every job repeats a failed call
-/// within this time.
+/// sooner.
 const OVER_AFTER: Duration = Duration::from_secs(3);
 /// The store itself notices an outage within this time after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
@@ -68,19 +67,18 @@ impl FailedCall for EngineError {
     }
 }
 
-/// The failed calls of one outage.
 #[derive(Debug)]
 struct Failures {
     began: Instant,
     newest: Instant,
     logged: Instant,
-    /// Maps the log event of a job to the number of the job's failures since the last log line.
+    /// The number of failures since the last log line, by the job's log event.
     by_job: BTreeMap<&'static str, u64>,
     error: String,
 }
 
 impl Failures {
-    /// Returns each job with its number of failures, most failures first, and resets these numbers.
+    /// Returns each job with its failures, most failures first, and resets the numbers.
     fn take_jobs(&mut self) -> String {
         let mut jobs: Vec<_> = std::mem::take(&mut self.by_job).into_iter().collect();
         jobs.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
@@ -104,8 +102,8 @@ impl OutageLog {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call if the call is part of an outage. Returns false if the caller must log
-    /// the failure. `job` is the caller's log event, from a fixed set.
+    /// Counts a failed call that is part of an outage. Returns false if the caller must log the
+    /// failure. `job` is the caller's log event, from a fixed set.
     pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -132,21 +130,19 @@ impl OutageLog {
     }
 
     /// Counts a request that failed because of an outage. Returns false if the caller must log the
-    /// failure. During an outage, the caller logs only the first failed request.
+    /// failure: only the first failure of an outage is logged.
     pub fn count_request_if_outage(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.count_if_outage(error, REQUEST) && is_known
     }
 
-    /// Logs a summary of each outage, if the summary is due.
     pub(crate) fn check(&self, is_store_available: bool) {
         self.check_slots();
         let mut failures = self.lock(UnavailableSystem::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs this outage, so this module drops the counts of failed calls.
-            // Calls may still fail shortly after the outage. This module also resets the times, so
-            // that it does not report these failures at once.
+            // The store itself logs this outage. Calls may still fail shortly after it, so the
+            // times are reset to delay a report about these calls.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
@@ -191,8 +187,8 @@ impl OutageLog {
     }
 }
 
-/// Logs a failure after which the caller tries again. If an outage explains the failure, counts the
-/// failure and logs it at `debug`. Otherwise logs it at `warn`.
+/// Logs a failure after which the caller tries again: at `debug` during an outage, otherwise at
+/// `warn`.
 #[macro_export]
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{

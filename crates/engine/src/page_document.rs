@@ -1,9 +1,8 @@
-//! The part of a page's content that has no column of its own: texts in several languages, further
-//! pictures and facts. Each sale and each item has this content as one JSON document, in the column
-//! `page` of its row.
+//! The part of a page's content that has no column of its own: translations, further pictures and
+//! facts. It is one JSON document in the column `page` of a sale or an item.
 //!
-//! The row's other columns have each text in only one language. Exports, payment providers and
-//! older versions of the program use these columns and do not need the document.
+//! The other columns have each text in only one language. Exports, payment providers and older
+//! versions of the program use only these columns.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,6 @@ pub const PAGE_LANGUAGES: [&str; 2] = ["en", "zh"];
 
 type Languages = BTreeMap<String, String>;
 
-/// The document of a sale.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct SalePage {
@@ -25,7 +23,6 @@ struct SalePage {
     title: Languages,
 }
 
-/// The document of an item.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct ItemPage {
@@ -87,20 +84,19 @@ pub fn item_columns(texts: ItemTexts) -> (String, String, String) {
     (title, description, written(&page))
 }
 
-/// Parses the document of a row. If the row has no document, its column `page` is empty, and this
-/// function returns an empty document.
+/// The column `page` is empty if the row has no document.
 fn parsed<T: Default + for<'de> Deserialize<'de>>(page: &str) -> T {
     serde_json::from_str(page).unwrap_or_default()
 }
 
-/// Returns the document as JSON, or an empty text if the document has no content.
+/// Returns an empty text if the document has no content.
 fn written(page: &impl Serialize) -> String {
     let text = serde_json::to_string(page).expect("a document serialises into memory");
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns the text of a column in all its languages. An older version of the program may have
-/// changed only the column. In that case, returns only the column's text.
+/// Returns a text in all its languages, or only the column's text if that has changed. An older
+/// version of the program changes only the column.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

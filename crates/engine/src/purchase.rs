@@ -1,13 +1,11 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! First, [`refuse_from_memory`] tries to refuse the request from the node's memory. If it returns
-//! no refusal, [`Purchases::buy`] runs the steps of a purchase ([`doorbuster_steps::purchase`]).
-//! Each step returns an effect. `Purchases::buy` performs the effect with the slots and the store,
-//! and gives the result to the next step. The caller may drop the future of `Purchases::buy` at any
-//! time, because an issued ticket is settled in any case.
+//! [`refuse_from_memory`] tries to refuse the request from the node's memory. Otherwise
+//! [`Purchases::buy`] runs the steps of [`doorbuster_steps::purchase`], and performs their effects
+//! with the slots and the store.
 //!
-//! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
-//! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
+//! [`Purchases`] owns the number of parked requests. It calls the slots, the store and its
+//! [`Node`].
 mod outcome;
 mod park;
 mod reads;
@@ -43,14 +41,14 @@ pub use outcome::{PurchaseOutcome, answer_kind};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
-/// The number of seconds after which a client should send a refused request again.
+/// The number of seconds after which a client should repeat a refused request.
 pub const RETRY_SECS: u32 = 1;
 
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
 const GRANTS_READ_INTERVAL: Duration = Duration::from_millis(GRANTS_READ_INTERVAL_MS);
 
-/// The result if a slot cannot be reached.
+/// The result of a slot that cannot be reached.
 const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
 
 /// A purchase that was not refused from the node's memory.
@@ -70,8 +68,8 @@ pub struct Purchase {
     pub units: Units,
     /// How long the request waits for the verdict.
     pub wait: Duration,
-    /// The refusal by the sale's front door, if there is one. The node uses this refusal only if
-    /// the request has no order and no queued ticket.
+    /// The refusal by the sale's front door. It applies only if the request has no order and no
+    /// queued ticket.
     pub door: Option<DoorRefusal>,
 }
 
@@ -83,7 +81,7 @@ pub struct Purchases {
 }
 
 /// Refuses a request from the node's memory, in well under a microsecond. If the result is `None`,
-/// the caller continues with [`Purchases::buy`]. For `door`, see [`memory::refuse`].
+/// the caller must call [`Purchases::buy`]. For `door`, see [`memory::refuse`].
 #[must_use]
 pub fn refuse_from_memory(
     node: &Node,
@@ -104,7 +102,6 @@ pub fn phase_refusal(node: &Node, sale: &SaleState) -> Option<Refusal> {
 }
 
 impl Purchases {
-    /// Creates the part of a node that handles purchases. The slots issue its tickets.
     pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
         Self { node, slots, parked: AtomicUsize::new(0) }
     }
@@ -115,13 +112,13 @@ impl Purchases {
         self.parked.load(Ordering::Acquire)
     }
 
-    /// Requests units and waits up to `purchase.wait` for the verdict.
+    /// Requests units and waits up to `purchase.wait` for the verdict. The caller may drop the
+    /// future at any time, because an issued ticket is settled in any case.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut driver = Driver::new(self, purchase);
         let (mut steps, mut effect) = driver.start();
         loop {
-            // The futures of rare effects are boxed, so that the future of a waiting request stays
-            // small.
+            // Boxing the futures of rare effects keeps the future of a waiting request small.
             let input = match effect {
                 Effect::AskSlot { slot, is_bounded: false } => driver.ask_slot(slot).await,
                 Effect::AskSlot { slot, is_bounded: true } => {
@@ -156,19 +153,17 @@ fn decide_by(node: &Node) -> Millis {
     node.now().plus(DECIDE_WITHIN_MS)
 }
 
-/// Performs the effects that the steps of one purchase return.
 struct Driver<'a> {
     purchases: &'a Purchases,
     purchase: &'a Purchase,
     request: TicketRequest,
     begun: Instant,
-    /// The request's entry among the waiting requests. It is created before a slot is asked.
+    /// The request's entry among the waiting requests, created before a slot is asked.
     waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
-    /// The item's signals. They are created before a slot is asked, so that no signal is missed.
+    /// Created before a slot is asked, so that no signal is missed.
     signals: Option<ItemSignals<'a>>,
     parked: Option<ParkedPermit<'a>>,
     demand: Option<UnitDemandEntry<'a>>,
-    /// The order that was read last.
     order: Option<Order>,
 }
 
@@ -209,17 +204,15 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.purchases.node.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // The request's entry among the waiting requests is needed only while a slot is asked, and
-        // while the request waits for its own ticket's verdict. In every other case, the entry is
-        // removed.
+        // The entry is needed only while a slot is asked, or while the request waits for its own
+        // ticket's verdict.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }
         effect
     }
 
-    /// Returns this node's current data about the request. The item's spread and the sale's phase
-    /// may have changed while the request waited.
+    /// The item's spread and the sale's phase may have changed while the request waited.
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
@@ -242,8 +235,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks the slot for the ticket that it issued for this request earlier. With the limit 0, the
-    /// slot issues no new ticket.
+    /// Asks the slot for an earlier ticket of this request. With the limit 0, the slot issues no
+    /// new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.purchases.slots.ticket(slot, &known)).await {
@@ -258,7 +251,7 @@ impl<'a> Driver<'a> {
         is_mine: bool,
         may_be_lost: bool,
     ) -> Input {
-        // A request with a ticket is not parked, and needs no more units.
+        // A request with a ticket needs no more units.
         (self.parked, self.demand) = (None, None);
         let verdict = match self.waiter.take() {
             Some((verdict, entry)) if is_mine => {
@@ -269,8 +262,8 @@ impl<'a> Driver<'a> {
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
-        // A request without time to wait always gets the answer `Queued`, even if the settler is
-        // quick.
+        // A request without time to wait always gets the answer `Queued`, even from a quick
+        // settler.
         if deadline <= Instant::now() {
             return Input::Elapsed;
         }

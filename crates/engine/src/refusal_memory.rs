@@ -1,16 +1,14 @@
 //! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
-//! Refusals are frequent, so noting a refusal never allocates. The hash of a buyer selects a small
-//! set of entries, which several buyers share. A repeated refusal only renews the time of its
-//! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. A
-//! set with an overwritten entry is marked as incomplete.
+//! Refusals are frequent, so noting a refusal never allocates. A buyer's hash selects a small set
+//! of entries, which several buyers share. A full set overwrites its oldest entry and becomes
+//! incomplete.
 //!
-//! Together, the sets are larger than the processor's caches, and each refusal needs a different
-//! set. So new entries first wait in a short list, and move to their sets together. The processor
-//! then reads these sets from memory at the same time, and not one after another.
+//! The sets are larger than the processor's caches. So new entries wait in a short list, and move
+//! together: the processor then reads their sets at the same time.
 //!
-//! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
-//! a buyer by hash, without the buyer's name.
+//! All nodes hash buyers in the same way, so they can ask each other about a buyer without the
+//! name.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,15 +27,13 @@ const SETS_OF_PART: usize = SETS / PARTS;
 const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;
-/// The kind of an entry whose request is queued. No problem code has this number.
+/// The kind of an entry for a queued request. No problem code has this number.
 const QUEUED: u8 = u8::MAX;
 
-/// One noted refusal, or one queued request.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. This part and the number of the set together are 48 bits of the
-    /// hash. Fewer than one in 10¹⁴ pairs of buyers share these bits, so buyers are almost never
-    /// confused. Zero marks an empty entry.
+    /// A part of the buyer's hash. Together with the number of the set, it is 48 bits, which fewer
+    /// than one in 10¹⁴ pairs of buyers share. Zero marks an empty entry.
     buyer: u32,
     /// The item of a refusal, or a hash of the token of a queued request's ticket.
     subject: u32,
@@ -65,7 +61,7 @@ impl Entry {
         self.at_and_kind.to_le_bytes()[0]
     }
 
-    /// Returns whether two entries differ only in their times.
+    /// Returns whether the entries differ only in their times.
     fn repeats(self, other: Self) -> bool {
         (self.buyer, self.subject, self.kind()) == (other.buyer, other.subject, other.kind())
     }
@@ -87,8 +83,8 @@ struct Set {
 }
 
 impl Set {
-    /// Writes an entry. Replaces an entry that differs only in its time. If there is no such entry,
-    /// takes an empty entry. If no entry is empty, overwrites the oldest entry and returns true.
+    /// Replaces an entry that differs only in its time, or else takes an empty entry. If there is
+    /// none, overwrites the oldest entry and returns true.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -101,14 +97,14 @@ impl Set {
     }
 }
 
-/// A part of the sets. The alignment gives the lock of each part its own cache lines.
+/// A part of the sets. The alignment gives each part's lock its own cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Part {
-    /// New entries, each with the number of its set.
+    /// New entries with the numbers of their sets.
     waiting: Vec<(usize, Entry)>,
     sets: Box<[Set]>,
-    /// For each set, whether one of its entries was overwritten by a different entry.
+    /// For each set, whether a different entry has overwritten one of its entries.
     incomplete: Box<[bool]>,
 }
 
@@ -128,10 +124,9 @@ impl Part {
         }
     }
 
-    /// Moves the waiting entries to their sets.
     fn move_waiting(&mut self) {
-        // This loop reads each cache line of the sets. No read depends on another read, so the
-        // processor does the reads at the same time. The next loop then changes the sets.
+        // This loop reads the sets before the next loop changes them. No read depends on another
+        // read, so the processor does the reads at the same time.
         let mut read = 0;
         for (set, _) in &self.waiting {
             let entries = &self.sets[*set].entries;
@@ -144,18 +139,16 @@ impl Part {
     }
 }
 
-/// Returns the part of a buyer's hash that an entry contains. The result is never zero, because
-/// zero marks an empty entry.
+/// Returns the part of a buyer's hash that an entry contains. Zero marks an empty entry, so the
+/// result is never zero.
 fn buyer_of(buyer: u64) -> u32 {
     ((buyer / SETS as u64) as u32).wrapping_add(1).max(1)
 }
 
-/// Returns the number of a buyer's set in its part.
 fn set_of(buyer: u64) -> usize {
     buyer as usize % SETS_OF_PART
 }
 
-/// The refusals that this node remembers.
 #[derive(Debug)]
 pub(crate) struct RefusalMemory {
     hasher: FixedState,
@@ -177,13 +170,13 @@ impl RefusalMemory {
     /// Creates an empty memory for a deployment with this key.
     pub fn new(key: &IdKey) -> Self {
         let parts = std::iter::repeat_with(|| Mutex::new(Part::new())).take(PARTS).collect();
-        // The hash depends on the secret key. So an attacker cannot choose buyers whose entries
-        // overwrite each other.
+        // The hash depends on the secret key, so nobody can choose buyers whose entries overwrite
+        // each other.
         Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), parts }
     }
 
-    /// Returns a number that shows whether two nodes hash buyers in the same way. Nodes with
-    /// different hashes, such as nodes of two versions of the program, have different numbers.
+    /// Returns a number that differs between nodes that hash buyers differently, such as nodes of
+    /// two versions of the program.
     pub(crate) fn hash_check(&self) -> u64 {
         self.hash("refusals")
     }
@@ -198,12 +191,12 @@ impl RefusalMemory {
         self.part(buyer).add(buyer, Entry::refused(buyer, refusal));
     }
 
-    /// Notes that a request of this buyer is queued, so a refusal may follow.
+    /// Notes that a request of this buyer is queued and may be refused later.
     pub fn note_queued(&self, buyer: u64, ticket: Token, at: Millis) {
         self.part(buyer).add(buyer, Entry::queued(buyer, ticket, at));
     }
 
-    /// Removes the note about a queued request, because its result is known.
+    /// Removes the note about a queued request whose result is known.
     pub(crate) fn forget_queued(&self, buyer: u64, ticket: Token) {
         let mut part = self.part(buyer);
         part.move_waiting();
@@ -214,8 +207,7 @@ impl RefusalMemory {
         }
     }
 
-    /// Returns the remembered refusals of a buyer, newest first. Also returns whether the list is
-    /// complete.
+    /// Returns a buyer's remembered refusals, newest first, and whether the list is complete.
     pub fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
         let mut part = self.part(buyer);
         part.move_waiting();
@@ -299,8 +291,7 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_refusal_of_another_buyer() {
         let memory = memory();
-        // One set gets twice as many buyers as it has entries. So the notes of these buyers
-        // overwrite each other.
+        // One set gets twice as many buyers as it has entries, so their notes overwrite each other.
         let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
         let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };
         let buyers = 2 * ENTRIES as i64;

@@ -1,5 +1,5 @@
-//! The request limits of a sale: their rules, and the parts of their state that the catalogue
-//! keeps. The crate `doorbuster-gate` checks requests against these limits.
+//! The request limits of a sale: their rules and their state in the catalogue. The crate
+//! `doorbuster-gate` checks requests against these limits.
 
 mod rules;
 mod sale_wide;
@@ -32,9 +32,9 @@ doorbuster_core::labels! {
 }
 
 impl Route {
-    /// Returns when a request on this route is added to the shared count of all nodes: before or
-    /// after this node's answer. Waiting-room polls and challenges are frequent and give no units.
-    /// So these requests need no exact limit, and they are added after the answer.
+    /// Returns when a request on this route is added to the shared count of all nodes. Waiting-room
+    /// polls and challenges give no units, so they need no exact limit and are added after the
+    /// answer.
     pub const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,

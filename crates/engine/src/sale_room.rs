@@ -1,5 +1,4 @@
-//! The waiting rooms of a sale in this node's catalogue: one for the whole sale, or one for each
-//! item.
+//! The waiting rooms of a sale: one for the whole sale, or one for each item.
 
 mod arrivals;
 
@@ -17,7 +16,7 @@ pub use arrivals::{Arrivals, arrivals_counted_max};
 pub struct RoomRuntime {
     /// The arrivals that decide whether the room opens.
     pub arrivals: Arrivals,
-    /// The time until which the room is open, as of the last check.
+    /// The room is open until this time, as of the last check.
     pub open_until: AtomicI64,
 }
 
@@ -26,7 +25,7 @@ pub struct RoomRuntime {
 pub struct SaleRoom<'a> {
     /// The sale.
     pub sale: &'a SaleState,
-    /// The item. `None` means that the room is for all items of the sale.
+    /// `None` if the room is for all items of the sale.
     pub item: Option<&'a ItemState>,
 }
 
@@ -67,14 +66,13 @@ impl SaleRoom<'_> {
         self.item.map(|item| item.row.name.as_str())
     }
 
-    /// Returns the state of this room. The state decides whether an automatic room is open.
+    /// Returns the state that decides whether an automatic room is open.
     pub fn runtime(&self) -> &RoomRuntime {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// Returns this room's part of `per_sec`, the number of visitors per second whom all rooms of
-    /// the sale together admit. If more buyers than this part arrive per second, an automatic room
-    /// opens.
+    /// Returns this room's part of `per_sec`, the visitors whom all rooms of the sale admit per
+    /// second. An automatic room opens if more buyers than this part arrive per second.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }
@@ -84,8 +82,8 @@ impl SaleRoom<'_> {
         self.item.map_or(1, |_| self.sale.items.len().max(1))
     }
 
-    /// Returns the free units for the room's visitors, as this node knows them. `None` means that
-    /// the stock is unlimited.
+    /// Returns the free units for the room's visitors, as this node knows them. `None` means
+    /// unlimited.
     pub fn free_units(&self) -> Option<u64> {
         let all = || self.sale.items.iter().map(|item| item.gauge.free().free).sum();
         self.item.map_or_else(all, |item| item.gauge.free().free)
@@ -103,7 +101,7 @@ impl SaleRoom<'_> {
             && now.0 < self.runtime().open_until.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the waiting room is open. If it is, visitors without an admission must wait.
+    /// Returns whether the waiting room is open, so that visitors without an admission must wait.
     pub fn is_open(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Always || self.is_auto_open(now)
     }

@@ -1,9 +1,6 @@
 //! Puts changed rows of sales into a node's catalogue, and locks a sale while this node changes it.
 //!
-//! These functions own no state. They call the store and the memory of a [`Node`]. They have three
-//! callers: the changes of sales, the drains that other nodes began, and the reader of the
-//! catalogue. Changes of sales come from operators, from the times of sales, from the audit, and
-//! from automatic partitions.
+//! These functions own no state. They call the store and the memory of a [`Node`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +14,23 @@ use crate::control::JobSignals;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// When an item's spread has changed, the node reconciles the item once more after each of these
-/// pauses. The reason is that another node may have moved units during the pause.
+/// The node reconciles an item again after each of these pauses when the item's spread has changed,
+/// because another node may move units meanwhile.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
-/// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
-/// skips other nodes' changes of the sale. So when the lock is dropped, the node reads the
-/// catalogue again.
+/// The exclusive right of one task to change a sale on this node. The node skips other nodes'
+/// changes of a locked sale, so it reads the catalogue again when the lock is dropped.
 pub(crate) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,
 }
 
 impl<'a> SaleLock<'a> {
-    /// Waits for exclusive access to the sale.
     pub(crate) async fn take(node: &'a Node, runtime: &'a SaleRuntime) -> Self {
         Self { alone: Some(runtime.sale_lock.lock().await), control: node.control() }
     }
 
-    /// Takes exclusive access to the sale without waiting. Returns `None` if another task has the
-    /// access.
+    /// Returns `None` if another task has the lock.
     pub(crate) fn try_take(node: &'a Node, runtime: &'a SaleRuntime) -> Option<Self> {
         let alone = runtime.sale_lock.try_lock().ok()?;
         Some(Self { alone: Some(alone), control: node.control() })
@@ -50,21 +44,19 @@ impl Drop for SaleLock<'_> {
     }
 }
 
-/// Puts a sale's changed row into the catalogue, publishes the sale's status and wakes the timed
-/// jobs. The caller has exclusive access to the sale.
+/// Also publishes the sale's status and wakes the timed jobs. The caller must have the sale's lock.
 pub(crate) async fn update_in_catalogue(node: &Node, row: SaleRow) -> Result<(), EngineError> {
     show_row(node, row, false).await.map(drop)
 }
 
-/// Adds a new sale to the catalogue. Returns `false` if another task has added the sale already.
-/// That task's row may be newer.
+/// Returns `false` if another task has already added the sale, perhaps with a newer row.
 pub(crate) async fn add_to_catalogue(node: &Node, row: SaleRow) -> Result<bool, EngineError> {
     show_row(node, row, true).await
 }
 
 async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
-    // Another node may have deleted the sale and created it again. In that case this node knows the
-    // sale but not its items.
+    // Another node may have deleted the sale and created it again. This node then lacks the new
+    // items.
     let known = node.catalogue().clone();
     let items: Vec<_> =
         row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
@@ -77,7 +69,7 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
         return Ok(false);
     }
     if !items.is_empty() {
-        // Other nodes may have changed the counts before the catalogue had the items.
+        // The counts may have changed before the catalogue had the items.
         node.read_counts(items).await?;
     }
     node.control().status_changed(&id);
@@ -85,7 +77,6 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
     Ok(true)
 }
 
-/// After a change of an item's spread, wakes the jobs that depend on the spread.
 pub(crate) fn wake_spread_jobs(node: &Node, item: ItemId) {
     node.control().queues_changed.notify_one();
     node.control().wake(item);

@@ -1,12 +1,8 @@
-//! Changes sales: creates, changes and deletes them, moves them to another phase, and changes the
-//! spread of their items. Each change is in the store and in this node's catalogue before the
-//! caller gets the answer.
+//! Changes sales: creates, changes and deletes them, and changes their phases and spreads. Each
+//! change is in the store and in this node's catalogue before the caller gets the answer.
 //!
-//! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
-//! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
-//! deletes their data, and reads which servers have them. It has these callers: the handlers of
-//! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
-//! follows the times of the sales. The other job adds partitions.
+//! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`],
+//! [`StockControl`], and the slots.
 
 pub(crate) mod auto_partitions;
 mod schedule;
@@ -28,9 +24,8 @@ use crate::node::{Jobs, Node};
 use crate::sale_rows::{SaleLock, add_to_catalogue, update_in_catalogue, wake_spread_jobs};
 use crate::stock::{StockControl, drain, retire_slots, slots_with_grants};
 
-/// The maximum number of drains for one phase change, if other nodes change the sale during each
-/// drain. After the last drain, the phase changes in any case. So changes at other nodes cannot
-/// prevent a pause or a close.
+/// The maximum number of drains for one phase change while other nodes change the sale. The phase
+/// changes after the last drain in any case, so other nodes cannot prevent a pause or a close.
 const DRAINS_MAX: u32 = 3;
 
 /// The part of a node that changes sales.
@@ -40,7 +35,6 @@ pub struct SaleControl {
 }
 
 impl SaleControl {
-    /// Creates the part of a node that changes sales.
     pub(crate) fn new(stock: &Arc<StockControl>) -> Self {
         Self { node: stock.node.clone(), stock: stock.clone() }
     }
@@ -94,17 +88,15 @@ impl SaleControl {
         if outcome == DeleteOutcome::Done {
             self.node.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // If a slot does not answer, it keeps its data. This does no harm, because no grant can
-            // use the data any more.
+            // If a slot does not answer, it keeps its data, which no grant can use any more.
             retire_slots(self.stock.slots(), slots).await;
         }
         Ok(outcome)
     }
 
-    /// Moves a sale to another phase. A call that pauses or closes the sale first waits until the
-    /// tickets in flight are settled. If the tickets are not settled within `DRAIN_MAX`, or if a
-    /// slot is unreachable, the phase changes anyway. The unsettled tickets are then returned.
-    /// Until the phase changes, the server asks buyers to retry.
+    /// Moves a sale to another phase. A pause or a close first waits until the tickets in flight
+    /// are settled, and buyers must retry meanwhile. After `DRAIN_MAX`, or if a slot is
+    /// unreachable, the phase changes anyway, and unsettled tickets are returned.
     ///
     /// # Errors
     ///
@@ -113,8 +105,8 @@ impl SaleControl {
         self.take_step(id, StepRequest::Now(step)).await
     }
 
-    /// Pauses a sale because the server found a fault in it. Also pauses a scheduled sale, so that
-    /// the sale does not open at its start.
+    /// Pauses a sale with a fault. Also pauses a scheduled sale, so that it does not open at its
+    /// start.
     ///
     /// # Errors
     /// If the store is unreachable. The caller may repeat the call.
@@ -134,8 +126,8 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Opens or closes a sale at its time. Changes nothing if an operator has withdrawn the sale or
-    /// has moved the time meanwhile.
+    /// Opens or closes a sale at its time. Changes nothing if an operator has changed the phase or
+    /// the time meanwhile.
     pub(super) async fn take_timed_step(
         &self,
         id: &str,
@@ -174,8 +166,7 @@ impl SaleControl {
         outcome
     }
 
-    /// Stops the slots, waits until their tickets are settled, and then changes the phase. The
-    /// transaction of the phase change closes the grants.
+    /// Drains the slots and then changes the phase, whose transaction closes the grants.
     async fn step_drained(
         &self,
         sale: &SaleState,
@@ -193,13 +184,12 @@ impl SaleControl {
         step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
-        // A successful step ends the drain. If the step failed, or if another node took the same
-        // step first, this node must cancel its own drain.
+        // A successful step ends the drain. If the step failed, or if another node took it first,
+        // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             drain::cancel_drain(&self.node, sale).await;
         }
-        // The cancellation of the drain may have changed the sale's version, so the row is read
-        // again.
+        // The cancellation of the drain may have changed the sale's version.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
             && let Some(newest) = self.node.store().sale(&row.id).await?
         {
@@ -208,8 +198,8 @@ impl SaleControl {
         outcome
     }
 
-    /// Drains the slots and changes the phase. If another node changes the sale meanwhile, drains
-    /// the slots again, at most [`DRAINS_MAX`] times in total.
+    /// If another node changes the sale meanwhile, drains the slots again, at most [`DRAINS_MAX`]
+    /// times.
     async fn drain_until_stepped(
         &self,
         id: &str,
@@ -268,9 +258,9 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Changes how an item's stock is spread. While the sale runs, the call returns at once and
-    /// buyers keep buying. Slots outside the new spread are drained, and new slots get units. If
-    /// `if_version` is given, the call changes only a sale with this version.
+    /// Changes how an item's stock is spread, while buyers keep buying. Slots outside the new
+    /// spread are drained, and new slots get units. With `if_version`, changes only a sale of this
+    /// version.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call.
@@ -286,8 +276,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // If the sale has not opened yet, the store closes the item's grants. Until this node knows
-        // the new spread, no reconciliation may open new grants with the old spread.
+        // Before the opening, the store closes the item's grants. No reconciliation may open new
+        // grants with the old spread.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {
@@ -309,8 +299,7 @@ impl SaleControl {
     }
 }
 
-/// Changes the phase. Returns `None` if the sale has changed since the drain of its slots was
-/// announced.
+/// Returns `None` if the sale has changed since its drain was announced.
 async fn step_at_once(
     node: &Node,
     id: &str,
@@ -324,7 +313,7 @@ async fn step_at_once(
     Ok(outcome)
 }
 
-/// Starts the jobs that change sales. Only a node with the role `control` has them.
+/// Only a node with the role `control` has these jobs.
 pub(crate) fn start_jobs(sale_control: &Arc<SaleControl>, jobs: &Jobs) {
     jobs.start("phases", schedule::run(sale_control.clone()));
     jobs.start("auto_partitions", auto_partitions::run(sale_control.clone()));

@@ -1,11 +1,8 @@
-//! Decides when delayed work runs. Delayed work, such as the expiry of orders, becomes due at some
-//! time. The store's rows say which work is due. So the scheduler may forget everything at a
-//! restart.
+//! Decides when delayed work runs, such as the expiry of orders. The store's rows say which work is
+//! due, so the scheduler may forget everything at a restart.
 //!
-//! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when the next
-//! run is due ([`NextRun`]). A run begins only if this node is the leader and the last run of the
-//! same kind has ended. Different kinds run at the same time, so no kind waits for another.
-//! [`Scheduler::wake`] makes the next run due at once.
+//! Each kind of [`Work`] is a loop: it waits for its turn ([`Turns`]), runs, and says when the next
+//! run is due ([`NextRun`]). Only the leader runs work. The kinds do not wait for each other.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,7 +37,6 @@ doorbuster_core::labels! {
     }
 }
 
-/// How often a kind of work runs.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
     /// The pause before the first run after the node became the leader.
@@ -48,8 +44,8 @@ struct Timing {
     /// The shortest pause between two runs.
     spacing: Duration,
     /// The longest pause between two runs, unless the work asks for a longer one
-    /// ([`NextRun::After`]). So a missed signal, an adjusted clock or another node's change delays
-    /// the work by at most this time.
+    /// ([`NextRun::After`]). A missed signal, an adjusted clock or another node's change delays the
+    /// work by at most this time.
     idle: Duration,
 }
 
@@ -62,7 +58,7 @@ pub enum NextRun {
     At(Millis),
     /// After this pause.
     After(Duration),
-    /// After the longest pause: no work is known, or the run failed.
+    /// After the longest pause, because no work is known or the run failed.
     Idle,
 }
 
@@ -75,8 +71,8 @@ impl Work {
         };
         match self {
             Self::Phases => timing(0, 1, 500),
-            // An order expires a second after its creation at the earliest. So an order that is
-            // created during the longest pause (500 ms) expires in time.
+            // An order expires a second after its creation at the earliest, so it expires in time
+            // even if it is created during the longest pause.
             Self::Expiry => timing(0, 10, 500),
             Self::Checkouts => timing(0, 0, 250),
             Self::Refunds => timing(0, 20, 1_000),
@@ -90,7 +86,6 @@ impl Work {
 }
 
 impl Timing {
-    /// Returns the pause before the next run.
     fn pause(self, next: NextRun, now: impl FnOnce() -> Millis) -> Duration {
         match next {
             NextRun::Now => self.spacing,
@@ -107,13 +102,13 @@ impl Timing {
 /// Whether a run is the first one since this node became the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The first run. What earlier runs remembered may be out of date.
+    /// The first run. The memory of earlier runs may be out of date.
     First,
     /// A later run.
     Later,
 }
 
-/// Value of [`Scheduler::due`] for work that is not planned.
+/// A value of [`Scheduler::due`].
 const NOT_PLANNED: u64 = u64::MAX;
 
 /// Says when each kind of work runs.
@@ -121,8 +116,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// When the current run was due, in milliseconds since `began`. Between two runs, the value
-    /// says when the next run is due.
+    /// When the current run was due, in milliseconds since `began`. Between two runs, when the next
+    /// run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }
@@ -139,8 +134,7 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once. If the work is running now, it runs once more after the
-    /// current run.
+    /// Makes a kind of work due at once, or once more after its current run.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }
@@ -156,7 +150,7 @@ impl Scheduler {
     }
 
     /// Returns how many seconds ago the current run was due. Between two runs, this is 0 unless the
-    /// next run is late. Returns `None` if this node does not run the work.
+    /// next run is late. `None` if this node does not run the work.
     pub fn delay_secs(&self, work: Work) -> Option<f64> {
         match self.due[work as usize].load(Ordering::Relaxed) {
             _ if !self.leads() => None,
@@ -165,14 +159,14 @@ impl Scheduler {
         }
     }
 
-    /// Returns the turns of a kind of work. Call this once for each kind. `now` is the store's
-    /// clock.
+    /// Returns the turns of a kind of work, with the store's clock `now`. Call this once for each
+    /// kind.
     pub fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
 
-    /// Waits for this pause. [`Scheduler::wake`] can shorten the wait, but not below the shortest
-    /// pause of this kind of work.
+    /// [`Scheduler::wake`] shortens the wait, but not below the shortest pause of this kind of
+    /// work.
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
@@ -199,7 +193,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
 }
 
-/// The turns of a kind of work: its runs begin one after the other.
+/// The turns of a kind of work, whose runs begin one after the other.
 pub struct Turns<'a, C> {
     scheduler: &'a Scheduler,
     work: Work,
@@ -210,8 +204,8 @@ pub struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` is the result of the
-    /// previous run. If the node lost leadership after that run, it waits for the pause
-    /// `Timing::first`.
+    /// previous run. If the node lost leadership after that run, the pause is `Timing::first`
+    /// instead.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {
@@ -226,7 +220,7 @@ impl<C: Fn() -> Millis> Turns<'_, C> {
             }
             self.is_first = true;
             scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
-            // The sender lives as long as the scheduler, so an error cannot occur.
+            // An error cannot occur, because the sender lives as long as the scheduler.
             drop(self.leads.wait_for(|leads| *leads).await);
         }
     }

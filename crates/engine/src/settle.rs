@@ -1,13 +1,11 @@
-//! The settler takes tickets in batches, lets the store decide the tickets, and delivers the
-//! verdicts to the waiting requests.
+//! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
+//! the waiting requests.
 //!
 //! The settler is one task on each node with the role `settle`. While one batch commits, new
-//! tickets form the next batch. So batches grow with the load. If several nodes settle tickets,
-//! each node waits a moment before it takes the next batch. Without this pause, the batches would
-//! be small.
+//! tickets form the next batch. If several nodes settle, each pauses before the next batch, because
+//! the batches would otherwise be small.
 //!
-//! The settler owns no state. It has a handle of the slots, from whose queues it takes tickets. It
-//! calls the store and the memory of its [`Node`]. Nothing calls the settler.
+//! The settler owns no state. It calls the slots, the store and the memory of its [`Node`].
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +24,6 @@ use crate::notify::EventKind;
 use crate::outage_log;
 use crate::waiters::DeliveryOutcome;
 
-/// Pause before a retry while the store is unreachable.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
@@ -65,8 +62,8 @@ pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Settles one batch, in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
-/// store failed permanently.
+/// The sequence is [`doorbuster_steps::settlement`]. Returns `false` if the store failed
+/// permanently.
 async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bool {
     failpoint::reach(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
@@ -89,8 +86,8 @@ async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bo
     true
 }
 
-/// Settles the tickets in one transaction. Retries until the store is reachable. Returns `None` if
-/// the store failed permanently.
+/// Uses one transaction, and retries until the store is reachable. Returns `None` if the store
+/// failed permanently.
 async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
     loop {
         let began = Instant::now();
@@ -135,7 +132,7 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     } else if resolved.fresh {
         node.catalogue().count_orders(ticket.item, 1);
     }
-    // Only the node that issued the ticket publishes the ticket's refusal.
+    // Only the node that issued the ticket publishes its refusal.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))

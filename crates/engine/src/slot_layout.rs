@@ -1,15 +1,14 @@
 //! The places of an item's slots, as seen from this node. The shape of the deployment decides the
-//! layout once, when the process starts. All other code asks the methods of `SlotLayout` about the
-//! layout.
+//! layout when the process starts.
 use doorbuster_core::{IdKey, ItemId, NodeId, SlotKey, Spread};
 
 /// The places of the slots of every item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotLayout {
-    /// The slots are in this process's memory. No other process reaches them.
+    /// The slots are in this process's memory, and no other process reaches them.
     SingleNode,
-    /// Each node that serves buyers has one slot in its memory. The value is `None` if this node
-    /// serves no buyers.
+    /// Each node that serves buyers has one slot in its memory. `None` if this node serves no
+    /// buyers.
     PerNode(Option<NodeId>),
     /// The slots are on Redis servers that every node reaches.
     Shared,
@@ -32,8 +31,8 @@ impl SlotLayout {
         }
     }
 
-    /// Returns whether an item with this spread has a slot with the number `index`. A slot with
-    /// another number belongs to an earlier spread.
+    /// Returns whether an item with this spread has a slot with the number `index`. Other slots
+    /// belong to earlier spreads.
     #[must_use]
     pub fn has_slot(self, spread: &Spread, index: u32) -> bool {
         match self {
@@ -49,29 +48,28 @@ impl SlotLayout {
         !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
-    /// Returns whether the slots that this node reaches are in its own memory. If they are, no
-    /// other node uses them.
+    /// Returns whether the slots that this node reaches are in its own memory, so that no other
+    /// node uses them.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)
     }
 
-    /// Returns whether this process is the deployment's only node. The only node is always the
-    /// leader. If this process finds a grant when it starts, the grant's slot was in the memory of
-    /// an earlier process.
+    /// Returns whether this process is the deployment's only node. Such a node is always the
+    /// leader, and a grant that it finds at its start belongs to an earlier process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
     }
 
-    /// Returns whether this process is an edge. An edge has neither a store nor slots.
+    /// Returns whether this process is an edge, which has no store and no slots.
     #[must_use]
     pub fn is_edge(self) -> bool {
         self == Self::Edge
     }
 
-    /// Returns whether units of the item can be in a slot other than the slot that a request tries
-    /// first. `slots` is the number of the item's slots on this node.
+    /// Returns whether units can be in a slot other than a request's first slot. `slots` is the
+    /// number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()
@@ -89,8 +87,7 @@ impl SlotLayout {
     }
 }
 
-/// Returns the prefix of a deployment's Redis keys, which is derived from the deployment's key for
-/// ids. The prefix separates deployments that share servers.
+/// Returns the prefix of a deployment's Redis keys. It separates deployments that share servers.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

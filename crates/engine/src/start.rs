@@ -1,9 +1,5 @@
-//! Starts the parts of the engine. Opens the store and the slots of the configured shape. Recovers
-//! the state that a stopped or killed process left. Then starts the jobs of the process's roles.
-//!
-//! Only this module creates the parts. `App` in the crate `web` keeps them for the handlers of
-//! requests. The payments, the outbox, the gate and the sale views get only the parts that they
-//! call.
+//! Starts the engine: opens the store and the slots, recovers the state that an earlier process
+//! left, and starts the jobs. Only this module creates the parts of the engine.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,24 +35,21 @@ use crate::stock::{self, StockControl};
 use crate::waiters::VerdictWaiters;
 use crate::waitlists::Waitlists;
 
-/// The number of settlers in each node. With one settler, tickets that arrive during a commit form
-/// the next batch, so batches are as large as possible. In measurements with two and three
-/// settlers, commits were smaller, and the server made 5% fewer orders per second.
+/// The number of settlers in each node. In measurements with two and three settlers, commits were
+/// smaller, and the server made 5% fewer orders per second.
 const SETTLERS: usize = 1;
-/// At the start, this many old grants are closed at the same time. The store groups their commits.
+/// The number of old grants that are closed at the same time at the start.
 const RECOVERIES_AT_ONCE: usize = 64;
 
 /// Where the server decides about stock and stores it.
 pub enum StockLocation {
     /// This process decides, and its data is in this directory.
     Directory(PathBuf),
-    /// This process decides, and its data is in this directory. Each commit is copied for a
-    /// continuous backup.
+    /// Like [`StockLocation::Directory`], and each commit is copied for a continuous backup.
     CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// This process is an edge, which does not decide about stock. The edge refuses some requests
-    /// from memory, and passes the other requests to nodes.
+    /// This process is an edge, which does not decide about stock.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -64,14 +57,12 @@ pub enum StockLocation {
         store: SecretString,
         /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// How many replicas should confirm a ticket before a node answers. The node waits for the
-        /// replicas only a short time.
+        /// How many replicas should confirm a ticket. A node waits only a short time for them.
         wait_replicas: u32,
     },
 }
 
-/// The sources from which a node learns the newest history of the database. With this history, a
-/// node detects an old primary.
+/// The sources of the newest history of the database, with which a node detects an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that is stored on this machine.
@@ -94,7 +85,7 @@ pub struct EngineOptions {
     pub pass_key: Option<doorbuster_secrets::PassKeyFile>,
     /// This node's id.
     pub node: NodeId,
-    /// The bounds of one slot's memory. Tests lower these bounds in order to reach them.
+    /// The bounds of one slot's memory. Tests lower them in order to reach them.
     pub bounds: SlotBounds,
     /// Whether to lead even if another node leads. Only tests of two leaders set this.
     pub always_leads: bool,
@@ -102,8 +93,8 @@ pub struct EngineOptions {
     pub allow_fsync_off: bool,
     /// The sources of the newest history of a shared database.
     pub database: DatabaseOptions,
-    /// Called when the store has failed permanently, or when a job has ended too early. The
-    /// function must make the process end.
+    /// Called when the store has failed permanently or a job has ended too early. Must make the
+    /// process end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -125,8 +116,7 @@ pub struct EngineParts {
     pub purchases: Arc<Purchases>,
 }
 
-/// Opens the store, recovers the state that a stopped or killed process left, loads the slots and
-/// starts to settle.
+/// Opens the store, recovers the state that an earlier process left, and starts the jobs.
 ///
 /// # Errors
 ///
@@ -157,7 +147,6 @@ pub async fn start(options: EngineOptions) -> Result<EngineParts, EngineError> {
     })
 }
 
-/// Opens the store and the slots of a node.
 async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineError> {
     let node_memory = Arc::new(NodeMemory {
         catalogue: SharedCatalogue::default(),
@@ -195,8 +184,8 @@ async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineE
     Ok((Arc::new(node), slots))
 }
 
-/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. On a
-/// single node, the slots were in the memory of the last process. So their grants are closed first.
+/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. First
+/// closes a single node's grants, whose slots were in the memory of the last process.
 async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> {
     let (node, slots) = (&stock.node, stock.slots());
     if node.layout().is_single_node() {
@@ -205,8 +194,8 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
             .map(|grant| node.store().close_grant(grant.id, CloseCause::LeaseLapsed));
         closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
     }
-    // The counts are read first, and then the requests that hold orders. So for every order in the
-    // counts, the node knows the order's request.
+    // The counts must be read before the requests that hold orders. Then the node knows the request
+    // of every order in the counts.
     let counts = node.store().counts(None).await?;
     let sales = node.store().sales().await?;
     let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
@@ -228,7 +217,6 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
     Ok(())
 }
 
-/// Opens the store and the slots of the configured shape.
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -306,8 +294,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that all nodes share. A loss of this data does no harm. Also opens the
-/// locks in this Redis. Returns `None` if the shape has no Redis.
+/// Opens the Redis for data that all nodes share and that may be lost, and its locks. Returns
+/// `None` if the shape has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,
@@ -315,8 +303,7 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), redis_prefix(&options.id_key));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // If the servers are independent, a lock needs a majority of the servers. A Redis cluster
-    // counts as one server.
+    // A lock needs a majority of independent servers. A Redis cluster counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {

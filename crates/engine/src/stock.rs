@@ -1,23 +1,14 @@
 //! Stock control: brings the slots of an item into agreement with the store's rows.
 //!
-//! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
-//! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
-//! state besides its handle of the slots: the locks and notes of its work on an item are in the
-//! item's `ItemWork`, in the catalogue of the [`Node`]. Only stock control takes the lock of an
-//! item. It hands out an [`ItemLock`] to two other parts: the change of a spread, and late
-//! payments.
+//! [`StockControl`] starts slots, moves units between pool and slots, drains slots, deletes their
+//! data, changes totals, and stops the node. It owns only its handle of the slots. The locks and
+//! notes of its work on an item are in the item's `ItemWork`.
 //!
-//! Stock control calls the store, the slots, and the memory of the node. When it follows another
-//! node's drain, it also calls `sale_rows`. It calls no part that changes sales or orders.
+//! Only stock control takes the lock of an item. The change of a spread and late payments get an
+//! [`ItemLock`] from it. Purchases and the settler use the slots without stock control.
 //!
-//! Stock control has these callers: the start and the stop of the server, the changes of sales, the
-//! changes of orders, the jobs of this module, the publication of stock, and the handlers of
-//! requests. The reader of the catalogue calls only `retire_slots`. Purchases and the settler do
-//! not call stock control. They have their own handles of the slots, which issue and deliver
-//! tickets.
-//!
-//! Most functions that need only the node or only the slots have no `self`. They get the node or
-//! the slots as a parameter.
+//! Stock control calls the store, the slots, the memory of the node, and `sale_rows`. It calls no
+//! part that changes sales or orders.
 
 mod adjust;
 pub(crate) mod drain;
@@ -52,7 +43,6 @@ pub(crate) use pool_recall::elapsed;
 pub(crate) use slot_cleanup::{retire_slots, slots_with_grants};
 pub(crate) use slot_reconciliation::{reconcile, reconcile_all};
 
-/// Longest wait for the state of one slot while the other slots of its item wait.
 const VIEW_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 
 /// The part of a node that brings slots and store into agreement.
@@ -62,7 +52,7 @@ pub struct StockControl {
 }
 
 impl StockControl {
-    /// Creates the stock control of a node with these slots. It does nothing until its jobs start.
+    /// Creates stock control that does nothing until its jobs start.
     pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
         Self { node, slots }
     }
@@ -73,16 +63,14 @@ impl StockControl {
         &self.slots
     }
 
-    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`].
-    /// So a server that hangs does not delay the item's other slots. The caller skips a slot
-    /// without an answer in this round.
+    /// Returns the state of a slot, or `None` if it does not answer within [`VIEW_MAX`]. A server
+    /// that hangs must not delay the item's other slots.
     async fn view_in_time(&self, slot: SlotKey) -> Option<Option<SlotView>> {
         let view = tokio::time::timeout(VIEW_MAX, self.slots.view(slot)).await;
         view.ok()?.ok()
     }
 }
 
-/// Starts the jobs of stock control that this node's roles require.
 pub(crate) fn start_jobs(stock: &Arc<StockControl>, jobs: &Jobs, roles: Roles) {
     jobs.start("drain", drain::run(stock.clone()));
     jobs.start("reconcile", slot_reconciliation::run(stock.clone()));

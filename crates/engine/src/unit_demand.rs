@@ -1,12 +1,12 @@
-//! The units for which an item's parked requests wait. The server gathers the item's last units for
-//! the oldest request first.
+//! The units for which an item's parked requests wait. The server gathers the last units for the
+//! oldest request first.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::{SlotKey, Units};
 
-/// The units for which a parked request waits, and the slot that needs these units.
+/// The units for which a parked request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDemand {
     /// The slot that this request tries first.
@@ -15,18 +15,17 @@ pub struct UnitDemand {
     pub units: Units,
 }
 
-/// The demand of an item's parked requests. The limit on the number of parked requests also limits
-/// the length of this queue.
+/// The demand of an item's parked requests. The limit on parked requests also bounds this queue.
 #[derive(Debug, Default)]
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,
     next: AtomicU64,
-    /// The length of the queue. Reading this number takes no lock.
+    /// The length of the queue, which is read without the lock.
     waiting: AtomicU64,
 }
 
 impl DemandQueue {
-    /// Adds a demand to the end of the queue. Returns the number of the demand.
+    /// Adds a demand to the end of the queue, and returns its number.
     pub fn register(&self, demand: UnitDemand) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);
@@ -34,7 +33,7 @@ impl DemandQueue {
         number
     }
 
-    /// Removes the demand with this number. The caller removes each of its demands once.
+    /// Removes a demand. The caller must remove each of its demands once.
     pub fn remove(&self, number: u64) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         self.waiting.fetch_sub(1, Ordering::AcqRel);

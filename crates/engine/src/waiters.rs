@@ -1,9 +1,8 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry is created before its ticket is issued, and removed when the ticket's verdict is
-//! delivered. So if a ticket of this node has no entry, the store knows the ticket's verdict. A
-//! ticket that was lost with its slot gets no verdict. When such a ticket cannot become an order
-//! and no request waits for it, its entry is [forgotten](VerdictWaiters::forget_overdue).
+//! An entry exists from before its ticket is issued until the ticket's verdict is delivered. If a
+//! ticket of this node has no entry, the store knows its verdict. The entry of a ticket that was
+//! lost with its slot is [forgotten](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,8 +12,7 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// The content of a ticket. This node uses the content to publish a refusal if no request waits for
-/// the ticket's verdict any more.
+/// The content of a ticket. The node needs it to publish a refusal for which no request waits.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -27,7 +25,6 @@ pub struct TicketInfo {
     pub decide_by: Millis,
 }
 
-/// The requests that wait for one ticket.
 #[derive(Debug)]
 struct WaiterEntry {
     info: TicketInfo,
@@ -40,7 +37,7 @@ struct WaiterEntry {
 pub enum DeliveryOutcome {
     /// A waiting request received the verdict.
     Received(TicketInfo),
-    /// Requests waited for the verdict, but all of them stopped waiting before the verdict arrived.
+    /// All requests stopped waiting before the verdict arrived.
     Abandoned(TicketInfo),
     /// No request of this node waited for the verdict, or the verdict was already delivered.
     Unknown,
@@ -53,7 +50,7 @@ impl WaiterEntry {
     }
 }
 
-/// The waiting requests. An entry is found by the token of its ticket.
+/// The waiting requests, by the tokens of their tickets.
 #[derive(Debug)]
 pub struct VerdictWaiters {
     shards: Vec<Mutex<HashMap<Token, WaiterEntry, foldhash::fast::FixedState>>>,
@@ -75,8 +72,8 @@ impl VerdictWaiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Dropping the returned guard removes the entry.
-    /// [`WaiterGuard::keep`] keeps the entry.
+    /// Opens an entry for a new token. Dropping the returned guard removes the entry, unless
+    /// [`WaiterGuard::keep`] keeps it.
     pub fn register(
         &self,
         token: Token,
@@ -89,8 +86,7 @@ impl VerdictWaiters {
         (rx, WaiterGuard { waiters: self, token: Some(token) })
     }
 
-    /// Adds another request that waits for a ticket's verdict, if the verdict was not delivered
-    /// yet.
+    /// Adds a request that waits for a ticket's verdict, if the verdict was not delivered yet.
     #[must_use]
     pub fn join(&self, token: Token) -> Option<oneshot::Receiver<TicketVerdict>> {
         self.with_shard(token, |map| {
@@ -126,8 +122,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Removes the entries of tickets whose `decide_by` has passed at `due` (store time) and for
-    /// which no request waits. Such tickets were lost with their slot.
+    /// Removes the entries of tickets that were lost with their slot: no request waits for them,
+    /// and their `decide_by` has passed at `due` (store time).
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,8 +131,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict may still arrive: a request waits for a verdict, or a ticket's
-    /// `decide_by` has not passed at `now` (store time).
+    /// Returns whether a verdict may still arrive, because a request waits for one, or because a
+    /// ticket's `decide_by` has not passed at `now` (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -147,8 +143,7 @@ impl VerdictWaiters {
     }
 }
 
-/// Removes an entry when this guard is dropped. The entry's ticket may never be issued, for example
-/// after a refusal or if the client disconnects first. Such an entry must not stay.
+/// Removes an entry when this guard is dropped, because its ticket may never be issued.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {

@@ -1,12 +1,9 @@
 //! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. A job of the
 //! leader gives units to the waitlists.
 //!
-//! Buyers' reads of the store go through a limiter. The limiter allows one read at a time for each
-//! buyer, and a few reads at the same time in total. So a crowd of waiting buyers causes a bounded
-//! load on the store.
+//! A limiter bounds buyers' reads of the store: one at a time for each buyer, and a few in total.
 //!
-//! [`Waitlists`] owns no state. It calls the store and the memory of its [`Node`], and it looks up
-//! an entry's state through [`Orders`]. The handlers of requests call it.
+//! [`Waitlists`] owns no state. It calls the store, the memory of its [`Node`], and [`Orders`].
 
 use std::sync::Arc;
 
@@ -56,12 +53,11 @@ pub enum JoinRefusal {
         /// Units that the buyer holds.
         used: u32,
     },
-    /// The waitlist already gave the buyer an order. The order ended unpaid, in this state.
+    /// The waitlist already gave the buyer an order, which ended unpaid in this state.
     Lapsed(OrderState),
     /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
-    /// The waitlist is full. It has the maximum number of entries, or one entry for each unit that
-    /// is held or kept.
+    /// The waitlist has the maximum number of entries, or one entry for each held or kept unit.
     Full,
     /// The store shows that the sale is not open.
     NotOnSale,
@@ -76,7 +72,7 @@ pub enum JoinRefusal {
 pub enum LeaveResult {
     /// The buyer has no waiting entry any more.
     Done,
-    /// The buyer's last entry became an order, which is in this state now.
+    /// The buyer's last entry became an order, which is now in this state.
     Served(OrderState),
     /// There are too many requests at the same time.
     Busy,
@@ -89,13 +85,12 @@ pub struct Waitlists {
 }
 
 impl Waitlists {
-    /// Creates the part of a node that changes waitlists for buyers.
     pub(crate) fn new(node: &Arc<Node>, orders: &Arc<Orders>) -> Self {
         Self { node: node.clone(), orders: orders.clone() }
     }
 
-    /// Returns the answer to a request that holds an order, in any phase of the sale. `None` means
-    /// that this node remembers no order of the request.
+    /// Returns the answer to a request that holds an order, in any phase of the sale. `None` if
+    /// this node remembers no order of the request.
     ///
     /// # Errors
     ///
@@ -124,8 +119,8 @@ impl Waitlists {
         }
     }
 
-    /// Returns the answer to a repeated request whose entry still waits. `None` means that no
-    /// waiting entry of the buyer has this key. Reads the store only if a buyer waits for the item.
+    /// Returns the answer to a repeated request whose entry still waits, or `None` if there is no
+    /// such entry. Reads the store only if a buyer waits for the item.
     ///
     /// # Errors
     ///
@@ -199,8 +194,8 @@ impl Waitlists {
         }))
     }
 
-    /// Returns the buyer's waiting entry for the item. The inner `None` means that the buyer has no
-    /// such entry. The outer `None` means that there are too many requests at the same time.
+    /// Returns the buyer's waiting entry for the item. The inner `None` means no such entry, and
+    /// the outer `None` too many concurrent requests.
     ///
     /// # Errors
     ///
@@ -219,9 +214,8 @@ impl Waitlists {
         Ok(Some(read?.filter(|found| found.entry.state == WaitlistState::Waiting)))
     }
 
-    /// Ends the buyer's waiting entry, if there is one. `is_over` says whether the sale has ended.
-    /// If the sale has ended, the buyer was notified of the entry's end, so this call does not
-    /// change the entry.
+    /// Ends the buyer's waiting entry, if there is one. If the sale has ended (`is_over`), the
+    /// buyer was already notified, and the entry stays unchanged.
     ///
     /// # Errors
     ///
@@ -256,9 +250,9 @@ impl Waitlists {
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
     }
 
-    /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
-    /// sales are never served, so they stay. With several nodes, this node may not know yet that
-    /// buyers wait, so it asks the store about every item on sale.
+    /// Ends all waiting entries of a blocked buyer, except in closed sales, which serve no entries.
+    /// With several nodes, this node may not know that buyers wait, so it asks the store about
+    /// every item on sale.
     ///
     /// # Errors
     ///
@@ -291,7 +285,7 @@ impl Waitlists {
     }
 }
 
-/// Returns the refusal if node memory alone shows that the buyer cannot join.
+/// Uses only node memory.
 fn join_refusal(node: &Node, item: &ItemState) -> Option<JoinRefusal> {
     if !node.is_memory_recent() {
         return None;
@@ -311,8 +305,7 @@ fn read_key(node: &Node, buyer: &BuyerId) -> u64 {
     node.id_key().buyer_hash(buyer.as_str())
 }
 
-/// Returns the answer to a request whose key already has an order. If the order has another item or
-/// other units, the key was reused. Otherwise the answer repeats the order.
+/// If the order has another item or other units, the key was reused.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.is_for(item.row.id, Units::ONE) {
         true => JoinResult::Order(order),

@@ -1,8 +1,8 @@
 //! The payments that a node applied in the last minutes.
 //!
-//! A database that is promoted in a failover may lack the last payments. The provider does not send
-//! the messages about these payments again, because the node already confirmed the messages. So
-//! after a failover, the node applies its remembered payments again.
+//! A database that is promoted in a failover may lack the last payments, whose messages the
+//! provider does not send again. So the node applies its remembered payments again after a
+//! failover.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,29 +10,28 @@ use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_core::rules::{Rule, enforces};
 
-/// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
-/// adds a new payment. During an outage of the database it adds no payments, so it forgets none.
+/// How long a node remembers a payment, in milliseconds. The node forgets payments only when it
+/// adds one, so it forgets none during an outage of the database.
 pub const KEPT_MS: i64 = 300_000;
-/// The maximum number of remembered payments of each kind: payments that pay for orders, and
-/// payments that the server refunds.
+/// The maximum number of remembered payments that pay for orders, and of those that the server
+/// refunds.
 pub const KEPT_MAX: usize = 100_000;
 
 /// The payments that a node remembers. All times are monotonic.
 #[derive(Clone, Debug, Default)]
 pub struct AppliedPayments {
-    /// The payments that pay for orders, by order, with the time at which they were added. At most
-    /// one payment pays for an order.
+    /// The payment of each order, with the time at which it was added.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
-    /// The orders of the payments in `by_order`, each with the time of its payment, oldest first.
-    /// If `by_order` forgets a payment, the entry stays in this list.
+    /// The orders in `by_order` with the times of their payments, oldest first. May also have
+    /// entries that `by_order` has forgotten.
     orders: VecDeque<(Millis, Arc<str>)>,
-    /// The payments that the server refunds. Oldest first.
+    /// Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
 }
 
 impl AppliedPayments {
     /// Remembers a payment that pays for its order. If the order already has another payment, the
-    /// server refunds the new payment.
+    /// server refunds the new one.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
         if let Some((_, known)) = self.by_order.get(&order) {
@@ -59,8 +58,8 @@ impl AppliedPayments {
         }
     }
 
-    /// Records that the shop refunds an order. After a failover, the database may lack this refund.
-    /// So the order's payment is now remembered as a payment that the server refunds.
+    /// Records that the shop refunds an order. The database may lack this refund after a failover,
+    /// so the server must then refund the payment.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
         if let Some((_, capture)) = self.by_order.remove(order) {
             self.add_refunding(capture, now);
@@ -73,8 +72,8 @@ impl AppliedPayments {
         self.refunding.retain(|(_, capture)| capture.payment != *payment);
     }
 
-    /// Returns the payments to apply again after a failover: first the payments that pay for
-    /// orders, then the payments that the server refunds.
+    /// Returns the payments to apply again after a failover: first those that pay for orders, then
+    /// those that the server refunds.
     #[must_use]
     pub fn after_failover(&self) -> Vec<Capture> {
         if !enforces(Rule::ApplyAgainAfterFailover) {

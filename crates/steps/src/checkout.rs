@@ -1,7 +1,6 @@
-//! Closes a checkout after its order has ended, or after the order's payment window is over. Asks
-//! the provider to close the checkout, applies the payments that the provider reports, and records
-//! the checkout as closed, in this sequence. If a payment stays undecided for too long, the
-//! checkout is recorded as closed, too.
+//! Closes a checkout after its order has ended, or after the order's payment window is over. The
+//! checkout is recorded as closed only after the reported payments were applied, or if a payment
+//! stays undecided for too long.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -11,15 +10,14 @@ pub enum Effect {
     Close,
     /// Apply the payment at this index of the provider's answer. The result is [`Input::Applied`].
     Apply(usize),
-    /// Record the checkout as closed. If this fails, the step ends, and a later step asks the
-    /// provider again. Otherwise the result is [`Input::Recorded`].
+    /// Record the checkout as closed. The result is [`Input::Recorded`]. If the effect fails, the
+    /// step ends, and a later step asks the provider again.
     Record,
     /// Ask the provider again later. The step has ended.
     AskLater {
-        /// Whether the question to the provider counts as failed. A question about an undecided
-        /// payment counts as failed, too. The first failed question after `pay_by` starts the
-        /// order's grace period. After this period the order's units return to the pool, even if
-        /// the provider has not answered.
+        /// Whether the question counts as failed. A question about an undecided payment does, too.
+        /// The first failed question after `pay_by` starts the order's grace period, after which
+        /// the units return to the pool.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.
@@ -47,11 +45,10 @@ pub enum Answer {
         /// Whether the order ended so long ago that the server does not ask the provider again.
         is_last: bool,
     },
-    /// The provider refused the question because the server sent too many requests. The question
-    /// does not count as failed.
+    /// The provider refused the question because of too many requests. The question does not count
+    /// as failed.
     Busy,
-    /// The question failed: the provider did not answer, refused the question, or is not
-    /// configured.
+    /// The provider did not answer, refused the question, or is not configured.
     Failed,
 }
 

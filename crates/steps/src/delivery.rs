@@ -1,26 +1,24 @@
-//! One turn of a worker that delivers events to an endpoint. The worker stores the results of
-//! earlier tries, moves the endpoint's position, reads the next events, and sends them.
+//! One turn of a worker that delivers events to an endpoint.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. If an effect fails, the worker forgets its state and starts again
-/// from the store's rows.
+/// The next action of the driver. After a failed effect, the worker starts again from the store's
+/// rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Store the results of the tries that have ended.
     StoreResults,
-    /// Move the endpoint's position past these events: delivered events, events that the endpoint
-    /// does not want, failed events, and events that wait behind a failed event. The same
-    /// transaction stores the failed and the waiting events as rows. The driver may go on before
-    /// this transaction has committed.
+    /// Move the endpoint's position past delivered, unwanted and failed events, and past events
+    /// that wait behind a failed one. The same transaction stores the failed and the waiting events
+    /// as rows. The driver need not wait for its commit.
     AdvancePosition,
     /// Read the events after the last event that was read.
     ReadEvents,
-    /// Start to send the events that may be sent now. Do not wait for the results.
+    /// Start to send the events that may be sent now, without waiting for the results.
     SendEvents,
 }
 
-/// Returns the effects of one turn. If the simulator removes [`Rule::NoteBeforeNext`], results are
-/// stored after the next events are sent.
+/// Returns the effects of one turn. Without [`Rule::NoteBeforeNext`], results are stored after the
+/// next events are sent.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};

@@ -5,8 +5,8 @@ use doorbuster_core::{FeedRow, Seq};
 /// The largest number of rows in one read and in one call to the slot.
 pub const ROWS_MAX: usize = 1_000;
 
-/// The next action of the driver. If the store or the slot does not answer, the feed ends. A later
-/// feed continues from the slot's position.
+/// The next action of the driver. If the store or the slot does not answer, the feed ends, and a
+/// later feed continues from the slot's position.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Read at most [`ROWS_MAX`] rows of the grant's feed after this position. The result is
@@ -21,7 +21,7 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The rows, in their sequence.
+    /// The rows in their sequence.
     Rows(Vec<FeedRow>),
     /// The slot's answer to the rows.
     Applied(ApplyOutcome),
@@ -30,7 +30,7 @@ pub enum Input {
 /// The feed of one slot.
 #[derive(Clone, Debug)]
 pub struct SlotFeed {
-    /// The position of the last row that was sent.
+    /// The position of the last sent row.
     sent: Seq,
 }
 

@@ -1,7 +1,7 @@
 //! Values that the tests of several steps use.
 use doorbuster_core::{Epoch, Grant, GrantId, Seq, SlotKey, TicketN};
 
-/// Returns an open, acknowledged grant of counted units. None of its tickets is resolved.
+/// The grant is open, acknowledged and counted, and none of its tickets is resolved.
 pub(crate) fn grant(id: u64, slot: SlotKey, granted: u64) -> Grant {
     Grant {
         id: GrantId(id),

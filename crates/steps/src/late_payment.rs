@@ -1,28 +1,26 @@
-//! Applies a payment that arrives after its order has ended. If the pool has too few units for the
-//! order, this step recalls the missing units from the slots. It also waits a short time for units
-//! that may return to the pool. If the pool then still has too few units, the payment is refunded.
+//! Applies a payment that arrives after its order has ended. If the pool has too few units, the
+//! step recalls units from the slots and waits a short time for more. If units are then still
+//! missing, the payment is refunded.
 use doorbuster_core::Millis;
 
 /// How long a late payment waits for units, in milliseconds.
 pub const WAIT_MAX_MS: i64 = 1_000;
 
-/// The next action of the driver. If the store does not answer, the step ends. Later, the provider
-/// repeats its message, or the server asks the provider, and a new step begins.
+/// The next action of the driver. If the store does not answer, the step ends. A new step begins
+/// when the provider repeats its message, or when the server asks the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Apply the payment in the store ([`doorbuster_core::money::capture`]). The result is
     /// [`Input::Captured`].
     Capture {
-        /// Whether this is the last try. In the last try, the payment is refunded if the pool has
-        /// too few units.
+        /// In the last try, the payment is refunded if the pool has too few units.
         is_last: bool,
     },
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
     Recall(u64),
     /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Capture`] ends the wait immediately. The result is
-    /// [`Input::Waited`].
+    /// since the last [`Effect::Capture`] also ends the wait. The result is [`Input::Waited`].
     Wait(u64),
     /// The store has decided. The step has ended.
     Finish,
@@ -31,10 +29,9 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
-    /// `None` means that the store decided. Otherwise the pool lacks this number of units.
+    /// `None` if the store decided, or the number of units that the pool lacks.
     Captured(Option<u64>),
-    /// The number of units that moved to the pool. `None` means that a slot or the store did not
-    /// answer.
+    /// The number of units that moved to the pool, or `None` if a slot or the store did not answer.
     Recalled(Option<u64>),
     /// The wait has ended.
     Waited,
@@ -50,8 +47,8 @@ pub struct LatePayment {
 impl LatePayment {
     /// Begins to apply a late payment. `now` is the monotonic time.
     ///
-    /// Until the step has ended, the driver keeps this node from reconciling the item's slots.
-    /// Otherwise the node would move the recalled units back to the slots.
+    /// Until the step has ended, the driver must keep this node from reconciling the item's slots,
+    /// because that would move the recalled units back.
     #[must_use]
     pub fn begin(now: Millis) -> (Self, Effect) {
         (Self { until: now.plus(WAIT_MAX_MS) }, Effect::Capture { is_last: false })
@@ -62,10 +59,10 @@ impl LatePayment {
         match input {
             Input::Captured(Some(units)) => Effect::Recall(units),
             Input::Captured(None) => Effect::Finish,
-            // The payment does not wait for slots that do not answer. It uses only the pool.
+            // The payment does not wait for slots that do not answer.
             Input::Recalled(None) => Effect::Capture { is_last: true },
-            // Tickets in flight may have the missing units. Each ticket either becomes an order or
-            // returns its units. Also, another node may still move recalled units to the pool.
+            // Tickets in flight may return the missing units, or another node may move recalled
+            // units to the pool.
             Input::Recalled(Some(0)) if now < self.until => {
                 Effect::Wait(now.0.abs_diff(self.until.0))
             }

@@ -18,9 +18,8 @@
 //! - [`takeover`] closes the grants of nodes whose leases have lapsed.
 //! - [`total_change`] changes an item's total.
 //!
-//! The server performs the effects of these steps with real slots and a real store. The simulator
-//! performs the same effects with simulated slots and a simulated store. So both run the same code
-//! for the steps.
+//! The server performs the effects of these steps with real slots and a real store, and the
+//! simulator with simulated ones.
 #![forbid(unsafe_code)]
 
 pub mod applied_payments;

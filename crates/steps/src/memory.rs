@@ -7,8 +7,8 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{ItemId, Millis, Phase, Units};
 
-/// The greatest age of a node's snapshot of the store, in milliseconds. If the snapshot is older,
-/// the node answers [`Refusal::Unavailable`] instead of a refusal that depends on the snapshot.
+/// The greatest age of a node's snapshot of the store, in milliseconds. With an older snapshot, the
+/// node answers [`Refusal::Unavailable`] instead of a refusal that depends on the snapshot.
 pub const MEMORY_AGE_MAX_MS: i64 = 2_000;
 
 /// What a node has in memory about one request and its item.
@@ -19,7 +19,7 @@ pub trait NodeMemory {
     fn phase(&self) -> (Phase, Option<Millis>);
     /// Returns whether the node is stopping, or the sale's slots are being drained.
     fn is_stopping(&self) -> bool;
-    /// Returns whether an order or a queued ticket possibly exists for the request.
+    /// Returns whether an order or a queued ticket may exist for the request.
     fn may_hold(&self) -> bool;
     /// Returns the age of the latest snapshot, in milliseconds.
     fn age_ms(&self) -> i64;
@@ -72,21 +72,19 @@ pub enum DoorAnswer {
     Refused(DoorRefusal),
     /// The front door admits the request.
     Open,
-    /// The front door waits for a share of a limit, so memory alone cannot answer.
+    /// The front door waits for a share of a limit.
     Undecided,
 }
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
-/// `door` returns the front door's answer. This function calls `door` after the check of the phase
-/// and before the refusal for the stock. The argument of `door` says when the front door counts the
-/// request in a shared limit. If the stock would refuse the request, the request is counted after
-/// its answer. Otherwise, it is counted before its answer. A request that may hold an order is
-/// never refused here, so this function does not call `door` for it.
+/// `door` returns the front door's answer. It is called after the check of the phase, and not for a
+/// request that may hold an order. Its argument says whether the front door counts the request in a
+/// shared limit before or after the answer. A request that the stock refuses is counted after the
+/// answer.
 ///
-/// This function reads the item's counts first, and then whether the request may hold an order. If
-/// the counts include the request's order, the memory already knows the request. So a repeated
-/// request with an order never gets "sold out".
+/// The counts are read before the memory of requests. So the memory has the request of each counted
+/// order, and a repeated request with an order never gets "sold out".
 pub fn refuse(
     memory: &impl NodeMemory,
     units: Units,
@@ -110,8 +108,8 @@ pub fn refuse(
     }
 }
 
-/// Returns whether an order or a queued ticket possibly exists for the request. If so, the node
-/// looks up the order or the ticket before it refuses the request.
+/// Returns whether an order or a queued ticket may exist for the request. The node must then look
+/// it up before it refuses the request.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }
@@ -122,8 +120,7 @@ pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
     refusal_for(phase, opens_at, memory.is_stopping())
 }
 
-/// Returns the refusal for a sale in this phase, if there is one. [`NodeMemory`] describes the
-/// arguments.
+/// Returns the refusal for a sale in this phase, if any. [`NodeMemory`] describes the arguments.
 #[must_use]
 pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
     match phase {
@@ -135,9 +132,8 @@ pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) ->
     }
 }
 
-/// Returns `refusal`. If `refusal` depends on the store's state and the snapshot is too old,
-/// returns [`Refusal::Unavailable`] instead, because the stock, the buyer's orders or the phase may
-/// have changed.
+/// Returns `refusal`, or [`Refusal::Unavailable`] if it depends on the store's state and the
+/// snapshot is too old.
 #[must_use]
 pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     let is_of_truth = matches!(

@@ -1,4 +1,4 @@
-//! Moves units from an item's slots to its pool. A late payment or a lower total needs these units.
+//! Moves units from an item's slots to its pool, for a late payment or a lower total.
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
@@ -6,15 +6,14 @@ use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 
 /// The next action of the driver. If the store does not answer, the step ends. If a slot does not
-/// answer, the other slots give their units. A later round of the item's reconciliation finishes
-/// the recalls that the step began.
+/// answer, the others give their units. A later reconciliation of the item finishes the begun
+/// recalls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
     ReadGrants,
-    /// Send the slot of each grant its missing feed rows, because these rows may give the slot the
-    /// units of returned tickets. Then count the units that the slot can sell. The result is
-    /// [`Input::Units`].
+    /// Send each grant's slot its missing feed rows, which may return units, and then count the
+    /// units that the slot can sell. The result is [`Input::Units`].
     CountUnits(Vec<Grant>),
     /// Read the pending recalls. The result is [`Input::Recalls`].
     ReadRecalls,
@@ -39,8 +38,8 @@ pub enum Effect {
         /// The units that the slot gave.
         units: u64,
     },
-    /// The step has ended. It moved this number of units to the pool. `None` means that it moved no
-    /// units, and a slot did not answer.
+    /// The step has ended. It moved this number of units to the pool, or `None` if it moved none
+    /// and a slot did not answer.
     Finish(Option<u64>),
 }
 
@@ -49,8 +48,8 @@ pub enum Effect {
 pub enum Input {
     /// The item's grants.
     Grants(Vec<Grant>),
-    /// For each grant, the number of units that its slot can sell. The number is 0 if the slot does
-    /// not have the grant, and `None` if the slot did not answer.
+    /// The units that each grant's slot can sell: 0 if the slot does not have the grant, and `None`
+    /// if it did not answer.
     Units(Vec<Option<u64>>),
     /// The pending recalls.
     Recalls(Vec<Recall>),
@@ -62,7 +61,6 @@ pub enum Input {
     Moved(u64),
 }
 
-/// A grant whose slot may have units.
 #[derive(Clone, Debug)]
 struct Source {
     grant: Grant,
@@ -75,25 +73,22 @@ struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct PoolRecall {
     reached: Vec<SlotKey>,
-    /// The units that the pool still needs.
     lacks: u64,
     moved: u64,
     /// Whether a slot did not answer.
     is_incomplete: bool,
-    /// The grants whose units are counted now.
+    /// The grants whose units are being counted.
     counted: Vec<Grant>,
-    /// The slots from which this step has recalled no units yet.
+    /// The slots from which no units were recalled yet.
     sources: VecDeque<Source>,
-    /// The slot from which units are recalled now.
     present: Option<Source>,
-    /// The recall whose units are taken now.
+    /// The recall whose units are being taken.
     recall: Option<RecallId>,
 }
 
 impl PoolRecall {
     /// Begins to move at most `units` to the pool. `reached` are the slots that this node reaches.
-    /// If only another node reaches a slot, this node begins the recall, and the other node moves
-    /// the units.
+    /// From other slots, this node only begins recalls, and another node moves the units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
         (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)
@@ -151,9 +146,8 @@ impl PoolRecall {
         }
     }
 
-    /// Puts the slots with the most units first. Leaves out each slot that has no units. Also
-    /// leaves out each slot that this node does not reach, if a recall from this slot to the pool
-    /// is already pending.
+    /// Puts the slots with the most units first. Leaves out slots without units, and other nodes'
+    /// slots with a pending recall to the pool.
     fn order_sources(&mut self, pending: &[Recall]) {
         let is_asked = |grant: &Grant| {
             pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)

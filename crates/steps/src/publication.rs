@@ -1,8 +1,6 @@
-//! Publishes a commit, or a snapshot of the store, to a node's memory: first the requests that hold
-//! orders, then the counts, then the verdicts for requests that wait.
-//!
-//! After the counts are published, the node may answer "sold out". So before the counts, the memory
-//! must have every request that holds an order.
+//! Publishes a commit, or a snapshot of the store, to a node's memory. After the counts are
+//! published, the node may answer "sold out". So the memory must first have every request that
+//! holds an order.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// A part of a commit or snapshot that the driver publishes next.
@@ -16,8 +14,8 @@ pub enum Part {
     Verdicts,
 }
 
-/// Returns the parts of one commit or snapshot. If the simulator removes
-/// [`Rule::HoldersWithCounts`], the requests come after the counts, which is too late.
+/// Returns the parts of one commit or snapshot. Without [`Rule::HoldersWithCounts`], the requests
+/// come too late, after the counts.
 #[must_use]
 pub fn parts() -> &'static [Part] {
     use Part::{Counts, Requests, Verdicts};

@@ -1,12 +1,11 @@
 //! One purchase that memory did not refuse, from the first slot to the answer.
 //!
-//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. The purchase
-//! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
-//! settled in any case.
+//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. It may stop at
+//! any time, because an issued ticket is settled in any case.
 //!
-//! The node chooses a slot for the request: the request's own slot. The request goes to its own
-//! slot first, and then to a second slot. If neither slot can serve the request, it is parked and
-//! tries again. After the longest parking time, the request goes to every slot once more.
+//! The request goes to its own slot, which the node chooses, and then to a second slot. If neither
+//! can serve it, it is parked and tries again. After the longest parking time, it goes to every
+//! slot.
 mod answer;
 mod effect;
 mod lookup;
@@ -24,26 +23,22 @@ use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// If a request waits for a decision of the store and gets no signal for this many milliseconds,
-/// the request tries again. The store may have decided before the request arrived, and then no
-/// further signal follows.
+/// A request that waits for a decision of the store tries again after this many milliseconds
+/// without a signal. If the store decided before the request arrived, no signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The pauses of a parked request, in milliseconds. A parked request may wait several times. During
-/// a wait, a commit wakes the request only after that wait's pause. The first wait has no pause.
-/// Later pauses are longer, so that the many commits of a popular item do not wake the request each
-/// time.
+/// The pauses of a parked request, in milliseconds. During a wait, a commit wakes the request only
+/// after that wait's pause, because a popular item has many commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
-/// The longest wait for each slot when a request asks all slots, in milliseconds. A slot that does
-/// not answer in time is skipped, like an unreachable slot.
+/// The longest wait for each slot when a request asks all slots, in milliseconds.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// The longest wait for all slots together, in milliseconds. If a skipped slot may have the
 /// request's ticket, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// The longest time for one confirmation by the store, in milliseconds. This time includes the wait
-/// for a permit. The permits limit how many requests ask for a confirmation at the same time.
+/// The longest time for one confirmation by the store, in milliseconds, including the wait for a
+/// permit.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
-/// If a verdict takes longer than this many milliseconds, the node checks whether the ticket's
-/// grant is still open.
+/// After this many milliseconds without a verdict, the node checks whether the ticket's grant is
+/// open.
 pub const GRANT_CHECK_AFTER_MS: u64 = 300;
 /// The shortest time between two reads of an item's open grants, in milliseconds.
 pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
@@ -52,19 +47,18 @@ pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
 pub trait NodeView: NodeMemory {
     /// Returns whether the node remembers that the request holds an order.
     fn holds(&self) -> bool;
-    /// Returns the ticket with which the node answered the request as queued. Returns `None` if the
-    /// node does not remember such a ticket, or if the ticket's `decide_by` has passed.
+    /// Returns the ticket with which the node answered the request as queued, if the node remembers
+    /// the ticket and its `decide_by` has not passed.
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units if the request would exceed the limit. The store counted these
-    /// units for an earlier request. Returns `None` if the limit allows the request, or if the node
-    /// has no count of the buyer's units that is still valid.
+    /// Returns the buyer's units if the request would exceed the limit. `None` if the limit allows
+    /// the request, or if the node has no valid count by the store.
     fn used_at_limit(&self) -> Option<u32>;
-    /// Returns the number of ended orders that the node knows of.
+    /// Returns the number of ended orders that the node knows.
     fn ended_orders(&self) -> u64;
-    /// Returns true if at least one of the first `ended_orders` ended orders may still be unknown
-    /// to the slot.
+    /// Returns whether one of the first `ended_orders` ended orders may still be unknown to the
+    /// slot.
     fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -72,13 +66,13 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns whether this node is the only process that changes the store. If so, this node
-    /// remembers every order as soon as the order is committed.
+    /// Returns whether only this node changes the store, and so remembers each order from its
+    /// commit on.
     fn is_only_node(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
-    /// Returns the slot for a second try, or `None` if no other slot had enough units when this
-    /// node last read the slots.
+    /// Returns the slot for a second try, or `None` if no other slot had enough units at the last
+    /// read.
     fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
     /// Returns every slot that this node reaches, the request's own slot first.
     fn every_slot(&mut self) -> Vec<SlotKey>;
@@ -90,20 +84,19 @@ pub fn may_park(parked: usize, bound: usize) -> bool {
     parked < bound.min(PARKED_MAX) || !enforces(Rule::ParkedBound)
 }
 
-/// What the purchase waits for.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     LookUp(AfterLookUp),
-    /// The request waits for the verdict of a ticket that was queued before.
+    /// The request waits for the verdict of an earlier queued ticket.
     QueuedBefore(Queued),
-    /// The store reads the verdict of a ticket that was queued before.
+    /// The verdict of an earlier queued ticket is read from the store.
     StoredBefore(Queued),
     FirstSlot(SlotKey),
     SecondSlot {
         slot: SlotKey,
         first: (SlotKey, TicketAnswer),
     },
-    /// The request asks every slot, one after another, and waits for the answer of `slot`.
+    /// The request asks every slot in turn, and waits for the answer of `slot`.
     EverySlot {
         slot: SlotKey,
         asked: Millis,
@@ -121,7 +114,7 @@ enum Step {
     Over,
 }
 
-/// The next step if the lookup finds no order of the request.
+/// What follows if the lookup finds no order of the request.
 #[derive(Clone, Copy, Debug)]
 enum AfterLookUp {
     FirstTry,
@@ -130,15 +123,13 @@ enum AfterLookUp {
     TryAgain,
 }
 
-/// Which slots the present try asks.
 #[derive(Clone, Debug)]
 enum Round {
     /// The request's own slot, and a second one.
     Own,
     /// Every slot, before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, to find a ticket that was issued earlier. If no slot has such a ticket, this
-    /// refusal is the answer.
+    /// Every slot, to find an earlier ticket. Without such a ticket, this refusal is the answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
 
@@ -153,21 +144,19 @@ pub struct Attempt {
     round: Round,
     /// The monotonic time of the present input.
     now: Millis,
-    /// The end of the time in which the request may be parked.
+    /// The request may be parked until then.
     parked_until: Millis,
-    /// The time that was spent on asking every slot, in milliseconds.
+    /// The milliseconds that were spent on asking every slot.
     spent_ms: u64,
-    /// The number of ended orders that the node knew of when the request arrived.
+    /// The number of ended orders that the node knew when the request arrived.
     ended_orders: u64,
     waits: u32,
     undecided: u32,
-    /// True if a slot did not answer or had no epoch, so the request's result is uncertain. An
-    /// earlier try may have a ticket in that slot, and the units of that slot may become available
-    /// again.
+    /// True if a slot did not answer or had no epoch. That slot may have a ticket of an earlier
+    /// try, and its units may become available again.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,
-    /// The signals before the next effect.
     signals: Signals,
 }
 
@@ -184,9 +173,11 @@ struct Signals {
 }
 
 impl Attempt {
-    /// Begins a purchase. `door` is the refusal by the front door, if there is one. `now` is the
-    /// monotonic time. The request may hold an order that this node does not remember. The settler
-    /// finds such an order when it settles the request's ticket.
+    /// Begins a purchase. `door` is the refusal by the front door, if any. `now` is the monotonic
+    /// time.
+    ///
+    /// The request may hold an order that this node does not remember. The settler finds such an
+    /// order when it settles the request's ticket.
     pub fn start(
         (item, units, limit): (ItemId, Units, u32),
         door: Option<DoorRefusal>,
@@ -261,8 +252,8 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. A purchase is also over when the buyer has a ticket's
-    /// id. The buyer can read the verdict with this id, so the request is not sent again.
+    /// Returns whether the purchase is over. It is also over when the buyer has a ticket's id, with
+    /// which the buyer can read the verdict.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.step {
@@ -278,7 +269,6 @@ impl Attempt {
         matches!(self.round, Round::Last(_))
     }
 
-    /// Returns the next signal, or the effect after the signals.
     fn emit(&mut self) -> Effect {
         let signals = &mut self.signals;
         if std::mem::take(&mut signals.renews) {
@@ -302,10 +292,10 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. The client does not get a ticket's id if another ticket of this request
-    /// may exist, because the other ticket may become the order. The buyer may repeat the request
-    /// before this node gets a snapshot with the order. So the node remembers an order before it
-    /// answers with the order.
+    /// Answers the request. The client gets no ticket's id if another ticket of the request may
+    /// exist, because the other ticket may become the order. The node remembers an order before it
+    /// answers, because the buyer may repeat the request before the node gets a snapshot with the
+    /// order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
@@ -324,7 +314,6 @@ impl Attempt {
         self.answer(Outcome::Refused(refusal))
     }
 
-    /// Sends the request to its own slot.
     fn try_own_slots(&mut self, view: &mut impl NodeView) -> Effect {
         self.round = Round::Own;
         let Some(slot) = view.first_slot() else {
@@ -335,8 +324,7 @@ impl Attempt {
         Effect::AskSlot { slot, is_bounded: false }
     }
 
-    /// Handles the answer of the request's own slot. If that slot cannot serve the request now,
-    /// sends the request to a second slot.
+    /// If the slot cannot serve the request now, sends the request to a second slot.
     fn first_answer(
         &mut self,
         slot: SlotKey,
@@ -361,8 +349,7 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If one of the two slots has too few units, use the answer of that slot, because the
-        // server may still gather units for the request.
+        // The server may still gather units for the slot that has too few.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),
@@ -370,8 +357,7 @@ impl Attempt {
     }
 }
 
-/// Returns the slot's answer in this input. An input without an answer means that the slot cannot
-/// be reached.
+/// An input without an answer means that the slot cannot be reached.
 fn slot_answer(input: Input) -> TicketAnswer {
     if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
 }

@@ -1,15 +1,14 @@
-//! Pauses or closes a sale: the slots stop and drain before the phase changes. During the drain,
-//! the server asks buyers to retry. So buyers are told "paused" or "ended" only after the earlier
-//! tickets are settled. The waits are bounded. If a wait ends before all tickets are settled, the
+//! Pauses or closes a sale. The slots stop and drain before the phase changes, so buyers are told
+//! "paused" or "ended" only after the earlier tickets are settled. The waits are bounded, and the
 //! phase change returns the units of the remaining tickets.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. An effect succeeds even if a slot is unreachable or a wait ends
-/// too early. If an effect fails, the driver cancels the drain, and the sale goes on.
+/// The next action of the driver. An unreachable slot or the end of a wait is no failure. If an
+/// effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell every node that the sale drains. From then on, the nodes open no grants for the sale.
-    /// The result is the sale's version.
+    /// Tell every node that the sale drains, so that the nodes open no grants. The result is the
+    /// sale's version.
     Announce,
     /// Stop the slots that the driver reaches.
     StopSlots,
@@ -17,15 +16,14 @@ pub enum Effect {
     AwaitTickets,
     /// Wait until the other nodes have drained their slots. The wait is bounded.
     AwaitNodes,
-    /// Change the phase. The same transaction closes every grant that is still open. If the sale
-    /// has changed since [`Effect::Announce`], the phase does not change, and the driver begins
-    /// again ([`doorbuster_core::sale::is_as_announced`]). The driver may limit how often it begins
-    /// again.
+    /// Change the phase and close every remaining grant, in one transaction. If the sale has
+    /// changed since [`Effect::Announce`], the phase stays, and the driver may begin again
+    /// ([`doorbuster_core::sale::is_as_announced`]).
     ChangePhase,
 }
 
-/// Returns the effects of a pause or close. If the simulator removes [`Rule::PhaseAfterDrain`], the
-/// phase changes before the slots are drained.
+/// Returns the effects of a pause or close. Without [`Rule::PhaseAfterDrain`], the phase changes
+/// before the slots are drained.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};

@@ -1,13 +1,11 @@
-//! Settles one batch of tickets: the transaction, the acknowledgement in the queue, and the
-//! verdicts, in this sequence.
+//! Settles one batch of tickets: the transaction, then the acknowledgement, then the verdicts.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. If the driver stops between two effects, the later effects are
-/// not performed. Tickets that are not acknowledged stay in their queue, and are delivered again.
+/// The next action of the driver, which may stop between two effects. Tickets that are not
+/// acknowledged are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Settle the batch in one transaction of the store. Repeat the transaction until its result is
-    /// known.
+    /// Settle the batch in one transaction. Repeat the transaction until its result is known.
     Commit,
     /// Acknowledge the tickets in their queues. If this fails, go on.
     Acknowledge,
@@ -15,9 +13,8 @@ pub enum Effect {
     Deliver,
 }
 
-/// Returns the effects of the settlement of one batch. If the simulator removes
-/// [`Rule::AcknowledgeAfterCommit`] or [`Rule::TellAfterCommit`], the acknowledgement or the
-/// delivery comes before the commit.
+/// Returns the effects of one batch. Without [`Rule::AcknowledgeAfterCommit`] or
+/// [`Rule::TellAfterCommit`], the acknowledgement or the delivery comes before the commit.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Acknowledge, Commit, Deliver};

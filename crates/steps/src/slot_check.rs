@@ -1,6 +1,5 @@
-//! Checks whether a slot lost its memory. Reads the grant, the slot, the pending recalls, and the
-//! grant again, in this sequence. [`doorbuster_core::slot_loss`] decides whether these values prove
-//! a loss.
+//! Checks whether a slot lost its memory. [`doorbuster_core::slot_loss`] decides whether the values
+//! that this step reads prove a loss.
 use std::sync::Arc;
 
 use doorbuster_core::rules::{Rule, enforces};
@@ -29,7 +28,7 @@ pub enum Input {
     Slot(Option<SlotView>),
     /// Whether recalls of the grant are pending.
     RecallsPending(bool),
-    /// The grant. `None` means that the grant does not exist any more.
+    /// The grant, if it still exists.
     Grant(Option<Arc<Grant>>),
 }
 
@@ -52,14 +51,14 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// Whether the next grant that the driver reads replaces `before`. This is true only if the
-    /// simulator has removed [`Rule::EvidenceOrder`].
+    /// Whether the next grant replaces `before`. True only if the simulator has removed
+    /// [`Rule::EvidenceOrder`].
     is_before_late: bool,
 }
 
 impl SlotCheck {
-    /// Starts a check. `before` is the slot's grant, which the caller has just read. If
-    /// `finds_full` is false, the check does not report a full memory.
+    /// Starts a check. The caller must have just read `before`, the slot's grant. A full memory is
+    /// reported only if `finds_full` is true.
     #[must_use]
     pub fn start(before: Arc<Grant>, finds_full: bool) -> (Self, Effect) {
         let check = Self {
@@ -106,8 +105,8 @@ impl SlotCheck {
         }
     }
 
-    /// Returns the next read after the slot's answer, or the result. The recalls are read before
-    /// the grant, so that the grant shows a recall that finishes between the two reads.
+    /// The recalls are read before the grant, so that the grant shows a recall that finishes in
+    /// between.
     fn read_rows(&self) -> Effect {
         match (self.recalls, &self.after) {
             (Some(recalls), Some(after)) => Effect::Finish(self.finding(after, recalls)),

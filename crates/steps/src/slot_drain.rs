@@ -1,16 +1,15 @@
-//! Drains a slot that left its item's spread: stops the slot, recalls its units, and closes its
-//! grant after its tickets are settled. Every effect may be repeated.
+//! Drains a slot that left its item's spread: stops it, recalls its units, and closes its grant
+//! after its tickets are settled. Every effect may be repeated.
 use std::collections::VecDeque;
 
 use doorbuster_core::respread::{SlotDrainStep, slot_drain_step};
 use doorbuster_core::slot::{RecallOutcome, SlotView};
 use doorbuster_core::{Grant, GrantId, Recall, RecallId};
 
-/// The largest number of decisions in one drain. A drain usually needs three decisions: to stop the
-/// slot, to recall its units, and to close its grant.
+/// The maximum number of decisions in one drain. Usually there are three: stop, recall and close.
 const DECISIONS_MAX: usize = 4;
 
-/// The next action of the driver. If the store does not answer, the drain ends. A later drain
+/// The next action of the driver. If the store does not answer, the drain ends, and a later drain
 /// continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -18,8 +17,7 @@ pub enum Effect {
     ReadSlot,
     /// Read the slot's grant. The result is [`Input::Grant`].
     ReadGrant,
-    /// Read in the store which recalls of the slot's units are pending. The result is
-    /// [`Input::Recalls`].
+    /// Read the pending recalls of the slot's units. The result is [`Input::Recalls`].
     ReadRecalls,
     /// Take the recalled units out of the slot. The result is [`Input::Taken`].
     TakeUnits(Recall),
@@ -72,9 +70,7 @@ pub struct SlotDrain {
     recalls: VecDeque<Recall>,
     is_recalled: bool,
     decisions: usize,
-    /// The newest decision.
     decision: Option<Decision>,
-    /// Whether the last effect closes the grant.
     closes: bool,
 }
 
@@ -92,7 +88,7 @@ impl SlotDrain {
     }
 
     /// Takes the result of the last effect. Returns the next effect. The grant is read after the
-    /// slot, so the grant counts every ticket that the slot shows as acknowledged.
+    /// slot, so it counts every ticket that the slot shows as acknowledged.
     pub fn next(&mut self, input: Input) -> Effect {
         match input {
             Input::Slot(view) => {

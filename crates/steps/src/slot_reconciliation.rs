@@ -1,11 +1,7 @@
-//! Reconciles an item's slots with the store. A round starts slots, carries out recalls, sends
-//! missing feed rows, and distributes the pool. Then it gives new slots their part of the units,
-//! and gathers the last units for the oldest waiting request. At the end, it stops slots or lets
-//! them issue tickets.
+//! Reconciles an item's slots with the store, in rounds of several stages.
 //!
 //! A new grant has no units. All units reach a slot through the grant's feed, which the store
-//! keeps. So the node does not have to remember anything between two rounds, and every effect may
-//! be repeated.
+//! keeps. So the node remembers nothing between two rounds, and every effect may be repeated.
 mod effect;
 mod portions;
 #[cfg(test)]
@@ -36,8 +32,8 @@ enum Stage {
     StopOrResume,
 }
 
-/// The stages of a round. A `Feed` follows each stage that can move units, so the units reach their
-/// slots before the next stage.
+/// A `Feed` follows each stage that can move units, so the units reach their slots before the next
+/// stage.
 const STAGES: [Stage; 13] = [
     Stage::ReadRecalls,
     Stage::StartSlots,
@@ -57,9 +53,7 @@ const STAGES: [Stage; 13] = [
 /// One round of an item's reconciliation.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// The stages that have not begun.
     rest: &'static [Stage],
-    /// The remaining effects of the present stage.
     queue: VecDeque<Effect>,
     grants: Vec<Grant>,
     pending: Vec<Recall>,
@@ -70,7 +64,7 @@ pub struct Round {
     moved: bool,
     /// Whether a slot of this node gave units to the pool or to another node's slot.
     gave_away: bool,
-    /// Whether a slot outside the spread still has to be drained.
+    /// Whether a slot outside the spread must still be drained.
     drain_waits: bool,
 }
 
@@ -181,7 +175,6 @@ impl Round {
         self.slots.iter().find(|slot| slot.grant.id == grant)
     }
 
-    /// Puts the effects of a stage into the queue.
     fn enter(&mut self, stage: Stage, view: &mut impl ItemView) {
         match stage {
             Stage::ReadRecalls => self.queue.push_back(Effect::ReadRecalls),
@@ -197,9 +190,8 @@ impl Round {
         }
     }
 
-    /// Starts each slot that this node reaches. Opens no new grant while the slots must not issue
-    /// tickets: a node that drains the sale waits until all grants of its slots are closed, and a
-    /// node that stops gives its units back to the pool.
+    /// Opens no new grant while the slots must not issue tickets. A node that drains the sale waits
+    /// until all grants are closed, and a node that stops gives its units back.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
@@ -210,7 +202,7 @@ impl Round {
         self.queue.push_back(Effect::StartSlots { slots, threshold });
     }
 
-    /// If this node is the leader, drains the slots outside the spread, as far as possible now.
+    /// The leader drains the slots outside the spread, as far as possible now.
     fn drain_slots(&mut self, view: &impl ItemView) {
         if !view.leads() {
             return;
@@ -219,8 +211,8 @@ impl Round {
         self.queue.extend(leaving.cloned().map(Effect::DrainSlot));
     }
 
-    /// Carries out the pending recalls from the slots that this node reaches. A slot remembers how
-    /// many units it gave for a recall, and the store finishes each recall only once.
+    /// A slot remembers how many units it gave for a recall, and the store finishes each recall
+    /// only once.
     fn finish_recalls(&mut self) {
         if self.drain_waits {
             self.queue.push_back(Effect::RunAgain(Pause::Drain));
@@ -233,8 +225,7 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Sends feed rows to each slot that may lack rows, and reads these slots again. If units
-    /// moved, every slot may lack rows.
+    /// Feeds each slot that may lack rows. If units moved, these are all slots.
     fn feed(&mut self) {
         let lacks_rows = |slot: &&OpenSlot| self.moved || slot.rows_on_their_way() > 0;
         let slots: Vec<OpenSlot> = self.slots.iter().filter(lacks_rows).cloned().collect();
@@ -244,7 +235,6 @@ impl Round {
         }
     }
 
-    /// Gives the slots their portions of the pool.
     fn distribute(&mut self, view: &impl ItemView) {
         let pool = view.pool();
         if pool == 0 {
@@ -265,9 +255,8 @@ impl Round {
         }
     }
 
-    /// If the pool is empty, the leader gives units of other slots to slots that never had units.
-    /// While requests wait for units, this stage does nothing, because the stage `Gather` then
-    /// moves units for these requests.
+    /// If the pool is empty, the leader moves units to slots that never had units. While requests
+    /// wait for units, the stage `Gather` moves units instead.
     fn share(&mut self, view: &impl ItemView) {
         let may_share = view.leads() && view.reaches_all_slots();
         if !may_share || self.slots.len() < view.slots().len() || view.first_demand().is_some() {
@@ -296,8 +285,8 @@ impl Round {
         }
     }
 
-    /// Gathers the units that the oldest waiting request lacks. If only another node reaches a slot
-    /// with units, this node begins a recall, and the other node moves the units.
+    /// Gathers the units that the oldest waiting request lacks. From a slot that only another node
+    /// reaches, this node begins a recall, and the other node moves the units.
     fn gather(&mut self, view: &impl ItemView) {
         let Some((home, units)) = view.first_demand() else { return };
         let holdings = self.holdings();
@@ -324,8 +313,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Returns the grants of the slots that this node reaches, followed by the grants among
-    /// `grants` that belong to other slots.
+    /// Returns the grants of the slots that this node reaches, and then those in `grants` of other
+    /// slots.
     fn holders<'a>(
         &'a self,
         grants: impl Iterator<Item = &'a Grant>,
@@ -334,8 +323,8 @@ impl Round {
         here.chain(grants.filter(|grant| self.slot_of(grant.id).is_none()))
     }
 
-    /// Returns how many units each slot has. If only another node reaches a slot, the units of the
-    /// slot's tickets in flight count as units of the slot.
+    /// For a slot that only another node reaches, the units of tickets in flight count as the
+    /// slot's units.
     fn holdings(&self) -> Vec<SlotHolding> {
         let holding = |grant: &Grant| {
             let here = self.slot_of(grant.id);
@@ -353,11 +342,12 @@ impl Round {
         self.holders(acked).filter(|grant| grant.counted).map(holding).collect()
     }
 
-    /// Lets slots issue tickets, or stops the slots. No other code resumes a stopped slot.
+    /// Lets slots issue tickets, or stops them. No other code resumes a stopped slot.
     ///
-    /// A shared slot is a slot that all nodes reach. A node may resume a shared slot only in three
-    /// cases: this node stopped the slot, this node is the leader, or this node has just given the
-    /// slot a new grant. Otherwise one node could resume a slot that another node drains.
+    /// If all nodes reach a slot, another node may drain it. So only these nodes may resume it:
+    /// - the leader
+    /// - a node that stopped the slot
+    /// - a node that has just given the slot a new grant
     fn stop_or_resume(&mut self, view: &mut impl ItemView) {
         let halts = view.halts();
         let may_resume = view.may_resume(halts);

@@ -4,8 +4,8 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
 use doorbuster_core::{Grant, GrantId};
 
-/// The next action of the driver. If the store or the slot does not answer, the start ends. A later
-/// start continues from the grant in the store.
+/// The next action of the driver. If the store or the slot does not answer, the start ends, and a
+/// later start continues from the grant in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Open a grant for the slot. The result is [`Input::Grant`].
@@ -23,8 +23,7 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The opened grant. `None` means that the store opened no grant, for example because the
-    /// item's sale is paused.
+    /// The opened grant. `None` if the store opened none, for example in a paused sale.
     Grant(Option<Grant>),
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),
@@ -43,12 +42,12 @@ pub enum StartOutcome {
     HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
-    /// The slot accepted the grant earlier, but no longer has the grant. Check whether the slot
-    /// lost its memory. The slot never gets the same grant twice, because the feed does not show
-    /// how many units the slot has already given to tickets.
+    /// The slot accepted the grant earlier but no longer has it. Check whether the slot lost its
+    /// memory. The slot never gets the same grant twice, because the feed does not show how many
+    /// units the slot has given to tickets.
     Lost,
-    /// The slot is ahead of the store, because the store was restored from a backup. Close the
-    /// grant, so that the slot gets a new epoch.
+    /// The slot is ahead of the store, which was restored from a backup. Close the grant, so that
+    /// the slot gets a new epoch.
     Ahead(GrantId),
 }
 
@@ -60,8 +59,8 @@ pub struct SlotStart {
 }
 
 impl SlotStart {
-    /// Begins to start a slot. `open` is the slot's open grant, which the caller has just read.
-    /// `threshold` goes to the slot with its grant ([`GrantTerms::threshold`]).
+    /// Begins to start a slot. The caller must have just read `open`, the slot's open grant. The
+    /// slot gets `threshold` with its grant ([`GrantTerms::threshold`]).
     #[must_use]
     pub fn begin(open: Option<Grant>, threshold: u64) -> (Self, Effect) {
         let first = if open.is_some() { Effect::ReadSlot } else { Effect::OpenGrant };
@@ -86,8 +85,8 @@ impl SlotStart {
                 Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
             Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
-            // A slot without a grant cannot answer repeated requests. So the slot gets its grant
-            // even if the grant has no units.
+            // A slot without a grant cannot answer repeated requests, so even a grant without units
+            // is given.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
                 Effect::Finish(StartOutcome::NoGrant)
             }

@@ -1,11 +1,11 @@
-//! Takes over the units of nodes whose leases have lapsed. The leader closes the open grants of
-//! these nodes, so that other nodes can sell the units. Every effect may be repeated.
+//! Takes over the units of nodes whose leases have lapsed: the leader closes their open grants.
+//! Every effect may be repeated.
 use std::collections::VecDeque;
 
 use doorbuster_core::lapsed_grants::lapsed_grants;
 use doorbuster_core::{Grant, GrantId, NodeId};
 
-/// The next action of the driver. If the store does not answer, the step ends. A later takeover
+/// The next action of the driver. If the store does not answer, the step ends, and a later takeover
 /// continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -41,9 +41,8 @@ pub struct Takeover {
 impl Takeover {
     /// Begins a takeover by this leader.
     ///
-    /// The grants are read before the nodes. A node gets its lease before it opens a grant. So if a
-    /// grant was read, the later read of the nodes finds the lease of the grant's node, even if
-    /// that node has just started.
+    /// The grants are read before the nodes. A node gets its lease before it opens a grant, so the
+    /// later read finds the lease even of a node that has just started.
     #[must_use]
     pub fn begin(leader: NodeId) -> (Self, Effect) {
         (Self { leader, grants: Vec::new(), lapsed: VecDeque::new() }, Effect::ReadGrants)

@@ -43,8 +43,7 @@ pub fn order_refund(row: &money::Refund) -> OrderRefund {
     OrderRefund { refund, amount, state, cause, at, settled_at }
 }
 
-/// Converts the history of an order. A buyer sees neither the operator who acted nor the operator's
-/// reason.
+/// Converts the history of an order. Buyers do not see the operator or the operator's reason.
 pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::with_capacity(events.len());
     for StoredEvent { event, .. } in events {
@@ -54,8 +53,7 @@ pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (order.state, Some(time(order.pay_by))),
-            // All other events in a history, such as a refund of a payment, leave the order
-            // unchanged.
+            // All other events, such as a refund of a payment, leave the order unchanged.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

@@ -1,10 +1,9 @@
-//! A copy of the catalogue in the shared Redis. The node that reads the store writes the copy, and
-//! the other nodes use it.
+//! A copy of the catalogue in the shared Redis. One node reads the store and writes the copy for
+//! the other nodes.
 //!
-//! Each version of the catalogue has its own key in Redis. A node first reads the current version
-//! from the store, and then uses only the copy of this version. So the copy is not older than that
-//! read. The deployment's secret authenticates a copy, and a copy expires by itself. If the
-//! catalogue is too large for a copy, each node reads the store.
+//! Each version of the catalogue has its own key. A node reads the current version from the store
+//! before it looks for the copy, so the copy is never older than that read. The deployment's secret
+//! authenticates a copy.
 use std::time::Duration;
 
 use doorbuster_core::IdKey;
@@ -14,22 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{CopyLookup, NAME};
 
-/// The format of a copy of the catalogue. Other versions of the program may write other formats.
+/// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long a copy of the catalogue is kept. During this time, each node that learns of the new
-/// version reads the copy. After this time, a node that learns of the version must read the store.
+/// How long a copy is kept. A node that learns of the version later must read the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
-/// The maximum size of a copy, in bytes. The same Redis server also has slots, so copies must not
-/// keep the server busy.
+/// The maximum size of a copy, in bytes. Larger values would delay the slots on the same Redis
+/// server.
 const SIZE_MAX: usize = 256 * 1024;
-/// The number of digits of the authentication code in front of the copy.
+/// The number of digits of the authentication code, which precedes the copy.
 const PROOF_DIGITS: usize = 32;
-/// If the copy is too long, the node stores this value instead. So the other nodes do not wait for
-/// a copy.
+/// Written instead of a copy that is too long. The other nodes then do not wait for a copy.
 const TOO_LONG: &[u8] = b"-";
 
-/// Looks up the copy of this version of the catalogue. If the copy is too long or invalid, the
-/// result is [`CopyLookup::Other`], so the caller must read the store.
+/// Looks up the copy of this version. If the copy is too long or invalid, the result is
+/// [`CopyLookup::Other`], and the caller must read the store.
 pub(super) async fn get(
     shared: &SharedRedis,
     key: &IdKey,
@@ -41,7 +38,6 @@ pub(super) async fn get(
     Ok(parse(&bytes, key, version).map_or(CopyLookup::Other, CopyLookup::This))
 }
 
-/// A copy that this node writes for the other nodes.
 pub(super) struct CatalogueCopy {
     name: String,
     bytes: Vec<u8>,
@@ -53,20 +49,18 @@ impl CatalogueCopy {
         Self { name: copy_key(shared, key, &rows.version), bytes }
     }
 
-    /// Writes the copy to the shared Redis. If the write fails, the other nodes read the store.
+    /// If the write fails, the other nodes read the store.
     pub(super) async fn publish(self, shared: &SharedRedis) {
         drop(shared.set(&self.name, &self.bytes, COPY_TTL).await);
     }
 }
 
-/// Returns the Redis key of a copy. Each database, version and format has its own key.
 fn copy_key(shared: &SharedRedis, key: &IdKey, version: &str) -> String {
     let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
     shared.key(NAME, &stamp)
 }
 
-/// Returns the authentication code of a copy. Only a program with the deployment's secret can
-/// compute this code.
+/// Returns the authentication code of a copy, which needs the deployment's secret.
 fn proof(key: &IdKey, version: &str, copy: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }
@@ -84,7 +78,6 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
-/// Parses a copy of the catalogue. Returns `None` if the copy is invalid.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
     let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;
@@ -95,8 +88,8 @@ fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     Some(CatalogueRows { version: version.to_owned(), sales })
 }
 
-/// The content of a copy. `Rows` is a list of [`SaleRow`]. In the JSON of a row, times are
-/// milliseconds since 1970. Edges and nodes of other versions also read this JSON.
+/// The content of a copy. `Rows` is a list of [`SaleRow`]. Edges and nodes of other versions also
+/// read this JSON.
 #[derive(Serialize, Deserialize)]
 struct CopyBody<Rows> {
     sales: Rows,

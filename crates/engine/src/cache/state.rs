@@ -1,4 +1,4 @@
-//! The state that a node needs to read the store for ids that it does not know.
+//! The state that a node needs to read the store for unknown ids.
 
 use std::time::Duration;
 
@@ -6,18 +6,17 @@ use doorbuster_slots::{Locks, SharedRedis};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// The state that a node needs to read the store for ids that it does not know.
+/// The state that a node needs to read the store for unknown ids.
 #[derive(Debug, Default)]
 pub struct Cache {
-    /// The shared Redis and its locks, if the nodes share a Redis.
+    /// `None` if the nodes share no Redis.
     shared: Option<(SharedRedis, Locks)>,
-    /// Locked during a read of the store. The value has the start of the last read and its
-    /// duration.
+    /// The start and the duration of the last read. Locked during a read of the store.
     pub(super) last_check: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Cache {
-    /// Creates an empty cache. `shared` is the Redis that all nodes share, with its locks.
+    /// Creates the state. `shared` is the Redis that all nodes share, with its locks.
     pub fn new(shared: Option<(SharedRedis, Locks)>) -> Self {
         Self { shared, last_check: Mutex::default() }
     }

@@ -1,5 +1,4 @@
-//! The slots that left an item's spread but may still have an open grant, as far as this node
-//! knows.
+//! The slots that left an item's spread but may still have an open grant.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,20 +7,20 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// The slots outside an item's spread, if they may have an open grant. If a listed slot has no open
-/// grant, the only cost is one unnecessary call.
+/// The slots outside an item's spread that may have an open grant. A listed slot without a grant
+/// only costs an unnecessary call.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
-    /// For each slot, the time at which this node detected that the slot is leaving.
+    /// When this node detected that the slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
-    /// Whether any slot is leaving the spread. Most requests read only this flag and need no lock.
+    /// Whether any slot is leaving. Most requests read only this flag and need no lock.
     any: AtomicBool,
     /// Whether a slot was removed since the last call of [`LeavingSlots::take_removed`].
     removed: AtomicBool,
 }
 
 impl LeavingSlots {
-    /// Records that the spread changed from the slots `before` to the slots `after`.
+    /// Records a change of the spread from the slots `before` to the slots `after`.
     pub fn respread(&self, before: &[SlotKey], after: &[SlotKey]) {
         if before.len() == after.len() && self.is_empty() {
             return;
@@ -83,8 +82,7 @@ impl LeavingSlots {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// Returns for how long a slot has been leaving the spread. Returns 0 if the slot is not
-    /// leaving.
+    /// Returns for how long a slot has been leaving the spread, or 0 if it is not leaving.
     #[must_use]
     pub fn age(&self, slot: SlotKey) -> Duration {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,6 @@ use doorbuster_telemetry::answer_counts::{AnswerCounts, AnswerKind};
 
 use crate::sale_limits::{Route, SaleLimitState};
 
-/// The sums of the counters of all removed sales.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RemovedCounts {
     answers: [u64; AnswerKind::ALL.len()],
@@ -13,7 +12,6 @@ pub(super) struct RemovedCounts {
 }
 
 impl RemovedCounts {
-    /// Adds the counters of a sale.
     pub(super) fn add(&mut self, answers: &AnswerCounts, limits: &SaleLimitState) {
         for kind in AnswerKind::ALL {
             self.answers[*kind as usize] += answers.get(*kind);

@@ -1,8 +1,6 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part of a node owns the catalogue, and knows which version of the store's catalogue
-//! this node has. It calls no other part of the node. Changes come from operators, from the times
-//! of sales, from the store, and from the edge feed.
+//! This part of a node owns the catalogue and its version. It calls no other part of the node.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -10,32 +8,27 @@ use tokio::time::Instant;
 
 use super::Catalogue;
 
-/// The catalogue that all tasks of the node share.
 #[derive(Debug, Default)]
 pub(crate) struct SharedCatalogue {
     current: ArcSwap<Catalogue>,
-    /// Locked while a changed catalogue replaces the old one.
     change_lock: Mutex<()>,
     /// The newest check for changes in the store.
     pub(crate) last_check: tokio::sync::Mutex<CatalogueCheck>,
 }
 
-/// The newest check for changes of the store's catalogue.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogueCheck {
-    /// When the check began.
     pub(crate) began: Option<Instant>,
-    /// The version up to which this node has the whole catalogue.
+    /// The node has the whole catalogue up to this version.
     pub(crate) version: Option<String>,
 }
 
 impl SharedCatalogue {
-    /// Returns the catalogue. A later change does not affect the returned catalogue.
+    /// A later change does not affect the returned catalogue.
     pub(crate) fn load(&self) -> Guard<Arc<Catalogue>> {
         self.current.load()
     }
 
-    /// Replaces the catalogue with a changed copy. Changes run one after another.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Catalogue)) {
         let _guard = self.change_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Catalogue::clone(&self.current.load());

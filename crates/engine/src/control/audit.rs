@@ -1,7 +1,5 @@
-//! The continuous audit adds up the store's rows every few seconds. Each violated invariant is a
-//! finding. A finding raises an alarm and pauses the sale in which it was found. A finding without
-//! a sale pauses every open or scheduled sale. The auditor of the command line shares no code with
-//! this audit.
+//! The continuous audit adds up the store's rows every few seconds. Each violated invariant raises
+//! an alarm and pauses the sale. The auditor of the command line shares no code with this audit.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,16 +16,13 @@ use crate::outage_log;
 use crate::sales::SaleControl;
 use crate::scheduler::{NextRun, Work};
 
-/// Shortest pause between two audits.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause after an audit, as a multiple of the audit's duration. Audits are expensive, because each
-/// audit reads every order. Because of the pause, audits use at most 1 % of one core.
+/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order, and
+/// this pause limits audits to 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
-/// until the rush ends. During an audit, an embedded store cannot move its log into the database,
-/// so the disk gets busier and buyers wait.
+/// If this many tickets are settled within [`RUSH_WINDOW`], the audit waits. During an audit, an
+/// embedded store cannot move its log into the database, which slows purchases down.
 const RUSH_TICKETS: u64 = 1_000;
-/// How long the audit counts settled tickets to detect a rush.
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
@@ -41,13 +36,13 @@ pub struct AuditView {
     pub repairs: u64,
     /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
-    /// Refunds of payments that pay for no order. The server handles these refunds by itself, so
-    /// they are not findings.
+    /// Refunds of payments that pay for no order. They are not findings, because the server makes
+    /// these refunds by itself.
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged but that the database lacks after a failover. They stay in
-    /// the list until an operator has resumed the sales that the failover paused.
+    /// Orders that nodes acknowledged but that the database lacks after a failover. They stay
+    /// listed until an operator has resumed the paused sales.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
@@ -60,7 +55,7 @@ pub struct AuditView {
 pub struct FindingView {
     /// The invariant's name.
     pub rule: String,
-    /// The sale and the item of the finding, if it has them.
+    /// The sale and the item, if the finding has them.
     pub item: Option<(String, String)>,
     /// The numbers that violate the invariant.
     pub detail: String,
@@ -77,7 +72,7 @@ pub struct ItemAudit {
     pub counts: ItemCounts,
 }
 
-/// Runs audits until the program stops.
+/// Runs until the program stops.
 pub(super) async fn run(sale_control: Arc<SaleControl>) {
     let (mut turns, mut next) = (sale_control.node.turns(Work::Audit), NextRun::Now);
     loop {
@@ -102,9 +97,8 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`]. If the
-/// rush continues, the wait ends soon after [`RUSH_MAX`]. `settled` returns how many tickets this
-/// program has settled so far.
+/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`], but not
+/// much longer than [`RUSH_MAX`]. `settled` returns the program's count of settled tickets.
 async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
@@ -117,8 +111,8 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     }
 }
 
-/// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
-/// pauses every open or scheduled sale.
+/// Raises the alarm and pauses the sale of each finding. A finding without a sale pauses every open
+/// or scheduled sale.
 pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView) {
     sale_control.node.meter().findings.add(view.findings.len() as u64);
     for finding in &view.findings {
@@ -168,8 +162,7 @@ async fn pause(sale_control: &SaleControl, sale: &str) {
     );
 }
 
-/// Runs one audit: adds up the store's rows, and returns the violated invariants and the
-/// counts.
+/// Runs one audit, and returns the violated invariants and the counts.
 ///
 /// # Errors
 /// If the store is unreachable.
@@ -205,7 +198,7 @@ pub async fn audit(node: &Node) -> Result<AuditView, EngineError> {
 mod tests {
     use super::*;
 
-    /// Returns how many seconds an audit waits if `settled(n)` tickets are settled in second `n`.
+    /// `settled(n)` is the number of tickets that are settled in second `n`.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
         wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;

@@ -1,12 +1,9 @@
-//! Writes the edge feed from this node's memory. The feed has the counts and rows of all sales, the
-//! blocks, and the hashes of requests that hold orders.
+//! Writes the edge feed from this node's memory: the counts and rows of all sales, the blocks, and
+//! the hashes of requests that hold orders.
 //!
-//! Only one node writes: the node that has the lock of the feed. This node writes each change
-//! immediately. Several times per second, it writes the head of the feed. The head shows edges how
-//! recent the feed is. If no edge is alive, the node writes nothing.
-//!
-//! Each time a node begins to write the whole feed again, the feed gets a new random number. All
-//! writes under one number form a generation of the feed.
+//! Only the node that has the lock of the feed writes, and only while an edge is alive. The feed's
+//! head shows edges how recent the feed is. Each complete rewrite of the feed is a new generation,
+//! with a random number.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,30 +21,25 @@ use crate::catalogue::SaleState;
 use crate::edge::records::{self, BlocksRecord, CountsRecord};
 use crate::node::Node;
 
-/// The shortest time between two writes of the feed. One write covers all changes in between.
 const PACE: Duration = Duration::from_millis(10);
 /// The longest time between two writes of the feed's head.
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// Time between two checks for changed blocks.
 const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
-/// The lease of the lock. It is short, so that another node replaces a crashed writer before the
-/// edges' copies are too old. The lease, one attempt to take the lock and a new generation together
-/// take less than `FEED_AGE_MAX_MS`.
+/// The lease of the lock. A crashed writer must be replaced before the edges' copies are too old.
+/// So the lease, one attempt to take the lock and a new generation together take less than
+/// `FEED_AGE_MAX_MS`.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
-/// Time between two attempts to take the lock of the feed.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// When this node stops writing or a write fails, the node pauses for this long before its next
-/// attempt to take the lock.
+/// The pause before the next attempt to take the lock, after a failed write or a lost lock.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Time between two counts of the live edges while this node writes.
+/// Time between two counts of the live edges.
 const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
-/// Time between two checks for a live edge while no edge is alive.
+/// Time between two checks for a live edge while none is alive.
 const EDGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// After the node has written for this long, it checks whether an edge is still alive.
+/// After a live edge was seen, the writer assumes for this long that an edge is alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 const LOCK_NAME: &str = "feed";
 
-/// Writes the edge feed while this node has the lock, until the program stops.
 pub(super) async fn run(node: Arc<Node>) {
     let Some((shared, locks)) = node.cache().shared() else {
         return std::future::pending().await;
@@ -64,7 +56,7 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Writes one generation of the edge feed after another while this node has the lock.
+/// Writes one generation of the feed after another while this node has the lock.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,
@@ -73,8 +65,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // A Redis server that lost the feed also lost the records of live edges. So after this node
-        // saw a live edge, it assumes for [`WITHOUT_EDGES_MAX`] that an edge is alive.
+        // A Redis server that lost the feed also lost the records of live edges. An edge that was
+        // seen recently may still be alive.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -82,7 +74,7 @@ async fn write_while_held(
         edges_seen = Some(Instant::now());
         let generation = rand::random::<u64>().max(1);
         if !shared.begin_feed(guard.fence(), generation).await? {
-            // Another node writes the feed now.
+            // Another node now writes the feed.
             return Ok(());
         }
         let mut writer = FeedWriter::new(node, shared, generation);
@@ -112,21 +104,20 @@ async fn write_while_held(
     Ok(())
 }
 
-/// Writes one generation of the feed. The fields say what this node has written so far.
+/// Writes one generation of the feed.
 struct FeedWriter<'a> {
     node: &'a Node,
     shared: &'a SharedRedis,
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// For each sale, the row and the counts that this node last put into an entry.
+    /// For each sale, the row and the counts that the feed has.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
     /// The number of live edges that the feed shows.
     edges: usize,
     edges_counted: Option<Instant>,
-    /// Feed entries that wait to be written.
     entries: Vec<(String, Vec<u8>)>,
 }
 
@@ -155,11 +146,11 @@ impl<'a> FeedWriter<'a> {
     }
 
     /// Gathers the changes since the last call, and returns the new requests that hold orders.
-    /// Returns `None` if a new generation is needed.
+    /// `None` means that a new generation is needed.
     ///
-    /// A commit publishes its requests before its counts. So this function reads the counts first.
-    /// The requests that it reads afterwards then include the requests of all orders in these
-    /// counts. Between the two reads, this function checks whether the set of requests is complete.
+    /// A commit publishes its requests before its counts, and this function reads the counts first.
+    /// So the requests include those of all orders in the counts. Between the two reads, it checks
+    /// whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.node.memory_as_of();
         self.gather_blocks().await;
@@ -170,15 +161,14 @@ impl<'a> FeedWriter<'a> {
     }
 
     /// Writes these requests and all gathered entries, in several parts if necessary. Only the last
-    /// part's head says that the feed is complete. Returns `false` if the feed was lost or another
-    /// node writes it.
+    /// part's head marks the feed as complete. Returns `false` if the feed was lost or another node
+    /// writes it.
     async fn write(&mut self, mut requests: &[u64]) -> Result<bool, SlotError> {
         let entries = std::mem::take(&mut self.entries);
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // An edge must get these requests before the counts, so the entries follow the last
-            // request.
+            // An edge must get these requests before the counts.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -212,7 +202,7 @@ impl<'a> FeedWriter<'a> {
         self.entries.push((name, content));
     }
 
-    /// Gathers the sales that changed. The entry of a deleted sale is empty.
+    /// Gathers the changed sales. The entry of a deleted sale is empty.
     fn gather_sales(&mut self) {
         let catalogue = self.node.catalogue().clone();
         let shown: HashMap<&str, &Arc<SaleState>> = catalogue
@@ -240,7 +230,7 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first. So an edge has the counts when it gets the row.
+            // The counts come first, so an edge that gets the row has its counts.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
@@ -251,8 +241,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, edges see from `as_of` in
-    /// the feed's head that this node's memory is old.
+    /// Gathers the blocks if they changed. If the store cannot be read, `as_of` in the feed's head
+    /// shows edges that this node's memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCK_CHECK_INTERVAL) {
             return;
@@ -269,8 +259,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the number of live edges if it changed. If an edge answers a request itself, the
-    /// edge applies only its part of a limit. The size of this part depends on the number of edges.
+    /// Gathers the number of live edges if it changed. An edge derives its part of each limit from
+    /// this number.
     async fn gather_edges(&mut self) {
         if self.edges_counted.is_some_and(|at| at.elapsed() < EDGE_COUNT_INTERVAL) {
             return;

@@ -11,26 +11,22 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The largest and the smallest number of orders that a batch requests from the store. If fewer
-/// payment windows have ended, the batch has fewer orders.
+/// The most and the fewest orders that a batch requests from the store.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// Intended duration of one transaction if the store is a database server. If a transaction takes
-/// more than twice as long, the next batch has half the size.
+/// Intended duration of a transaction if the store is a database server.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// Intended duration of one transaction if a single writer runs all transactions in turn. It is
-/// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before the
-/// purchase's own transaction begins.
+/// Intended duration of a transaction if a single writer runs all transactions in turn. It is
+/// short, because purchases may have to wait for this transaction.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
-/// The number of batches that run at the same time if the store is a database server. While one
-/// batch publishes its events, the next one reads its rows. Batches commit one after the other.
+/// The number of concurrent batches if the store is a database server. While one batch publishes
+/// its events, the next one reads its rows.
 const BATCHES_AHEAD: usize = 2;
 
-/// A run ends after this time, even if more orders must expire. So a run hangs if it takes much
-/// longer. A metric shows how long a run takes, so that an alarm can detect a run that hangs.
+/// A run ends after this time, even if more orders must expire. A metric of a run's duration lets
+/// an alarm detect a run that hangs.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
-/// Expires orders until the program stops.
 pub(super) async fn run(node: Arc<Node>) {
     let mut batch = BATCH_MAX;
     let (mut turns, mut next) = (node.turns(Work::Expiry), NextRun::Now);
@@ -40,7 +36,6 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Returns whether this node must not expire orders now.
 fn is_resting(node: &Node) -> bool {
     (node.layout().is_single_node() && node.clock().has_alarm()) || !node.control().leads()
 }
@@ -64,12 +59,11 @@ async fn expire(node: &Node, batch: &mut usize) -> NextRun {
 
 /// Expires batches until a batch has fewer orders than requested, or for [`RUN_MAX`].
 ///
-/// Batches follow each other without a pause, because other transactions get their turn anyway. A
-/// single writer runs waiting transactions between two batches, and a database server shares its
-/// time among all sessions.
+/// Batches need no pause between them. A single writer runs waiting transactions between two
+/// batches, and a database server shares its time among all sessions.
 async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
-    // A single writer commits all waiting transactions as one group. With two batches, the group
-    // would take twice as long. So only one batch waits.
+    // A single writer commits all waiting transactions as one group. With two batches, a group
+    // would take twice as long.
     let (ahead, time) = if node.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
@@ -103,12 +97,12 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
                 (more, next) = (false, NextRun::Idle);
             }
         }
-        // The next batch waited for its turn until now, so the measurement of its time begins here.
+        // The next batch has waited for its turn until now.
         began = Instant::now();
     }
 }
 
-/// Returns the size of the next batch. The last batch had the size `batch` and took `took`. Its
+/// Returns the size of the next batch. The last batch had the size `batch` and took `took`, and its
 /// intended duration was `time`.
 fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {

@@ -1,7 +1,5 @@
-//! The signals that wake the jobs. Some signals have data: the items to reconcile, the sales whose
-//! status changed, and tickets that other nodes refused. The slots that still have tickets but no
-//! open grant are also here, because their changes are signals. `unretired` has these slots of
-//! ended sales, and `leftovers` has these slots of all other sales.
+//! The signals that wake the jobs, with their data. Also has the slots without an open grant that
+//! may still have tickets: `unretired` of ended sales, and `leftovers` of other sales.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +10,11 @@ use tokio::sync::Notify;
 
 use crate::scheduler::{Scheduler, Work};
 
-/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. The buyers of
-/// dropped tickets still see the refusal, because a waiting page also polls.
+/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped, because a
+/// waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Tickets that other nodes refused. This node must check later which of these tickets belong to
-/// waitlist entries.
+/// Tickets that other nodes refused, and that may belong to waitlist entries.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRefusals {
     ids: Mutex<Vec<TicketId>>,
@@ -53,52 +50,45 @@ pub(crate) enum WakeReason {
 pub struct JobSignals {
     pub(super) items: Mutex<HashMap<ItemId, WakeReason>>,
     pub(super) sales: Mutex<HashSet<Arc<str>>>,
-    /// Notified when an item needs to be reconciled.
     pub(crate) items_changed: Notify,
     pub(super) sales_changed: Notify,
     /// Notified when another node may have changed sales.
     pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
-    /// The slots of ended sales that still have tickets. Only the leader fills this set, and
-    /// settles these tickets.
+    /// The slots of ended sales that still have tickets. Only the leader fills this set and settles
+    /// these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
-    /// The slots outside their items' spreads that may still have tickets, each with the epoch of
-    /// its closed grant. Only the leader fills this map, and settles these tickets. An item has at
-    /// most as many entries as it had slots.
+    /// The slots outside their items' spreads that may still have tickets, with the epochs of their
+    /// closed grants. Only the leader fills this map and settles these tickets. An item has at most
+    /// as many entries as it had slots.
     leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
-    /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
     /// Notified when another node has begun a drain.
     pub(crate) drains_changed: Notify,
-    /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
-    /// may belong to a waitlist entry that was refused when its turn came.
+    /// Tickets that other nodes refused and for which no request on this node waits.
     pub(super) foreign_refusals: ForeignRefusals,
     /// Notified when a sale may have opened. From then on, other nodes may recall units from this
-    /// node's slots.
+    /// node.
     pub(super) sale_opened: Notify,
-    /// Notified when a slot may have lost its memory.
     pub(crate) loss_suspected: Notify,
-    /// Notified when the edge feed may have changed.
     pub(super) feed_changed: Notify,
     /// The number of calls of [`JobSignals::signal_events`].
     pub(super) event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles an item's slots after every commit that changes the item's
-    /// counts or feeds. If not, the node reconciles the slots only when the node itself needs
-    /// units.
+    /// counts or feeds. If not, the node reconciles them only when it needs units itself.
     pub(super) reconciles_on_commit: AtomicBool,
     pub(super) scheduler: Scheduler,
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item. Call it if the pool has units for a slot, if a slot
-    /// lacks feed rows, or if a parked request needs units.
+    /// Wakes the reconciliation of an item whose pool has units for a slot, whose slot lacks feed
+    /// rows, or whose parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
-    /// Wakes the reconciliation of an item after a commit that added feed rows for the item's
-    /// slots. If several nodes can reconcile the item, only the leader reconciles it after such a
-    /// commit.
+    /// Wakes the reconciliation of an item after a commit that added feed rows. If several nodes
+    /// can reconcile the item, only the leader does so.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
@@ -120,23 +110,21 @@ impl JobSignals {
         self.items_changed.notify_one();
     }
 
-    /// Wakes the job that reads the catalogue again, because other nodes changed sales.
+    /// Wakes the job that reads other nodes' changes of the catalogue.
     pub fn wake_catalogue_job(&self) {
         self.catalogue_changed.notify_one();
     }
 
-    /// Wakes the job that checks the slots, because a slot may have lost its memory.
+    /// Wakes the job that checks whether slots have lost their memory.
     pub fn suspect_loss(&self) {
         self.loss_suspected.notify_one();
     }
 
-    /// Wakes the job that follows drains, because another node began a drain.
     pub(crate) fn wake_drain_job(&self) {
         self.drains_changed.notify_one();
     }
 
-    /// Replaces the set of ended sales' slots that still have tickets. If the set changed, the
-    /// queues to read are selected again.
+    /// If the set changed, the queues to read are selected again.
     pub(crate) fn set_unretired(&self, slots: BTreeSet<SlotKey>) {
         let mut known = self.unretired.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != slots {
@@ -146,8 +134,7 @@ impl JobSignals {
     }
 
     /// Records that a slot outside its item's spread may still have tickets. `closed` is the epoch
-    /// of the slot's newest closed grant. If the slot or this epoch is new, the queues to read are
-    /// selected again.
+    /// of the slot's newest closed grant. A new slot or epoch causes a new selection of queues.
     pub(crate) fn add_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_none_or(|&known| known < closed) {
@@ -156,7 +143,7 @@ impl JobSignals {
         }
     }
 
-    /// Forgets a slot of [`JobSignals::add_leftover`], unless the recorded epoch is higher than
+    /// Forgets a slot of [`JobSignals::add_leftover`], unless its recorded epoch is higher than
     /// `closed`.
     pub(crate) fn forget_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +153,6 @@ impl JobSignals {
         }
     }
 
-    /// Returns the slots of [`JobSignals::add_leftover`], with the epochs of their closed grants.
     pub(crate) fn leftovers(&self) -> Vec<(SlotKey, Epoch)> {
         let leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         leftovers.iter().map(|(&slot, &closed)| (slot, closed)).collect()
@@ -191,13 +177,13 @@ impl JobSignals {
     }
 
     /// Records that another node refused a ticket for which no request on this node waits. If the
-    /// ticket belongs to a waitlist entry, the entry's buyer may be connected to this node.
+    /// ticket belongs to a waitlist entry, the buyer may be connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }
 
-    /// Returns whether this node is the leader now. The only purpose of a leader is to avoid
-    /// duplicate work, so two leaders at the same time do no harm.
+    /// Returns whether this node is the leader now. Two leaders at the same time do no harm,
+    /// because the leader only avoids duplicate work.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.scheduler.leads()
@@ -208,7 +194,6 @@ impl JobSignals {
         &self.scheduler
     }
 
-    /// Announces that the edge feed may have changed.
     pub(crate) fn signal_feed(&self) {
         self.feed_changed.notify_one();
     }
@@ -229,7 +214,7 @@ impl JobSignals {
         self.sale_opened.notify_one();
     }
 
-    /// Returns the items to reconcile, with the reasons, and forgets them.
+    /// Returns the items to reconcile, and forgets them.
     pub(crate) fn take_items(&self) -> HashMap<ItemId, WakeReason> {
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,12 +1,9 @@
-//! Takes or renews the leader's lease, and renews this node's lease, several times per lease
-//! period.
+//! Renews the leases of the node and of the leader several times per lease period, and reads which
+//! nodes are live.
 //!
 //! If each node has its own slots, the leader closes the grants of nodes with a lapsed lease. Other
-//! nodes can then sell the units of these grants. This job also reads which nodes are live. If all
-//! nodes share the slots, the set of live nodes determines for which slots this node settles the
-//! tickets.
-//!
-//! Leases only avoid duplicate work. The store's rows decide about stock. If a node continues
+//! nodes can then sell the units. If all nodes share the slots, the live nodes divide the slots'
+//! tickets among themselves. Leases only avoid duplicate work: the store's rows decide about stock.
 //! without its lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,10 +25,8 @@ const _: () = assert!(
     2 * LEASE_MS <= doorbuster_store::limits::LEASE_END_MAX_MS,
     "a new lease must be valid, even if two clocks differ"
 );
-/// Time between two renewals of a node's leases.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 
-/// Renews the leases until the program stops.
 pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     if node.layout().is_single_node() {
         return std::future::pending().await;
@@ -69,8 +64,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     }
 }
 
-/// After this node's lease lapsed, wakes the checks of all slots that this node reaches. The reason
-/// is that other nodes may have closed this node's grants.
+/// Wakes the checks of all slots that this node reaches, because other nodes may have closed its
+/// grants.
 fn handle_own_lapse(node: &Node, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -84,8 +79,8 @@ fn handle_own_lapse(node: &Node, away: Duration) {
     }
 }
 
-/// Renews this node's lease. With the control role, the node also takes or renews the leader's
-/// lease. If each node has its own slots, the leader also closes the grants of dead nodes.
+/// Renews this node's lease. With the control role, also takes or renews the leader's lease. If
+/// each node has its own slots, the leader also closes the grants of dead nodes.
 pub(crate) async fn renew_leases(
     node: &Node,
     slots: &Slots,
@@ -117,8 +112,7 @@ pub(crate) async fn renew_leases(
     }
 }
 
-/// Closes the grants of nodes whose leases have lapsed. [`doorbuster_steps::takeover`] has the
-/// sequence of the effects.
+/// Closes the grants of nodes whose leases have lapsed.
 async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     let (mut steps, mut effect) = Takeover::begin(node.id());
     loop {
@@ -141,8 +135,7 @@ async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     }
 }
 
-/// Reads and returns the nodes that have a valid lease. Also answers the questions of these nodes
-/// about refusals.
+/// Returns the nodes that have a valid lease. Also answers these nodes' questions about refusals.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineError> {
     let nodes = node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
@@ -151,9 +144,9 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineErr
         slots.set_live_nodes(&heard);
         node.control().queues_changed.notify_one();
     }
-    // The row of a node's lease contains the node's questions to other nodes.
+    // A lease's row contains its node's questions to other nodes.
     if node.answer_questions(&nodes) {
-        // This second renewal shows this node's answers to the other nodes at once.
+        // This second renewal shows the answers to the other nodes at once.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
     Ok(live)

@@ -1,5 +1,5 @@
-//! Publishes a change of a sale's status at once, but at most four changes per second. If only
-//! counts changed, the pause between two publications grows with the number of readers.
+//! Publishes changed statuses of sales, at most four times per second for each sale. If only counts
+//! changed, the pause grows with the number of readers.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// The maximum number of deliveries per second if only counts changed. Each delivery writes to a
-/// connection, and people who only watch must not slow down buyers.
+/// The maximum number of deliveries per second if only counts changed, so that readers do not slow
+/// down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.
@@ -43,9 +43,8 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// The part of a status that is published at once when it changes. This part has the version of the
-/// sale's row, which changes with the phase. For each item, this part says whether all units are
-/// taken, and whether any taken unit can come back.
+/// The part of a status that is published at once when it changes: the version, and two facts for
+/// each item. They say whether all units are taken, and whether no taken unit can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -57,12 +56,12 @@ impl StatusDigest {
     }
 }
 
-/// The time of each sale's last publication, and the published content.
+/// When each sale's status was last published, and with which content.
 #[derive(Debug, Default)]
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Returns whether to publish the sale's status now to this many readers. If not, the caller
+    /// Returns whether to publish the sale's status to this many readers now. If not, the caller
     /// calls again later. `digest` is `None` if the sale was deleted.
     fn is_due(
         &mut self,

@@ -1,8 +1,6 @@
-//! Publishes each item's `count`, `start` and `access` in the shared Redis. `count` is the item's
-//! total, `start` says whether the sale is open, and `access` is the number of the item's
-//! unavailable units. Writes these numbers when they change, and writes unchanged numbers again
-//! after a second. Programs in front of the server, such as a gateway, read these numbers from a
-//! replica and need no node. Only the node with the lock publishes. No node reads the numbers.
+//! Publishes each item's numbers in the shared Redis, for programs in front of the server, such as
+//! a gateway. No node reads the numbers. `count` is the item's total, `start` says whether the sale
+//! is open, and `access` counts the item's unavailable units.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,40 +15,33 @@ use crate::catalogue::SaleState;
 use crate::node::Node;
 use crate::stock::StockControl;
 
-/// Time between two checks whether the numbers have changed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Unchanged numbers are written again after this time.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// If numbers are not written again, they expire after this time. Missing numbers are better than
-/// old ones.
+/// Numbers that are not written again expire after this time. Missing numbers are better than old
+/// ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// The numbers of a sale are written for this long after the sale's end, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;
-/// Time between two attempts to take the lock.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// When this node stops publishing or a write fails, the node pauses for this long before its next
-/// attempt to take the lock.
+/// The pause before the next attempt to take the lock, after a failed write or a lost lock.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish_stock.lua");
 
-/// Publishes the count, the start and the access of each item while this node has the lock, until
-/// the program stops.
 pub(super) async fn run(stock: Arc<StockControl>) {
     let Some((shared, locks)) = stock.node.cache().shared() else {
         return std::future::pending().await;
     };
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
-        // This node stops publishing if Redis is unreachable or if another node publishes. Both are
-        // normal, so the result is ignored.
+        // An unreachable Redis or another publishing node is normal, so the result is ignored.
         let _ = publish(&stock, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Publishes the items' numbers while this node has the lock.
 async fn publish(
     stock: &StockControl,
     shared: &SharedRedis,
@@ -75,7 +66,7 @@ async fn publish(
             let reply =
                 shared.eval(PUBLISH, &[shared.key("status", &sale.row.id)], &arguments).await?;
             if reply.number() != Some(1) {
-                // Another node publishes now.
+                // Another node now publishes.
                 return Ok(());
             }
             written.insert(sale.row.id.as_str().into(), (fields, Instant::now()));
@@ -85,7 +76,6 @@ async fn publish(
     Ok(())
 }
 
-/// Returns the sales to publish, in the order of [`urgency`].
 fn by_urgency(node: &Node) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (node.catalogue(), node.now());
     let mut sales: Vec<_> = catalogue
@@ -96,8 +86,8 @@ fn by_urgency(node: &Node) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the rank of a sale: sales with the lowest rank are published first. Returns `None` if
-/// the sale is not published, because it is a draft or ended too long ago.
+/// Returns the rank of a sale: the lowest rank is published first. `None` for a sale that is a
+/// draft or ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -108,9 +98,8 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Returns each field followed by its value: first the fields of the sale, then a field `item:NAME`
-/// for each item. The value of an item's field is `count start access`. The count `-` means
-/// unlimited stock.
+/// Returns each field followed by its value. An item has the field `item:NAME`, and its value is
+/// `count start access`. The count `-` means unlimited stock.
 async fn fields(stock: &StockControl, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);

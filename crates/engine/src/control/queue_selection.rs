@@ -1,10 +1,8 @@
-//! Selects the slots whose queues this node reads. A slot's queue has the slot's tickets that wait
-//! for their verdicts. A slot is selected if it is assigned to this node and its sale may have
-//! tickets. Runs every second, and when a sale or the set of nodes changes.
+//! Selects the slots whose queues this node reads. A slot's queue has the tickets that wait for
+//! their verdicts.
 //!
-//! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
-//! scheduled sale are read only shortly before it opens. Last come the queues of slots whose data
-//! could not be deleted yet, because the slots still have tickets. These are slots of ended sales,
+//! A node reads a limited number of queues. Last come the queues of slots without an open grant
+//! that may still have tickets. Only the leader knows these queues.
 //! and slots outside an item's spread. Only the leader knows these queues.
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,11 +19,10 @@ use crate::node::Node;
 const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// The node begins to read a sale's queues this long before the sale opens.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// The node still reads a sale's queues for this long after the sale's end. A slot may miss the end
-/// of the sale and issue more tickets. During this time, the node returns these tickets.
+/// The node still reads a sale's queues for this long after the sale's end. A slot that missed the
+/// end may issue more tickets, and the node returns these tickets.
 const AFTER_END_MS: i64 = 60_000;
 
-/// Selects the queues until the program stops.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     loop {
         drop(
@@ -36,8 +33,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Returns the rank of a sale: the queues of sales with the lowest rank are read first. Returns
-/// `None` if the sale cannot have tickets.
+/// Returns the rank of a sale: the lowest rank is read first. `None` if the sale cannot have
+/// tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),
@@ -50,14 +47,12 @@ fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     }
 }
 
-/// Returns the start and the end of the time in which a sale is or may be open.
 fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
     let begins = row.starts_at.filter(|_| row.phase == Phase::Scheduled).unwrap_or(now);
     (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
 }
 
-/// Starts reading the queues that are assigned to this node, for every sale that may have
-/// tickets.
+/// Starts reading the queues that are assigned to this node.
 pub(crate) fn select_queues(node: &Node, slots: &Slots) {
     let (catalogue, now) = (node.catalogue(), node.now());
     let mut sales: Vec<(i64, &Arc<SaleState>)> =
@@ -81,11 +76,9 @@ pub(crate) fn select_queues(node: &Node, slots: &Slots) {
     }
 }
 
-/// Returns how many queues the nodes read at the same time while this sale runs, if the sale has
-/// `own` slots. The result includes the queues of other sales that may be open at the same time. If
-/// the sale is about to change, `row` is the sale after the change. The time of a scheduled sale
-/// begins at the start of the sale. The time of any other sale begins now. Returns 0 if this
-/// deployment has no queues.
+/// Returns how many queues the nodes read at the same time while this sale runs with `own` slots.
+/// Counts the queues of all sales that overlap with this one. `row` is the sale after a planned
+/// change. Returns 0 if this deployment has no queues.
 #[must_use]
 pub fn concurrent_slots(node: &Node, row: &SaleRow, own: usize) -> usize {
     if node.layout().is_node_local() {

@@ -1,19 +1,17 @@
-//! A node keeps the set of requests that hold orders. If the set is full, this job frees memory: it
-//! removes the requests of sales that ended long ago.
+//! Frees memory when the set of requests that hold orders is full: removes the requests of sales
+//! that ended long ago.
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::node::Node;
 use crate::outage_log;
 
-/// Time between two checks whether the set of requests is full.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// Pause after a rebuild that left the set full. A rebuild takes long, and it can free more memory
-/// only after more sales have ended.
+/// Pause after a rebuild that left the set full. A rebuild is slow, and can free more memory only
+/// after more sales have ended.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
-/// When the set of requests is full, removes the requests of sales that ended long ago. Runs until
-/// the program stops.
+/// Runs until the program stops.
 pub(super) async fn run(node: Arc<Node>) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;

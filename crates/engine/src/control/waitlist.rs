@@ -1,10 +1,8 @@
-//! Gives returned units to the buyers in the waitlists. Ends the waitlists of ended sales. The
-//! leader runs this job. The job wakes when units are kept for a waitlist, and when a sale was
-//! resumed or ended.
+//! Gives returned units to the buyers in the waitlists, and ends the waitlists of ended sales.
 //!
-//! If two nodes run the job at the same time, this does no harm. The store gives each unit once, in
-//! the order of the entries, and ends each entry once. The job passes over a buyer who has reached
-//! the limit, or whose request already holds an order. The node to which this buyer is connected
+//! The leader runs this job, but two concurrent runs do no harm: the store gives each unit once and
+//! ends each entry once. A buyer who has reached the limit, or whose request already holds an
+//! order, is passed over. The node to which this buyer is connected then notifies the buyer.
 //! then notifies the buyer.
 use std::sync::Arc;
 
@@ -18,12 +16,11 @@ use crate::notify::EventKind;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The number of waitlists that are served at the same time. The store groups their commits.
+/// The number of waitlists that are served at the same time.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Notifies buyers whom another node passed over, if these buyers are connected to this node. Runs
-/// until the program stops. A refused ticket does not name its buyer, so this job reads the
-/// waitlist entry.
+/// Notifies connected buyers whom another node passed over. A refused ticket does not name its
+/// buyer, so the job reads the waitlist entry.
 pub(super) async fn notify_passed_over(node: Arc<Node>) {
     loop {
         node.control().foreign_refusals.arrived.notified().await;
@@ -33,8 +30,7 @@ pub(super) async fn notify_passed_over(node: Arc<Node>) {
                     Some(entry) if entry.state == WaitlistState::PassedOver => {
                         notify_entry(&node, entry).await
                     }
-                    // No notification is needed: the ticket belongs to no waitlist entry, or the
-                    // buyer left the waitlist.
+                    // The ticket belongs to no waitlist entry, or the buyer left the waitlist.
                     _ => Ok(()),
                 }
             };
@@ -45,16 +41,14 @@ pub(super) async fn notify_passed_over(node: Arc<Node>) {
     }
 }
 
-/// What the job does with a waitlist.
 #[derive(Clone, Copy, Debug)]
 enum WaitlistWork {
-    /// Serve the waitlist, because units are kept for it.
+    /// Units are kept for the waitlist.
     Serve,
-    /// End the waitlist, because its sale has ended.
+    /// The sale has ended.
     End,
 }
 
-/// Serves and ends waitlists until the program stops.
 pub(super) async fn run(node: Arc<Node>) {
     let (mut turns, mut next) = (node.turns(Work::Waitlists), NextRun::Now);
     loop {
@@ -64,8 +58,7 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Serves or ends each waitlist, with at most one transaction for each. Returns `true` if some
-/// entries remain.
+/// Uses at most one transaction for each waitlist. Returns `true` if some entries remain.
 async fn process_waitlists(node: &Node) -> bool {
     let catalogue = node.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
@@ -125,8 +118,7 @@ fn notify_entry_ended(node: &Node, entry: WaitlistEntry) {
     node.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Publishes the result of an entry that got no unit. Does nothing if this node has no connected
-/// client.
+/// Publishes the result of an entry that got no unit.
 async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineError> {
     if !node.hub().may_have_readers() {
         return Ok(());
@@ -134,8 +126,8 @@ async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineErr
     let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
-        // An entry gets this verdict only if its sale has ended. An entry that is refused when its
-        // turn comes has another verdict, because the buyer's limit is the only possible reason.
+        // Only the end of the sale causes this verdict. An entry that is refused at its turn has
+        // another verdict, because only the buyer's limit can refuse it.
         (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

@@ -1,5 +1,5 @@
-//! Wakes jobs early when other nodes recall units from this node, or when the set of servers that
-//! hold slots changed. If a signal is missed, the only effect is that the jobs run later.
+//! Wakes jobs early when other nodes recall units, or when the set of servers that hold slots
+//! changed. A missed signal only delays the jobs.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +10,15 @@ use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// While a sale is open, the node checks at this interval whether it must return units of its slots
-/// to the pool. Other nodes may need the units at any moment.
+/// The interval of the checks for recalled units while a sale is open.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// The interval of the checks for recalls while an open sale has an item with an empty pool and
-/// with units in slots. In this state, the server gathers the item's last units for waiting
-/// requests.
+/// The interval of these checks while an open sale has an item with an empty pool and with units in
+/// slots. The server then gathers the item's last units for waiting requests.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// The interval of the checks for recalls while no sale is open.
+/// The interval of these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Checks the slots after each change of the set of servers that hold slots, until the program
-/// stops.
+/// Checks the slots after each change of the servers that hold slots.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut seen = slots.evidence().changes;
     loop {
@@ -44,8 +41,7 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Until the program stops, checks whether other nodes recall units from slots that only this node
-/// reaches.
+/// Checks whether other nodes recall units from slots that only this node reaches.
 pub(super) async fn poll_recalls(node: Arc<Node>) {
     if node.layout().reaches_all_slots() {
         return std::future::pending().await;

@@ -1,5 +1,5 @@
-//! Checks that the store commits in time. A node is ready only if commits succeed. All callers
-//! share one check, and a check begins at most once a second.
+//! Checks that the store commits in time, because a node is ready only if commits succeed. All
+//! callers share one check, and a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,39 +8,35 @@ use doorbuster_store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the result of a check of the commits is reused.
 const RESULT_MAX_AGE: Duration = Duration::from_secs(1);
-/// A commit counts as stalled if it has not returned after this time.
+/// A commit that has not returned after this time is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// The number of checks in a row that must fail before a node is not ready. A single failure may be
-/// chance, for example a lost connection.
+/// The number of consecutive checks that must fail before a node is not ready. One failure may be a
+/// lost connection.
 const FAILURES_MIN: u32 = 2;
 
 /// A node's newest check whether the store commits in time.
 #[derive(Debug, Default)]
 pub struct CommitCheck(Mutex<Option<Check>>);
 
-/// One check, which commits to the store once.
 #[derive(Clone, Debug)]
 struct Check {
     began: Instant,
-    /// The result of the commit. Empty until the commit returns.
+    /// Empty until the commit returns.
     result: watch::Receiver<Option<CheckResult>>,
-    /// How many checks in a row failed before this one.
+    /// How many consecutive checks failed before this one.
     failed_before: u32,
-    /// How long the check before this one took.
+    /// How long the previous check took.
     took_before: Duration,
 }
 
-/// The result of a commit that returned.
 #[derive(Clone, Debug)]
 struct CheckResult {
     took: Duration,
-    /// The reason why the commit failed.
+    /// The reason of a failure.
     error: Option<String>,
 }
 
-/// The progress of the commit of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommitProgress {
     /// The commit has been running for this long.
@@ -52,7 +48,7 @@ pub(super) enum CommitProgress {
 }
 
 impl Check {
-    /// Returns the number of checks that failed in a row. A running check has not failed yet.
+    /// Returns the number of consecutive failures. A running check has not failed yet.
     fn failed(&self) -> u32 {
         match &*self.result.borrow() {
             None => self.failed_before,
@@ -61,9 +57,9 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. For a running commit, returns the longer of two times: the
-    /// time since the commit began, and the duration of the previous check. So an alarm also
-    /// detects a commit that never returns, and the alarm does not stop when the next check begins.
+    /// Returns how long the commit took. A running commit counts at least the duration of the
+    /// previous check. So an alarm detects a commit that never returns, and does not stop when the
+    /// next check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,
@@ -72,14 +68,12 @@ impl Check {
         }
     }
 
-    /// Returns whether the commit is still running.
     fn is_running(&self) -> bool {
         // If the sender is gone without a result, the task of the commit has ended.
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 
-    /// If at least [`FAILURES_MIN`] checks in a row failed, returns the reason of the newest
-    /// failure.
+    /// `None` if fewer than [`FAILURES_MIN`] consecutive checks failed.
     fn failure(&self) -> Option<String> {
         let error = self.result.borrow().as_ref()?.error.clone()?;
         (self.failed() >= FAILURES_MIN).then_some(error)
@@ -87,14 +81,13 @@ impl Check {
 }
 
 impl CommitCheck {
-    /// Returns the reason if commits fail or stall. The reason is [`STORE_STALLED`] if the newest
-    /// commit has not returned in time. Begins a new check if the newest check is old.
+    /// Returns the reason if commits fail, or [`STORE_STALLED`] if they stall. Begins a new check
+    /// if the newest check is old.
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
 
-    /// Waits for the commit of this check. Returns the reason if commits fail, or if the commit did
-    /// not return in time.
+    /// Returns the reason if commits fail, or if this commit did not return in time.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
@@ -115,7 +108,7 @@ impl CommitCheck {
         newest.as_ref().map(Check::duration)
     }
 
-    /// Returns the progress of the newest commit. `None` before the first check.
+    /// `None` before the first check.
     pub(super) fn progress(&self) -> Option<CommitProgress> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(|check| match check.failed() {
@@ -125,14 +118,12 @@ impl CommitCheck {
         })
     }
 
-    /// Returns whether at least [`FAILURES_MIN`] checks in a row failed.
+    /// Returns whether at least [`FAILURES_MIN`] consecutive checks failed.
     pub fn is_failing(&self) -> bool {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
     }
 
-    /// Returns the newest check if it is recent or still running. Otherwise begins a check that
-    /// commits to the store.
     fn begin(&self, store: &Store) -> Check {
         let store = store.clone();
         self.begin_with(
@@ -156,7 +147,7 @@ impl CommitCheck {
         }
         let began = Instant::now();
         let (returned, result) = watch::channel(None);
-        // The check has its own task, so it continues if its caller stops waiting.
+        // With its own task, the check continues if its caller stops waiting.
         tokio::spawn(async move {
             let error = commit.await.err();
             if let Some(error) = &error {

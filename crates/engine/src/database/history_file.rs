@@ -1,6 +1,6 @@
-//! The file `database_history` of the data directory. It has the newest history of each database
-//! that nodes on this machine have used. A node reads the file when it starts. So the node refuses
-//! an older database even if no other node runs.
+//! The file `database_history` of the data directory, with the newest history of each database that
+//! nodes on this machine have used. With this file, a node that starts alone can refuse an older
+//! database.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -41,8 +41,7 @@ pub enum HistoryFileError {
 }
 
 /// Reads the histories that earlier processes kept in this directory. The returned memory also
-/// writes new histories to this directory. If the path is empty, there is no directory, and nothing
-/// is read or written.
+/// writes new histories there. An empty path means no directory.
 ///
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
@@ -57,8 +56,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());
-        // The history's position changes every second, and each change is written. So only the
-        // first failure in a row is logged.
+        // The history changes every second, so only the first failure in a row is logged.
         if let Err(error) = written
             && !was_failing
         {
@@ -74,8 +72,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     Ok(KnownHistories::new(kept, Box::new(remember)))
 }
 
-/// Reads the histories that earlier processes kept in this directory. Commands use this function,
-/// because it writes no file.
+/// Reads the histories in this directory for commands, which must write no file.
 ///
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
@@ -93,8 +90,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileErr
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Replaces the whole file. Several nodes may share the directory. If the file's row is at least as
-/// new as `history`, this function changes nothing.
+/// Changes nothing if the file's row is at least as new as `history`, because several nodes may
+/// share the directory.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);
@@ -105,8 +102,7 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), history.clone());
-    // Several nodes may share the directory, and each may have the process id 1. So the new file's
-    // name contains a random number.
+    // Several nodes may share the directory, and each may have the process id 1.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {

@@ -10,17 +10,16 @@ use tokio::time::{Instant, timeout};
 use super::commit_check::CommitProgress;
 use crate::node::Node;
 
-/// Time between two checks of the database's history and of its standbys.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The node repeats its reaction to a failover at this interval, because another node's reaction
 /// may have been incomplete.
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for one read of the standbys' state.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// If a fault of the standbys persists, the fault is logged again after this time.
+/// A persistent fault of the standbys is logged again after this time.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
-/// A commit that runs for longer than this is logged as stalled. This job and the checks of commits
-/// both run once a second, so the log has the line within 3 s.
+/// A commit that runs for longer than this is logged as stalled. This job and the commit checks run
+/// once a second, so the log line appears within 3 s.
 const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches the database's history and its standbys until the program stops.
@@ -31,7 +30,7 @@ pub async fn run(node: Arc<Node>) {
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut log = StandbyLog::default();
     loop {
-        // The sender lives as long as the node, so an error cannot occur.
+        // An error cannot occur, because the sender lives as long as the node.
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
@@ -51,15 +50,14 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // The progress is read before the next check begins, because a check that has just begun is
-        // nearly always still running.
+        // Read before the next check begins, because a new check is nearly always still running.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());
         }
         node.database().memory.ask_peers().await;
-        // If the database is unreachable, the state of the standbys is unknown. The log already
-        // says that the database is unreachable.
+        // If the database is unreachable, the state of the standbys is unknown, and another log
+        // line says why.
         let found = timeout(LOOK_MAX, node.store().replication()).await;
         let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
@@ -74,8 +72,6 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// Pauses the sales that must be paused, and checks whether the database has the orders that this
-/// node acknowledged.
 async fn react(node: &Node) -> Result<(), StoreError> {
     if pause_after_change(node.store()).await? {
         node.control().wake_catalogue_job();
@@ -85,9 +81,9 @@ async fn react(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reacts to a change of the database's history. Pauses the sales that must be paused. Checks
-/// whether the database has the orders that this node acknowledged. A node that starts calls this
-/// function before it sells. Returns whether the function paused a sale.
+/// Reacts to a change of the database's history, and returns whether a sale was paused. Checks
+/// whether the database has the orders that this node acknowledged. A node calls this function
+/// before it sells.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
     let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {
@@ -116,19 +112,16 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
     Ok(!paused.is_empty())
 }
 
-/// Logs the state of the standbys and of commits. While a fault persists, logs the fault again each
-/// minute.
+/// Logs the state of the standbys and of commits.
 #[derive(Debug, Default)]
 struct StandbyLog {
-    /// When a missing standby was last logged.
     missing_at: Option<Instant>,
-    /// Whether commits waited for a standby at any time since this node started.
+    /// Whether commits have ever waited for a standby since this node started.
     was_synchronous: bool,
-    /// The time of the last log line which said that commits do not wait for a standby.
+    /// When this node last logged that commits do not wait for a standby.
     unsafe_at: Option<Instant>,
-    /// Whether this node has logged that the database user lacks the privilege to see the standbys.
+    /// Whether the lack of the privilege to see the standbys was logged.
     said_hidden: bool,
-    /// When a commit that does not return was last logged.
     stalled_at: Option<Instant>,
 }
 
@@ -174,7 +167,7 @@ impl StandbyLog {
         }
     }
 
-    /// Logs that a commit does not return, and which standbys may be the cause.
+    /// The log line also names the standbys, which may be the cause.
     fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
         match progress {
             CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
@@ -191,8 +184,8 @@ impl StandbyLog {
                     );
                 }
             }
-            // A commit that returned late does not end the stall. Otherwise slow commits would
-            // begin and end a stall every few seconds.
+            // A late commit does not end the stall. Otherwise slow commits would begin and end a
+            // stall every few seconds.
             CommitProgress::Succeeded(took) if took >= STALL_LOGGED_AFTER => {}
             CommitProgress::Running(_) | CommitProgress::Failed => {}
             CommitProgress::Succeeded(_) => {
@@ -207,7 +200,7 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether a log line is due. If so, records that the line is logged now.
+/// If a log line is due, records that it is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

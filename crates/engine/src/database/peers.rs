@@ -1,5 +1,5 @@
-//! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database.
-//! Redis and the nodes remember that history too.
+//! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database that
+//! they remember.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 /// The longest wait for an answer of Redis or of a peer. A later answer is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// Longest answer of a peer, in bytes.
+/// The longest answer of a peer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// A node asks at most this many addresses of one peer. Further addresses are ignored.
+/// The maximum number of addresses of one peer. Further addresses are ignored.
 const ADDRESSES_MAX: usize = 64;
 const NEWEST: &str = include_str!("newest_history.lua");
 
@@ -28,8 +28,8 @@ struct PeerAnswer {
     database: Option<DatabaseFence>,
 }
 
-/// Returns a function that asks Redis and the peers for the newest history that they remember. The
-/// returned function also tells Redis the history that this node knows.
+/// Returns a function that asks Redis and the peers for the newest history. The function also tells
+/// Redis this node's history.
 pub fn history_asker(
     memory: &KnownHistories,
     shared: Option<SharedRedis>,
@@ -79,7 +79,6 @@ async fn ask_redis(
     }
 }
 
-/// Parses the answer of the Redis script `newest_history.lua`.
 fn parse(text: &str) -> Option<DatabaseHistory> {
     let mut parts = text.split(' ');
     let (fence, token, timeline) = (parts.next()?, parts.next()?, parts.next()?);
@@ -94,7 +93,7 @@ fn parse(text: &str) -> Option<DatabaseHistory> {
     })
 }
 
-/// Asks a peer at each address of its name, because the name may stand for several nodes.
+/// Asks each address of the peer's name, because the name may stand for several nodes.
 async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
     let Ok(url) = Url::parse(peer) else { return Vec::new() };
     let addresses = match (url.scheme(), url.host_str(), url.port_or_known_default()) {
@@ -103,14 +102,14 @@ async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
             let found = timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
             found.map_or_else(|_| Vec::new(), |found| found.into_iter().flatten().collect())
         }
-        // A peer with `https` is asked by its name only, because its certificate is for the name.
+        // A peer with `https` is asked by name, because its certificate is for the name.
         _ => Vec::new(),
     };
     let asked = urls(&url, &addresses).into_iter().map(|url| ask_node(http, url));
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Returns the peer's URL for each address, or the peer's URL itself if no address is known.
+/// Without a known address, returns the peer's URL itself.
 fn urls(peer: &Url, addresses: &[SocketAddr]) -> Vec<Url> {
     let at = |address: &SocketAddr| {
         let mut url = peer.clone();

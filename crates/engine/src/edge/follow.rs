@@ -1,5 +1,5 @@
-//! Follows the edge feed. Reads the feed from one of the Redis servers that may have it. Updates
-//! this edge's memory by the rules of `doorbuster_core::edge`.
+//! Reads the edge feed from Redis, and updates this edge's memory by the rules of
+//! `doorbuster_core::edge`.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,12 +17,12 @@ use crate::blocks::Blocks;
 use crate::catalogue::SaleRuntime;
 use crate::node::Node;
 
-/// The pause after a read of the feed, unless further parts of the feed can be read at once.
+/// The pause after a read of the feed, unless further parts are ready.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// After this time without a usable read of the feed, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The edge keeps a set of requests that hold orders. If the set has this many more requests than a
-/// new generation of the feed has, the edge empties the set.
+/// If the set of requests has this many more requests than a new generation of the feed, the edge
+/// empties the set.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
@@ -44,8 +44,7 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
             match step {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
                 // The edge's copy is too old, perhaps because this server is a replica that lost
-                // its primary. So this read does not count as usable, and the edge soon tries the
-                // next server.
+                // its primary. Without a usable read, the edge soon tries the next server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed_failures.add_one(),
@@ -60,25 +59,22 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: EdgeFeedFollower,
-    /// The entries that the edge has read but does not use yet: each entry's name and its text. An
-    /// entry without a text is empty in the feed. The edge uses these entries when it has read the
-    /// whole feed.
+    /// The entries to use when the whole feed was read: names and texts. An entry without a text is
+    /// empty in the feed.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
-    /// was deleted.
+    /// Whether the kept entries start at the beginning of the feed. A sale without an entry was
+    /// then deleted.
     is_whole: bool,
     drains: Drains,
 }
 
-/// The sales that drain, and the time at which each drain ends. The node that began a drain can
-/// stop before it ends the drain in the store. So the edge compares these times with the store's
-/// time after each read, as nodes do.
+/// The sales that drain, with the end of each drain. The node that began a drain may stop before it
+/// ends the drain. So the edge ends overdue drains itself, as nodes do.
 #[derive(Default)]
 struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
 
 impl Drains {
-    /// Takes the end of a sale's drain from the sale's row. `None` means that the sale does not
-    /// drain.
+    /// Takes the end of a sale's drain. `None` means that the sale does not drain.
     fn observe(
         &mut self,
         sale: &str,
@@ -94,7 +90,6 @@ impl Drains {
         }
     }
 
-    /// Ends each drain whose time has passed.
     fn end_overdue(&mut self, now: Millis) {
         self.0.retain(|_, (runtime, until)| {
             let is_draining = *until > now;
@@ -107,8 +102,7 @@ impl Drains {
 }
 
 impl FeedReader<'_> {
-    /// Reads the next part of the feed. Returns `None` if the server has no feed of this format or
-    /// does not answer.
+    /// Returns `None` if the server does not answer or has no feed of this format.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.node.id_key(), part.generation, &part.head)?;
@@ -134,7 +128,7 @@ impl FeedReader<'_> {
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
-        // The requests come first. So if the edge's counts say "sold out", the edge also has the
+        // The requests come first. When the counts say "sold out", the edge must already have the
         // requests that hold the orders.
         part.requests.iter().for_each(|&request| self.node.holders().insert(request));
         self.kept.extend(entries);
@@ -150,8 +144,7 @@ impl FeedReader<'_> {
         Some(step)
     }
 
-    /// Returns the entries in this part of the feed as text. Returns `None` if an entry has no
-    /// valid proof.
+    /// Returns the entries as text, or `None` if an entry has no valid proof.
     fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
         let key = self.node.id_key();
         let entry = |entry: &doorbuster_slots::FeedEntry| {
@@ -175,7 +168,7 @@ impl FeedReader<'_> {
                     match serde_json::from_str(text) {
                         Ok(row) => self.show_row(row, counts.as_ref()),
                         // This version of the program cannot read the row. Without the sale in
-                        // memory, the edge passes requests for the sale to a node.
+                        // memory, the edge passes its requests to a node.
                         Err(_) => self.remove_sales(|id| id == sale),
                     }
                 }

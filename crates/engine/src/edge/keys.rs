@@ -1,7 +1,5 @@
-//! How an edge, which has no database, gets the deployment's keys. Nodes keep the keys in the
-//! shared Redis, sealed (encrypted) with a secret that the edge also has. The sealing secret is the
-//! operators' key or the secret of buyers' tokens. The keys cannot be opened without one of
-//! these secrets.
+//! How an edge, which has no database, gets the deployment's keys. Nodes keep the keys sealed in
+//! the shared Redis. The operators' key or the secret of buyers' tokens opens them.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -15,10 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// Contexts from which the sealing key and the name of the keys in Redis are derived.
+/// Contexts from which the sealing key and the keys' name in Redis are derived.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
-/// Time between two writes of the keys. A node repeats the write, because Redis may lose the keys.
+/// Time between two writes of the keys. Redis may lose the keys, so nodes repeat the write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the keys stay in Redis after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
@@ -27,21 +25,19 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two reads of the keys while an edge waits for them.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The keys of the deployment, in the form that a node seals.
 #[derive(Serialize, Deserialize)]
 struct KeysRecord {
     id_key: String,
     pass_keys: Vec<String>,
-    /// The secret of buyers' tokens. `None` means that public keys verify the tokens.
+    /// `None` if public keys verify buyers' tokens.
     buyer_secret: Option<String>,
 }
 
-/// The sealed keys. Each pair has the name in Redis, and the keys that are stored under this name.
+/// The sealed keys, each with its name in Redis.
 pub struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {
-    /// Seals the keys twice: for edges with the operators' key, and for edges with the secret of
-    /// buyers' tokens.
+    /// Seals the keys twice: with the operators' key, and with the secret of buyers' tokens.
     pub fn new(secrets: &Secrets) -> Self {
         let record = KeysRecord {
             id_key: hex(secrets.id_key.to_bytes()),
@@ -94,7 +90,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// Returns the secrets of an edge. Secrets that are not in its settings come from Redis.
+/// Returns the secrets of an edge. Secrets that its settings lack come from Redis.
 ///
 /// # Errors
 ///
@@ -126,8 +122,8 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
         }
         (None, None) => return Err(corrupt()),
     };
-    // An edge passes operators' requests to a node and never checks the operators' key. So a random
-    // key is enough.
+    // An edge passes operators' requests to a node and never checks this key, so a random key is
+    // enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,
@@ -140,8 +136,7 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
     })
 }
 
-/// Reads the keys that a node keeps in Redis. If there are no keys yet, waits for at most
-/// [`WAIT_MAX`].
+/// Reads the keys that a node keeps in Redis. Waits for at most [`WAIT_MAX`] if there are none yet.
 async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
     let buyer_secret = match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Some(secret),

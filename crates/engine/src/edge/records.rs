@@ -1,49 +1,41 @@
-//! The content of the edge feed. Nodes write the feed, and edges read it.
-//!
-//! The feed's head and each of its entries begin with a proof. Only a program with the deployment's
-//! key can create the proof. So a program that can only write to Redis cannot forge a price or a
-//! phase.
+//! The content of the edge feed. The feed's head and each entry begin with a proof, which needs the
+//! deployment's key. So a program that can only write to Redis cannot forge a price or a phase.
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The format of the feed. If a feed has another format, an edge ignores the feed and passes every
-/// request to a node.
+/// The format of the feed. An edge ignores a feed of another format, and passes every request to a
+/// node.
 const FORMAT: &str = "feed 1";
-/// The number of digits of a proof.
 const PROOF_DIGITS: usize = 32;
 /// The name of the entry with the blocks.
 pub const BLOCKS: &str = "blocks";
 /// The name of the entry with the number of live edges.
 pub const EDGES: &str = "edges";
 
-/// Returns the name of the entry with a sale's row.
 pub(crate) fn sale_entry(sale: &str) -> String {
     format!("sale:{sale}")
 }
 
-/// Returns the name of the entry with a sale's counts.
 pub(crate) fn counts_entry(sale: &str) -> String {
     format!("counts:{sale}")
 }
 
-/// The kind of an entry of the edge feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind<'a> {
-    /// The entry has the row of this sale.
+    /// The row of this sale.
     Sale(&'a str),
-    /// The entry has the counts of this sale.
+    /// The counts of this sale.
     Counts(&'a str),
-    /// The entry has the blocks.
     Blocks,
-    /// The entry has the number of live edges.
+    /// The number of live edges.
     Edges,
 }
 
 impl<'a> EntryKind<'a> {
-    /// Parses the name of an entry. `None` means that the entry comes from a later program version.
+    /// Parses the name of an entry. `None` if the entry comes from a later version of the program.
     pub fn of(name: &'a str) -> Option<Self> {
         match name.split_once(':') {
             Some(("sale", sale)) => Some(Self::Sale(sale)),
@@ -71,8 +63,7 @@ pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> 
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Encodes a value of this header as JSON with a proof. The proof is valid only for this header, so
-/// the value of one header is invalid in another header.
+/// Encodes a value of this header as JSON with a proof that is valid only for this header.
 pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers serialise");
     seal(key, 0, header, &text)
@@ -83,7 +74,7 @@ pub fn open_json<T: DeserializeOwned>(key: &IdKey, header: &str, value: &[u8]) -
     serde_json::from_str(open(key, 0, header, value)?).ok()
 }
 
-/// Returns the feed's head as text, with its proof.
+/// The result contains a proof.
 pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     let FeedHead { generation, seq, requests, as_of, is_complete, has_all_requests } = *head;
     let text = format!(
@@ -95,7 +86,7 @@ pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     format!("{}{text}", proof(key, generation, "head", &text))
 }
 
-/// Parses the head of this generation of the feed. Returns `None` if the head is invalid.
+/// Returns `None` if the head is invalid.
 pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<FeedHead> {
     let mut words = open(key, generation, "head", bytes)?.split(' ');
     let head = FeedHead {
@@ -109,17 +100,17 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
     words.next().is_none().then_some(head)
 }
 
-/// A sale's counts, and other values of the sale that change while its row stays the same.
+/// A sale's counts, and other values that change while the sale's row stays the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was opened at least once. Each pair has the
-    /// item's id and the time at which the room closes or closed.
+    /// The items whose own automatic waiting room was ever opened, with the times at which the
+    /// rooms close or closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
-    /// The id and the counts of each item. The counts are the units to sell (`null` if unlimited),
-    /// then `pool`, `kept`, `in_slots`, `held`, `paid` and `waiting`.
+    /// Each item's id, its units to sell (`null` if unlimited), `pool`, `kept`, `in_slots`, `held`,
+    /// `paid` and `waiting`.
     items: Vec<ItemRecord>,
 }
 
@@ -144,8 +135,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was opened at least once. Each item comes
-    /// with the time at which its room closes or closed.
+    /// Returns the items whose own automatic waiting room was ever opened, with the times at which
+    /// the rooms close or closed.
     pub fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }
@@ -161,7 +152,7 @@ impl CountsRecord {
     }
 }
 
-/// The blocks that apply now. Each block has its kind, its value and its end.
+/// The present blocks: the kind, the value and the end of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlocksRecord(Vec<(String, String, Option<i64>)>);
 
@@ -174,7 +165,7 @@ impl BlocksRecord {
         Self(blocks.iter().map(record).collect())
     }
 
-    /// Returns the blocks. Skips a block if this version of the program does not know its kind.
+    /// Returns the blocks whose kind this version of the program knows.
     pub fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
             let kind = BlockKind::parse(&kind)?;

@@ -1,9 +1,8 @@
 //! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
-//! `/healthz`. The node adds these refusals to its own statistics. Each refusal is reported at most
-//! once. If a node got a report but did not answer, the edge does not repeat the report. In that
-//! case the statistics may lack the refusals of this report.
+//! `/healthz`. Each refusal is reported at most once. The statistics may lack the refusals of a
+//! report that was not answered.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,31 +19,28 @@ use crate::node::Node;
 
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
-/// Time between two reports of an edge's refusals.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the last report may take. After this time, the program stops, even without an answer.
+/// How long the last report may take, before the program stops without an answer.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
-/// A report gets no further sale when its entries for sales have this many bytes. The remaining
-/// sales are in the next report of the same second.
+/// A report with at least this many bytes gets no further sale. The remaining sales are in the next
+/// report of the same second.
 const REPORT_BYTES_MAX: usize = 4_000;
-/// JSON adds at most this many bytes to the id of a sale, and to the code of a refusal. These bytes
-/// are quotes, braces, separators and the first digit of a count.
+/// JSON adds at most this many bytes to a sale's id and to a refusal's code. These bytes include
+/// the first digit of a count.
 const ENTRY_BYTES: usize = 8;
 
-/// Maps a problem code to the number of refusals with this code.
 type Counts = BTreeMap<String, u64>;
 
-/// Maps the id of a sale to the sale's refusals.
+/// Each sale's number of refusals by problem code.
 type Sales = BTreeMap<String, Counts>;
 
-/// New refusals of an edge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RefusalReport {
     /// The edge's random id.
     pub node: String,
     /// When the edge wrote this report, by the store's clock.
     pub said_at: i64,
-    /// The number of the report. It rises with each report of the edge.
+    /// The number of the report, which rises with each report of the edge.
     pub number: u64,
     /// The new refusals of each sale.
     pub sales: Sales,
@@ -63,8 +59,7 @@ impl EdgeNode {
         }
     }
 
-    /// Reports all refusals that no node knows yet. If no node accepts a report, the report's
-    /// refusals wait for the next second.
+    /// If no node accepts a report, its refusals wait for the next second.
     async fn report_refusals(&self, node: &Node) {
         for sales in take_refusals(node) {
             if self.report(node, &sales).await == Err(PassFailure::Unsent) {
@@ -87,8 +82,7 @@ impl EdgeNode {
     }
 }
 
-/// Takes the new refusals of all sales, and divides them into reports. Each element of the result
-/// is one report: its sales with their refusals.
+/// Takes the new refusals of all sales. Each element of the result is one report.
 fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in node.catalogue().sales() {
@@ -113,7 +107,7 @@ fn take_refusals(node: &Node) -> Vec<Sales> {
     reports
 }
 
-/// Adds refusals to their sales. Sales that no longer exist are skipped.
+/// Skips sales that no longer exist.
 fn add_refusals(node: &Node, sales: &Sales) {
     let catalogue = node.catalogue();
     for (sale, refusals) in sales {
@@ -125,9 +119,8 @@ fn add_refusals(node: &Node, sales: &Sales) {
     }
 }
 
-/// On a node, adds the refusals in the value of the header. A report that this node already has
-/// changes nothing. Returns `false` if the report has no valid proof or is too old. In that case
-/// the edge keeps the report's refusals.
+/// On a node, adds the refusals of a report, unless the node already has this report. Returns
+/// `false` if the report has no valid proof or is too old. The edge then keeps the refusals.
 pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
     let report: Option<RefusalReport> = records::open_json(node.id_key(), REFUSALS_HEADER, value);
     let Some(report) = report else { return false };

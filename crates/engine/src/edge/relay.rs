@@ -1,13 +1,11 @@
 //! The events of the buyers whose streams this edge serves.
 //!
-//! An edge makes the statuses in its streams from its own copy. Only nodes have the events about
-//! buyers' orders and positions. So the edge keeps one WebSocket to a node, the relay. Over this
-//! connection the edge tells the node the names of the buyers. The node then follows these buyers:
-//! it sends their events to the edge.
+//! Only nodes have the events about buyers' orders and positions. Over one WebSocket, the relay,
+//! the edge names its buyers to a node, and the node sends their events.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
-//! resumes sending a buyer's events, the buyer's streams get the event `hello`. After this event,
-//! clients read the state.
+//! resumes a buyer's events, the buyer's streams get the event `hello`, and clients read the state
+//! again.
 
 mod messages;
 
@@ -37,35 +35,33 @@ use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// The node sends a ping more often than this. Without any message for this long, the edge connects
+/// The node sends pings more often than this. After this long without a message, the edge connects
 /// to another node.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
-/// A new stream waits at most this long until the node sends events for the stream's buyer.
+/// The longest wait of a new stream until the node sends the buyer's events.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the node of the relay is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// After this long without a relay or without a fresh copy, the edge begins to end its streams.
+/// After this long without a relay or a fresh copy, the edge begins to end its streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
-/// When the edge ends its streams, all streams end within about this many seconds.
+/// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
-/// When the edge ends its streams, at least this many streams end in each second.
+/// When the edge ends its streams, at least this many end in each second.
 const STREAMS_ENDED_MIN: usize = 50;
-/// The maximum number of messages to the node that the edge prepares at a time.
+/// The maximum number of messages that the edge prepares at a time.
 const BATCH_MAX: usize = 256;
 
-/// What the edge reads from the connection.
 type Received = Result<Message, SocketError>;
 
 /// A buyer with at least one stream.
 #[derive(Debug)]
 struct Followed {
     streams: usize,
-    /// How many streams follow each sale.
     sales: HashMap<String, usize>,
     address: IpAddr,
-    /// Whether a node has already begun to send events for this buyer.
+    /// Whether a node has begun to send this buyer's events.
     is_active: bool,
-    /// Streams that wait until the node sends events for this buyer.
+    /// Streams that wait until the node sends this buyer's events.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -87,7 +83,7 @@ struct RelayInner {
     is_connected: AtomicBool,
 }
 
-/// One stream of a buyer. When the guard is dropped, the stream has ended.
+/// One stream of a buyer. The stream ends when the guard is dropped.
 #[derive(Debug)]
 pub struct RelayGuard {
     relay: Relay,
@@ -97,8 +93,8 @@ pub struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits until the node sends events for the buyer, but only for a limited time. If the node
-    /// takes longer, the stream gets another `hello` later.
+    /// Waits a limited time until the node sends the buyer's events. If the node takes longer, the
+    /// stream gets another `hello` later.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);
@@ -149,7 +145,7 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        // A stream that follows sales needs the positions, so the node must send them again.
+        // A stream that follows sales needs the positions again.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -167,7 +163,6 @@ impl Relay {
         RelayGuard { relay: self.clone(), buyer, sales, followed: waiting }
     }
 
-    /// Returns the next messages for the node.
     fn take_messages(&self) -> Vec<EdgeMessage> {
         let mut state = self.lock();
         let RelayState { buyers, changed } = &mut *state;
@@ -186,14 +181,14 @@ impl Relay {
         next.into_iter().map(message).collect()
     }
 
-    /// Records that the node now sends events for the buyer. Returns whether the buyer's streams
-    /// may have missed events.
+    /// The node now sends the buyer's events. Returns whether the buyer's streams may have missed
+    /// events.
     fn note_followed(&self, buyer: &BuyerId) -> bool {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // A stream that has stopped waiting got its `hello` too early, so it may have missed events
-        // since then.
+        // A stream that stopped waiting got its `hello` too early, and may have missed events since
+        // then.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
@@ -220,9 +215,9 @@ impl Relay {
         tokio::join!(connecting, self.end_useless_streams(own, edge));
     }
 
-    /// Ends streams of buyers while the edge cannot serve them. The clients connect again, and the
-    /// edge passes their new streams on to nodes. The ends of the streams are spread over about a
-    /// minute, because too many new connections at once would overload the nodes.
+    /// Ends buyers' streams while the edge cannot serve them. The clients connect again, and the
+    /// edge passes the new streams to nodes. Too many new connections at once would overload the
+    /// nodes.
     async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -239,7 +234,6 @@ impl Relay {
         }
     }
 
-    /// Serves one connection until it ends.
     async fn serve(&self, own: &Node, socket: WebSocketStream<TokioIo<Upgraded>>) {
         {
             let mut state = self.lock();
@@ -248,7 +242,7 @@ impl Relay {
         }
         self.0.is_connected.store(true, Ordering::Release);
         self.0.changes.notify_one();
-        // Reading does not wait for writing. Otherwise, the edge and the node could wait for each
+        // Reading must not wait for writing. Otherwise the edge and the node could wait for each
         // other.
         let (sink, stream) = socket.split();
         tokio::select! {
@@ -257,7 +251,7 @@ impl Relay {
         }
     }
 
-    /// Handles the messages of the node until the connection ends or is silent for too long.
+    /// Ends when the connection ends or is silent for too long.
     async fn read(&self, own: &Node, mut stream: impl Stream<Item = Received> + Unpin) {
         while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, stream.next()).await {
             match message {
@@ -268,7 +262,7 @@ impl Relay {
         }
     }
 
-    /// Tells the node the names of the buyers until the connection ends.
+    /// Names the buyers to the node until the connection ends.
     async fn write(&self, mut sink: impl Sink<Message, Error = SocketError> + Unpin) {
         loop {
             let messages = self.take_messages();
@@ -288,7 +282,7 @@ impl Relay {
         }
     }
 
-    /// Handles a message of the node. Ignores a message that this version does not know.
+    /// Ignores a message that this version does not know.
     fn receive(&self, own: &Node, text: &str) {
         let (buyer, json) = match serde_json::from_str(text) {
             Ok(NodeMessage::Event { buyer, json }) => (buyer, Some(json)),
@@ -301,7 +295,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // For buyers who connect again, the hub keeps relayed events only if they are about orders.
+        // For buyers who connect again, the hub keeps only relayed events about orders.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }

@@ -1,6 +1,5 @@
-//! Records which edges are alive. An edge cannot write to Redis. So when an edge checks the health
-//! of a node, the edge sends its description and a proof in the request. The node then records the
-//! edge in Redis, where all nodes can read the record.
+//! Records which edges are alive. An edge cannot write to Redis, so it describes itself to a node
+//! in its health checks. The node then records the edge in Redis for all nodes.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,11 +13,10 @@ use crate::node::Node;
 /// The header in which an edge describes itself to a node. Nodes store its value in Redis.
 pub const EDGE_HEADER: &str = "doorbuster-edge";
 /// The header with which an edge opens a relay. Its value must stay secret, because it gives access
-/// to the events of all buyers.
+/// to all buyers' events.
 pub const RELAY_HEADER: &str = "doorbuster-relay";
-/// Shortest time between two records of one edge.
 const RECORD_INTERVAL: Duration = Duration::from_secs(2);
-/// The maximum number of edges that one node remembers. At this bound the node forgets all edges.
+/// The maximum number of edges that one node remembers. At this bound, the node forgets all edges.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after it wrote its description.
 pub const ALIVE_MS: i64 = 10_000;
@@ -39,16 +37,15 @@ pub struct EdgeDescription {
 }
 
 impl EdgeDescription {
-    /// Returns whether the edge is alive at the time `now` of the store's clock.
+    /// Returns whether the edge is alive at this time of the store's clock.
     pub fn lives(&self, now: Millis) -> bool {
         (self.said_at - now.0).abs() < ALIVE_MS
     }
 }
 
-/// What this node remembers about an edge.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sighting {
-    /// When this node last recorded the edge for all nodes.
+    /// When this node last recorded the edge in Redis.
     recorded_at: Option<Instant>,
     /// The number of the edge's last report of refusals.
     report: u64,
@@ -59,7 +56,7 @@ struct Sighting {
 pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 
 impl EdgeSightings {
-    /// Records, in the background, the edge that sent this header.
+    /// Records the edge that sent this header, in the background.
     pub fn record(&self, node: &Arc<Node>, value: &[u8]) {
         let about: Option<EdgeDescription> = records::open_json(node.id_key(), EDGE_HEADER, value);
         let Some(about) = about else { return };
@@ -70,7 +67,7 @@ impl EdgeSightings {
         let (own, value) = (node.clone(), value.to_vec());
         node.lifecycle().tasks().spawn(async move {
             if let Some(shared) = own.shared() {
-                // If the write fails, a later health check from the edge causes another write.
+                // If the write fails, a later health check causes another write.
                 drop(shared.note_edge(&about.node, &value).await);
             }
         });
@@ -86,7 +83,7 @@ impl EdgeSightings {
         })
     }
 
-    /// Returns whether this is a new report of the edge. If so, remembers its number.
+    /// Returns whether this is a new report of the edge, and remembers its number.
     pub(crate) fn is_next_report(&self, node: &str, number: u64) -> bool {
         self.change(node, |sighting| {
             let is_next = number > sighting.report;
@@ -105,8 +102,7 @@ impl EdgeSightings {
 }
 
 impl Node {
-    /// Returns the descriptions of the edges that are alive, sorted by the edges' ids. The result
-    /// is empty if Redis does not answer.
+    /// Returns the descriptions of the live edges, sorted by id. Empty if Redis does not answer.
     pub async fn live_edges(&self) -> Vec<EdgeDescription> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let now = self.now();

@@ -1,11 +1,8 @@
-//! The nodes behind an edge. This module keeps connections to the nodes, checks which nodes can
-//! serve buyers, and sends requests to nodes.
+//! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
-//! If a node does not answer, the edge may send the request to another node. The edge does this
-//! only if the request changes nothing, or if no part of the request was sent to the first node. So
-//! no purchase arrives twice.
-//!
-//! If a node is slow to answer a buyer's read, the edge also sends the read to a second node, and
+//! If a node does not answer, the edge may send the request to another node. No purchase may arrive
+//! twice. So the request must change nothing, or no part of it may have been sent. If a node is
+//! slow to answer a buyer's read, the edge also sends the read to a second node.
 //! takes the first answer.
 mod hedging;
 #[cfg(test)]
@@ -37,20 +34,20 @@ use upstream::{Failed, Upstream};
 
 pub use upstream::UpstreamState;
 
-/// The header of `/healthz` with the store's time in milliseconds. Edges do not send this header,
-/// because they have no store.
+/// The header of `/healthz` with the store's time in milliseconds. Edges have no store and do not
+/// send this header.
 pub const TIME_HEADER: &str = "doorbuster-time";
 /// The header of `/healthz` that says whether a node serves buyers.
 pub const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// A purchase may first wait for its verdict. After that wait, the node must begin its answer
-/// within this time.
+/// How long a node may take to begin the answer to a purchase, after the purchase's wait for its
+/// verdict.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 /// The page to which an issuer sends an operator's browser back. Its `GET` changes something: the
-/// node exchanges a code that the issuer accepts only once.
+/// node uses up a code that is valid only once.
 const SIGN_IN_CALLBACK: &str = "/console/callback";
 /// The maximum number of nodes behind one edge. Further addresses are not used.
 const UPSTREAMS_MAX: usize = 256;
@@ -93,8 +90,8 @@ impl Upstreams {
         upstreams
     }
 
-    /// Replaces the nodes. A node whose address is in the old and in the new list keeps its state
-    /// and its connections. Returns whether the addresses changed.
+    /// Nodes in both lists keep their state and their connections. Returns whether the addresses
+    /// changed.
     fn set_addresses(&self, names: &[NamedNodes]) -> bool {
         let mut addresses = Vec::new();
         for address in names.iter().flat_map(NamedNodes::addresses).copied() {
@@ -120,7 +117,7 @@ impl Upstreams {
         all.iter().filter(|upstream| upstream.state() == UpstreamState::Ready).count()
     }
 
-    /// Sends a request to a node. The nodes take turns. Nodes that are not ready come last.
+    /// Sends a request to a node. The nodes take turns, and nodes that are not ready come last.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.body().is_end_stream()
@@ -132,7 +129,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request that may change something. At most one node gets a part of the request.
+    /// Sends a request that may change something, so at most one node may get a part of it.
     async fn send_once(
         &self,
         mut request: Request<Body>,
@@ -155,7 +152,7 @@ impl Upstreams {
         let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };
         let may_be_hedged = may_be_hedged(&request);
         let (mut head, _) = request.into_parts();
-        // The extensions belong to the client's connection, so the node does not need them.
+        // The extensions belong to the client's connection.
         head.extensions.clear();
         let try_at = |upstream: Arc<Upstream>| {
             let copy = Request::from_parts(head.clone(), Body::empty());
@@ -203,8 +200,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends a header to one of the ready nodes, in a request for `/healthz`. A node that received
-    /// the header answers with the same header.
+    /// Sends a header to a ready node, in a request for `/healthz`. The node confirms with the same
+    /// header.
     pub(super) async fn send_report(
         &self,
         name: &'static str,
@@ -214,8 +211,7 @@ impl Upstreams {
         for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
             match upstream.request_health((name, value.clone())).await {
                 Ok(answer) if answer.contains_key(name) => return Ok(()),
-                // A node of an earlier version does not know the header, so its answer lacks the
-                // header.
+                // A node of an earlier version does not know the header.
                 Ok(_) => {}
                 Err(Failed { unsent: Some(_) }) => {}
                 Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
@@ -224,8 +220,7 @@ impl Upstreams {
         Err(PassFailure::Unsent)
     }
 
-    /// Opens a WebSocket to one of the ready nodes, for the relay. Returns `None` if no node
-    /// accepts the edge.
+    /// Opens a WebSocket to a ready node, for the relay. `None` if no node accepts the edge.
     pub(super) async fn open_socket(
         &self,
         about: HeaderValue,
@@ -259,8 +254,7 @@ impl Upstreams {
             }
             loop {
                 tokio::time::sleep(LOOKUP_INTERVAL).await;
-                // The system's lookup of a name blocks the thread, so the lookup runs in a thread
-                // of its own.
+                // The system's lookup of a name blocks its thread.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
@@ -272,7 +266,6 @@ impl Upstreams {
     }
 }
 
-/// Returns how long a node may take to begin its answer.
 fn answer_max(request: &Request<Body>) -> Duration {
     if request.method() != Method::POST || request.uri().path() != "/v1/orders" {
         return ANSWER_MAX;
@@ -285,10 +278,10 @@ fn answer_max(request: &Request<Body>) -> Duration {
     wait + AFTER_WAIT_MAX
 }
 
-/// Returns whether a second node may get this read while the first node has not answered.
-/// Operators' reads are not repeated, because they can be expensive. An event stream is not
-/// repeated, because the edge would close the second stream again. The start of a sign-in is not
-/// repeated, because only the cookie of one answer counts.
+/// Returns whether a second node may get this read. These reads are not repeated:
+/// - operators' reads, which can be expensive
+/// - an event stream, because the edge would close the second stream again
+/// - the start of a sign-in, because only one answer's cookie counts
 fn may_be_hedged(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     path != "/v1/events" && !path.starts_with("/v1/admin/") && !path.starts_with("/console")

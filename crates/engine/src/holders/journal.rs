@@ -2,20 +2,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The maximum number of requests that wait to be written. At this bound the whole set is written
-/// again.
+/// The maximum number of waiting requests. At this bound, the whole set is written again.
 const JOURNAL_MAX: usize = 262_144;
 
-/// The newest requests. They are recorded only while the writer of the edge feed needs them.
+/// The newest requests, recorded only while the writer of the edge feed needs them.
 #[derive(Debug, Default)]
 pub struct Journal {
     is_active: AtomicBool,
-    /// The requests. `None` means that the journal is incomplete.
+    /// `None` if the journal is incomplete.
     newest: Mutex<Option<Vec<u64>>>,
 }
 
 impl Journal {
-    /// Begins to record requests, with an empty journal.
     pub(super) fn begin(&self) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         self.is_active.store(true, Ordering::SeqCst);
@@ -32,14 +30,13 @@ impl Journal {
         }
     }
 
-    /// Marks the journal as incomplete, because the set was emptied.
+    /// Called when the set is emptied.
     pub(super) fn invalidate(&self) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Takes the requests that were recorded since the last call. Returns `None` if the journal is
-    /// incomplete, because it was full or the set was emptied. The whole set must then be read
-    /// again.
+    /// Takes the requests that were recorded since the last call. `None` means that the journal is
+    /// incomplete and the whole set must be read again.
     pub fn take(&self) -> Option<Vec<u64>> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_mut().map(std::mem::take)

@@ -8,11 +8,10 @@ use doorbuster_core::{Millis, RequestHash, Token};
 use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
-/// The maximum number of requests that one node remembers. At this bound the oldest requests are
-/// forgotten. If a client repeats a forgotten request, the front door checks the request again.
+/// The maximum number of requests that one node remembers. At this bound, the oldest are forgotten,
+/// and the front door checks them again.
 const UNDECIDED_MAX: usize = 65_536;
 
-/// The queued requests of a node.
 #[derive(Debug, Default)]
 pub(crate) struct QueuedRequests {
     count: AtomicUsize,
@@ -22,18 +21,18 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The `decide_by` of each ticket and the hash of its request, oldest answer first.
+    /// The `decide_by` and the request's hash of each ticket, oldest answer first.
     due: VecDeque<(Millis, u64)>,
 }
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // If a thread panics while it holds the lock, a request may stay here for ever. That does
-        // no harm, because `find` does not return a request after its `decide_by`.
+        // A request that a panicking thread left here does no harm, because `find` checks
+        // `decide_by`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a request that is answered as queued at `now` (store time). Forgets the requests
+    /// Remembers a request that is answered as queued at `now` (store time), and forgets requests
     /// whose `decide_by` has passed.
     pub fn remember(&self, request: RequestHash, queued: Queued, now: Millis) {
         let mut state = self.lock();
@@ -62,7 +61,7 @@ impl QueuedRequests {
             && self.lock().queued.contains_key(&request.low_64_bits())
     }
 
-    /// Returns the queued request, if its `decide_by` has not passed at `now` (store time).
+    /// Returns `None` if the request's `decide_by` has passed at `now` (store time).
     pub fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
         self.lock()
             .queued
@@ -111,8 +110,7 @@ mod tests {
         queued_requests.remember(b, queued(2, 11), Millis(1));
         assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
         assert_eq!(queued_requests.find(a, Millis(11)), None);
-        // After an answer with another ticket, the request is remembered until that ticket's
-        // `decide_by`.
+        // The request is remembered until the later ticket's `decide_by`.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
         assert_eq!(

@@ -1,7 +1,6 @@
 //! Limits the reads of the store for repeated requests. The server never refuses a request that
-//! holds an order, and must read the store to find the order. This limiter bounds the number of
-//! these reads. Each buyer has one read at a time. Requests for the same order that arrive during a
-//! read share the next read. Only a few buyers are served at the same time.
+//! holds an order, so it must read the order. Each buyer has one read at a time, and requests that
+//! arrive during a read share the next one.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +12,16 @@ use hashbrown::HashMap;
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-/// The maximum number of buyers with an entry. Idle entries are removed to make room for new ones.
+/// The maximum number of buyers with an entry. Idle entries are removed for new ones.
 const BUYERS_MAX: usize = 16_384;
-/// The maximum number of reads at the same time for all buyers. The bound leaves sessions of the
-/// store for other work.
+/// The maximum number of concurrent reads for all buyers, which leaves sessions of the store for
+/// other work.
 const READS_MAX: usize = 3;
-/// The number of reads of the store that one buyer may have in quick succession.
+/// The number of reads that one buyer may have in quick succession.
 const READ_BURST: u32 = 200;
-/// The time after which a buyer may have one more read of the store.
+/// The time after which a buyer may have one more read.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest wait of a request for its read of the store. After that, the server asks the client to
-/// retry.
+/// The longest wait of a request for its read. After that, the server asks the client to retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Limits a node's reads of the store for repeated requests.
@@ -34,7 +32,6 @@ pub struct RetryLimiter {
     pace: ReadPace,
 }
 
-/// The allowed rate of one buyer's reads of the store.
 #[derive(Clone, Copy, Debug)]
 struct ReadPace {
     burst: u32,
@@ -50,10 +47,10 @@ struct BuyerReads {
 
 #[derive(Debug, Default)]
 struct ReadTurn {
-    /// The time at which the buyer's burst is fully available again.
+    /// When the buyer's burst is fully available again.
     idle_at: Option<Instant>,
-    /// The last read: the number of requests that had arrived when the read began, the request that
-    /// was looked up, and the result.
+    /// The last read: the number of requests that had arrived when it began, the request, and the
+    /// result.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 
@@ -64,7 +61,7 @@ impl Default for RetryLimiter {
     }
 }
 
-/// The reason why a read had no result.
+/// Why a read had no result.
 #[derive(Debug)]
 pub enum ReadError {
     /// Too many requests are waiting.
@@ -74,8 +71,8 @@ pub enum ReadError {
 }
 
 impl RetryLimiter {
-    /// Returns the order of this buyer's request. The store is read after this call begins, and
-    /// other calls may share the read.
+    /// Returns the order of this buyer's request. The read begins after this call begins, and other
+    /// calls may share it.
     pub async fn read_order(
         &self,
         buyer: u64,
@@ -93,15 +90,14 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read serves every request that arrived before the read began.
+        // This read serves every request that has arrived until now.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
         Ok(order)
     }
 
-    /// Reads once for this buyer when it is the buyer's turn. Returns `None` if too many requests
-    /// are waiting.
+    /// Reads for this buyer when it is the buyer's turn. `None` if too many requests are waiting.
     pub async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;
@@ -110,7 +106,7 @@ impl RetryLimiter {
         Some(read.await)
     }
 
-    /// Waits until a read may begin. Returns `None` if the wait would end after `until`.
+    /// Returns `None` if the wait would end after `until`.
     async fn begin_read(
         &self,
         turn: &mut MutexGuard<'_, ReadTurn>,
@@ -159,7 +155,7 @@ mod tests {
 
     struct Fixture {
         limiter: RetryLimiter,
-        /// Three numbers: all reads so far, the reads in progress, and the most reads at one time.
+        /// All reads so far, the present reads, and the most concurrent reads.
         reads: [AtomicUsize; 3],
     }
 
@@ -197,7 +193,7 @@ mod tests {
         let mut crowd = JoinSet::new();
         (0..1_000).for_each(|_| drop(crowd.spawn(fixture.clone().ask(1, 1))));
         assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
-        // All other requests arrive during the first read, and the second read serves them.
+        // All other requests arrive during the first read, and share the second one.
         assert!(fixture.count() <= 2, "{}", fixture.count());
         let before = fixture.count();
         assert!(fixture.clone().ask(1, 1).await);
@@ -232,7 +228,7 @@ mod tests {
         for n in 0..5 {
             assert!(fixture.clone().ask(1, n).await);
         }
-        // The sixth request would wait for an hour, and so would all later requests of this buyer.
+        // The sixth request and all later ones of this buyer would wait for an hour.
         let slowed =
             tokio::time::timeout(Duration::from_millis(50), fixture.clone().ask(1, 6)).await;
         assert!(slowed.is_err());

@@ -2,7 +2,6 @@
 //!
 //! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
 //! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and the tasks.
-//! Requests ask this part whether the node stops, and other parts start their tasks with this part.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +26,12 @@ impl Lifecycle {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    /// Returns the tracker of tasks that no caller awaits. The node stops only after these tasks
-    /// have finished.
+    /// Returns the tracker of tasks that must finish before the node stops.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// Calls `then` after a pause, unless the program ends during the pause.
+    /// Does nothing if the program ends during the pause.
     pub(crate) fn run_after(&self, pause: Duration, then: impl FnOnce() + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -44,22 +42,19 @@ impl Lifecycle {
         });
     }
 
-    /// Returns the starter of jobs, which calls `on_fatal` if a job ends too early.
+    /// Returns a starter of jobs that calls `on_fatal` if a job ends too early.
     pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }
 
-    /// Makes this node refuse new requests.
     pub(crate) fn refuse_requests(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Tells the jobs to end.
     pub(crate) fn end_jobs(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until all tasks have ended.
     pub(crate) async fn wait_for_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -74,8 +69,8 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. Without its jobs, the server might not settle tickets, refill slots or expire
-    /// orders. So the program must end if a job ends too early or panics.
+    /// Starts a job. If the job ends too early or panics, the program must end, because it might no
+    /// longer settle tickets, refill slots or expire orders.
     pub fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

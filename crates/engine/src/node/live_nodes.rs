@@ -1,9 +1,8 @@
-//! The live nodes, as this node last saw them. The live nodes share the request limits, and the
-//! work of settling. If nodes share the slots, the live nodes determine for which slots this node
-//! settles the tickets.
+//! The live nodes, as this node last saw them. They share the request limits and the work of
+//! settling.
 //!
 //! This part of a node owns the result of the last check. It calls no other part of the node. The
-//! job that renews the leases writes this result, and limits, settlers and the console read it.
+//! job that renews the leases writes this result.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,18 +25,16 @@ pub struct LiveNodes {
     count: Arc<NodeCount>,
     created_at: Instant,
     settlers: Mutex<Settlers>,
-    /// The number of nodes that settle the tickets of at least one open slot.
+    /// The number of nodes that settle tickets of at least one open slot.
     sharing: AtomicUsize,
 }
 
-/// The part of a node's description that names the node's roles.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutRoles {
     roles: Vec<String>,
 }
 
-/// Returns the nodes that renewed their leases recently.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let reference = reference_lease(own, nodes.iter().map(|row| (row.node, row.lease_until)));
     nodes.iter().filter(move |row| has_recent_lease(row.lease_until, reference))
@@ -65,8 +62,8 @@ impl LiveNodes {
         &self.count
     }
 
-    /// Records the live nodes. `open` has the items with open slots. If the set of settling nodes
-    /// has changed, returns the nodes that renewed their leases recently.
+    /// Records the live nodes. If the set of settling nodes has changed, returns the nodes that
+    /// renewed their leases recently. `open` has the items with open slots.
     pub(crate) fn observe(
         &self,
         nodes: &[NodeRow],
@@ -84,7 +81,6 @@ impl LiveNodes {
         has_changed.then(|| heard(nodes, self.own).map(|row| row.node).collect())
     }
 
-    /// Returns the slots among `slots` whose tickets this node settles.
     pub(crate) fn settled_of(&self, mut slots: Vec<SlotKey>) -> Vec<SlotKey> {
         if !self.layout.is_node_local() {
             let (settlers, now_ms) = (self.settlers(), self.now_ms());
@@ -94,23 +90,21 @@ impl LiveNodes {
     }
 
     /// Returns the number of nodes that share the work of settling, including this node. A node
-    /// without an open slot takes no tickets, so it does not count.
+    /// without an open slot does not count, because it takes no tickets.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
-            // Each node has its own slots in its memory, so each node that sells also settles.
+            // Each node has its own slots, so each node that sells also settles.
             return usize::try_from(self.count.now()).unwrap_or(usize::MAX);
         }
         self.sharing.load(Ordering::Relaxed)
     }
 
-    /// Returns whether another live node settles too.
     pub(crate) fn has_other_settlers(&self) -> bool {
         self.settlers().live().iter().any(|node: &NodeId| *node != self.own)
     }
 
     /// For each of these nodes, returns the names of the slots whose tickets the node settles.
-    /// `open` has the items with open slots. Every node computes the same assignment, so no node
-    /// has to report it.
+    /// `open` has the items with open slots. Every node computes the same assignment.
     #[must_use]
     pub fn settled_slot_names(
         &self,
@@ -144,12 +138,11 @@ impl LiveNodes {
         names
     }
 
-    /// Returns the settlers, locked.
     fn settlers(&self) -> MutexGuard<'_, Settlers> {
         self.settlers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the time since this value was created, in milliseconds.
+    /// The time since this value was created, in milliseconds.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.created_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

@@ -1,11 +1,9 @@
-//! A node's copy of the store's state in memory. The store adds the orders of a commit to this copy
+//! A node's copy of the store's state in memory. The store adds a commit's orders to this copy
 //! before any request gets the commit's result. With PostgreSQL, the counts may follow some
 //! milliseconds later.
 //!
-//! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
-//! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
-//! verdict. It calls no other part of the node. The store publishes each commit here. Purchases,
-//! jobs and the console read these data.
+//! This part of a node owns the catalogue, the refusals, the hub of events, the signals to the
+//! jobs, and the sets of requests. It calls no other part of the node.
 use std::sync::Arc;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -23,7 +21,6 @@ use crate::notify::{EventKind, Hub};
 use crate::scheduler::Work;
 use crate::waiters::{DeliveryOutcome, TicketInfo, VerdictWaiters};
 
-/// The memory into which the store publishes commits.
 #[derive(Debug)]
 pub(crate) struct NodeMemory {
     pub(crate) catalogue: SharedCatalogue,
@@ -36,9 +33,8 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this node or of another node, in the sequence of
-    /// [`publication::parts`]. The events for browsers come last. A buyer's order may be published
-    /// twice.
+    /// Publishes a commit of any node, in the sequence of [`publication::parts`]. The events for
+    /// browsers come last. A buyer's order may be published twice.
     pub(crate) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::reach(Failpoint::Committed);
@@ -65,15 +61,15 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // A lost order no longer counts against its buyer's limit, as if the order had ended.
+        // A lost order no longer counts against its buyer's limit, like an ended order.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // The request of an ended order is remembered too, because this node may learn of
-            // another node's order only after the order has ended.
+            // An ended order counts too, because this node may learn of another node's order only
+            // after its end.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ended_order(catalogue, order.item);
@@ -93,9 +89,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // The readers are notified even if this node already has these counts. The node may
-            // have got the counts from an earlier read of the store, and such a read sends no
-            // notification.
+            // The node may have these counts from an earlier read of the store, which notified no
+            // readers.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -128,14 +123,12 @@ impl NodeMemory {
         }
     }
 
-    /// Remembers that the order's request holds an order.
     pub(crate) fn remember_order(&self, order: &Order) {
         let request = self.key.request_hash(order.buyer.as_str(), order.key.as_str());
         self.holders.insert(request.low_64_bits());
     }
 
-    /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a
-    /// queued request.
+    /// Also notes the result of a queued request.
     pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);
@@ -149,8 +142,7 @@ impl NodeMemory {
         delivery
     }
 
-    /// Records that an order of this item has ended, and wakes the jobs that wait for returned
-    /// units.
+    /// Also wakes the jobs that wait for returned units.
     fn record_ended_order(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ended_order();

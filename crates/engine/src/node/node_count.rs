@@ -1,33 +1,29 @@
 //! Counts the nodes that are live now, and the nodes that were live recently.
 //!
-//! If a node pauses for a moment, its lease may lapse. Other nodes must not take over that node's
-//! part of a request limit immediately. So a node counts as recently live until several checks in a
-//! row find that its lease has lapsed.
+//! A node that pauses for a moment may lose its lease. Other nodes must not take over its part of a
+//! request limit at once. So the node counts until several checks in a row do not find it.
 //!
-//! The code counts checks instead of seconds, because the whole machine may pause. After such a
-//! pause, a node's first check finds that all leases except its own have lapsed.
+//! The code counts checks instead of seconds, because after a pause of the whole machine, a node
+//! first finds only its own lease valid.
 //!
 //! This part of a node owns the two numbers. It calls no other part of the node. The module
-//! `live_nodes` writes the numbers. The limits, the waiting rooms, stock control and the metrics
-//! read them.
+//! `live_nodes` writes the numbers.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// If this many checks in a row do not find a node, the node no longer counts. This happens about
-/// three seconds after the node's lease has ended.
+/// three seconds after the end of its lease.
 const MISSED_CHECKS: u32 = 6;
 
 /// The number of nodes that are live now, and of nodes that were live recently, including this
-/// node. One job writes these numbers, and all other code only reads them.
+/// node. Only one job writes these numbers.
 #[derive(Debug)]
 pub struct NodeCount {
     now: AtomicU32,
     recent: AtomicU32,
-    /// The number of checks in a row that found fewer nodes than `recent`.
     fewer: AtomicU32,
 }
 
 impl Default for NodeCount {
-    /// Until the first check, only this node counts.
     fn default() -> Self {
         Self { now: AtomicU32::new(1), recent: AtomicU32::new(1), fewer: AtomicU32::new(0) }
     }
@@ -39,7 +35,7 @@ impl NodeCount {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of nodes that were live recently. It is at least 1.
+    /// Returns the number of nodes that were live recently, which is at least 1.
     pub fn recent(&self) -> u32 {
         self.recent.load(Ordering::Relaxed)
     }

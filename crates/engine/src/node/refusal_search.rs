@@ -1,10 +1,7 @@
-//! Finds the refusals that buyers got from all nodes. The module `refusals` has the notes through
-//! which nodes exchange these refusals.
+//! Finds the refusals that a buyer got from all nodes. The nodes exchange them through the notes of
+//! the module `refusals`.
 //!
-//! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
-//! the node. The handlers of requests note refusals here and search for refusals. The job that
-//! renews the leases answers other nodes' questions. The module `sightings` calls
-//! [`Node::note_edge`].
+//! This part of a node owns no state.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,8 +18,7 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::NotedRefusal;
 
-/// How long other nodes may take to answer. If a node does not answer in time, the result may lack
-/// refusals.
+/// How long other nodes may take to answer. Without their answers, the result may lack refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_INTERVAL: Duration = Duration::from_millis(100);
@@ -32,7 +28,7 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether the list is complete: every node answered, and no node has lost a refusal.
+    /// Whether every node answered, and no node has lost a refusal.
     pub is_complete: bool,
 }
 
@@ -41,7 +37,7 @@ impl Node {
         &self.memory.refusals
     }
 
-    /// Counts the answer to a purchase. If the answer is a refusal, also notes the refusal.
+    /// Counts the answer to a purchase, and notes a refusal.
     pub fn count_answer(
         &self,
         sale: &SaleState,
@@ -68,20 +64,20 @@ impl Node {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node does not wait for the ticket's verdict, the note is removed now. The reason
-        // is that this node has noted the verdict already, or that another node notes it.
+        // If no request of this node waits for the verdict, this node has noted the verdict
+        // already, or another node notes it.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
     }
 
-    /// Records that an edge is alive. The edge may have refused buyers.
+    /// Records that an edge is alive, and may have refused buyers.
     pub fn note_edge(&self) {
         self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes about refusals. Returns `true` if there is a new
-    /// answer. In that case the caller must show the answer to the other nodes at once.
+    /// Answers the questions of these nodes about refusals. Returns `true` if the caller must show
+    /// a new answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals().answer(self.id(), nodes)
     }
@@ -100,14 +96,14 @@ impl Node {
             found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
         }
         found.refusals.retain(|(_, noted)| noted.at >= since);
-        // Two nodes may refuse in the same millisecond. This sort gives the same sequence on every
-        // node.
+        // Two nodes may refuse in the same millisecond. The result must have the same order on
+        // every node.
         found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
         Ok(found)
     }
 
-    /// Asks the other nodes for their refusals of this buyer, and adds these refusals to `found`.
-    /// Returns true if no refusal can be missing.
+    /// Adds the other nodes' refusals of this buyer to `found`. Returns true if no refusal can be
+    /// missing.
     async fn ask_nodes(
         &self,
         buyer: u64,
@@ -138,7 +134,7 @@ impl Node {
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// Returns the answers in these rows to this node's question `id`. Also summarizes the rows.
+    /// Returns the answers to this node's question `id`, and a summary of the rows.
     fn answers_to(
         &self,
         id: u64,
@@ -162,8 +158,7 @@ impl Node {
         (answers, all)
     }
 
-    /// Shows this node's notes to the other nodes at once, by renewing the lease. Returns false if
-    /// the node is stopping.
+    /// Shows this node's notes to the other nodes at once. Returns false if the node is stopping.
     async fn write_notes(&self) -> StoreResult<bool> {
         let released = self.this_node.lock_leases().await;
         if *released {
@@ -174,15 +169,12 @@ impl Node {
     }
 }
 
-/// A summary of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
-    /// True if an edge was alive and may have refused buyers.
     has_edges: bool,
 }
 
-/// Reads a refusal that another node remembers. Returns `None` if this version of the program does
-/// not know the refusal's problem code.
+/// `None` if this version of the program does not know the refusal's problem code.
 fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
 }

@@ -1,13 +1,11 @@
 //! The notes through which nodes exchange the refusals that buyers got.
 //!
-//! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
-//! question into the row of its lease. Whenever a node renews its lease, it reads the lease rows of
-//! all nodes and writes its answers into its own row. So questions do not slow down refusals, and a
-//! node needs no addresses of other nodes.
+//! Each node remembers its own refusals. A node writes its questions into the row of its lease.
+//! Other nodes read these rows when they renew their leases, and write their answers into their own
+//! rows. So a node needs no addresses of other nodes.
 //!
-//! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
-//! the node. The memory of the node notes verdicts here, `refusal_search` reads and notes refusals,
-//! and the description of the node contains the notes.
+//! This part of a node owns the refusals and the notes for other nodes. It calls no other part of
+//! the node.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,23 +19,20 @@ use tokio::sync::Semaphore;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 use crate::waiters::TicketInfo;
 
-/// The maximum number of questions of one node at the same time. Further questions wait.
+/// The maximum number of questions of one node at a time. Further questions wait.
 const QUESTIONS_MAX: usize = 4;
-/// The maximum number of answers in a node's row at the same time. Further questions get an answer
-/// at a later renewal.
+/// The maximum number of answers in a node's row. Further questions are answered at a later
+/// renewal.
 const ANSWERS_MAX: usize = 64;
 
-/// A question about a buyer's refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Question {
     id: u64,
-    /// The buyer's hash.
     buyer: u64,
     /// Shows how the asking node hashes buyers; see [`RefusalMemory::hash_check`].
     hash_check: u64,
 }
 
-/// A node's answer to a question of another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RemoteAnswer {
     pub(super) asked_by: u32,
@@ -47,18 +42,16 @@ pub(super) struct RemoteAnswer {
     pub(super) refusals: Vec<(i64, i64, String)>,
 }
 
-/// The notes for other nodes, which a node writes into the row of its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PeerMessages {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
-    /// When an edge last sent a health check to the node. Edges also refuse requests, but they
-    /// answer no questions. So a list of a buyer's refusals may lack the refusals of an edge.
+    /// When an edge last sent a health check to the node. Edges also refuse requests but answer no
+    /// questions, so a list of refusals may then be incomplete.
     pub(super) edge_heard_at: i64,
 }
 
-/// The part of a node's description that has the node's notes.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutNotes {
@@ -66,7 +59,6 @@ struct AboutNotes {
 }
 
 impl PeerMessages {
-    /// Returns the notes in a node's row.
     pub(super) fn of(row: &NodeRow) -> Self {
         serde_json::from_str::<AboutNotes>(&row.about).unwrap_or_default().notes
     }
@@ -91,14 +83,13 @@ impl Refusals {
         }
     }
 
-    /// Returns the notes that other nodes read in this node's lease.
     pub(super) fn notes(&self) -> impl Serialize {
         let edge_heard_at = self.edge_heard_at.load(Ordering::Relaxed);
         PeerMessages { edge_heard_at, ..self.lock().clone() }
     }
 
-    /// Answers the questions in these rows. Forgets an answer when its question is no longer in a
-    /// row. Returns whether there is a new answer.
+    /// Answers the questions in these rows, and forgets answers to other questions. Returns whether
+    /// there is a new answer.
     pub(super) fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let posed: Vec<(NodeId, Question)> = others
@@ -122,14 +113,13 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued. If
-    /// the verdict is a refusal and no request waits for the verdict, `refused` is the reason. If a
-    /// request waits for the verdict, that request notes its own answer.
+    /// Notes the verdict of a ticket, and removes the note that its request is queued. `refused` is
+    /// the reason of a refusal for which no request waits. A waiting request notes its own answer.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
         if let Some(code) = refused {
-            // The request's time. The verdict came at most a few seconds after the request.
+            // The time of the request, which came at most a few seconds before its verdict.
             let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
             self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
         }
@@ -158,7 +148,6 @@ pub(super) struct AskedQuestion<'a> {
 }
 
 impl<'a> AskedQuestion<'a> {
-    /// Asks for the refusals of the buyer with this hash.
     pub(crate) fn new(refusals: &'a Refusals, buyer: u64) -> Self {
         let (id, hash_check) = (rand::random(), refusals.memory.hash_check());
         refusals.lock().questions.push(Question { id, buyer, hash_check });
@@ -172,7 +161,7 @@ impl Drop for AskedQuestion<'_> {
     }
 }
 
-/// Returns the problem code of a verdict. Returns `None` if the request holds an order.
+/// `None` if the request holds an order.
 pub(super) fn verdict_code(verdict: Verdict) -> Option<Code> {
     match verdict {
         Verdict::Reserved | Verdict::Order(_) => None,

@@ -1,7 +1,7 @@
 //! What this node is: its id, its roles, where its slots are, and its description for other nodes.
 //!
-//! This part of a node owns the description and the lock of the node's leases. It calls no
-//! other part of the node. The jobs, the console and the other parts read the description.
+//! This part of a node owns the description and the lock of the node's leases. It calls no other
+//! part of the node.
 use std::sync::OnceLock;
 
 use doorbuster_config::Roles;
@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::slot_layout::SlotLayout;
 
-/// What this node is.
+/// This node's id, roles, place of slots, and description.
 #[derive(Debug)]
 pub struct ThisNode {
     pub(crate) id: NodeId,
@@ -20,10 +20,9 @@ pub struct ThisNode {
     pub(crate) layout: SlotLayout,
     /// Whether this node acts as leader even while another node is the leader.
     pub(crate) always_leads: bool,
-    /// Locked while the leases are renewed. `true` means that this node has released its leases and
-    /// will not renew them.
+    /// Locked while the leases are renewed. `true` if this node has released its leases for ever.
     leases_released: Mutex<bool>,
-    /// This node's description for other nodes. It is set when the node begins to serve requests.
+    /// Set when the node begins to serve requests.
     description: OnceLock<NodeDescription>,
 }
 
@@ -48,13 +47,12 @@ impl ThisNode {
         drop(self.description.set(description));
     }
 
-    /// Returns when this process began to serve requests. `None` means that it serves no requests
-    /// yet.
+    /// `None` if this process serves no requests yet.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.description.get().map(|it| it.started_at)
     }
 
-    /// Returns this node's description of itself as JSON. The description includes `notes`.
+    /// The result is JSON and includes `notes`.
     pub(crate) fn description(&self, notes: impl Serialize) -> String {
         let description = self.description.get();
         serde_json::json!({
@@ -67,8 +65,7 @@ impl ThisNode {
         .to_string()
     }
 
-    /// Locks the leases. The value `true` means that this node has released the leases and will not
-    /// renew them.
+    /// The value `true` means that this node has released its leases for ever.
     pub(crate) async fn lock_leases(&self) -> MutexGuard<'_, bool> {
         self.leases_released.lock().await
     }

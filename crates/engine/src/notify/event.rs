@@ -60,14 +60,13 @@ pub enum EventKind {
 pub struct HubEvent {
     /// The event's number, which rises with each event of the node.
     pub id: u64,
-    /// The content, which all readers share.
+    /// The content, shared by all readers.
     pub kind: Arc<EventKind>,
 }
 
 impl EventKind {
-    /// Returns the event about a ticket's verdict. The caller publishes the event if no request
-    /// waits for the verdict. If the request already holds an order, the event contains this order
-    /// instead of a refusal. Returns `None` if the verdict needs no event.
+    /// Returns the event about a ticket's verdict for which no request waits. If the request
+    /// already holds an order, the event has this order. `None` if the verdict needs no event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -85,8 +84,7 @@ impl EventKind {
         }
     }
 
-    /// Returns the buyer of an event about an order, a queued request or a waitlist entry. Returns
-    /// `None` for all other events.
+    /// `None` if the event is about no order, queued request or waitlist entry.
     pub(super) fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -100,8 +98,7 @@ impl EventKind {
         }
     }
 
-    /// Returns how many bytes of memory a waiting event occupies in the queue, including the
-    /// event's content.
+    /// Returns the bytes of memory that a waiting event occupies, including its content.
     pub(super) fn bytes(&self) -> usize {
         let content = match self {
             Self::Order(order) => {
@@ -115,7 +112,7 @@ impl EventKind {
         size_of::<HubEvent>() + size_of::<Self>() + content
     }
 
-    /// Returns whether the event is for one buyer. Other events are for all readers of a sale.
+    /// Returns whether the event is for one buyer, and not for all readers of a sale.
     pub(super) fn is_own(&self) -> bool {
         !matches!(self, Self::Status(_) | Self::Room(_))
     }
@@ -124,11 +121,11 @@ impl EventKind {
 /// What reads the events of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderKind {
-    /// An event stream of a page or of a program. It gets the statuses and the progress of the
-    /// waiting rooms of its sales.
+    /// An event stream of a page or of a program. It gets its sales' statuses and the progress of
+    /// waiting rooms.
     #[default]
     Stream,
-    /// An edge. It gets only the progress of the waiting rooms of its sales.
+    /// An edge. It gets only the progress of its sales' waiting rooms.
     Edge,
     /// The sender of push messages. It has no sales.
     Push,
@@ -139,7 +136,7 @@ pub enum ReaderKind {
 pub enum NextEvent {
     /// An event.
     HubEvent(HubEvent),
-    /// The subscription has ended, because the reader was too slow or because the hub ended it. The
-    /// caller must disconnect the reader.
+    /// The subscription has ended, because the reader was too slow or the hub ended it. The caller
+    /// must disconnect the reader.
     Lagged,
 }

@@ -1,24 +1,24 @@
-//! The buyers whose orders this node publishes. Each of these buyers has a reader on this node, or
-//! had a reader a moment ago and may reconnect for missed events.
+//! The buyers whose orders this node publishes. Each of them has a reader on this node, or had one
+//! a moment ago and may reconnect for missed events.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// The maximum number of buyers without a connected reader that the node remembers. Above this
-/// bound, the node forgets all these buyers, so it does not know who disconnected recently. Until
-/// the last forgotten entry would have ended, every buyer counts as followed.
+/// The maximum number of remembered buyers without a connected reader. Above this bound, the node
+/// forgets them all. Every buyer counts as followed until the last forgotten entry would have
+/// ended.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;
 
-/// The followed buyers. An entry is found by the buyer's tag, a short hash of the buyer.
+/// The followed buyers, by tag, which is a short hash of the buyer.
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// When there are this many entries, the ended entries are removed.
+    /// Ended entries are removed when there are this many entries.
     sweep_at: usize,
-    /// The time until which every buyer counts as followed.
+    /// Every buyer counts as followed until this time.
     all_until: Option<Instant>,
     left_max: usize,
 }
@@ -26,7 +26,7 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// If no reader is connected, the entry ends at this time.
+    /// The end of an entry without a connected reader.
     until: Option<Instant>,
 }
 
@@ -44,12 +44,11 @@ impl Default for FollowedBuyers {
 }
 
 impl FollowedBuyers {
-    /// Records that a reader of this buyer connected.
     pub(super) fn add(&mut self, buyer: &str) {
         self.tags.entry(buyer_tag(buyer)).or_default().readers += 1;
     }
 
-    /// Records that a reader of this buyer disconnected. The reader may return within `keep`.
+    /// Records that a reader of this buyer disconnected and may return within `keep`.
     pub(super) fn remove(&mut self, buyer: &str, now: Instant, keep: Duration) {
         let until = now + keep;
         if let Some(followed) = self.tags.get_mut(&buyer_tag(buyer)) {
@@ -67,7 +66,6 @@ impl FollowedBuyers {
         }
     }
 
-    /// Returns whether a buyer with this tag is followed.
     pub(super) fn has(&self, tag: u32, now: Instant) -> bool {
         self.all_until.is_some_and(|until| now < until)
             || self.tags.get(&tag).is_some_and(|followed| !followed.is_over(now))

@@ -7,33 +7,30 @@ use tokio::sync::Notify;
 
 use super::event::{EventKind, HubEvent, NextEvent, ReaderKind};
 
-/// The maximum number of bytes that may wait for one reader. A reader above this bound is dropped.
+/// The maximum number of bytes that may wait for one reader. At more bytes, the reader is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
-/// The events that wait for one reader.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     pub(super) reader: ReaderKind,
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Signals that the queue has overflowed. This signal is separate, because a task may wait for
-    /// events and for the overflow at the same time.
+    /// Signals an overflow of the queue. A task may wait for events and for the overflow at the
+    /// same time.
     overflow: Notify,
 }
 
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
-    /// The memory that these events occupy, in bytes.
+    /// In bytes.
     bytes: usize,
-    /// Whether the subscription must end, because the queue overflowed or because the hub ended the
-    /// subscription.
+    /// Whether the subscription must end, because the queue overflowed or the hub ended it.
     lagged: bool,
-    /// The reader's ready queue and key, while the reader is parked.
+    /// Present while the reader is parked.
     rest: Option<Parked>,
 }
 
-/// The ready queue and the key of a parked reader.
 #[derive(Debug)]
 struct Parked {
     ready_queue: Arc<ReadyQueue>,
@@ -41,7 +38,7 @@ struct Parked {
     reason: ReadyReason,
 }
 
-/// The reason why a parked reader was added to its ready queue. A later variant is more urgent.
+/// Why a parked reader was added to its ready queue. A later variant is more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
     /// The reader was not added.
@@ -54,8 +51,8 @@ enum ReadyReason {
 
 impl Parked {
     /// Adds the key at most once for each reason, because a ready reader gets all its waiting
-    /// events. If an event for the buyer alone has added the key, an event for all readers of a
-    /// sale adds no key. The reader is then already in the list that is served first.
+    /// events. After `Own`, the reason `Crowd` adds no key, because the reader is already served
+    /// first.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.reason {
             self.reason = reason;
@@ -74,7 +71,6 @@ impl MailboxState {
         Some(NextEvent::HubEvent(event))
     }
 
-    /// Removes the waiting events for which `is_replaced` returns true.
     fn remove(&mut self, is_replaced: impl Fn(&EventKind) -> bool) {
         let Self { events, bytes, .. } = self;
         events.retain(|event| {
@@ -96,16 +92,16 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event. Returns whether this event made the queue overflow. After an overflow all
-    /// waiting events are discarded, because the reader is dropped.
+    /// Returns whether this event made the queue overflow. An overflow discards all waiting events,
+    /// because the reader is dropped.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
         if waiting.lagged {
             return false;
         }
-        // A new event about a sale's status or a room's progress replaces the waiting event about
-        // the same sale or room.
+        // A new status or a room's new progress replaces the waiting event about the same sale or
+        // room.
         match &*event.kind {
             EventKind::Status(sale) => {
                 waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))
@@ -134,12 +130,10 @@ impl Mailbox {
         waiting.lagged
     }
 
-    /// Returns whether the subscription must end.
     pub(super) fn has_ended(&self) -> bool {
         self.lock().lagged
     }
 
-    /// Ends the subscription, as an overflow does.
     pub(super) fn end(&self) {
         let mut waiting = self.lock();
         (waiting.lagged, waiting.events, waiting.bytes) = (true, VecDeque::new(), 0);
@@ -150,14 +144,14 @@ impl Mailbox {
         }
     }
 
-    /// Waits until the subscription must end; see [`super::Subscription::lagged`].
+    /// See [`super::Subscription::lagged`].
     pub(super) async fn lagged(&self) {
         while !self.lock().lagged {
             self.overflow.notified().await;
         }
     }
 
-    /// Waits for the next event. Dropping the future loses no event.
+    /// Dropping the future loses no event.
     pub(super) async fn next(&self) -> NextEvent {
         loop {
             let next = self.lock().next();
@@ -168,7 +162,7 @@ impl Mailbox {
         }
     }
 
-    /// Returns the next event or parks the reader; see [`super::Subscription::next_or_park`].
+    /// See [`super::Subscription::next_or_park`].
     pub(super) fn next_or_park(
         &self,
         ready_queue: &Arc<ReadyQueue>,
@@ -184,20 +178,18 @@ impl Mailbox {
         next
     }
 
-    /// Ends the parking of the reader; see [`super::Subscription::unpark`].
+    /// See [`super::Subscription::unpark`].
     pub(super) fn unpark(&self) {
         self.lock().rest = None;
     }
 
-    /// Returns the numbers of the waiting events.
     #[cfg(test)]
     pub(super) fn event_ids(&self) -> Vec<u64> {
         self.lock().events.iter().map(|event| event.id).collect()
     }
 }
 
-/// The keys of parked readers with waiting events. Each time a reader parks, its key is added at
-/// most twice.
+/// The keys of parked readers with waiting events. Parking a reader adds its key at most twice.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     ready: Mutex<ReadyReaders>,
@@ -207,9 +199,9 @@ pub struct ReadyQueue {
 /// The keys of ready readers, with one list for each reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
-    /// The keys of readers for which an event for the buyer alone waits.
+    /// The keys of readers with a waiting event for the buyer alone.
     pub own: Vec<u64>,
-    /// The keys of readers for which an event for all readers of a sale waits.
+    /// The keys of readers with a waiting event for all readers of a sale.
     pub crowd: Vec<u64>,
 }
 
@@ -237,8 +229,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until there are keys. Returns each key as often as it was added. Dropping the future
-    /// loses no key.
+    /// Waits until there are keys, and returns each key as often as it was added. Dropping the
+    /// future loses no key.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let ready = std::mem::take(&mut *self.lock());

@@ -8,7 +8,6 @@ use hashbrown::HashMap;
 use super::event::ReaderKind;
 use super::mailbox::Mailbox;
 
-/// The readers of one sale.
 #[derive(Debug, Default)]
 pub(super) struct SaleFollowers {
     /// Readers that get all events of the sale.
@@ -18,7 +17,6 @@ pub(super) struct SaleFollowers {
 }
 
 impl SaleFollowers {
-    /// Returns the readers of this kind.
     pub(super) fn of(&mut self, reader: ReaderKind) -> &mut Followers {
         match reader {
             ReaderKind::Stream => &mut self.all,
@@ -31,14 +29,14 @@ impl SaleFollowers {
     }
 }
 
-/// The readers that get events about one buyer's orders or about one sale. Many readers may leave
-/// at the same time, so removing a reader takes constant time.
+/// The readers of one buyer's orders or of one sale. Many readers may leave at the same time, so
+/// removing a reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// One of the readers. Most buyers have only one reader and need no map.
+    /// Most buyers have only one reader and need no map.
     one: Option<Weak<Mailbox>>,
-    /// The other readers. A reader is found by the memory address of its mailbox. The map is boxed
-    /// to save memory, because there are very many buyers and most need no map.
+    /// The other readers, by the memory address of the mailbox. Boxed to save memory, because most
+    /// buyers need no map.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

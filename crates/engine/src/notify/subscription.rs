@@ -15,7 +15,7 @@ use super::{Hub, REPLAY_FOR};
 pub struct Subscription {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) hub: Hub,
-    /// The number of the event after which the subscription begins.
+    /// The number of the last event before the subscription.
     pub(super) since: u64,
     pub(super) buyer: Option<BuyerId>,
     pub(super) sales: Box<[Arc<str>]>,
@@ -23,8 +23,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the number of the last event before the subscription. If a reader got no event and
-    /// reconnects, it sends this number, so that it misses no event.
+    /// Returns the number of the last event before the subscription. A reader that got no event
+    /// sends it when the reader reconnects.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -42,8 +42,8 @@ impl Subscription {
         &self.sales
     }
 
-    /// Waits until the reader's queue has overflowed or the hub has ended the subscription.
-    /// Dropping the future loses no event.
+    /// Waits until the queue has overflowed or the hub has ended the subscription. Dropping the
+    /// future loses no event.
     pub fn lagged(&self) -> impl Future<Output = ()> + Send + use<> {
         let mailbox = self.mailbox.clone();
         async move { mailbox.lagged().await }
@@ -54,15 +54,14 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// Returns the next event if an event waits. Otherwise parks the reader and returns `None`. The
-    /// next event then adds `key` to `ready_queue`. If that event is for all readers of a sale, the
-    /// next event for the buyer alone adds `key` once more.
+    /// Returns the next event, or parks the reader and returns `None`. The next event then adds
+    /// `key` to `ready_queue`. After an event for all readers, the first event for the buyer alone
+    /// adds `key` again.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends the parking of the reader. After this call, events do not add the reader's key to the
-    /// ready queue.
+    /// Ends the parking of the reader. Later events add no key to the ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

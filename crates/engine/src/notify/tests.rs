@@ -56,7 +56,6 @@ async fn the_bound_of_a_reader_counts_the_bytes_of_its_waiting_events() {
     assert!(most(&short) > most(&long), "a longer event must count as more bytes");
     for buyer in [&short, &long] {
         let mut reader = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
-        // Events that were already read do not count.
         for _ in 0..2 {
             (0..most(buyer)).for_each(|_| hub.publish(refused(buyer)));
             assert_eq!(hub.dropped(), 0);
@@ -71,7 +70,6 @@ async fn the_bound_of_a_reader_counts_the_bytes_of_its_waiting_events() {
     assert_eq!(hub.dropped(), 1);
 }
 
-/// Returns the ids of the events that wait for a reader.
 fn waiting(reader: &Subscription) -> Vec<u64> {
     reader.mailbox.event_ids()
 }
@@ -121,14 +119,13 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let newest = waiting(&read(&anna, Some(last_id)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
-    // After some time without readers, the hub stops keeping events. The next reader makes it drop
-    // the kept events, because they may have a gap.
+    // After some time without readers, the hub keeps no events, and the next reader drops the kept
+    // ones.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(last_id))), [0; 0]);
 }
 
-/// Returns one reader that is ready because of an event for its buyer alone.
 fn own(key: u64) -> ReadyReaders {
     ReadyReaders { own: vec![key], crowd: Vec::new() }
 }
@@ -160,7 +157,6 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     for n in 2..5 {
         assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + n);
     }
-    // Parking again replaces the key.
     assert!(
         reader.next_or_park(&ready_queue, 7).is_none()
             && reader.next_or_park(&ready_queue, 8).is_none()
@@ -178,7 +174,6 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
         ready_queue.wait_ready().now_or_never().is_none(),
         "an event must not wake a reader that is not parked"
     );
-    // A reader may also be unparked before an event arrives.
     assert!(reader.next_or_park(&ready_queue, 9).is_none());
     reader.unpark();
     let mut waits = std::pin::pin!(reader.next());
@@ -253,8 +248,7 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     );
     let begun = Instant::now();
     drop(crowd);
-    // If the hub searched all readers for each leaving reader, removing the crowd would take a
-    // minute.
+    // If the hub searched all readers for each leaving reader, this would take a minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("no thread panicked").sales.is_empty());

@@ -13,10 +13,9 @@ use crate::outage_log;
 use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
-    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks units
-    /// for the payment's order, recalls units from the slots and tries again. The last try refunds
-    /// the payment if units are still missing. So the result is never
-    /// [`CaptureOutcome::UnitsMissing`].
+    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks
+    /// units, recalls units from the slots, and refunds the payment if that fails. The result is
+    /// never [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     ///
@@ -31,9 +30,8 @@ impl Orders {
         let locked = self.stock.lock_item(&item).await;
         let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
-        // If recalled units are not needed, reconciliation moves them back to the slots.
-        // Reconciliation also delivers the feed row of an ended order that is now paid. With this
-        // row, the slot adds the order's units to the buyer's quota again.
+        // Reconciliation moves unneeded units back to the slots. It also delivers the feed row that
+        // adds a revived order's units to the buyer's quota again.
         if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),
@@ -77,8 +75,8 @@ async fn capture_late(
     }
 }
 
-/// Moves units from the item's slots to its pool for a late payment, which arrived after its
-/// order had ended. Returns `None` if a slot or the store does not answer.
+/// Moves units from the item's slots to its pool for a payment that arrived after its order's end.
+/// Returns `None` if a slot or the store does not answer.
 async fn recall_late(node: &Node, locked: &ItemLock<'_>, units: u64) -> Option<u64> {
     match locked.recall_to_pool(units).await {
         Ok(moved) => {

@@ -14,9 +14,8 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. If the slots have too few units, also adds the
-    /// request's units to the item's demand. If the store has not confirmed a slot's refusal of the
-    /// request, removes the request's demand. Then no units are gathered for the request.
+    /// Waits until the request should try again. `Short` adds the request's units to the item's
+    /// demand. `Undecided` removes them, because the store has not confirmed the slot's refusal.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -36,8 +35,7 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // A change of the counts before `note_parked` does not wake this request. So the counts are
-        // checked here.
+        // A change of the counts before `note_parked` does not wake this request.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -47,9 +45,8 @@ impl Driver<'_> {
     }
 }
 
-/// Receives two signals of an item. `progress` says that parked requests should try again, and
-/// `commit` says that the item's counts were published. A value of this type receives each signal
-/// that is sent after the creation of the value.
+/// Receives an item's signals that are sent after the creation of this value. `progress` says that
+/// parked requests should try again, and `commit` that the item's counts were published.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
@@ -63,10 +60,9 @@ impl<'a> ItemSignals<'a> {
     /// Waits until the request should try again. A short request has found too few units in the
     /// slots.
     ///
-    /// - A short request with demand waits for progress, because units are gathered for this
-    ///   request.
+    /// - A short request with demand waits for progress, because units are gathered for it.
     /// - A short request without demand waits for progress, or for a commit after a pause.
-    /// - Every other request waits for the pause first, and then for progress or a commit.
+    /// - Every other request waits for the pause, and then for progress or a commit.
     ///
     /// The pause depends on `waits`, the number of earlier waits.
     async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
@@ -90,7 +86,6 @@ impl<'a> ItemSignals<'a> {
     }
 }
 
-/// A permit for one of the [`PARKED_MAX`] parked requests.
 pub(super) struct ParkedPermit<'a>(&'a AtomicUsize);
 
 impl<'a> ParkedPermit<'a> {
@@ -107,18 +102,17 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// The entry of a request in the item's demand. The server gathers the item's last units for
-/// requests with an entry.
+/// The entry of a request in the item's demand. The server gathers the item's last units for these
+/// requests.
 pub(super) struct UnitDemandEntry<'a> {
     node: &'a Node,
     item: &'a ItemState,
-    /// The entry's number in the item's demand.
     number: u64,
 }
 
 impl<'a> UnitDemandEntry<'a> {
-    /// Adds the request to the item's demand. Returns `None` if the item has no other slot and no
-    /// units in the pool, because then no units can be gathered.
+    /// Returns `None` if the item has no other slot and no units in the pool, because then no units
+    /// can be gathered.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
         let (node, item) = (&*driver.purchases.node, &*driver.purchase.item);
         let catalogue = node.catalogue();
@@ -137,8 +131,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
-            // Another request is now the first in the demand, and units must be gathered for that
-            // request.
+            // Units must be gathered for the request that is now the first in the demand.
             self.node.control().wake(self.item.row.id);
         }
     }

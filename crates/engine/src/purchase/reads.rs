@@ -1,5 +1,4 @@
-//! The reads of the store that a purchase needs: a ticket's verdict, a buyer's units, and the order
-//! that a request holds.
+//! The reads of the store that a purchase needs.
 use std::time::Duration;
 
 use doorbuster_core::Order;
@@ -41,8 +40,7 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// Reads the buyer's units first and then the request's order. So if the units include the
-    /// request's order, the order is found.
+    /// The units must be read before the order. Then an order that the units include is found.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.purchases.node.holders().confirm_permit().await;
@@ -66,16 +64,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Returns the units that the store counts for the buyer.
     async fn used_units(&self) -> StoreResult<u32> {
         let Purchase { item, buyer, .. } = self.purchase;
         self.purchases.node.store().quota(item.row.id, buyer.clone()).await
     }
 
-    /// Returns the answer to a request that may hold an order. Returns `None` if the request holds
-    /// no order. If the node's memory shows that the request holds an order, the retry limiter
-    /// delays the lookup. All other lookups share a few permits. Without a free permit, the client
-    /// must retry.
+    /// Returns the answer to a request that may hold an order, or `None` if it holds no order. A
+    /// lookup waits in the retry limiter if the node's memory has the request. All other lookups
+    /// share a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (holders, request) = (self.purchases.node.holders(), self.request.request);
         let Purchase { buyer, key, .. } = self.purchase;
@@ -96,7 +92,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Stores the request's order in `self.order`, and returns the answer.
+    /// Also stores the order in `self.order`.
     fn take_order(&mut self, order: Order) -> Outcome {
         let Purchase { item, units, .. } = self.purchase;
         let is_same = order.is_for(item.row.id, *units);

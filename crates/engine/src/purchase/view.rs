@@ -8,14 +8,12 @@ use doorbuster_steps::purchase::NodeView;
 use crate::catalogue::{ItemState, SaleState};
 use crate::node::Node;
 
-/// A request and this node's memory of its item.
 pub(super) struct RequestView<'a, T = ()> {
     pub(super) node: &'a Node,
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request that is sent to slots. If the node refuses the request from its memory, the node
-    /// asks no slot, and this field is `()`.
+    /// The request that is sent to slots, or `()` if no slot is asked.
     pub(super) ticket: T,
 }
 

@@ -1,23 +1,20 @@
-//! The limits of one sale, and their description for clients. Each limit is set by the sale's
-//! settings or is the default.
+//! The limits of one sale, and their description for clients.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default limit of one buyer. This limit bounds what one token can cost the server. It is too
-/// high to make a sale fair among buyers. For fairness, an operator sets a lower limit for the
-/// sale.
+/// The default limit of one buyer. It bounds what one token can cost the server. For fairness among
+/// buyers, an operator sets a lower limit.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
-/// The default limit of one address. This limit grows with the number of known buyers at the
-/// address.
+/// The default limit of one address, which grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// The limit of one buyer's challenges, in every sale. All sales share the threads that draw
-/// challenges, so a sale can lower this limit but not raise it.
+/// The limit of one buyer's challenges. A sale can only lower it, because all sales share the
+/// threads that draw challenges.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// The limit of one buyer's checkouts, in every sale. Each checkout may call the payment provider,
-/// and all buyers share the provider's limits. So a sale can lower this limit but not raise it.
+/// The limit of one buyer's checkouts. A sale can only lower it, because all buyers share the
+/// payment provider's limits.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
@@ -25,7 +22,7 @@ const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitRules {
-    /// The limit of each scope, in the order of [`RateLimitScope::ALL`].
+    /// In the order of [`RateLimitScope::ALL`].
     paces: [Option<RateLimit>; RateLimitScope::ALL.len()],
     /// The value of `RateLimit-Policy`.
     policy: String,
@@ -64,13 +61,13 @@ impl LimitRules {
         Self::capped(limits, CHECKOUTS)
     }
 
-    /// Returns the limit of one order's checkouts. The buyer's limit applies as well.
+    /// Returns the limit of one order's checkouts, which applies besides the buyer's limit.
     pub fn order_pace() -> RateLimit {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits with these settings. The limit for one buyer is at most `most`. If the
-    /// settings have no limit for one buyer, this limit is `most`.
+    /// Creates limits with these settings. The limit for one buyer is at most `most`, and is `most`
+    /// by default.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -92,8 +89,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// Returns the value of `RateLimit-Policy`. For each scope, the value contains the burst, and
-    /// the seconds after which a used-up burst is full again.
+    /// Returns the value of `RateLimit-Policy`: for each scope, the burst, and the seconds after
+    /// which a used-up burst is full again.
     pub fn policy(&self) -> &str {
         &self.policy
     }

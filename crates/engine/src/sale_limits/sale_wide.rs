@@ -1,6 +1,5 @@
-//! The limit that all buyers of a sale share. The node checks every request of the sale against
-//! this limit. These requests must not wait for a lock of the table that has all other cells. So
-//! the cell of this limit is outside the table.
+//! The limit that all buyers of a sale share. Every request of the sale checks it, so its cell is
+//! outside the table, whose locks would delay these requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +12,8 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub struct SaleWideLimit {
     cell: Mutex<LimitCell>,
-    /// A copy of the limit's state, so that a node can refuse a request without the lock. If this
-    /// node has an unspent share of the limit, the value is zero, and every request must take the
-    /// lock.
+    /// A copy of the limit's state, with which a node can refuse a request without the lock. Zero
+    /// while this node has an unspent share of the limit: every request must then take the lock.
     state: AtomicU64,
 }
 
@@ -29,11 +27,11 @@ impl SaleWideLimit {
         result
     }
 
-    /// Decides without the lock whether the limit refuses the request. If the limit refuses the
-    /// request, returns the nanoseconds that the request must wait, and the state. If the limit may
-    /// allow the request, returns `None`, and the caller must take the lock. Also returns `None` if
-    /// the state exceeds the burst, because such a state comes from an earlier setting of the
-    /// limit.
+    /// Decides without the lock whether the limit refuses the request. If so, returns the
+    /// nanoseconds to wait and the state.
+    ///
+    /// `None` means that the caller must take the lock. The limit may allow the request, or an
+    /// earlier setting of the limit left a state above the burst.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

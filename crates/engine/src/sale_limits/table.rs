@@ -1,20 +1,15 @@
-//! The states of limits, in a table of fixed size. So the number of buyers and addresses cannot
-//! fill the memory.
+//! The states of limits, in a table of fixed size, so that buyers and addresses cannot fill the
+//! memory.
 //!
-//! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
-//! cannot choose a set. A limit is in use until it has fully recovered. A new key takes the cell
-//! whose limit recovers first. In nearly all cases, that limit has recovered already, and then no
-//! state is lost.
-//!
-//! If all eight limits are in use, the table evicts the limit with the least use and counts the
-//! eviction. So a caller at a limit is evicted last. Such a caller is evicted only if the number of
-//! other callers at their limits is about the number of cells in the table.
+//! A keyed hash puts each key into a set of eight cells, so a caller cannot choose a set. A limit
+//! is in use until it has fully recovered. A new key takes the cell whose limit recovers first. If
+//! all eight limits are in use, the least used one is evicted and counted, so a caller at a limit
+//! is evicted last.
 //!
 //! The count of an address's buyers also takes a cell. For some seconds, a large count is kept like
-//! a limit in use. A small count is evicted like a limit that has recovered.
+//! a limit in use. A small count is evicted like a recovered limit.
 //!
-//! A change of a set locks its shard briefly. A shard's memory is allocated at the shard's first
-//! use.
+//! A shard's memory is allocated at the shard's first use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,9 +18,7 @@ use doorbuster_core::gate::shared_limit::NodeShare;
 
 /// The number of cells of a set.
 const WAYS: usize = 8;
-/// The number of shards. Each shard has its own lock.
 const SHARDS: usize = 128;
-/// The number of sets per shard.
 const SETS: usize = 1_024;
 /// The maximum number of keys.
 const CELLS: usize = SHARDS * SETS * WAYS;
@@ -43,8 +36,8 @@ const _: () =
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Eight cells: their keys, states, shares and unreported use. The eight values of one kind are
-/// stored together, so comparing all keys reads only one cache line.
+/// Eight cells: their keys, states, shares and unreported use. The keys are stored together, so
+/// comparing all of them reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key in the table.
@@ -53,20 +46,20 @@ pub struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
     /// created.
     pub state: u64,
-    /// This node's unspent share of the limit. It is stored as a time in nanoseconds: the time in
-    /// which the limit recovers by this share. If the cell counts buyers, the value is the estimate
-    /// of the buyers in the current counting period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit: the nanoseconds in which the limit recovers by this
+    /// share. If the cell counts buyers, the estimate for the present counting period
+    /// ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
-    /// The use that this node has not reported to the other nodes, as a time like `share`. If the
-    /// cell counts buyers, the upper half is the index of the current counting period. The lower
-    /// half is the count of buyers in the previous period.
+    /// The use that this node has not reported to other nodes, in nanoseconds like `share`. If the
+    /// cell counts buyers, the upper half is the index of the present period. The lower half is the
+    /// count of the previous one.
     pub unshared: u64,
     /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,
 }
 
 impl LimitCell {
-    /// Calls `step` with the cell's values in the form that the rules of shared limits use.
+    /// Calls `step` with the cell's values in the form of the rules of shared limits.
     pub fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
         let mut node =
             NodeShare { state: self.state, share: self.share, unreported: self.unshared };
@@ -85,11 +78,10 @@ impl LimitCell {
     }
 }
 
-/// A table of fixed size. It maps a key to the state of the key's limit.
+/// A table of fixed size with the state of each key's limit.
 #[derive(Debug)]
 pub struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,
-    /// The number of keys that were evicted while they were still in use.
     lost: AtomicU64,
 }
 
@@ -188,8 +180,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // The table gets twice as many keys as it has cells, and all their limits are in use. Each
-        // of these keys has used less of its limit than each of the 500 keys at a limit.
+        // The table gets twice as many keys as it has cells. All their limits are in use, but less
+        // than those of the 500 keys at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

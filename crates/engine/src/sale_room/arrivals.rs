@@ -1,18 +1,16 @@
-//! For a sale with an automatic waiting room, counts the buyers who arrived since the last count. A
-//! buyer arrives by entering the room, by requesting a pass, or by purchasing with a pass.
+//! Counts the buyers who arrived at an automatic waiting room since the last count. They entered
+//! the room, requested a pass, or purchased with a pass.
 //!
-//! A buyer who sends several requests counts once. Counting takes no lock. A secret hash of the
-//! buyer selects a bit. If the bit was not yet set, the arrival is counted. If two buyers have the
-//! same bit, only one arrival is counted. So if 2,000 buyers arrive at a room that admits 2,000 per
-//! second, about fifteen of them are not counted.
+//! Counting takes no lock. A buyer's secret hash selects a bit, and each newly set bit counts. If
+//! 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen of them share a bit
+//! and are missed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Arrivals at a room are counted with this many bits for each buyer whom the room admits per
-/// second. The hash of an arriving buyer selects a bit.
+/// The number of bits for each buyer whom a room admits per second.
 const BITS_PER_ARRIVAL: usize = 64;
 
 /// Returns the maximum number of buyers that one count of arrivals can distinguish.
@@ -20,7 +18,6 @@ pub const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }
 
-/// Returns the number of bits with which arrivals are counted.
 const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
@@ -30,8 +27,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// The arrivals since the last count.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// The bits, which are allocated at the first arrival. A room that admits 2,000 buyers per
-    /// second needs 16 KiB.
+    /// Allocated at the first arrival: 16 KiB for a room that admits 2,000 buyers per second.
     seen: OnceLock<Box<[AtomicU64]>>,
     count: AtomicUsize,
     secret: RandomState,

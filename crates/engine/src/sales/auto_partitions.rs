@@ -1,6 +1,5 @@
-//! Adds partitions to an item if too many tickets of one slot wait to be settled. The item must
-//! have an automatic spread. If all nodes share the slots, this job runs every second on the
-//! leader.
+//! Adds partitions to an item with an automatic spread if too many tickets of one slot wait to be
+//! settled. If all nodes share the slots, this job runs every second on the leader.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -21,19 +20,17 @@ use crate::outage_log;
 use crate::scheduler::{NextRun, Turn, Work};
 use crate::slot_layout::SlotLayout;
 
-/// If all sales together would have more slots than this, each new item starts with one partition
-/// instead of several. The reason is that each slot costs every settler a connection.
+/// If all sales together would have more slots than this, a new item starts with one partition,
+/// because each slot costs every settler a connection.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
-/// The state of an item at the last check.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     width: AutoWidth,
-    /// Whether this node has already logged that the nodes cannot serve more slots.
+    /// Whether this node has logged that the nodes cannot serve more slots.
     logged_limit: bool,
 }
 
-/// Checks whether items need more partitions, until the program stops.
 pub(super) async fn run(sale_control: Arc<SaleControl>) {
     if sale_control.node.layout() != SlotLayout::Shared {
         return std::future::pending().await;
@@ -48,7 +45,6 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Checks each item that has an automatic spread and whose sale is open.
 async fn look_at_all(
     sale_control: &SaleControl,
     observed: &mut HashMap<ItemId, Observed>,
@@ -85,7 +81,6 @@ async fn look(
 ) -> Result<(), EngineError> {
     let mut waiting = 0;
     for &slot in &item.slots {
-        // A slot that does not answer is skipped.
         if let Ok(Some(view)) = sale_control.stock.slots().view(slot).await {
             waiting = waiting.max(view.unacknowledged as u64);
         }
@@ -112,8 +107,7 @@ async fn look(
     Ok(())
 }
 
-/// Adds partitions to an item. Returns `false` if the nodes cannot serve more slots, or if the sale
-/// changed meanwhile.
+/// Returns `false` if the nodes cannot serve more slots, or if the sale changed meanwhile.
 pub(crate) async fn widen(
     sale_control: &SaleControl,
     (sale, item): (&SaleState, &ItemState),
@@ -136,16 +130,14 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // An operator may have changed the spread, and this node may not know the change yet. In this
-    // case the version check refuses this node's change.
+    // The version check refuses this change if an operator's change has not reached this node yet.
     let wider = Spread { partitions, ..item.row.spread };
     let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 
 impl SaleControl {
-    /// Returns the number of partitions that each new item gets, if `items` new items are created
-    /// together.
+    /// Returns the number of partitions for each of this many new items.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         let catalogue = self.node.catalogue();
@@ -154,8 +146,7 @@ impl SaleControl {
         self.partitions_beside(used, items)
     }
 
-    /// Returns the number of partitions for each of `items` items with an automatic spread, if
-    /// other items use `used` slots.
+    /// The other items use `used` slots.
     fn partitions_beside(&self, used: usize, items: usize) -> u32 {
         if self.node.layout() != SlotLayout::Shared {
             return 1;
@@ -164,10 +155,9 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Chooses the number of partitions again for each item with an automatic spread. Does this
-    /// only for a draft that is about to be scheduled or opened. The new choice counts only the
-    /// sales that may be open at the same time as this sale. The first choice, when the draft was
-    /// created, counted every sale that had not ended. `next` is the draft's next phase.
+    /// Chooses the number of partitions again for each item with an automatic spread, for a draft
+    /// that is about to enter the phase `next`. Unlike the first choice, this one counts only sales
+    /// that may overlap.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -201,7 +191,7 @@ impl SaleControl {
         Ok(())
     }
 
-    /// Returns the spread of a new sale's items. It is automatic if all nodes share the slots.
+    /// Returns the spread of a new sale's items, which is automatic if all nodes share the slots.
     #[must_use]
     pub fn first_spread(&self, items: usize) -> Spread {
         Spread {

@@ -12,10 +12,8 @@ use crate::catalogue::SaleState;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The pause after a failed opening or closing of a sale.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Opens and closes sales until the program stops.
 pub(super) async fn run(sale_control: Arc<SaleControl>) {
     let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
     let (mut turns, mut run) = (sale_control.node.turns(Work::Phases), NextRun::Now);
@@ -34,7 +32,7 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
             if step.at > now {
                 next = Some(next.map_or(step.at, |next| next.min(step.at)));
             } else if under_way.insert(sale.row.id.clone()) {
-                // A drain takes time, and other sales must open without waiting for the drain.
+                // A drain takes time, and other sales must open meanwhile.
                 steps.spawn(take_step(sale_control.clone(), sale, step));
             }
         }
@@ -42,8 +40,7 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Opens or closes the sale, and returns the sale's id. If this fails, logs the failure, and the
-/// next check repeats the step.
+/// Returns the sale's id. After a failure, the next check repeats the step.
 async fn take_step(
     sale_control: Arc<SaleControl>,
     sale: Arc<SaleState>,
@@ -85,7 +82,7 @@ mod tests {
         assert!(matches!(patched, Ok(PatchOutcome::Done(_))), "{patched:?}");
     }
 
-    /// Returns the sale and its next timed step, which must be due now.
+    /// The sale's next timed step must be due now.
     fn due_step(engine: &EngineParts) -> (Arc<SaleState>, TimedStep) {
         let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
         let now = engine.node.store().monotonic_now();
@@ -98,7 +95,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_due_step_changes_nothing_after_an_operator_has_withdrawn_it() {
         let dir = TempDir::new();
-        // Without the role `control`, the engine's own job does not take the steps.
+        // Without the role `control`, the engine's own job takes no steps.
         let engine = engine_with(&dir, Roles { control: false, ..Roles::ALL }).await;
         let phase = || engine.node.catalogue().sale("spring").expect("created").row.phase;
         draft(&engine, Stock::Counted(1), 1, 900_000).await;

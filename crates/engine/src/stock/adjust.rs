@@ -14,8 +14,8 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 impl StockControl {
-    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] contains the number of free
-    /// units in the pool and in the slots together.
+    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] has the number of free units
+    /// in the pool and in the slots.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.
@@ -30,7 +30,7 @@ impl StockControl {
         }
         let locked = self.lock_item(item).await;
         let outcome = self.adjust_locked(item, adjustment).await;
-        // Recalled units that are not needed go back to the slots.
+        // Unneeded recalled units go back to the slots.
         locked.reconcile().await?;
         self.node.control().wake(item.row.id);
         outcome
@@ -77,8 +77,7 @@ impl StockControl {
     }
 }
 
-/// Returns the result for an item of a closed sale. The total cannot change any more, but an
-/// earlier call with the same key may have changed it.
+/// A closed sale's total cannot change, but an earlier call with the same key may have changed it.
 async fn adjusted_before_close(
     node: &Node,
     adjustment: &Adjustment,

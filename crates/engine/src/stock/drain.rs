@@ -1,11 +1,9 @@
 //! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
 //! nodes through the store, and waits until they have drained their slots.
 //!
-//! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
-//! this time the server asks buyers to retry. The phase change closes every grant that is still
-//! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
-//! slow, the server logs this and goes on. Then the slot's unsettled tickets are returned, and
-//! their units go to the pool.
+//! Each node stops its own slots, waits until their tickets settle, and closes their grants. The
+//! phase change closes every remaining grant and returns its unsettled tickets. So stock stays
+//! correct even if a slot is unreachable or slow.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,20 +20,16 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::sale_rows::{SaleLock, update_in_catalogue};
 
-/// How long other nodes keep draining if the node that began the drain does not end the drain. This
-/// time is a little longer than the wait of the node that began the drain.
+/// How long other nodes drain if the node that began the drain does not end it. A little longer
+/// than that node's wait.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// While this node knows of a drain that another node began, it checks for such drains at this
-/// interval. If the node learns of another drain, the next check starts at once.
+/// The interval of the checks for other nodes' drains while this node knows of one.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// While this node knows of no drain that another node began, it checks for such drains at this
-/// interval.
+/// The interval of the checks for other nodes' drains while this node knows of none.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// While a node waits for other nodes or for the end of a drain, it checks the store at this
-/// interval.
+/// How often a node checks the store while it waits for other nodes or for the end of a drain.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// Follows the drains that other nodes began, until the program stops.
 pub(super) async fn run(stock: Arc<StockControl>) {
     let mut following = tokio::task::JoinSet::new();
     loop {
@@ -67,7 +61,7 @@ fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
 }
 
 async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
-    // If another task has the lock, this node drains the sale itself or already follows the drain.
+    // Another task with the lock drains the sale itself, or already follows the drain.
     let Some(_guard) = SaleLock::try_take(&stock.node, &sale.runtime) else { return Ok(()) };
     sale.runtime.draining.store(true, Ordering::Release);
     let drained = drain_own(stock, sale).await;
@@ -77,8 +71,7 @@ async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), Engi
     reconcile_after_step(stock, &sale.row.id).await
 }
 
-/// Drains the slots that only this node reaches. The node that began the drain handles all other
-/// slots.
+/// The node that began the drain handles the slots that all nodes reach.
 async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
     if !stock.node.layout().is_node_local() {
         return Ok(());
@@ -88,8 +81,7 @@ async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineE
     close_own_grants(&stock.node, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches. Otherwise the node that began the drain
-/// would have to wait for the whole of [`DRAIN_MAX`].
+/// Without this call, the node that began the drain would wait for the whole of [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -118,12 +110,11 @@ async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineE
     }
 }
 
-/// Stops the sale's slots that this node reaches. Returns the slots that it stopped. Logs and
-/// skips an unreachable slot.
+/// Returns the slots that it stopped. Logs and skips an unreachable slot.
 pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<SlotKey> {
     let items = sale.items.iter().map(|item| async move {
-        // Reconciliation takes this lock and then checks `draining`. So reconciliation does not
-        // start the slots again during the drain.
+        // Reconciliation checks `draining` under this lock, so it does not start the slots during
+        // the drain.
         let _guard = stock.lock_item(item).await;
         item.work.stopped_here.store(true, Ordering::Release);
         join_all(item.reached_slots().into_iter().map(|slot| stop_slot(stock, slot))).await
@@ -147,8 +138,7 @@ async fn stop_slot(stock: &StockControl, slot: SlotKey) -> Option<SlotKey> {
     }
 }
 
-/// Waits until the tickets of these slots are settled, at most until the time `until`. If some
-/// tickets are not settled at that time, logs a warning.
+/// Waits until the tickets of these slots are settled. Gives up with a warning at the time `until`.
 pub(crate) async fn await_tickets(
     stock: &StockControl,
     sale: &SaleState,
@@ -166,9 +156,8 @@ pub(crate) async fn await_tickets(
     }
 }
 
-/// Closes the grants of these slots, because another node may wait for this before it changes
-/// the phase. Then waits until the other nodes have closed the grants of their slots, at most
-/// until the time `until`. If a node has not closed its grants at that time, logs a warning.
+/// Closes the grants of these slots, because another node may wait for this. Then waits until the
+/// other nodes have closed theirs, and gives up with a warning at the time `until`.
 pub(crate) async fn await_other_nodes(
     node: &Node,
     sale: &SaleState,
@@ -207,7 +196,6 @@ pub(crate) async fn announce_drain(
     Ok(node.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?)
 }
 
-/// Ends a failed drain, so that every node sells again.
 pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
     if !node.layout().is_single_node()
         && let Err(error) = node.store().cancel_drain(&sale.row.id).await
@@ -222,8 +210,8 @@ pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
     }
 }
 
-/// Updates the slots after a phase change, and after each repeated request for the same change.
-/// If the drain failed, the slots issue tickets again.
+/// Updates the slots after a phase change or a repeated request for it. After a failed drain, the
+/// slots issue tickets again.
 pub(crate) async fn reconcile_after_step(
     stock: &StockControl,
     id: &str,
@@ -233,8 +221,7 @@ pub(crate) async fn reconcile_after_step(
         slot_reconciliation::reconcile_all(stock, &sale.items).await;
     }
     if sale.row.phase == doorbuster_core::Phase::Closed {
-        // If a slot does not answer now, the job `retire` later asks the slot again to delete its
-        // data.
+        // If a slot does not answer, the job `retire` asks it again later.
         let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
         retire_slots(&stock.slots, slots).await;
     }

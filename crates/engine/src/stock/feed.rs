@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use crate::error::EngineError;
 
-/// Sends each of these slots its missing feed rows, and reads the slots again.
+/// Returns the slots' states after the feed.
 pub(super) async fn feed_slots(
     store: &Store,
     slots: &Slots,
@@ -25,8 +25,7 @@ pub(super) async fn feed_slots(
     try_join_all(each).await
 }
 
-/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards, or
-/// 0 if the slot does not have the grant.
+/// Returns how many units the slot then has, or 0 if the slot does not have the grant.
 pub(super) async fn feed_and_count(
     store: &Store,
     slots: &Slots,
@@ -37,7 +36,7 @@ pub(super) async fn feed_and_count(
     Ok(view_of(slots, grant).await?.map_or(0, |view| view.available))
 }
 
-/// Returns the state of the grant's slot, if the slot has this grant.
+/// Returns `None` if the slot does not have this grant.
 async fn view_of(slots: &Slots, grant: &Grant) -> Result<Option<SlotView>, EngineError> {
     Ok(slots.view(grant.slot).await?.filter(|view| view.grant == grant.id))
 }

@@ -1,4 +1,4 @@
-//! Checks whether a slot lost its memory. Also starts a new epoch for a slot whose memory is full.
+//! Checks whether a slot lost its memory, and starts a new epoch for a slot with full memory.
 //! [`doorbuster_steps::slot_check`] has the sequence of the reads.
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::{DRAIN_MAX, EngineError};
 
-/// Returns the reason to close this grant, if there is one.
 pub(super) async fn check_grant(
     stock: &StockControl,
     item: &ItemState,
@@ -55,7 +54,7 @@ async fn roll_epoch(
         );
     }
     // This flag lets reconciliation start the slot again. If reconciliation fails now, the next
-    // check of all slots wakes the reconciliation again.
+    // check of all slots wakes it.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     locked.reconcile().await
 }

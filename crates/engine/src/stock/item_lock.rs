@@ -1,5 +1,4 @@
-//! The lock of an item. A task has the lock while it moves units between the item's pool and its
-//! slots.
+//! The lock of an item, for a task that moves units between the item's pool and its slots.
 
 use std::pin::Pin;
 
@@ -20,8 +19,8 @@ pub struct ItemLock<'a> {
 }
 
 impl StockControl {
-    /// Waits for the lock of an item. Until the lock is dropped, no other task of this node moves
-    /// the item's units.
+    /// Waits for the lock of an item. Until it is dropped, no other task of this node moves the
+    /// item's units.
     pub async fn lock_item<'a>(&'a self, item: &'a ItemState) -> ItemLock<'a> {
         let alone = item.work.reconciling.lock().await;
         ItemLock { stock: self, item, _alone: alone }
@@ -35,13 +34,12 @@ impl<'a> ItemLock<'a> {
         recall_to_pool(self.stock, self.item, units).await
     }
 
-    /// Brings the item's slots up to date with the store.
     pub(crate) async fn reconcile(&self) -> Result<(), EngineError> {
         reconcile_locked(self.stock, self.item).await
     }
 
-    /// Begins to listen for changes of the item's counts. A task should begin to listen first and
-    /// then read the store. The task then also notices units that a commit returns after the read.
+    /// Listens for changes of the item's counts. A task must listen before it reads the store, in
+    /// order to notice units that a commit returns after the read.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

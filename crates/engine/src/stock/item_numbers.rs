@@ -1,5 +1,4 @@
-//! The numbers of an item for display: all units, unavailable units and available units, and how
-//! many tickets wait.
+//! The numbers of an item for display.
 
 use std::time::Duration;
 
@@ -9,31 +8,28 @@ use doorbuster_slots::SlotError;
 use super::StockControl;
 use crate::catalogue::ItemState;
 
-/// Longest wait for the numbers of an item's slots. The wait is short, because the numbers are only
-/// displayed.
+/// The longest wait for an item's slots. It is short, because the numbers are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 /// The published numbers of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemNumbers {
-    /// All units. `None` means that the stock is unlimited.
+    /// All units. `None` means unlimited.
     pub count: Option<u64>,
-    /// Units that are not available now. They are held, paid, kept for the waitlist, or in an
-    /// unsettled ticket.
+    /// Units that are not available now: held, paid, kept for the waitlist, or in an unsettled
+    /// ticket.
     pub access: u64,
-    /// Units that are available now. `None` means that the stock is unlimited.
+    /// Units that are available now. `None` means unlimited.
     pub remaining: Option<u64>,
-    /// Units of reserved, unpaid orders. They become available again if the orders are not paid.
+    /// Units of reserved, unpaid orders.
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
 }
 
 impl StockControl {
-    /// Returns the number of units for which an item's slots can issue tickets now. This number is
-    /// unknown if a slot does not answer in time, or if this node does not reach all slots. In
-    /// these cases, returns the number of all unsettled units that the item's slots got from the
-    /// store.
+    /// Returns the units for which an item's slots can issue tickets now. If a slot does not answer
+    /// in time, or if this node does not reach all slots, returns all unsettled units of the slots.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {
@@ -52,8 +48,7 @@ impl StockControl {
         }
     }
 
-    /// Returns how many tickets of an item wait for their verdicts in queues that this node
-    /// reaches.
+    /// Returns how many tickets of an item wait in queues that this node reaches.
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
         let ask = async {
@@ -66,10 +61,8 @@ impl StockControl {
         tickets
     }
 
-    /// Returns an item's numbers. They combine the counts at the last commit with the units that
-    /// the item's slots have now. If a slot does not answer, or if this node does not reach all
-    /// slots, the function cannot know the slots' units. Then all units that the item's slots got
-    /// from the store count as available.
+    /// Returns an item's numbers, from the counts at the last commit and from
+    /// [`Self::available_units`].
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

@@ -8,14 +8,13 @@ use doorbuster_steps::slot_reconciliation::{ItemView, POOL_REST_MS, Portions};
 use crate::catalogue::{ItemState, SaleState};
 use crate::node::Node;
 
-/// An item in this node's memory.
 pub(super) struct ItemInMemory<'a> {
     pub(super) node: &'a Node,
     pub(super) item: &'a ItemState,
     pub(super) sale: Arc<SaleState>,
 }
 
-/// Returns the portions in which the item's slots get units from the pool.
+/// The portions in which the item's slots get units from the pool.
 pub(super) fn portions(node: &Node, item: &ItemState) -> Portions {
     let nodes =
         (!node.layout().reaches_all_slots()).then(|| node.live_nodes().count().now().into());
@@ -49,7 +48,7 @@ impl ItemView for ItemInMemory<'_> {
 
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
-        // After a step of the clock, the difference can be large or negative, so it is limited.
+        // After a step of the clock, the difference can be large or negative.
         (until - self.node.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
     }
 

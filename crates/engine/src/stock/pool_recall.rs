@@ -15,9 +15,9 @@ use super::{StockControl, feed, recall};
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
-/// Fails if nothing was moved and a slot did not answer. The caller must have the item's lock, so
-/// that no other task delivers the units of returned tickets at the same time.
+/// Moves at most `units`, and returns the number of moved units. Fails if nothing was moved and a
+/// slot did not answer. The caller must have the item's lock, so that no other task delivers
+/// returned units.
 pub(super) async fn recall_to_pool(
     stock: &StockControl,
     item: &ItemState,
@@ -61,8 +61,7 @@ pub(super) async fn recall_to_pool(
     }
 }
 
-/// Returns a slot's answer. If the slot did not answer, stores the error in `missed` and returns
-/// `None`.
+/// If the slot did not answer, stores the error in `missed` and returns `None`.
 fn answer<T>(
     result: Result<T, EngineError>,
     missed: &mut Option<SlotError>,
@@ -76,15 +75,13 @@ fn answer<T>(
     }
 }
 
-/// Begins to listen for changes of the item's counts. A task should begin to listen first and then
-/// read the store. The task then also notices units that a commit returns after the read.
+/// See [`super::ItemLock::listen`].
 pub(super) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
     let mut changed = Box::pin(item.gauge.changed().notified());
     changed.as_mut().enable();
     changed
 }
 
-/// Returns the time since `started` as a monotonic time.
 pub(crate) fn elapsed(started: Instant) -> Millis {
     Millis(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
 }

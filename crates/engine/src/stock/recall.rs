@@ -7,7 +7,6 @@ use doorbuster_slots::Slots;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// Takes the recalled units out of a slot.
 pub(super) async fn take_units(
     slots: &Slots,
     from: &Grant,
@@ -19,8 +18,7 @@ pub(super) async fn take_units(
     Ok(outcome)
 }
 
-/// Ends a recall in the store: moves the units that the slot released. Returns the number of moved
-/// units.
+/// Ends a recall in the store, and returns the number of moved units.
 pub(super) async fn finish_recall(
     node: &Node,
     recall: RecallId,
@@ -33,7 +31,6 @@ pub(super) async fn finish_recall(
     Ok(moved)
 }
 
-/// Returns a random id for a new recall.
 pub(super) fn new_id() -> RecallId {
     RecallId(rand::random::<u64>() >> 1)
 }

@@ -1,9 +1,8 @@
-//! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
-//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. The
-//! job does the same for a slot that left its item's spread while the sale ran. The store's rows
-//! name these slots, so it does not matter which node closed their grants. If a slot still has
-//! tickets, the leader settles these tickets first. A leader without the role `settle` cannot do
-//! so, and such a slot keeps its data.
+//! Deletes the data that remains in slots of ended sales, and in slots that left their items'
+//! spreads. The node that closed the sale may have failed to do so.
+//!
+//! The store's rows name these slots. If a slot still has tickets, the leader settles them first. A
+//! leader without the role `settle` cannot do so, and the slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,23 +16,21 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::scheduler::{NextRun, Turn, Work};
 
-/// The job still checks a sale's slots for this long after the sale's end. After this time, an
-/// operator must delete data that remains.
+/// The job checks a sale's slots for this long after the sale's end. After this time, an operator
+/// must delete data that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
-/// The longest wait for one slot. A slot that does not answer in time is asked again later.
+/// The longest wait for one slot, which is asked again later.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Deletes the data of unused slots, until the program stops.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut cleanup = SlotCleanup::default();
     let mut turns = node.turns(Work::Retirement);
     loop {
         let turn = turns.wait(NextRun::Idle).await;
-        // Slots in node memory end with the process, so the slots of ended sales need no cleanup.
-        // But a slot that left its item's spread may still have tickets. So in every layout, the
-        // job asks such slots to delete their data.
+        // Slots in node memory end with the process. But in every layout, a slot that left its
+        // item's spread may still have tickets.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -42,17 +39,15 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// What the job knows about the slots of recently ended sales.
 #[derive(Default)]
 struct SlotCleanup {
     /// For each sale, the slots that ever had a grant.
     slots: HashMap<String, Vec<SlotKey>>,
-    /// The slots that have no data. They are not asked again.
+    /// The slots without data, which are not asked again.
     gone: HashSet<SlotKey>,
 }
 
 impl SlotCleanup {
-    /// Asks every slot of a recently ended sale to delete its data.
     async fn run(&mut self, node: &Node, slots: &Slots) {
         let since = node.now().plus(-AFTER_END_MS);
         let mut ended = HashSet::new();
@@ -88,9 +83,9 @@ impl SlotCleanup {
     }
 }
 
-/// Finds the slots that left their items' spreads and have no open grant. Returns each slot with
-/// the epoch of the slot's newest grant. Reads only items whose slots may have left since the last
-/// turn. At the first turn, reads the items of all sales that have not ended.
+/// Returns the slots that left their items' spreads and have no open grant, with the epochs of
+/// their newest grants. Reads only items whose slots may have left since the last turn. At the
+/// first turn, reads the items of all sales that have not ended.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {
@@ -122,10 +117,9 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     found
 }
 
-/// Asks each slot that left its item's spread and has no open grant to delete its data. These are
-/// the slots in `found`, and the slots that had tickets or did not answer at an earlier request. If
-/// a slot has tickets or does not answer now, the job asks it again later. Until then, the leader
-/// settles the slot's tickets.
+/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. If a slot
+/// has tickets or does not answer, the job asks it again later. Until then, the leader settles the
+/// tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
     let asked = found.into_iter().chain(node.control().leftovers());
@@ -134,8 +128,7 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // If the slot is in the spread again, settlers read its queue in any case. So the slot
-            // is no longer a leftover.
+            // If the slot is in the spread again, settlers read its queue in any case.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
                 false => node.control().forget_leftover(slot, closed),
@@ -153,22 +146,22 @@ pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotK
     for item in &sale.items {
         slots.extend(node.store().grants(item.row.id).await?.iter().map(|grant| grant.slot));
     }
-    // The grants of an item are ordered by slot, so the grants of one slot follow each other.
+    // The grants of one slot follow each other.
     slots.dedup();
     Ok(slots)
 }
 
 /// Asks each slot of an ended or deleted sale to delete its data. Returns the slots that answered,
-/// and whether each has no data now. A slot keeps its data as long as it has tickets.
+/// and whether each has no data now. A slot with tickets keeps its data.
 pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
     let replies = futures_util::stream::iter(retired)
         .map(|slot| async move { Some((slot, retire(slots, slot, None).await?)) });
     replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
 }
 
-/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
-/// did not answer in time. `closed` is the epoch of the slot's closed grant. It is `None` if the
-/// slot's sale has ended or was deleted.
+/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` without an
+/// answer in time. `closed` is the epoch of the closed grant, and `None` if the sale has ended or
+/// was deleted.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

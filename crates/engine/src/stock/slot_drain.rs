@@ -1,5 +1,5 @@
-//! Drains the slots that left an item's spread while its sale runs. If the leader stops in the
-//! middle, the next leader continues from the store's rows.
+//! Drains the slots that left an item's spread while its sale runs. If the leader stops meanwhile,
+//! the next leader continues from the store's rows.
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
@@ -7,8 +7,8 @@ use super::{StockControl, recall};
 use crate::catalogue::ItemState;
 use crate::error::{DRAIN_MAX, EngineError};
 
-/// Drains a slot that left its item's spread, as far as possible now. Returns `true` if the slot's
-/// grant is closed. [`doorbuster_steps::slot_drain`] has the sequence of the effects.
+/// Drains a slot as far as possible now, in the sequence of [`doorbuster_steps::slot_drain`].
+/// Returns `true` if the slot's grant is closed.
 pub(super) async fn drain_slot(
     stock: &StockControl,
     item: &ItemState,
@@ -19,7 +19,7 @@ pub(super) async fn drain_slot(
     let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
     loop {
         let input = match effect {
-            // If the slot is unreachable, its grant is closed when the drain is overdue.
+            // The grant of an unreachable slot is closed when the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))
@@ -62,8 +62,8 @@ pub(super) async fn drain_slot(
     }
 }
 
-/// Lets the retirement job delete the data of a slot whose grant was closed. The caller has the
-/// item's lock, so it must not wait for the slot.
+/// Lets the retirement job delete the slot's data. The caller has the item's lock and must not wait
+/// for the slot.
 fn leave_to_retirement(stock: &StockControl, grant: &Grant, is_overdue: bool) {
     tracing::info!(
         slot = stock.node.catalogue().slot_name(grant.slot),

@@ -19,19 +19,15 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::outage_log;
 
-/// The number of items that are reconciled at the same time. The store groups the commits of these
-/// items.
+/// The number of items that are reconciled at the same time.
 const RECONCILED_AT_ONCE: usize = 64;
-/// Pause after a failed reconciliation of an item.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Time between two checks of a slot that leaves its item's spread, while the slot's tickets are
-/// being settled.
+/// Time between two checks of a slot that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// How long a node that gave units to another node waits before it recalls units. A random part
-/// makes the wait up to twice as long. During the wait, the other node can sell the units.
+/// The wait before a recall by a node that gave units to another node, which can sell them
+/// meanwhile. A random part makes the wait up to twice as long.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
-/// Reconciles every woken item in its own task, until the program stops.
 pub(super) async fn run(stock: Arc<StockControl>) {
     let mut tasks = JoinSet::new();
     loop {
@@ -46,16 +42,14 @@ pub(super) async fn run(stock: Arc<StockControl>) {
                 if reason == WakeReason::Pool && !needs_pool_units(&stock, &item).await {
                     return;
                 }
-                // A task that already waits for the item's lock will also handle the change that
-                // woke this task.
+                // A task that already waits for the item's lock will also handle this change.
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
                 let alone = stock.lock_item(&item).await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // Another task may have changed the item while this task waited for the lock. That
-                // task relies on this reconciliation to use the new values, so the item is read
-                // again.
+                // Another task may have changed the item meanwhile, and relies on this
+                // reconciliation to use the new values.
                 let item = stock.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&stock, &item).await;
                 drop(alone);
@@ -76,8 +70,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Reconciles these items now, many at the same time. Logs a failure, and a later run repeats the
-/// work.
+/// Logs a failure, and a later run repeats the work.
 pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(stock, &item).await {
@@ -100,8 +93,8 @@ pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<
     locked.reconcile().await
 }
 
-/// Returns whether a slot needs units of the pool now. If the item's portions use no sub-domains,
-/// returns true without a check. If another task already waits to make this check, returns false.
+/// Returns whether a slot needs units of the pool now. Always true if the item's portions use no
+/// sub-domains. False if another task already waits to make this check.
 async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let portions = &portions(&stock.node, item);
     if !portions.spread.uses_sub_domains() {
@@ -132,8 +125,8 @@ pub(super) async fn reconcile_locked(
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The node reads the count of ended orders before it reads the grants. So the feeds of these
-    // grants contain the released quota of all counted orders.
+    // The count is read before the grants, whose feeds then contain the released quota of all
+    // counted orders.
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { node: &stock.node, item, sale };
     let (mut round, mut effect) = Round::begin();
@@ -152,7 +145,6 @@ pub(super) async fn reconcile_locked(
     Ok(())
 }
 
-/// Performs one effect of a reconciliation, and returns the effect's result.
 async fn perform(
     stock: &StockControl,
     item: &ItemState,
@@ -207,7 +199,7 @@ fn pause_before_next(pause: Pause) -> Duration {
     }
 }
 
-/// Moves units from the pool to a grant. Returns the grant and the number of moved units.
+/// Returns the grant and the number of moved units.
 async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineError> {
     let Refill { grant, slot, portion } = part;
     let given = node.store().refill(*grant, portion.units, portion.counter).await?;
@@ -218,7 +210,6 @@ async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineErro
     Ok((*grant, given))
 }
 
-/// Remembers how far the slots have applied their feeds, and how many units each slot has.
 fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     for slot in open_slots.iter().filter(|slot| slot.rows_on_their_way() == 0) {
         item.work.feed.record_applied(slot.grant.slot, ended_orders);
@@ -226,7 +217,7 @@ fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     remember_units(item, open_slots);
 }
 
-/// Remembers how many units each slot has, so that later requests go to a slot with units.
+/// With these numbers, later requests go to a slot with units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;

@@ -1,6 +1,5 @@
 //! Watches the slots for lost memory, and the clock for steps. If a slot lost its memory, this job
-//! closes the slot's grant by id, and the slot gets a new grant. Runs every one or two seconds, and
-//! soon after a signal.
+//! closes the slot's grant by id, and the slot gets a new grant.
 //!
 //! Each node watches the slots that no other node reaches. The leader watches the slots that all
 //! nodes reach. A node that suspects a loss checks all slots that it reaches.
@@ -20,12 +19,10 @@ use crate::node::Node;
 use crate::outage_log;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks of the slots, even if many signals arrive.
+/// The shortest pause between two checks, even if many signals arrive.
 const PACE: Duration = Duration::from_millis(20);
-/// The number of slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
-/// Watches the slots and the clock until the program stops.
 pub(super) async fn run(stock: Arc<StockControl>) {
     loop {
         tokio::time::sleep(if stock.node.watches_slots() { PACE } else { CHECK_INTERVAL }).await;
@@ -48,8 +45,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Compares the store's clock with the machine's clock. Runs only for the embedded store, because
-/// PostgreSQL has its own clock.
+/// Compares the store's clock with the machine's clock. PostgreSQL has its own clock, so this is
+/// only for the embedded store.
 fn discipline(node: &Node) {
     let alarm = node.clock().has_alarm();
     let ahead_ms = node.clock().adjust_to_wall();
@@ -64,9 +61,8 @@ fn discipline(node: &Node) {
     }
 }
 
-/// Checks the slots that this node watches. If a loss is suspected, every node checks all slots
-/// that it reaches, because the leader may be unable to reach a slot. Closing a grant twice does no
-/// harm.
+/// Checks the slots that this node watches. After a suspected loss, checks all slots that it
+/// reaches, because the leader may be unable to reach a slot. Closing a grant twice does no harm.
 async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineError> {
     let grants = stock.node.store().open_grants().await?;
     observe_leaving(&stock.node, &grants);
@@ -85,9 +81,8 @@ async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineErr
     join(watched, sweep(stock, &grants)).await.1
 }
 
-/// Remembers which slots have an open grant outside their item's spread.
 fn observe_leaving(node: &Node, grants: &[Grant]) {
-    // The catalogue is read after the grants. So a slot of a newer spread does not count as
+    // The catalogue is read after the grants, so a slot of a newer spread does not count as
     // leaving.
     let catalogue = node.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
@@ -130,8 +125,8 @@ async fn watch_one(
     Ok(())
 }
 
-/// Closes the grant of a slot that is outside the item's present spread. The sale must be neither
-/// scheduled nor open, because in these phases such a slot is drained first.
+/// Closes the grant of a slot outside the item's spread. The sale must be neither scheduled nor
+/// open, because such a slot would be drained first.
 async fn close_leftover(
     stock: &StockControl,
     item: &ItemState,
@@ -151,9 +146,8 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items for which a signal may have been missed. Such an item has
-/// units in the pool, a pending recall, or a slot that needs reconciliation. A slot needs
-/// reconciliation if it is stopped, has no grant, or lacks feed rows.
+/// Wakes the reconciliation of items for which a signal may have been missed. They have units in
+/// the pool, a pending recall, or a slot that is stopped, has no grant, or lacks feed rows.
 async fn sweep(stock: &StockControl, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = stock.node.catalogue().clone();
     if stock.node.watches_slots() {

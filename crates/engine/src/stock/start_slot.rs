@@ -8,7 +8,7 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Starts these slots. The watch job handles unreachable slots and slots that lost their memory.
+/// The watch job handles unreachable slots and slots that lost their memory.
 pub(super) async fn start_slots(
     stock: &StockControl,
     item: &ItemState,
@@ -51,7 +51,7 @@ async fn start_slot(
     }
 }
 
-/// Acts on the outcome of a slot's start. Returns the slot if it has its grant.
+/// Returns the slot if it has its grant.
 async fn handle_outcome(
     stock: &StockControl,
     item: &ItemState,

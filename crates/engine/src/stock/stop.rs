@@ -10,16 +10,16 @@ use crate::control::LEASE_RENEWAL;
 use crate::error::{DRAIN_MAX, EngineError};
 use crate::node::Node;
 
-/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This wait
-/// and the later steps together take less time than the program allows for stopping the node.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. With the
+/// later steps, this is less than the program's limit for stopping the node.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node tries to return unsettled tickets to their queues. When this node
-/// counts as dead, other nodes claim the remaining tickets.
+/// How long a stopping node tries to return unsettled tickets to their queues. Other nodes claim
+/// the rest when this node counts as dead.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// How long a stopping node continues to settle after it released its lease. This time is a little
-/// longer than the interval of other nodes' checks.
+/// How long a stopping node settles after the release of its lease: a little longer than the
+/// interval of other nodes' checks.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
-/// The interval at which a draining queue is checked. A notification also causes a check.
+/// The interval of checks of a draining queue, besides notifications.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
@@ -27,13 +27,12 @@ impl StockControl {
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
-            // Other nodes continue to sell from the shared slots, so this node does not stop these
-            // slots.
+            // Other nodes continue to sell from the shared slots.
             return;
         }
         for item in self.node.items_with_open_slots() {
-            // Reconciliation takes this lock and then checks whether the node stops. So
-            // reconciliation does not start the slots again.
+            // Reconciliation checks under this lock whether the node stops, so it does not start
+            // the slots again.
             let _guard = self.lock_item(&item).await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -105,7 +104,7 @@ impl StockControl {
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
-    /// does not delay the other slots.
+    /// does not delay the others.
     pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
@@ -130,8 +129,8 @@ fn own_slots(node: &Node) -> Vec<SlotKey> {
     node.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
 }
 
-/// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other
-/// nodes settle the tickets that remain.
+/// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other nodes
+/// settle the rest.
 async fn wait_for_verdicts(node: &Node) -> Result<(), EngineError> {
     let until = Instant::now() + VERDICT_WAIT_MAX;
     while node.waiters().has_pending(node.now()) {
@@ -144,14 +143,13 @@ async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> 
     if Instant::now() > until {
         return Err(EngineError::Drain);
     }
-    // Each settled batch causes a notification. If none arrives, the caller checks again after
-    // `DRAIN_POLL`.
+    // Each settled batch causes a notification.
     drop(tokio::time::timeout(DRAIN_POLL, node.control().batch_settled.notified()).await);
     Ok(())
 }
 
-/// Releases this node's leases, so that other nodes get its units and tickets at once. Without
-/// the release, the other nodes would have to wait until the leases lapse.
+/// Without the release, other nodes would get this node's units and tickets only when the leases
+/// lapse.
 async fn release_leases(node: &Node) -> Result<(), EngineError> {
     *node.this_node().lock_leases().await = true;
     if node.layout().is_node_local() {

@@ -1,5 +1,4 @@
-//! Tests changes of an item's spread while the sale runs. The tests check that the units add up,
-//! that all tickets are settled, and that every unit is sold.
+//! Tests changes of an item's spread while the sale runs.
 use std::sync::Arc;
 
 use doorbuster_core::{CloseCause, PartitionChoice, SlotKey, Spread};
@@ -10,8 +9,7 @@ use super::*;
 use crate::sales::auto_partitions::{Observed, widen};
 use crate::stock::slot_cleanup::retire_leftovers;
 
-/// Changes the item's spread to each of these spreads in turn, again and again. Each change starts
-/// when the slots have followed the previous change.
+/// Each change starts when the slots have followed the previous change.
 pub(super) async fn change_again(engine: Arc<EngineParts>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -25,7 +23,7 @@ async fn respread(engine: &EngineParts, spread: Spread) {
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
-/// Waits until every slot of the spread has a grant and no other slot has a grant.
+/// Every slot of the spread must have a grant, and no other slot.
 async fn is_followed(engine: &EngineParts, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {
@@ -43,7 +41,6 @@ async fn is_followed(engine: &EngineParts, spread: Spread) {
     }
 }
 
-/// A task that is aborted when this value is dropped.
 pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -111,7 +108,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             }
         }
     }
-    // A request whose own slot is empty gets its unit from another slot. So a slot may have no
+    // A request whose own slot is empty gets its unit from another slot, so a slot may have no
     // ticket.
     let mut with_tickets = Vec::new();
     for grant in engine.node.store().open_grants().await.expect("the store is available") {
@@ -125,7 +122,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
         "at least one leaving partition must have a ticket: {with_tickets:?}"
     );
     respread(&engine, over(1)).await;
-    // Each repeated request finds its ticket or must be sent again later. No buyer gets "sold out".
+    // No buyer gets "sold out".
     for (n, id) in ids.iter().enumerate() {
         let again = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
         let is_same = matches!(again, PurchaseOutcome::Queued { id: queued, .. } if queued == *id);
@@ -156,8 +153,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     engine.stock.stop_node().await;
 }
 
-/// Opens a sale with two slots that get tickets, and removes the second slot from the spread. No
-/// node settles the tickets. Returns the second slot.
+/// Opens a sale with two slots, whose tickets no node settles. Returns the second slot, which is
+/// then outside the spread.
 async fn leave_with_tickets(engine: &EngineParts) -> SlotKey {
     spread_sale(engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     for n in 0..4 {
@@ -277,7 +274,6 @@ async fn a_deleted_draft_leaves_no_data_in_the_slots_that_it_had_while_it_was_sc
         }
     }
     step(&engine, PhaseStep::Unschedule).await;
-    // The draft loses two of its slots before it is deleted.
     engine.sales.set_spread(&item(), over(2), None).await.expect("the store is available");
     let deleted = engine.sales.delete_sale("spring", None).await.expect("the store is available");
     assert_eq!(deleted, DeleteOutcome::Done);

@@ -1,5 +1,5 @@
-//! Some server steps must run in a fixed sequence. This module tests these sequences. See "Rules
-//! that are not shared with the simulator" in docs/protocol.md.
+//! Tests steps that must run in a fixed sequence. See "Rules that are not shared with the
+//! simulator" in docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -14,14 +14,13 @@ fn item(engine: &EngineParts) -> Arc<ItemState> {
     engine.node.catalogue().sale("spring").expect("created").items[0].clone()
 }
 
-/// Returns the open grant of the item's only slot.
 async fn grant(engine: &EngineParts) -> Grant {
     let grants =
         engine.node.store().grants(item(engine).row.id).await.expect("the store is available");
     grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
-/// Buys in a separate task, and waits until the request is parked or answered.
+/// Returns when the request is parked or answered.
 async fn parks(
     engine: &Arc<EngineParts>,
     buyer: &'static str,
@@ -43,7 +42,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // Makes the node forget the order, so that it is like a node that did not settle the order.
+    // The node is then like a node that did not settle the order.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -114,7 +113,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
-    // The test takes the item's lock, as a recall does. So no other task reconciles the item.
+    // With the lock, no other task reconciles the item.
     let alone = engine.stock.lock_item(&item).await;
     assert_eq!(alone.recall_to_pool(2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;
@@ -141,8 +140,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.purchases.parked.fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The only unit belongs to Anna's ticket in flight. This ticket may still be returned, so
-    // Bert's request is parked.
+    // Anna's ticket in flight has the only unit and may be returned, so Bert's request is parked.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.purchases.parked(), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
@@ -155,7 +153,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     last.abort();
     drop(last.await);
     assert_eq!(engine.purchases.parked(), PARKED_MAX - 1);
-    // The settler settles the ticket, so the ticket does not delay the stop.
+    // The ticket then does not delay the stop.
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop_node().await;
     settling.abort();
@@ -167,8 +165,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
-    // The pause and the resume give the slot a new grant. Under this grant, the slot has no record
-    // of Anna's order.
+    // Under the new grant, the slot has no record of Anna's order.
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);
@@ -194,8 +191,7 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The test makes the node forget the order, and deletes the slot's data. So the slot has no
-    // epoch.
+    // The node forgets the order, and the slot loses its epoch.
     engine.node.holders().begin_rebuild();
     engine.node.holders().finish_rebuild();
     let item = item(&engine);

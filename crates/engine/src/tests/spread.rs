@@ -1,6 +1,5 @@
-//! Tests one item with several slots. The tests check that every unit is sold, and that buyers'
-//! limits apply to all slots together. They also check that a request can get the last units of
-//! several slots, and that the units always add up.
+//! Tests one item with several slots: the units add up, every unit is sold, and buyers' limits
+//! apply to all slots together.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -22,8 +21,7 @@ pub(super) async fn spread_sale(engine: &EngineParts, stock: u64, limit: u32, sp
     step(engine, PhaseStep::Open).await;
 }
 
-/// Checks repeatedly, until `stop` is set, that the units add up to `stock`. Returns the number of
-/// checks.
+/// Checks repeatedly, until `stop` is set. Returns the number of checks.
 async fn add_up(engine: Arc<EngineParts>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -40,12 +38,10 @@ pub(super) async fn is_sound(engine: &EngineParts) {
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
 }
 
-/// Sells 1 to 7 units at a time until no unit is left.
 async fn sell_out(spread: Spread, stock: u64) {
     sell_out_while(spread, stock, &[]).await;
 }
 
-/// Sells all units while the spread changes to each of these spreads again and again.
 pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread]) {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
@@ -340,9 +336,8 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     while engine.stock.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The requests use the two partitions in turn: the request above used the first partition, and
-    // the two requests below use the second and the first. So the repetition of the request above
-    // goes to the second partition.
+    // The requests use the two partitions in turn, so the repeated request goes to the second
+    // partition.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
@@ -364,7 +359,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stock.stop_node().await;
-    // The second start gives each slot a new epoch. So the slots have no record of Anna's order.
+    // With their new epochs, the slots have no record of Anna's order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {

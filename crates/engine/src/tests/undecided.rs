@@ -14,7 +14,7 @@ use crate::node::NodeDescription;
 use crate::purchase::DoorRefusal;
 use crate::settle;
 
-/// Sends a purchase to the engine. `door` is the front door's refusal, if it refuses the purchase.
+/// `door` is the front door's refusal.
 async fn ask(
     engine: &EngineParts,
     key: &str,
@@ -102,7 +102,7 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     let verdict = Verdict::LimitReached;
     engine.node.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
     // After the refusal, the waiting request asks the slot again. The slot still has the ticket,
-    // and the store has no verdict. So the request is still queued.
+    // and the store has no verdict.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop_node().await;

@@ -8,7 +8,7 @@ fn slot(index: u32) -> SlotKey {
     SlotKey { item: ItemId(1), index }
 }
 
-/// Returns the open grant of a slot with this number of unsettled units.
+/// The slot has this number of unsettled units.
 fn grant(index: u32, granted: u64) -> Grant {
     fixture::grant(u64::from(index) + 10, slot(index), granted)
 }
@@ -17,9 +17,8 @@ fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
     Recall { id: RecallId(4), grant, target, asked, taken: 0, done: false }
 }
 
-/// Recalls `units` from three slots. This node reaches two of them, which have 2 and 5 units. Only
-/// another node reaches the third slot, which has 9 units. Returns the step and its next effect,
-/// after the step has read the pending recalls.
+/// Recalls `units` from three slots. This node reaches two of them, with 2 and 5 units. Only
+/// another node reaches the third slot, with 9 units.
 fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
     let (mut steps, first) = PoolRecall::begin(vec![slot(0), slot(1)], units);
     assert_eq!(first, Effect::ReadGrants);
@@ -37,8 +36,7 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     let (mut steps, effect) = begin(13, Vec::new());
     let from = GrantId(12);
     assert_eq!(effect, Effect::BeginRecall { from, units: 9 });
-    // Only another node reaches this slot. The other node moves the units later, so the pool still
-    // lacks them.
+    // Another node moves this slot's units later, so the pool still lacks them.
     let started = recall(from, RecallTarget::Pool, 9);
     let effect = steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
@@ -50,7 +48,6 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     assert_eq!(effect, Effect::FinishRecall { recall: RecallId(4), units: 4 });
     let effect = steps.next(Input::Moved(4));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(10), units: 2 });
-    // The grant is closed meanwhile.
     assert_eq!(steps.next(Input::RecallBegun(None)), Effect::Finish(Some(4)));
 }
 
@@ -105,7 +102,7 @@ fn slots_that_do_not_answer_are_left_out() {
     steps.next(Input::RecallBegun(Some(started.clone())));
     steps.next(Input::Taken(Some(RecallOutcome::Taken(3))));
     assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(Some(3)));
-    // A slot stops answering after it was counted. Nothing has moved.
+    // A slot stops answering after it was counted.
     let (mut steps, _) = begin(vec![Some(0), Some(6)]);
     steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(steps.next(Input::Taken(None)), Effect::Finish(None));

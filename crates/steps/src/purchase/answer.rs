@@ -19,8 +19,7 @@ impl Attempt {
             TicketAnswer::Short { .. } => self.unserved(Unserved::Short, view),
             TicketAnswer::KeyReused => self.refused_by_slot(Refusal::KeyReused, view),
             // An order of the buyer may have ended before this request arrived, and the slot may
-            // not know the lower quota yet. Any node is allowed to deliver the feed row with this
-            // quota.
+            // not know the lower quota yet. Any node may deliver the feed row with this quota.
             TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.ended_orders) => {
                 self.signals.wakes = true;
                 self.look_up_or(AfterLookUp::TryAgain, view)
@@ -29,9 +28,9 @@ impl Attempt {
                 self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
             }
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
-            // If the sale or this node refuses requests now, the request ends here. Otherwise the
-            // slot is leaving the item's spread, or waits for its next epoch. In both cases, a
-            // later try can succeed.
+            // If the sale or this node refuses requests now, the request ends here. Otherwise a
+            // later try can succeed, because the slot is leaving the item's spread or waits for its
+            // next epoch.
             TicketAnswer::Stopped if phase_refusal(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
@@ -41,8 +40,7 @@ impl Attempt {
         }
     }
 
-    /// Waits for the verdict of a ticket. `is_mine` is true if the ticket was issued for this very
-    /// request.
+    /// `is_mine` is true if the ticket was issued for this very request.
     pub(super) fn await_verdict(
         &mut self,
         ticket: IssuedTicket,
@@ -50,9 +48,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.step = Step::Verdict { ticket, is_mine };
-        // If the slot is in this node's memory, the slot and the waiting requests are lost
-        // together. Only this node settles the slot's tickets. So the ticket cannot be lost while
-        // the request waits.
+        // A slot in this node's memory is lost together with the waiting requests, and only this
+        // node settles its tickets. So its tickets cannot be lost while the request waits.
         let may_be_lost = is_mine && !view.is_node_local();
         Effect::AwaitVerdict { ticket, is_mine, may_be_lost }
     }
@@ -73,11 +70,10 @@ impl Attempt {
             Input::Verdict(verdict) if is_mine => self.answer_verdict(verdict, true),
             Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
             Input::GrantClosed => self.unserved(Unserved::TicketLost, view),
-            // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
-            // later.
+            // Without a verdict, the buyer can read it later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // This ticket is from an earlier copy of the same request. If another node got that
-            // copy, the verdict does not arrive here. So the node reads the verdict from the store.
+            // The ticket is from an earlier copy of the request. If another node got that copy, the
+            // verdict does not arrive here.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)
@@ -85,7 +81,6 @@ impl Attempt {
         }
     }
 
-    /// Handles the store's answer about an earlier ticket of the request.
     pub(super) fn stored_verdict(
         &mut self,
         ticket: IssuedTicket,
@@ -99,9 +94,9 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket that was issued for an earlier request with the same key. If
-    /// the verdict is a refusal, the reason of the refusal may be out of date, so this request
-    /// tries again. The slot still remembers the refused ticket, so the item is reconciled first.
+    /// Handles the verdict of a ticket of an earlier request with the same key. The reason of a
+    /// refusal may be out of date, so this request tries again. The slot still remembers the
+    /// refused ticket, so the item is reconciled first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {
@@ -124,10 +119,9 @@ impl Attempt {
         }
     }
 
-    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served.
-    /// Another slot may have an undecided ticket that contradicts the refusal, or the request may
-    /// hold an order from another slot. If the request itself has an order or a ticket, that result
-    /// takes precedence.
+    /// Asks the store to confirm a slot's refusal, because a slot knows only the requests that it
+    /// served. Another slot may have an order or a ticket of the request, which takes precedence,
+    /// or an undecided ticket that contradicts the refusal.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
@@ -136,9 +130,8 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // The only node of a deployment knows every order. If there are several nodes, a node may
-        // not know the request's order, even if the node has the item's only slot. The leader may
-        // have created the order from the waitlist, or the order may be for another item.
+        // The only node of a deployment knows every order. With several nodes, the leader may have
+        // created the request's order from the waitlist, or the order may be for another item.
         if !view.has_other_slots() && view.is_only_node() {
             return self.refuse(refusal);
         }

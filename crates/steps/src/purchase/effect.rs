@@ -21,9 +21,9 @@ pub enum Input {
     NoVerdict,
     /// The ticket's grant is closed, so there may be no verdict.
     GrantClosed,
-    /// The units that the store counts for the buyer, and the request's answer if the request holds
-    /// an order. The driver reads the units first, and then the order. So if the units include the
-    /// request's order, the driver also finds the order.
+    /// The units that the store counts for the buyer, and the answer if the request holds an order.
+    /// The driver must read the units before the order, so that it finds an order that the units
+    /// include.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
@@ -44,25 +44,26 @@ pub enum Input {
 pub enum Effect {
     /// Look up the order that the request holds. The result is [`Input::LookedUp`].
     LookUpOrder,
-    /// Ask the slot for a ticket. The result is [`Input::Slot`]. If `is_bounded` is true, a slot
-    /// that does not answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
+    /// Ask the slot for a ticket. The result is [`Input::Slot`]. If `is_bounded`, a slot without an
+    /// answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
     AskSlot {
         /// The slot.
         slot: SlotKey,
         /// Whether the time for the slot's answer is bounded.
         is_bounded: bool,
     },
-    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for the ticket that it issued for the request.
-    /// Use the limit 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
+    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for an earlier ticket of the request. The limit
+    /// must be 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
     FindTicket(SlotKey),
-    /// Wait for the ticket's verdict. The result is [`Input::Verdict`], or [`Input::Elapsed`] when
-    /// the client's wait ends. If `is_mine` is false, the result may be [`Input::NotWaiting`]. If
-    /// `may_be_lost` is true and the ticket's grant is closed, the result is
-    /// [`Input::GrantClosed`].
+    /// Wait for the ticket's verdict. The result is one of these:
+    /// - [`Input::Verdict`]
+    /// - [`Input::Elapsed`] when the client's wait ends
+    /// - [`Input::NotWaiting`], only if `is_mine` is false
+    /// - [`Input::GrantClosed`], only if `may_be_lost` is true
     AwaitVerdict {
         /// The ticket.
         ticket: IssuedTicket,
-        /// Whether the ticket was issued for this very request, not for an earlier request.
+        /// Whether the ticket was issued for this very request.
         is_mine: bool,
         /// Whether the ticket can be lost with its slot.
         may_be_lost: bool,
@@ -72,9 +73,8 @@ pub enum Effect {
     ReadVerdict(IssuedTicket),
     /// Read the buyer's units in the store. The result is [`Input::Quota`].
     ReadQuota,
-    /// Read the buyer's units and then the request's order in the store, within
-    /// [`CONFIRM_WITHIN_MS`]. The result is [`Input::Confirmed`], [`Input::Failed`] or
-    /// [`Input::Elapsed`].
+    /// Read the buyer's units and then the request's order, within [`CONFIRM_WITHIN_MS`]. The
+    /// result is [`Input::Confirmed`], [`Input::Failed`] or [`Input::Elapsed`].
     ConfirmRefusal,
     /// Park the request. The result is [`Input::Woken`], [`Input::Elapsed`] or [`Input::Full`].
     Park {
@@ -85,8 +85,8 @@ pub enum Effect {
         /// The number of earlier waits ([`RETRY_PACE_MS`]).
         waits: u32,
     },
-    /// Give the request a new token and a new `decide_by`, so that it can get a new ticket. The
-    /// result is [`Input::Done`].
+    /// Give the request a new token and a new `decide_by` for a new ticket. The result is
+    /// [`Input::Done`].
     RenewToken,
     /// Reconcile the item, because a slot may lack units or feed rows. The result is
     /// [`Input::Done`].
@@ -94,11 +94,10 @@ pub enum Effect {
     /// Remember in this node's memory that the request holds an order. The result is
     /// [`Input::Done`].
     RememberOrder,
-    /// Remember in this node's memory that the request was answered as queued, with this ticket.
-    /// The result is [`Input::Done`].
-    RememberQueued(IssuedTicket),
-    /// Forget that the request was answered as queued with this ticket. The result is
+    /// Remember in this node's memory that the request was answered as queued. The result is
     /// [`Input::Done`].
+    RememberQueued(IssuedTicket),
+    /// Forget that the request was answered as queued. The result is [`Input::Done`].
     ForgetQueued(IssuedTicket),
     /// Check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
@@ -106,8 +105,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. If the answer is an order, the driver adds the order's data: the data
-/// that the driver read last.
+/// The answer to a purchase. To an answer with an order, the driver adds the order that it read
+/// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.
@@ -121,8 +120,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the answer to a request whose key holds an order. `is_same` is true if the order has
-    /// the request's item and units.
+    /// Returns the answer to a request whose key holds an order. `is_same` says whether the order
+    /// has the request's item and units.
     #[must_use]
     pub fn for_order(is_same: bool) -> Self {
         if is_same { Self::Replayed } else { Self::Refused(Refusal::KeyReused) }
@@ -138,7 +137,7 @@ pub enum Unserved {
     NotReady,
     /// A slot refused for a reason that the store has not decided yet.
     Undecided,
-    /// The request's ticket was returned, or the ticket's grant is closed. The client never got the
-    /// ticket's id, so the request may get a new ticket.
+    /// The request's ticket was returned, or its grant is closed. The client never got the ticket's
+    /// id, so the request may get a new ticket.
     TicketLost,
 }

@@ -9,7 +9,6 @@ use crate::memory::{DoorAnswer, MEMORY_AGE_MAX_MS, refuse};
 
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 
-/// A node that reaches one slot.
 struct Node {
     free: u64,
     phase: Phase,
@@ -115,12 +114,11 @@ fn ticket() -> IssuedTicket {
     IssuedTicket { token, grant, n, units: units(1), decide_by: Millis(10_000) }
 }
 
-/// Returns the effect after these inputs, each at its time.
 fn run(node: &mut Node, inputs: &[(i64, Input)]) -> Effect {
     run_at_door(node, None, inputs)
 }
 
-/// Returns the effect after these inputs. `door` is the front door's refusal.
+/// `door` is the front door's refusal.
 fn run_at_door(node: &mut Node, door: Option<DoorRefusal>, inputs: &[(i64, Input)]) -> Effect {
     let (mut attempt, mut effect) = Attempt::start((ItemId(1), units(1), 2), door, Millis(0), node);
     for &(at, input) in inputs {
@@ -237,7 +235,7 @@ fn a_refused_request_gets_the_ticket_that_was_queued_before() {
     let expected =
         [Effect::Wake, Effect::ForgetQueued(ticket()), Effect::LookUpOrder, refused_at_door];
     assert_eq!(effects, expected);
-    // The key was queued for another item. The node first looks for an order of this request.
+    // The key was queued for another item.
     let other = [undecided[0], undecided[1], (3, Input::LookedUp(None))];
     assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other[..2]), Effect::LookUpOrder);
     assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other), refused(Refusal::KeyReused));

@@ -1,6 +1,5 @@
-//! Decides what happens after a try that did not serve the request. After the longest parking time,
-//! this module answers the request. This answer is never "sold out" while the request holds an
-//! order or an earlier try may be undecided.
+//! Decides what happens after a try that did not serve the request. The answer is never "sold out"
+//! while the request holds an order or an earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::rules::{Rule, enforces};
@@ -26,25 +25,22 @@ impl Attempt {
         }
     }
 
-    /// Parks the request, unless it is refused or its parking time is over.
     fn park(&mut self, why: Unserved, view: &mut impl NodeView) -> Effect {
         match why {
             Unserved::Short | Unserved::NotReady => {}
             Unserved::Undecided => {
                 self.undecided += 1;
-                // The store may have decided by now, but the slot may still lack the feed rows
-                // about returned units and a lower quota. Any node is allowed to deliver these
-                // rows.
+                // The store may have decided by now, but the slot may lack the feed rows about
+                // returned units and a lower quota. Any node may deliver these rows.
                 self.signals.wakes |= self.undecided == 2;
             }
-            // The request gets only one new ticket. If that ticket is returned too, a third ticket
-            // would not help.
+            // If the second ticket is returned too, a third one would not help.
             Unserved::TicketLost if self.was_renewed => return self.refuse(Refusal::Unavailable),
             Unserved::TicketLost => {
                 self.was_renewed = true;
                 self.signals.renews = true;
-                // The slot's next epoch does not start immediately, so the request may be parked
-                // for the full time again.
+                // The slot's next epoch does not start at once, so the request may be parked for
+                // the full time again.
                 self.parked_until = self.now.plus(PARK_MS);
                 self.waits = self.waits.max(1);
             }
@@ -54,8 +50,8 @@ impl Attempt {
         }
         let is_short = why == Unserved::Short;
         if self.now >= self.parked_until {
-            // If the slots are short for the first time, the request has not waited for units. So
-            // the answer must not claim that no units are left.
+            // If the slots are short for the first time, the request has not waited for units. The
+            // answer must then not claim that no units are left.
             self.is_uncertain |= is_short && !self.was_short;
             return self.parked_too_long(is_short, view);
         }
@@ -67,9 +63,8 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries the request again. There is one exception: if the slots were short and the parking
-    /// time is over, [`Self::parked_too_long`] decides. A request that was parked for another
-    /// reason tries again at the end of its wait too, because it may have missed a change.
+    /// Tries the request again, except after the parking time if the slots were short. A request
+    /// that was parked for another reason may have missed a change, so it tries again even then.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -88,9 +83,8 @@ impl Attempt {
         }
     }
 
-    /// Refuses the request as sold out. If the request holds an order, it gets that order instead.
-    /// The caller must have read the counts before this call. So if the counts include the
-    /// request's order, this call finds the order.
+    /// Refuses the request as sold out, unless it holds an order. The caller must already have read
+    /// the counts, so that this call finds each counted order.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,
@@ -100,9 +94,8 @@ impl Attempt {
     }
 
     /// If the slots were short, asks all slots once more, because units may have arrived without a
-    /// signal. Any slot may also have an undecided ticket of an earlier try. If the slots were not
-    /// short and all of them answered, looks for the request's ticket in all slots. In all other
-    /// cases, answers the request.
+    /// signal. If they were not short and all of them answered, looks for the request's ticket in
+    /// all slots. Otherwise answers the request.
     pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {
             self.spent_ms = 0;
@@ -115,8 +108,7 @@ impl Attempt {
         self.finish(is_short, view)
     }
 
-    /// Looks for the request's ticket in every slot. If no slot has a ticket, the answer is
-    /// `refusal`.
+    /// If no slot has a ticket of the request, the answer is `refusal`.
     pub(super) fn find_ticket(
         &mut self,
         refusal: Option<Refusal>,
@@ -170,7 +162,6 @@ impl Attempt {
         }
     }
 
-    /// Answers a request that no slot served within the longest parking time.
     pub(super) fn finish(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         let free = view.free();
         if let Some(sold_out) = free.refuses(self.units) {
@@ -179,13 +170,12 @@ impl Attempt {
         if let Some(refusal) = phase_refusal(view) {
             return self.look_up_or(AfterLookUp::Refuse(refusal), view);
         }
-        // A slot that this node cannot reach may have a ticket of this request. So "sold out" is
-        // the answer only if the node reaches all slots.
+        // A slot that this node cannot reach may have a ticket of this request.
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.refusal_after_parking(self.units), view);
         }
-        // A slot that has no epoch for the whole parking time may have lost its memory. This node
-        // checks the slot, because the leader may be unable to reach the slot.
+        // A slot without an epoch for the whole parking time may have lost its memory. The leader
+        // may be unable to reach it.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

@@ -25,7 +25,6 @@ fn slot() -> SlotView {
     }
 }
 
-/// Runs a check with these results, and returns the effects.
 fn run(
     slot: Option<SlotView>,
     pending: bool,

@@ -36,7 +36,7 @@ fn pending() -> Recall {
     }
 }
 
-/// Gives the drain the slot's state, the grant, and the pending recalls. Returns the next effect.
+/// Returns the effect after these inputs.
 fn look(drain: &mut SlotDrain, slot: SlotView, grant: Grant, recalls: Vec<Recall>) -> Effect {
     assert_eq!(drain.next(Input::Slot(Some(slot))), Effect::ReadGrant);
     assert_eq!(drain.next(Input::Grant(Some(grant))), Effect::ReadRecalls);

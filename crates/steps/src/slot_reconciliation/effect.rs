@@ -5,8 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// After this node moved recalled units to an item's pool for another node, this node takes no
-/// units from the pool for this many milliseconds.
+/// After this node moved recalled units to an item's pool for another node, it takes no units from
+/// the pool for this many milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.
@@ -19,24 +19,24 @@ pub trait ItemView {
     fn reaches_all_slots(&self) -> bool;
     /// Returns the portions in which the slots get units.
     fn portions(&self) -> Portions;
-    /// Returns the largest number of units that one request may ask for (the item's limit).
+    /// Returns the item's limit, which is the largest number of units in one request.
     fn limit(&self) -> u32;
     /// Returns the number of units that slots can get from the pool.
     fn pool(&self) -> u64;
     /// Returns for how many more milliseconds this node leaves the pool to other nodes.
     fn pool_rest_ms(&self) -> u64;
-    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
-    /// the pool.
+    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because one of them recalled units to
+    /// it.
     fn rest_pool(&mut self);
-    /// For the oldest request that waits for units, returns its own slot and its units.
+    /// Returns the own slot and the units of the oldest request that waits for units.
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
-    /// Returns whether the slots must not issue tickets: the item's sale drains, or the only node
-    /// that reaches the slots is stopping.
+    /// Returns whether the slots must not issue tickets, because the item's sale drains, or because
+    /// the only node that reaches the slots is stopping.
     fn halts(&self) -> bool;
-    /// Returns whether this node may resume a stopped slot. `halts` is the result of
-    /// [`ItemView::halts`] in this round.
+    /// Returns whether this node may resume a stopped slot. `halts` is this round's
+    /// [`ItemView::halts`].
     fn may_resume(&mut self, halts: bool) -> bool;
 }
 
@@ -53,7 +53,7 @@ pub struct OpenSlot {
 
 impl OpenSlot {
     /// Returns the number of feed rows that the slot had not applied when it was read. Rows that
-    /// the store added after the grant was read do not count.
+    /// were added after the read of the grant do not count.
     #[must_use]
     pub fn rows_on_their_way(&self) -> u64 {
         self.grant.feed_len.0.saturating_sub(self.view.applied.0)
@@ -65,7 +65,7 @@ impl OpenSlot {
 pub struct SlotToStart {
     /// The slot.
     pub slot: SlotKey,
-    /// The slot's open grant. `None` means that the slot has no open grant.
+    /// The slot's open grant, if there is one.
     pub open: Option<Grant>,
 }
 
@@ -91,7 +91,7 @@ pub enum Pause {
     GiveWay,
 }
 
-/// The next action of the driver. If the store does not answer, the round ends. A later round
+/// The next action of the driver. If the store does not answer, the round ends, and a later round
 /// performs the remaining effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -122,8 +122,8 @@ pub enum Effect {
         /// The units that the slot gave.
         units: u64,
     },
-    /// Send these slots their missing feed rows ([`crate::feed`]), and read the slots again. The
-    /// result is [`Input::Fed`].
+    /// Send these slots their missing feed rows ([`crate::feed`]), and read them again. The result
+    /// is [`Input::Fed`].
     Feed(Vec<OpenSlot>),
     /// Give slots their portions of the pool. The result is [`Input::Refilled`].
     Distribute {
@@ -146,8 +146,8 @@ pub enum Effect {
     },
     /// Reconcile the item again after a pause. The result is [`Input::Done`].
     RunAgain(Pause),
-    /// Remember in this node's memory how many units each slot has, and how far each slot has
-    /// applied its feed ([`super::Round::slots`]). The result is [`Input::Done`].
+    /// Remember how many units each slot has, and how far it has applied its feed
+    /// ([`super::Round::slots`]). The result is [`Input::Done`].
     Record,
     /// Stop or resume a slot. The result is [`Input::Done`].
     Stop {
@@ -167,7 +167,7 @@ pub enum Input {
     Grants(Vec<Grant>),
     /// The pending recalls of all items.
     Recalls(Vec<Recall>),
-    /// The slots that have their grants. A slot that did not answer is left out.
+    /// The slots that have their grants, without slots that did not answer.
     Started(Vec<OpenSlot>),
     /// The drain of the slot has ended. `true` means that the slot has no open grant.
     Drained(bool),

@@ -5,7 +5,7 @@ use doorbuster_core::{Counter, Spread, Stock};
 
 use super::OpenSlot;
 
-/// The portions in which a slot gets an item's units, and the number of slots that share the pool.
+/// The portions in which a slot gets an item's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portions {
     /// The spread that sets the sizes of the portions.
@@ -14,10 +14,11 @@ pub struct Portions {
 }
 
 impl Portions {
-    /// Returns the portions of the item's own spread if every node reaches every slot, if the item
-    /// uses sub-domains, or if the item's stock is unlimited. In all other cases, returns small
-    /// portions, so that a dead node withholds few units. `nodes` is the number of live nodes.
-    /// `None` means that every node reaches every slot.
+    /// Returns the portions of an item's slots. `nodes` is the number of live nodes, or `None` if
+    /// every node reaches every slot.
+    ///
+    /// If slots are in the nodes' memory, counted stock without sub-domains gets small portions, so
+    /// that a dead node withholds few units. All other items get the portions of their own spread.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };
@@ -30,15 +31,15 @@ impl Portions {
         }
     }
 
-    /// Returns whether a slot in this state would get units from a pool of this size. If the spread
-    /// uses no sub-domains, returns true for every slot.
+    /// Returns whether a slot in this state would get units from a pool of this size. Without
+    /// sub-domains, the result is always true.
     #[must_use]
     pub fn needs_units(&self, pool: u64, view: &SlotView) -> bool {
         !self.spread.uses_sub_domains()
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// Returns the portion of the pool for each slot. `limit` is the largest request.
+    /// Returns each slot's portion of the pool. `limit` is the largest request.
     pub(super) fn split_pool(
         &self,
         pool: u64,

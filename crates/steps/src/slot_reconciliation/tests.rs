@@ -108,14 +108,13 @@ fn recall(from: SlotKey, target: RecallTarget) -> Recall {
     Recall { id, grant, target, asked: 3, taken: 0, done: false }
 }
 
-/// Returns the grants of all slots, and a closed grant.
 fn all_grants() -> Vec<Grant> {
     let closed = Grant { id: GrantId(99), open: false, ..grant(HERE) };
     vec![grant(HERE), grant(ALSO_HERE), grant(ELSEWHERE), closed]
 }
 
-/// Runs a round. The slots and the store do what the round asks. A slot gives all recalled units if
-/// `gives` is true, and otherwise refuses. Returns the effects after the start of the slots.
+/// Runs a round in which a slot gives all recalled units if `gives` is true, and otherwise refuses.
+/// Returns the effects after the start of the slots.
 fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> Vec<String> {
     let mut names = Vec::new();
     let (mut round, mut effect) = Round::begin();

@@ -8,12 +8,10 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 
-/// A commit that returns at once.
 fn success() -> impl Future<Output = Result<(), String>> + Send + 'static {
     ready(Ok(()))
 }
 
-/// A commit that fails at once.
 fn failure() -> impl Future<Output = Result<(), String>> + Send + 'static {
     ready(Err("the disk is full".to_owned()))
 }
@@ -59,7 +57,6 @@ async fn a_stall_of_a_second_does_not_make_a_node_unready_and_a_longer_one_does(
     advance(RESULT_MAX_AGE).await;
     let reason = CommitCheck::wait(check.begin_with(pending())).await;
     assert_eq!(reason.as_deref(), Some(STORE_STALLED));
-    // No second commit begins while the first one runs.
     let reason = CommitCheck::wait(check.begin_with(success())).await;
     assert_eq!(reason.as_deref(), Some(STORE_STALLED));
 }

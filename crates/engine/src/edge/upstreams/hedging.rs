@@ -1,20 +1,16 @@
-//! If a node is slow to answer a read, the edge may repeat the read at a second node. This module
-//! decides when the edge does so.
+//! Decides when the edge repeats a read at a second node because the first node is slow.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The shortest time before a read is repeated.
 const DELAY_MIN: Duration = Duration::from_millis(50);
-/// The longest time before a read is repeated.
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// For each group of this many reads, the edge may repeat one read. So slow nodes do not double the
-/// number of reads.
+/// The edge may repeat one of this many reads, because slow nodes must not double the number of
+/// reads.
 const READS_PER_REPEAT: u32 = 10;
-/// The maximum number of unused repeats that the edge saves for later reads.
+/// The maximum number of unused repeats that are saved for later reads.
 const SAVED_REPEATS_MAX: u32 = 10;
 
-/// The time after which 95 % of all reads have an answer, and the number of reads that may be
-/// repeated.
+/// The time in which 95 % of all reads get an answer, and the number of saved repeats.
 #[derive(Debug)]
 pub(super) struct Hedging {
     delay_micros: AtomicU64,
@@ -32,15 +28,15 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read. Returns how long the edge waits for an answer before it may repeat the read.
+    /// Counts a read. Returns how long the edge waits before it may repeat the read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
-        // The closure always returns a value, so the update succeeds.
+        // The update succeeds, because the closure always returns a value.
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         Duration::from_micros(self.delay_micros.load(Ordering::Relaxed))
     }
 
-    /// Takes one saved repeat. Returns `false` if no repeat was saved.
+    /// Takes one saved repeat, if there is one.
     pub(super) fn take_repeat(&self) -> bool {
         let less = |saved: u32| saved.checked_sub(READS_PER_REPEAT);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
@@ -48,9 +44,9 @@ impl Hedging {
 
     /// Records how long a node took to answer a read, and adjusts the delay.
     ///
-    /// If the answer took longer than the delay, the delay rises by 19 steps. Otherwise the delay
-    /// falls by one step. So 19 of 20 reads take less time than the delay. If two threads change
-    /// the delay at the same time, one change may be lost, which is harmless.
+    /// The delay rises by 19 steps if the answer took longer, and otherwise falls by one step. So
+    /// 19 of 20 reads take less time than the delay. A change that is lost between two threads does
+    /// no harm.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {
@@ -93,7 +89,6 @@ mod tests {
             "fast answers must lower the delay to its minimum"
         );
         for n in 0..4_000 {
-            // Every tenth answer takes 300 ms, and all others take 100 ms.
             hedging.record(Duration::from_millis(if n % 10 == 0 { 300 } else { 100 }));
         }
         let delay = hedging.begin_read();

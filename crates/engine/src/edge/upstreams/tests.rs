@@ -9,7 +9,7 @@ use super::*;
 /// If the edge repeats a read, it does so within this time.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
-/// A server that counts requests. The server answers either all requests or none.
+/// A server that answers either all requests or none.
 struct Node {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -131,8 +131,7 @@ fn a_purchase_waits_for_its_answer_five_seconds_longer_than_for_its_verdict() {
 
 #[tokio::test]
 async fn a_node_that_accepts_no_connection_delays_one_request_only() {
-    // The test fills the listener's queue of new connections. Then the system drops further
-    // attempts to connect.
+    // When the listener's queue is full, the system drops further attempts to connect.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let full = socket.listen(1).expect("a listener");

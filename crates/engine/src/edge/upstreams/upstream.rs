@@ -22,14 +22,11 @@ use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A connection is not used again after it was idle for this long, because the node may be closing
-/// it.
+/// A connection is not used again after this idle time, because the node may be closing it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
-/// Time between two checks of a node.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longest duration of a check of a node.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// Whether a node can serve buyers. An edge prefers nodes whose state comes earlier in this enum.
@@ -37,11 +34,12 @@ const CHECK_MAX: Duration = Duration::from_secs(1);
 pub enum UpstreamState {
     /// The node serves buyers.
     Ready,
-    /// The node answers, but it is stopping, or its snapshot of the store is too old.
+    /// The node is stopping, or its snapshot of the store is too old.
     NotReady,
     /// The node does not answer.
     Lost,
-    /// The node lacks the role `api`, so it answers buyers with `404`. An edge sends it nothing.
+    /// The node lacks the role `api`. An edge sends it nothing, because it would answer buyers with
+    /// `404`.
     WithoutApi,
 }
 
@@ -56,7 +54,7 @@ impl UpstreamState {
         }
     }
 
-    /// Parses the state in a node's answer. A node of an earlier version sends no state.
+    /// A node of an earlier version sends no state, and counts as ready.
     fn parse(value: Option<&HeaderValue>) -> Self {
         let is = |state: Self| value.is_some_and(|value| value == state.as_str());
         [Self::NotReady, Self::WithoutApi]
@@ -66,13 +64,11 @@ impl UpstreamState {
     }
 }
 
-/// A request without an answer.
 pub(super) struct Failed {
-    /// The request, if no part of it was sent.
+    /// `None` if a part of the request may have been sent.
     pub(super) unsent: Option<Box<Request<Body>>>,
 }
 
-/// A node behind an edge.
 #[derive(Debug)]
 pub(in crate::edge) struct Upstream {
     pub(super) address: SocketAddr,
@@ -93,7 +89,6 @@ impl Upstream {
         self.state.send_replace(state);
     }
 
-    /// Waits until the node has not been ready for this long.
     pub(in crate::edge) async fn unready_for(&self, long: Duration) {
         let mut state = self.state.subscribe();
         loop {
@@ -106,14 +101,13 @@ impl Upstream {
         }
     }
 
-    /// Waits until the node is lost.
     pub(super) async fn wait_until_lost(&self) {
         // The wait cannot fail, because this value owns the sender.
         drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
     }
 
     /// Records that the node accepted no connection. If the node is alive, the next check corrects
-    /// this state.
+    /// the state.
     fn mark_lost(&self) {
         self.state.send_if_modified(|state| {
             let is_known = matches!(state, UpstreamState::Lost | UpstreamState::WithoutApi);
@@ -124,8 +118,7 @@ impl Upstream {
         });
     }
 
-    /// Sends a request on an idle connection, or on a new one. The node must begin its answer
-    /// within `answer_max`.
+    /// Uses an idle connection or a new one. The node must begin its answer within `answer_max`.
     pub(super) async fn send(
         self: Arc<Self>,
         mut request: Request<Body>,
@@ -158,7 +151,7 @@ impl Upstream {
         let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
         let response =
             answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
-        // The connection becomes free after the answer's body was read.
+        // The connection becomes free when the answer's body has been read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {
                 self.keep(connection);
@@ -171,8 +164,7 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > IDLE_MAX {
-                // All other connections in the list were idle for longer, so they are too old as
-                // well.
+                // All other connections in the list were idle for longer.
                 idle.clear();
                 return None;
             }
@@ -199,7 +191,7 @@ impl Upstream {
         Some(sender)
     }
 
-    /// Checks the node and reads its clock until the future is dropped.
+    /// Runs until the future is dropped.
     pub(super) async fn run_checks(self: Arc<Self>, edge: Arc<EdgeNode>) {
         let mut before = UpstreamState::Ready;
         loop {
@@ -239,8 +231,8 @@ impl Upstream {
         }
     }
 
-    /// Returns the node's state and the store's time from the node's `/healthz`. Returns `None` if
-    /// the node does not answer or is an edge itself.
+    /// Returns the state and the store's time from the node's `/healthz`. `None` if the node does
+    /// not answer or is an edge.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,
@@ -251,7 +243,7 @@ impl Upstream {
         Some((UpstreamState::parse(headers.get(STATE_HEADER)), time))
     }
 
-    /// Opens a WebSocket as an edge. Returns `None` if the node does not accept the edge.
+    /// Returns `None` if the node does not accept the edge.
     pub(super) async fn open_socket(
         self: &Arc<Self>,
         about: HeaderValue,
@@ -275,7 +267,7 @@ impl Upstream {
         upgraded.ok()?.ok().map(TokioIo::new)
     }
 
-    /// Requests `/healthz` with this header. Returns the headers of the answer.
+    /// Requests `/healthz` with this header, and returns the headers of the answer.
     pub(super) async fn request_health(
         self: &Arc<Self>,
         header: impl Into<Option<(&'static str, HeaderValue)>>,
@@ -288,7 +280,7 @@ impl Upstream {
             request.headers_mut().insert(name, value);
         }
         let (answer, body) = self.clone().send(request, CHECK_MAX).await?.into_parts();
-        // The connection can be reused only after the body was read.
+        // The connection can be used again only after the body was read.
         match timeout(CHECK_MAX, axum::body::to_bytes(Body::new(body), 64 * 1024)).await {
             Ok(Ok(_)) => Ok(answer.headers),
             Ok(Err(_)) | Err(_) => Err(Failed { unsent: None }),
