@@ -11,7 +11,9 @@
 //! `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
-//! an unknown id.
+//! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
+//! part for requests with unknown ids, and when the reader reads all sales. For an unknown id, this
+//! part calls back the reader's `refresh`. Other parts use only the connection to the shared Redis.
 mod copy;
 mod state;
 

@@ -1,8 +1,15 @@
 //! Reads the catalogue again after other nodes changed the catalogue.
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
-//! [`Node`]. A job calls the reader after each notification of the store. Other parts call the
-//! reader when they get an unknown id, and before each operator's request.
+//! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
+//! rows into the catalogue with the functions of `sale_rows`. If another node closed or deleted a
+//! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
+//! of the sale's slots.
+//!
+//! The reader has these callers: its own job, which the store's notifications wake, and every part
+//! that gets the id of an unknown sale or item. These parts are the handlers of requests, the
+//! changes of orders, and the delivery of events. Operators' requests also call the reader before
+//! their handlers run, so that operators see other nodes' changes at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,8 +2,10 @@
 //! succeed, and passes all others to nodes with the role `api`. `doorbuster_core::edge` has the
 //! rules of an edge.
 //!
-//! This part of a node owns the connections to the nodes, the age of the edge's copy of their
-//! memory, and the request counts.
+//! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
+//! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
+//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call this
+//! part.
 mod follow;
 pub mod keys;
 pub mod records;

@@ -1,7 +1,8 @@
 //! A node's identity, store, memory of the store, clock, counters and tasks.
 //!
 //! `Node` owns these parts. It calls the store, and never changes stock. Every other part of the
-//! engine, the front door, the deliveries, the payments and the web server use a node.
+//! engine has a node: the stock control, the changes of sales and orders, and the purchases. The
+//! front door, the deliveries, the payments, the web server and the jobs read a node too.
 
 mod lifecycle;
 mod live_nodes;

@@ -1,7 +1,9 @@
 //! Looks up, cancels and refunds orders by their ids, and applies their payments.
 //!
-//! [`Orders`] owns no state. It calls the store, its [`Node`], [`StockControl`] and the
-//! [`CatalogueReader`].
+//! [`Orders`] owns no state. It calls the store and the memory of its [`Node`]. It also calls
+//! [`StockControl`], which tells the slots that an order ended, and recalls units for a late
+//! payment. It looks up items through the [`CatalogueReader`]. It has these callers: the handlers
+//! of requests, the waitlists, and the payments.
 
 mod late_payment;
 

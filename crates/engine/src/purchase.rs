@@ -4,8 +4,8 @@
 //! [`Purchases::buy`] runs the steps of [`doorbuster_steps::purchase`], and performs their effects
 //! with the slots and the store.
 //!
-//! [`Purchases`] owns the number of parked requests. It calls the slots, the store and its
-//! [`Node`].
+//! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
+//! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
 mod outcome;
 mod park;
 mod reads;

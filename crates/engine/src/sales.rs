@@ -1,8 +1,11 @@
 //! Changes sales: creates, changes and deletes them, and changes their phases and spreads. Each
 //! change is in the store and in this node's catalogue before the caller gets the answer.
 //!
-//! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`],
-//! [`StockControl`], and the slots.
+//! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
+//! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
+//! deletes their data, and reads which servers have them. It has these callers: the handlers of
+//! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
+//! follows the times of the sales. The other job adds partitions.
 
 pub(crate) mod auto_partitions;
 mod schedule;

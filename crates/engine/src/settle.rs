@@ -5,7 +5,8 @@
 //! tickets form the next batch. If several nodes settle, each pauses before the next batch, because
 //! the batches would otherwise be small.
 //!
-//! The settler owns no state. It calls the slots, the store and the memory of its [`Node`].
+//! The settler owns no state. It has a handle of the slots, from whose queues it takes tickets. It
+//! calls the store and the memory of its [`Node`]. Nothing calls the settler.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,14 +1,17 @@
 //! Stock control: brings the slots of an item into agreement with the store's rows.
 //!
-//! [`StockControl`] starts slots, moves units between pool and slots, drains slots, deletes their
-//! data, changes totals, and stops the node. It owns only its handle of the slots. The locks and
-//! notes of its work on an item are in the item's `ItemWork`.
-//!
 //! Only stock control takes the lock of an item. The change of a spread and late payments get an
 //! [`ItemLock`] from it. Purchases and the settler use the slots without stock control.
 //!
-//! Stock control calls the store, the slots, the memory of the node, and `sale_rows`. It calls no
-//! part that changes sales or orders.
+//! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
+//! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
+//! state besides its handle of the slots: the locks and notes of its work on an item are in the
+//! item's `ItemWork`, in the catalogue of the [`Node`]. Only stock control takes the lock of an
+//! item. It hands out an [`ItemLock`] to two other parts: the change of a spread, and late
+//! payments.
+//!
+//! Stock control calls the store, the slots, and the memory of the node. When it follows another
+//! node's drain, it also calls `sale_rows`. It calls no part that changes sales or orders.
 
 mod adjust;
 pub(crate) mod drain;

@@ -3,7 +3,8 @@
 //!
 //! A limiter bounds buyers' reads of the store: one at a time for each buyer, and a few in total.
 //!
-//! [`Waitlists`] owns no state. It calls the store, the memory of its [`Node`], and [`Orders`].
+//! [`Waitlists`] owns no state. It calls the store and the memory of its [`Node`], and it looks up
+//! an entry's state through [`Orders`]. The handlers of requests call it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part of a node owns the catalogue and its version. It calls no other part of the node.
+//! This part of a node owns the catalogue, and knows which version of the store's catalogue
+//! this node has. It calls no other part of the node. Changes come from operators, from the times
+//! of sales, from the store, and from the edge feed.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};

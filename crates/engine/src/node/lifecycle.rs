@@ -2,6 +2,7 @@
 //!
 //! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
 //! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and the tasks.
+//! Requests ask this part whether the node stops, and other parts start their tasks with this part.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,8 +2,10 @@
 //! before any request gets the commit's result. With PostgreSQL, the counts may follow some
 //! milliseconds later.
 //!
-//! This part of a node owns the catalogue, the refusals, the hub of events, the signals to the
-//! jobs, and the sets of requests. It calls no other part of the node.
+//! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
+//! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
+//! verdict. It calls no other part of the node. The store publishes each commit here. Purchases,
+//! jobs and the console read these data.
 use std::sync::Arc;
 
 use doorbuster_base::failpoint::{self, Failpoint};

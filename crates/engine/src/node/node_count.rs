@@ -7,7 +7,8 @@
 //! first finds only its own lease valid.
 //!
 //! This part of a node owns the two numbers. It calls no other part of the node. The module
-//! `live_nodes` writes the numbers.
+//! `live_nodes` writes the numbers. The limits, the waiting rooms, stock control and the metrics
+//! read them.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// If this many checks in a row do not find a node, the node no longer counts. This happens about

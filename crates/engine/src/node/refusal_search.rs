@@ -1,7 +1,10 @@
 //! Finds the refusals that a buyer got from all nodes. The nodes exchange them through the notes of
 //! the module `refusals`.
 //!
-//! This part of a node owns no state.
+//! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
+//! the node. The handlers of requests note refusals here and search for refusals. The job that
+//! renews the leases answers other nodes' questions. The module `sightings` calls
+//! [`Node::note_edge`].
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! Other nodes read these rows when they renew their leases, and write their answers into their own
 //! rows. So a node needs no addresses of other nodes.
 //!
-//! This part of a node owns the refusals and the notes for other nodes. It calls no other part of
-//! the node.
+//! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
+//! the node. The memory of the node notes verdicts here, `refusal_search` reads and notes refusals,
+//! and the description of the node contains the notes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

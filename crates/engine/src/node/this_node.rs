@@ -1,7 +1,7 @@
 //! What this node is: its id, its roles, where its slots are, and its description for other nodes.
 //!
-//! This part of a node owns the description and the lock of the node's leases. It calls no other
-//! part of the node.
+//! This part of a node owns the description and the lock of the node's leases. It calls no
+//! other part of the node. The jobs, the console and the other parts read the description.
 use std::sync::OnceLock;
 
 use doorbuster_config::Roles;
