@@ -1,8 +1,8 @@
 //! Reads request bodies strictly, and reports each fault with its pointer.
 //!
-//! If a body is not UTF-8 JSON or not an object, the answer is `400 malformed_request`. The answer
-//! to any other fault is `422 invalid_request`. Deeply nested JSON cannot exhaust the stack,
-//! because the readers parse only the members that they expect.
+//! * A body that is not UTF-8 JSON, or not an object, gets `400 malformed_request`. Any other fault
+//!   gets `422 invalid_request`.
+//! * Only expected members are parsed, so deeply nested JSON cannot exhaust the stack.
 
 mod json;
 mod member_patch;
@@ -21,8 +21,7 @@ use serde_json::value::RawValue;
 use crate::header::PresentedKey;
 use crate::problem::{Fault, Problem};
 
-/// Reads `bytes` as one object that may have only `members`. The function `shape` reads the members
-/// and returns the value.
+/// Reads an object that may have only `members`. The function `shape` reads the members.
 pub(crate) fn object<'a, T>(
     bytes: &'a [u8],
     members: &'static [&'static str],
@@ -62,8 +61,8 @@ pub fn join_key_and_body<T>(
         (Ok(_), Err(problem)) => Err(problem),
         (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
         (Err(fault), Err(problem)) if problem.faults().is_empty() => {
-            // The problem `malformed_request` has no list of faults, so it cannot report the fault
-            // of the key. The client learns of that fault when it sends a valid body.
+            // `malformed_request` has no list of faults. The client learns of the key's fault when
+            // it sends a valid body.
             drop(fault);
             Err(problem)
         }

@@ -1,12 +1,11 @@
 //! The table of all endpoints.
 //!
-//! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with the
-//! table. The server gives each endpoint its handler through [`ByEndpoint`]. An endpoint's method,
-//! path and other fields imply some problem codes. For example, every endpoint with the method
-//! `POST`, `PUT` or `PATCH` can return `body_too_large`. The field `codes` lists only the remaining
-//! problem codes.
+//! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with it.
+//! The server gives each endpoint its handler through [`ByEndpoint`].
+//!
+//! An endpoint's other fields imply some problem codes: for example, every `POST` can return
+//! `body_too_large`. The field `codes` lists only the others.
 
-/// Defines a table of endpoints, and a type with one value for each endpoint of the table.
 macro_rules! endpoints {
     ($($id:ident = Endpoint { $($row:tt)* }),+ $(,)?) => {
         pub(super) const ENDPOINTS: &[Endpoint] =
@@ -54,8 +53,7 @@ use crate::header::BodyType;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use crate::problem::Code;
 
-/// HTTP method of an endpoint. Every endpoint with `GET` also accepts `HEAD`, which the table does
-/// not list.
+/// HTTP method of an endpoint. An endpoint with `GET` also accepts `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// `GET`
@@ -129,12 +127,10 @@ pub struct Body {
     pub json_type: JsonType,
 }
 
-/// A body that is JSON of type `T`.
 const fn json_body<T: ToSchema>() -> Option<Body> {
     Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<T>() })
 }
 
-/// A body that is a JSON merge patch of type `T`.
 const fn merge_patch_body<T: ToSchema>() -> Option<Body> {
     Some(Body { media: BodyType::MergePatch, json_type: JsonType::for_type::<T>() })
 }
@@ -167,7 +163,6 @@ pub struct Endpoint {
     pub codes: &'static [Code],
 }
 
-/// Joins the tables of the modules into one table of all endpoints.
 macro_rules! tables {
     ($($table:ident),+ $(,)?) => {
         /// Every endpoint, in the order of the groups.
@@ -175,8 +170,7 @@ macro_rules! tables {
             [$($table::ENDPOINTS),+].into_iter().flatten()
         }
 
-        /// One value for each endpoint. A program with a missing or an additional value does not
-        /// compile.
+        /// One value for each endpoint. A missing value is a compile error.
         pub struct ByEndpoint<T> {
             $(
                 #[doc = concat!("The values of the table `", stringify!($table), "`.")]
@@ -227,8 +221,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code of this endpoint, ordered by status. The list leaves out `internal` and
-    /// `not_implemented`, because every endpoint may return them.
+    /// Every problem code of this endpoint, ordered by status, except `internal` and
+    /// `not_implemented`, which every endpoint may return.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL
@@ -237,7 +231,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Returns whether the endpoint can return `code` according to the fields other than `codes`.
+    /// Returns whether the fields other than `codes` imply `code`.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
@@ -249,9 +243,9 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // A `POST` without a defined body accepts only an empty body or `{}`. Endpoints of the
-            // group `Service` follow other rules: for providers' messages, the crate `payments`
-            // checks the bodies, and the field `codes` lists the problem codes.
+            // A `POST` without a defined body accepts only an empty body or `{}`. In the group
+            // `Service`, the crate `payments` checks the bodies, and `codes` lists the problem
+            // codes.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)
             }

@@ -1,4 +1,4 @@
-//! Events for pages. SSE and WebSocket carry the same JSON. An event is only a hint; `GET` shows
+//! Events for pages, with the same JSON in SSE and WebSocket. An event is only a hint; `GET` shows
 //! the stored state.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::value::Time;
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
 /// Prefix of the WebSocket subprotocol that contains a browser's token. A browser cannot set
-/// headers on a WebSocket, so it offers the token as a second subprotocol.
+/// headers on a WebSocket.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.

@@ -1,7 +1,7 @@
 //! Reads the ids of events.
 
-/// Returns the event's position, which is a part of the event's id. Returns `None` if the id is
-/// invalid. The fingerprint after the position may be absent.
+/// Returns the position in an event's id, or `None` if the id is invalid. The fingerprint after the
+/// position may be absent.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;

@@ -1,5 +1,4 @@
-//! The front door in JSON: a sale's requirements, and the buyers' requests to meet these
-//! requirements.
+//! The front door in JSON: a sale's requirements, and the requests with which buyers meet them.
 
 mod challenge;
 mod pass;

@@ -19,19 +19,16 @@ pub const PURCHASE_PASS: &str = "Purchase-Pass";
 /// The header that carries the key from an order's link.
 pub const ORDER_KEY: &str = "Order-Key";
 
-/// The header that carries a request's key. With the same key, a client can safely repeat the
-/// request.
+/// The header that carries a request's key, with which a client can safely repeat the request.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Pattern of an `Idempotency-Key`, for the OpenAPI document.
 pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 
-/// Parses the `Idempotency-Key`: 1 to 64 visible ASCII characters. `values` are all values of this
-/// header, and there must be exactly one.
+/// Parses the `Idempotency-Key`: 1 to 64 visible ASCII characters, in exactly one header.
 ///
 /// # Errors
-/// A fault if the key is missing, empty, too long or sent twice, or has a character that is not
-/// visible ASCII.
+/// A fault if there is not exactly one valid key.
 pub fn idempotency_key<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<PresentedKey<'a>, Fault> {
@@ -66,7 +63,7 @@ pub enum BodyType {
 }
 
 impl BodyType {
-    /// The media types that the body may have. The OpenAPI document lists them too.
+    /// The media types that the body may have.
     #[must_use]
     pub const fn media_types(self) -> &'static [&'static str] {
         match self {
@@ -75,11 +72,10 @@ impl BodyType {
         }
     }
 
-    /// Whether `value` is an accepted `Content-Type`. If the value names a charset, the charset
-    /// must be UTF-8.
+    /// Whether `value` is an accepted `Content-Type`. A charset in it must be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
-        // Nearly every client sends exactly this value, so the function compares it first.
+        // Nearly every client sends exactly this value.
         if value == b"application/json" {
             return true;
         }
@@ -96,8 +92,8 @@ fn is_foreign_charset(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
-/// The comma-separated elements of all `values`, trimmed and without empty elements. At most
-/// [`HEADER_ELEMENTS_MAX`] elements.
+/// The comma-separated elements of all `values` that are not empty, at most
+/// [`HEADER_ELEMENTS_MAX`].
 fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values
         .into_iter()
@@ -107,15 +103,13 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
         .take(HEADER_ELEMENTS_MAX)
 }
 
-/// The parts before and after the first `mark`, trimmed. The second part is empty if `text` has no
-/// `mark`.
+/// The parts before and after the first `mark`. The second part is empty if there is no `mark`.
 fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     let after = text.get(end + 1..).unwrap_or_default();
     (text[..end].trim_ascii(), after.trim_ascii())
 }
 
-/// `value` without its quotes.
 fn unquote(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

@@ -1,9 +1,10 @@
 //! The HTTP contract: every JSON body, header and parameter that shops, browsers, operators and
 //! tests rely on.
 //!
-//! This crate parses each value of a request once, when the request arrives. It reads bodies
-//! strictly. Refusals are [`problem::Problem`]s. One table lists every endpoint, and the OpenAPI
-//! document is made from that table. This crate does no IO and does not decide about stock.
+//! * Each value is parsed strictly and once, when the request arrives. Refusals are
+//!   [`problem::Problem`]s.
+//! * One table lists every endpoint, and the OpenAPI document is made from it.
+//! * This crate does no IO and does not decide about stock.
 
 pub mod admin;
 pub mod body;

@@ -20,8 +20,7 @@ pub const ADMISSIONS_MAX: u32 = 5_000;
 /// The largest number of slots that an operator may set for one item. A larger number gets `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 
-/// Highest price in minor units. A larger number gets `422`. The highest price times [`UNITS_MAX`]
-/// fits an `i64`.
+/// Highest price in minor units. A larger number gets `422`.
 pub const PRICE_MINOR_MAX: i64 = 1_000_000_000_000;
 
 /// Largest body of a buyer's request, in bytes. A larger body gets `413`.
@@ -79,9 +78,8 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// smaller number gets `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work. A larger number gets `422`. With the largest effort, a device
-/// tries at most 80,000 keys. A slow phone tries one key in a millisecond, so it needs up to 80
-/// seconds. This is less than the two minutes for which a challenge is valid.
+/// Largest effort of a proof of work. With this effort, a slow phone needs up to 80 seconds, and a
+/// challenge is valid for two minutes. A larger number gets `422`.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// The default effort of a proof of work: the number of keys that a device tries on average.
@@ -93,8 +91,8 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 /// Longest URL of a push subscription, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
-/// The largest `overlap_secs`. A larger number gets `422`. For `overlap_secs` seconds after a
-/// webhook secret is replaced, the server signs with the old and the new secret.
+/// The largest `overlap_secs`: how long a replaced webhook secret still signs messages. A larger
+/// number gets `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
 /// The default `overlap_secs` of a replaced webhook secret.
@@ -115,8 +113,7 @@ pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 /// The largest number of buyers that one access code may serve. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
-/// Longest wait in `Prefer: wait=`, in seconds. The server ignores a longer wait and uses the
-/// default wait.
+/// Longest wait in `Prefer: wait=`, in seconds. A longer wait is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 
 /// Default wait of a purchase for its verdict, in seconds.
@@ -133,15 +130,15 @@ pub const PAGE_DEFAULT: u32 = 50;
 /// Longest cursor, in bytes. A longer value gets `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// The largest number of faults in one response. The server omits further faults, and the last
-/// entry of the list says that there are more.
+/// The largest number of faults in one response. The last entry of the list says that there are
+/// more.
 pub const FAULTS_MAX: usize = 256;
 
 /// The largest number of sales that one event stream may follow. A larger number gets `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// The largest number of elements of `Accept`, `Prefer` or `If-Match` that the server reads. The
-/// server ignores further elements.
+/// The largest number of elements of `Accept`, `Prefer` or `If-Match`. Further elements are
+/// ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);

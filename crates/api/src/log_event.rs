@@ -1,5 +1,5 @@
-//! The events that the server logs. Each log line of the levels `error`, `warn` and `info` has the
-//! field `event` with one of these codes. A code never changes its meaning; messages may change.
+//! The events that the server logs. Each log line of the levels `error`, `warn` and `info` has a
+//! code in the field `event`. A code never changes its meaning.
 
 mod table;
 

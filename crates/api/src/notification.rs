@@ -1,5 +1,4 @@
-//! The body of every message that the server sends to shops, and the document that describes the
-//! events.
+//! The body of messages to shops, and the document that describes the events.
 
 mod cloud_event;
 mod event_docs;
@@ -111,31 +110,30 @@ pub struct SaleData {
     pub sale: String,
 }
 
-/// An event's id: the event's position and a fingerprint of its content. A store can lose its last
-/// events, after a restored backup or a failover to a standby that was behind. The store then gives
-/// the positions of the lost events to new events. The fingerprint makes the new ids differ from
-/// the lost ids, so receivers do not treat the new events as repeats.
+/// An event's id: the event's position and a fingerprint of its content.
+///
+/// A restored backup or a failover can lose the last events, whose positions then go to new events.
+/// The fingerprint makes the new ids different, so receivers do not ignore the new events.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
 }
 
-/// The part of an event's id that is still known after the event is deleted: `evt_` and the
-/// position.
+/// The part of an event's id that is known after the event is deleted.
 #[must_use]
 pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// Whether the id `named` refers to the event with the id `id`. If `named` has no fingerprint, it
-/// refers to any event at its position.
+/// Whether the id `named` refers to the event `id`. Without a fingerprint, it refers to any event
+/// at its position.
 #[must_use]
 pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// A 40-bit FNV-1a hash of the fields that distinguish events: type, time and subject. The hash
-/// only makes ids distinct; it gives no security. The algorithm must never change.
+/// A 40-bit FNV-1a hash, which makes ids distinct but gives no security. The algorithm must never
+/// change.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());

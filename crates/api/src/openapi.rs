@@ -14,12 +14,11 @@ use crate::endpoints::{self, EndpointGroup, Method};
 use crate::header::PURCHASE_PASS;
 use crate::problem::Code;
 
-/// Names of the security schemes.
 const BUYER: &str = "buyer";
 const OPERATOR: &str = "operator";
 const PASS: &str = "pass";
 
-/// The document that `GET /openapi.json` returns; `version` is the program's version.
+/// The document that `GET /openapi.json` returns, for this version of the program.
 #[must_use]
 pub fn openapi(version: &str) -> OpenApi {
     let info = InfoBuilder::new()

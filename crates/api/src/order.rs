@@ -1,5 +1,5 @@
-//! An order as the API shows it, in one of four forms: an order with units, a queued request, a
-//! waitlist entry, or a refused request.
+//! An order as the API shows it: an order with units, a queued request, a waitlist entry, or a
+//! refused request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -147,8 +147,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The reason's name in JSON. If a problem code has the same meaning, the name equals that
-    /// code.
+    /// The reason's name in JSON, which is a problem code if one has the same meaning.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

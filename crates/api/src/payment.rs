@@ -86,7 +86,7 @@ words! {
     }
 }
 
-/// The schema of an event of Stripe. Stripe decides which members an event has.
+/// The schema of an event of Stripe, whose members Stripe decides.
 #[derive(Clone, Copy, Debug)]
 pub struct StripeEvent;
 

@@ -1,7 +1,5 @@
-//! Refusals and failures as RFC 9457 problems, with a closed set of codes.
-//!
-//! Each constructor of [`Problem`] requires all members of its code. So each `sold_out` has
-//! `may_return`, and each `429` has `Retry-After`.
+//! Refusals and failures as RFC 9457 problems, with a closed set of codes. Each constructor of
+//! [`Problem`] requires all members of its code.
 
 mod body;
 mod code;
@@ -20,7 +18,6 @@ use crate::value::Time;
 /// Media type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Members that only some codes have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ExtraMembers {
     Nothing,
@@ -216,8 +213,8 @@ impl Problem {
         )
     }
 
-    /// `409`: fewer units are free than requested. `available` is the number of free units.
-    /// `may_return` says whether more units may become free.
+    /// `409`: fewer units are free than requested. `may_return` says whether more units may become
+    /// free.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
@@ -285,8 +282,8 @@ impl Problem {
         )
     }
 
-    /// `409`: at most `free` units can be removed from the stock. Units that are kept for the
-    /// waitlist count as free here.
+    /// `409`: at most `free` units can be removed from the stock, including units that are kept for
+    /// the waitlist.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(
@@ -356,8 +353,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: a required service is unavailable. If the request already has a verdict, a repeated
-    /// request with the same key gets this verdict.
+    /// `503`: a required service is unavailable. A repeat with the same key gets the verdict, if
+    /// there is one.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)

@@ -8,9 +8,9 @@ use crate::body::{self, Faults, read};
 use crate::limits::PUSH_ENDPOINT_BYTES_MAX;
 use crate::problem::Problem;
 
-/// The number of base64url characters in a browser's public key, which has 65 bytes.
+/// 65 bytes in base64url.
 const PUBLIC_KEY_CHARS: usize = 87;
-/// The number of base64url characters in a browser's authentication secret, which has 16 bytes.
+/// 16 bytes in base64url.
 const AUTH_CHARS: usize = 22;
 
 /// A browser's subscription, as `PushManager.subscribe` returns it.
@@ -64,7 +64,6 @@ fn endpoint(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<String
     }
 }
 
-/// A text of exactly this many characters of base64url.
 fn base64url(
     chars: usize,
 ) -> impl for<'a> FnOnce(&'a RawValue, &str, &mut Faults) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Query strings of lists, streams and exports. An empty parameter counts as absent. The server
-//! ignores unknown parameters. An invalid or repeated parameter is a fault.
+//! Query strings of lists, streams and exports. Empty and unknown parameters are ignored. An
+//! invalid or repeated parameter is a fault.
 
 mod console;
 mod pairs;
@@ -198,7 +198,7 @@ impl MoneyQuery {
     }
 }
 
-/// Parses the names of the sales that an event stream follows. The result contains each name once.
+/// Parses the names of the sales that an event stream follows, without duplicates.
 ///
 /// # Errors
 /// `422` for an invalid name, or for too many names.
@@ -213,7 +213,7 @@ pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     pairs.into_result(sales)
 }
 
-/// Parses the name of the sale to export. `None` means that all sales are exported.
+/// Parses the name of the sale to export. `None` means all sales.
 ///
 /// # Errors
 /// `422` for an invalid name.
@@ -233,8 +233,7 @@ pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(item)
 }
 
-/// Parses the sale to reconcile and the cursor of the report. Without a sale, the report covers all
-/// sales.
+/// Parses the sale to reconcile and the cursor. Without a sale, the report covers all sales.
 ///
 /// # Errors
 /// `422`; the problem lists each invalid parameter.

@@ -1,4 +1,4 @@
-//! Makes a base, which is a copy of the whole store. The server uses the store at the same time.
+//! Makes a base: a copy of the whole store, while the server uses the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,15 +16,14 @@ use super::key::BackupKey;
 use super::names::{self, Generation};
 use super::target::BackupTarget;
 
-/// The description of a base.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BaseBackup {
-    /// The copy contains every commit up to this number. It may also contain some later commits.
-    /// The segments contain these later commits too.
+    /// The copy contains every commit up to this number. It may contain later commits, which the
+    /// segments contain too.
     pub before: u64,
-    /// The copy contains no commit after this number, but may lack some commits up to this number.
-    /// So the copy is a consistent state only together with all segments up to this number.
+    /// The copy contains no commit after this number, but may lack some commits up to it. So the
+    /// copy is consistent only together with all segments up to this number.
     pub complete: u64,
     /// When the copy began, in milliseconds.
     pub begun: i64,
@@ -34,10 +33,10 @@ pub(super) struct BaseBackup {
     pub bytes: u64,
     /// The BLAKE3 hash of the copy before its encryption.
     pub hash: String,
-    /// The files with the generated secrets: the name and the content of each file. Empty if the
-    /// backup is encrypted.
+    /// The names and contents of the files with the generated secrets. Empty if the backup is
+    /// encrypted.
     pub files: Vec<(String, String)>,
-    /// The encryption, if the backup is encrypted.
+    /// The encryption, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<BaseEncryption>,
 }
@@ -50,12 +49,11 @@ pub(super) struct BaseEncryption {
     pub key: String,
     /// The files with the generated secrets: JSON, encrypted with the key, in base64.
     pub files: String,
-    /// The BLAKE3 hash of `key` and `files`. With this hash, a restore can distinguish a damaged
-    /// key from a wrong passphrase.
+    /// The BLAKE3 hash of `key` and `files`, which distinguishes a damaged key from a wrong
+    /// passphrase.
     pub hash: String,
 }
 
-/// The inputs for a new base.
 pub(super) struct BaseMaker {
     pub copy: CommitBuffer,
     pub target: BackupTarget,
@@ -66,16 +64,12 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The prefix of the names of temporary copies. The names of SQLite's own temporary files for a
-/// copy have this prefix too.
+/// The prefix of the names of temporary copies, and of SQLite's own temporary files for them.
 const PART: &str = "backup_base";
-/// The store's files that a copy contains.
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
-/// A temporary copy in the data directory. The file is removed when this value is dropped. The
-/// thread that copies the store owns this value, and may outlive the generation. The thread must
-/// not remove a later generation's copy, so the copies of different generations have different
-/// names.
+/// A temporary copy in the data directory, which is removed when this value is dropped. Each
+/// generation's copy has its own name, because the thread that makes it may outlive its generation.
 struct TemporaryCopy(PathBuf);
 
 impl TemporaryCopy {
@@ -91,7 +85,6 @@ impl Drop for TemporaryCopy {
     }
 }
 
-/// Removes the temporary copies of earlier processes and generations.
 fn remove_parts(data_dir: &Path) {
     for file in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
         if file.file_name().to_string_lossy().starts_with(PART) {
@@ -101,11 +94,11 @@ fn remove_parts(data_dir: &Path) {
 }
 
 impl BaseMaker {
-    /// Copies the store to a file, and then copies the file to the target. The first copy must be
-    /// fast, because the store cannot shorten its log until this copy is complete. So the first
-    /// copy goes to the data directory, on the store's own fast disk.
+    /// Copies the store to the data directory, and then to the target. The first copy must be fast,
+    /// because the store cannot shorten its log meanwhile. The data directory is on the store's own
+    /// disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
-        // If an earlier process was killed, its temporary copies may still exist.
+        // A killed process may have left its copies.
         remove_parts(&self.data_dir);
         check_space(&self.data_dir, self.key.is_some())?;
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
@@ -144,7 +137,6 @@ impl BaseMaker {
 }
 
 impl BaseBackup {
-    /// Returns the time at which the copy was complete.
     pub(super) fn at(&self) -> Millis {
         Millis(self.at)
     }
@@ -157,7 +149,6 @@ impl BaseEncryption {
         Ok(Self { hash: hash_texts(&key, &files), key, files })
     }
 
-    /// Decrypts the key with the passphrase.
     pub(super) fn unlock(&self, passphrase: &SecretString) -> Result<BackupKey, DecryptionError> {
         if hash_texts(&self.key, &self.files) != self.hash {
             return Err(DecryptionError::Damaged("its checksum is wrong".to_owned()));
@@ -165,7 +156,6 @@ impl BaseEncryption {
         BackupKey::unlock(&self.key, passphrase)
     }
 
-    /// Decrypts the files with the generated secrets.
     pub(super) fn files(&self, key: &BackupKey) -> Result<Vec<(String, String)>, DecryptionError> {
         let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
         let encrypted = STANDARD.decode(&self.files).map_err(|error| damaged(&error))?;
@@ -178,7 +168,7 @@ fn hash_texts(key: &str, files: &str) -> String {
     blake3::hash(format!("{key}\n{files}").as_bytes()).to_string()
 }
 
-/// Returns an error if the copy would fill the disk. On a full disk, the store cannot commit.
+/// A full disk would stop the store's commits.
 fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
     let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());
@@ -187,8 +177,7 @@ fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store, copies)
 }
 
-/// Checks that `free` bytes are enough for `copies` copies of the store. Half the size of the store
-/// must stay free.
+/// Half the size of the store must stay free.
 fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {
@@ -199,7 +188,7 @@ fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     }
 }
 
-/// Returns the BLAKE3 hash and the size of a file.
+/// Returns the file's BLAKE3 hash and size.
 pub(super) fn hash_file(file: &Path) -> std::io::Result<(String, u64)> {
     let mut hasher = blake3::Hasher::new();
     let bytes = std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
@@ -225,7 +214,6 @@ mod tests {
         std::fs::write(&other, "the store").expect("writable");
         drop(earlier);
         assert!(later.0.exists(), "the end of an earlier copy must not remove a later copy");
-        // Files of a process that was killed are removed too.
         remove_parts(dir.path());
         let left = std::fs::read_dir(dir.path()).expect("readable");
         let left: Vec<_> = left.map(|file| file.expect("readable").path()).collect();

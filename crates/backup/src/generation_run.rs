@@ -11,13 +11,12 @@ use super::base::{BaseBackup, BaseMaker};
 use super::names::{self, Generation};
 use super::{ContinuousBackup, RETRY_AFTER, retention, write_within};
 
-/// The number of segments after which a generation gets a new base. So a restore never has to read
-/// many segments.
+/// The number of segments after which a generation gets a new base, because a restore reads all
+/// segments since its base.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
-/// A generation gets a new base when its segments since the last base have at least this size in
-/// bytes. The segments must also be at least as large as that base.
+/// A generation gets a new base when the segments since the last base have this many bytes, and at
+/// least as many as that base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
-/// The pause after a failed attempt to make a base.
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Old objects are deleted after each new base, and at least this often.
 const DELETE_EVERY: Duration = Duration::from_secs(3_600);
@@ -25,37 +24,31 @@ const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 /// When the target began to fail, and the number of failures since that time.
 pub(super) type Failures = (Instant, u64);
 
-/// Commits that the backup does not have, because the server dropped their pages. The next base
-/// closes the gap.
+/// Commits that the backup lacks, because the server dropped their pages. The next base closes the
+/// gap.
 pub(super) struct Gap {
-    /// The time of the oldest commit in the gap.
     pub(super) since: Millis,
-    /// The failures since the last success.
     pub(super) failing: Option<Failures>,
 }
 
-/// A generation that is being written.
 pub(super) struct GenerationRun<'a> {
     backup: &'a ContinuousBackup,
     generation: &'a Generation,
-    /// Until the first base is complete, the backup lacks the commits since this time.
+    /// The time since which the backup lacks commits, until the first base is complete.
     lacks_since: Millis,
-    /// The base that is being made.
     making: Option<JoinHandle<Result<BaseBackup, String>>>,
-    /// The task that deletes old objects.
     deleting: Option<JoinHandle<()>>,
     bases: u64,
     base_bytes: u64,
-    /// The number of segments since the newest base, and the total of their bytes.
+    /// The number of segments since the newest base, and their total bytes.
     pub(super) segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// The time of the next deletion of old objects, if no new base causes an earlier deletion.
+    /// The latest time of the next deletion of old objects. A new base causes an earlier deletion.
     pub(super) next_deletion: Instant,
-    /// The failures since the last success. `None` if the last write of a segment succeeded.
+    /// The failures since the last successful write of a segment.
     failing: Option<Failures>,
-    /// Whether the last attempt to make a base failed. The write of a segment does not change this
-    /// value.
+    /// Whether the last attempt to make a base failed. Writes of segments do not change this.
     is_base_failing: bool,
 }
 
@@ -82,13 +75,12 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits. Returns `None` if the backup has all
-    /// commits.
+    /// Returns the time since which the backup lacks commits, or `None` if it lacks none.
     pub(super) fn waiting_since(&self) -> Option<Millis> {
         if self.bases == 0 { Some(self.lacks_since) } else { self.backup.copy.oldest_at() }
     }
 
-    /// Logs that the server dropped pages. Returns the gap, which begins at the time `since`.
+    /// Returns the gap, which begins at `since`.
     pub(super) fn fell_behind(mut self, since: Millis) -> Gap {
         tracing::warn!(
             event = "backup.fell_behind",
@@ -97,9 +89,8 @@ impl<'a> GenerationRun<'a> {
         Gap { since, failing: self.failing.take() }
     }
 
-    /// If the copy of a base is done, records the new base. If the generation needs a new base,
-    /// starts to copy the store. The copy runs in a separate task, so the server can write segments
-    /// at the same time. Also deletes old objects from time to time.
+    /// Records a completed base, and starts the next one if it is needed. The copy runs in a
+    /// separate task, so segments are written meanwhile.
     pub(super) async fn update_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -145,8 +136,7 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns whether the target has a base of this generation. Also counts a complete base that
-    /// [`Self::update_base`] has not recorded yet.
+    /// Also counts a complete base that [`Self::update_base`] has not recorded yet.
     pub(super) async fn has_base(&mut self) -> bool {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             self.bases += u64::from(matches!(making.await, Ok(Ok(_))));
@@ -154,8 +144,7 @@ impl<'a> GenerationRun<'a> {
         self.bases > 0
     }
 
-    /// Starts a task that deletes old objects. The task is separate, so the deletion does not delay
-    /// the writes of new commits.
+    /// Starts a separate task, so that the deletion does not delay the writes of new commits.
     fn delete_old(&mut self) {
         self.next_deletion = Instant::now() + DELETE_EVERY;
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
@@ -168,9 +157,9 @@ impl<'a> GenerationRun<'a> {
         self.deleting = Some(tokio::spawn(delete));
     }
 
-    /// Writes a segment. `since` is the time since which the backup lacks commits. Repeats the
-    /// write until it succeeds. If the server drops pages meanwhile, gives up and returns false,
-    /// because a new generation must begin.
+    /// Repeats the write until it succeeds. `since` is the time since which the backup lacks
+    /// commits. Returns `false` if the server drops pages meanwhile, because a new generation must
+    /// begin.
     pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {
@@ -214,7 +203,7 @@ impl<'a> GenerationRun<'a> {
         self.backup.count_failure(&mut self.failing, error);
     }
 
-    /// Counts a failed attempt to make a base. Logs only the first of several failures in a row.
+    /// Logs only the first of several failures in a row.
     fn base_failed(&mut self, error: &str) {
         self.backup.copy.set_progress(|progress| progress.failures += 1);
         if !std::mem::replace(&mut self.is_base_failing, true) {

@@ -1,9 +1,8 @@
 //! The key of an encrypted continuous backup.
 //!
-//! A server creates a random key at its start. The server encrypts all copies, segments and secrets
-//! of the backup with this key (X25519, in the format of age). Encryption with a passphrase is
-//! slow, so the server encrypts only this key with the passphrase. The description of each base
-//! contains the encrypted key, so a restore needs only the passphrase.
+//! A server creates a random key when it starts, and encrypts all objects of the backup with it
+//! (X25519, in the format of age). The passphrase encrypts only this key, because encryption with a
+//! passphrase is slow. The description of each base contains the encrypted key.
 
 use std::io;
 use std::path::Path;
@@ -15,20 +14,18 @@ use base64::engine::general_purpose::STANDARD;
 use doorbuster_base::encryption::{self, DecryptionError};
 use secrecy::SecretString;
 
-/// The work factor of scrypt: trying one passphrase takes 2^16 steps and 64 MiB of memory. A server
-/// has this cost at each start. So the factor is lower than for a backup that is one file.
+/// The work factor of scrypt: one passphrase costs 2^16 steps and 64 MiB of memory. A server has
+/// this cost at each start, so the factor is lower than for a backup in one file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key that a server created when it started.
 pub struct BackupKey {
     identity: x25519::Identity,
-    /// The key, encrypted with the passphrase.
     locked: String,
 }
 
 impl BackupKey {
-    /// Creates a random key. The call blocks the thread for about a tenth of a second, because it
-    /// encrypts the key with the passphrase.
+    /// Creates a random key. The call blocks the thread for about a tenth of a second.
     ///
     /// # Errors
     ///
@@ -41,19 +38,16 @@ impl BackupKey {
         Ok(Self { identity, locked: STANDARD.encode(locked.map_err(io::Error::other)?) })
     }
 
-    /// Returns the key, encrypted with the passphrase.
     pub(super) fn locked(&self) -> &str {
         &self.locked
     }
 
-    /// Decrypts a key with the passphrase.
     pub(super) fn unlock(locked: &str, passphrase: &SecretString) -> Result<Self, DecryptionError> {
         let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
         let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
         let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
         let text = text.map_err(|error| match DecryptionError::from(error) {
-            // The input is in memory, so an error of the file system can only mean that the end of
-            // the input is missing.
+            // The input is in memory, so an error of the file system means that its end is missing.
             DecryptionError::File(error) => damaged(&error),
             error => error,
         })?;
@@ -62,22 +56,18 @@ impl BackupKey {
         Ok(Self { identity, locked: locked.to_owned() })
     }
 
-    /// Returns the encrypted bytes.
     pub(super) fn encrypt(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         age::encrypt(&self.identity.to_public(), bytes).map_err(io::Error::other)
     }
 
-    /// Returns the decrypted bytes.
     pub(super) fn decrypt(&self, bytes: &[u8]) -> Result<Vec<u8>, DecryptionError> {
         age::decrypt(&self.identity, bytes).map_err(named_as_damage)
     }
 
-    /// Writes the encrypted content of `from` to the new file `to`.
     pub(super) fn encrypt_file(&self, from: &Path, to: &Path) -> io::Result<()> {
         encryption::encrypt(from, to, &self.identity.to_public())
     }
 
-    /// Writes the decrypted content of `from` to the new file `to`.
     pub(super) fn decrypt_file(&self, from: &Path, to: &Path) -> Result<(), DecryptionError> {
         encryption::decrypt(from, to, &self.identity).map_err(|error| match error {
             DecryptionError::WrongPassphrase => DecryptionError::Damaged(NOT_THIS_KEY.to_owned()),
@@ -88,8 +78,7 @@ impl BackupKey {
 
 const NOT_THIS_KEY: &str = "another key encrypted it";
 
-/// Returns the error for an object that this key does not decrypt. The passphrase was right,
-/// because it decrypted this key. So the object itself is damaged.
+/// The passphrase was right, because it decrypted this key. So the object is damaged.
 fn named_as_damage(error: age::DecryptError) -> DecryptionError {
     DecryptionError::Damaged(match DecryptionError::from(error) {
         DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),

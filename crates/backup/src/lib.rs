@@ -1,13 +1,12 @@
 //! The continuous backup of an embedded store, to a directory or a bucket.
 //!
-//! A *generation* is one unbroken sequence of commits. A generation has *bases* and *segments*. A
-//! base is a copy of the whole store. A segment has the pages of the store's file that one or more
-//! commits changed. A restore of the store's state at a time needs only a base from before that
-//! time and the segments up to that time. [`names`] defines the names of the objects.
+//! A *generation* is an unbroken sequence of commits. It has *bases*, which are copies of the whole
+//! store, and *segments*, which have the pages that one or more commits changed. A restore needs
+//! one base and the segments after it. [`names`] defines the names of the objects.
 //!
-//! The target may fail at any time. Sales never wait for the target. While the target fails,
-//! changed pages stay in memory. If the size of these pages reaches a limit, the server drops the
-//! pages and begins a new generation. A new generation also begins when the server starts.
+//! Sales never wait for the target. While the target fails, changed pages stay in memory. At a
+//! limit, the server drops these pages and begins a new generation. Each start of the server also
+//! begins one.
 
 mod base;
 mod generation_run;
@@ -38,22 +37,19 @@ use names::Generation;
 
 /// How often changed pages are written to the target.
 const COPY_INTERVAL: Duration = Duration::from_millis(250);
-/// How long the write of a small object may take. A write that takes longer counts as failed.
-/// [`write_within`] returns the limit for an object of any size.
+/// How long the write of a small object may take. See [`write_within`] for other objects.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// For each group of this many bytes, the write of an object may take one second longer.
+/// The write of an object may take one second longer for each group of this many bytes.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
-/// How long the server may take to read the names of the target's generations and to delete the
-/// incomplete files of the newest generation. An attempt that takes longer counts as failed.
+/// How long the server may take to find the newest generation and to delete its incomplete files.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
-/// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How long a stopping server may take to write the last commits to the target.
+/// How long a stopping server may write the last commits.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The continuous backup of one server.
 pub struct ContinuousBackup {
-    /// The commits of the store that the backup does not have yet.
+    /// The commits that the backup does not have yet.
     pub copy: CommitBuffer,
     /// Where the backup is kept.
     pub target: BackupTarget,
@@ -61,9 +57,9 @@ pub struct ContinuousBackup {
     pub data_dir: PathBuf,
     /// The files with the generated secrets.
     pub files: Vec<BackupFile>,
-    /// The key that encrypts the objects. If it is `None`, the objects are not encrypted.
+    /// The key that encrypts the objects, if they are encrypted.
     pub key: Option<Arc<BackupKey>>,
-    /// For how long the backup keeps old states. A restore can choose any time within this period.
+    /// How far back a restore can go.
     pub kept_for: Duration,
     /// The store's clock.
     pub clock: Clock,
@@ -94,11 +90,9 @@ impl ContinuousBackup {
         }
     }
 
-    /// Returns a new generation, whose name sorts after all generations of the target. To find such
-    /// a name, reads the names of these generations, and tries again until the target answers. Also
-    /// deletes the incomplete files of the newest of these generations. Adds each failed attempt to
-    /// `failing`, and returns `failing` too. Returns `None` if `stop` is cancelled before the
-    /// target answers.
+    /// Returns a new generation whose name sorts after all generations of the target, and the
+    /// failed attempts. Also deletes the incomplete files of the newest generation. Tries until the
+    /// target answers; returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -107,8 +101,8 @@ impl ContinuousBackup {
         loop {
             let list = async {
                 let newest = self.target.newest_generation().await?;
-                // Reads only the newest generation's directory, because all directories may have
-                // too many names to read within the time limit.
+                // Only the newest generation's directory is read. All directories may have too many
+                // names for the time limit.
                 if let Some(newest) = &newest {
                     self.target.delete_incomplete(newest).await?;
                 }
@@ -134,7 +128,7 @@ impl ContinuousBackup {
         }
     }
 
-    /// Counts a failure. Logs only the first of several failures in a row.
+    /// Logs only the first of several failures in a row.
     fn count_failure(&self, failing: &mut Option<Failures>, error: &str) {
         self.copy.set_progress(|progress| progress.failures += 1);
         if let Some((_, failures)) = failing {
@@ -150,9 +144,8 @@ impl ContinuousBackup {
         );
     }
 
-    /// Writes one generation. Returns a gap if the server dropped pages. In that case, the caller
-    /// must begin a new generation. The parameter `gap` is an earlier gap, which this generation
-    /// closes.
+    /// Writes one generation, which closes the earlier gap `gap`. Returns a new gap if the server
+    /// dropped pages; the caller must then begin a new generation.
     async fn run_generation(
         &self,
         generation: &Generation,
@@ -167,10 +160,9 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.update_base().await;
-            // The backup lacks the taken commits until their segment is written, but `take` forgets
-            // the time of the oldest of these commits. So this time is recorded before `take`. A
-            // buffer that dropped pages has also dropped the time of its oldest commit, so `since`
-            // then keeps its value.
+            // `take` forgets the time of the oldest commit. The backup lacks this commit until its
+            // segment is written, so the time is recorded first. A buffer that dropped pages has
+            // lost the time, so `since` then keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());
@@ -204,9 +196,8 @@ impl ContinuousBackup {
         None
     }
 
-    /// Writes the remaining commits when the server stops. Returns an error if the backup still
-    /// lacks commits. Also returns an error if the generation has no base, because a restore cannot
-    /// use segments without a base.
+    /// Writes the remaining commits when the server stops. Fails if the backup still lacks commits,
+    /// or if it has no base: segments alone are useless.
     async fn write_last(
         &self,
         run: &mut GenerationRun<'_>,
@@ -239,7 +230,6 @@ impl ContinuousBackup {
         Ok(())
     }
 
-    /// Returns the bytes of a segment's object, encrypted if the backup is encrypted.
     fn encode(&self, segment: &Segment) -> std::io::Result<Bytes> {
         let bytes = segment.encode();
         let Some(key) = &self.key else { return Ok(bytes.into()) };
@@ -251,7 +241,7 @@ impl ContinuousBackup {
     }
 }
 
-/// Returns how long the write of an object of this size may take.
+/// The limit for the write of an object of this size.
 const fn write_within(bytes: usize) -> Duration {
     Duration::from_secs(WRITE_WITHIN.as_secs() + (bytes / BYTES_PER_SECOND) as u64)
 }

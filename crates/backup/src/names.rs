@@ -6,29 +6,25 @@
 //! | `GENERATION/base-NUMBER.json` | the description of the copy, and the secrets; written last |
 //! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST to TIME |
 //!
-//! FIRST is the number of the segment's first commit, and TIME is the time of the segment's last
-//! commit. The name of a generation has the time of its start and a random number. All numbers have
-//! leading zeros, so the names sort by number. Generations sort by the time of their start. If the
-//! clock was set back, the name of a new generation has a time just after the previous generation's
-//! time.
+//! FIRST is the number of the first commit, and TIME is the time of the last commit. A generation's
+//! name has its start time and a random number. Leading zeros make the names sort by number.
+//!
+//! If the clock was set back, a new generation's name has a time just after the previous one.
 
 use std::fmt;
 
 use doorbuster_core::Millis;
 
-/// A generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Generation(String);
 
 impl Generation {
-    /// Creates a generation that begins now. Its name sorts after the name of `newest`, the newest
-    /// generation of the target.
+    /// The name sorts after the name of `newest`, the target's newest generation.
     pub(super) fn after(newest: Option<&Self>, now: Millis) -> Self {
         let at = newest.map_or(now, |newest| now.max(newest.begun().plus(1)));
         Self(format!("{:013}-{:08x}", at.0, rand::random::<u32>()))
     }
 
-    /// Returns the time at which the generation began.
     pub(super) fn begun(&self) -> Millis {
         Millis(self.0.split('-').next().and_then(|at| at.parse().ok()).unwrap_or(0))
     }
@@ -40,12 +36,11 @@ impl fmt::Display for Generation {
     }
 }
 
-/// An object of a generation, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ObjectName {
-    /// The description of a base, by the base's number.
+    /// The description of the base with this number.
     Base(u64),
-    /// The file of a base.
+    /// The file of the base with this number.
     BaseFile(u64),
     /// A segment, by the number of the first commit and the time of the last commit.
     Segment(u64, Millis),
@@ -55,13 +50,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Parses the name of a generation. Returns `None` for the directories of other programs.
+/// Returns `None` for the directories of other programs.
 pub(super) fn parse_generation(name: &str) -> Option<Generation> {
     let (begun, random) = name.split_once('-')?;
     (is_number(begun) && random.len() == 8).then(|| Generation(name.to_owned()))
 }
 
-/// Parses a name. Returns `None` for the objects of other programs.
+/// Returns `None` for the objects of other programs.
 pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     let (generation, object) = name.split_once('/')?;
     let generation = parse_generation(generation)?;
@@ -79,17 +74,14 @@ pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     Some((generation, object))
 }
 
-/// Returns the name of a segment.
 pub(super) fn segment(generation: &Generation, first: u64, at: Millis) -> String {
     format!("{generation}/segment-{first:012}-{:013}", at.0)
 }
 
-/// Returns the name of a base's description.
 pub(super) fn base(generation: &Generation, number: u64) -> String {
     format!("{generation}/base-{number:012}.json")
 }
 
-/// Returns the name of a base's file.
 pub(super) fn base_file(generation: &Generation, number: u64) -> String {
     format!("{generation}/base-{number:012}.sqlite")
 }

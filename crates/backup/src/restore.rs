@@ -1,4 +1,4 @@
-//! Rebuilds a store from a continuous backup. The result is the store's state at a chosen time.
+//! Rebuilds the state of a store at a chosen time from a continuous backup.
 
 mod error;
 #[cfg(test)]
@@ -22,14 +22,11 @@ use super::target::BackupTarget;
 
 pub use error::ContinuousRestoreError;
 
-/// A restore tries at most this many bases, from the newest to older ones. More attempts are not
-/// needed, because only the last bases of a generation can lack segments.
+/// A restore tries at most this many bases, newest first. Only the last bases of a generation can
+/// lack segments.
 const STATES_MAX: usize = 4;
-/// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
-/// The rebuilt file, before it becomes the store.
 const PART: &str = "restore.part";
-/// The extension of the encrypted file, before it is decrypted.
 const ENCRYPTED: &str = "encrypted";
 
 /// A store that was rebuilt from a continuous backup.
@@ -37,20 +34,19 @@ const ENCRYPTED: &str = "encrypted";
 pub struct RestoredCopy {
     /// The store.
     pub restored: Restored,
-    /// The reasons why newer bases were not used, as texts for people. If there is a reason, the
-    /// restored state may be older than the newest state of the backup.
+    /// The reasons why newer bases were not used. If there are any, the restored state may be older
+    /// than the backup's newest state.
     pub skipped: Vec<String>,
 }
 
-/// A base and the segments that follow it, up to the requested time. From these objects, a restore
-/// can rebuild a state.
+/// A base and its segments up to the requested time.
 pub(super) struct State {
     pub(super) generation: Generation,
     base: BaseBackup,
     segments: Vec<(u64, Millis)>,
 }
 
-/// Returns the temporary files that [`restore`] writes to `dir`, apart from the files of
+/// Returns the temporary files of [`restore`] in `dir`, apart from those of
 /// [`doorbuster_store::restore_part_paths`].
 #[must_use]
 pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
@@ -59,9 +55,8 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
     [part, encrypted]
 }
 
-/// Rebuilds the store from the backup in `target`, and writes it to `dir`. This directory must
-/// exist and must not contain a store. The result is the state at `until`, or the last saved state
-/// before `until`. `None` means the newest state. An encrypted backup needs the passphrase.
+/// Rebuilds the last state at or before `until` in `dir`; `None` means the newest state. `dir` must
+/// exist without a store. An encrypted backup needs the passphrase.
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store.
@@ -72,7 +67,7 @@ pub async fn restore(
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
-    // If an earlier restore was killed, its temporary files may still exist.
+    // A killed restore may have left its files.
     remove_parts(dir);
     let restored = write(target, (&dir.join(PART), dir), until, passphrase).await;
     remove_parts(dir);
@@ -91,9 +86,8 @@ async fn write(
         let (key, files) = match open(&state, passphrase, &mut skipped) {
             Ok(Some(opened)) => opened,
             Ok(None) => continue,
-            // The passphrase opened a newer state, but that state could not be rebuilt. The
-            // passphrase is wrong for this older state, so the restore skips this state and
-            // continues.
+            // A newer state was opened with this passphrase, but could not be rebuilt. This older
+            // state has another passphrase, so it is skipped.
             Err(error) if is_known => {
                 skipped.push(error.to_string());
                 continue;
@@ -121,11 +115,11 @@ async fn write(
     }
 }
 
-/// The files with the generated secrets of a store: the name and the content of each file.
+/// The names and contents of the files with the generated secrets.
 type StoreFiles = Vec<(String, String)>;
 
-/// Returns the key of an encrypted state, and the files with the generated secrets. If the key or a
-/// file is damaged, adds the damaged object to `skipped` and returns `None`.
+/// Returns the key and the secrets of a state. If they are damaged, adds the damaged object to
+/// `skipped` and returns `None`.
 fn open(
     state: &State,
     passphrase: Option<&SecretString>,
@@ -175,8 +169,7 @@ pub(super) async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
-        // If the target does not answer, this base may be intact. So the restore fails instead of
-        // using an older base.
+        // An unreadable base may be intact, so an older base must not silently replace it.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
         let base: BaseBackup = match serde_json::from_slice(&text) {
             Ok(base) => base,
@@ -194,8 +187,8 @@ pub(super) async fn states(
         });
         let mut segments: Vec<_> = segments.collect();
         segments.sort_unstable();
-        // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
-        // Earlier segments are not read, because they may be damaged.
+        // The first needed commit is `before` + 1, which may be inside a segment. Earlier segments
+        // may be damaged, so they are not read.
         let needed = segments.partition_point(|(first, _)| *first <= base.before + 1);
         segments.drain(..needed.saturating_sub(1));
         segments.retain(|(_, at)| *at <= until);
@@ -207,7 +200,6 @@ pub(super) async fn states(
     Ok(states)
 }
 
-/// Returns the earliest time at which the backup has a state.
 async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
     let names = target.list().await.ok()?;
     let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
@@ -216,7 +208,7 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
         let ObjectName::Base(number) = object else { continue };
         let Ok(text) = target.get(&names::base(generation, *number)).await else { continue };
         let Ok(base) = serde_json::from_slice::<BaseBackup>(&text) else { continue };
-        // The last segment that the base needs may end after the copy was complete.
+        // A segment that the base needs may end after the copy was complete.
         let needed = objects.iter().filter_map(|(other, object)| match object {
             ObjectName::Segment(first, at)
                 if other == generation
@@ -233,10 +225,11 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_millisecond(earliest?.0).ok()
 }
 
-/// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// base is damaged, or if a segment that the base needs is missing or damaged. In these cases, adds
-/// the reason to `skipped`, and the caller tries an older base. Fails if a later segment is missing
-/// or damaged.
+/// Writes the base and the segments to `part`, and returns the time of the state.
+///
+/// * If the base, or a segment that it needs, is missing or damaged: adds the reason to `skipped`
+///   and returns `None`. The caller tries an older base.
+/// * If a later segment is missing or damaged: fails.
 async fn rebuild(
     target: &BackupTarget,
     (state, key): (&State, Option<&BackupKey>),
@@ -274,7 +267,7 @@ async fn rebuild(
             Err(reason) if newest >= base.complete => {
                 return Err(damaged(name, reason, at.min(ends.plus(-1))));
             }
-            // The base needs this segment, so no state can be rebuilt from the base.
+            // The base needs this segment.
             Err(reason) => {
                 skipped.push(format!("cannot read {name} of the backup: {reason}"));
                 return Ok(None);
@@ -302,7 +295,7 @@ async fn rebuild(
     Ok(Some(at.min(until)))
 }
 
-/// Reads a segment. The inner error is the reason why the segment is damaged.
+/// The inner error says why the segment is damaged.
 async fn read_segment(
     target: &BackupTarget,
     key: Option<&BackupKey>,
@@ -316,10 +309,11 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether `state` lacks a segment that the target has. This check covers only segments
-/// between the segment whose first commit is `first` and the segment before it in `state`. `state`
-/// can lack a segment of the target for two reasons. The clock was set back, and the segment is
-/// newer than the requested time. Or the server wrote the segment while the restore read the list.
+/// Returns whether the target has a segment between the segment `first` and the one before it in
+/// `state`. There are two causes:
+///
+/// * The clock was set back, and the segment is newer than the requested time.
+/// * The server wrote the segment while the restore read the list.
 async fn is_left_out(
     target: &BackupTarget,
     state: &State,
@@ -339,25 +333,22 @@ async fn is_left_out(
     }))
 }
 
-/// Removes the temporary files of a restore. Errors are ignored, because a file may be missing.
+/// Ignores errors, because a file may be missing.
 fn remove_parts(dir: &Path) {
     for file in restore_part_paths(dir) {
         let _ = std::fs::remove_file(file);
     }
 }
 
-/// Replaces a file by its decrypted content.
 fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError> {
     let encrypted = file.with_extension(ENCRYPTED);
     std::fs::rename(file, &encrypted)?;
     let decrypted = key.decrypt_file(&encrypted, file);
-    // An error of the removal is ignored: the file is only temporary.
     let _ = std::fs::remove_file(&encrypted);
     decrypted
 }
 
-/// Returns the error for a segment that cannot be read. The error advises the user to restore the
-/// state at the time `at`, which is before the segment.
+/// The error advises a restore of the state at `at`, which is before the unreadable segment.
 fn damaged(object: String, reason: String, at: Millis) -> ContinuousRestoreError {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(until) => ContinuousRestoreError::Damaged { object, reason, until },

@@ -1,12 +1,10 @@
-//! Deletes old objects of a backup. An object is old if no restore to the time `kept_since`, or to
-//! a later time, needs the object.
+//! Deletes objects of a backup that no restore to `kept_since` or later needs.
 
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
-/// Keeps the newest base that was complete at `kept_since`. Deletes all older bases, and the
-/// segments that only older bases need. Also deletes the incomplete files of older generations. If
-/// a deletion fails, the next call deletes the remaining objects.
+/// Keeps the newest base that was complete at `kept_since`, and what follows it. Deletes older
+/// bases, the segments that only they need, and incomplete files of older generations.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
     if let Err(error) = try_delete(target, kept_since).await {
         tracing::warn!(
@@ -49,12 +47,11 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
     Ok(())
 }
 
-/// A segment is deleted only if it ended more than this many milliseconds before the oldest needed
-/// base began. If the clock was changed, this margin protects the segments that the base needs.
+/// This margin protects the segments that the oldest needed base needs, if the clock was changed.
 const SLACK_MS: i64 = 60_000;
 
-/// Returns the generation and the number of the newest base that was complete at `kept_since`, and
-/// the time when this base began.
+/// Returns the newest base that was complete at `kept_since`: its generation, its number and its
+/// start.
 async fn oldest_needed(
     target: &BackupTarget,
     objects: &[(String, Generation, ObjectName)],
@@ -63,7 +60,7 @@ async fn oldest_needed(
     for (name, generation, object) in objects.iter().rev() {
         let ObjectName::Base(number) = object else { continue };
         let text = target.get(name).await?;
-        // A base without a readable description cannot be restored, so it is skipped.
+        // A base without a readable description cannot be restored.
         let Ok(base) = serde_json::from_slice::<super::base::BaseBackup>(&text) else { continue };
         if base.at <= kept_since {
             return Ok(Some((generation.clone(), *number, base.begun)));
@@ -122,8 +119,7 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // At minute 60, only the first base was complete. No object is older than this base, so
-        // nothing is deleted.
+        // At minute 60, only the first base was complete, and nothing is older.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");
         assert_eq!(target.list().await.expect("readable"), all);

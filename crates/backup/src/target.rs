@@ -14,7 +14,7 @@ pub use doorbuster_config::{BackupPlace, PlaceError};
 use crate::names::{self, Generation};
 use directory::Directory;
 
-/// An open directory or bucket. A clone uses the same directory or bucket.
+/// An open directory or bucket. A clone is the same target.
 #[derive(Clone)]
 pub struct BackupTarget {
     objects: Objects,
@@ -39,7 +39,6 @@ impl From<io::Error> for TargetError {
     }
 }
 
-/// Calls the same method of the directory or of the bucket.
 macro_rules! call {
     ($target:ident, $method:ident $args:tt) => {
         match &$target.objects {
@@ -51,8 +50,8 @@ macro_rules! call {
 }
 
 impl BackupTarget {
-    /// Opens a directory or a bucket for writing. Creates the directory if it is missing. Only the
-    /// user of this process can read a new directory.
+    /// Opens a target for writing. Creates a missing directory, which only the user of this process
+    /// can read.
     ///
     /// # Errors
     ///
@@ -64,7 +63,7 @@ impl BackupTarget {
         Self::open(place)
     }
 
-    /// Opens a directory or a bucket for reading.
+    /// Opens a target for reading.
     ///
     /// # Errors
     ///
@@ -83,35 +82,30 @@ impl BackupTarget {
         Ok(Self { objects, place: place.clone() })
     }
 
-    /// Writes an object, or replaces the object with this name. The object is durable when this
-    /// function returns.
+    /// Writes or replaces an object, durably.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         call!(self, put(name, bytes))
     }
 
-    /// Writes a file as an object.
     pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         call!(self, put_file(name, file))
     }
 
-    /// Reads an object.
     pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
         call!(self, get(name))
     }
 
-    /// Reads an object into a file that only the user of this process can read.
+    /// Only the user of this process can read the file.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         call!(self, get_file(name, file))
     }
 
-    /// Deletes an object.
     pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
         call!(self, delete(name))
     }
 
-    /// Deletes the incomplete files that a stopped server left in a generation's directory. Call
-    /// this function only for an earlier generation. For a bucket, this function does nothing,
-    /// because a bucket does not show incomplete objects.
+    /// Deletes the files that a stopped server left incomplete in an earlier generation. A bucket
+    /// does not show incomplete objects.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,
@@ -123,14 +117,13 @@ impl BackupTarget {
         }
     }
 
-    /// Returns the newest generation. Reads only the names of generations, because reading the
-    /// names of all objects takes minutes in a large backup.
+    /// Reads only the names of generations. The names of all objects take minutes in a large
+    /// backup.
     pub(super) async fn newest_generation(&self) -> Result<Option<Generation>, TargetError> {
         let found = call!(self, generations())?;
         Ok(found.iter().filter_map(|name| names::parse_generation(name)).max())
     }
 
-    /// Returns the names of all objects, sorted.
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
         let mut names = call!(self, list())?;
         names.sort_unstable();
@@ -144,8 +137,7 @@ impl fmt::Display for BackupTarget {
     }
 }
 
-/// Returns the error's text. If the process has no permission to write to the directory, the text
-/// also says what to do.
+/// Adds advice for a missing permission.
 fn with_advice(error: &io::Error) -> String {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match error.kind() {

@@ -6,7 +6,6 @@ use doorbuster_testkit::TempDir;
 
 use super::*;
 
-/// Returns a backup of the store in `dir`. Its target is the directory `target` in `dir`.
 fn backup_to(dir: &TempDir, target: &str) -> ContinuousBackup {
     let place = BackupPlace::Directory(dir.path().join(target));
     ContinuousBackup {
@@ -20,7 +19,6 @@ fn backup_to(dir: &TempDir, target: &str) -> ContinuousBackup {
     }
 }
 
-/// Returns a segment with one commit and one page.
 fn segment(number: u64, at: Millis) -> Segment {
     let pages = vec![(1, vec![0; 512].into_boxed_slice())];
     Segment { first: number, last: number, at, page_size: 512, pages_in_store: 1, pages }
@@ -51,8 +49,7 @@ fn a_large_segment_may_be_written_for_longer_than_a_small_segment() {
     assert_eq!(write_within(COPY_BYTES_MAX), Duration::from_secs(74));
 }
 
-/// The server reads only the directory of the newest generation. An older directory may have so
-/// many files that its list takes too long.
+/// Older directories may have so many files that their list takes too long.
 #[tokio::test]
 async fn a_new_generation_deletes_the_incomplete_files_of_the_newest_generation() {
     const PART: &str = "base-000000000000.sqlite.part";
@@ -79,8 +76,7 @@ async fn the_next_generation_needs_only_the_names_of_the_generations() {
     let backup = backup_to(&dir, "target");
     let [older, newest] = [Millis(1), Millis(i64::from(u32::MAX) * 1_000)]
         .map(|begun| Generation::after(None, begun));
-    // The directory of the newest generation has no objects. So no list of objects names this
-    // generation.
+    // The newest generation has no objects, so a list of objects would not show it.
     std::fs::create_dir_all(dir.path().join("target").join(newest.to_string())).expect("writable");
     let name = names::segment(&older, 1, Millis(2));
     backup.target.put(&name, Bytes::from_static(b"pages")).await.expect("writable");

@@ -1,13 +1,11 @@
-//! A broker's address: a URL with all settings of the connection. The address is always printed
-//! without its password.
+//! A broker's address: a URL with all settings of the connection.
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// The placeholder for a password in a printed address.
 const REDACTED: &str = "***";
-/// The default name of the exchange (AMQP), and the default prefix of subjects (NATS).
+/// The default exchange (AMQP), or the default prefix of subjects (NATS).
 const DEFAULT_NAME: &str = "doorbuster";
 /// The maximum length of an exchange's name, and of a prefix of subjects, in bytes.
 const NAME_MAX: usize = 127;
@@ -22,7 +20,7 @@ pub enum BrokerKind {
 }
 
 impl BrokerKind {
-    /// Returns the kind of broker for a URL scheme, and whether the scheme uses TLS.
+    /// Returns the kind of broker, and whether the scheme uses TLS.
     fn from_scheme(scheme: &str) -> Option<(Self, bool)> {
         match scheme {
             "amqp" => Some((Self::Amqp, false)),
@@ -42,8 +40,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the error message of a program that was built without support for this kind of
-    /// broker.
+    /// Returns the error message for a program that was built without this kind of broker.
     #[must_use]
     pub fn not_built_message(self) -> &'static str {
         match self {
@@ -52,7 +49,6 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the default port.
     fn port(self, is_tls: bool) -> u16 {
         match (self, is_tls) {
             (Self::Amqp, false) => 5672,
@@ -61,8 +57,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the name of the query parameter for the exchange (AMQP) or the prefix of subjects
-    /// (NATS).
+    /// The query parameter that has the exchange (AMQP) or the prefix of subjects (NATS).
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -94,12 +89,10 @@ impl Address {
         })
     }
 
-    /// Parses an address. Does not check whether this program was built with support for the
-    /// address's kind of broker.
+    /// Parses an address, also for a kind of broker that is not built in.
     ///
     /// # Errors
-    /// Returns a text that says what is wrong with the address. The text contains no part of the
-    /// address.
+    /// Returns a text that says what is wrong. The text contains no part of the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -183,12 +176,11 @@ impl Address {
         self.password.as_deref()
     }
 
-    /// Returns the virtual host.
     pub(crate) fn virtual_host(&self) -> &str {
         &self.virtual_host
     }
 
-    /// Returns the name of the exchange, or the prefix of subjects.
+    /// The name of the exchange, or the prefix of subjects.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -213,8 +205,7 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "its percent-encoded characters are not valid UTF-8")
 }
 
-/// Parses the exchange or the prefix from the URL's query. The query must contain no other
-/// parameter.
+/// Takes the exchange or the prefix from the query, which must have no other parameter.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
@@ -245,8 +236,7 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Returns the address with `***` in place of its secret. The secret is the password, or the token
-/// that a NATS address has in place of a user name.
+/// Replaces the secret: the password, or the token that a NATS address has as its user name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
     // These changes cannot fail, because the URL has a host.
     if has_password {

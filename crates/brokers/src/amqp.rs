@@ -1,12 +1,13 @@
 //! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
 //! publisher confirms.
 //!
-//! The routing key of a message is the message's type. So consumers can bind queues to the types
-//! that they want, for example `order.*`. A message counts as published when the broker has
-//! confirmed it. If a message reaches no queue, the broker returns the message, and then confirms
-//! the message too. A returned message counts as refused. The client library attributes a returned
-//! message to the next confirm. So each channel has at most one message in flight, and concurrent
-//! messages use different channels.
+//! * The routing key is the message's type, so consumers can bind queues to types such as
+//!   `order.*`.
+//! * A message is published when the broker has confirmed it.
+//! * The broker returns a message that reaches no queue, and then confirms it too. Such a message
+//!   counts as refused.
+//! * The client library attributes a returned message to the channel's next confirm. So each
+//!   channel has at most one message in flight.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -30,27 +31,24 @@ use crate::{Address, Error, Message};
 const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key. The header serves a receiver that does not read the body, for
-/// example a consistent-hash exchange.
+/// The header with the message's key, for receivers that do not read the body, such as a
+/// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
-/// A broker that speaks AMQP.
 pub(crate) struct Amqp {
     address: Address,
     connect_timeout: Duration,
     kept: SharedConnection<Connection>,
 }
 
-/// A connection and its free channels.
 struct Connection {
     connection: lapin::Connection,
     socket: Socket,
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. To end a connection, this crate shuts the socket down. The crate
-/// does not send the protocol's close request, because the crate would then have to wait for the
-/// broker's answer.
+/// The socket of a connection. A shutdown of the socket ends the connection at once. The protocol's
+/// close request would have to wait for the broker's answer.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
@@ -63,7 +61,7 @@ impl Socket {
     }
 }
 
-/// If the caller stops waiting before the connection is open, this guard closes the connection.
+/// Closes the connection if the caller stops waiting before the connection is open.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -168,8 +166,8 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // `set` cannot fail: each connection makes only one attempt, so the cell is
-                        // empty.
+                        // Each connection makes only one attempt, so the cell is empty and `set`
+                        // cannot fail.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {

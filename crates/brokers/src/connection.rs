@@ -1,6 +1,5 @@
-//! The only connection to a broker. The first message opens the connection. If an operation fails
-//! and the broker did not refuse the operation, the connection is closed. Then the next message
-//! opens a new connection.
+//! Keeps one connection to a broker. A message opens the connection if there is none. A failed
+//! operation closes the connection, unless the broker refused the operation.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,22 +8,20 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// A connection to a broker.
 pub(crate) trait BrokerConnection {
     /// Returns whether this process knows that the connection is closed.
     fn is_closed(&self) -> bool;
-    /// Closes the connection immediately. Unsent data is dropped.
+    /// Closes the connection at once. Unsent data is lost.
     fn shut_down(&self);
 }
 
-/// Keeps one connection that all messages share.
 pub(crate) struct SharedConnection<C> {
     state: Mutex<ConnectionState<C>>,
 }
 
 struct ConnectionState<C> {
     live: Option<Arc<C>>,
-    /// When the last attempt to connect failed, and the error of that attempt.
+    /// The last failed attempt to connect.
     failed: Option<(Instant, Error)>,
 }
 
@@ -33,16 +30,15 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection. If there is no connection, opens one. If this call waits for another
-    /// caller's attempt and that attempt fails, returns the attempt's error and does not try again.
+    /// Returns the connection, or opens one. If another caller's attempt fails while this call
+    /// waits, returns that attempt's error and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let called_at = Instant::now();
-        // This wait is bounded: the holder of the lock makes at most one attempt, which has a
-        // timeout.
+        // The wait is bounded: the holder of the lock makes one attempt, which has a timeout.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -70,9 +66,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs one operation over the connection once, and stops the operation at `until` at the
-    /// latest. If the broker refuses the operation, the connection stays open. After any other
-    /// failure, the connection is closed.
+    /// Runs an operation once, and stops it at `until`. After a failure that is not a refusal, the
+    /// connection is closed.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -88,8 +83,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // In the meantime, another message may have opened a new connection. The new
-                // connection must stay open.
+                // Another message may have opened a new connection, which must stay open.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }
@@ -99,7 +93,6 @@ impl<C: BrokerConnection> SharedConnection<C> {
     }
 }
 
-/// The reason why an operation over a connection failed.
 pub(crate) enum PublishError {
     /// The broker refused the operation, and the connection is still good.
     Refused(Error),

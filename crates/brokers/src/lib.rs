@@ -1,14 +1,14 @@
 //! Publishes events to message brokers.
 //!
-//! The contract: a [`Broker`] is made from an [`Address`], and connects when it publishes its first
-//! message. [`Broker::publish`] returns `Ok` only after the broker has confirmed the message. After
-//! any [`Error`], it is unknown whether the broker has the message. Each call makes one attempt,
-//! which has a timeout. One connection serves all messages. If an attempt fails and the broker did
-//! not refuse the message, the connection is closed, and the next message opens a new connection.
-//! This crate retries nothing and stores nothing: the caller plans retries and their order.
+//! * A [`Broker`] connects when it publishes its first message. One connection serves all messages.
+//! * [`Broker::publish`] makes one attempt, which has a timeout. It returns `Ok` only after the
+//!   broker has confirmed the message.
+//! * After any [`Error`], it is unknown whether the broker has the message. After any error but a
+//!   refusal, the next message opens a new connection.
+//! * This crate retries nothing and stores nothing. The caller plans retries and their order.
 //!
-//! A new kind of broker needs another file beside [`amqp`](self) and `nats`, a variant of
-//! [`BrokerKind`], a variant of `Backend`, and a feature.
+//! A new kind of broker needs a file beside [`amqp`](self) and `nats`, a variant of [`BrokerKind`],
+//! a variant of `Backend`, and a feature.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -30,8 +30,7 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// The maximum time for opening a connection. If the timeout of the whole attempt is shorter, that
-/// timeout applies.
+/// The maximum time for opening a connection. The attempt's own timeout may be shorter.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -55,8 +54,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// The reason why the broker did not confirm a message. The broker may have the message anyway. The
-/// reason is one line for operators. It contains neither the address nor any text from the broker.
+/// The reason why the broker did not confirm a message. It is one line for operators, without the
+/// address or any text from the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -81,8 +80,7 @@ enum Backend {
 }
 
 impl Broker {
-    /// Creates a client of the broker at this address, without connecting. Each attempt to publish
-    /// takes at most `timeout`.
+    /// Creates a client without connecting. Each attempt to publish takes at most `timeout`.
     ///
     /// # Errors
     /// Fails if this program was built without support for this kind of broker.
@@ -109,8 +107,7 @@ impl Broker {
     /// Publishes a message once. `Ok` means that the broker has confirmed the message.
     ///
     /// # Errors
-    /// Returns the reason if the broker did not confirm the message. The broker may have the
-    /// message anyway.
+    /// Fails if the broker did not confirm the message. The broker may have the message anyway.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {

@@ -23,16 +23,14 @@ const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// The header with the message's key, for consumers that do not read the body.
 const KEY_HEADER: &str = "ce-partitionkey";
 
-/// A broker that speaks NATS.
 pub(crate) struct Nats {
     address: Address,
     connect_timeout: Duration,
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. If the connection breaks, it is unknown whether the broker has the messages that
-/// were in flight. So this crate reports these messages as failed. The client library reconnects
-/// once by itself, but this crate does not use that new connection.
+/// A connection that is used until it first breaks. The client library reconnects once by itself,
+/// but after a break it is unknown whether the broker has the messages in flight.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -44,12 +42,11 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // There is nothing to do. The client closes the connection when its last handle is dropped.
-        // Until then, the client may send a message again, but the stream detects the repeated id.
+        // The client closes the connection when its last handle is dropped. If the client sends a
+        // message again before that, the stream detects the repeated id.
     }
 }
 
-/// A stream's answer.
 #[derive(Deserialize)]
 struct Ack {
     #[serde(default)]
@@ -79,7 +76,6 @@ impl Nats {
         let work = async {
             tokio::select! {
                 answer = self.send(&connection.client, message) => answer,
-                // After the connection has closed, no answer can arrive.
                 _ = over.wait_for(|over| *over) => Err(PublishError::Unknown(Error::new("the connection broke"))),
             }
         };
@@ -153,7 +149,7 @@ impl Nats {
     }
 }
 
-/// Describes why there is no connection, without any text from the broker.
+/// Describes the error without any text from the broker.
 fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {
@@ -177,8 +173,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// Returns a text as the value of a header. The value must be one line, so control characters
-/// become blanks.
+/// A header's value must be one line, so control characters become blanks.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -24,8 +24,7 @@ pub struct BackupSettings {
 /// The minimum length of a passphrase, in characters. A shorter passphrase can be guessed.
 pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
-/// Reads the settings of the backup. Returns `None` if there is no continuous backup, or if a
-/// setting is wrong.
+/// Returns `None` if there is no continuous backup, or if a setting is wrong.
 pub(super) fn backup(
     read: &mut SettingsReader<'_>,
     shape: Option<&Shape>,
@@ -75,8 +74,6 @@ pub(super) fn backup(
     }
 }
 
-/// Returns whether a path is the directory or a place in it. The two paths may be written in
-/// different ways.
 fn is_inside(path: &Path, dir: &Path) -> bool {
     resolve(path).starts_with(resolve(dir))
 }

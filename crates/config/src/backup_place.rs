@@ -12,8 +12,7 @@ pub enum BackupPlace {
     Bucket {
         /// The bucket.
         bucket: String,
-        /// The prefix, without a slash at its start or its end. An empty text means that there is
-        /// no prefix.
+        /// The prefix, without a slash at its start or its end. An empty text means no prefix.
         prefix: String,
     },
 }
@@ -42,8 +41,8 @@ impl BackupPlace {
     ///
     /// # Errors
     ///
-    /// If the text is empty, names no bucket after `s3://`, or has another scheme than `s3`. Also
-    /// if the text names a bucket, but this build has no support for buckets.
+    /// If the text is empty, names no bucket, or has another scheme than `s3`, or if this build has
+    /// no support for buckets.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

@@ -1,5 +1,4 @@
-//! The second stage of reading the settings, after `raw.rs` has gathered the raw values. Parses
-//! each value, and checks ranges and contradictions.
+//! The second stage of the settings: parses each raw value, and checks ranges and contradictions.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -21,13 +20,12 @@ use settings_reader::is_origin;
 
 pub(super) use settings_reader::SettingsReader;
 
-/// The allowed admissions per second of a waiting room. Four times a second, the room admits a
-/// whole number of buyers. So the lowest rate is four: one buyer each time.
+/// The allowed admissions per second of a waiting room. A room admits a whole number of buyers four
+/// times a second, so the lowest rate is four.
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
-/// The maximum number of nodes that `store.peers` may name.
 const PEERS_MAX: usize = 64;
 
-/// Checks all settings. `faults` has the faults that were found while the sources were read.
+/// `faults` has the faults that were found while the sources were read.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,
@@ -97,7 +95,7 @@ fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Converts a number to a `NonZeroUsize`. The range check of the setting has already refused 0.
+/// The range check of the setting has already refused 0.
 fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -133,9 +131,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Only the embedded shape needs the directory. In the other shapes, each file of the
-        // directory has a copy elsewhere. The database has the operators' key. Redis or other nodes
-        // have the database's history.
+        // Other shapes work without the directory. The database also has the operators' key, and
+        // Redis or other nodes have the database's history.
         return Some(PathBuf::new());
     }
     let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";
@@ -165,8 +162,7 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
-/// Reads the address on which the server serves. Looks up a host name, and prefers an IPv4 address,
-/// because clients try IPv4 addresses first.
+/// Looks up a host name. Prefers an IPv4 address, because clients try IPv4 addresses first.
 fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
@@ -180,7 +176,6 @@ fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     })
 }
 
-/// Reads the addresses of other nodes.
 fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     let peers = read.list("store.peers").unwrap_or_default();
     if peers.len() > PEERS_MAX {
@@ -195,7 +190,6 @@ fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     peers
 }
 
-/// Reads an origin in the form that browsers use, such as `https://shop.example`.
 fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if !is_origin(&text) {

@@ -11,8 +11,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Parses `ADDRESS/BITS`, or an address alone. An IPv4 network that is written as IPv6, such as
-    /// `::ffff:10.0.0.0/104`, becomes an IPv4 network.
+    /// Parses `ADDRESS/BITS`, or an address alone. An IPv4 network that is written as IPv6 becomes
+    /// an IPv4 network.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
@@ -42,9 +42,8 @@ impl Cidr {
         self.address
     }
 
-    /// Returns the network that contains `address` and has the same number of bits as this network.
-    /// All addresses of one network give the same value. Returns `None` if `address` and this
-    /// network do not have the same IP version.
+    /// Returns the network of `address` with as many bits as this network. Returns `None` if their
+    /// IP versions differ.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -61,8 +60,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// Returns the same network with all host bits set to 0. Returns `None` if the network's
-    /// address is an IPv4 address in IPv6 form and the network has fewer than 96 bits.
+    /// Returns the network with all host bits set to 0. Returns `None` for an IPv4 address in IPv6
+    /// form with fewer than 96 bits.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.network_of(self.address)

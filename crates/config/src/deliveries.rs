@@ -23,7 +23,7 @@ pub struct DeliverySettings {
     pub broker_hosts: Vec<BrokerHost>,
 }
 
-/// Reads the settings of deliveries. In a demonstration, the default allows private addresses.
+/// In a demonstration, the default allows private addresses.
 pub(super) fn deliveries(read: &mut SettingsReader<'_>, demo: bool) -> Option<DeliverySettings> {
     let allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&SettingOrigin::Default);

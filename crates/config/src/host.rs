@@ -1,7 +1,6 @@
 //! Host names in settings.
 
-/// An entry of `brokers.hosts`: a host that may be a broker. The entry allows one port or every
-/// port of the host.
+/// An entry of `brokers.hosts`: a host that may be a broker, on one port or on every port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,

@@ -1,12 +1,11 @@
-//! Settings in two stages. The first stage gathers raw values from four layers. The second stage
-//! checks these values and creates [`Settings`].
+//! Settings in two stages: the first gathers raw values from four layers, and the second checks
+//! them and creates [`Settings`].
 //!
-//! The layers are, from weakest to strongest: the built-in defaults, the file of `--config`, the
-//! environment, and the command line. The defaults are the commented file `default.toml`,
-//! which `config default` prints.
+//! The layers, from weakest to strongest: the built-in defaults, the file of `--config`, the
+//! environment, and the command line. The defaults are `default.toml`, which `config default`
+//! prints.
 //!
-//! All faults are reported together. Each report names the setting and its source, and says how to
-//! fix the fault. The server does not start with an invalid setting.
+//! All faults are reported together, and the server does not start with a fault.
 
 mod auth;
 mod backup;
@@ -55,8 +54,7 @@ use doorbuster_base::master_keys::MasterKeys;
 /// The text of the default file.
 pub const DEFAULT_FILE: &str = include_str!("../default.toml");
 
-/// Settings from the command line. If a value is `None`, the environment, the file of `--config` or
-/// the defaults give the setting.
+/// Settings from the command line. `None` leaves the setting to the other layers.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: a TOML file.
@@ -145,8 +143,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// Returns the checked settings. Also returns a fingerprint of each value. With the fingerprints, a
-/// later load finds the settings that changed.
+/// Returns the checked settings, and a fingerprint of each value, with which a later load finds
+/// changes.
 ///
 /// # Errors
 /// If a setting is invalid. The error has all faults.
@@ -158,8 +156,7 @@ pub fn load_with_values(
     Ok((settings?, SettingValues::new(&raw)))
 }
 
-/// Returns the effective settings, each on one line with its origin. Secrets are hidden. Also
-/// returns the faults, if there are any.
+/// Returns the effective settings with their origins, without secrets, and the faults.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -172,8 +169,7 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // The home directory comes from this map of the environment. So tests need no real home
-    // directory.
+    // This map has the home directory, so tests need no real one.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

@@ -42,7 +42,7 @@ pub(super) fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
 }
 
 /// A filter in which each word without a module is a level. `Targets` alone reads an unknown word
-/// as a module, so a misspelt level would turn off the whole log.
+/// as a module, so a misspelt level would turn off the log.
 #[derive(Debug)]
 struct LogFilter(Targets);
 
@@ -62,7 +62,7 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Returns whether a text is a level. `LevelFilter` alone reads an empty text as `error`.
+/// `LevelFilter` alone reads an empty text as `error`.
 fn is_level(text: &str) -> bool {
     !text.is_empty() && text.parse::<LevelFilter>().is_ok()
 }

@@ -1,5 +1,5 @@
-//! Settings for the sign-in of operators by OpenID Connect. If one of these settings is set, all
-//! settings in `NEEDED` must be set.
+//! Settings for the sign-in of operators by OpenID Connect. All settings in `NEEDED` must be set,
+//! or none.
 
 use doorbuster_api::admin::keys::Role;
 use doorbuster_base::outgoing::may_get_secrets;
@@ -10,7 +10,6 @@ use super::check::SettingsReader;
 /// Settings that sign-in needs and that have no default.
 const NEEDED: [&str; 3] =
     ["console.oidc.issuer", "console.oidc.client_id", "console.oidc.client_secret"];
-/// Further settings of sign-in.
 const OTHERS: [&str; 5] = [
     "console.oidc.scopes",
     "console.oidc.role_claim",
@@ -36,8 +35,7 @@ pub struct OidcSettings {
     pub roles: Vec<(String, Role)>,
 }
 
-/// Reads the settings of sign-in. Returns `None` if sign-in is not configured, or if a needed
-/// setting cannot be read.
+/// Returns `None` if sign-in is not configured, or if a needed setting cannot be read.
 pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
         return None;
@@ -107,8 +105,7 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     })
 }
 
-/// Returns whether the server may send secrets to this issuer. The address must use TLS or name
-/// this machine.
+/// The address must use TLS or name this machine, because the server sends secrets to it.
 fn is_issuer(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();

@@ -78,14 +78,12 @@ pub struct ThemeFile {
     pub bytes: Vec<u8>,
 }
 
-/// The maximum number of characters of the text that says what happens after a payment.
+/// The maximum length of the text about what happens after a payment, in characters.
 const NEXT_STEPS_CHARS_MAX: usize = 500;
-/// The maximum number of links at the end of each page.
 const FOOTER_LINKS_MAX: usize = 8;
-/// The maximum number of bytes of a logo or of a font.
+/// The maximum size of a logo or of a font, in bytes.
 const FILE_BYTES_MAX: u64 = 262_144;
 
-/// Reads the settings of the pages.
 pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
     PageSettings {
         time_zone: time_zone(read),
@@ -104,7 +102,6 @@ pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
     }
 }
 
-/// Reads the key of web push and the shop's contact for push services.
 fn push(read: &mut SettingsReader<'_>) -> Option<PushSettings> {
     const KEY: &str = "page.push.key";
     const CONTACT: &str = "page.push.contact";
@@ -151,8 +148,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     Time::parse(&text).or_else(|| read.refuse("page.next_steps_at", wrong))
 }
 
-/// Reads the font of bold texts. The font of the other texts must also be set. Otherwise a page
-/// would mix the shop's bold font with the default font.
+/// The font of the other texts must also be set. Otherwise a page would mix the shop's bold font
+/// with the default font.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {
@@ -161,7 +158,6 @@ fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     file(read, BOLD, &["woff2"])
 }
 
-/// Reads a file of the shop.
 fn file(
     read: &mut SettingsReader<'_>,
     path: &'static str,

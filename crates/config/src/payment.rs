@@ -1,5 +1,4 @@
-//! Payment settings: the provider and its secrets. If the settings choose one provider, a setting
-//! of another provider is a fault.
+//! Payment settings: the provider and its secrets. A setting of another provider is a fault.
 use doorbuster_base::outgoing::may_get_secrets;
 use doorbuster_base::signing::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -43,22 +42,20 @@ pub struct StripeSettings {
     pub queries_per_sec: u32,
 }
 
-/// The maximum number of secrets that may be active at the same time while secrets are replaced.
+/// The maximum number of active secrets while secrets are replaced.
 const SECRETS_MAX: usize = 8;
-/// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";
-/// Settings that apply only to Stripe.
 const STRIPE_SETTINGS: [&str; 4] = [
     "payment.stripe.secret_key",
     "payment.stripe.webhook_secret",
     "payment.stripe.api_url",
     "payment.stripe.queries_per_sec",
 ];
-/// Default of `payment.stripe.queries_per_sec`. Stripe accepts 100 requests per second from an
-/// account. The default is lower, because new checkouts and refunds also need requests.
+/// Stripe accepts 100 requests per second from an account. New checkouts and refunds need some of
+/// them.
 const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
-/// Reads the payment settings. Returns `None` if a needed setting cannot be read.
+/// Returns `None` if a needed setting cannot be read.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
@@ -165,8 +162,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     })
 }
 
-/// Returns whether the server may send Stripe's key to this origin. The origin must use TLS or be
-/// this machine.
+/// The origin must use TLS or be this machine, because the server sends Stripe's key to it.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let is_origin =

@@ -1,6 +1,5 @@
-//! Reads the raw value of each setting. The values come from four layers: the default file, the
-//! file of `--config`, the environment and the command line. A later layer overrides an earlier
-//! layer.
+//! Reads the raw value of each setting from four layers: the default file, the file of `--config`,
+//! the environment and the command line. A later layer overrides an earlier layer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -13,7 +12,6 @@ use super::fault::SettingFault;
 use super::table::{COMMAND_LINE_NAMES, ENV_PREFIX, FILE_SUFFIX, SETTINGS};
 use super::{DEFAULT_FILE, Flags};
 
-/// The environment variables, by name.
 pub(super) type Environment = HashMap<OsString, OsString>;
 
 /// A setting's raw value.
@@ -27,13 +25,12 @@ pub(super) enum RawValue {
     Flag(bool),
     /// A list of texts in a file.
     List(Vec<String>),
-    /// A text from the environment or the command line. The text is not parsed yet.
+    /// A text from the environment or the command line.
     Unparsed(String),
     /// The path of the file that contains the value.
     SecretFile(PathBuf),
 }
 
-/// The layer that a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SettingOrigin {
     /// The default file.
@@ -57,7 +54,6 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// A value and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct RawSetting {
     pub value: RawValue,
@@ -78,8 +74,7 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. Adds each fault of a layer to `faults`, such as a value that belongs to
-/// no setting.
+/// Merges the four layers. Adds the faults of the layers to `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -110,8 +105,7 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The message shows the number of the line but not the text of the line, because the
-            // text may contain a secret.
+            // The text of the line may contain a secret, so the message shows only its number.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -142,8 +136,7 @@ fn read_file(
     layer.merge_into(raw, faults);
 }
 
-/// Calls `each` with the path and the value of every entry in `table`. If an entry is a table with
-/// settings, calls `each` for the entries of that table instead.
+/// Calls `each` with the path and the value of every entry. Descends into tables with settings.
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -156,8 +149,8 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// Returns the path of a setting, and whether `path` names the file of a secret. For example,
-/// returns `auth.admin_key` and `true` for `auth.admin_key_file`.
+/// Returns the setting, and whether `path` names the file of a secret, such as
+/// `auth.admin_key_file`.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
@@ -202,8 +195,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // A name with lower-case letters is a fault. If the server silently ignored
-        // DOORBUSTER_listen, the operator would believe that the server uses this variable.
+        // A lower-case name such as DOORBUSTER_listen is a fault, because an operator would believe
+        // that it has an effect.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -241,7 +234,7 @@ fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFaul
     set("data_dir", "--data-dir", &data_dir.flatten());
 }
 
-/// The values of one layer. It is a fault if one layer sets a secret directly and also as a file.
+/// The values of one layer, which must not set a secret both directly and as a file.
 #[derive(Default)]
 struct RawLayer(Vec<(&'static str, RawSetting)>);
 
@@ -264,7 +257,6 @@ impl RawLayer {
     }
 }
 
-/// Creates the report that the setting at `path` is wrong.
 pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
         SettingOrigin::Default => path.to_owned(),

@@ -6,8 +6,7 @@ use std::path::Path;
 use super::SETTINGS;
 use super::raw::{RawSetting, RawSettings, RawValue};
 
-/// Settings whose value is the path of a file. If the file's content changes, the setting counts as
-/// changed.
+/// Settings that name a file. They change when the file's content changes.
 const FILES: [&str; 3] = ["page.theme.logo", "page.theme.font", "page.theme.font_bold"];
 
 /// A fingerprint of each setting's value. A fingerprint reveals no secret.
@@ -48,8 +47,7 @@ impl SettingValues {
         change
     }
 
-    /// Takes the values from `next` for the settings that can change while the server runs. Keeps
-    /// the values of all other settings.
+    /// Takes the values of live settings from `next`, and keeps all others.
     #[must_use]
     pub fn with_live_settings_from(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
@@ -65,7 +63,7 @@ impl SettingValues {
 fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add_file = |file: &Path| {
-        // If the file cannot be read, the check of the settings has already reported it.
+        // The check of the settings has already reported a file that cannot be read.
         hasher.update(&std::fs::read(file).unwrap_or_default());
     };
     match &given.value {

@@ -8,8 +8,7 @@ use secrecy::SecretString;
 use super::check::SettingsReader;
 use super::check::settings_reader::is_origin;
 
-/// The shape of a deployment, or an edge: where the server decides about stock, and where the
-/// server stores its data.
+/// The shape of a deployment, or an edge: where the server decides about stock and stores its data.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
@@ -25,8 +24,8 @@ pub enum Shape {
         store: SecretString,
         /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
-        /// How many replicas should confirm a ticket before a node answers. The node waits only for
-        /// a short time.
+        /// How many replicas should confirm a ticket before a node answers. The node waits only a
+        /// short time.
         wait_replicas: u32,
     },
     /// This process is an edge of a deployment with shape `cluster`. It does not decide about stock
@@ -39,8 +38,7 @@ pub enum Shape {
     },
 }
 
-/// A host name and port from `edge.upstreams`. The addresses come from the last successful lookup
-/// of the name.
+/// A host name and port from `edge.upstreams`, and the addresses from its last successful lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedNodes {
     name: String,
@@ -52,9 +50,7 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // If a name has IPv4 and IPv6 addresses, each node usually has one address of each kind. So
-        // only the addresses of the first address's kind are kept. Otherwise each node would be in
-        // the list twice.
+        // If a node has an IPv4 and an IPv6 address, the list must have only one of them.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();
@@ -136,9 +132,8 @@ const URLS_MAX: usize = 64;
 /// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether an operator gave the setting at `path` a value that has an effect. The default
-/// file sets 0 replicas and an empty list of peers. These values have no effect, so that a copy of
-/// the default file has no fault.
+/// Returns whether an operator gave the setting a value that has an effect. The values of the
+/// default file have none, so a copy of this file has no fault.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -148,7 +143,6 @@ fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
         }
 }
 
-/// Reads the shape with its URLs.
 pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.list("roles").is_some_and(|roles| roles.iter().any(|role| role == "edge")) {
         return edge(read);
@@ -188,8 +182,6 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     }
 }
 
-/// Reads the settings of an edge. An edge belongs to a deployment with shape `cluster` and has no
-/// store.
 fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
         read.fault("shape", "allows no edge; the role edge needs shape = \"cluster\"");
@@ -201,7 +193,6 @@ fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     Some(Shape::Edge { slots: slots?, upstreams: upstreams? })
 }
 
-/// Reads the nodes to which an edge passes requests. Each host name must have an address.
 fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     let named =
         if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
@@ -217,7 +208,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     let mut upstreams = Vec::new();
     for text in named {
         let address = text.strip_prefix("http://").filter(|_| is_origin(&text));
-        // An address without a port has the default port of HTTP, 80.
+        // Port 80 is the default port of HTTP.
         let with_port = address.map(|host| match host.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
             _ => format!("{host}:80"),
@@ -236,7 +227,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     Some(upstreams)
 }
 
-/// Reads the URL of the store. An error never shows the URL, because it may contain a password.
+/// An error never shows the URL, because it may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         return read.refuse(
@@ -280,7 +271,6 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     Some(urls.into_iter().map(SecretString::from).collect())
 }
 
-/// Reads the roles, and checks that the shape allows them.
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =

@@ -1,4 +1,4 @@
-//! `config show` prints one line for each setting, with its origin. Secrets are hidden.
+//! `config show` prints one line for each setting, with its origin and without secrets.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use doorbuster_api::admin::console::ShownSetting;
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Setting, Settings};
 
-/// Returns the settings as TOML. After each value, a comment shows the value's origin. For a
-/// setting without a value, the whole line is a comment.
+/// Returns the settings as TOML. A comment after each value shows its origin. A setting without a
+/// value is a comment.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";
@@ -46,7 +46,6 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     out
 }
 
-/// Returns every setting, without secrets.
 pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> {
     let row = |setting: &Setting| {
         let path = setting.path;
@@ -88,7 +87,6 @@ fn render_value(value: &RawValue) -> String {
     }
 }
 
-/// Returns whether `--demo` changed the default of this setting to `true`.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
         "webhooks.allow_private" => settings.deliveries.allow_private,
@@ -98,7 +96,7 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     settings.demo && is_open
 }
 
-/// Returns whether no setting contains this secret, so that the server generates and stores it.
+/// Returns whether the server generates this secret, because no setting contains it.
 fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     settings.is_some_and(|settings| match path {
         "auth.buyer_secret" => settings.auth.buyers.is_none(),
@@ -110,7 +108,6 @@ fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     })
 }
 
-/// Returns the value that the program computes if the setting is missing.
 fn derived_value(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {

@@ -110,7 +110,7 @@ const fn secret(path: &'static str) -> Setting {
     Setting { path, secret: true, live: false }
 }
 
-/// Returns a setting whose new value a running server uses after SIGHUP.
+/// A running server uses a new value after SIGHUP.
 const fn live(path: &'static str) -> Setting {
     Setting { path, secret: false, live: true }
 }

@@ -93,7 +93,7 @@ fn the_sandbox_buttons_are_on_by_default_only_in_a_demonstration() {
     assert_eq!([works(&Flags::default(), &[]), works(&Flags::default(), &[on])], [false, true]);
 }
 
-/// Checks that `value` is refused. The error must name `setting` and contain `word`.
+/// The error must name `setting` and contain `word`.
 #[track_caller]
 fn check(name: &str, value: &str, setting: &str, word: &str) {
     let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);
@@ -350,8 +350,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     }
 }
 
-/// Changes random parts of a file that has every setting. The server either reads the changed file,
-/// or refuses it with a reason. No output shows the secret.
+/// The changed file is read, or refused with a reason. No output shows the secret.
 #[test]
 fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;

@@ -1,7 +1,6 @@
-//! Allows outgoing requests only to public addresses, and only with TLS. The setting
-//! `webhooks.allow_private` also allows private addresses and requests without TLS. The guard
-//! checks the addresses to which a host name resolves, not only the name. So a public name cannot
-//! lead a request to a private address.
+//! Allows outgoing requests only to public addresses and with TLS, unless `webhooks.allow_private`
+//! is set. The guard checks the resolved addresses, because a public name can lead to a private
+//! address.
 mod dns_lookups;
 
 use std::io;
@@ -13,8 +12,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long the look-up of a name may take when an operator adds an endpoint. After that time, the
-/// server adds the endpoint, and does not check the name's addresses.
+/// How long the look-up of a name may take when an operator adds an endpoint. Then the endpoint is
+/// added without a check of the name's addresses.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.
@@ -25,13 +24,12 @@ pub struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// Creates a guard that resolves names with the system's resolver. If `allow_private` is true,
-    /// requests may go to private addresses.
+    /// Creates a guard that uses the system's resolver. `allow_private` also allows private
+    /// addresses.
     pub fn new(allow_private: bool) -> Self {
         Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    /// Creates a guard that resolves names with the function `names`.
     pub(super) fn with_names(
         allow_private: bool,
         names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -44,9 +42,8 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Resolves a URL's host name, if the URL has one. Returns an error with the reason if all
-    /// addresses of the name are private. Accepts a name that cannot be resolved now, because it
-    /// may resolve later.
+    /// Refuses a URL whose host name has only private addresses. Accepts a name that cannot be
+    /// resolved, because it may resolve later.
     pub async fn refuse_private_host(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -76,11 +73,10 @@ impl Resolve for AddressGuard {
     }
 }
 
-/// The reason to refuse an address that is not public.
 pub(super) const PRIVATE_ADDRESS: &str =
     "the address is private, local or reserved; webhooks.allow_private would allow it";
 
-/// Parses and checks the URL of an endpoint. Does not look up the host name. The error is the
+/// Parses and checks the URL of an endpoint, without a look-up of its host name. The error is the
 /// reason why the URL is refused.
 pub fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "the text is not an address")?;
@@ -113,13 +109,12 @@ pub fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     }
 }
 
-/// The host part of a URL.
 enum Host<'u> {
     Address(IpAddr),
     Name(&'u str),
 }
 
-/// Returns the host of a URL. The parser has already normalised IPv4 addresses.
+/// The parser has already normalised IPv4 addresses.
 fn host(url: &Url) -> Option<Host<'_>> {
     let text = url.host_str().filter(|text| !text.is_empty())?;
     let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -133,8 +128,7 @@ fn is_local_name(name: &str) -> bool {
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// Returns whether an address is public, according to the registries of special addresses (IANA;
-/// RFC 6890 and later).
+/// The rules are those of the registries of special addresses (IANA; RFC 6890 and later).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -143,8 +137,8 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    /// Networks that are private, local, reserved, for documentation or for multicast. Each entry
-    /// has an address and the number of bits that all addresses of the network share.
+    /// Private, local, reserved, documentation and multicast networks, each with the length of its
+    /// prefix.
     const CLOSED: [([u8; 4], u32); 15] = [
         ([0, 0, 0, 0], 8),
         ([10, 0, 0, 0], 8),
@@ -172,15 +166,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address. The rule for this IPv4
-        // address applies.
+        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address, whose rule applies.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
-        // 6to4 is refused, because a 6to4 address can lead to any IPv4 address.
+        // Networks for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
+        // address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }
-        // Of all other addresses, only those in 2000::/3 are public.
+        // Only 2000::/3 is public.
         [first, ..] => first >> 13 == 1,
     }
 }

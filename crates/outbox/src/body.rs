@@ -1,6 +1,5 @@
-//! Builds the message of an event. The content comes only from the event's row, from data that
-//! never changes, and from the setting with the pages' address. So the message is the same, byte
-//! for byte, in every attempt and for every receiver.
+//! Builds the message of an event from the event's row, from data that never changes, and from the
+//! address of the pages. So the message has the same bytes in every attempt and for every receiver.
 use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -27,14 +26,13 @@ pub fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// Returns the id of the event at `position`. If the event was deleted (`None`), the id contains
-/// only the position.
+/// Returns the id of the event at `position`. If the event was deleted, the id has only the
+/// position.
 pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
     let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// The data for the message's link to the order page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,
@@ -42,7 +40,7 @@ pub(super) struct Links<'a> {
     pub origin: Option<&'a str>,
 }
 
-/// Builds the message. Returns `None` if this node's catalogue does not contain the item yet.
+/// Returns `None` if this node's catalogue does not contain the item yet.
 pub(super) fn message(
     catalogue: &Catalogue,
     links: Links<'_>,
@@ -75,8 +73,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // The subject can also be a waitlist entry. A buyer ends a waitlist entry by leaving
-            // the waitlist, and cannot end a ticket.
+            // The subject can also be a waitlist entry. A buyer can leave the waitlist, but cannot
+            // end a ticket.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
@@ -103,7 +101,6 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
     })
 }
 
-/// Returns the reversal that the provider reported, as stored with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;
@@ -119,7 +116,6 @@ fn reversal(event: &Event) -> Option<Reversal> {
     })
 }
 
-/// Returns the name of the provider that reported the event.
 fn provider(event: &Event) -> String {
     match &event.by.actor {
         Actor::Provider(name) => name.clone(),
@@ -127,7 +123,6 @@ fn provider(event: &Event) -> String {
     }
 }
 
-/// Returns the payment and its refund, as stored with the event.
 fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);

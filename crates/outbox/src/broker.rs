@@ -1,6 +1,5 @@
-//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, so the
-//! address guard of webhooks would refuse their addresses. Instead, the settings name the hosts
-//! that are allowed as brokers.
+//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, which the
+//! address guard refuses. So the settings name the allowed hosts.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,10 +16,9 @@ use super::receiver::{DeliveryError, Message};
 /// The CloudEvents `source` if the settings contain no `page.url`.
 const SOURCE: &str = "doorbuster";
 
-/// Decides to which brokers the server may connect.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
-    /// The allowed hosts. `None` means that every host is allowed, because `allow_private` is true.
+    /// `None` allows every host.
     hosts: Option<Vec<BrokerHost>>,
 }
 
@@ -29,8 +27,8 @@ impl BrokerGuard {
         Self { hosts: (!allow_private).then_some(hosts) }
     }
 
-    /// Parses the address of a broker. Returns an error if the settings do not allow its host, or
-    /// if this program does not support this kind of broker.
+    /// Parses a broker's address. Fails if the settings do not allow the host, or if this kind of
+    /// broker is not built in.
     pub fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {
@@ -50,19 +48,18 @@ pub fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
         // A newer version may have stored an address that this version cannot parse. Such an
-        // address is not shown, because it may contain a secret.
+        // address may contain a secret, so it is not shown.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
     }
 }
 
-/// The connections to brokers.
 pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// Maps the id of an endpoint to the broker's address and the connection to the broker.
+    /// By endpoint: the broker's address, and the connection.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -80,14 +77,12 @@ impl Brokers {
         &self.guard
     }
 
-    /// Sends a message once.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
         message: &Message,
     ) -> Result<(), DeliveryError> {
-        // The address is checked again, because the settings may have changed after the endpoint
-        // was added.
+        // The settings may have changed after the endpoint was added.
         let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {
@@ -101,7 +96,6 @@ impl Brokers {
         broker.publish(&message).await.map_err(|error| DeliveryError::new(error.to_string()))
     }
 
-    /// Drops the connections of endpoints that were removed or disabled.
     pub(super) fn retain_endpoints(&self, is_served: impl Fn(&str) -> bool) {
         self.made
             .lock()
@@ -124,7 +118,6 @@ impl Brokers {
     }
 }
 
-/// Puts the data of a message's body into a CloudEvents envelope.
 fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
     #[derive(Deserialize)]
     struct Body<'b> {

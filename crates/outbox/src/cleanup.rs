@@ -1,7 +1,5 @@
-//! Deletes expired rows in small batches: events without an order, dead letters of events and
-//! tickets, operators' actions, the ids of handled provider messages, statistics, and browsers'
-//! subscriptions. The leader runs this job. It never deletes the histories of orders and the
-//! results of tickets.
+//! The leader deletes expired rows in small batches. It never deletes the histories of orders and
+//! the results of tickets.
 
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
@@ -9,12 +7,12 @@ use doorbuster_store::RetentionCutoffs;
 
 use super::Outbox;
 
-/// The number of rows of each kind that one transaction deletes. The number is small, so that
-/// purchases do not wait for a long transaction.
+/// The number of rows of each kind in one transaction. It is small, because purchases wait for the
+/// transaction.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events without an order are kept. If an endpoint accepts no events for a longer time,
-/// it never gets the deleted events.
+/// How long events without an order are kept. An endpoint that accepts no events for longer never
+/// gets the deleted events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;
@@ -26,12 +24,11 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's statistics for each minute are kept after the sale closed.
 const MINUTES_MS: i64 = 30 * DAY_MS;
-/// The maximum number of browsers' subscriptions of all nodes together. If there are more, the
-/// subscriptions that end first are deleted.
+/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
+/// that end first are deleted.
 const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {
-    /// Deletes expired rows until the program stops.
     pub(super) async fn delete_expired(&self) {
         let (mut turns, mut next) = (self.node.turns(Work::Cleanup), NextRun::Now);
         loop {
@@ -41,7 +38,7 @@ impl Outbox {
     }
 
     async fn delete_batch(&self) -> NextRun {
-        // After a jump of the clock nothing is deleted, because every row may then seem expired.
+        // After a jump of the clock, every row may seem expired.
         if self.node.clock_stepped() {
             return NextRun::Idle;
         }

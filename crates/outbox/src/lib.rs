@@ -1,13 +1,11 @@
 //! Delivery of events to the shop's webhooks and to brokers, and of messages to browsers.
 //!
-//! The store keeps the events. The transaction that changes an order also writes the event about
-//! this change. Each endpoint has one worker, which reads the events after the endpoint's position
-//! and sends these events. [`doorbuster_core::outbox`] decides when each event is sent.
-//!
-//! A worker sends events only while its node has the endpoint's lease. So normally only one node
-//! sends the events of an endpoint. The position stays correct even if two workers of an endpoint
-//! run for a moment: the store accepts changes of the position from only one of them. If a worker
-//! stops before the store has the results of sent events, the next worker sends these events again.
+//! * The transaction that changes an order also writes the event about the change.
+//! * Each endpoint has one worker, which sends the events after the endpoint's position.
+//!   [`doorbuster_core::outbox`] decides when each event is sent.
+//! * A worker sends only while its node has the endpoint's lease. If two workers run for a moment,
+//!   the store accepts the position from only one of them.
+//! * If a worker stops before the results are stored, the next worker sends the events again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -63,15 +61,14 @@ use receiver::Message;
 use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
-/// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a node reads new events, even without a signal.
+/// How often a node reads new events, if no signal comes earlier.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. Only PostgreSQL needs
-/// this step. In SQLite, the commit itself assigns the positions.
+/// The maximum number of events to which one transaction assigns positions. In SQLite, the commit
+/// itself assigns the positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
-/// For each endpoint with a worker, the sender of the endpoint's settings to the worker.
+/// By endpoint: the sender of the endpoint's settings to its worker.
 type Senders = HashMap<String, watch::Sender<Arc<Endpoint>>>;
 
 /// The delivery service of this node.
@@ -88,7 +85,7 @@ pub struct Outbox {
     meter: DeliveryMetrics,
     /// Whether this node has the role `control`. Only nodes with this role deliver events.
     controls: bool,
-    /// Wakes the supervisor of the workers when an operator changed endpoints at this node.
+    /// Wakes the supervisor of the workers.
     changed: Notify,
     /// How many times operators changed endpoints at this node.
     changes: AtomicU64,
@@ -96,8 +93,7 @@ pub struct Outbox {
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// True if this node has a worker. The worker may have a lease, so this node must assign
-    /// positions to events.
+    /// Whether this node has a worker. Such a node must assign positions to events.
     has_leases: AtomicBool,
 }
 
@@ -139,8 +135,7 @@ impl Outbox {
         }
     }
 
-    /// Returns the normalised address and the kind of an endpoint, or the reason why the endpoint
-    /// is refused.
+    /// Returns the kind and the normalised address of an endpoint, or why the endpoint is refused.
     pub async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
         if Address::is_broker_url(text) {
             self.brokers.guard().check(text)?;
@@ -151,15 +146,14 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// Returns the message of this event. Returns `None` if this node does not know the event's
-    /// item.
+    /// Returns the event's message, or `None` if this node does not know the event's item.
     pub async fn message(&self, stored: &StoredEvent) -> Option<Message> {
         let links = body::Links { key: self.node.id_key(), origin: self.origin.as_deref() };
         let message = body::message(&self.node.catalogue(), links, stored);
         if message.is_some() {
             return message;
         }
-        // Another node may have just created the item's sale, so the catalogue is read again.
+        // Another node may have just created the item's sale.
         drop(self.catalogue_reader.refresh().await);
         body::message(&self.node.catalogue(), links, stored)
     }
@@ -169,14 +163,14 @@ impl Outbox {
         &self.meter
     }
 
-    /// Wakes the workers because an operator changed endpoints or deliveries.
+    /// Wakes the workers after an operator's change of endpoints or deliveries.
     pub fn notify_workers(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers. Then waits until they use the changed endpoints, but not longer than
+    /// Wakes the workers, and waits until they use the changed endpoints, at most
     /// [`ENDPOINTS_REFRESH_INTERVAL`].
     pub async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
@@ -201,7 +195,6 @@ impl Outbox {
         tokio::join!(self.supervise(), self.run_sequencer(), self.delete_expired());
     }
 
-    /// Assigns positions to events and wakes the workers.
     async fn run_sequencer(&self) {
         let mut happened = self.node.control().event_signal();
         let mut every = tokio::time::interval(POLL_INTERVAL);
@@ -209,7 +202,7 @@ impl Outbox {
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // The sender of this signal lives as long as the node, so an error cannot occur.
+                // The sender of this signal lives as long as the node.
                 _ = happened.changed() => {}
             }
             if !self.has_leases.load(Ordering::Acquire) {
@@ -238,7 +231,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// Keeps one worker for each enabled endpoint.
     async fn supervise(self: &Arc<Self>) {
         let mut workers: JoinSet<()> = JoinSet::new();
         let mut known = Senders::new();
@@ -280,13 +272,12 @@ impl Outbox {
             .filter(|endpoint| endpoint.enabled)
             .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
             .collect();
-        // A worker ends when its sender in `known` is dropped.
         known.retain(|id, _| wanted.contains_key(id));
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The worker itself advances the position. So if only the position changed, the
-                // worker is not woken.
+                // The worker itself advances the position, so a new position alone does not wake
+                // the worker.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;
@@ -304,8 +295,8 @@ impl Outbox {
     }
 }
 
-/// Removes the senders of workers that ended. The next read of the endpoints starts new workers in
-/// their place. If a worker ends late, its endpoint may have a new worker, which keeps its sender.
+/// Removes the senders of ended workers, so the next read of the endpoints starts new ones. If an
+/// ended worker already has a successor, the successor keeps its sender.
 fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
-/// Shortest time between two log lines about refusals of single events by the same endpoint.
+/// Shortest time between two log lines about single events that the same endpoint refuses.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Limits the number of log lines about one endpoint.
@@ -15,9 +15,8 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// If `is_changed` is true, logs that the endpoint began to fail or that it accepts events
-    /// again. Otherwise logs the error of a single event, at most once in [`REFUSAL_LOG_INTERVAL`].
-    /// While the endpoint fails, logs no errors of single events.
+    /// Logs that the endpoint began to fail or to accept events again. Single errors are logged
+    /// once in [`REFUSAL_LOG_INTERVAL`], and not at all while the endpoint fails.
     pub(super) fn note(
         &mut self,
         endpoint: &str,
@@ -41,7 +40,6 @@ impl RefusalLog {
     }
 }
 
-/// Logs that an endpoint began to fail, or that it accepts events again.
 fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
     if failed_before {
         tracing::info!(
@@ -59,7 +57,6 @@ fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
     }
 }
 
-/// Logs that the store failed while events were delivered.
 pub(super) fn delivery_failed(outages: &OutageLog, endpoint: &str, error: &StoreError) {
     outage_log::warn!(
         outages,
@@ -70,7 +67,6 @@ pub(super) fn delivery_failed(outages: &OutageLog, endpoint: &str, error: &Store
     );
 }
 
-/// Logs that an event became a dead letter.
 pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     tracing::error!(
         endpoint,
@@ -81,7 +77,6 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     );
 }
 
-/// Logs that an endpoint answered 410 Gone and gets no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,
@@ -90,8 +85,6 @@ pub(super) fn endpoint_gone(endpoint: &str) {
     );
 }
 
-/// Logs that another node advanced the position of this endpoint. This node then stops its own
-/// delivery.
 pub(super) fn other_node_delivered(endpoint: &str) {
     tracing::info!(
         endpoint,

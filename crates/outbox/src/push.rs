@@ -1,13 +1,12 @@
-//! Web push: notifies buyers who have closed the page. A buyer gets a message when the buyer's turn
-//! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
+//! Web push: notifies buyers who have closed the page that their turn has come, or that units are
+//! reserved for them. Web push works only if the shop sets a key.
 //!
-//! A subscription is a row of the store. One node owns the row, and sends the subscription's
-//! messages. In the owner's memory, the subscription is a reader of the hub, which distributes
-//! events to buyers' pages too. When the owner loses its lease, another node takes over the
-//! subscription. The new owner then sends the messages that are valid at this time, so a browser
-//! can get a message twice. A message names the time until which it is valid, and the push service
-//! drops the message at that time. An order can be paid or cancelled before this time. So the
-//! browser's service worker asks the server before it shows a message.
+//! * One node owns a subscription's row and sends its messages. In the owner's memory, the
+//!   subscription reads the hub of events, as buyers' pages do.
+//! * If the owner loses its lease, another node takes over and sends the valid messages. So a
+//!   browser can get a message twice.
+//! * The push service drops a message after the time that the message names. An order can change
+//!   earlier, so the browser's service worker asks the server before it shows a message.
 
 mod encrypt;
 mod message;
@@ -41,13 +40,13 @@ pub use encrypt::BrowserKeys;
 pub use message::Target;
 pub use metrics::MessageOutcome;
 
-/// The maximum number of subscriptions that a node owns. At this bound, the node refuses new
-/// subscriptions, and does not take over subscriptions of other nodes.
+/// The maximum number of subscriptions that a node owns. At this bound, the node accepts no new
+/// ones and takes over none.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// The maximum number of subscriptions of one buyer. At this bound, a new subscription replaces the
-/// buyer's subscription that ends first.
+/// The maximum number of subscriptions of one buyer. At this bound, a new one replaces the one that
+/// ends first.
 const OF_BUYER_MAX: usize = 4;
-/// How long a subscription is valid after the page created or last renewed it, in milliseconds.
+/// How long a subscription is valid after its last renewal, in milliseconds.
 const LIVES_MS: i64 = 86_400_000;
 
 /// The push service of this node.
@@ -83,8 +82,8 @@ impl WebPush {
         self.sender.renew_client();
     }
 
-    /// Subscribes a buyer's browser, or renews its subscription. If another node owns the
-    /// subscription, that node stays the owner.
+    /// Subscribes a buyer's browser, or renews its subscription. The owner of an existing
+    /// subscription does not change.
     pub async fn subscribe(
         &self,
         node: &Node,
@@ -108,8 +107,6 @@ impl WebPush {
         if is_done { Ok(()) } else { Err(SubscribeError::Full) }
     }
 
-    /// Returns whether this node has room for the subscription, or already has it. If the memory is
-    /// full, removes ended subscriptions first.
     fn may_add(&self, node: &Node, buyer: &BuyerId, endpoint: &str) -> bool {
         let mut readers = self.lock();
         if readers.remaining_capacity() == 0 {
@@ -118,8 +115,7 @@ impl WebPush {
         readers.remaining_capacity() > 0 || readers.has_browser(buyer, endpoint)
     }
 
-    /// Adds a subscription to this node's memory, or updates its end time there. Returns false if
-    /// the memory is full.
+    /// Adds a subscription, or updates its end time. Returns `false` if the memory is full.
     fn add(&self, node: &Node, subscription: StoredPushSubscription) -> bool {
         let StoredPushSubscription { id, until, browser } = subscription;
         let PushSubscription { buyer, endpoint, public_key: public, auth } = browser;
@@ -132,8 +128,7 @@ impl WebPush {
             return false;
         }
         let mut events = node.hub().subscribe_for_push(buyer.clone());
-        // This call registers the subscription for new events. No event waits yet, so the result is
-        // ignored.
+        // Registers the subscription for new events. No event waits yet.
         let _ = events.next_or_park(&self.ready_queue, id);
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, turns: HashMap::new() };
@@ -141,8 +136,8 @@ impl WebPush {
         true
     }
 
-    /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from their memory when
-    /// they next compare their memory with the store.
+    /// Ends a buyer's subscriptions. Other nodes forget them when they next compare their memory
+    /// with the store.
     pub async fn unsubscribe(&self, node: &Node, buyer: &BuyerId) -> StoreResult<()> {
         node.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
@@ -181,7 +176,6 @@ impl WebPush {
         }
     }
 
-    /// Reads the events that wait for one subscription, and queues their messages.
     fn read(&self, node: &Node, gate: &Gate, id: u64) {
         let now = node.now();
         loop {
@@ -199,9 +193,8 @@ impl WebPush {
         }
     }
 
-    /// Returns the message for a subscription. Returns `None` if the text is about a turn, and the
-    /// browser already got a message about this turn. A turn whose end was moved is still the same
-    /// turn.
+    /// Returns `None` if the browser already got a message about this turn. A turn whose end was
+    /// moved is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

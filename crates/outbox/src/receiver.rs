@@ -1,10 +1,9 @@
-//! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
-//! variant of [`EndpointKind`](doorbuster_store::EndpointKind).
+//! The contract with a receiver of messages. A new kind of receiver needs a file and a variant of
+//! [`EndpointKind`](doorbuster_store::EndpointKind).
 //!
-//! The code for a receiver reports success only after the receiver confirmed the message. A webhook
-//! confirms with a 2xx status, and a broker with an acknowledgement. If a message can still be
-//! lost, the code reports a failure. The code makes only one attempt, because the worker decides
-//! when to make another attempt.
+//! * Success means that the receiver confirmed the message: a webhook with a 2xx status, a broker
+//!   with an acknowledgement. If the message can still be lost, the result is a failure.
+//! * The code for a receiver makes one attempt. The worker decides when to make another attempt.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
@@ -16,8 +15,7 @@ pub struct Message {
     pub id: String,
     /// The event's type.
     pub what: EventType,
-    /// The ordering key. A broker that orders messages by key keeps the sequence of messages with
-    /// the same key.
+    /// The ordering key. Brokers that order by key keep the sequence of messages with the same key.
     pub key: String,
     /// When the event happened.
     pub at: Millis,
@@ -32,7 +30,7 @@ pub(crate) struct DeliveryError {
     pub error: String,
     /// The pause that the receiver requested, in milliseconds.
     pub pause_ms: i64,
-    /// Whether the receiver's answer means that the receiver will never accept this message.
+    /// Whether the receiver will never accept this message.
     pub is_final: bool,
     /// Whether the receiver wants no more messages at all.
     pub is_gone: bool,

@@ -6,7 +6,6 @@ use super::Outbox;
 use super::receiver::{DeliveryError, Message};
 
 impl Outbox {
-    /// Sends one message, once.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,

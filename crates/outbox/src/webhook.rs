@@ -1,5 +1,5 @@
-//! Sends messages to the shop as signed HTTP requests (Standard Webhooks). Follows no redirects,
-//! and limits the time and the size of a response.
+//! Sends messages to the shop as signed HTTP requests (Standard Webhooks), without redirects, and
+//! within limits of time and size.
 use std::time::Duration;
 
 use doorbuster_base::outgoing::OutgoingClient;
@@ -15,20 +15,15 @@ use reqwest::redirect::Policy;
 use super::address_guard::{AddressGuard, check};
 use super::receiver::{DeliveryError, Message};
 
-/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a response body is read. A connection can be reused only after the whole body was read.
-/// After this time, the connection is closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of bytes of a body that are read. If the body is longer, the connection is
-/// closed.
+/// The maximum number of bytes of a body that are read before the connection is closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
-/// The maximum number of idle connections to one host.
 const IDLE_MAX: usize = 4;
-/// Longest pause that a receiver's `Retry-After` can request.
+/// Longest pause that a receiver can request with `Retry-After`.
 const PAUSE_MAX_MS: i64 = 3_600_000;
 
-/// Sends webhooks.
 pub(super) struct Webhooks {
     guard: AddressGuard,
     client: OutgoingClient,
@@ -45,14 +40,13 @@ impl Webhooks {
         made.map_err(|error| DeliveryError::new(format!("cannot create an HTTP client: {error}")))
     }
 
-    /// Makes the next message use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }
 
-    /// Sends a message once, signed with every active secret. `now` is the store's time, and
-    /// decides which secrets are active. `wall` is the time of the wall clock, and becomes the
-    /// message's timestamp, because the receiver compares the timestamp with its own clock.
+    /// Sends a message once, signed with every secret that is active at `now`, the store's time.
+    /// The timestamp is `wall`, the wall clock's time, because the receiver compares it with its
+    /// own clock.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
@@ -60,9 +54,8 @@ impl Webhooks {
         now: Millis,
         wall: Millis,
     ) -> Result<(), DeliveryError> {
-        // The address is checked again, because the settings may have changed after the endpoint
-        // was added. Also, the client does not resolve a URL with an IP address, so the guard's
-        // resolver cannot check such a URL.
+        // The settings may have changed after the endpoint was added. Also, the client does not
+        // resolve an IP address, so the guard's resolver cannot check it.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -107,13 +100,12 @@ impl Webhooks {
     }
 }
 
-/// Returns a client that follows no redirects and connects only to addresses that the guard allows.
+/// The client follows no redirects, and connects only to addresses that the guard allows.
 pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> OutgoingClient {
     let resolver = std::sync::Arc::new(guard);
     let builder = move || {
         reqwest::Client::builder()
-            // If the environment names a proxy, the client must not use it. The proxy would connect
-            // to addresses that the guard never checks.
+            // A proxy would connect to addresses that the guard never checks.
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -123,21 +115,20 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(resolver.clone())
     };
-    // If the system's certificates cannot be loaded, the client has none. Then it reaches only http
-    // endpoints.
+    // Without the system's certificates, the client reaches only http endpoints.
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
-/// Returns whether this status refuses the message permanently. Any other error status means a
-/// temporary problem or a redirect, so another attempt can succeed.
+/// Returns whether another attempt is useless. The other error statuses are temporary problems or
+/// redirects.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// If a response has status 429 or 503, returns the pause that it asks for, in milliseconds.
-/// Returns 0 for other responses. `now` is the time of the wall clock.
+/// Returns the pause that the receiver requests with status 429 or 503, in milliseconds, or 0.
+/// `now` is the wall clock's time.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -146,7 +137,6 @@ fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     value.and_then(|text| asked_ms(text.trim(), now)).unwrap_or(0).clamp(0, PAUSE_MAX_MS)
 }
 
-/// Parses the value of `Retry-After`, in seconds or as a date. Returns milliseconds.
 fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(i64::MAX, |secs: i64| secs.saturating_mul(1_000)));
@@ -155,8 +145,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a response body to its end if the body is short. Drops a long or slow body together with
-/// its connection. The body does not change the result of the attempt.
+/// Reads a short body to its end, so that the connection can be reused. The body does not change
+/// the result of the attempt.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;
@@ -170,8 +160,7 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// Converts an error. The result does not contain the URL, because the URL may contain a secret of
-/// the shop.
+/// Leaves out the URL, because it may contain a secret of the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,9 +1,9 @@
-//! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
-//! events that [`DeliveryQueue`] chooses, and stores the results.
+//! Delivers events to one endpoint: reads the events after the endpoint's position, sends those
+//! that [`DeliveryQueue`] chooses, and stores the results.
 //!
-//! The worker delivers only while its node has the endpoint's lease. If a worker stops, the next
-//! worker again sends the events whose results were not stored. [`doorbuster_steps::delivery`]
-//! decides the sequence of the steps in each turn.
+//! The worker delivers only while its node has the endpoint's lease. If it stops, the next worker
+//! repeats the events without a stored result. [`doorbuster_steps::delivery`] decides the steps of
+//! each turn.
 mod attempt;
 mod ending;
 mod read_ahead;
@@ -31,8 +31,7 @@ use attempt::{SendError, delivery_outcome, send};
 use read_ahead::{ReadAhead, event_type};
 use starting::{start, stored_endpoint};
 
-/// Length of a lease. If the worker does not renew the lease in this time, another node can take
-/// the lease.
+/// After this time without a renewal, another node can take the lease.
 const LEASE_MS: i64 = 5_000;
 const _: () = assert!(
     LEASE_MS + 1_000 <= doorbuster_store::limits::LEASE_END_MAX_MS,
@@ -40,14 +39,12 @@ const _: () = assert!(
 );
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the worker reads the delivery rows again. A delivery row is for an undelivered event
-/// that the endpoint's position has passed. An operator may have changed these rows at another
-/// node.
+/// How often the worker reads the delivery rows again, because operators can change them at other
+/// nodes. Such a row is for an undelivered event that the position has passed.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Delivers events to an endpoint until the endpoint is removed or disabled.
 pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) {
     let id = endpoint.borrow().id.clone();
     let store = outbox.node.store();
@@ -55,7 +52,7 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
         let leased = store.lease_endpoint(&id, outbox.node.id(), LEASE_MS).await;
         let ended = match leased {
             Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
-            // Another node has the lease, so this worker waits.
+            // Another node has the lease.
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -70,49 +67,44 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
             break;
         }
     }
-    // The worker releases the lease, so that another node can take it at once.
+    // Releases the lease, so that another node can take it at once.
     drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
 }
 
-/// Reads all delivery rows of an endpoint. If the worker did not know one of these rows, later
-/// events of the same order would overtake the row's event. The worker adds rows only while it
-/// knows fewer rows than the bound. Operators add rows only while the store has fewer rows than the
-/// bound. The worker may not know the newest rows of the operators. So the store has at most twice
-/// as many rows as the bound.
+/// Reads all delivery rows of an endpoint. If a row were missing, later events of the same order
+/// would overtake its event.
+///
+/// The worker and the operators each add rows only while they know fewer than the bound. The worker
+/// may not know the operators' newest rows, so the store has at most twice the bound.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
 
-/// The position of a sent event, the endpoint's settings with which it was sent, and the answer.
+/// The position of a sent event, the endpoint's settings at that time, and the answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
-/// The state of a worker.
 struct Worker<'o> {
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     kind: EndpointKind,
-    /// The endpoint's address at the last delivery.
     url: String,
-    /// The types of the events that this worker delivers.
     wanted: EventFilter,
     queue: DeliveryQueue,
-    /// Events that were read but not delivered yet.
     events: ReadAhead,
     sending: JoinSet<SendResult>,
-    /// Results that are not stored yet.
     notes: Vec<RowChange>,
     /// If true, the worker must check whether it can advance the endpoint's position.
     can_advance: bool,
     advanced_at: Instant,
-    /// Whether there may be events that were not read yet.
+    /// Whether there may be unread events.
     may_have_more: bool,
-    /// Whether the endpoint answered that it wants no more events.
+    /// Whether the endpoint wants no more events.
     is_gone: bool,
     refusals: log::RefusalLog,
 }
 
-/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
-/// when the endpoint was removed or disabled, or when its types changed.
+/// Returns `Ok` when another node has the lease, or when the endpoint was removed, disabled or got
+/// other types.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -134,7 +126,7 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added delivery rows, so the next read of the rows is soon.
+                // An operator may have added delivery rows.
                 know = know.min(Instant::now() + WRITE_INTERVAL);
                 if changed.is_err() { return Ok(()) }
             }
@@ -166,7 +158,6 @@ async fn deliver(
 }
 
 impl<'o> Worker<'o> {
-    /// Returns a worker for the endpoint `row` with these delivery rows.
     fn new(
         outbox: &'o Arc<Outbox>,
         id: &'o str,
@@ -191,8 +182,8 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// Performs the steps of one turn. Returns the current time. Returns `None` if another worker
-    /// changed the position, so that this worker must stop.
+    /// Returns the time after one turn, or `None` if another worker changed the position, so that
+    /// this worker must stop.
     async fn run_turn(
         &mut self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
@@ -206,15 +197,13 @@ impl<'o> Worker<'o> {
                     }
                 }
                 Effect::ReadEvents => self.read(endpoint).await?,
-                // The endpoint's settings are read here, so that each event is signed with the
-                // current secrets.
+                // The settings are read here, so each event is signed with the current secrets.
                 Effect::SendEvents => {
                     let to = endpoint.borrow_and_update().clone();
                     if to.wanted == self.wanted {
                         self.send(&to, self.outbox.node.now());
                     } else {
-                        // The types changed, so this worker must end. The mark wakes `deliver`,
-                        // which ends the worker.
+                        // The mark wakes `deliver`, which ends this worker.
                         endpoint.mark_changed();
                     }
                 }
@@ -223,9 +212,9 @@ impl<'o> Worker<'o> {
         Ok(Some(self.outbox.node.now()))
     }
 
-    /// Stores the results of attempts. If the result of a failed attempt matches no row, an
-    /// operator may have requested the event again after the attempt began. In this case, reads the
-    /// rows again, so that the requested delivery comes before later events about the same order.
+    /// Stores the results of attempts. If a failed attempt matches no row, an operator may have
+    /// requested the event again. Then the rows are read again, so that this delivery precedes
+    /// later events of the order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if self.notes.is_empty() {
             return Ok(());
@@ -240,8 +229,8 @@ impl<'o> Worker<'o> {
         Ok(())
     }
 
-    /// Advances the position past delivered events, unwanted events, and events that have a
-    /// delivery row. Returns `false` if another worker changed the position in the store.
+    /// Advances the position past events that are delivered, unwanted, or in a delivery row.
+    /// Returns `false` if another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_INTERVAL)
@@ -261,8 +250,8 @@ impl<'o> Worker<'o> {
         Ok(is_there)
     }
 
-    /// Reads events ahead, up to the size of the window. Reads only if at least half of the window
-    /// is free, or if no event is being sent. So a busy worker reads many events at once.
+    /// Reads events ahead when half of the window is free or nothing is being sent. So a busy
+    /// worker reads many events at once.
     async fn read(&mut self, endpoint: &watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -270,14 +259,13 @@ impl<'o> Worker<'o> {
             return Ok(());
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
-        // The endpoint's types have changed, so some of these events may have a type that is wanted
-        // only now. The next worker reads the events again.
+        // Some of these events may have a type that is wanted only now. The next worker reads them
+        // again.
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }
-        // Another node may have changed the types, while `endpoint` still has the old types. So the
-        // types are read from the store. They are read after the events, so they are as new as the
-        // newest event.
+        // Another node may have changed the types. The store's types are read after the events, so
+        // they are as new as the newest event.
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {
@@ -306,8 +294,7 @@ impl<'o> Worker<'o> {
         Ok(())
     }
 
-    /// If an operator changed the endpoint's address, resets the queue. Otherwise the failures at
-    /// the old address would delay the events for the new address.
+    /// Resets the queue for a new address, so that failures at the old address do not delay events.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -315,7 +302,6 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// Sends the events that may be sent now.
     fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
         self.follow_address(endpoint, now);
         while let Some(position) = self.queue.next(now) {
@@ -328,7 +314,7 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// Returns the time at which the worker continues, if no signal wakes the worker earlier.
+    /// The time at which the worker continues without a signal.
     fn next_wake_up(&self, now: Millis) -> Instant {
         let due = self.queue.next_due_at().map_or(POLL_INTERVAL, |due| {
             Duration::from_millis((due.0 - now.0).max(0).unsigned_abs())
@@ -376,7 +362,6 @@ impl<'o> Worker<'o> {
         Ok(())
     }
 
-    /// Logs an event that became a dead letter.
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::reach(Failpoint::OutboxDead);
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);

@@ -1,5 +1,4 @@
-//! Creates checkouts. Only an order that waits for payment gets a checkout. An order has at most
-//! one open checkout.
+//! Creates checkouts for orders that wait for payment. An order has at most one open checkout.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
@@ -13,8 +12,7 @@ use super::contract::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 /// Result of a request for a checkout.
 #[derive(Debug)]
 pub enum CheckoutResult {
-    /// The open checkout. If the provider is the sandbox, the checkout's URL is a path of this
-    /// server.
+    /// The open checkout. At the sandbox, the checkout's URL is a path of this server.
     Open(Checkout),
     /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
@@ -29,9 +27,9 @@ pub enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's open checkout. If the store has none, asks the provider for a new
-    /// checkout. Before the server asks the provider, `may_ask` checks the rate limits. `base` is
-    /// this server's origin as the buyer's browser sees it.
+    /// Returns the order's open checkout, or a new one from the provider. `may_ask` checks the rate
+    /// limits before the server asks the provider. `base` is this server's origin for the buyer's
+    /// browser.
     ///
     /// # Errors
     ///
@@ -47,7 +45,7 @@ impl Payments {
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(CheckoutResult::NotFound);
         };
-        // Orders expire by the monotonic time, so `pay_by` is compared with the monotonic time.
+        // Orders expire by the monotonic time.
         let monotonic_now = store.monotonic_now();
         if order.state != OrderState::Reserved || order.pay_by <= monotonic_now {
             return Ok(CheckoutResult::WrongState(order.state));
@@ -64,8 +62,7 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The server closes the old checkout before it creates a new one, because the old
-            // checkout may have taken a payment just before its end.
+            // The old checkout may have taken a payment just before its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -93,8 +90,7 @@ impl Payments {
         kept
     }
 
-    /// Closes the order's previous checkout. Returns `None` if a new checkout can now be created.
-    /// Otherwise, for example if the old checkout took a payment, returns the result for the buyer.
+    /// Closes the previous checkout. Returns `None` if a new checkout can now be created.
     async fn close_previous(
         &self,
         order: &Order,
@@ -132,9 +128,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store already has another open checkout, or the order does not
-    /// wait for payment any more, closes the new checkout at the provider. No buyer has seen the
-    /// new checkout yet, so no payment is lost.
+    /// Stores a new checkout. If the store rejects the checkout, closes it at the provider. No
+    /// buyer has seen it yet, so no payment is lost.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -176,8 +171,7 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The idempotency key is a hash of these parts. While the parts stay the same, the provider
-        // returns the same checkout. A new key creates a new checkout.
+        // The idempotency key is a hash of these parts. The same parts give the same checkout.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,
@@ -197,7 +191,7 @@ impl Payments {
         })
     }
 
-    /// Returns this server's origin as browsers see it, for a request whose host is `host`.
+    /// This server's origin for browsers, if a request's host is `host`.
     pub fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),
@@ -207,15 +201,14 @@ impl Payments {
     }
 }
 
-/// Returns the total price of an order. Returns `None` if the catalogue does not contain the item.
+/// Returns `None` if the catalogue does not contain the item.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// Makes the checkout end no later than the order's payment window. The provider itself may accept
-/// payments even after the end of the window.
+/// The provider may accept payments after the order's payment window, but this server does not.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

@@ -1,15 +1,12 @@
-//! Asks the provider about checkouts that must be closed. Some of these checkouts belong to due
-//! orders: the payment window has ended, and the order's units return only after the provider's
-//! answer. The other checkouts belong to orders that have already ended. The leader asks the
-//! provider.
+//! The leader asks the provider about checkouts that must be closed.
 //!
-//! If the provider took money, the order becomes paid, even if the provider's message about the
-//! payment was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
-//! a due order waits only until the end of its grace period.
-//!
-//! If the provider answers no request at all (`silence`), the server asks about only a few
-//! checkouts, and postpones all others. If the provider stays silent, each postponed checkout
-//! counts as unanswered, so the grace period of its order begins.
+//! * A due order's payment window has ended. Its units return only after the provider's answer, or
+//!   after a grace period if the provider cannot be reached.
+//! * The other checkouts belong to orders that have ended.
+//! * If the provider took money, the order becomes paid, even if the message about it was lost.
+//!   Otherwise the provider closes the checkout.
+//! * If the provider is silent (`silence`), all checkouts but a few are postponed. If it stays
+//!   silent, a postponed checkout counts as unanswered.
 mod closing;
 mod pacer;
 
@@ -31,44 +28,36 @@ use super::Payments;
 use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 
-/// The maximum number of checkouts in one read.
 const PAGE_SIZE: usize = 1_024;
-/// The number of checkouts that one transaction postpones. Purchases wait while the transaction
-/// runs.
+/// The number of checkouts that one transaction postpones. Purchases wait for the transaction.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Normal pause between two reads of checkouts. The pause is short, because the end of a hold must
-/// be published within two seconds. After a full page, the next read starts earlier, as soon as new
-/// requests can start. While due orders of a page wait for their requests, the next read starts
-/// later.
+/// Normal pause between two reads, because the end of a hold must be published within two seconds.
+/// The next read is earlier after a full page, and later while due orders wait for their requests.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two reads. The time is short, because a page becomes out of date: another
-/// node can become the leader, and orders of the page can be paid or get more time.
+/// Longest time between two reads. A page becomes out of date when its orders change, or when
+/// another node becomes the leader.
 const READ_WITHIN: Duration = Duration::from_secs(2);
-/// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two requests about a due order's checkout, if the provider cannot be reached or
-/// has no result yet.
+/// Pause between two requests about a due order, if the provider cannot be reached or has no
+/// result.
 const RETRY_MS: i64 = 2_000;
-/// Shortest pause before the next request about a checkout that was postponed because of a silent
-/// provider. The grace period is longer, so several requests fit into it.
+/// Shortest pause for a checkout that was postponed because of a silent provider. Several of these
+/// pauses fit into the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// Shortest pause between two requests about an order that has ended. No units wait for the answer,
-/// so the pause is long. After some minutes, each pause is an eighth of the time since the order's
-/// end.
+/// Shortest pause between two requests about an ended order, for which no units wait. Later, each
+/// pause is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long the server asks about an ended order whose payment is still pending at the provider. No
-/// bank needs more time to decide about a payment. If money arrives after this time, only a message
-/// of the provider reports it.
+/// How long the server asks about a pending payment of an ended order. No bank takes longer. After
+/// this time, only the provider's message reports money.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
-/// The state that every call of `run_page` uses.
+/// The state that all calls of `run_page` share.
 struct CheckoutQueries<'a> {
     payments: &'a Payments,
-    /// The running requests.
     asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
-    /// The provider's ids of the checkouts about which requests are running.
+    /// The provider's ids of the checkouts in `asking`.
     in_progress: HashSet<String>,
     silence: ProviderSilence,
     pacer: QueryPacer,
@@ -85,7 +74,7 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Reads one page of checkouts, and asks the provider about them until the next page is due.
+    /// Reads one page of checkouts, and asks about them until the next page is due.
     async fn run_page(&mut self) -> NextRun {
         let payments = self.payments;
         let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
@@ -101,12 +90,11 @@ impl<'a> CheckoutQueries<'a> {
             let is_paced = free > 0 && !waiting.is_empty();
             let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
             let goes_on = self.silence.is_silent() || free > 0;
-            // If the provider fell silent, the loop ends, and the next call postpones the checkouts
-            // that remain.
+            // If the provider fell silent, the next call postpones the remaining checkouts.
             let fell_silent = self.silence.is_silent() && waiting.len() > free;
             tokio::select! {
-                // The branch of the running requests comes first, so that the requests make
-                // progress even if another branch is always ready.
+                // The running requests come first, so they progress even if another branch is
+                // always ready.
                 biased;
                 Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
                     all_noted &= self.note(answer);
@@ -121,13 +109,11 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        // If the store failed, the provider's answers are not stored, so the checkouts are still
-        // due. Without a pause, the server would repeat its requests as fast as the provider
-        // answers.
+        // After a failure of the store, the checkouts are still due. Without a pause, the server
+        // would repeat its requests at once.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
-    /// Waits until `turn` completes. Meanwhile the running requests make progress.
     async fn drive_until(&mut self, turn: impl Future<Output = Turn>) -> Turn {
         tokio::pin!(turn);
         loop {
@@ -140,8 +126,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Starts as many requests as the pace and the number of running requests allow, beginning with
-    /// the last checkout of `waiting`.
+    /// Starts requests from the end of `waiting`, within the pace and the number of running
+    /// requests.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
         while self.silence.requests_allowed(self.asking.len()) > 0
@@ -158,7 +144,7 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Records that a request has ended. Returns `false` if the store failed.
+    /// Returns `false` if the store failed.
     fn note(&mut self, (session, result): (String, Result<ProbeResult, EngineError>)) -> bool {
         self.in_progress.remove(&session);
         self.pacer.count_queries(self.payments.provider.take_further_requests());
@@ -171,30 +157,27 @@ impl<'a> CheckoutQueries<'a> {
 }
 
 impl Payments {
-    /// Asks the provider about ended checkouts until the program stops. The requests run
-    /// concurrently, so a slow answer does not delay the other requests.
+    /// Asks about ended checkouts until the program stops. The requests run concurrently, so a slow
+    /// answer delays no other request.
     pub(super) async fn close_ended_checkouts(&self) {
         let mut queries = CheckoutQueries::new(self);
         let (mut turns, mut next) = (self.node.turns(Work::Checkouts), NextRun::Now);
         loop {
             let turn = queries.drive_until(turns.wait(next)).await;
             if turn == Turn::First {
-                // This node has just become the leader. A silence of the provider in an earlier
-                // term as leader may be over.
+                // This node has just become the leader. A silence in an earlier term may be over.
                 queries.silence = ProviderSilence::default();
             }
             next = queries.run_page().await;
         }
     }
 
-    /// Reads a page of checkouts, without the checkouts about which a request is running. The
-    /// checkouts of due orders are at the end of the list, and the most urgent checkout is the last
-    /// one. Also returns whether the page was full.
+    /// Returns the checkouts about which no request is running, and whether the page was full. The
+    /// most urgent checkout is the last one.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
-        // The store returns a checkout until the provider's answer about the checkout is stored. So
-        // the page can contain checkouts about which a request is running.
+        // The store returns a checkout until the answer about it is stored.
         waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
         waiting.reverse();
         (waiting, is_full)
@@ -209,8 +192,7 @@ impl Payments {
         );
     }
 
-    /// Reads the checkouts that must be closed. The checkouts of due orders come first. The result
-    /// is empty if the read fails.
+    /// Returns due orders first, and nothing if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
@@ -230,8 +212,8 @@ impl Payments {
         }
     }
 
-    /// Postpones these checkouts. The provider is silent, so the server does not ask about them.
-    /// Returns `false` if the store failed.
+    /// Postpones checkouts without a request, because the provider is silent. Returns `false` if
+    /// the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, unanswered: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, unanswered, SILENT_RETRY_MIN_MS)
@@ -250,8 +232,7 @@ impl Payments {
         true
     }
 
-    /// Postpones the next request about one checkout. If `unanswered` is true, the grace period of
-    /// a due order begins.
+    /// If `unanswered` is true, the grace period of a due order begins.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -279,8 +260,8 @@ impl Payments {
         }
     }
 
-    /// Returns whether the order ended so long ago that no bank still decides about its payment.
-    /// Returns `false` after a jump of the clock, because every order may then seem old.
+    /// Returns whether no bank can still be deciding about the order's payment. Returns `false`
+    /// after a jump of the clock, because every order may then seem old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.node.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -289,26 +270,22 @@ impl Payments {
     }
 }
 
-/// Returns whether the next page must be read immediately. The conditions: the last page was full,
-/// the requests about all its checkouts have started, and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether the last order of `waiting` still holds units. The next request is about this
-/// order, and the requests about orders that hold units start first.
+/// Requests about orders that hold units start first, from the end of `waiting`.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// Returns for how many milliseconds an ended checkout has waited for the provider's answer.
+/// How long an ended checkout has waited for the provider's answer.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// Returns the longest time that an order's units have waited for the provider's answer, in
-/// milliseconds. Ended orders do not count: their units have already returned, and their payments
-/// can stay pending for weeks.
+/// The longest time that units have waited for the provider's answer. Ended orders do not count:
+/// their units have returned.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)
@@ -318,7 +295,6 @@ fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
         .max(0)
 }
 
-/// Returns the pause before the next request about a checkout that has waited for `waited_ms`.
 fn retry_after_ms(state: OrderState, waited_ms: i64) -> i64 {
     match state {
         OrderState::Reserved => RETRY_MS,

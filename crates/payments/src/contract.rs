@@ -1,7 +1,7 @@
 //! The contract with a payment provider: what a provider gets, and what it answers.
 //!
-//! A repeated request must have no second effect. So each checkout and each refund has an
-//! idempotency key, which stays the same in every repeat.
+//! Each checkout and each refund has an idempotency key, so a repeated request has no second
+//! effect.
 
 use doorbuster_core::money::{Capture, Money, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
@@ -13,22 +13,19 @@ use doorbuster_store::Reversal;
 pub struct ProviderError {
     /// The provider's message, or this server's own reason, such as a failed connection.
     pub why: String,
-    /// Whether the provider refused the request. After a refusal, a repeated request gets the same
-    /// answer.
+    /// Whether the provider refused the request. A repeated request gets the same answer.
     pub is_refusal: bool,
-    /// Whether the provider got too many requests and did not decide about this request. A later
-    /// request may succeed.
+    /// Whether the provider got too many requests. A later request may succeed.
     pub is_busy: bool,
 }
 
 impl ProviderError {
-    /// Returns the error of a provider that could not be reached or could not answer. A later
-    /// request may succeed.
+    /// The error of a provider that did not answer. A later request may succeed.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
-    /// Returns the error of a provider that refused a request.
+    /// The error of a provider that refused a request.
     pub fn refusal(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: true, is_busy: false }
     }
@@ -61,8 +58,8 @@ pub enum ProviderMessage {
         /// The reversal to record if this installation did not request the refund.
         if_not_ours: Option<Reversal>,
     },
-    /// A payment was refunded or disputed without a request from the shop, or such a refund or
-    /// dispute was cancelled.
+    /// A payment was refunded or disputed without a request from the shop, or such a reversal was
+    /// cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
@@ -91,8 +88,7 @@ pub struct FailedPayment {
     pub order: String,
     /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The provider's id of the checkout, if the failure ended the checkout. The buyer then needs a
-    /// new checkout.
+    /// The provider's id of the checkout, if the failure ended the checkout.
     pub session: Option<String>,
 }
 
@@ -101,8 +97,7 @@ pub struct FailedPayment {
 pub struct NewCheckout {
     /// The order.
     pub order: TicketId,
-    /// The idempotency key. The same content always has the same key, so a repeat creates no second
-    /// checkout.
+    /// The idempotency key, which depends only on the content.
     pub key: String,
     /// The item's title, for people to read.
     pub title: String,
@@ -119,8 +114,8 @@ pub struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Returns the return URL with the result `what` in its query. The order page uses this result
-    /// only to choose a text. Anyone can write the query, so the server never trusts the result.
+    /// Adds `what` to the query, which only chooses a text of the order page. Anyone can write the
+    /// query, so the server never trusts it.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }

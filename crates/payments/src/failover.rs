@@ -1,12 +1,10 @@
-//! Applies payments again after a failover. A promoted database may lack the last payments. The
-//! provider does not send the messages about these payments again, because a node already confirmed
-//! the messages. Therefore each node remembers payments for some minutes
-//! ([`doorbuster_steps::applied_payments`]): the payments with which it marked orders as paid, and
-//! the payments that it began to refund. If the database lacks such a refund, the server may not
-//! have requested the refund from the provider yet.
+//! Applies payments again after a failover, because a promoted database may lack the last payments.
+//! The provider does not repeat their messages, which a node already confirmed.
 //!
-//! Another node may have refunded such a payment, and the database may lack that refund too. So
-//! after the node applies a payment again, it asks the provider whether this payment was refunded.
+//! * Each node remembers for some minutes the payments that it applied or began to refund
+//!   ([`doorbuster_steps::applied_payments`]).
+//! * The database may also lack the refund of such a payment by another node. So the node asks the
+//!   provider about refunds of the payments that it applies again.
 #[cfg(test)]
 mod tests;
 
@@ -25,22 +23,17 @@ use tokio::sync::watch;
 
 use super::Payments;
 
-/// Pause before the next try, if a payment could not be applied.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// The number of payments about which the node asks the provider at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// Pause before the node asks again, if the provider did not answer about a payment.
 const ASK_PAUSE: Duration = Duration::from_secs(10);
-/// How long the node tries to apply the payments again after a failover.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The payments that this node applied in the last minutes.
 #[derive(Debug)]
 pub(super) struct AppliedPayments {
     kept: Mutex<applied_payments::AppliedPayments>,
     begun: Instant,
     /// The fencing number of the database history for which the payments were last read. Each
-    /// failover begins a new history with a higher fencing number.
+    /// failover begins a history with a higher number.
     read_for: AtomicI64,
 }
 
@@ -51,42 +44,37 @@ impl Default for AppliedPayments {
 }
 
 impl AppliedPayments {
-    /// Remembers a payment that pays for its order, once for each order.
+    /// Remembers a payment that pays for its order.
     pub(super) fn add(&self, capture: Capture) {
         self.lock().add(capture, self.now());
     }
 
-    /// Remembers a payment that the server refunds.
     pub(super) fn add_refunding(&self, capture: Capture) {
         self.lock().add_refunding(capture, self.now());
     }
 
-    /// Remembers the order's payment among the payments that the server refunds, because the shop
-    /// refunds the order or the order is not paid.
+    /// Moves the order's payment to the payments that the server refunds.
     pub(super) fn begin_refund(&self, order: &str) {
         self.lock().begin_refund(order, self.now());
     }
 
-    /// Forgets a payment that was refunded or disputed.
     pub(super) fn forget_payment(&self, payment: &PaymentId) {
         self.lock().forget_payment(payment);
     }
 
-    /// Returns the fencing number of the database history for which the payments were last read. If
-    /// this number changes while a payment is applied, the caller must apply the payment again.
+    /// If this number changes while a payment is applied, the caller must apply the payment again.
     pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Returns the remembered payments, in the order in which the node applies them again. Records
-    /// that they were read for the history with the fencing number `fence`.
+    /// Returns the payments in the sequence in which the node applies them again, for the history
+    /// `fence`.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
         kept.after_failover()
     }
 
-    /// Returns the monotonic time.
     fn now(&self) -> Millis {
         Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
@@ -97,17 +85,14 @@ impl AppliedPayments {
 }
 
 impl Payments {
-    /// Remembers that the shop refunds an order. After a failover, the database may lack the
-    /// payment and the refund. When the node applies the payment again, the order becomes paid
-    /// again. Then the node asks the provider whether the payment was refunded, as after
-    /// every payment that it applies again.
+    /// Remembers that the shop refunds an order. If a failover loses the payment and its refund,
+    /// the node applies the payment again and asks the provider about the refund.
     pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.begin_refund(order);
         }
     }
 
-    /// Applies the remembered payments again after each failover, until the program stops.
     pub(super) async fn follow_failovers(&self) {
         let (Some(applied), Some(mut changes)) =
             (&self.applied, self.node.store().history_changes())
@@ -123,7 +108,7 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first history that a node reads does not count as a failover.
+                    // The first history that a node reads is no failover.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -133,14 +118,13 @@ impl Payments {
                 () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
         }
-        // The sender of the changes lives as long as the node. So the loop ends only when the
-        // program stops.
+        // The sender of the changes lives as long as the node, so the program is stopping.
         std::future::pending().await
     }
 
-    /// Applies payments again. The database ignores a payment that it already has. Stops if another
-    /// failover happens, because the next call then applies all remembered payments. Returns the
-    /// payments that the database lacked and that pay for orders.
+    /// Applies payments that the database may lack. Stops at another failover, because the next
+    /// call applies all payments again. Returns the payments that were missing and that pay for
+    /// orders.
     async fn apply_again(
         &self,
         fence: i64,
@@ -178,17 +162,17 @@ impl Payments {
         missing
     }
 
-    /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// to `missing` the payments that the database lacked and that pay for orders. Also adds the
-    /// payment at which the store failed, because the store may have committed it. The next try
-    /// would then find this payment in the database, and would not add it.
+    /// Applies payments until the store fails, and returns the rest. Adds to `missing` the payments
+    /// that the database lacked and that pay for orders.
+    ///
+    /// The payment at which the store failed is added too. The store may have committed it, and the
+    /// next try would not find it missing.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
-                // The refund has the same id as before the failover. So the provider sends the
-                // money once, and the node need not ask about the payment.
+                // The refund has the same id as before, so the provider sends the money only once.
                 Ok(PaymentEventOutcome::Refunded) => {}
                 Ok(_) if missing.contains(&capture) => {}
                 Ok(_) => missing.push(capture),
@@ -206,9 +190,8 @@ impl Payments {
         later
     }
 
-    /// Asks the provider whether these payments were reversed, and records the reversals. Removes a
-    /// payment from `unasked` only after the provider's answer. So the caller can drop this future
-    /// and call the function again.
+    /// Records the reversals of these payments. A payment leaves `unasked` only after the
+    /// provider's answer, so the caller may drop this future.
     async fn find_reversals(&self, unasked: &mut Vec<Capture>) {
         while !unasked.is_empty() {
             let rest = unasked.len().saturating_sub(ASKED_AT_ONCE);
@@ -219,19 +202,17 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The loop takes payments from the end of the list. So the node repeats the
-                // unanswered questions only after it has asked about all other payments.
+                // The loop takes payments from the end. So unanswered questions are repeated last.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }
         }
     }
 
-    /// Asks the provider whether a payment was reversed, and records the reversal. Returns `false`
-    /// if the caller must ask again.
+    /// Returns `false` if the caller must ask again.
     async fn find_reversal(&self, capture: &Capture) -> bool {
         if capture.money.minor == 0 {
-            // No money was taken, so there is no payment at the provider.
+            // No money was taken, so the provider has no payment.
             return true;
         }
         let payment = &capture.payment.0;

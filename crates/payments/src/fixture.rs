@@ -20,7 +20,6 @@ use super::provider::Provider;
 use super::stripe::{self, Stripe};
 use super::{PaymentMetrics, Payments};
 
-/// Starts an engine in this directory.
 pub(super) async fn engine(dir: &TempDir, clock: Clock) -> EngineParts {
     let engine = start::start(EngineOptions {
         pass_key: None,
@@ -38,7 +37,7 @@ pub(super) async fn engine(dir: &TempDir, clock: Clock) -> EngineParts {
     engine.await.expect("a fresh directory opens")
 }
 
-/// Starts an engine with an order that waits for its payment at a checkout of Stripe.
+/// Starts an engine with an order that waits for its payment at Stripe.
 pub(super) async fn engine_with_checkout(
     dir: &TempDir,
     clock: Clock,
@@ -81,7 +80,6 @@ pub(super) async fn engine_with_checkout(
     (engine, checkout, order)
 }
 
-/// Returns a payment service whose provider is Stripe at the address `api_url`.
 pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments {
     let secret_key = SecretString::from("sk_test_1");
     let settings =
@@ -103,8 +101,8 @@ pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments
 /// The text of each request that the stand-in for Stripe received.
 pub(super) type SeenRequests = Arc<Mutex<Vec<String>>>;
 
-/// Starts a stand-in for Stripe that answers every request with this body. Returns the stand-in's
-/// address and the requests that it receives.
+/// Starts a stand-in for Stripe that gives the same answer to every request. Returns its address
+/// and the requests.
 pub(super) async fn stand_in(body: &'static str) -> (String, SeenRequests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("the stand-in listens");
@@ -125,7 +123,6 @@ pub(super) async fn stand_in(body: &'static str) -> (String, SeenRequests) {
     (format!("http://{address}"), seen)
 }
 
-/// Reads a request with its body.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = String::new();
     loop {

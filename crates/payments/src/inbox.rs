@@ -1,6 +1,5 @@
-//! Handles providers' messages. The store applies each message only once. Then this module wakes
-//! the refund job and notifies the buyer's page. So the job and the page do not wait for their next
-//! poll.
+//! Handles providers' messages. The store applies each message only once. Then wakes the refund job
+//! and notifies the buyer's page, so that they do not wait for their next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -38,10 +37,9 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // If the message may be about an earlier attempt, the server first asks the
-                // provider. Until then the refund has no dead letter, and is not logged here. If
-                // the read of the dead letter fails, the refund is logged: the message is already
-                // stored, so a repeat of the message would log nothing.
+                // The refund has no dead letter while the server still asks about an earlier
+                // attempt. If the dead letter cannot be read, the failure is logged, because a
+                // repeated message would log nothing.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                     && store
@@ -81,8 +79,7 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. Remembers the payment if it pays for its order, or if the server
-    /// refunds it. A failover of the database could lose the stored payment.
+    /// Applies a captured payment, and remembers it, because a failover could lose it.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
@@ -93,9 +90,8 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // A repeated payment is remembered too. If the answer of its first commit was lost, no
-            // node remembers the payment yet. If the order is not paid, the server refunds the
-            // payment.
+            // If the answer of the first commit was lost, no node remembers the payment yet. If its
+            // order is not paid, the server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
@@ -104,32 +100,28 @@ impl Payments {
             }
             _ => return Ok(outcome),
         }
-        // If the fencing number has changed, a failover happened while this payment was applied.
-        // Then `follow_failovers` may have read the remembered payments before this payment was
-        // among them. So this payment is applied again here.
+        // If a failover happened meanwhile, `follow_failovers` may have read the remembered
+        // payments without this one.
         if applied.payments_read_at_fence() != read_for {
             self.capture(capture).await?;
         }
         Ok(outcome)
     }
 
-    /// Returns whether the order is paid. Also returns `true` if the store does not answer, because
-    /// the order may be paid.
+    /// Also returns `true` if the store does not answer.
     async fn may_be_paid(&self, order: &str) -> bool {
         let Some(id) = TicketId::parse(order) else { return false };
         let order = self.node.store().order(id).await;
         order.map_or(true, |order| order.is_some_and(|order| order.state == OrderState::Paid))
     }
 
-    /// Applies a captured payment. If the payment cannot pay for its order, for example because the
-    /// order has ended, the server refunds the payment.
+    /// Applies a captured payment, or refunds it if it cannot pay for its order.
     pub(super) async fn capture(
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // If the buyer still waits at this node, the ticket has no verdict and may become an order
-        // at any moment. So this message is too early, and the provider must send it again. If the
-        // buyer waits at another node, the store detects that the ticket has no verdict.
+        // If the buyer waits at this node, the ticket may still become an order. Then the provider
+        // must send the message again. For buyers at other nodes, the store makes this check.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -148,14 +140,13 @@ impl Payments {
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
             CaptureOutcome::TooEarly => return Err(EngineError::TooEarly),
-            // `Orders::capture` always records a result in its last attempt, so it never returns
-            // `UnitsMissing`.
+            // `Orders::capture` always records a result in its last attempt.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }
 
-    /// Records a refund or a dispute that the shop did not request. The order does not change. An
-    /// operator decides what happens to the order.
+    /// Records a reversal that the shop did not request. An operator decides what happens to the
+    /// order.
     pub(super) async fn apply_reversal(
         &self,
         reversal: Reversal,
@@ -178,15 +169,12 @@ impl Payments {
         Ok(reversing)
     }
 
-    /// Returns whether the order belongs to this installation.
     async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
         let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
         Ok(self.node.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment that the provider's answer contains, and the payment's reversal, if the
-    /// answer has one. If the message about the payment was lost, the message about the reversal
-    /// may be lost too.
+    /// Applies a payment from the provider's answer, and its reversal: both messages may be lost.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;
         if let Some(back) = found.back {
@@ -195,9 +183,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Sends an event to the buyer's page, so that the page reads the order again. The order itself
-    /// did not change, but a payment for it failed or will be refunded. If the order cannot be
-    /// read, no event is sent, because the page also polls.
+    /// Makes the buyer's page read the order again, because a payment for it failed or will be
+    /// refunded. If the order cannot be read, the page's own poll must suffice.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;
@@ -217,7 +204,6 @@ impl Payments {
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
-            // If the message has no amount, the server uses the order's total price.
             (None, Some(id)) => {
                 let order = self.node.store().order(id).await?;
                 order.and_then(|order| super::checkout::order_total(&self.node.catalogue(), &order))
@@ -240,12 +226,11 @@ fn noted_outcome(is_new: bool) -> PaymentEventOutcome {
     if is_new { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Repeated }
 }
 
-/// Returns the outcome of a message about a reversal.
 fn reversal_outcome(reversing: ReversalOutcome) -> PaymentEventOutcome {
     match reversing {
         ReversalOutcome::Noted => PaymentEventOutcome::Noted,
         ReversalOutcome::Known => PaymentEventOutcome::Repeated,
-        // This server does not know the payment, so the message has no effect.
+        // This server does not know the payment.
         ReversalOutcome::NoPayment => PaymentEventOutcome::Ignored,
     }
 }

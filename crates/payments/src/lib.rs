@@ -1,6 +1,5 @@
-//! Payments at a payment provider. Each message of the provider takes effect only once. A message
-//! can be lost, so the server also asks the provider about each checkout and each refund until the
-//! result is final.
+//! Payments at a payment provider. Each message of the provider takes effect only once. Messages
+//! can be lost, so the server also asks about each checkout and refund until the result is final.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -47,7 +46,6 @@ use secrecy::SecretString;
 /// The payment service of this node.
 pub struct Payments {
     node: Arc<Node>,
-    /// Applies the payments of orders.
     orders: Arc<Orders>,
     provider: Provider,
     meter: PaymentMetrics,
@@ -55,20 +53,18 @@ pub struct Payments {
     controls: bool,
     /// Whether this node has the role `api`. Only such a node accepts the sandbox's messages.
     serves_api: bool,
-    /// The origin of the pages to which buyers return, if it differs from this server's origin.
+    /// The origin of the pages to which buyers return, if it is not this server's origin.
     page_origin: Option<String>,
     /// Whether buyers may use the buttons of the sandbox's checkout page.
     sandbox_page: bool,
-    /// This server's URL as browsers see it, if the settings name one.
+    /// This server's URL for browsers, if the settings name one.
     public_url: Option<String>,
-    /// The payments that this node applied in the last minutes. `None` if the store has no
-    /// failover.
+    /// `None` if the store has no failover.
     applied: Option<AppliedPayments>,
 }
 
 impl Payments {
-    /// Creates the service with the configured provider. `secrets` sign and verify the sandbox's
-    /// messages, newest secret first.
+    /// Creates the service. `secrets` sign and verify the sandbox's messages, newest secret first.
     pub fn new(
         node: Arc<Node>,
         orders: Arc<Orders>,
@@ -94,13 +90,13 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Returns the sandbox if this node sends the sandbox's messages. A node sends them to itself.
+    /// The sandbox, if this node sends its messages. A node sends them to itself.
     fn message_sender(&self) -> Option<&Sandbox> {
         self.sandbox().filter(|_| self.serves_api)
     }
 
-    /// Returns whether buyers may use the sandbox's buttons. These buttons let a buyer mark an
-    /// order as paid without money.
+    /// Returns whether buyers may use the sandbox's buttons, which mark an order as paid without
+    /// money.
     pub fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }

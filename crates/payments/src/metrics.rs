@@ -34,13 +34,11 @@ pub struct PaymentMetrics {
 }
 
 impl PaymentMetrics {
-    /// Sets the longest time that the units of an order have waited for its checkout to close.
     pub(crate) fn set_lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Returns the longest time that the units of an order have waited for its checkout to close,
-    /// in seconds.
+    /// The longest time that an order's units have waited for its checkout to close, in seconds.
     pub fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

@@ -1,5 +1,4 @@
-//! The configured payment provider. Each provider has one file. A new provider needs a file and one
-//! arm in each `match` here.
+//! The configured payment provider. A new provider needs a file, and one arm in each `match` here.
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +28,6 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Makes the next call use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         match self {
             // The sandbox uses no TLS.
@@ -38,8 +36,7 @@ impl Provider {
         }
     }
 
-    /// Creates the configured provider. `secrets` sign and verify the sandbox's messages. The
-    /// newest secret comes first.
+    /// `secrets` sign and verify the sandbox's messages, newest secret first.
     pub(super) fn configured(
         node: &Arc<Node>,
         settings: &ProviderSettings,
@@ -54,10 +51,8 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(node.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark is a hash with the installation's own key, so each installation has a
-                // different mark. Purchases are hashed with the same key. The hashed text of the
-                // mark begins with a control character, which no buyer's id has. So no purchase has
-                // the mark as its hash.
+                // The mark is a hash with the installation's own key. No buyer's id begins with a
+                // control character, so no purchase has the same hash.
                 let mark = node.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -68,12 +63,12 @@ impl Provider {
     pub fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event can be large, because it contains the whole object about which it reports.
+            // An event of Stripe contains the whole object that it reports.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }
 
-    /// Returns the provider's name, as the store, the paths and the settings contain it.
+    /// Returns the provider's name in the store, the paths and the settings.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
@@ -81,9 +76,8 @@ impl Provider {
         }
     }
 
-    /// Returns the number of further requests to the provider since the last call of this function.
-    /// A query about a checkout sometimes needs a further request, which also counts against the
-    /// rate.
+    /// Returns the number of further requests since the last call. A query about a checkout
+    /// sometimes needs one, and it counts against the rate.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,
@@ -91,7 +85,6 @@ impl Provider {
         }
     }
 
-    /// Returns the maximum number of queries about checkouts per second.
     pub(super) fn queries_per_sec(&self) -> u32 {
         match self {
             Self::Sandbox(_) => super::sandbox::QUERIES_PER_SEC,
@@ -99,8 +92,7 @@ impl Provider {
         }
     }
 
-    /// Returns the reason why the provider does not accept this price of one unit. Returns `None`
-    /// if the provider accepts the price.
+    /// Returns the reason why the provider does not accept this price of one unit, if there is one.
     pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -108,8 +100,8 @@ impl Provider {
         }
     }
 
-    /// Creates a checkout. `now` is the store's time, and `wall` is the time of the wall clock. The
-    /// returned end of the checkout is in the store's time.
+    /// Creates a checkout. `now` and the checkout's end are in the store's time; `wall` is the wall
+    /// clock's time.
     pub async fn open(
         &self,
         wanted: &NewCheckout,
@@ -122,8 +114,8 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. Callers may repeat the call. `wall` is the time of
-    /// the wall clock.
+    /// Closes a checkout and returns its state. The call is idempotent; `wall` is the wall clock's
+    /// time.
     pub async fn close(
         &self,
         order: &TicketId,
@@ -155,17 +147,15 @@ impl Provider {
         }
     }
 
-    /// Asks whether a captured payment was refunded. If so, returns the reversal. `wall` is the
-    /// time of the wall clock.
+    /// Returns the reversal of a captured payment, if the provider knows one.
     pub(crate) async fn reversal_of(
         &self,
         payment: &PaymentId,
         wall: Millis,
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
-            // The sandbox keeps its messages in the server's database. If a failover loses a
-            // reversal, it also loses the record that the reversal's message was sent. So the
-            // sandbox sends this message again, and the node does not need to ask.
+            // The sandbox's messages are in the same database. A failover that loses a reversal
+            // also loses the record that its message was sent, so the sandbox sends it again.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment, wall).await,
         }

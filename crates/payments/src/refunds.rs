@@ -1,6 +1,6 @@
-//! The leader requests each refund until the provider accepts it. Then the leader asks for the
-//! refund's progress until the money has arrived. The refund's id is the idempotency key, so a
-//! repeated request makes no second refund.
+//! The leader requests each refund until the provider accepts it, and then asks for progress until
+//! the money has arrived. The refund's id is the idempotency key, so a repeat makes no second
+//! refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundId, RefundState, RefundUpdate};
@@ -11,15 +11,12 @@ use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
 
-/// The maximum number of refunds in one read.
 const PAGE_SIZE: usize = 128;
-/// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
 /// Longest error text that is stored, in characters. A longer text is cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
 impl Payments {
-    /// Requests refunds until the program stops.
     pub(super) async fn settle_refunds(&self) {
         let (mut turns, mut next) = (self.node.turns(Work::Refunds), NextRun::Now);
         loop {
@@ -36,7 +33,6 @@ impl Payments {
         }
     }
 
-    /// Asks the provider about every due refund.
     async fn check_refunds(&self) -> Result<NextRun, EngineError> {
         let due = self.node.store().refunds_due(PAGE_SIZE).await?;
         let is_full = due.len() == PAGE_SIZE;
@@ -55,9 +51,8 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // The store failed, so the provider's answers are not stored and the refunds are still
-            // due. Without a pause, the server would repeat its requests as fast as the provider
-            // answers.
+            // After a failure of the store, the refunds are still due. Without a pause, the server
+            // would repeat its requests at once.
             return Ok(NextRun::Idle);
         }
         if is_full {
@@ -111,8 +106,7 @@ impl Payments {
     }
 }
 
-/// Logs that an accepted refund failed: the money came back to the provider, or the provider never
-/// sent it.
+/// Logs that the money of an accepted refund came back, or that the provider never sent it.
 pub(super) fn log_failed_refund(refund: &RefundId, why: &str) {
     tracing::error!(
         refund = refund.0,

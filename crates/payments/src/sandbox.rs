@@ -1,14 +1,14 @@
-//! The built-in provider for tests and demonstrations. Its checkout page has a button for each
-//! event that can happen to a payment. The sandbox sends signed messages over HTTP to this server,
-//! and refunds its own payments. It moves no money.
+//! The built-in provider for tests and demonstrations. It moves no money. Its checkout page has a
+//! button for each event that can happen to a payment.
 //!
-//! Another program with the sandbox's secret can send a message about a payment that the sandbox
-//! does not know. A refund of such a payment stays pending until that program sends
-//! `refund.settled`.
+//! Another program with the sandbox's secret can report a payment that the sandbox does not know. A
+//! refund of such a payment stays pending until that program sends `refund.settled`.
 //!
-//! The sandbox keeps its own documents in the store. `session/…` is a checkout with its payments
-//! and the messages to send. `payment/…` names the session of a payment. `due/…` lists the sessions
-//! with messages to send, by time.
+//! The sandbox's documents in the store:
+//!
+//! * `session/…`: a checkout with its payments and the messages to send.
+//! * `payment/…`: the session of a payment.
+//! * `due/…`: the sessions with messages to send, by time.
 mod checkout_page;
 mod cleanup;
 mod delivery;
@@ -39,17 +39,14 @@ pub use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub const NAME: &str = "sandbox";
-/// The maximum number of queries about checkouts per second. The bound is high, because the sandbox
-/// is a part of this program and answers a query from the store.
+/// The maximum number of queries per second. It is high, because the sandbox answers from the
+/// store.
 pub(super) const QUERIES_PER_SEC: u32 = 2_000;
-/// How many times the sandbox tries to change a document while other tasks also change it. After
-/// the last try, the caller gets an error.
+/// How many times the sandbox tries to change a document that other tasks also change. Then the
+/// caller gets an error.
 const TRIES_MAX: u32 = 16;
-/// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
-/// Pause before the next request about an accepted refund.
 const REFUND_RECHECK_MS: i64 = 10_000;
-/// Pause before the next request about a refund of an unknown payment.
 const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 
 /// The built-in provider.
@@ -58,13 +55,12 @@ pub struct Sandbox {
     /// The signing keys, newest first. The newest key signs, and every key verifies.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
-    /// The address of this server. It is set when the server begins to listen.
+    /// This server's address. It is set when the server begins to listen.
     address: OnceLock<String>,
     /// Wakes the sender when there is a message to send.
     wake: Notify,
 }
 
-/// A checkout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxCheckout {
     order: String,
@@ -80,33 +76,28 @@ struct SandboxCheckout {
     posts: Vec<PendingMessage>,
 }
 
-/// A payment made at a checkout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxPayment {
     id: String,
     /// Whether the money arrives only after the end of the checkout.
     late: bool,
-    /// If the shop requested a refund, the text is the refund's id. If a visitor pressed a button
-    /// for a reversal, the text is the kind of the reversal. The number is a time in milliseconds.
-    /// The money is returned `REFUND_TAKES_MS` after this time.
+    /// The refund's id, or the kind of the reversal that a visitor caused, and a time in
+    /// milliseconds. The money is returned `REFUND_TAKES_MS` after this time.
     refund: Option<(String, i64)>,
 }
 
 impl SandboxPayment {
-    /// Returns whether the money has arrived and was not sent back.
     fn can_go_back(&self) -> bool {
         !self.late && self.refund.is_none()
     }
 
-    /// Returns the kind of the reversal, if a visitor caused a reversal of the payment.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::parse(word)
     }
 }
 
-/// A message that the sandbox sends again and again until this server answers 200, or until the
-/// last attempt.
+/// A message that the sandbox repeats until this server answers 200, or until the last attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingMessage {
     id: String,
@@ -125,7 +116,7 @@ impl SandboxCheckout {
 }
 
 impl Sandbox {
-    /// Creates a sandbox that signs messages with the first of `keys`.
+    /// Creates a sandbox. The first of `keys` signs the messages.
     pub fn new(node: Arc<Node>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
@@ -138,14 +129,13 @@ impl Sandbox {
         Self { node, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
-    /// Sets this server's address. From now on, messages go to this address.
+    /// Sets the address of this server, to which messages go.
     pub fn set_server_address(&self, address: &str) {
-        // A server starts to listen only once, so the address is set only once.
+        // A server starts to listen only once.
         let _ = self.address.set(address.to_owned());
         self.wake.notify_one();
     }
 
-    /// Creates a checkout. See [`super::provider::Provider::open`].
     pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<NewSession, ProviderError> {
         let hash =
             blake3::hash(format!("{}\0{}", wanted.key, self.session_secret()).as_bytes()).to_hex();
@@ -162,7 +152,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // `false` is no error here: an earlier request with the same key created the session.
+        // `false` means that an earlier request with the same key created the session.
         self.node
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -172,8 +162,7 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Returns a secret from which a session's id is computed, so that others cannot
-    /// guess a checkout's URL.
+    /// Session ids are computed from this secret, so nobody can guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()
@@ -181,7 +170,6 @@ impl Sandbox {
             .unwrap_or_default()
     }
 
-    /// Closes a checkout. See [`super::provider::Provider::close`].
     pub(super) async fn close(
         &self,
         order: &TicketId,
@@ -224,8 +212,7 @@ impl Sandbox {
         Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }
 
-    /// Requests a refund. If the refund was already requested, returns its progress. See
-    /// [`super::provider::Provider::refund`].
+    /// Requests a refund, or returns its progress. See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
@@ -269,7 +256,6 @@ impl Sandbox {
         })
     }
 
-    /// Reads a message. See [`super::provider::Provider::read`].
     pub(super) fn read(
         &self,
         headers: &HeaderMap,
@@ -281,7 +267,6 @@ impl Sandbox {
         message::read(event, body)
     }
 
-    /// Reads a stored session.
     async fn session(&self, id: &str) -> Result<Option<SandboxCheckout>, EngineError> {
         let found = self.node.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
@@ -322,5 +307,4 @@ fn unavailable(error: impl Into<EngineError>) -> ProviderError {
     ProviderError::unavailable(error.into().to_string())
 }
 
-/// Longest pause between two checks for messages to send.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

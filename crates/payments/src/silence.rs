@@ -1,8 +1,9 @@
-//! Detects a provider that does not answer. Such a provider gets requests about only a few
-//! checkouts at a time, and all other checkouts are postponed. An order's grace period begins after
-//! the first request about it fails. Without this detection, the requests about thousands of due
-//! orders would wait for their timeouts, a few at a time. So the grace periods of the last orders
-//! would begin late, and their units would return much later than the units of the first orders.
+//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
+//! all other checkouts are postponed.
+//!
+//! An order's grace period begins when a request about it fails. Without this detection, thousands
+//! of due orders would wait for timeouts, a few at a time, and the last units would return much
+//! later.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +13,14 @@ use super::contract::{CheckoutStatus, ProviderError};
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long a provider must be silent before postponed checkouts count as unanswered. Only then
-/// does the postponement of a checkout start the grace period of its order.
+/// How long a provider must be silent before a postponement starts the grace period of an order.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
-/// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
 
 /// Result of a request about a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// The provider answered. A refusal or a request to wait also counts as an answer.
+    /// The provider answered. A refusal counts as an answer.
     Answered,
     /// The provider could not be reached, or its answer was unusable.
     NoAnswer,
@@ -30,7 +29,6 @@ pub(super) enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// Returns the result of a request that got this answer.
     pub(super) fn from_answer(answer: &Result<CheckoutStatus, ProviderError>) -> Self {
         match answer {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,
@@ -39,16 +37,14 @@ impl ProbeResult {
     }
 }
 
-/// Tracks how long a provider has been silent.
 #[derive(Debug, Default)]
 pub(super) struct ProviderSilence {
     unanswered: usize,
-    /// The time from which the provider counts as silent.
     since: Option<Instant>,
 }
 
 impl ProviderSilence {
-    /// Counts the result of a request. One answer ends the silence.
+    /// One answer ends the silence.
     pub(super) fn record(&mut self, result: ProbeResult, now: Instant) {
         match result {
             ProbeResult::NotAsked => {}
@@ -75,24 +71,23 @@ impl ProviderSilence {
         }
     }
 
-    /// Returns whether the provider counts as silent.
     pub(super) fn is_silent(&self) -> bool {
         self.unanswered >= SILENT_AFTER
     }
 
-    /// Returns whether the silence is so long that postponed checkouts count as unanswered.
+    /// Returns whether postponed checkouts count as unanswered.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
 
-    /// Returns how many more requests may start while `asking` requests are running.
+    /// Returns how many requests may start while `asking` requests are running.
     pub(super) fn requests_allowed(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
 
-    /// If the provider is silent, removes from `waiting` the checkouts that must be postponed, and
-    /// returns them. The last elements of `waiting` stay, because the next requests are about them.
+    /// Removes the checkouts that must be postponed, and returns them. The last elements of
+    /// `waiting` stay, because the next requests are about them.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -1,9 +1,9 @@
 //! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
-//! Every request that changes something has an `Idempotency-Key`. Stripe and this server both count
-//! amounts in the currency's smallest unit. A session of Stripe lives for at least half an hour,
-//! which is longer than most payment windows. So the server closes the session when the order's
-//! payment window ends.
+//! * Every request that changes something has an `Idempotency-Key`.
+//! * Amounts are in the currency's smallest unit, as in this server.
+//! * A session lives for at least half an hour, often longer than an order's payment window. So the
+//!   server closes the session at the end of the window.
 mod api;
 mod event;
 mod refund_progress;
@@ -29,15 +29,14 @@ use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 use session_end::{MINUTE_MS, session_end};
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217. This server follows ISO 4217, so
-/// Stripe would charge a hundred times too much or too little.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. Stripe would charge a hundred
+/// times too much or too little.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
-/// Currencies with three decimals. In these currencies, Stripe accepts only amounts that end in 0.
+/// Currencies with three decimals, in which Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// The query string that asks Stripe to add the session's payment to its answer, with the refunded
-/// amounts.
+/// Adds the session's payment to Stripe's answer, with the refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
-/// The query string that asks Stripe to add the payment's refunded amounts to its answer.
+/// Adds the payment's refunded amounts to Stripe's answer.
 const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
 
 /// Stripe.
@@ -48,17 +47,17 @@ pub struct Stripe {
     keys: Vec<SigningKey>,
     /// Marks this installation's sessions, because other installations may use the same account.
     mark: String,
-    /// Whether the server has already logged that Stripe's key has no permission to read payments.
+    /// Whether the missing permission to read payments was logged.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of further requests since the last call of `take_further_requests`. When Stripe
-    /// refuses to close a session, the server sends a further request, which reads the session.
+    /// Requests since the last call of `take_further_requests` that read a session, because Stripe
+    /// refused to close it.
     further_requests: AtomicU32,
 }
 
 impl Stripe {
-    /// Creates the provider from its settings. `mark` is the same on every node of this
-    /// installation, and different in every other installation.
+    /// `mark` is the same on every node of this installation, and different in every other
+    /// installation.
     pub fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the whole text of the secret, including the prefix.
@@ -77,17 +76,14 @@ impl Stripe {
         }
     }
 
-    /// Returns the maximum number of queries about checkouts per second.
     pub(super) fn queries_per_sec(&self) -> u32 {
         self.queries_per_sec
     }
 
-    /// See [`super::provider::Provider::take_further_requests`].
     pub(super) fn take_further_requests(&self) -> u32 {
         self.further_requests.swap(0, Ordering::Relaxed)
     }
 
-    /// Creates a checkout. See [`super::provider::Provider::open`].
     pub(super) async fn open(
         &self,
         wanted: &NewCheckout,
@@ -114,8 +110,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // For a day, Stripe repeats its first answer to an idempotency key, even if that answer was
-        // an internal error. So the key changes each minute.
+        // For a day, Stripe repeats its first answer to a key, even an internal error. So the key
+        // changes each minute.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(MINUTE_MS));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -124,12 +120,10 @@ impl Stripe {
         Ok(NewSession { session: word("id")?, url: word("url")?, expires_at })
     }
 
-    /// See [`super::provider::Provider::renew_client`].
     pub(super) fn renew_client(&self) {
         self.api.renew_client();
     }
 
-    /// Closes a checkout. See [`super::provider::Provider::close`].
     pub(super) async fn close(
         &self,
         order: &TicketId,
@@ -138,8 +132,7 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Stripe refuses to close a session that is not open. So this session was paid, or it
-            // has already ended.
+            // The session is not open: it was paid, or it has already ended.
             Err(error) if error.is_refusal => {
                 self.further_requests.fetch_add(1, Ordering::Relaxed);
                 self.session(&path).await?
@@ -160,8 +153,7 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"], report_time(wall)),
                 }]))
             }
-            // The bank refused the payment. No money was taken, and nobody can pay a completed
-            // session again.
+            // The bank refused the payment. Nobody can pay a completed session again.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -175,8 +167,8 @@ impl Stripe {
         }
     }
 
-    /// Returns a session with its payment. If the key has no permission to read payments, returns
-    /// the session alone. The session still says whether it was paid.
+    /// Returns a session with its payment, or without it if the key may not read payments. The
+    /// session alone still says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -188,7 +180,6 @@ impl Stripe {
         }
     }
 
-    /// See [`super::provider::Provider::reversal_of`].
     pub(super) async fn reversal_of(
         &self,
         payment: &PaymentId,
@@ -204,7 +195,6 @@ impl Stripe {
         }
     }
 
-    /// Warns once that the key has no permission to read payments.
     fn warn_that_payments_are_unreadable(&self, error: ApiError) {
         if self.has_warned.swap(true, Ordering::Relaxed) {
             return;
@@ -217,17 +207,14 @@ impl Stripe {
         );
     }
 
-    /// Requests a refund. See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
-            // No money was taken, so there is no money to refund.
+            // No money was taken.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe repeats its first answer to a key, even if that answer was an internal error. So
-        // after an error, the server uses a new key, and with a new key it could request a second
-        // refund. Therefore the server first adds up the refunds that have not failed. If they
-        // cover the payment, the server requests no refund. Even without this check, Stripe never
-        // refunds more than was paid.
+        // Stripe repeats its first answer to a key, even an internal error. So the next try has a
+        // new key, which could make a second refund. To avoid this, nothing is requested if live
+        // refunds cover the payment. Stripe itself never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -241,16 +228,13 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
-            // This refund covers only a part of the payment, because a person refunded the other
-            // part. The sum of all refunds shows whether all money was returned. The refunds must
-            // be read again, because this answer may be old: Stripe repeats its first answer to a
-            // key even if the refund has failed since then.
+            // A person refunded the other part of the payment, so the sum of all refunds decides.
+            // They are read again, because this answer may be an old one that Stripe repeats.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_update(&made)),
-            // Either a person refunded the payment at Stripe, or Stripe forgot the key. In both
-            // cases, the existing refunds show the progress.
+            // A person refunded the payment at Stripe, or Stripe forgot the key.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -258,7 +242,6 @@ impl Stripe {
         }
     }
 
-    /// Returns the progress of a refund. See [`super::provider::Provider::refund_status`].
     pub(super) async fn refund_status(
         &self,
         refund: &Refund,
@@ -271,7 +254,6 @@ impl Stripe {
             .ok_or_else(|| ProviderError::unavailable("Stripe has no such refund"))
     }
 
-    /// Returns all refunds of this payment.
     async fn refunds_of(&self, payment: &PaymentId) -> Result<Vec<Value>, ProviderError> {
         let path = format!("/v1/refunds?payment_intent={}&limit=100", percent_encoded(&payment.0));
         match self.api.get(&path).await?["data"].take() {
@@ -280,7 +262,6 @@ impl Stripe {
         }
     }
 
-    /// Reads an event. See [`super::provider::Provider::read`].
     pub(super) fn read(
         &self,
         headers: &HeaderMap,
@@ -292,15 +273,13 @@ impl Stripe {
     }
 }
 
-/// Returns the reason why Stripe does not accept this price, if there is one.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
         let why = "the payment provider uses other minor units for ISK, MGA and UGX; use another \
                  currency";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // `minor` is the price of one unit. An order's total is a multiple of this price, so it also
-    // ends in 0.
+    // `minor` is the price of one unit, so an order's total also ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
         why: "must end in 0: the payment provider accepts only two of the three decimals of \
@@ -308,9 +287,8 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
     })
 }
 
-/// Returns the report time of a reversal that a query found. `wall` is the time at which the query
-/// began. The report time is `wall`, rounded down to a whole second, because the times of Stripe's
-/// events are whole seconds.
+/// The time of a reversal that a query found. `wall` is the time at which the query began, and is
+/// rounded down because Stripe's events have whole seconds.
 fn report_time(wall: Millis) -> Millis {
     Millis(wall.0.div_euclid(1_000) * 1_000)
 }
@@ -319,7 +297,6 @@ fn unusable_answer(name: &str) -> ProviderError {
     ProviderError::unavailable(format!("Stripe's answer has no usable {name}"))
 }
 
-/// Percent-encodes an id for a path or a query.
 fn percent_encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     text.bytes()
@@ -333,8 +310,7 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Currencies without decimals, from Stripe's documentation. All other currencies that Stripe
-    /// accepts have two or three decimals.
+    /// Currencies without decimals, from Stripe's documentation. All others have two or three.
     const WITHOUT_DECIMALS: [&str; 15] = [
         "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
         "XOF", "XPF",

@@ -54,8 +54,7 @@ impl Address {
     }
 }
 
-/// The TLS parameters of a URL. This crate parses these parameters, because the driver does not
-/// know all of them.
+/// The TLS parameters of a URL. The driver does not know all of them.
 struct TlsParams {
     mode: Option<SslMode>,
     check: CertCheck,
@@ -63,8 +62,6 @@ struct TlsParams {
 }
 
 impl TlsParams {
-    /// Removes the TLS parameters from a URL's query. Returns the remaining text and the
-    /// parameters.
     fn split_from(text: &str) -> Result<(String, Self), AddressError> {
         let mut params = Self { mode: None, check: CertCheck::Nothing, roots: None };
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
@@ -75,8 +72,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // The value `system` and a missing parameter have the same effect: the connection
-                // trusts the system's certificates.
+                // The same as a missing parameter: trust the system's certificates.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))
@@ -104,7 +100,6 @@ fn parse_mode(mode: &str) -> Result<(Option<SslMode>, CertCheck), AddressError> 
     Ok((Some(mode), check))
 }
 
-/// Decodes percent-encoded bytes such as `%2F`. Other text stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

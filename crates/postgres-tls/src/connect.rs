@@ -1,4 +1,4 @@
-//! Opens TLS on a connection that the PostgreSQL driver has opened.
+//! Opens TLS connections over the sockets of the PostgreSQL driver.
 
 use std::future::Future;
 use std::io;
@@ -53,19 +53,15 @@ struct TlsSettings {
 }
 
 impl Tls {
-    /// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`,
-    /// the settings trust the system's certificates.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let config = RwLock::new(Arc::new(client_config(check, roots.as_deref())?));
         Ok(Self(Arc::new(TlsSettings { check, roots, config })))
     }
 
-    /// Reads the trusted certificates again. Connections that are opened later use the new
-    /// certificates.
+    /// Reads the trusted certificates again, for connections that are opened later.
     ///
     /// # Errors
-    /// Fails if the new certificates cannot be used. In this case, the previous certificates stay
-    /// in use.
+    /// Fails if the new certificates cannot be used. The previous certificates then stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let config = client_config(self.0.check, self.0.roots.as_deref())?;
         *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -73,8 +69,7 @@ impl Tls {
     }
 }
 
-/// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`, the
-/// settings trust the system's certificates.
+/// Trusts the certificates in the file `roots`, or the system's certificates if `roots` is `None`.
 fn client_config(check: CertCheck, roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = match (check, roots) {
@@ -130,7 +125,7 @@ where
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
         // For a Unix socket, the driver passes an empty host, which is not a valid name. Such a
-        // connection uses no TLS, so any valid name can stand for the host.
+        // connection uses no TLS, so any valid name will do.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })

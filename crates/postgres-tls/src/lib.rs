@@ -1,5 +1,5 @@
-//! Connections to PostgreSQL: parses an address with every `sslmode` of PostgreSQL's own programs
-//! except `allow`, and opens TLS connections with rustls.
+//! Parses a PostgreSQL address with any `sslmode` except `allow`, and opens TLS connections with
+//! rustls.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
 //! |---|---|---|
@@ -10,10 +10,10 @@
 //! | `verify-full` | yes | signed by a trusted authority, with the host of the address among its subject alternative names |
 //!
 //! If a mode requires encryption and the server does not support it, the connection fails.
-//! Connections trust the certificates in the PEM file that `sslrootcert` names. If no file is
-//! given, they trust the system's certificates. The file can also contain the certificate of a
-//! server itself. Such a certificate is trusted as long as it is in the file, even after it has
-//! expired. Connections over a Unix socket do not use TLS.
+//! Connections over a Unix socket do not use TLS.
+//!
+//! `sslrootcert` names a PEM file of trusted certificates; the default is the system's
+//! certificates. A server's own certificate in the file is trusted even after it has expired.
 
 mod address;
 mod connect;

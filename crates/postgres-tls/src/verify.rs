@@ -23,14 +23,13 @@ pub(crate) enum CertCheck {
     AuthorityAndHost,
 }
 
-/// Verifies a certificate as strictly as the address requires.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
     check: CertCheck,
     /// The trusted authorities. `None` if the certificate is not verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
-    /// Certificates that are trusted directly, even if no trusted authority signed them.
+    /// Certificates that are trusted without the signature of an authority.
     pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -66,8 +65,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The name of the host is checked last. So if the error is about the name, all other
-            // checks have passed.
+            // The host name is checked last, so all other checks have passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::SecretsError;
 
-/// The mode of the data directory: only the directory's owner can use the directory.
+/// Only the directory's owner can use the directory.
 const DIRECTORY_MODE: u32 = 0o700;
 
 /// Creates the data directory if it is missing.
@@ -20,8 +20,8 @@ pub fn create_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory but not write to it, logs a warning. This case is safe, because only their
-/// owner can read the files in the directory.
+/// enter the directory, only logs a warning, because the files in it are readable only by their
+/// owner.
 ///
 /// # Errors
 ///
@@ -44,8 +44,8 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     Ok(())
 }
 
-/// Logs a warning if other users can write to the data directory of a node with PostgreSQL. The
-/// node starts anyway, because all users can usually write to an empty volume of a container.
+/// Logs a warning if other users can write to the data directory of a node with PostgreSQL. This is
+/// not an error, because all users can usually write to an empty volume of a container.
 pub fn warn_of_writable_directory(dir: &Path) {
     // The directory may be missing, because such a node needs no directory.
     if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
@@ -58,7 +58,6 @@ pub fn warn_of_writable_directory(dir: &Path) {
     }
 }
 
-/// Returns the permissions of a directory.
 fn mode(dir: &Path) -> io::Result<u32> {
     Ok(fs::metadata(dir)?.permissions().mode() & 0o777)
 }

@@ -1,9 +1,9 @@
-//! Secrets that are not in the settings. The server creates each secret once and keeps it. In the
-//! embedded shape, each secret is a file in the data directory that only the file's owner can read.
+//! Creates and keeps the secrets that are not in the settings.
 //!
-//! If several nodes share one store, the store keeps the secrets of the first node. The nodes do
-//! not write these secrets to files, with one exception: the node that generates the operators' key
-//! writes this key to a file for the operator.
+//! * In the embedded shape, each secret is a file in the data directory that only the file's owner
+//!   can read.
+//! * If nodes share a store, the store keeps the secrets. Only the node that generates the
+//!   operators' key also writes this key to a file.
 //!
 //! | file | content |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
 //! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
 //!
-//! If `id_key` is lost, no order id is valid any more. Buyers get 404 even for their settled
-//! orders, and they can neither read nor repeat queued requests.
+//! If `id_key` is lost, all order ids become invalid: buyers get 404 for settled orders, and can
+//! neither read nor repeat queued requests.
 
 mod directory;
 mod error;
@@ -35,13 +35,11 @@ pub use error::SecretsError;
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::{BuyerKeys, Settings};
 
-/// The mode of a secret's file: only the file's owner can read the file.
+/// Only the file's owner can read the file.
 const FILE_MODE: u32 = 0o600;
 
-/// The key-derivation context of the fingerprint of `pass_key`.
 const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
 
-/// The names of the files in which generated secrets are kept.
 const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
 
 /// The generated secret of the front door, which is in the file `pass_key` or in the shared store.
@@ -72,19 +70,18 @@ pub struct Secrets {
     pub pass_key_file: Option<PassKeyFile>,
 }
 
-/// Removes a `pass_key` that this start created. Call this function if the start failed before the
-/// store recorded the key. Otherwise the next start would treat the key as the key of another
-/// store.
+/// Removes a `pass_key` that this start created. Call this if the start failed before the store
+/// recorded the key. Otherwise the next start would treat the key as another store's key.
 pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
-        // A failure here is ignored: the start has already failed, and its error says why.
+        // The start has already failed, and its error says why.
         let _ = fs::remove_file(settings.data_dir.join("pass_key"));
     }
 }
 
-/// Returns every secret. A secret that the settings do not have comes from the data directory or
-/// from the shared store. Creates missing secrets.
+/// Returns every secret: from the settings, or else from the data directory or the shared store.
+/// Creates missing secrets.
 ///
 /// # Errors
 ///
@@ -129,8 +126,8 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys, pass_key_file })
 }
 
-/// Returns the secret that verifies buyers' tokens on servers with these settings. Never creates a
-/// missing secret, because no server would use the new secret.
+/// Returns the secret that verifies buyers' tokens. Never creates a missing secret, because no
+/// server would use the new secret.
 ///
 /// # Errors
 ///
@@ -142,8 +139,8 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// Returns the newest secret that verifies the sandbox's messages on servers with these settings.
-/// Never creates a missing secret, because no server would use the new secret.
+/// Returns the newest secret that verifies the sandbox's messages. Never creates a missing secret,
+/// because no server would use the new secret.
 ///
 /// # Errors
 ///
@@ -155,7 +152,6 @@ pub async fn webhook_secret(settings: &Settings) -> Result<SecretString, Secrets
     kept(settings, "webhook_secret", "payment.webhook_secret").await
 }
 
-/// Returns the secret `name` that a server generated and keeps.
 async fn kept(
     settings: &Settings,
     name: &'static str,
@@ -179,8 +175,7 @@ async fn kept(
     check(settings, name, found.ok_or_else(missing)?)
 }
 
-/// Fails if the data directory has a store but no `id_key`. With a new key, the store's order ids
-/// would be invalid.
+/// With a new `id_key`, the order ids of an existing store would be invalid.
 fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     let dir = &settings.data_dir;
     let is_embedded = settings.shape.store().is_none();
@@ -208,7 +203,7 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
     Ok(files)
 }
 
-/// Returns the place of the secrets, as text for an operator.
+/// The place of the secrets, for an operator.
 fn location(settings: &Settings) -> String {
     match settings.shape.store() {
         Some(_) => "the database of store.url".to_owned(),
@@ -216,7 +211,7 @@ fn location(settings: &Settings) -> String {
     }
 }
 
-/// Returns the secret `name`, and whether the secret is new. Creates a missing secret.
+/// Returns the secret, and whether this call created it.
 async fn load_or_create(
     settings: &Settings,
     history: &KnownHistories,
@@ -234,8 +229,8 @@ async fn load_or_create(
     Ok((check(settings, name, secret)?, is_new))
 }
 
-/// Returns the secret if it has the format of a generated secret. This check is needed, because an
-/// empty or truncated file would otherwise become a key that anyone can guess.
+/// Checks the secret's format. An empty or truncated file would otherwise become a key that anyone
+/// can guess.
 fn check(
     settings: &Settings,
     name: &'static str,
@@ -267,7 +262,6 @@ fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), S
     Ok((secret, is_new))
 }
 
-/// Returns what no longer works if this secret is lost.
 fn lost_with(name: &str) -> &'static str {
     match name {
         "admin_key" => "the operators' earlier key does not work",
@@ -278,8 +272,8 @@ fn lost_with(name: &str) -> &'static str {
     }
 }
 
-/// Writes the generated operators' key to the file `admin_key` of the data directory. Does nothing
-/// in the embedded shape, because in that shape the file already has the key.
+/// Writes the generated operators' key to the file `admin_key`. Does nothing in the embedded shape,
+/// where the file already has the key.
 ///
 /// # Errors
 ///
@@ -293,8 +287,8 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
     }
     create_directory(dir)?;
-    // The file gets its final name only after the whole key is written. So a reader never sees an
-    // incomplete key, even if two nodes use the same directory.
+    // The complete file is renamed. So a reader never sees an incomplete key, even if two nodes use
+    // the same directory.
     let temp_path = temporary_path(&path);
     let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
     kept.inspect_err(|_| {
@@ -342,16 +336,14 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
     }
 }
 
-/// Writes a secret to the new file `temp_path`, which is then linked to `path`. So a reader sees
-/// the whole secret or no file. If two tasks write at once, only one creates `path`. Returns the
-/// first error, because it is the cause.
+/// Links the complete file to `path`. So a reader never sees an incomplete secret, and only one of
+/// two tasks creates `path`. Returns the first error, because it is the cause.
 fn write_whole(path: &Path, temp_path: &Path, secret: &str) -> io::Result<()> {
     let linked = write(temp_path, secret).and_then(|()| fs::hard_link(temp_path, path));
     let removed = fs::remove_file(temp_path);
     linked.and(removed)
 }
 
-/// Returns a random file name in the directory of this secret's file.
 fn temporary_path(path: &Path) -> PathBuf {
     path.with_extension(format!("{:016x}", rand::random::<u64>()))
 }

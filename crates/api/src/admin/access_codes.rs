@@ -1,5 +1,4 @@
-//! Access codes of a sale. One request creates many codes. Only the response to this request shows
-//! the codes.
+//! Access codes of a sale. Only the response to the request that creates the codes shows them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

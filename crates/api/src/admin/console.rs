@@ -1,5 +1,4 @@
-//! The types of the operators' console: actions, nodes, numbers over time, a buyer's history in a
-//! sale, checks before opening, and sessions.
+//! The types of the operators' console.
 
 use std::collections::BTreeMap;
 

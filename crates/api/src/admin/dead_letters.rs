@@ -170,7 +170,7 @@ impl PartialSchema for ManyToDiscard {
 
 impl ToSchema for ManyToDiscard {}
 
-/// The schema of a selection by `endpoint` or `all`. `more` adds further members.
+/// `more` adds further members.
 fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
     let all =
@@ -207,7 +207,7 @@ impl DeadLetterSelection {
         })
     }
 
-    /// Reads `endpoint` and `all`, which both bodies have. `parse_discard` reads `reason`.
+    /// Reads the members that both bodies have.
     fn read(body: &mut body::Object<'_, '_>) -> Option<Self> {
         let endpoint = body.optional("endpoint", None, read::not_null(read::name));
         let all = body.optional("all", false, read::boolean);

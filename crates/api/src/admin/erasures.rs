@@ -36,8 +36,7 @@ impl NewErasure {
     }
 }
 
-/// Returns a text that says why rows cannot be erased yet. If `is_one` is true, the text is about
-/// one row, and otherwise about several rows.
+/// Returns why one row (`is_one`) or several rows cannot be erased yet.
 #[must_use]
 pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
     match (reason, is_one) {
@@ -90,8 +89,8 @@ pub struct Erasure {
 }
 
 impl Erasure {
-    /// Whether every row could be erased. The result ignores a block that names the buyer, because
-    /// an operator decides when the block ends.
+    /// Whether every row could be erased. A block that names the buyer does not count, because an
+    /// operator decides when the block ends.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

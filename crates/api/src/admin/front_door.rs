@@ -48,7 +48,7 @@ pub struct FrontDoor {
 pub struct PowEffort(pub u32);
 
 impl PowEffort {
-    /// The effort that applies if the front door of a sale sets no effort.
+    /// The effort that applies if a front door sets none.
     pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
 }
 
@@ -102,8 +102,8 @@ pub struct Limit {
 }
 
 impl FrontDoor {
-    /// A front door that refuses every purchase. It applies to a sale whose stored front door this
-    /// version cannot read.
+    /// A front door that refuses every purchase, for a sale whose stored front door this version
+    /// cannot read.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,
@@ -120,7 +120,7 @@ impl FrontDoor {
         },
     };
 
-    /// Parses a stored front door. Returns `None` if a later version wrote values that this version
+    /// Parses a stored front door. Returns `None` for values of a later version that this version
     /// does not know.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
@@ -133,9 +133,8 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass. A purchase needs a pass if the sale requires a pass, an
-    /// access code, a challenge or a waiting room. Only a pass proves that the buyer met the last
-    /// three requirements.
+    /// Whether a purchase needs a pass. Only a pass proves an access code, a solved challenge or an
+    /// admission from the waiting room.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -188,7 +187,7 @@ const MEMBERS: &[&str] = &[
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
 const LIMIT: &[&str] = &["burst", "per_minute"];
 
-/// Reads a complete front door; absent members get their defaults.
+/// Absent members get their defaults.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
     let pass = door.optional("pass", RequirementMode::Off, off_or_required);

@@ -114,7 +114,6 @@ impl NewSale {
     }
 }
 
-/// Checks that the end of a sale is after its start.
 pub(super) fn check_order(
     sale: &mut Object<'_, '_>,
     starts_at: Option<Time>,

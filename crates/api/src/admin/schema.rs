@@ -1,5 +1,4 @@
-//! Schemas for members of operators' requests. A Rust type cannot express the rules of these
-//! members.
+//! Schemas for members of operators' requests whose rules a Rust type cannot express.
 
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
@@ -10,12 +9,11 @@ use crate::limits::{
 };
 use crate::value::{LANGUAGE_PATTERN, NAME_PATTERN, assigned_currency};
 
-/// A sum of amounts in minor units. The sum may be larger than the largest single amount.
+/// A sum of amounts in minor units. It may be larger than the largest single amount.
 pub(crate) fn sum() -> Schema {
     ObjectBuilder::new().schema_type(Type::Integer).into()
 }
 
-/// The name of a sale, item or buyer.
 pub(crate) fn name() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -36,7 +34,6 @@ pub(crate) fn new_name() -> Schema {
         .into()
 }
 
-/// One line of text that is not blank.
 pub(crate) fn title() -> Schema {
     line(Type::String.into()).into()
 }
@@ -60,13 +57,13 @@ fn line(kind: SchemaType) -> ObjectBuilder {
         .description(Some("One line of text, not blank."))
 }
 
-/// A text of several lines, or one such text for each language. A text may be empty.
+/// A text of several lines, or one for each language. A text may be empty.
 pub(crate) fn page_description() -> Schema {
     in_languages(text(Type::String.into()), text(Type::String.into()))
 }
 
-/// A description, or changes to the description in single languages. `null` makes the description
-/// empty or removes a language.
+/// A description, or changes in single languages. `null` makes the description empty or removes a
+/// language.
 pub(crate) fn page_description_patch() -> Schema {
     in_languages(text(nullable(Type::String)), text(nullable(Type::String)))
 }
@@ -92,12 +89,11 @@ fn text(kind: SchemaType) -> ObjectBuilder {
         .description(Some("A longer text, possibly empty."))
 }
 
-/// Further pictures of an item.
 pub(crate) fn gallery() -> Schema {
     pictures(Type::Array.into()).into()
 }
 
-/// Further pictures of an item; `null` removes them.
+/// `null` removes the pictures.
 pub(crate) fn nullable_gallery() -> Schema {
     pictures(nullable(Type::Array)).into()
 }
@@ -116,12 +112,11 @@ fn pictures(kind: SchemaType) -> ArrayBuilder {
         .description(Some("Further pictures, shown after the first."))
 }
 
-/// Facts about a product.
 pub(crate) fn facts() -> Schema {
     table(Type::Array.into()).into()
 }
 
-/// Facts about a product; `null` removes them.
+/// `null` removes the facts.
 pub(crate) fn nullable_facts() -> Schema {
     table(nullable(Type::Array)).into()
 }
@@ -141,7 +136,7 @@ fn table(kind: SchemaType) -> ArrayBuilder {
         .description(Some("Facts about the product, shown as a table."))
 }
 
-/// URL of a picture: `https`, or a reference without a scheme.
+/// `https`, or a reference without a scheme.
 pub(crate) fn image() -> Schema {
     image_url(nullable(Type::String)).into()
 }
@@ -156,12 +151,10 @@ fn image_url(kind: SchemaType) -> ObjectBuilder {
         .examples(["https://shop.example/phone.webp"])
 }
 
-/// A price of an item.
 pub(crate) fn price() -> Schema {
     price_object(Type::Object.into()).description(Some("Price of one unit.")).into()
 }
 
-/// A price, or `null`.
 pub(crate) fn nullable_price() -> Schema {
     price_object(nullable(Type::Object))
         .description(Some("A price for comparison, such as the usual price."))
@@ -201,13 +194,11 @@ pub(crate) fn adjustment_units() -> Schema {
         .into()
 }
 
-/// A complete front door.
 pub(crate) fn front_door() -> Schema {
     front_door_object(false).into()
 }
 
-/// Changes to a front door. For a single limit, `null` means no limit. For any other member, `null`
-/// restores the default.
+/// For a single limit, `null` means no limit. For any other member, `null` restores the default.
 pub(crate) fn front_door_patch() -> Schema {
     front_door_object(true).into()
 }

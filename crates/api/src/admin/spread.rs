@@ -18,12 +18,11 @@ pub use doorbuster_types::PartitionChoice;
 pub enum Partitions {
     /// A fixed number of partitions, 1 to 64.
     Count(u32),
-    /// The server chooses the number, and doubles the number if too many tickets of one partition
-    /// wait to be settled.
+    /// The server chooses the number, and doubles it if too many tickets of one partition wait to
+    /// be settled.
     Auto,
 }
 
-/// The word for [`Partitions::Auto`].
 const AUTO: &str = "auto";
 
 impl Serialize for Partitions {
@@ -64,7 +63,6 @@ fn partitions_schema() -> RefOr<Schema> {
     OneOfBuilder::new().schema_type(SchemaType::AnyValue).item(count).item(word).into()
 }
 
-/// Reads a number of partitions.
 fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Partitions> {
     match serde_json::from_str(raw.get()).ok() {
         Some(Partitions::Auto) => Some(Partitions::Auto),

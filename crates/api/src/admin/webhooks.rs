@@ -26,8 +26,7 @@ fn types() -> Schema {
         .into()
 }
 
-/// A known scheme in small or capital letters, then a host or a user name, then any further
-/// characters.
+/// A known scheme in small or capital letters, then a host or a user name, then any characters.
 const ADDRESS_PATTERN: &str = r"^([Hh][Tt][Tt][Pp][Ss]?|[Aa][Mm][Qq][Pp][Ss]?|[Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://[!\u0022$-.0->@-\u005B\u005D-~][!-~]*$";
 
 fn address() -> Schema {

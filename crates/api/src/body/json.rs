@@ -1,8 +1,7 @@
-//! JSON, parsed one level at a time.
+//! JSON, parsed one level at a time. A value stays raw text until a reader parses it.
 //!
-//! A value stays raw text until a reader parses it. So a number keeps its spelling, and a name that
-//! occurs twice in an object is detected. The parser skips nested values that no reader expects,
-//! and it skips them without recursion.
+//! So a number keeps its spelling, and a repeated name in an object is detected. Unexpected nested
+//! values are skipped without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The kind of a JSON value. The value's first character shows the kind.
+/// The kind of a JSON value, as its first character shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonKind {
     Object,
@@ -22,7 +21,7 @@ pub(super) enum JsonKind {
 }
 
 impl JsonKind {
-    /// Returns the kind of `raw`, which is valid JSON.
+    /// `raw` must be valid JSON.
     pub(super) fn from_raw(raw: &RawValue) -> Self {
         match raw.get().as_bytes().first() {
             Some(b'{') => Self::Object,
@@ -39,7 +38,7 @@ impl JsonKind {
         self == Self::Object
     }
 
-    /// The kind in words, with an article, such as "a list". The text is for a fault's detail.
+    /// The kind with an article, such as "a list", for a fault's detail.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Object => "an object",
@@ -58,12 +57,11 @@ pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> 
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)
 }
 
-/// The elements of a list. `None` if `raw` is not a list.
 pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The text of a string. `None` if `raw` is not a string, or contains an unpaired surrogate.
+/// `None` if `raw` is not a string, or contains an unpaired surrogate.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
@@ -90,7 +88,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The text of a JSON string. A text without escapes is borrowed from the body.
+/// A text without escapes is borrowed from the body.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -1,19 +1,19 @@
 //! The change of one member in a merge patch.
 
-/// How a patch changes one member: the member keeps its value, gets a new value, or is cleared.
+/// How a patch changes one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemberPatch<T> {
-    /// The member is absent from the patch, so it keeps its value.
+    /// The member is absent, and keeps its value.
     #[default]
     Keep,
-    /// The member is `null` in the patch, so its value is cleared.
+    /// The member is `null`, and its value is cleared.
     Clear,
-    /// The member has a value in the patch, which replaces the old value.
+    /// The member gets this value.
     Set(T),
 }
 
 impl<T> MemberPatch<T> {
-    /// Returns the value after the change. `before` is the value before the change.
+    /// Returns the value after the change of `before`.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -22,8 +22,7 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value. Returns `cleared` if the member is `null`, and `None` if the member
-    /// is absent.
+    /// Returns the new value, `cleared` if the member is `null`, or `None` if it is absent.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,
@@ -32,7 +31,6 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value. Returns `None` if the member is absent or `null`.
     pub(crate) const fn set(self) -> Option<T>
     where
         T: Copy,

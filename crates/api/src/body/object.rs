@@ -9,12 +9,11 @@ use super::member_patch::MemberPatch;
 use crate::limits::FAULTS_MAX;
 use crate::problem::{Fault, Problem};
 
-/// The faults that were found so far, at most [`FAULTS_MAX`].
+/// The faults so far, at most [`FAULTS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Adds a fault at `pointer`.
     pub(crate) fn add(&mut self, pointer: &str, detail: impl Into<Cow<'static, str>>) {
         match self.0.len() {
             full if full > FAULTS_MAX => {}
@@ -25,7 +24,7 @@ impl Faults {
         }
     }
 
-    /// Adds a fault at `pointer`. Returns `None`, because a value with a fault has no result.
+    /// Adds a fault. Returns `None`, because a value with a fault has no result.
     pub(crate) fn refuse<T>(
         &mut self,
         pointer: &str,
@@ -35,8 +34,6 @@ impl Faults {
         None
     }
 
-    /// Returns the value `found` if there are no faults. Otherwise returns the problem that lists
-    /// every fault.
     pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
@@ -45,8 +42,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are read one by one. If a member has a fault, its reader adds the fault
-/// and returns `None`. The caller still reads the other members, so that all faults are found.
+/// An object whose members are read one by one. After a fault, the caller reads the other members
+/// too, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,
@@ -61,7 +58,7 @@ pub(crate) trait MemberReader<'a, T>:
 impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> MemberReader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
-    /// Opens the object in `raw`, which may have only the `known` members, each at most once.
+    /// The object may have only the `known` members, each at most once.
     pub(crate) fn open(
         raw: &'a RawValue,
         pointer: String,
@@ -102,7 +99,6 @@ impl<'a, 'f> Object<'a, 'f> {
         reader(value, &format!("{}/{name}", self.pointer), self.faults)
     }
 
-    /// A required member.
     pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
@@ -114,7 +110,6 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// An optional member. If it is absent, the result is `default`.
     pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
@@ -127,7 +122,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// A member of a merge patch. The result distinguishes an absent member, `null` and a value.
+    /// Distinguishes an absent member, `null` and a value.
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,
@@ -140,8 +135,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault to the member `name`, and returns `None`. The caller uses this for a rule that
-    /// the member's reader does not check, such as a rule about two members.
+    /// Adds a fault that the member's reader does not check, such as one about two members.
     pub(crate) fn refuse<T>(&mut self, name: &'static str, detail: &'static str) -> Option<T> {
         self.faults.refuse(&format!("{}/{name}", self.pointer), detail)
     }
@@ -151,7 +145,7 @@ fn unknown_member(known: &[&str]) -> String {
     format!("is not a known member; the known members are {}", known.join(", "))
 }
 
-/// Escapes a member's name for a JSON pointer (RFC 6901).
+/// Escapes a name for a JSON pointer (RFC 6901).
 pub(super) fn escape_pointer(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         name.replace('~', "~0").replace('/', "~1").into()

@@ -36,9 +36,8 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A fast reader reads valid bodies without escapes. It borrows
-    /// the names from the body and allocates nothing. The slower strict reader reads all other
-    /// bodies, and reports every fault.
+    /// Reads the body of a purchase. Valid bodies without escapes take a fast path that allocates
+    /// nothing. All other bodies take the strict path, which reports every fault.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -49,8 +48,8 @@ impl<'a> Purchase<'a> {
         }
     }
 
-    /// Returns the name of the sale in `bytes`. Returns `None` if the body is invalid, or if its
-    /// strings contain escapes.
+    /// Returns the name of the sale, or `None` if the body is invalid or its strings contain
+    /// escapes.
     #[must_use]
     pub fn sale_of_body(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
         Self::parse_unescaped(bytes).map(|purchase| purchase.sale)
@@ -75,8 +74,7 @@ impl<'a> Purchase<'a> {
         })
     }
 
-    /// Returns the results of the fast reader and of the strict reader. Tests check that the two
-    /// results agree.
+    /// Returns the results of both readers, which tests compare.
     #[cfg(test)]
     pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
         (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))

@@ -1,5 +1,4 @@
-//! Readers of single values. If a value has a fault, its reader adds a description and returns
-//! `None`.
+//! Readers of single values. For a value with a fault, a reader adds the fault and returns `None`.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,7 +18,7 @@ use crate::value::{Currency, Money, Stock, Time, is_name};
 
 type Raw<'a> = &'a RawValue;
 
-/// A whole number within `range`, written with digits only.
+/// Only digits are allowed.
 pub(crate) fn integer<'a>(
     range: RangeInclusive<i64>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
@@ -46,7 +45,6 @@ fn range_text(range: &RangeInclusive<i64>) -> String {
     format!("must be a whole number from {} to {}", range.start(), range.end())
 }
 
-/// A whole number within a range that fits a `u32`.
 pub(crate) fn count<'a>(
     range: RangeInclusive<u32>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<u32> {
@@ -56,12 +54,10 @@ pub(crate) fn count<'a>(
     }
 }
 
-/// Units of one request.
 pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Units> {
     count(1..=UNITS_MAX)(raw, pointer, faults).and_then(Units::new)
 }
 
-/// `true` or `false`.
 pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<bool> {
     match JsonKind::from_raw(raw) {
         JsonKind::Bool(value) => Some(value),
@@ -69,7 +65,6 @@ pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
     }
 }
 
-/// Any string.
 pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<Cow<'a, str>> {
     match JsonKind::from_raw(raw) {
         JsonKind::String => {
@@ -80,7 +75,7 @@ pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Op
     }
 }
 
-/// Reads one of the values in `all`. The JSON contains the value's name.
+/// Reads one of the values in `all` by its name.
 pub(crate) fn word<'a, T: Copy>(
     all: &'static [T],
     as_str: fn(T) -> &'static str,
@@ -94,7 +89,6 @@ pub(crate) fn word<'a, T: Copy>(
     }
 }
 
-/// The name of a sale, item or buyer.
 pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<Cow<'a, str>> {
     let text = string(raw, pointer, faults)?;
     if is_name(&text) {
@@ -103,8 +97,8 @@ pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Opti
     faults.refuse(pointer, "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -")
 }
 
-/// The name of a new sale or item. In a path, `.` and `..` have another meaning, so no request
-/// could reach a sale or item with such a name.
+/// The name of a new sale or item. `.` and `..` have another meaning in a path, so no request could
+/// reach such an object.
 pub(crate) fn new_name<'a>(
     raw: Raw<'a>,
     pointer: &str,
@@ -148,8 +142,8 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     }
 }
 
-/// URL of a picture: `https`, or a reference without a scheme, in visible ASCII. Plain `http` is a
-/// fault, because the pages' `Content-Security-Policy` blocks such pictures.
+/// `https`, or a reference without a scheme, in visible ASCII. The pages' `Content-Security-Policy`
+/// blocks pictures from plain `http`.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
@@ -163,11 +157,11 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     }
 }
 
-/// Schemes of endpoints' URLs, for webhooks and for brokers.
+/// Schemes for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// URL of an endpoint that receives events: visible ASCII, with a host. Whether the settings allow
-/// the URL is checked later.
+/// The URL of an endpoint: visible ASCII, with a host. Whether the settings allow it is checked
+/// later.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -176,7 +170,6 @@ pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
     }
 }
 
-/// Returns the fault of an endpoint's URL, if the URL has a fault.
 fn address_error(text: &str) -> Option<Cow<'static, str>> {
     let is_known =
         |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
@@ -197,8 +190,7 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // From `https:///shop/x`, a URL parser would take `shop` as the host, because the parser skips
-    // the third slash.
+    // A URL parser skips the third slash of `https:///shop/x`, and would take `shop` as the host.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some(
             "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"
@@ -209,7 +201,6 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
         .then(|| format!("must have at most {WEBHOOK_URL_BYTES_MAX} characters").into())
 }
 
-/// An event's id.
 pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     if event_position(&text).is_some() {
@@ -218,7 +209,7 @@ pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Opti
     faults.refuse(pointer, "must be an event's id: evt_, 16 digits, _ and 10 hex digits")
 }
 
-/// A list whose number of entries is within `counts`. `reader` reads each entry.
+/// `counts` bounds the number of entries, and `reader` reads each entry.
 pub(crate) fn list<'a, T>(
     raw: Raw<'a>,
     pointer: &str,
@@ -245,13 +236,11 @@ pub(crate) fn list<'a, T>(
     (found.len() == all).then_some(found)
 }
 
-/// A time.
 pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Time> {
     let wrong = "must be an RFC 3339 time, such as 2026-11-20T10:00:00.000Z";
     Time::parse(&string(raw, pointer, faults)?).or_else(|| faults.refuse(pointer, wrong))
 }
 
-/// A number of units or the word `"unlimited"`.
 pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
     let text = raw.get();
     if is_word(raw, "unlimited") {
@@ -267,13 +256,11 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     }
 }
 
-/// Whether a value is the string `word`.
 pub(crate) fn is_word(raw: Raw<'_>, word: &str) -> bool {
     JsonKind::from_raw(raw) == JsonKind::String
         && json::string(raw).is_some_and(|text| text == word)
 }
 
-/// A price.
 pub(crate) fn price(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Money> {
     let mut object = Object::open(raw, pointer.to_owned(), &["amount_minor", "currency"], faults)?;
     let amount_minor = object.required("amount_minor", integer(0..=PRICE_MINOR_MAX));
@@ -287,7 +274,6 @@ fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency
         .or_else(|| faults.refuse(pointer, "must be an ISO 4217 currency code, such as CNY"))
 }
 
-/// `null`, or the value that `reader` reads.
 pub(crate) fn nullable<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
@@ -297,14 +283,13 @@ pub(crate) fn nullable<'a, T>(
     }
 }
 
-/// The value of an optional member that must not be `null`.
 pub(crate) fn not_null<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
     move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }
 
-/// A list of 1 to [`ITEMS_MAX`] entries, each read by `reader`. No two entries have the same `id`.
+/// A list of 1 to [`ITEMS_MAX`] entries with different `id`s.
 pub(crate) fn distinct_list<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
     id: impl Fn(&T) -> &str,

@@ -11,7 +11,7 @@ use crate::admin::sale_patch::SalePatch;
 use crate::admin::stock::Adjustment;
 use crate::problem::Code;
 
-/// Returns the status, and the pointer and detail of each fault. Returns `""` for a valid body.
+/// The status, and the pointer and detail of each fault. `""` for a valid body.
 fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
     let mut text = problem.status().to_string();
@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// Checks that each reader returns a value, a `400` without faults, or a `422` with faults.
+/// Each reader must return a value, a `400` without faults, or a `422` with faults.
 fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     let problems = [
         Purchase::from_json(bytes).err(),

@@ -12,7 +12,6 @@ use crate::sale::{Fact, Picture};
 use crate::value::{Text, is_language};
 
 type Raw<'a> = &'a RawValue;
-/// Reads the text of one language.
 type Reader<'a> = fn(Raw<'a>, &str, &mut Faults) -> Option<String>;
 
 /// A change of a text: a new text, or changes of single languages. `null` removes a language.
@@ -25,7 +24,7 @@ pub enum TextPatch {
 }
 
 impl TextPatch {
-    /// Returns the text after the change. `before` is the text before the change.
+    /// Returns the text `before` with this change.
     ///
     /// # Errors
     /// Fails if the text would have no language or too many languages after the change.
@@ -52,22 +51,19 @@ impl TextPatch {
     }
 }
 
-/// A title, in one language or several.
 pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Text> {
     text(raw, pointer, faults, read::title)
 }
 
-/// A description, in one language or several.
 pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Text> {
     text(raw, pointer, faults, read::description)
 }
 
-/// A change of a title.
 pub(crate) fn title_patch(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<TextPatch> {
     patch(raw, pointer, faults, read::title)
 }
 
-/// A change of a description; `null` makes it empty.
+/// `null` makes the description empty.
 pub(crate) fn description_patch(
     raw: Raw<'_>,
     pointer: &str,
@@ -79,7 +75,6 @@ pub(crate) fn description_patch(
     }
 }
 
-/// Further pictures of an item.
 pub(crate) fn gallery(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Vec<Picture>> {
     read::list(raw, pointer, faults, 0..=GALLERY_MAX, |raw, pointer, faults| {
         let mut picture = Object::open(raw, pointer.to_owned(), &["image", "alt"], faults)?;
@@ -89,7 +84,6 @@ pub(crate) fn gallery(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
     })
 }
 
-/// Facts about a product.
 pub(crate) fn facts(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Vec<Fact>> {
     read::list(raw, pointer, faults, 0..=ITEM_FACTS_MAX, |raw, pointer, faults| {
         let mut fact = Object::open(raw, pointer.to_owned(), &["name", "value"], faults)?;

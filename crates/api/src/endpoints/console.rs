@@ -1,5 +1,4 @@
-//! Endpoints for consoles: sessions, actions, nodes, numbers over time, a buyer's history in a
-//! sale, and the check before opening.
+//! Endpoints for operators' consoles.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::{no_content, ok};

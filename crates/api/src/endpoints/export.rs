@@ -6,7 +6,6 @@ use super::{Content, Endpoint, Param, SuccessResponse};
 use crate::admin::export::{Export, Reconciliation};
 use crate::problem::Code;
 
-/// A CSV response: a header line, then the rows.
 const fn csv_response(export: Export) -> SuccessResponse {
     SuccessResponse::new(
         200,
@@ -15,7 +14,6 @@ const fn csv_response(export: Export) -> SuccessResponse {
     )
 }
 
-/// An endpoint that exports a list as CSV.
 const CSV_ENDPOINT: Endpoint =
     Endpoint { params: &[Param::Sale], codes: &[Code::NotFound], ..VIEWER_ENDPOINT };
 

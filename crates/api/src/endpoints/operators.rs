@@ -36,7 +36,6 @@ pub(super) const VIEWER_ENDPOINT: Endpoint = Endpoint {
 pub(super) const OPERATOR_ENDPOINT: Endpoint =
     Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWER_ENDPOINT };
 
-/// An endpoint that changes a sale's phase.
 const PHASE_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
     responses: &[ok::<AdminSale>("The sale, in its new phase.").headers(&[ResponseHeader::ETag])],

@@ -15,7 +15,7 @@ use crate::order::OrderState;
 use crate::sale::Phase;
 use crate::value::NAME_PATTERN;
 
-/// An order's id as a provider may write it: any text without control characters.
+/// An order's id as a provider may write it.
 const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
 /// Where a parameter is sent.
@@ -29,8 +29,7 @@ pub enum ParamLocation {
     Header,
 }
 
-/// Defines the parameters, and the facts about each. The description is also the variant's
-/// documentation.
+/// The description is also the variant's documentation.
 macro_rules! params {
     ($($variant:ident($at:ident, $name:expr, $about:literal, $example:expr, $schema:expr),)+) => {
         /// One parameter.
@@ -198,13 +197,12 @@ params! {
     ),
 }
 
-/// What the table says about one parameter.
 struct ParamFacts {
     name: &'static str,
     location: ParamLocation,
     description: &'static str,
     example: fn() -> serde_json::Value,
-    /// The schema of one value that is not empty.
+    /// The schema of a value that is not empty.
     schema: fn() -> Schema,
 }
 
@@ -220,7 +218,6 @@ fn name() -> ObjectBuilder {
     pattern(NAME_PATTERN)
 }
 
-/// A text of visible ASCII characters.
 fn visible(bytes_max: usize) -> ObjectBuilder {
     pattern("^[!-~]+$").max_length(Some(bytes_max))
 }
@@ -261,9 +258,8 @@ impl Param {
             || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
-    /// Whether the server answers an invalid value with `422`. The server does so for query
-    /// parameters and for the header `Idempotency-Key`. Invalid values of other headers never cause
-    /// a `422`. The answer to an invalid path is `404`.
+    /// Whether the server answers an invalid value with `422`. Invalid values of other headers
+    /// never cause a `422`, and an invalid path gets `404`.
     #[must_use]
     pub fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
@@ -281,8 +277,7 @@ impl Param {
         (self.facts().example)()
     }
 
-    /// The schema of the parameter's value. A query value may also be empty. An empty value counts
-    /// as absent.
+    /// The schema of the parameter's value. An empty query value counts as absent.
     #[must_use]
     pub fn schema(self) -> Schema {
         let value = (self.facts().schema)();
@@ -299,5 +294,4 @@ impl Param {
     }
 }
 
-/// The order id of every example.
 pub(crate) const EXAMPLE_ORDER: &str = "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa";

@@ -1,5 +1,4 @@
-//! Endpoints for payments: checkouts for buyers, messages from providers, and lists and changes for
-//! operators.
+//! Endpoints for payments.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
@@ -10,8 +9,7 @@ use crate::order::{History, Order};
 use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult, StripeEvent};
 use crate::problem::Code;
 
-/// An endpoint for a provider's messages. It requires no token: the signature of each message
-/// authenticates the provider.
+/// An endpoint for a provider's messages, which are authenticated by their signatures.
 const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
     group: EndpointGroup::Service,

@@ -166,39 +166,32 @@ pub struct SuccessResponse {
 }
 
 impl SuccessResponse {
-    /// A response without additional headers.
     pub(super) const fn new(status: u16, content: Content, description: &'static str) -> Self {
         Self { status, description, content, headers: &[] }
     }
 
-    /// Returns the response with `headers`.
     pub(super) const fn headers(mut self, headers: &'static [ResponseHeader]) -> Self {
         self.headers = headers;
         self
     }
 }
 
-/// `200` with JSON of type `T`.
 pub(super) const fn ok<T: ToSchema>(description: &'static str) -> SuccessResponse {
     SuccessResponse::new(200, json::<T>(), description)
 }
 
-/// `201` with JSON of type `T`.
 pub(super) const fn created<T: ToSchema>(description: &'static str) -> SuccessResponse {
     SuccessResponse::new(201, json::<T>(), description)
 }
 
-/// `204`, without content.
 pub(super) const fn no_content(description: &'static str) -> SuccessResponse {
     SuccessResponse::new(204, Content::None, description)
 }
 
-/// JSON of type `T`.
 pub(super) const fn json<T: ToSchema>() -> Content {
     Content::Json(JsonType::for_type::<T>())
 }
 
-/// `304`: the caller already has the current version.
 pub(super) const NOT_MODIFIED: SuccessResponse = SuccessResponse::new(
     304,
     Content::None,

@@ -1,5 +1,4 @@
-//! Endpoints of an item's waitlist. A buyer can join if no units are available and unpaid units may
-//! return. The buyer who joined first gets the first returned unit.
+//! Endpoints of an item's waitlist.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{created, no_content, ok};

@@ -14,7 +14,6 @@ use crate::admin::webhooks::{
 };
 use crate::problem::Code;
 
-/// An endpoint that only an `admin` may call.
 const ADMIN_ENDPOINT: Endpoint = Endpoint { auth: Auth::Operator(Role::Admin), ..VIEWER_ENDPOINT };
 
 endpoints!(

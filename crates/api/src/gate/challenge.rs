@@ -75,7 +75,6 @@ pub struct ChallengeRequest {
     pub kind: Option<ChallengeKind>,
 }
 
-/// The kinds that may be requested.
 const KINDS: &[ChallengeKind] = &[ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
 
 fn kinds() -> utoipa::openapi::Object {

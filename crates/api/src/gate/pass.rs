@@ -121,7 +121,6 @@ fn answer(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Challeng
     }
 }
 
-/// A text of 1 to `chars_max` characters.
 fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<String> {
     move |raw, pointer, faults| {
         let text = read::string(raw, pointer, faults)?;

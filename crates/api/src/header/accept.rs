@@ -2,8 +2,8 @@
 
 use super::{elements, split_trimmed};
 
-/// Whether a caller with these `Accept` headers accepts the media type `served`, such as
-/// `application/json`. An absent or empty header accepts everything.
+/// Whether a caller with these `Accept` headers accepts the media type `served`. An absent or empty
+/// header accepts everything.
 #[must_use]
 pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
@@ -21,8 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names exactly `served` with a weight above 0. A browser
-/// that opens a page for a person names `text/html` in this way.
+/// Whether one of these `Accept` headers names exactly `served`, as a browser names `text/html`
+/// when it opens a page.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {
@@ -32,7 +32,7 @@ pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served
 }
 
 /// How specifically `range` matches `served`: 3 for an equal media type, 2 for a range like
-/// `text/*`, 1 for `*/*`. `None` if the range does not match.
+/// `text/*`, 1 for `*/*`.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = split_trimmed(range, b'/');
     let (kind, _) = split_trimmed(served, b'/');

@@ -2,17 +2,16 @@
 
 use super::elements;
 
-/// Whether a change may proceed. `values` are the values of `If-Match`, and `etag` is the present
-/// version with its quotes. If the request has no `If-Match`, the change may proceed. A weak tag
-/// never matches.
+/// Whether a change may proceed: there is no `If-Match`, or one of its `values` matches the present
+/// version `etag`. A weak tag never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();
     values.peek().is_none() || elements(values).any(|tag| tag == b"*" || tag == etag.as_bytes())
 }
 
-/// Whether the caller already has the version `etag`. `values` are the values of `If-None-Match`. A
-/// weak tag with the same value also matches.
+/// Whether the caller already has the version `etag`, according to the `values` of `If-None-Match`.
+/// A weak tag also matches.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     elements(values)

@@ -19,14 +19,12 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Parses all `Prefer` headers, and ignores invalid and out-of-range values. If the headers
-    /// repeat a preference, only the first value counts.
+    /// Parses all `Prefer` headers. Ignores invalid values, and repeats of a preference.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;
         for element in elements(values) {
-            // A semicolon starts the parameters of a preference. `respond-async` and `wait` have no
-            // parameters.
+            // `respond-async` and `wait` have no parameters.
             let (preference, _) = split_trimmed(element, b';');
             let (name, value) = split_trimmed(preference, b'=');
             if name.eq_ignore_ascii_case(b"respond-async") && value.is_empty() {

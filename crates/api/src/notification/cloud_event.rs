@@ -23,8 +23,8 @@ impl<'a> CloudEvent<'a> {
     /// The content type of a message.
     pub const CONTENT_TYPE: &'static str = "application/cloudevents+json; charset=utf-8";
 
-    /// Returns the message for an event with the id `id` and the type `what`. The event happened at
-    /// `time` to the object `key`. `source` is the deployment that sends the message.
+    /// Returns the message for an event that happened to the object `key`. `source` is the
+    /// deployment that sends the message.
     #[must_use]
     pub fn new(
         id: &'a str,

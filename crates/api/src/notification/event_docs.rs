@@ -35,11 +35,9 @@ different orders may arrive in any sequence. New versions may add types and memb
 change or remove the types and members below.
 ";
 
-/// The time of the examples, in milliseconds since the Unix epoch.
+/// The time of the examples, in milliseconds since 1970.
 const EXAMPLE_MS: i64 = 1_795_168_842_000;
 
-/// The documentation of one event type: when the server sends the event, the event's data, and an
-/// example.
 struct EventDoc {
     what: EventType,
     when: &'static str,
@@ -168,7 +166,6 @@ fn members<T: ToSchema>() -> Vec<(String, Value)> {
 #[must_use]
 pub fn document() -> String {
     let mut text = PAGE_HEAD.to_owned();
-    // Writing into a string cannot fail.
     let _ = writeln!(text, "\n| type | when | `data` |\n|---|---|---|");
     for event_doc in &EVENT_DOCS {
         let schemas = (event_doc.schema)();
@@ -221,8 +218,7 @@ pub fn document() -> String {
     text
 }
 
-/// The description of a member. An optional member has the description beside `oneOf`, or in an
-/// item of `oneOf`.
+/// An optional member has the description beside `oneOf`, or in an item of `oneOf`.
 fn description(schema: &Value) -> &str {
     let own = schema.get("description").and_then(Value::as_str);
     let any = schema.get("oneOf").and_then(Value::as_array);
@@ -232,13 +228,12 @@ fn description(schema: &Value) -> &str {
     .unwrap_or_default()
 }
 
-/// The members in a schema, sorted by name.
+/// Sorted by name.
 fn properties(schema: &Value) -> Vec<(String, Value)> {
     let members = schema.get("properties").and_then(Value::as_object);
     members.into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone())).collect()
 }
 
-/// A member's type, as a short text.
 fn type_text(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         return format!("`{}`", name.rsplit('/').next().unwrap_or(name));
@@ -256,7 +251,6 @@ fn type_text(schema: &Value) -> String {
     }
 }
 
-/// The anchor of an event type's heading.
 fn anchor(what: EventType) -> String {
     what.as_str().replace('.', "")
 }

@@ -15,7 +15,6 @@ use crate::endpoints::{
     Auth, Body, Content, Endpoint, JsonType, Param, ParamLocation, ResponseHeader, SuccessResponse,
 };
 
-/// The operation of `endpoint`.
 pub(super) fn operation(endpoint: &Endpoint) -> Operation {
     let parameters: Vec<Parameter> =
         endpoint.path_params().chain(endpoint.params.iter().copied()).map(parameter).collect();
@@ -80,8 +79,7 @@ fn request_body(body: Body, may_lack: bool) -> RequestBody {
         .build()
 }
 
-/// Returns the content of a body: a reference to the schema of `json_type`, and the first example
-/// in this schema.
+/// Returns a reference to the type's schema, with the first example in this schema.
 fn media_type(json_type: JsonType) -> MediaType {
     ContentBuilder::new()
         .schema(Some(Ref::from_schema_name(json_type.name().into_owned())))
@@ -127,7 +125,6 @@ fn text(content: Content) -> MediaType {
     ContentBuilder::new().schema(Some(schema)).example(example.map(Into::into)).build()
 }
 
-/// A header of a response.
 pub(super) fn header(named: ResponseHeader) -> Header {
     HeaderBuilder::new().schema(Some(named.schema())).description(Some(named.description())).build()
 }

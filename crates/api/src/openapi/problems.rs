@@ -12,7 +12,6 @@ use crate::endpoints::ResponseHeader;
 use crate::problem::{Code, MEDIA_TYPE, Problem, ProblemBody, RateLimitScope, Requirement};
 use crate::value::Time;
 
-/// Members that every problem has.
 const COMMON: [&str; 6] = ["type", "title", "status", "code", "detail", "retryable"];
 
 /// The schema that all problems share, and a schema for each code.
@@ -27,7 +26,7 @@ fn schema_name(code: Code) -> String {
     format!("Problem.{}", code.as_str())
 }
 
-/// The schema of a problem with this code, which requires all members of the code.
+/// The schema requires all members of the code.
 fn schema(code: Code) -> RefOr<Schema> {
     let sample = example(code);
     let only = |kind: Type, value: Value| {
@@ -46,12 +45,11 @@ fn schema(code: Code) -> RefOr<Schema> {
         .into()
 }
 
-/// Responses that many endpoints share: one response for each code.
 pub(super) fn responses() -> Vec<(String, RefOr<Response>)> {
     Code::ALL.map(|code| (code.as_str().to_owned(), response(&[code]).into())).into()
 }
 
-/// The responses of an endpoint with these codes: one response for each status.
+/// One response for each status.
 pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
     codes
         .chunk_by(|one, next| one.status() == next.status())
@@ -65,7 +63,7 @@ pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
         .collect()
 }
 
-/// A response with any of these codes, which all have the same status.
+/// All codes must have the same status.
 fn response(codes: &[Code]) -> Response {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let builder = ResponseBuilder::new().description(names.join(", "));
@@ -98,7 +96,6 @@ fn any_of(codes: &[Code]) -> RefOr<Schema> {
         .into()
 }
 
-/// Headers of every response with the status of `code`.
 fn headers(code: Code) -> &'static [ResponseHeader] {
     match code {
         Code::Unauthenticated => &[ResponseHeader::WwwAuthenticate],
@@ -113,7 +110,7 @@ fn example(code: Code) -> Value {
         .expect("strings, numbers and lists serialise into memory")
 }
 
-/// An example of a problem with this code. The example has all members of the code.
+/// The example has all members of the code.
 pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),

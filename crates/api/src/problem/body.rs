@@ -87,8 +87,8 @@ pub struct ProblemBody<'a> {
     pub database: Option<Cow<'a, DatabaseFence>>,
 }
 
-/// Distinguishes a member that is `null` from an absent member. Serde does not call this function
-/// for an absent member.
+/// Distinguishes a `null` member from an absent member, for which serde does not call this
+/// function.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Prefix of every `type`; the code follows.
 const TYPE_PREFIX: &str = "/docs#";
 
 /// The stable code of a problem.
@@ -115,8 +114,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// The `type` of RFC 9457 (a reference into the server's own documentation), the status, and
-    /// the title.
+    /// The `type` of RFC 9457, the status, and the title.
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::MalformedRequest => ("/docs#malformed_request", 400, "Malformed request"),
@@ -168,14 +166,13 @@ impl Code {
         self.facts().1
     }
 
-    /// A short title for a person. All problems with the same code have the same title.
+    /// A short title for a person, which depends only on the code.
     #[must_use]
     pub const fn title(self) -> &'static str {
         self.facts().2
     }
 
-    /// Whether the same request with the same key may succeed later, without a change of the
-    /// request or of the sale.
+    /// Whether the same request may succeed later, without a change of the request or the sale.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(self.status(), 429 | 500 | 503)

@@ -1,18 +1,17 @@
-//! The parameters of a query string as pairs of name and value, and the faults of these parameters.
+//! The parameters of a query string, and their faults.
 
 use std::borrow::Cow;
 
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// The decoded pairs of a query string. A value is `None` if it is not valid percent-encoded UTF-8.
+/// The decoded pairs. A value is `None` if it is not valid percent-encoded UTF-8.
 pub(super) struct Pairs<'a> {
     pairs: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
     faults: Vec<Fault>,
 }
 
 impl<'a> Pairs<'a> {
-    /// Splits `query` into pairs. The number of pairs needs no limit, because the server limits the
-    /// size of a request's head, which contains the query.
+    /// The number of pairs needs no limit, because the server limits the size of a request's head.
     pub(super) fn parse(query: &'a str) -> Self {
         let pairs = query
             .split('&')
@@ -25,12 +24,10 @@ impl<'a> Pairs<'a> {
         Self { pairs, faults: Vec::new() }
     }
 
-    /// Adds a fault of a parameter.
     pub(super) fn fault(&mut self, parameter: &'static str, detail: impl Into<Cow<'static, str>>) {
         self.faults.push(Fault::new(FaultLocation::Query(parameter.into()), detail));
     }
 
-    /// Every value of a repeatable parameter.
     pub(super) fn all_values<T>(
         &mut self,
         parameter: &'static str,
@@ -46,7 +43,6 @@ impl<'a> Pairs<'a> {
         read.into_iter().flatten().collect()
     }
 
-    /// The value of a parameter that may occur once.
     pub(super) fn single_value<T>(
         &mut self,
         parameter: &'static str,
@@ -60,14 +56,12 @@ impl<'a> Pairs<'a> {
         self.all_values(parameter, wanted, read).pop()
     }
 
-    /// Returns `found` if there are no faults. Otherwise returns the problem that lists every
-    /// fault.
     pub(super) fn into_result<T>(self, found: T) -> Result<T, Problem> {
         if self.faults.is_empty() { Ok(found) } else { Err(Problem::invalid_request(self.faults)) }
     }
 }
 
-/// `text` with `+` and `%XX` decoded. `None` if `text` is not valid percent-encoded UTF-8.
+/// Decodes `+` and `%XX`. Returns `None` if the result is not UTF-8.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));

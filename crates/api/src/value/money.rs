@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The sorted ISO 4217 codes of currencies that have a minor unit. Withdrawn codes are not in the
-/// list. The list also has `XTS`, which the standard reserves for tests.
+/// The sorted ISO 4217 codes with a minor unit, without withdrawn codes. `XTS` is reserved for
+/// tests.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters, even if ISO 4217 does not assign the code. The reason is
-    /// that ISO 4217 may withdraw a currency after a price in this currency was stored.
+    /// Reads any three capital letters. ISO 4217 may have withdrawn a currency after a price in it
+    /// was stored.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
@@ -37,15 +37,13 @@ impl Currency {
         }
     }
 
-    /// Whether ISO 4217 has assigned the code to money with a minor unit. A new price must use an
-    /// assigned code.
+    /// Whether ISO 4217 has assigned the code to money with a minor unit, as a new price must have.
     #[must_use]
     pub fn is_assigned(self) -> bool {
         ASSIGNED.split(' ').any(|code| code == self.as_str())
     }
 
-    /// The number of decimal places of the currency's minor unit, as ISO 4217 assigns it. The
-    /// number is 2 for most currencies.
+    /// The number of decimal places of the currency's minor unit, from ISO 4217.
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {
@@ -100,7 +98,6 @@ impl PartialSchema for Currency {
     }
 }
 
-/// The schema for the currency in a new price.
 pub(crate) fn assigned_currency() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -123,7 +120,7 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// Prints the amount for people, with the currency's decimal places: `49.00 EUR` or `4900 JPY`.
+/// Prints the amount for people: `49.00 EUR` or `4900 JPY`.
 impl fmt::Display for Money {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decimals, minor) = (self.currency.decimals(), self.amount_minor.unsigned_abs());

@@ -8,16 +8,13 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// If there is no text in the reader's language, the reader gets the text in this language.
+/// The language for readers whose own language has no text.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// In a language tag, parts may follow the language. This is the allowed number of characters in
-/// each of these parts.
+/// The allowed length of each part after the language in a language tag.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
-/// The largest number of parts that may follow the language in a language tag.
 const SUBTAGS_MAX: usize = 3;
-/// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
 
 /// A text of the shop. A reader gets the text in the reader's language. If this text is missing,
@@ -39,9 +36,8 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
-    /// Returns the text in `language`. If there is no such text, returns a text in a variant of the
-    /// language, such as `zh-CN` for `zh`. If there is no variant either, returns the fallback
-    /// text.
+    /// Returns the text in `language`, or else in a variant such as `zh-CN` for `zh`, or else the
+    /// fallback text.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };
@@ -66,7 +62,7 @@ impl Text {
         };
         let mut each: Vec<(Option<&str>, &str)> =
             texts.iter().map(|(language, text)| (Some(language.as_str()), text.as_str())).collect();
-        // The sort is stable, so the texts in other languages stay sorted by language tag.
+        // The sort is stable, so the other texts stay sorted by language tag.
         each.sort_by_key(|(language, _)| *language != Some(FALLBACK_LANGUAGE));
         each
     }

@@ -1,5 +1,4 @@
-//! Instants. In JSON, an instant is an RFC 3339 text. In memory, an instant is a number of
-//! milliseconds since the Unix epoch.
+//! Instants: an RFC 3339 text in JSON, and milliseconds since 1970 in memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,8 +19,8 @@ impl Time {
     /// of the year 9999.
     pub const MAX: Time = Time(253_402_207_200_000);
 
-    /// Returns the time that is `millis` milliseconds after the Unix epoch. A time before
-    /// [`Time::MIN`] becomes [`Time::MIN`], and a time after [`Time::MAX`] becomes [`Time::MAX`].
+    /// Returns the time that is `millis` milliseconds after 1970, or the nearest of [`Time::MIN`]
+    /// and [`Time::MAX`] if it is outside of them.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
@@ -33,7 +32,7 @@ impl Time {
         }
     }
 
-    /// The number of milliseconds since the Unix epoch.
+    /// The number of milliseconds since 1970.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
@@ -43,13 +42,11 @@ impl Time {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;
-        // The calendar library reads only the whole seconds here. The fraction of a second is read
-        // below.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last second of a day in UTC. The calendar library has no leap
-            // seconds, so the leap second becomes the first instant of the next day.
+            // A leap second is the last second of a day in UTC. The calendar library has none, so
+            // it becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
@@ -60,9 +57,8 @@ impl Time {
     }
 }
 
-/// Splits `2026-11-20T10:00:00.5+01:00` into its first 19 characters, the digits of the fraction,
-/// and the offset. The calendar library reads more formats than RFC 3339; this function accepts
-/// only RFC 3339.
+/// Splits `2026-11-20T10:00:00.5+01:00` into the first 19 characters, the digits of the fraction,
+/// and the offset. Refuses formats of the calendar library that RFC 3339 does not have.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
     let fits = |shape: &[u8], part: &[u8]| {

@@ -6,23 +6,19 @@ use doorbuster_api::admin::export::Export;
 use doorbuster_api::endpoints::{self, Auth, Endpoint, ParamLocation};
 use doorbuster_api::problem::Code;
 
-/// The text of `docs/api.md`.
 pub(crate) fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
     std::fs::read_to_string(path).expect("docs/api.md must exist")
 }
 
-/// Cells of a table's row, trimmed.
 fn cells(line: &str) -> Option<Vec<&str>> {
     Some(line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect())
 }
 
-/// The texts between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// `METHOD /path` of every endpoint that the page mentions.
 fn mentions(page: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {

@@ -45,7 +45,7 @@ use serde_json::Value;
 
 use crate::page::page;
 
-/// The page's JSON examples, each with the type name from the comment above it.
+/// Returns the JSON examples, each with the type's name from the comment above it.
 fn examples(page: &str) -> Vec<(String, String)> {
     let mut blocks = page.split("```json\n");
     let mut before = blocks.next().unwrap_or_default();
@@ -61,13 +61,12 @@ fn examples(page: &str) -> Vec<(String, String)> {
     examples
 }
 
-/// Parses a response, writes it again, and compares the result with the example.
+/// The type must write the same JSON that it parsed.
 fn check<T: Serialize + DeserializeOwned>(json: &str) {
     let read: T = serde_json::from_str(json).expect(json);
     same(&read, json);
 }
 
-/// Parses a request, writes it again, and compares the result with the example.
 fn check_request<'a, T: Serialize>(
     read: impl FnOnce(&'a [u8]) -> Result<T, Problem>,
     json: &'a str,
@@ -148,8 +147,6 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
     }
 }
 
-/// Checks an example of a type that no earlier function checks. The endpoints for operators use
-/// most of these types.
 fn operating(shape: &str, json: &str) {
     match shape {
         "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
@@ -179,7 +176,7 @@ fn operating(shape: &str, json: &str) {
         "SettingList" => check::<SettingList>(json),
         "RevokedCodes" => check::<RevokedCodes>(json),
         "NewKey" => check_request(NewKey::from_json, json),
-        // `SalePatch` can be parsed, but it cannot be written as JSON.
+        // `SalePatch` cannot be written as JSON.
         "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
         other => panic!("no type is called {other}"),
     }

@@ -67,8 +67,7 @@ pub enum ContinuousRestoreError {
         /// When the generation of this state began.
         before: jiff::Timestamp,
     },
-    /// Other users can write to the directory, so a server would refuse to start with this
-    /// directory.
+    /// Other users can write to the directory, so a server would refuse to start with it.
     #[error(transparent)]
     Directory(#[from] SecretsError),
     /// The rebuilt store cannot be written.

@@ -5,7 +5,7 @@ use doorbuster_testkit::TempDir;
 use super::*;
 use crate::BackupPlace;
 
-/// Writes a base and one segment for each of the times. Each segment has one commit.
+/// Writes a base, and one segment with one commit for each of the times.
 async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation) {
     let place = BackupPlace::Directory(dir.path().join("target"));
     let target = BackupTarget::create(&place).expect("a directory");
@@ -38,7 +38,6 @@ async fn put_base(
     target.put(&names::base(generation, before), text.into()).await.expect("writable");
 }
 
-/// Rebuilds the state at `until`. Returns the time of this state.
 async fn rebuild_until(
     dir: &TempDir,
     target: &BackupTarget,

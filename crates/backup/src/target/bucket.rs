@@ -1,5 +1,5 @@
-//! A bucket of an S3-compatible service as the target. The bucket's address and keys come from the
-//! environment variables `AWS_…` or from the metadata service of the cloud machine.
+//! A bucket of an S3-compatible service as the target. Its address and keys come from the
+//! environment variables `AWS_…` or from the cloud machine's metadata service.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,19 +19,14 @@ use tokio::task::JoinSet;
 use super::TargetError;
 use crate::write_within;
 
-/// The size of one part of a base, in bytes. The server reads and sends the file of a base in
-/// parts.
+/// The size of the parts of a base that the server reads and sends, in bytes.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
-/// How long the service may take until it begins its answer, or until it sends further bytes of the
-/// answer. This time includes the upload of a request's body. The download of a base may take
-/// longer, because the time starts again whenever bytes arrive.
+/// How long the service may send nothing, including the time for the upload of a request's body.
 const READ_WITHIN: Duration = Duration::from_secs(80);
 // The upload of the largest segment must fit into this time.
 const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());
 
-/// A bucket, and a prefix in it.
 #[derive(Clone)]
 pub(super) struct Bucket {
     objects: std::sync::Arc<AmazonS3>,
@@ -44,7 +39,6 @@ impl From<object_store::Error> for TargetError {
     }
 }
 
-/// An upload of an object in parts.
 struct Upload {
     /// `None` after the end of the upload.
     parts: Option<Box<dyn MultipartUpload>>,
@@ -52,7 +46,6 @@ struct Upload {
 }
 
 impl Upload {
-    /// Sends the file in parts, and completes the object.
     async fn send(&mut self, mut file: File) -> Result<(), TargetError> {
         while let Some(parts) = &mut self.parts {
             let read = tokio::task::spawn_blocking(move || {
@@ -76,8 +69,8 @@ impl Upload {
 }
 
 impl Drop for Upload {
-    /// Aborts the upload if the server stopped waiting for it. For example, a new generation stops
-    /// the copy of the earlier generation.
+    /// The server may have stopped waiting for the upload, for example because a new generation
+    /// began.
     fn drop(&mut self) {
         if let (Some(parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) {
             runtime.spawn(abort(parts, std::mem::take(&mut self.sending)));
@@ -85,7 +78,6 @@ impl Drop for Upload {
     }
 }
 
-/// Waits until fewer than `max` parts are being sent.
 async fn wait_for_fewer(
     sending: &mut JoinSet<object_store::Result<()>>,
     max: usize,
@@ -98,8 +90,8 @@ async fn wait_for_fewer(
     Ok(())
 }
 
-/// Makes the service delete the parts that it already has. Ignores an error, because a rule of the
-/// bucket can delete these parts later.
+/// Makes the service delete the parts that it already has. An error is ignored, because a rule of
+/// the bucket can delete them later.
 async fn abort(
     mut parts: Box<dyn MultipartUpload>,
     mut sending: JoinSet<object_store::Result<()>>,
@@ -167,13 +159,12 @@ impl Bucket {
         Ok(self.objects.delete(&self.name(name)).await?)
     }
 
-    /// Returns the prefix of the names that a list contains. `None` means all names in the bucket.
     fn listed(&self) -> Option<&Name> {
         (!self.prefix.as_ref().is_empty()).then_some(&self.prefix)
     }
 
-    /// Returns the names of the generations, which are the first parts of the objects' names. The
-    /// service groups the objects by generation, so one request returns up to 1,000 generations.
+    /// The service groups the objects by generation, so one request returns up to 1,000
+    /// generations.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let found = self.objects.list_with_delimiter(self.listed()).await?;
         let names = found.common_prefixes.iter().filter_map(|path| path.filename());

@@ -12,29 +12,27 @@ use tokio::sync::Semaphore;
 use super::TargetError;
 use crate::names::{self, Generation};
 
-/// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
 
 /// Lets only one thread work at a time.
 type Turn = Arc<Semaphore>;
 
-/// A directory. It may be on a network disk, which can hang. So at most one thread works for each
-/// kind of operation, and a repeated operation waits for the earlier operation.
+/// A directory, which may be on a hanging network disk. So each kind of operation uses at most one
+/// thread, and a repeated operation waits for the earlier one.
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
-    /// For the writes of small objects and of segments.
+    /// For small objects and segments.
     puts: Turn,
-    /// For the copies of whole files. Such a copy takes long, and must not delay segments.
+    /// For whole files, which take long and must not delay segments.
     files: Turn,
-    /// For all reads, lists and deletions.
+    /// For reads, lists and deletions.
     others: Turn,
 }
 
 impl Directory {
-    /// Creates the directory if it is missing. Only the user of this process can read a new
-    /// directory. If other users can write to an existing directory, logs a warning, because a
-    /// restore trusts the objects in the directory.
+    /// Only the user of this process can read a new directory. Logs a warning if other users can
+    /// write to it, because a restore trusts the objects in it.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mode = fs::metadata(path)?.permissions().mode();
@@ -82,7 +80,7 @@ impl Directory {
         blocking(&self.others, move || remove(&path)).await
     }
 
-    /// Deletes the incomplete files of a generation. Leaves the files of other programs.
+    /// Leaves the files of other programs.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,
@@ -92,7 +90,7 @@ impl Directory {
             for name in object_names(&root.join(&generation), &generation)? {
                 let complete = name.strip_suffix(PART);
                 if complete.is_some_and(|complete| names::parse(complete).is_some()) {
-                    // If a file cannot be deleted now, it is deleted with its generation.
+                    // The file is deleted later with its generation.
                     let _ = remove(&root.join(name));
                 }
             }
@@ -101,7 +99,7 @@ impl Directory {
         .await
     }
 
-    /// Returns the names of the directories of generations, without reading these directories.
+    /// Does not read the directories of the generations.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
@@ -121,8 +119,8 @@ impl Directory {
         .await
     }
 
-    /// Writes a file under a temporary name, syncs it, and renames it to `name`. Deletes the file
-    /// after an error, because on a full disk the file would stop all other writes.
+    /// Writes and syncs a temporary file, and renames it. Deletes the file after an error, because
+    /// on a full disk it would stop all other writes.
     async fn write(
         &self,
         turn: &Turn,
@@ -134,8 +132,8 @@ impl Directory {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            // This function creates only the generation's directory, and never the backup's
-            // directory. If the backup's disk is not mounted, the write must fail.
+            // Creates only the generation's directory. If the backup's disk is not mounted, the
+            // write must fail.
             if !parent.exists() {
                 DirBuilder::new().mode(0o700).create(parent)?;
                 File::open(&root)?.sync_all()?;
@@ -156,10 +154,9 @@ impl Directory {
     }
 }
 
-/// Deletes a file. Also deletes the generation's directory if it is now empty.
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
-    // If the directory still has files, `remove_dir` fails, and the error is ignored.
+    // Fails if the generation's directory still has files.
     if let Some(parent) = path.parent() {
         let _ = fs::remove_dir(parent);
     }
@@ -177,7 +174,7 @@ fn directories(root: &Path) -> io::Result<Vec<DirEntry>> {
     Ok(found)
 }
 
-/// Returns the names of the files of all generations, including incomplete files.
+/// Includes incomplete files.
 fn file_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for generation in directories(root)? {
@@ -187,7 +184,7 @@ fn file_names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns the names of the files in a generation's directory, including incomplete files.
+/// Includes incomplete files.
 fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for object in fs::read_dir(directory)? {
@@ -197,13 +194,13 @@ fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Creates an empty file that only the user of this process can read.
+/// Only the user of this process can read the file.
 fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Runs `work` in a thread that may block, after the earlier work with the same `turn` has ended.
-/// If the caller stops waiting, work that has begun continues.
+/// Waits for the earlier work with the same `turn`. Work that has begun continues even if the
+/// caller stops waiting.
 async fn blocking<T: Send + 'static>(
     turn: &Turn,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -244,12 +241,10 @@ mod tests {
             hanging.write(&hanging.puts, "gen/segment", content).await
         });
         begun.await.expect("the write begins");
-        // The caller stops waiting for the write, but the thread still hangs.
         hanging.abort();
         let mut repeated = Box::pin(target.put("gen/segment", Bytes::from_static(b"repeated")));
         let early = timeout(Duration::from_millis(200), &mut repeated).await;
         assert!(early.is_err(), "the second write must wait");
-        // The hanging write delays no other kind of operation.
         assert!(target.list().await.expect("readable").is_empty());
         release.send(()).expect("the thread waits");
         repeated.await.expect("writable");

@@ -12,7 +12,7 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// Returns the broker that most tests share. A test that stops a broker starts a private broker.
+/// The broker of most tests. A test that stops its broker starts a private one.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
@@ -57,8 +57,7 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let orders = rabbit.queue(&exchange, "order.*").await;
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
-        // All messages are published at the same time over one connection, so the broker's returns
-        // arrive between its confirms of other messages.
+        // On one connection, the broker's returns arrive between its confirms of other messages.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =
@@ -107,7 +106,6 @@ async fn an_amqp_refusal_is_reported_without_the_brokers_text_and_password() {
     check(&format!("amqps://guest:guest@127.0.0.1:{port}/"), "no connection").await;
 }
 
-/// Returns the number of the client library's threads.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let names =
@@ -117,16 +115,14 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// The number of attempts to connect. All other tests together make fewer attempts at the same
-    /// time. This matters because `threads` also counts the threads of other tests.
+    /// More than all other tests attempt at the same time. `threads` also counts their threads.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // One of the eight callers tries to connect. The other callers wait, get the same error,
-        // and do not try to connect.
+        // Only one of the eight callers tries to connect. The others wait and get its error.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
             assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }
@@ -147,8 +143,7 @@ async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread
 async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
-    // A killed broker sometimes forgets a recent binding. This clean stop makes the binding durable
-    // before the kill.
+    // A killed broker sometimes forgets a recent binding. A clean stop makes the binding durable.
     let orders = rabbit.queue(&exchange, "order.*").await;
     rabbit.stop();
     rabbit.start_again();
@@ -172,8 +167,7 @@ async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed()
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     let orders = orders.again(&rabbit).await;
-    // If the test took a message from the queue just before the broker was killed, the queue may
-    // deliver that message again.
+    // The kill may undo the removal of `evt_1` from the queue.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     rabbit.kill();

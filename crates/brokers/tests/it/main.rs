@@ -34,7 +34,6 @@ fn message(id: &str, what: &str) -> Message {
     }
 }
 
-/// Returns a unique name for the objects that a test creates at a broker.
 fn name() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }

@@ -11,8 +11,7 @@ use doorbuster_testkit::tool;
 /// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// A key and a certificate for this machine's address. When the value is dropped, it removes the
-/// directory of both files.
+/// The files of a key and a certificate for this machine's address.
 struct Certificate {
     dir: PathBuf,
 }
@@ -51,9 +50,8 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes. The environment variables of a process say which
-    /// certificates it trusts, so one process cannot test both cases. The first process trusts this
-    /// certificate and must succeed. The second process trusts no certificate and must fail.
+    /// Publishes from a process that trusts this certificate, and from one that trusts none. The
+    /// trust comes from environment variables, so one process cannot test both.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));
@@ -75,7 +73,7 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // A failed removal is harmless: the directory stays in the system's temporary directory.
+        // A failed removal is harmless: the directory is in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

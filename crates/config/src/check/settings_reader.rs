@@ -9,10 +9,9 @@ use crate::fault::{SettingFault, SettingsError};
 use crate::raw::{self, RawSettings, RawValue, SettingOrigin};
 use crate::{SETTINGS, Settings};
 
-/// The maximum size of a file with a secret, in bytes. A larger file is a fault.
+/// The maximum size of a file with a secret, in bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The raw settings while they are read, and the faults that were found.
 pub(crate) struct SettingsReader<'a> {
     raw: &'a RawSettings,
     faults: Vec<SettingFault>,
@@ -31,31 +30,28 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Records a fault of the setting at `path`.
     pub(crate) fn fault(&mut self, path: &str, detail: impl Into<String>) {
         let origin = self.raw.get(path).map_or(&SettingOrigin::Default, |given| &given.origin);
         self.faults.push(raw::fault(path, origin, detail));
     }
 
-    /// Records a fault of the setting at `path`, and returns `None`: the setting has no value.
+    /// Records a fault. Returns `None`, because the setting then has no value.
     pub(crate) fn refuse<T>(&mut self, path: &str, detail: impl Into<String>) -> Option<T> {
         self.fault(path, detail);
         None
     }
 
-    /// Returns the layer that gives the setting its value. `None` means that no layer sets the
-    /// setting.
+    /// Returns the layer that sets the setting, if there is one.
     pub(crate) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
         self.raw.get(path).map(|given| &given.origin)
     }
 
-    /// Returns whether the value of the setting comes from a layer other than the defaults.
+    /// Returns whether a layer other than the defaults sets the setting.
     pub(crate) fn is_set(&self, path: &str) -> bool {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
-    /// Reads the text of the setting at `path`. Returns `None` if no layer sets the setting, or if
-    /// its value is not a text.
+    /// Returns `None` if no layer sets the setting, or if its value is not a text.
     pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
@@ -68,14 +64,12 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads a text and parses the text as a `T`. If the text cannot be parsed, records a fault
-    /// with the text and the description `wrong`.
+    /// Parses a text. If this fails, records a fault with the text and the description `wrong`.
     pub(crate) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
         let text = self.text(path)?;
         text.parse().ok().or_else(|| self.refuse(path, format!("{text:?} {wrong}")))
     }
 
-    /// Reads a whole number within `range`.
     pub(crate) fn integer(
         &mut self,
         path: &'static str,
@@ -94,7 +88,6 @@ impl<'a> SettingsReader<'a> {
         })
     }
 
-    /// Reads `true` or `false`.
     pub(crate) fn flag(&mut self, path: &'static str) -> Option<bool> {
         let flag = match &self.raw.get(path)?.value {
             RawValue::Flag(flag) => Some(*flag),
@@ -104,8 +97,8 @@ impl<'a> SettingsReader<'a> {
         flag.or_else(|| self.refuse(path, "must be true or false"))
     }
 
-    /// Reads a list of texts. A text from the environment, the command line or a secret's file is
-    /// split at its commas and line breaks. A single text in a settings file is a fault.
+    /// Reads a list of texts. A text from a settings file is a fault; any other text is split at
+    /// its commas and line breaks.
     pub(crate) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -115,9 +108,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads one or several secrets. The value is a list, a text or a secret's file. A text is
-    /// split at its commas and line breaks. If the value cannot be read, records a fault and
-    /// returns `None`.
+    /// Reads a list of secrets. A text or a file is split at its commas and line breaks.
     pub(crate) fn secrets(&mut self, path: &'static str) -> Option<Vec<SecretString>> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
@@ -126,8 +117,7 @@ impl<'a> SettingsReader<'a> {
         Some(texts.into_iter().map(SecretString::from).collect())
     }
 
-    /// Reads a secret from a text or from the secret's file. Returns `None` if no layer sets the
-    /// secret.
+    /// Reads a secret from a text or from its file.
     pub(crate) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }
@@ -151,7 +141,6 @@ impl<'a> SettingsReader<'a> {
     }
 }
 
-/// Splits a text into its entries at commas and line breaks.
 fn entries(text: &str) -> Vec<String> {
     text.split([',', '\n'])
         .map(str::trim)
@@ -160,8 +149,7 @@ fn entries(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether a text is an origin in the form that browsers use, such as
-/// `https://shop.example`.
+/// Returns whether a text is an origin as browsers write it, such as `https://shop.example`.
 pub(crate) fn is_origin(text: &str) -> bool {
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
@@ -169,7 +157,7 @@ pub(crate) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
-/// Reads an address to which a page links. Records a fault if [`is_link`] refuses the address.
+/// Records a fault if [`is_link`] refuses the address.
 pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let url = read.text(path)?;
     if !is_link(&url) {
@@ -178,9 +166,8 @@ pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<
     Some(url)
 }
 
-/// Returns whether a page may link to this address. A path must not begin with `//`, because a
-/// browser treats `//host` as an address of another site. The scheme `javascript:` is refused,
-/// because a browser runs the address as a script.
+/// Returns whether a page may link to this address. `//host` is refused, because it is an address
+/// of another site. `javascript:` is refused, because a browser would run it.
 pub(crate) fn is_link(url: &str) -> bool {
     let absolute = ["https://", "http://"]
         .iter()
@@ -189,8 +176,7 @@ pub(crate) fn is_link(url: &str) -> bool {
     url.bytes().all(|byte| byte.is_ascii_graphic()) && (absolute || path)
 }
 
-/// Reads the text of the setting at `path`, if a layer sets it. Records a fault if the text is
-/// empty.
+/// Reads a text, and records a fault if it is empty.
 pub(crate) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {

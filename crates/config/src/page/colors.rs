@@ -1,5 +1,5 @@
-//! The colours of a shop's brand. The colours must have enough contrast, so that a brand cannot
-//! make a page unreadable.
+//! The colours of a shop's brand. Enough contrast is required, so that a brand cannot make a page
+//! unreadable.
 
 use crate::check::SettingsReader;
 
@@ -16,9 +16,9 @@ pub struct ThemeColors {
     pub accent_wash: String,
 }
 
-/// The lowest allowed contrast of text, from WCAG 2.2 (1.4.3), level AA.
+/// The lowest contrast of text, from WCAG 2.2 (1.4.3), level AA.
 const TEXT_MIN: f64 = 4.5;
-/// The lowest allowed contrast of a mark that is not text, from WCAG 2.2 (1.4.11), level AA.
+/// The lowest contrast of a mark that is not text, from WCAG 2.2 (1.4.11), level AA.
 const MARK_MIN: f64 = 3.0;
 /// The colours of texts in the light and in the dark scheme; see `look.css`.
 const LIGHT_INK: &str = "#1b1810";
@@ -29,11 +29,10 @@ const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
 const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
-/// In the dark scheme, the background of accented text (`accent_wash`) is a mix. This percentage of
-/// the mix is the accent, and the remaining part is the dark background.
+/// The percentage of the accent in `accent_wash` in the dark scheme. The rest is the dark
+/// background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// While the mouse is over a button, the button's colour is a mix. This percentage of the mix is
-/// the accent, and the remaining part is white.
+/// The percentage of the accent in a button under the mouse. The rest is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [
@@ -43,7 +42,7 @@ const COLORS: [&str; 4] = [
     "page.theme.accent_wash",
 ];
 
-/// Reads the four colours. The settings must have all four colours, or no colour.
+/// The settings must have all four colours, or none.
 pub(super) fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let texts = COLORS.map(|path| read.text(path));
     if texts.iter().all(Option::is_none) {
@@ -70,7 +69,6 @@ pub(super) fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     Some(colors)
 }
 
-/// Returns a fault for each pair of colours that a page draws with too little contrast.
 fn unreadable(colors: &ThemeColors) -> Vec<(&'static str, String)> {
     let [accent_path, on_path, text_path, wash_path] = COLORS;
     let ThemeColors { accent, on_accent, accent_text, accent_wash } = colors;
@@ -102,14 +100,13 @@ fn unreadable(colors: &ThemeColors) -> Vec<(&'static str, String)> {
     faults
 }
 
-/// Returns the red, green and blue parts of `#rrggbb`.
 fn parts(color: &str) -> Option<[u8; 3]> {
     let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
     let part = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).ok();
     Some([part(0)?, part(2)?, part(4)?])
 }
 
-/// Mixes `percent` of a colour with the background `ground`, as `color-mix(in srgb, …)` does.
+/// Mixes two colours as `color-mix(in srgb, …)` does.
 fn mixed(color: &str, ground: &str, percent: u8) -> String {
     let (color, ground) = (parts(color).unwrap_or_default(), parts(ground).unwrap_or_default());
     let share = u16::from(percent);
@@ -119,7 +116,7 @@ fn mixed(color: &str, ground: &str, percent: u8) -> String {
     format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
 }
 
-/// Returns the relative luminance of `#rrggbb`, from 0 to 1.
+/// The relative luminance of `#rrggbb`, from 0 to 1.
 fn luminance(color: &str) -> Option<f64> {
     let light = |part: u8| {
         let share = f64::from(part) / 255.0;
@@ -129,7 +126,7 @@ fn luminance(color: &str) -> Option<f64> {
     Some(0.2126 * red + 0.7152 * green + 0.0722 * blue)
 }
 
-/// Returns the contrast of two colours, from 1 to 21. WCAG 2.2 defines it as "contrast ratio".
+/// The contrast ratio of WCAG 2.2, from 1 to 21.
 fn contrast(one: &str, other: &str) -> f64 {
     let (one, other) = (luminance(one).unwrap_or(0.0), luminance(other).unwrap_or(0.0));
     (one.max(other) + 0.05) / (one.min(other) + 0.05)
@@ -168,7 +165,6 @@ mod tests {
         assert_eq!(luminance("#äöü"), None);
     }
 
-    /// Returns the faults of a brand with these four colours, one in each line.
     fn faults([accent, on_accent, accent_text, accent_wash]: [&str; 4]) -> String {
         let [accent, on_accent] = [accent, on_accent].map(str::to_owned);
         let [accent_text, accent_wash] = [accent_text, accent_wash].map(str::to_owned);

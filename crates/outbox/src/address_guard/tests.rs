@@ -1,5 +1,5 @@
-//! Tests the address guard. The tests use private addresses in every notation, and names whose DNS
-//! servers do not answer.
+//! Tests the guard with private addresses in every notation, and with DNS servers that do not
+//! answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Longest wait in these tests. The tests normally take far less time.
+/// Longest wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
@@ -127,9 +127,8 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// Returns a guard, a sender and a list. For a name that begins with `stuck`, the guard's resolver
-/// blocks until the sender is dropped. The list contains the names whose look-ups have begun,
-/// earliest look-up first.
+/// Returns a guard whose resolver blocks for names that begin with `stuck`, until the sender is
+/// dropped. The list gets the names whose look-ups begin, in this sequence.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
@@ -137,7 +136,6 @@ fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let names = move |name: &str| {
         recorded.lock().expect("the task did not panic").push(name.to_owned());
         if name.starts_with("stuck") {
-            // This call blocks until the sender is dropped.
             drop(held.lock().map(|held| held.recv()));
         }
         Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])
@@ -150,7 +148,6 @@ fn ask(guard: &AddressGuard, name: impl Into<String>) -> JoinHandle<io::Result<V
     tokio::spawn(async move { guard.look_ups.addresses(&name).await })
 }
 
-/// Waits until `count` look-ups have begun.
 async fn until(begun: &Mutex<Vec<String>>, count: usize) {
     while begun.lock().expect("the task did not panic").len() < count {
         tokio::task::yield_now().await;
@@ -194,8 +191,7 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let asking: Vec<_> =
         (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOKUPS_MAX).await;
-    // After these aborts, no caller waits for these look-ups, but the look-ups still use their
-    // threads.
+    // No caller waits any more, but the look-ups still use their threads.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());

@@ -1,5 +1,5 @@
-//! Encrypts a message for one browser: RFC 8291 (Web Push), in the content coding `aes128gcm` of
-//! RFC 8188, with one record.
+//! Encrypts a message for one browser: RFC 8291 (Web Push), as one record of `aes128gcm` (RFC
+//! 8188).
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
@@ -10,11 +10,11 @@ use sha2::Sha256;
 pub(super) const PUBLIC_KEY_BYTES: usize = 65;
 /// The number of bytes of a browser's authentication secret.
 pub(super) const AUTH_BYTES: usize = 16;
-/// The maximum number of bytes of a message. Every push service accepts a message of this length.
+/// The maximum number of bytes of a message. Every push service accepts this length.
 pub const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;
-/// The size of a record. Every message is shorter than a record.
+/// The size of a record, which is longer than every message.
 const RECORD_BYTES: u32 = 4_096;
 /// The byte that marks the end of the last record.
 const LAST_RECORD: u8 = 2;
@@ -62,8 +62,7 @@ fn encrypt_with(
     Some(body)
 }
 
-/// Derives the key and the nonce of the message's only record. `shared` is the secret that the
-/// browser and this server share.
+/// `shared` is the secret that the browser and this server share.
 fn content_keys(
     browser: &BrowserKeys,
     our_public: &[u8],
@@ -78,8 +77,8 @@ fn content_keys(
     (first(&key), first(&nonce))
 }
 
-/// Computes HMAC-SHA-256. One call is a whole step of HKDF (RFC 5869), because no output here is
-/// longer than a hash.
+/// Computes HMAC-SHA-256. One call is a whole step of HKDF (RFC 5869), because no output is longer
+/// than a hash.
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length is a key");
     parts.iter().for_each(|part| mac.update(part));

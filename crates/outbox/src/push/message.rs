@@ -9,14 +9,12 @@ use super::encrypt::BrowserKeys;
 /// The address and the keys of a browser's subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The address to which the server sends messages for this browser. It belongs to the browser's
-    /// push service.
+    /// The address of the browser at its push service.
     pub endpoint: String,
     /// The keys that encrypt messages for this browser.
     pub keys: BrowserKeys,
 }
 
-/// A message that waits until it is sent or expires.
 #[derive(Debug)]
 pub(super) struct PushMessage {
     /// The id of the subscription.

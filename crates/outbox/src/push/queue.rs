@@ -1,7 +1,5 @@
-//! The messages that wait, and the number of requests to each push service. Each push service gets
-//! at most a part of the concurrent requests. A message that waits for its next attempt does not
-//! count as a request. So a push service that does not answer does not stop the messages to other
-//! push services.
+//! The messages that wait, and the requests to each push service. Each push service gets only a
+//! part of the concurrent requests, so one that does not answer does not stop the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,49 +10,38 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of messages that wait. At this bound, the server drops a message for each new
-/// message: the last message of the push service for which the most messages wait. Because of
-/// messages that wait for another attempt, the number may exceed this bound by [`AT_ONCE_MAX`].
+/// The maximum number of messages that wait. At this bound, the push service with the most waiting
+/// messages loses its last one. Messages that wait for another attempt can exceed the bound by
+/// [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
-/// The maximum number of requests to push services at the same time. Further messages wait.
 const AT_ONCE_MAX: usize = 32;
-/// The maximum number of requests to one push service at the same time. Further messages wait.
 const SERVICE_AT_ONCE_MAX: usize = 8;
-/// The pauses before the second and later attempts.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
-/// A message with the state of its attempts.
 #[derive(Debug)]
 pub(super) struct QueuedMessage {
     pub message: PushMessage,
-    /// The origin of the push service's address.
     service: Arc<str>,
-    /// The number of failed attempts.
     tries: usize,
-    /// The earliest time of the next attempt.
     next_at: Instant,
 }
 
-/// The counts of messages to one push service.
 #[derive(Debug, Default)]
 struct ServiceCounts {
     waiting: usize,
     sending: usize,
 }
 
-/// The messages that wait, in the order in which they were added.
+/// The waiting messages, in the sequence in which they were added.
 #[derive(Debug, Default)]
 pub(super) struct MessageQueue {
     waiting: VecDeque<QueuedMessage>,
-    /// The push services with messages that wait or are being sent.
     services: HashMap<Arc<str>, ServiceCounts>,
-    /// The number of requests in progress.
     sending: usize,
 }
 
 impl MessageQueue {
-    /// Adds a message. Returns false if this message or another one was dropped, because too many
-    /// messages wait.
+    /// Adds a message. Returns `false` if this message or another one was dropped.
     pub(super) fn add(&mut self, message: PushMessage, now: Instant) -> bool {
         let service = service_of(&message.target.endpoint);
         let is_full = self.waiting.len() >= WAITING_MAX;
@@ -66,8 +53,8 @@ impl MessageQueue {
         !is_full
     }
 
-    /// Drops the last message of the push service for which the most messages wait. If no other
-    /// push service has more waiting messages than `service`, drops nothing and returns false.
+    /// Drops the last message of the push service with the most waiting messages. If that is
+    /// `service` itself, drops nothing and returns `false`.
     fn drop_for(&mut self, service: &Arc<str>) -> bool {
         let own = self.services.get(service).map_or(0, |counts| counts.waiting);
         let most = self.services.iter().max_by_key(|(_, counts)| counts.waiting);
@@ -81,12 +68,11 @@ impl MessageQueue {
         true
     }
 
-    /// Returns whether this many more messages can be added.
     pub(super) fn has_room(&self, count: usize) -> bool {
         self.waiting.len() + count <= WAITING_MAX
     }
 
-    /// Takes the first message that can be sent now. After the attempt, the caller must call
+    /// Takes the first message that can be sent now. The caller must then call
     /// [`MessageQueue::finish`] or [`MessageQueue::retry`].
     pub(super) fn next(&mut self, now: Instant) -> Option<QueuedMessage> {
         if self.sending >= AT_ONCE_MAX {
@@ -106,19 +92,17 @@ impl MessageQueue {
         Some(queued)
     }
 
-    /// Returns the earliest time after `now` at which the pause of a message ends.
+    /// The earliest time after `now` at which a message may be tried again.
     pub(super) fn next_due_at(&self, now: Instant) -> Option<Instant> {
         self.waiting.iter().map(|queued| queued.next_at).filter(|at| *at > now).min()
     }
 
-    /// Ends the last attempt to send a message.
     pub(super) fn finish(&mut self, queued: &QueuedMessage) {
         self.sending -= 1;
         self.update(&queued.service, |counts| counts.sending -= 1);
     }
 
-    /// Ends a failed attempt. If another attempt is allowed, the message waits for it. Otherwise
-    /// drops the message and returns false.
+    /// Keeps the message for another attempt. After the last attempt, drops it and returns `false`.
     pub(super) fn retry(&mut self, mut queued: QueuedMessage, now: Instant) -> bool {
         let Some(pause) = PAUSES.get(queued.tries) else {
             self.finish(&queued);
@@ -135,8 +119,6 @@ impl MessageQueue {
         true
     }
 
-    /// Changes the counts of a push service. Removes the push service if it has no messages any
-    /// more.
     fn update(&mut self, service: &Arc<str>, change: impl FnOnce(&mut ServiceCounts)) {
         let Some(counts) = self.services.get_mut(service) else { return };
         change(counts);
@@ -146,8 +128,8 @@ impl MessageQueue {
     }
 }
 
-/// Returns the origin of an address. If the address is invalid, returns the address itself. No
-/// attempt sends a request to an invalid address.
+/// Returns the origin of an address. An invalid address stays as it is, because nothing is sent to
+/// it.
 fn service_of(endpoint: &str) -> Arc<str> {
     Url::parse(endpoint)
         .map_or_else(|_| endpoint.to_owned(), |url| url.origin().ascii_serialization())
@@ -174,7 +156,6 @@ mod tests {
         PushMessage { id, target: Arc::new(target), body: Vec::new(), topic, until }
     }
 
-    /// Takes all messages that can be sent now.
     fn take(queue: &mut MessageQueue, now: Instant) -> Vec<QueuedMessage> {
         std::iter::from_fn(|| queue.next(now)).collect()
     }

@@ -9,18 +9,16 @@ use doorbuster_engine::notify::Subscription;
 use super::message::Target;
 use super::{OF_BUYER_MAX, SUBSCRIPTIONS_MAX};
 
-/// One subscription.
 #[derive(Debug)]
 pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// For each topic, the end time of the turn about which the browser got a message. Each waiting
-    /// room has its own topic.
+    /// By topic: the end of the turn about which the browser got a message. Each waiting room has
+    /// its own topic.
     pub turns: HashMap<String, Millis>,
 }
 
-/// The subscriptions, by the id of their row in the store.
 #[derive(Debug, Default)]
 pub(super) struct PushReaders {
     by_id: HashMap<u64, PushReader>,
@@ -32,7 +30,6 @@ impl PushReaders {
         self.by_id.len()
     }
 
-    /// Returns how many more subscriptions fit into this node's memory.
     pub(super) fn remaining_capacity(&self) -> usize {
         SUBSCRIPTIONS_MAX.saturating_sub(self.by_id.len())
     }
@@ -41,7 +38,6 @@ impl PushReaders {
         self.by_id.keys().copied().collect()
     }
 
-    /// Returns whether this node has the subscription.
     pub(super) fn has(&self, id: u64) -> bool {
         self.by_id.contains_key(&id)
     }
@@ -50,7 +46,6 @@ impl PushReaders {
         self.by_id.get_mut(&id)
     }
 
-    /// Returns whether this node has the subscription of a buyer's browser.
     pub(super) fn has_browser(&self, buyer: &BuyerId, endpoint: &str) -> bool {
         self.of_buyer(buyer).any(|(_, reader)| reader.target.endpoint == endpoint)
     }
@@ -60,8 +55,7 @@ impl PushReaders {
         ids.filter_map(|id| self.by_id.get_key_value(id)).map(|(id, reader)| (*id, reader))
     }
 
-    /// Adds a buyer's subscription. If the buyer has too many subscriptions, removes the
-    /// subscription that ends first.
+    /// Adds a subscription. If the buyer has too many, removes the one that ends first.
     pub(super) fn insert(&mut self, id: u64, buyer: BuyerId, reader: PushReader) {
         if self.of_buyer(&buyer).count() >= OF_BUYER_MAX {
             let first = self.of_buyer(&buyer).min_by_key(|(_, reader)| reader.ends_at.0);
@@ -84,7 +78,6 @@ impl PushReaders {
         }
     }
 
-    /// Removes the subscriptions that have ended.
     pub(super) fn remove_ended(&mut self, now: Millis) {
         let ended = self.by_id.iter().filter(|(_, reader)| reader.ends_at <= now);
         let ended: Vec<u64> = ended.map(|(id, _)| *id).collect();
@@ -100,7 +93,6 @@ impl PushReaders {
         others.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Removes a buyer's subscriptions.
     pub(super) fn remove_buyer(&mut self, buyer: &BuyerId) {
         let ids = self.by_buyer.remove(buyer).unwrap_or_default();
         ids.into_iter().for_each(|id| self.remove(id));

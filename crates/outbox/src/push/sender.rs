@@ -1,6 +1,5 @@
-//! Sends messages to push services. [`MessageQueue`] bounds the messages that wait, the concurrent
-//! requests, and the attempts for a message. A message that cannot be delivered before it expires
-//! is dropped.
+//! Sends messages to push services. [`MessageQueue`] bounds the waiting messages, the concurrent
+//! requests and the attempts. A message that cannot be delivered before it expires is dropped.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,26 +23,21 @@ use super::metrics::MessageOutcome;
 use super::queue::{MessageQueue, QueuedMessage};
 use crate::{AddressGuard, check_address, guarded_client};
 
-/// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The result of one attempt.
 enum Attempt {
     Done(MessageOutcome),
     /// The attempt failed, but another attempt may succeed.
     Failed(String),
 }
 
-/// Sends messages.
 pub(super) struct Sender {
     key: VapidKey,
     contact: String,
     guard: AddressGuard,
     client: OutgoingClient,
     messages: Mutex<MessageQueue>,
-    /// Signals that a message was added.
     added: Notify,
-    /// The number of messages with each outcome.
     outcomes: [Counter; MessageOutcome::ALL.len()],
 }
 
@@ -60,19 +54,18 @@ impl Sender {
         Self { key, contact, guard, client, messages, added: Notify::new(), outcomes }
     }
 
-    /// Makes the next message use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }
 
-    /// Checks whether requests may go to an address. The rule is the same as for webhooks.
+    /// The rule for addresses is the same as for webhooks.
     pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
         let url = check_address(endpoint, &self.guard)?;
         self.guard.refuse_private_host(&url).await
     }
 
-    /// Adds a message to the queue. If the queue is full, drops a message. A message may be lost,
-    /// because the buyer also sees the change on the page.
+    /// Adds a message, and drops one if the queue is full. This loss is allowed, because the buyer
+    /// also sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if !self.lock().add(message, Instant::now()) {
             self.outcomes[MessageOutcome::Dropped as usize].add_one();
@@ -81,15 +74,15 @@ impl Sender {
         self.added.notify_one();
     }
 
-    /// Returns whether this many more messages can be added to the queue.
     pub(super) fn has_room(&self, count: usize) -> bool {
         self.lock().has_room(count)
     }
 
-    /// Sends messages until the future is dropped. If a push service answers that a subscription
-    /// has ended, deletes the subscription and calls `gone`. A message is sent only if `is_live`
-    /// returns true for its subscription. After the future is dropped, this function must not be
-    /// called again, because the queue still counts the requests that were in progress.
+    /// Sends messages to live subscriptions until the future is dropped. Deletes a subscription
+    /// that has ended at the push service, and calls `gone`.
+    ///
+    /// Must not be called again after that, because the queue still counts the requests that were
+    /// in progress.
     pub(super) async fn run(&self, node: &Node, is_live: impl Fn(u64) -> bool, gone: impl Fn(u64)) {
         let mut sending = FuturesUnordered::new();
         loop {
@@ -122,8 +115,6 @@ impl Sender {
         self.lock().next(now)
     }
 
-    /// Tries once to send a message. If the attempt fails and another attempt may succeed, the
-    /// message waits for its next attempt. Each message has a maximum number of attempts.
     async fn send(&self, node: &Node, gone: &impl Fn(u64), queued: QueuedMessage) {
         let id = queued.message.id;
         let outcome = match self.attempt(node, &queued.message).await {
@@ -140,8 +131,8 @@ impl Sender {
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
-                // The row stays in the store, so a node loads the subscription again. After the
-                // next message to this subscription, the server tries the deletion again.
+                // The row stays, so a node loads the subscription again, and the next message
+                // repeats the deletion.
                 tracing::debug!(%error, "failed to delete a browser's subscription");
             }
         }
@@ -152,7 +143,6 @@ impl Sender {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the number of messages with this outcome.
     pub(super) fn messages(&self, outcome: MessageOutcome) -> u64 {
         self.outcomes[outcome as usize].get()
     }
@@ -162,15 +152,15 @@ impl Sender {
         if ttl_secs <= 0 {
             return Attempt::Done(MessageOutcome::Expired);
         }
-        // The request has a token that expires. The push service compares the token's end with its
-        // own clock, so the token's times come from the wall clock.
+        // The push service compares the end of the request's token with its own clock, so the token
+        // uses the wall clock.
         match self.request(node.clock().wall(), ttl_secs, message).await {
             Ok(status) if status.is_success() => Attempt::Done(MessageOutcome::Sent),
             Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Done(MessageOutcome::Gone),
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Attempt::Failed(format!("the push service answered {}", status.as_u16()))
             }
-            // The push service refused the message, and would also refuse another attempt.
+            // The push service would also refuse another attempt.
             Ok(_) => Attempt::Done(MessageOutcome::Failed),
             Err(error) => Attempt::Failed(error),
         }

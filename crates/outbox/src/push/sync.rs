@@ -1,7 +1,5 @@
 //! Compares the subscriptions in this node's memory with the store. Takes over the subscriptions of
-//! nodes that lost their lease. Removes a subscription from memory if another node took it over, or
-//! if its row was deleted. For example, the buyer can end the subscription at another node, or an
-//! operator can erase the buyer.
+//! nodes that lost their lease, and forgets subscriptions that this node does not own any more.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,15 +15,12 @@ use doorbuster_store::{StoreResult, SubscriptionOwner};
 use super::WebPush;
 use super::text::PushText;
 
-/// Time between two comparisons.
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// One comparison takes over at most this number of subscriptions, and loads at most this number.
-/// If more are left, the next comparison starts at once. But if the queue has no room for this
-/// number of further messages, the next comparison waits for [`SYNC_INTERVAL`].
+/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
+/// are left and the queue has room for as many messages, the next comparison starts at once.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
-    /// Compares the memory with the store until the future is dropped.
     pub(super) async fn run_sync(&self, node: &Node) {
         loop {
             match self.sync(node).await {
@@ -42,14 +37,12 @@ impl WebPush {
         }
     }
 
-    /// Compares the memory with the store once. Returns whether there are more subscriptions to
-    /// load.
+    /// Returns whether there are more subscriptions to load.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
-        // A browser can subscribe while this function runs. The new subscription is then in the
-        // memory but not in `owned`, or the other way round. So the function removes only
-        // subscriptions that are in `known`. A subscription that the function loads may already be
-        // in the memory.
+        // A browser can subscribe while this function runs, so memory and `owned` can differ in the
+        // new subscription. Therefore only subscriptions in `known` are removed, and a loaded one
+        // may already be in the memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -67,15 +60,14 @@ impl WebPush {
             }
         }
         if let Err(error) = self.catch_up(node, &ids).await {
-            // The messages that are valid now could not be queued. So the loaded subscriptions are
-            // removed from the memory, and the next comparison loads them again.
+            // The valid messages could not be queued. The next comparison loads these subscriptions
+            // again.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }
         Ok((has_more || taken >= PAGE_SIZE as u64) && self.sender.has_room(PAGE_SIZE))
     }
 
-    /// Makes this node the owner of subscriptions whose owner has no lease. Returns their number.
     async fn take_over(&self, node: &Node) -> StoreResult<u64> {
         if node.layout().is_single_node() {
             return Ok(0);
@@ -92,9 +84,8 @@ impl WebPush {
         Ok(taken)
     }
 
-    /// Removes from the memory the `known` subscriptions that this node does not own. Updates the
-    /// end times of the owned subscriptions. Returns the owned subscriptions that are not in the
-    /// memory.
+    /// Forgets the `known` subscriptions that this node does not own, and updates the end times of
+    /// the others. Returns the owned subscriptions that are not in the memory.
     fn apply_owned(&self, known: &[u64], owned: &[SubscriptionOwner]) -> Vec<u64> {
         let ids: HashSet<u64> = owned.iter().map(|owned| owned.id).collect();
         let mut readers = self.lock();
@@ -113,9 +104,9 @@ impl WebPush {
         missing
     }
 
-    /// Queues the messages that are valid now, because the last owner may have stopped before it
-    /// sent these messages. Does not wait for room in the queue, because a push service that does
-    /// not answer must not delay the comparison.
+    /// Queues the messages that are valid now, because the last owner may not have sent them. Does
+    /// not wait for room in the queue: a push service that does not answer must not delay the
+    /// comparison.
     async fn catch_up(&self, node: &Node, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (node.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();
@@ -143,7 +134,6 @@ impl WebPush {
     }
 }
 
-/// Returns the open sales with a waiting room.
 fn sales_with_turns(node: &Node) -> Vec<Arc<SaleState>> {
     let has_turns = |sale: &&Arc<SaleState>| {
         sale.row.phase == Phase::Open && !sale.front_door.waiting_room.is_off()

@@ -1,4 +1,4 @@
-//! The texts of messages. A text names the time until which it is valid.
+//! The texts of messages. Each names the time until which it is valid.
 
 use doorbuster_api::value::Text;
 use doorbuster_core::gate::room::VisitorStatus;
@@ -12,7 +12,6 @@ use doorbuster_gate::Gate;
 use doorbuster_store::RoomKey;
 use serde::Serialize;
 
-/// The subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
@@ -33,14 +32,13 @@ pub(super) struct PushText {
     until: i64,
     /// The page to open.
     url: String,
-    /// The topic of the message. The push service replaces an undelivered message that has the same
-    /// topic.
+    /// The push service replaces an undelivered message that has the same topic.
     #[serde(skip)]
     pub topic: String,
 }
 
 impl PushText {
-    /// Returns the text about an event. Returns `None` if buyers get no message about this event.
+    /// Returns `None` if buyers get no message about this event.
     pub(super) fn about_event(
         node: &Node,
         gate: &Gate,
@@ -58,7 +56,6 @@ impl PushText {
         }
     }
 
-    /// Returns the text about an order, if the order waits for payment.
     pub(super) fn about_order(node: &Node, order: &Order, now: Millis) -> Option<Self> {
         if order.state != OrderState::Reserved || order.pay_by <= now {
             return None;
@@ -74,7 +71,6 @@ impl PushText {
         })
     }
 
-    /// Returns the text about a turn that ends at `until`.
     pub(super) fn about_turn(room: SaleRoom<'_>, until: Millis) -> Self {
         let sale = &room.sale.row;
         let title = match room.item {
@@ -93,12 +89,10 @@ impl PushText {
         }
     }
 
-    /// Returns the time until which the message is valid.
     pub(super) fn until(&self) -> Millis {
         Millis(self.until)
     }
 
-    /// Returns the text in the form that the browser's service worker reads.
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a text serialises into memory")
     }
@@ -116,8 +110,7 @@ fn about_position(node: &Node, gate: &Gate, key: &RoomKey, buyer: &BuyerId) -> O
     }
 }
 
-/// Returns the text only in the languages of the pages. A message must stay short, so all other
-/// languages of the text are left out.
+/// A message must stay short, so the other languages are left out.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {
@@ -126,7 +119,7 @@ fn in_page_languages(text: &Text) -> Text {
     }
 }
 
-/// Returns a topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).
+/// A topic has at most 32 characters of base64url (RFC 8030, section 5.4).
 fn topic(kind: &str, name: &str) -> String {
     let hash = blake3::hash(format!("{kind}\0{name}").as_bytes()).to_hex();
     hash[..32].to_owned()

@@ -1,5 +1,5 @@
-//! Tests webhook requests: the pauses that a response can request, and the address guard. In tests
-//! of the guard, a reachable listener must get no connection.
+//! Tests the pauses that a response can request, and the address guard: a reachable listener must
+//! get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -13,7 +13,6 @@ use http::HeaderValue;
 use super::super::address_guard::PRIVATE_ADDRESS;
 use super::*;
 
-/// Longest wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const BODY: &[u8] = br#"{"id":"evt_1"}"#;
 
@@ -60,7 +59,7 @@ fn a_response_requests_a_pause_in_seconds_or_until_a_date() {
     assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
 }
 
-/// Creates a guard whose resolver maps a shop's public name to this machine.
+/// The resolver maps a shop's public name to this machine.
 fn guard(allow_private: bool) -> AddressGuard {
     AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
@@ -68,13 +67,12 @@ fn guard(allow_private: bool) -> AddressGuard {
     })
 }
 
-/// Sends a message once to this address.
 async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     send_at(guard, url, None, Millis(0), Millis(0)).await
 }
 
-/// Sends a message once, at this time of the store and of the wall clock. The message's only secret
-/// signs until `until`.
+/// Sends a message at these times of the store and the wall clock. Its only secret signs until
+/// `until`.
 async fn send_at(
     guard: AddressGuard,
     url: &str,
@@ -114,7 +112,6 @@ async fn a_secret_signs_until_its_end_by_the_stores_time() {
     assert_eq!(error(until, until.plus(-1)).await, ended);
 }
 
-/// Returns whether no client has connected to the listener.
 fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -135,7 +132,6 @@ async fn no_request_reaches_a_public_name_that_resolves_to_a_private_address() {
         .error;
     assert_eq!(error, PRIVATE_ADDRESS);
     assert!(got_no_connection(&shop));
-    // If the guard allows private addresses, a request to the same name reaches the listener.
     shop.set_nonblocking(false).expect("a listener's setting");
     let answering = std::thread::spawn(move || {
         let (mut stream, _) = shop.accept().expect("a connection");
@@ -157,7 +153,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // The test needs its own process, because the client reads proxies from the environment.
+    // The client reads proxies from the environment, so the test needs its own process.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",

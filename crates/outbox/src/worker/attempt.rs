@@ -8,15 +8,13 @@ use doorbuster_store::{Endpoint, EventRead, UnreadableEvent};
 use super::Outbox;
 use crate::receiver::DeliveryError;
 
-/// The reason why an event was not delivered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendError {
     /// The endpoint did not confirm the event.
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// This program does not know the event's type or item, or could not read the event now. The
-    /// endpoint got nothing.
+    /// This program does not know the event's type or item, or could not read it. Nothing was sent.
     Deferred(String),
 }
 
@@ -26,8 +24,7 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Converts an attempt's result into the outcome for the delivery queue. Also returns the text of
-/// the error, if the attempt failed.
+/// Returns the outcome for the delivery queue, and the error's text.
 pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -47,8 +44,7 @@ pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, O
     }
 }
 
-/// Sends one event. If the event is not in the worker's memory (`read`), reads it from the store
-/// first.
+/// Sends one event. `read` is the event in the worker's memory, if it is there.
 pub(super) async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -89,7 +85,7 @@ pub(super) async fn send(
     }
 }
 
-/// Returns whether a text has the form of an event type. A newer version may have such a type.
+/// A newer version may have types that this version does not know.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -8,9 +8,8 @@ use tokio::task::JoinSet;
 use super::{Worker, log};
 
 impl Worker<'_> {
-    /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
-    /// operator enables the endpoint again. If an operator has changed the address since the
-    /// answer, the endpoint stays enabled.
+    /// Disables the endpoint after the answer 410 Gone, unless an operator has changed the address
+    /// since then. The events wait until an operator enables the endpoint again.
     pub(super) async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.node.store();
         let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
@@ -22,10 +21,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stops the running attempts and stores the known results, before the worker ends. An operator
-    /// may have removed types since this worker started, and the worker may have added rows of
-    /// these types. So the rows are deleted here. [`super::start`] deletes such rows too, but a
-    /// disabled endpoint starts no worker.
+    /// Stops the running attempts and stores the known results.
+    ///
+    /// Also deletes rows of types that an operator removed while this worker ran. [`super::start`]
+    /// does the same, but a disabled endpoint starts no worker.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;
@@ -34,8 +33,7 @@ impl Worker<'_> {
         self.outbox.node.store().delete_unwanted_deliveries(self.id).await
     }
 
-    /// Ends this worker because the endpoint's types changed. The next worker reads the events
-    /// after the endpoint's position again, with the new types.
+    /// The next worker reads the events after the position again, with the new types.
     pub(super) async fn finish_for_new_types(
         self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,

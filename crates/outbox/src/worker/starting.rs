@@ -6,7 +6,6 @@ use tokio::sync::watch;
 
 use super::{Outbox, Worker, pending_rows};
 
-/// Reads an endpoint from the store. Returns `None` if the endpoint does not exist.
 pub(super) async fn stored_endpoint(
     outbox: &Outbox,
     id: &str,
@@ -15,23 +14,20 @@ pub(super) async fn stored_endpoint(
     Ok(endpoints.into_iter().find(|row| row.id == id))
 }
 
-/// Returns a worker that starts from the endpoint's position and rows in the store. Returns `None`
-/// if the endpoint is disabled or does not exist.
+/// Returns `None` if the endpoint is disabled or does not exist.
 pub(super) async fn start<'o>(
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     endpoint: &watch::Receiver<Arc<Endpoint>>,
 ) -> Result<Option<Worker<'o>>, StoreError> {
-    // An operator may have disabled the endpoint at another node. Then this node can get the lease
-    // before it has read the endpoints again.
+    // An operator may have disabled the endpoint at another node, and this node may not know this
+    // yet.
     let Some(mut row) = stored_endpoint(outbox, id).await?.filter(|row| row.enabled) else {
         return Ok(None);
     };
-    // The store may already have newer types. Then `endpoint` soon gets them too, and this worker
-    // ends.
+    // If the store has newer types, `endpoint` soon gets them too, and this worker ends.
     row.wanted.clone_from(&endpoint.borrow().wanted);
-    // An earlier worker may have added rows of types that an operator had removed, and then failed
-    // to delete these rows.
+    // An earlier worker may have left rows of types that an operator had removed.
     outbox.node.store().delete_unwanted_deliveries(id).await?;
     let rows = pending_rows(outbox, id).await?;
     Ok(Some(Worker::new(outbox, id, row, rows)))

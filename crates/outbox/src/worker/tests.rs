@@ -21,8 +21,7 @@ use crate::receiver::DeliveryError;
 /// The time limit for a delivery that must end at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Creates the delivery service of a server without sales. Also returns the part that stops the
-/// server.
+/// Also returns the part that stops the server.
 async fn outbox(dir: &TempDir) -> (Arc<Outbox>, Arc<StockControl>) {
     let options = EngineOptions {
         pass_key: None,
@@ -58,7 +57,6 @@ fn endpoint() -> Endpoint {
     }
 }
 
-/// Inserts an endpoint into the store.
 async fn insert(outbox: &Outbox, endpoint: Endpoint) {
     let Endpoint { id, kind, url, wanted, enabled, .. } = endpoint;
     let new = NewEndpoint { id, kind, url, wanted, secret: None, enabled };
@@ -149,7 +147,6 @@ fn a_worker_that_ends_late_does_not_end_the_next_worker_of_its_endpoint() {
     assert_eq!(known.len(), 0);
 }
 
-/// Returns the row of an event that was not tried yet.
 fn parcel(position: i64, about: &str) -> PendingDelivery {
     PendingDelivery {
         position,
@@ -188,7 +185,6 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     stock.stop_node().await;
 }
 
-/// Opens a sale, so that the store has an event.
 async fn open_sale(outbox: &Outbox) {
     let store = outbox.node.store();
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(1), 1)]);
@@ -240,7 +236,7 @@ async fn an_event_of_a_type_that_another_node_added_is_not_passed() {
 async fn a_worker_of_a_disabled_endpoint_leaves_no_row_of_a_removed_type() {
     let dir = TempDir::new();
     let (outbox, stock) = outbox(&dir).await;
-    // One change removed the type and disabled the endpoint. The worker still has the old types.
+    // The worker still has the old types. One change removed the type and disabled the endpoint.
     let wanted = EventFilter::only(&[EventType::OrderPaid]);
     insert(&outbox, Endpoint { wanted, enabled: false, ..endpoint() }).await;
     let store = outbox.node.store();
@@ -273,7 +269,7 @@ async fn a_worker_starts_without_the_rows_of_a_removed_type() {
     open_sale(&outbox).await;
     let events = store.events_after(from, 1).await.expect("the store reads");
     let to = events[0].as_ref().expect("a valid event").position;
-    // An earlier worker with older types ended without deleting this row.
+    // An earlier worker with older types left this row.
     let progress = PositionAdvance { from, to, failed: vec![parcel(to, "sale:spring")] };
     assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
     let (_sender, settings) = watch::channel(Arc::new(paid));

@@ -11,12 +11,11 @@ use super::Payments;
 use crate::contract::{CheckoutStatus, FoundPayment};
 use crate::silence::ProbeResult;
 
-/// Pause after the provider answered that there are too many requests. During this pause, the
-/// request still counts as running, so fewer new requests start.
+/// Pause after the provider reported too many requests. The request still counts as running, so
+/// fewer new requests start.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Payments {
-    /// Closes a checkout. Returns whether the provider answered.
     pub(super) async fn close_checkout(
         &self,
         checkout: Checkout,
@@ -48,9 +47,9 @@ impl Payments {
                     failpoint::reach(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // If a payment could not be applied, its checkout is also postponed. Otherwise the
-                // server would immediately repeat the request about this checkout, and requests
-                // about other checkouts would wait.
+                // A payment that could not be applied also postpones its checkout. Otherwise the
+                // server would repeat the request at once, and requests about other checkouts would
+                // wait.
                 Effect::AskLater { starts_grace } => {
                     self.postpone(checkout, &order, starts_grace).await?;
                     return failure.map_or(Ok(result), Err);
@@ -61,8 +60,7 @@ impl Payments {
         }
     }
 
-    /// Asks the provider to close a checkout. Returns the provider's answer, the payments in this
-    /// answer, and whether the provider answered.
+    /// Returns the provider's answer, the payments in it, and whether the provider answered.
     async fn ask_to_close(
         &self,
         checkout: &Checkout,

@@ -1,22 +1,18 @@
 //! Limits the rate of queries to a provider.
 //!
-//! Algorithm: the generic cell rate algorithm (ITU-T I.371) with a burst of [`AT_ONCE`] queries. So
-//! a few due checkouts are queried without a delay.
+//! Algorithm: the generic cell rate algorithm (ITU-T I.371) with a burst of [`AT_ONCE`] queries.
 use std::time::{Duration, Instant};
 
 use crate::silence::AT_ONCE;
 
-/// Delays queries so that they stay within a rate.
 #[derive(Debug)]
 pub(super) struct QueryPacer {
     interval: Duration,
-    /// The time at which a full burst is available again. Each counted query moves this time one
-    /// interval into the future.
+    /// When a full burst is available again. Each counted query moves this time by one interval.
     full_at: Instant,
 }
 
 impl QueryPacer {
-    /// Creates a pacer for this many queries per second. The first burst may start at once.
     pub(super) fn new(per_sec: u32, now: Instant) -> Self {
         Self { interval: Duration::from_secs(1) / per_sec.max(1), full_at: now }
     }
@@ -29,7 +25,6 @@ impl QueryPacer {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Counts this number of queries, which start now.
     pub(super) fn count_queries(&mut self, queries: u32) {
         self.full_at += self.interval * queries;
     }
@@ -39,7 +34,6 @@ impl QueryPacer {
 mod tests {
     use super::*;
 
-    /// Returns how many queries start in this many milliseconds.
     fn started(pacer: &mut QueryPacer, mut now: Instant, ms: u64) -> usize {
         let (end, mut started) = (now + Duration::from_millis(ms), 0);
         while now < end {

@@ -160,7 +160,7 @@ async fn a_checkout_stays_open_until_its_payment_is_applied() {
         let checkout = engine.node.store().checkout(order.id).await.expect("reads");
         checkout.expect("the order keeps its checkout").open
     };
-    // The ticket gets no verdict yet, so the payment for it comes too early.
+    // The ticket has no verdict yet, so the payment comes too early.
     let TicketParts { token, units, decide_by, .. } = order.id.parts().expect("a valid id");
     let info = TicketInfo { item: order.item, buyer: order.buyer.clone(), units, decide_by };
     let waiting = engine.node.waiters().register(token, info);
@@ -192,7 +192,6 @@ async fn running_requests_make_progress_while_another_node_leads() {
         while is_open().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // This turn says that the node has become the leader again.
         Turn::First
     };
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;

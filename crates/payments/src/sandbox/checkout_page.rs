@@ -1,5 +1,4 @@
-//! The actions of the buttons on the sandbox's checkout page. Each action imitates an event that
-//! can happen at a real provider.
+//! The buttons of the sandbox's checkout page. Each imitates an event at a real provider.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
 use doorbuster_engine::error::EngineError;
@@ -9,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxCheckout, SandboxPayment, message};
 
-/// The time from a checkout's end to the arrival of a late payment, in milliseconds.
+/// The time from a checkout's end to a late payment, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// The maximum number of payments at one checkout, including failed payments. At this bound, the
-/// checkout accepts no more payments.
+/// The maximum number of payments at one checkout, including failed ones. At this bound, the
+/// checkout is over.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.
@@ -26,8 +25,7 @@ pub enum ButtonAction {
     Late,
     /// Pays twice, as an impatient buyer may do.
     Twice,
-    /// Pays, but the message about the payment is lost. The server finds the payment only when it
-    /// asks the provider.
+    /// Pays, but the message is lost. The server finds the payment when it asks the provider.
     Lose,
     /// Refunds the payment, as the shop can do at a provider's console.
     Return,
@@ -50,7 +48,7 @@ impl ButtonAction {
         })
     }
 
-    /// Returns how many payments the action makes, and how many messages report each payment.
+    /// The number of payments, and the number of messages for each payment.
     fn payments_and_messages(self) -> (usize, usize) {
         match self {
             Self::Fail => (0, 1),
@@ -95,8 +93,8 @@ impl Sandbox {
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        // Checkouts end and orders expire by the monotonic time, but messages are sent by the
-        // store's time.
+        // Checkouts and orders end by the monotonic time, but messages are sent by the store's
+        // time.
         let (now, clock) = (self.node.store().monotonic_now(), self.node.now());
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
@@ -119,8 +117,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // The document `payment/…` names the session of a payment. It is written before the
-            // payment, so a refund finds the session of every payment.
+            // This document is written before the payment, so a refund finds the session of every
+            // payment.
             self.node.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
         failpoint::reach(Failpoint::SandboxNamed);
@@ -160,8 +158,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Refunds or disputes a payment without a request from the shop, and sends this server a
-    /// message about the reversal.
+    /// Reverses a payment without a request from the shop.
     async fn take_back_money(
         &self,
         id: &str,
@@ -169,8 +166,7 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // This check comes before the announcement is written. Any visitor can press the button, so
-        // a press without an effect must not write rows.
+        // Any visitor can press the button, so a press without an effect must not write rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -180,8 +176,8 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // The time lies in the past. So if the shop later requests a refund, the sandbox
-            // answers that the refund has already arrived.
+            // The time is in the past. So if the shop requests a refund later, the refund has
+            // already arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),

@@ -1,8 +1,6 @@
-//! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work.
-//! Each step reads one page of each kind of document.
+//! The leader deletes the sandbox's documents about checkouts that ended long ago.
 //!
-//! If the shop requests a refund after the deletion, the sandbox does not know the payment, and the
-//! refund stays pending.
+//! If the shop requests a refund after the deletion, the refund stays pending.
 
 use doorbuster_core::Millis;
 use doorbuster_engine::error::EngineError;
@@ -11,12 +9,11 @@ use doorbuster_engine::scheduler::{NextRun, Work};
 
 use super::{Sandbox, SandboxCheckout, delivery, session_key};
 
-/// The maximum number of documents of each kind that one step reads and deletes.
 const PAGE_SIZE: usize = 200;
-/// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
+/// The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
-/// For each kind of document, the last key that was read. The next page begins after this key.
+/// The last key that was read, for each kind of document.
 #[derive(Debug, Default)]
 struct CleanupCursor {
     sessions: String,
@@ -30,8 +27,7 @@ impl Sandbox {
         let (mut turns, mut next) = (self.node.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
-            // After a jump of the clock nothing is deleted, because every document may then seem
-            // old.
+            // After a jump of the clock, every document may seem old.
             let may = !self.node.clock_stepped();
             let before = self.node.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
@@ -51,9 +47,8 @@ impl Sandbox {
         }
     }
 
-    /// Reads one page of each kind of document. Deletes the announcements that were due before the
-    /// time `before`, and the documents of checkouts that ended before that time. Returns the
-    /// number of deleted documents.
+    /// Deletes announcements that were due before `before`, and documents of checkouts that ended
+    /// before. Returns the number of deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -70,8 +65,7 @@ impl Sandbox {
                 .is_ok_and(|session: SandboxCheckout| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A document under `payment/` has no end time. So it is deleted after its session was
-        // deleted.
+        // A document under `payment/` has no end time, so it is deleted after its session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));
@@ -80,8 +74,7 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// Reads the next page of the documents whose key begins with `prefix`. After the last page,
-    /// the first page comes again.
+    /// After the last page, the first page comes again.
     async fn next_page(
         &self,
         prefix: &str,

@@ -1,10 +1,11 @@
 //! Sends the sandbox's messages to this server over HTTP, as a real provider does. Repeats each
-//! message until the server answers 200, but at most [`SENDS_MAX`] times.
+//! message until the server answers 200, at most [`SENDS_MAX`] times.
 //!
-//! Before the sandbox writes a message into its session, it writes an announcement under `due/`.
-//! The announcement's key contains the time at which the message is due. So the sender finds every
-//! message by its announcement, even after a restart. Every node with the role `api` sends messages
-//! to itself, so a message can be sent twice. The server applies a repeated message only once.
+//! An announcement under `due/` is written before its message. The announcement's key contains the
+//! time of the message, so the sender finds every message, even after a restart.
+//!
+//! Every node with the role `api` sends messages to itself. A message that is sent twice is applied
+//! only once.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -16,24 +17,21 @@ use doorbuster_engine::outage_log;
 
 use super::{POLL_INTERVAL, Sandbox};
 
-/// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum number of announcements in one read.
 const PAGE_SIZE: usize = 200;
-/// The maximum number of attempts to send one message. After these attempts the sandbox drops the
-/// message. Then the server learns of the payment only when it asks the sandbox about the checkout.
+/// The maximum number of attempts for one message. Then the sandbox drops the message, and the
+/// server learns of the payment when it asks about the checkout.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// How long the sandbox waits for the message of an announcement, in milliseconds. If no message
-/// follows in this time, a node stopped before it wrote the message.
+/// How long an announcement waits for its message, in milliseconds. After this time, the node must
+/// have stopped before it wrote the message.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement that needs no further attempt.
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces that `session` will have a message to send at `due`. Returns the announcement's
-    /// key.
+    /// Announces a message of `session`. Returns the announcement's key.
     pub(super) async fn schedule_message(
         &self,
         session: &str,
@@ -44,7 +42,6 @@ impl Sandbox {
         Ok(key)
     }
 
-    /// Sends due messages until the program stops.
     pub(crate) async fn send_messages(&self) {
         let mut from = String::new();
         loop {
@@ -62,8 +59,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends the due messages of all announcements after the key `from`. Moves `from` past the
-    /// announcements that are done.
+    /// Sends the due messages after the key `from`. Moves `from` past announcements that are done.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -78,8 +74,7 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node can still write an announcement whose time has just passed. So
-                // `from` does not move past recent announcements.
+                // Another node can still write an announcement whose time has just passed.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
@@ -91,9 +86,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages of an announcement. Returns `true` if the announcement needs no further
-    /// attempt: each message was accepted or dropped, or no message followed the announcement in
-    /// time.
+    /// Returns `true` if each message was accepted or dropped, or if no message followed in time.
     async fn send_announced(
         &self,
         key: &str,
@@ -131,7 +124,7 @@ impl Sandbox {
         Ok(is_over)
     }
 
-    /// Sends one message. Returns `true` if this server accepted it.
+    /// Returns `true` if this server accepted the message.
     async fn send(&self, id: &str, body: &str) -> bool {
         let Some(address) = self.address.get() else { return false };
         let at_secs = self.node.now().0.div_euclid(1_000);
@@ -164,7 +157,6 @@ impl Sandbox {
     }
 }
 
-/// Returns the time and the session of an announcement.
 pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
     let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
     Some((due.parse().ok()?, rest.split_once('/')?.0))

@@ -1,7 +1,6 @@
 //! Fixtures for the sandbox's tests.
 use super::SandboxCheckout;
 
-/// Returns a checkout without payments.
 pub(super) fn session(expires_at: i64) -> SandboxCheckout {
     SandboxCheckout {
         order: String::new(),

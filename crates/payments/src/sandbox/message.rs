@@ -1,6 +1,5 @@
-//! Writes and reads the sandbox's messages. Another program with the sandbox's secret can also send
-//! such messages. The server strictly checks the JSON members that it uses, and ignores all other
-//! members.
+//! Writes and reads the sandbox's messages, which another program with the sandbox's secret can
+//! also send. Used JSON members are checked strictly, and all others are ignored.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -14,7 +13,6 @@ use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 /// Longest reason of a failed refund, in characters. A longer reason is cut off.
 const REASON_CHARS_MAX: usize = 200;
 
-/// Writes the message that money was captured or that a payment failed.
 pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money: &Money) -> String {
     json!({
         "type": kind, "timestamp": time(at),
@@ -23,7 +21,6 @@ pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money:
     .to_string()
 }
 
-/// Writes the message that a refund arrived.
 pub(super) fn refund_settled(
     at: Millis,
     payment: &str,
@@ -46,7 +43,7 @@ fn amount(money: &Money) -> Value {
     json!({"amount_minor": money.minor, "currency": money.currency})
 }
 
-/// Reads a message whose signature is valid.
+/// Reads a message after its signature was verified.
 pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageError> {
     let root: Value = serde_json::from_slice(body)
         .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
@@ -84,7 +81,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             payment: required_text(data, "payment")?,
             order: required_text(data, "order")?,
             money: money(data)?,
-            // `None` keeps the checkout open, because the buyer's next attempt may succeed.
+            // The checkout stays open, because the buyer's next attempt may succeed.
             session: None,
         })),
         "payment.returned" => {
@@ -135,7 +132,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| update == RefundUpdate::Settled);
-            // `payment` and `amount` are optional here, so an invalid value counts as missing.
+            // Both are optional here, so an invalid value counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -144,7 +141,6 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-/// Returns a reversal, which is a refund or a dispute that the shop did not request.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     let (stands, reported_at, dispute) = (true, None, None);
@@ -155,12 +151,10 @@ fn malformed(why: impl Into<String>) -> MessageError {
     MessageError::Malformed(why.into())
 }
 
-/// Reads a required text.
 fn required_text(data: &Map<String, Value>, name: &str) -> Result<String, MessageError> {
     optional_text(data, name)?.ok_or_else(|| malformed(format!("data.{name} is missing")))
 }
 
-/// Reads an optional text.
 fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>, MessageError> {
     let Some(value) = data.get(name) else { return Ok(None) };
     let text = value.as_str().ok_or_else(|| malformed(format!("data.{name} must be a string")))?;
@@ -173,7 +167,6 @@ fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>
     })
 }
 
-/// Reads an amount: a currency, and a whole number of minor units that is at least 0.
 fn money(data: &Map<String, Value>) -> Result<Option<Money>, MessageError> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);

@@ -9,24 +9,20 @@ use crate::contract::ProviderError;
 
 /// The provider's name.
 pub const NAME: &str = "stripe";
-/// Pause before the server asks about an accepted refund. Normally Stripe sends a message earlier.
-/// The server asks in case this message was lost.
+/// Pause before the server asks about an accepted refund, in case Stripe's message was lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 /// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
-/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for an answer to a request without an idempotency key. The wait is short, because
-/// such a request can safely be repeated, and other work waits for the answer.
+/// Longest wait for an answer to a request without an idempotency key. Such a request can safely be
+/// repeated, and other work waits for the answer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that the client reads, in bytes. A longer answer is an error.
+/// Longest answer, in bytes. A longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// The maximum number of characters of Stripe's error text that the client returns.
+/// The part of Stripe's error text that is returned, in characters.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// A request that failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
     /// Stripe refused the request. A repeated request gets the same answer.
@@ -41,7 +37,6 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// Returns the error of a request that got no usable answer.
     fn unreachable(error: &dyn std::fmt::Display) -> Self {
         Self {
             is_refusal: false,
@@ -59,7 +54,6 @@ impl From<ApiError> for ProviderError {
     }
 }
 
-/// The API of one Stripe account.
 #[derive(Debug)]
 pub(super) struct Api {
     http: OutgoingClient,
@@ -77,8 +71,8 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
             if is_plain {
-                // The address is a test server on this machine, which needs no certificates. By
-                // default, the client would load the system's certificates, which may be missing.
+                // A test server on this machine needs no certificates. By default, the client would
+                // load the system's certificates, which may be missing.
                 http = http.tls_certs_only([]).no_proxy();
             }
             http.build()
@@ -86,8 +80,7 @@ impl Api {
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Sends a request that changes something. Stripe applies it at most once for each idempotency
-    /// key.
+    /// Stripe applies a request at most once for each idempotency key.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -104,7 +97,6 @@ impl Api {
         }
     }
 
-    /// Reads an object.
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
         let request = self.client()?.get(format!("{}{path}", self.url));
         self.send(request.timeout(SHORT_TIMEOUT)).await
@@ -114,7 +106,6 @@ impl Api {
         self.http.get().map_err(|error| ApiError::unreachable(&error))
     }
 
-    /// Makes the next call use the system's newest certificates.
     pub(super) fn renew_client(&self) {
         self.http.renew();
     }
@@ -140,8 +131,8 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // Status 409 means that a request with the same key is running. Status 429 means that
-            // there are too many requests. In both cases, the request may be repeated.
+            // 409: a request with the same key is running. 429: too many requests. Both may be
+            // repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),
@@ -152,7 +143,6 @@ impl Api {
     }
 }
 
-/// Encodes a value for a form.
 fn encoded(text: &str) -> String {
     let plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');

@@ -1,5 +1,5 @@
-//! Stripe's events: verifies `Stripe-Signature: t=…,v1=…` and reads the events that this server
-//! uses.
+//! Verifies Stripe's signatures (`Stripe-Signature: t=…,v1=…`), and reads the events that this
+//! server uses.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_base::signing::{SigningKey, TOLERANCE_MS};
@@ -12,11 +12,10 @@ use serde_json::Value;
 use super::api::{NAME, REFUND_RECHECK_MS};
 use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 
-/// The header with an event's signature.
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// The maximum number of signatures of one event that the server checks.
+/// The maximum number of signatures of one event that are checked.
 const SIGNATURES_MAX: usize = 16;
-/// The name of the metadata entry that contains this installation's mark.
+/// The metadata entry that contains this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
 /// Checks that one of `keys` signed this event within the tolerated time.
@@ -56,7 +55,6 @@ pub(super) fn verify(
     }
 }
 
-/// Decodes hexadecimal digits.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs
@@ -69,7 +67,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event whose signature is valid. Ignores sessions without `mark`.
+/// Reads an event after its signature was verified. Ignores sessions without `mark`.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
     let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
@@ -112,7 +110,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only a part of the payment, so its amount is reported too.
+                // This refund may cover only a part of the payment.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);
@@ -123,7 +121,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // A person made this refund at Stripe. The refund may cover only a part of the payment.
+            // A person made this refund at Stripe. It may cover only a part of the payment.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -161,9 +159,8 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
-/// Reads the reversal that a charge, a refund or a dispute reports. `amount` is the name of the
-/// JSON member with the amount. `event` is the id and the time of the event, if an event reports
-/// the reversal.
+/// Reads the reversal that a charge, a refund or a dispute reports. `amount` names the JSON member
+/// with the amount. `event` is the id and the time of the event, if there is one.
 fn read_reversal(
     object: &Value,
     event: Option<(&str, Option<Millis>)>,
@@ -188,25 +185,24 @@ fn read_reversal(
     })
 }
 
-/// Returns the reversal that `charge` reports at `at`, or `None` if no part of it was refunded.
+/// Returns `None` if no part of the charge was refunded.
 pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);
     is_returned.then_some(Reversal { reported_at: Some(at), ..back })
 }
 
-/// Reads the payment of a session.
 pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, String> {
     let text = |value: Option<String>, name: &str| {
         let is_short = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
         let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
         value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
     };
-    // This member is the payment's id, or the whole payment if the query asked Stripe to expand it.
+    // The payment's id, or the whole payment if the query asked Stripe to expand it.
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A free session has no payment, so the session's id replaces the payment's id.
+    // A free session has no payment, so the session's id is used.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
@@ -236,13 +232,11 @@ fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Returns whether this installation created the session. The mark in the session's metadata names
-/// the installation. Other shops and programs may use the same account.
+/// Other shops and programs may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }
 
-/// Reads the progress of a refund.
 pub(super) fn refund_update(refund: &Value) -> RefundUpdate {
     match refund["status"].as_str() {
         Some("succeeded") => RefundUpdate::Settled,
@@ -253,7 +247,7 @@ pub(super) fn refund_update(refund: &Value) -> RefundUpdate {
                 without_control_chars(why)
             ))
         }
-        // The refund is pending, or it waits for an action by a person at Stripe or at the bank.
+        // The refund is pending, or waits for a person at Stripe or at the bank.
         _ => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
     }
 }

@@ -6,12 +6,10 @@ use serde_json::Value;
 use super::api::REFUND_RECHECK_MS;
 use super::event;
 
-/// Returns whether `made`, a refund at Stripe, was created for `refund`.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
-/// Returns whether `made`, a refund at Stripe, covers the whole payment.
 pub(super) fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
@@ -20,13 +18,10 @@ pub(super) fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Returns whether `made`, a refund at Stripe, has neither failed nor been cancelled.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
 
-/// Returns the total amount of all refunds of a payment that have neither failed nor been
-/// cancelled.
 pub(super) fn live_refund_amount(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }
@@ -35,9 +30,8 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// Returns the progress of `refund`. `all` has all refunds of the same payment at Stripe. If a
-/// person refunded a part of the payment at Stripe, the server's own refund covers only the
-/// remaining part. Returns `None` if Stripe has no refund that shows the progress.
+/// `all` has all refunds of the same payment. If a person refunded a part of the payment, the
+/// server's own refund covers only the rest. Returns `None` if no refund shows the progress.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -53,9 +47,7 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The server's own refund failed, was cancelled or does not exist. If the server made no
-    // refund, a person may have refunded the whole payment. Then the person's refund shows the
-    // progress.
+    // If the server has no own refund, a person may have refunded the whole payment.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

@@ -1,27 +1,26 @@
 //! Chooses when a Checkout Session of Stripe ends.
 use doorbuster_core::Millis;
 
-/// A minute, in milliseconds.
 pub(super) const MINUTE_MS: i64 = 60_000;
-/// Shortest life of a session, in milliseconds: the half hour that Stripe requires, a minute for
-/// rounding, and a minute for the difference between Stripe's clock and this server's clock.
+/// Half an hour as Stripe requires, a minute for rounding, and a minute for the difference between
+/// Stripe's clock and this server's clock.
 const LIFE_MIN_MS: i64 = 32 * MINUTE_MS;
-/// Longest life of a session, in milliseconds: the day that Stripe allows, minus one minute for
-/// rounding and for the difference between the clocks.
+/// A day as Stripe allows, minus a minute for rounding and for the difference between the clocks.
 const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 
-/// Returns the end of a new session twice: in seconds for Stripe, and in the store's time. `now` is
-/// the store's time, and `wall` is the time of the wall clock. If the clocks differ so much that no
-/// end satisfies both limits of a session's life, the session gets the shortest life.
+/// Returns the end of a new session in seconds for Stripe, and in the store's time. `now` is the
+/// store's time, and `wall` is the wall clock's time.
+///
+/// If the clocks differ so much that no end satisfies both limits, the session gets the shortest
+/// life.
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
-    // Stripe compares the end with the real time. After a large step of the wall clock, the store's
-    // clock and the wall clock differ, and either of them may show the real time. So the end must
-    // satisfy Stripe's limits by both clocks. The difference is rounded to whole minutes, so that a
-    // repeated request has the same end. The rounding error is at most half a minute.
+    // Stripe compares the end with the real time. After a large step of the wall clock, either
+    // clock may be right, so the end must satisfy Stripe's limits by both. The difference is
+    // rounded, so that a repeated request has the same end.
     let ahead_ms = (wall.0 - now.0 + MINUTE_MS / 2).div_euclid(MINUTE_MS) * MINUTE_MS;
     let late_ms = ahead_ms.max(0);
-    // All requests about an order within one minute ask for the same end time. So a repeated
-    // request with the same key has the same content, as Stripe requires.
+    // All requests within one minute have the same end, because Stripe requires the same content
+    // for the same key.
     let minute_ms = now.0.div_euclid(MINUTE_MS) * MINUTE_MS;
     let earliest_ms = minute_ms + MINUTE_MS + late_ms + LIFE_MIN_MS;
     let latest_ms = minute_ms + ahead_ms.min(0) + LIFE_MAX_MS;
@@ -49,7 +48,6 @@ mod tests {
                 if pay_in_ms == 7_200_000 {
                     assert_eq!(kept, pay_by, "the stored end must be in the store's time");
                 }
-                // A repeated request in the same minute has the same end.
                 let again = session_end(pay_by, now.plus(500), wall.plus(501));
                 assert_eq!(again, (end_secs, kept), "{text}");
             }

@@ -11,8 +11,7 @@ use crate::gate::{ChallengeKind, RequirementMode, RoomScope, WaitingRoomMode};
 use crate::limits::LIMIT_MAX;
 use crate::problem::Problem;
 
-/// Changes to a front door. An absent member keeps its value. `null` restores the default. A value
-/// replaces the old value.
+/// Changes to a front door. An absent member keeps its value, and `null` restores the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
     pass: MemberPatch<RequirementMode>,
@@ -26,8 +25,8 @@ pub struct FrontDoorPatch {
     limits: MemberPatch<LimitsPatch>,
 }
 
-/// Changes to limits. For a single limit, `null` means that there is no limit, and the word
-/// `default` restores the default.
+/// Changes to limits. For a single limit, `null` means no limit, and `default` restores the
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: MemberPatch<LimitPatch>,
@@ -35,7 +34,6 @@ struct LimitsPatch {
     interface: MemberPatch<LimitPatch>,
 }
 
-/// A new value of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LimitPatch {
     /// The word `default`: the program's default applies.
@@ -48,8 +46,7 @@ impl FrontDoorPatch {
     /// Returns the front door `before` with these changes.
     ///
     /// # Errors
-    /// `422` if the patch has an object for a limit that had no value before, and the object lacks
-    /// `burst` or `per_minute`.
+    /// `422` if an object lacks `burst` or `per_minute`, and its limit had no value before.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             MemberPatch::Keep => before.limits,
@@ -109,7 +106,6 @@ fn limit(
     }))
 }
 
-/// Reads a patch of a front door.
 pub(in crate::admin) fn read_patch(
     raw: &RawValue,
     pointer: &str,
