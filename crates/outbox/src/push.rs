@@ -1,12 +1,13 @@
 //! Web push: notifies buyers who have closed the page that their turn has come, or that units are
 //! reserved for them. Web push works only if the shop sets a key.
 //!
-//! * One node owns a subscription's row and sends its messages. In the owner's memory, the
-//!   subscription reads the hub of events, as buyers' pages do.
-//! * If the owner loses its lease, another node takes over and sends the valid messages. So a
-//!   browser can get a message twice.
-//! * The push service drops a message after the time that the message names. An order can change
-//!   earlier, so the browser's service worker asks the server before it shows a message.
+//! A subscription is a row of the store. One node owns the row, and sends the subscription's
+//! messages. In the owner's memory, the subscription is a reader of the hub, which distributes
+//! events to buyers' pages too. When the owner loses its lease, another node takes over the
+//! subscription. The new owner then sends the messages that are valid at this time, so a browser
+//! can get a message twice. A message names the time until which it is valid, and the push service
+//! drops the message at that time. An order can be paid or cancelled before this time. So the
+//! browser's service worker asks the server before it shows a message.
 
 mod encrypt;
 mod message;
