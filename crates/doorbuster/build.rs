@@ -5,15 +5,14 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let commit = std::env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // Only a release build asks git for the commit id. A build that asks git must run this script
-    // again after each commit, which would slow down development.
+    // Only a release build asks git for the commit, because such a build must run this script again
+    // after each commit.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| if is_release { from_git() } else { None });
     println!("cargo::rustc-env=COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
-/// Returns the commit that is checked out. If tracked files differ from this commit, adds a plus
-/// sign.
+/// If tracked files differ from this commit, adds a plus sign.
 fn from_git() -> Option<String> {
     for file in ["HEAD", "index"] {
         println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", file])?);

@@ -28,7 +28,6 @@ pub fn run(args: &AuditArgs) -> Outcome {
     Ok(CommandResult::new(report.audit.ok))
 }
 
-/// Requests an audit from the running server, and prints its report.
 fn ask_server(args: &AuditArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
@@ -44,7 +43,6 @@ fn ask_server(args: &AuditArgs) -> Outcome {
     })
 }
 
-/// Returns the location of the store that the settings name.
 fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
@@ -68,7 +66,6 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     StoreLocation::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }
 
-/// Describes the units of each item, the findings and the notices as text.
 fn audit_text(audit: &Audit) -> String {
     let mut out = String::new();
     if !audit.items.is_empty() {

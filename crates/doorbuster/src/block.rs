@@ -62,7 +62,6 @@ fn expiry_text(block: &Block) -> String {
     block.expires_at.map_or_else(|| "until it is removed".into(), |at| format!("until {at}"))
 }
 
-/// Returns the present time of this machine's clock plus `lasts`.
 fn time_from_now(lasts: Duration) -> Time {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(lasts);
     Time::from_millis(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))

@@ -15,16 +15,12 @@ use crate::cli::ServerArgs;
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
-/// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer. The server may take long to pause or close a sale, because it
-/// answers only after all issued tickets are settled.
+/// The server takes long to pause or close a sale: it answers only after all tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest accepted answer, in bytes. A page of 200 sales fits if each sale is at most as large as
-/// a request's body. Changes can make a sale larger than a request's body, so `status` reads
-/// smaller pages.
+/// In bytes. A page of 200 sales fits if no sale is larger than a request's body. Changes can make
+/// a sale larger, so `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -175,8 +171,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // For plain HTTP, the client needs no certificates. Without this setting, reqwest would
-            // still read the system's certificates, and fail if there are none.
+            // Otherwise reqwest reads the system's certificates also for plain HTTP, and fails if
+            // there are none.
             http = http.tls_certs_only([]);
         }
         if is_this_machine(&url) {
@@ -319,7 +315,6 @@ impl Client {
         self.read_body(answer).await
     }
 
-    /// Reads the body of an answer.
     async fn read_body(&self, mut answer: reqwest::Response) -> ApiResult {
         let status = answer.status();
         let mut bytes = Vec::new();
@@ -382,7 +377,7 @@ impl Client {
     }
 }
 
-/// Returns the innermost cause. If the network failed, this is the operating system's message.
+/// If the network failed, the innermost cause is the operating system's message.
 fn innermost_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -47,8 +47,7 @@ fn up(args: &UpArgs) -> Outcome {
         if !is_installation(dir)? {
             return Err(Failure::Refused(error.to_string()));
         }
-        // A partly started installation is useless, so the command stops it. The logs of the
-        // installation stay.
+        // A partly started installation is useless, so the command stops it.
         let stopped = cluster::shut_down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
         let stop_error =
@@ -108,7 +107,7 @@ fn read_installation(dir: &Path) -> Result<Option<InstalledCluster>, Failure> {
     Ok(cluster::find(dir).context("cannot read the state of the installation")?)
 }
 
-/// Returns an address without its password. With `--json`, the command prints the complete address.
+/// With `--json`, the command prints the complete address.
 fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (who, location) = rest.rsplit_once('@')?;
@@ -118,7 +117,6 @@ fn without_password(url: &str) -> String {
     hidden.unwrap_or_else(|| url.to_owned())
 }
 
-/// Prints the servers of the installation with their addresses.
 fn print_installation(installed: &InstalledCluster, json: bool, first: &str) -> Outcome {
     if json {
         return print::json(installed);

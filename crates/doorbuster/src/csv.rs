@@ -14,13 +14,10 @@ use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 use crate::signals::StopSignals;
 
-/// The mode of a new file.
 const NEW_MODE: u32 = 0o600;
-/// The number of standard output's descriptor.
 const STDOUT: u32 = 1;
-/// The program follows at most this many symbolic links in a path, as Linux does.
+/// Linux follows at most the same number of symbolic links in a path.
 const LINKS_MAX: usize = 40;
-/// The bits of a mode that say who may read, write and execute a file.
 const MODE_BITS: u32 = 0o777;
 
 /// Runs `csv`.
@@ -44,8 +41,8 @@ pub fn run(args: &CsvArgs) -> Outcome {
         .with("action", args.action.as_deref())
         .with("subject", args.subject.as_deref());
     client::block_on(async {
-        // Standard output is already open, so the program does not open `/dev/stdout` again. A
-        // second descriptor would have a separate file position.
+        // `/dev/stdout` is not opened again: a second descriptor would have a separate file
+        // position.
         let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));
         match file {
             None => {
@@ -63,7 +60,7 @@ pub fn run(args: &CsvArgs) -> Outcome {
     })
 }
 
-/// Writes the answer to a regular file. A signal stops the command and removes the incomplete file.
+/// A signal stops the command and removes the incomplete file.
 async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let mut part = PartialFile::create(file)?;
@@ -78,10 +75,10 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
     Ok(part.finish()?)
 }
 
-/// Opens a device or a pipe, so the export is written directly to it. Returns `None` for every
-/// other path. Refuses a regular file that this process has open, such as `/dev/fd/3`. A second
-/// descriptor of the file would have a separate file position. So if other programs wrote to the
-/// file later, their text would replace a part of the export.
+/// Opens a device or a pipe. Returns `None` for every other path.
+///
+/// Refuses a regular file that this process has open, such as `/dev/fd/3`. Later output to that
+/// descriptor would replace a part of the export.
 fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
     if !metadata.is_file() {
@@ -95,8 +92,8 @@ fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     Ok(None)
 }
 
-/// Returns the descriptor's number if the path names an open file of this process. The number is 1
-/// for `/dev/stdout`, and 3 for `/dev/fd/3`. Returns `None` for every other path.
+/// Returns 1 for `/dev/stdout` and 3 for `/dev/fd/3`. Returns `None` if the path names no open file
+/// of this process.
 fn descriptor(file: &FilePath) -> Option<u32> {
     let mut path = std::path::absolute(file).ok()?;
     for _ in 0..LINKS_MAX {
@@ -116,7 +113,6 @@ fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Resu
     Ok(true)
 }
 
-/// Returns the path to which a symbolic link points. Returns every other path unchanged.
 fn follow_link(file: &FilePath) -> PathBuf {
     let Ok(link) = std::fs::read_link(file) else { return file.to_owned() };
     // If the file does not exist, this function follows only the first link.
@@ -125,22 +121,19 @@ fn follow_link(file: &FilePath) -> PathBuf {
 
 /// A regular file that is still being written. If `finish` does not succeed, the file is removed.
 struct PartialFile {
-    /// The path that the user requested, without symbolic links. `finish` renames the file to this
-    /// path.
+    /// The path that the user requested, without symbolic links.
     target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl PartialFile {
-    /// Creates the partial file beside the target. If the target exists, the partial file has the
-    /// mode of the target. Otherwise only the owner can read the partial file, because it can
-    /// contain personal data.
+    /// If the target exists, the partial file has the target's mode. Otherwise only the owner can
+    /// read the partial file, because it can contain personal data.
     fn create(file: &FilePath) -> anyhow::Result<Self> {
         let target = follow_link(file);
         let mut name = target.file_name().context("--output has no file name")?.to_owned();
-        // With random names, two simultaneous exports with the same `--output` write different
-        // files. The export that finishes last replaces the file of the other export.
+        // Two simultaneous exports with the same `--output` must write different partial files.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = target.with_file_name(name);
         let create = || {

@@ -54,7 +54,6 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
     })
 }
 
-/// Returns a text that describes the selected dead letters.
 fn which_text(which: &SelectionArgs) -> String {
     match (&which.letter, &which.endpoint, which.kind) {
         (Some(letter), ..) => letter.clone(),
@@ -64,7 +63,6 @@ fn which_text(which: &SelectionArgs) -> String {
     }
 }
 
-/// Retries or discards many dead letters, one page per request, and prints the progress.
 async fn resolve_many(
     client: &Client,
     how: &str,

@@ -33,9 +33,7 @@ use outcome::DemoOutcome;
 use server::ServerMetrics;
 use work_dir::WorkDir;
 
-/// Id of the demo's sale.
 const SALE: &str = "demo";
-/// Id of the demo's item.
 const ITEM: &str = "phone";
 
 /// Runs `demo`.
@@ -59,7 +57,6 @@ pub fn run(args: &DemoArgs) -> Outcome {
     })
 }
 
-/// Starts the servers, runs the sale, stops the servers and audits their store.
 async fn run_demo(
     args: &DemoArgs,
     work_dir: &WorkDir,
@@ -93,8 +90,7 @@ async fn run_demo(
     })
 }
 
-/// Creates and opens the sale, sends the load, and reads the stock from the server. Returns the
-/// load's report, the stock, and the growth of the servers' metrics during the load.
+/// Returns the load's report, the stock, and the growth of the servers' metrics during the load.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,

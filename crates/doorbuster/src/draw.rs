@@ -11,10 +11,9 @@ use crate::client::{self, Client};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
-/// First line of the server's list of participants.
 const LIST_HEADER: &str = "rank,buyer";
-/// Longest accepted list of participants, in bytes. A waiting room takes at most 4,000,000
-/// visitors, and the line of a visitor has at most 80 bytes.
+/// In bytes. A waiting room takes at most 4,000,000 visitors, and the line of a visitor has at most
+/// 80 bytes.
 const LIST_BYTES_MAX: usize = 4_000_000 * 80;
 
 /// Runs `draw`.
@@ -88,7 +87,7 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     Ok(claim)
 }
 
-/// Reads the server's list of participants. The list can be longer than other answers.
+/// The list can be longer than other answers.
 async fn download_list(client: &Client, path: client::Path<'_>) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut take = |piece: &[u8]| {
@@ -107,8 +106,7 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// Returns the buyers in a list. A list has one buyer per line. In the server's CSV list, the buyer
-/// is in the last column.
+/// A list has one buyer per line. In the server's CSV list, the buyer is in the last column.
 fn parse_names(lines: &str) -> Vec<String> {
     let cell = |line: &str| {
         let cell = line.trim().rsplit(',').next().unwrap_or_default();

@@ -25,8 +25,7 @@ use crate::{print, signals};
 
 /// If a run includes this strategy, the run's report also contains the incident report.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
-/// Approximate duration of the incident with all its variants. The estimate of the remaining time
-/// uses this value.
+/// Approximate duration of the incident with all its variants.
 const INCIDENT_TAKES: Duration = Duration::from_secs(15);
 
 /// Runs `lab`.
@@ -62,8 +61,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
-    // The result is printed first. So it is visible even if the incident fails or the files cannot
-    // be written.
+    // The result must be visible even if the incident fails or the files cannot be written.
     print::report(args.json, &report, || text::run(&report))?;
     if let Some(dir) = &args.out {
         let bar = progress_bar(!args.json && incident_follows);
@@ -78,14 +76,12 @@ fn compare(args: &LabRunArgs) -> Outcome {
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// Prepares the directory of the reports. So if the directory cannot be used, the command fails
-/// before the long run.
+/// If the directory cannot be used, the command must fail before the long run.
 fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
     dir.map_or(Ok(()), report::prepare)
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))
 }
 
-/// Returns the incident report, if the run includes [`INCIDENT_OF`] and was not interrupted.
 fn shown_incident(options: &RunOptions) -> anyhow::Result<Option<IncidentReport>> {
     let stop = Arc::clone(&options.stop);
     if !options.strategies.contains(&INCIDENT_OF) || stop.load(Ordering::Relaxed) {
@@ -132,7 +128,6 @@ fn options(args: &LabRunArgs) -> Result<RunOptions, Failure> {
     })
 }
 
-/// Returns each value once, in the order of its first occurrence.
 fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut distinct = Vec::new();
     for value in values {
@@ -143,8 +138,6 @@ fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
-/// Returns a progress bar. The bar is hidden if `shown` is false, or if standard error is not a
-/// terminal.
 fn progress_bar(shown: bool) -> ProgressBar {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
@@ -155,8 +148,7 @@ fn progress_bar(shown: bool) -> ProgressBar {
     bar
 }
 
-/// Shows each result and the estimated remaining time. If the incident runs after the comparison,
-/// the estimate includes the incident.
+/// If the incident follows, the estimate of the remaining time includes the incident.
 fn progress(shown: bool, incident_follows: bool) -> impl FnMut(RunProgress<'_>) {
     let bar = progress_bar(shown);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");

@@ -47,10 +47,8 @@ use exit::Outcome;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The program's name in the shells' completion scripts.
 const PROGRAM: &str = "doorbuster";
-/// The completion script of a shell sets this environment variable when it runs the program to get
-/// completions.
+/// A shell's completion script sets this environment variable when it runs the program.
 const COMPLETE_VARIABLE: &str = "_DOORBUSTER_COMPLETE";
 
 fn main() -> ExitCode {
@@ -125,8 +123,6 @@ fn man(args: &cli::ManArgs) -> Outcome {
     print::json(&serde_json::json!({ "dir": dir.display().to_string(), "pages": pages }))
 }
 
-/// Writes the manual pages of a command and of its subcommands. Adds the names of the files to
-/// `pages`.
 fn write_pages(command: clap::Command, dir: &Path, pages: &mut Vec<String>) -> std::io::Result<()> {
     for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         write_pages(subcommand.clone(), dir, pages)?;
@@ -137,7 +133,6 @@ fn write_pages(command: clap::Command, dir: &Path, pages: &mut Vec<String>) -> s
     Ok(())
 }
 
-/// Prints the shell's completion script.
 fn completions(shell: clap_complete::Shell) -> Outcome {
     use anyhow::Context;
     let (shells, name) = (clap_complete::env::Shells::builtins(), shell.to_string());

@@ -40,7 +40,7 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     ))
 }
 
-/// Returns the temporary directories of this command. A signal removes them and ends the process.
+/// A signal removes the directories and ends the process.
 fn temporary_dirs() -> Result<TemporaryDirs, Failure> {
     let dirs = TemporaryDirs::default();
     let removed = dirs.clone();
@@ -95,7 +95,6 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     print::text(&text)
 }
 
-/// What the operator must do after a restore.
 const AFTER_RESTORE: &str = "\
 Orders, payments and events after the backup are missing. Start the server. Write the restored
 orders and payments to files, and compare the files with the payment provider's dashboard and the
@@ -108,10 +107,8 @@ Then resume each sale: doorbuster sale resume SALE
 docs/how-to/back-up-and-restore.md describes each step.
 ";
 
-/// The beginning of the text of an error.
 const NOTHING: &str = "cannot restore the backup; nothing was written";
 
-/// Restores a file or a continuous backup.
 fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Failure> {
     let text = args.file.to_string_lossy();
     if args.file.is_dir() || text.contains("://") {
@@ -149,7 +146,6 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
     }
 }
 
-/// Restores a continuous backup. Asks for its passphrase if it is encrypted.
 fn restore_continuous(
     args: &RestoreArgs,
     settings: &Settings,

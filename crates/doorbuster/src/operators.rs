@@ -21,15 +21,11 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
-/// Longest wait for one part of the status.
 const READY_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait for one part of the status if the server is not ready.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
-/// The number of sales that the status reads with one request. A page is small, because each sale
-/// may have long descriptions.
+/// Each sale may have long descriptions, so one request reads only few sales.
 const SALES_PAGE: &str = "50";
-/// The number of characters of a changed value that the table of the actions shows. Without a
-/// limit, one long description would make each line of the table very long.
+/// Without this limit, one long description would make each line of the table very long.
 const VALUE_CHARS_MAX: usize = 60;
 
 /// Runs `key`.
@@ -156,8 +152,7 @@ pub fn status(args: &StatusArgs) -> Outcome {
             }
             Err(refused) => return Err(refused.into()),
         };
-        // A server that cannot reach its store is not ready, and answers most requests late. So the
-        // command does not wait long for such a server.
+        // A server that cannot reach its store is not ready, and answers most requests late.
         let limit = if reason.is_none() { READY_WAIT } else { NOT_READY_WAIT };
         let (nodes, sales) = tokio::join!(
             within(limit, current_nodes(&client)),
@@ -199,7 +194,6 @@ pub fn status(args: &StatusArgs) -> Outcome {
 /// A part of the status, or the reason why the server cannot report it.
 type Part<T> = Result<T, String>;
 
-/// Waits for one part of the status, for at most `limit`.
 async fn within<T>(
     limit: Duration,
     part: impl Future<Output = Result<Part<T>, Failure>>,
@@ -215,7 +209,6 @@ async fn current_nodes(client: &Client) -> Result<Part<NodeList>, Failure> {
     }
 }
 
-/// Returns every sale that is open, paused or scheduled.
 async fn current_sales(client: &Client) -> Result<Part<Vec<AdminSale>>, Failure> {
     let mut sales = Vec::new();
     for phase in ["open", "paused", "scheduled"] {

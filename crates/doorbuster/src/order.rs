@@ -45,8 +45,8 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// Requests a new end of the payment window. The request contains the new end instead of the
-/// seconds. So if the request is repeated, the window is not extended twice.
+/// The request contains the new end instead of the seconds, so a repeated request does not extend
+/// the window twice.
 async fn extend(
     client: &Client,
     order: &str,
@@ -60,8 +60,8 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // Without an order, the new end is unknown, so the request contains the seconds. The server
-        // refuses this request, because only an order has a payment window.
+        // If this is not an order, the request contains the seconds. The server refuses the
+        // request, because only an order has a payment window.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
@@ -79,7 +79,6 @@ async fn extend(
     Ok(result)
 }
 
-/// Returns the present state of an order as text.
 fn order_text(order: &Order) -> String {
     let (units, state) = (table::units(order.units.into()), order.state.as_str());
     let until = match order.state {
@@ -98,8 +97,8 @@ async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResul
     client.get(path).await
 }
 
-/// Fails if the named sale does not exist. The server's list of orders is empty for such a sale, so
-/// a misspelt name would look like a sale without orders.
+/// The server's list of orders is empty for an unknown sale, so a misspelt name would look like a
+/// sale without orders.
 async fn expect_sale(client: &Client, sale: Option<&str>) -> Result<(), Failure> {
     if let Some(sale) = sale {
         client.get(Path::admin(&["sales", sale])).await?;

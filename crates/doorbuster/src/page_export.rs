@@ -13,7 +13,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, print, table};
 
-/// The number of sales that one request reads. This is the server's maximum.
+/// The server's maximum number of sales for one request.
 const PAGE_LIMIT: &str = "200";
 
 /// Runs `export`.
@@ -53,12 +53,12 @@ pub fn run(args: &ExportArgs) -> Outcome {
     ))
 }
 
-/// Returns whether a text is a sale id that is also a valid directory name.
+/// The id becomes the name of a directory.
 fn is_name(sale: &str) -> bool {
     value::is_name(sale) && !matches!(sale, "." | "..")
 }
 
-/// Returns all sales that buyers can see. The requests need no key.
+/// The requests need no key.
 async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();
@@ -79,8 +79,8 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     }
 }
 
-/// Returns the sales that `--sale` names. If a sale cannot be read, the HTML of its page does not
-/// contain the sale's texts. In a browser, the page's script reads these texts from the server.
+/// If a sale cannot be read, the HTML of its page lacks the sale's texts. In a browser, the page's
+/// script reads these texts from the server.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();
@@ -101,8 +101,7 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
     Ok(sales)
 }
 
-/// Writes a temporary file and renames it to `path`. So a reader finds either the old file or the
-/// complete new file.
+/// A reader finds either the old file or the complete new file.
 fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();

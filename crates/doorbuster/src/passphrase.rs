@@ -11,7 +11,6 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::cli::PassphraseArgs;
 use crate::exit::Failure;
 
-/// The environment variable that can contain the passphrase.
 const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
 
 /// Reads the passphrase of an existing backup.
@@ -72,7 +71,7 @@ pub fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
     passphrase(&text).map(Some).map_err(|error| Failure::Settings(error.to_owned()))
 }
 
-/// Asks a person at the terminal. The terminal does not show the typed characters.
+/// The terminal does not show the typed characters.
 fn ask(question: &str) -> Result<SecretString, Failure> {
     let input = io::stdin();
     if !input.is_terminal() {
@@ -82,14 +81,13 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // An error of the flush is ignored. If the terminal is closed, the read below fails too, and
-    // its error is reported.
+    // An error of the flush is ignored, because the read below then fails too.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;
     let mut hidden = shown.clone();
-    // A signal would end the process, and the terminal would stay without echo. So the terminal
-    // sends Ctrl-C as a character. This character ends the line, so the program reads it at once.
+    // A signal would end the process and leave the terminal without echo. So Ctrl-C arrives as a
+    // character, which ends the line.
     hidden.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
     let code = |index: SpecialCodeIndex| shown.special_codes[index];
     hidden.special_codes[SpecialCodeIndex::VEOL] = code(SpecialCodeIndex::VINTR);
@@ -109,8 +107,8 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
     }
 }
 
-/// Reads a line, and returns it without its line break. Returns `None` if the line contains one of
-/// the characters `stops`. The character 0 in `stops` means no character.
+/// Returns the line without its line break, or `None` if the line contains a character of `stops`.
+/// The character 0 in `stops` means no character.
 fn read_line(input: impl BufRead, stops: &[u8]) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     for byte in input.bytes() {

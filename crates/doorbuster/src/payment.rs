@@ -69,8 +69,7 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
     let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
     let result = client.post_with_headers(path, headers, body).await;
     match result {
-        // For this request, the server checks the signature of the message. It does not check the
-        // operators' key.
+        // For this request, the server checks the message's signature and not the operators' key.
         Err(ClientError::Problem(problem))
             if problem.code == "unauthenticated" && !problem.wants_json =>
         {

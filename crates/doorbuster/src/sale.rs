@@ -90,7 +90,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// Returns the sale that the flags describe. The parser requires an id, a title and an item.
+/// The parser requires an id, a title and an item.
 fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     let minor_of = args.currency.filter(|_| args.minor);
     let item = |text: &String| {
@@ -111,8 +111,7 @@ fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     })
 }
 
-/// Returns the JSON in a file or on standard input, unchanged. This program does not check the
-/// sale; the server does.
+/// The server checks the sale, and this program does not.
 fn read(file: &FilePath) -> Result<Box<RawValue>, Failure> {
     let mut text = String::new();
     let bytes_max = ADMIN_BODY_BYTES_MAX as u64 + 1;

@@ -57,7 +57,6 @@ pub fn clean_up_on_signal(clean_up: impl FnOnce() + Send + 'static) -> anyhow::R
     })
 }
 
-/// Installs the handlers, and calls `wait` in a new thread with these handlers and their runtime.
 fn watch(wait: impl FnOnce(Runtime, StopSignals) + Send + 'static) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start an event loop")?;
@@ -72,7 +71,7 @@ fn watch(wait: impl FnOnce(Runtime, StopSignals) + Send + 'static) -> anyhow::Re
 /// Waits until standard input ends, and ignores the content of standard input.
 pub async fn stdin_ended() {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    // A separate thread reads. So the runtime can end even if the read never returns.
+    // A separate thread reads, so the runtime can end even if the read never returns.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];

@@ -63,8 +63,6 @@ const SETUP_ERRORS: [(&str, &str); 4] = [
     ("method_not_allowed", "is --url the address of a Doorbuster server?"),
 ];
 
-/// If each answer of the storm shows a wrong setup, returns a text that describes the wrong setup.
-/// Otherwise returns `None`.
 fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
         |kind: &str| SETUP_ERRORS.iter().find(|(code, _)| *code == kind).map(|(_, hint)| *hint);
@@ -81,8 +79,7 @@ fn setup_error(report: &LoadReport) -> Option<String> {
 /// Raises this process's soft limit of open files to the hard limit, because each connection is an
 /// open file.
 pub fn raise_open_files_limit() {
-    // An error is ignored. If the limit stays too low, the check of the load plan reports that file
-    // descriptors are missing.
+    // An error is ignored, because the check of the load plan reports missing file descriptors.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
@@ -110,7 +107,7 @@ fn run_load(plan: LoadPlan, args: &StormArgs, stop: &AtomicBool) -> Result<LoadR
     load::run(plan, |progress| bar.show(progress)).map_err(load_failure)
 }
 
-/// Prints progress as JSON. Stops the storm when standard output is closed.
+/// Stops the storm when standard output is closed.
 fn relay(progress: &Progress, stop: &AtomicBool) {
     let mut line = serde_json::to_vec(&RelayLine::Progress(progress.clone()))
         .expect("a progress line is valid JSON");

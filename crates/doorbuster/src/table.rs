@@ -3,11 +3,9 @@
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Row, Table, TableStyle};
 use doorbuster_api::value::Money;
 
-/// Style of a list: a line under the header.
 const LIST: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// Style of a report: a frame without lines between the rows.
 const REPORT: TableStyle = TableStyle::new()
     .top_border(LineStyle::new('╭', '─', '─', '╮'))
     .content_lines(ContentLineStyle::none().left('│').right('│'))
@@ -77,8 +75,7 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// Returns the number as text, or a dash for `None`. For example, unlimited stock has no number of
-/// units.
+/// Returns the number as text, or a dash for `None`.
 pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }

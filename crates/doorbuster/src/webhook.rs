@@ -85,14 +85,13 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     }
 }
 
-/// Returns the duration in whole seconds. A longer duration than `u32::MAX` seconds becomes
-/// `u32::MAX`, which the server refuses.
+/// A duration of more than `u32::MAX` seconds becomes `u32::MAX`, which the server refuses.
 fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Returns the address. If the argument is `-`, reads the address from the first line of standard
-/// input. An address may contain a password, and other users can see the arguments of a process.
+/// `-` stands for the first line of standard input. An address may contain a password, and other
+/// users can see the arguments of a process.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);
@@ -111,7 +110,6 @@ fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
     text
 }
 
-/// Describes how long the server still signs messages with the earlier secret of an endpoint.
 fn overlap_text(overlap_secs: u32, now_secs: i64) -> String {
     let until = jiff::Timestamp::from_second(now_secs.saturating_add(overlap_secs.into()));
     match until {

@@ -10,7 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::{Builder, Runtime};
 
-/// The bucket: its complete objects by name, and the parts of objects whose upload is not complete.
+/// The complete objects by name, and the parts of incomplete uploads.
 #[derive(Debug, Default)]
 struct Objects {
     whole: BTreeMap<String, Vec<u8>>,
@@ -136,8 +136,8 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    // The body is incomplete only if the client has closed the connection, so the client does not
-    // read this answer.
+    // The body is incomplete only if the client closed the connection. Then no client reads this
+    // answer.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
@@ -201,7 +201,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     }
 }
 
-/// If the service must not answer parts, counts this part and returns `true`.
+/// Also counts the part if the service holds it.
 fn is_held(service: &Shared) -> bool {
     let mut bucket = service.lock().expect("no panic");
     if bucket.holds_parts {
@@ -210,8 +210,7 @@ fn is_held(service: &Shared) -> bool {
     bucket.holds_parts
 }
 
-/// Lists the objects whose names begin with `prefix`. If `is_combined`, combines the objects whose
-/// names are equal up to the next slash. Adds the number of listed objects to `listed`.
+/// If `is_combined`, combines the objects whose names are equal up to the next slash.
 fn list(
     objects: &BTreeMap<String, Vec<u8>>,
     prefix: &str,

@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// The longest time that a server may take until it listens. The time is long, because the machine
-/// may be busy.
+/// The time is long, because the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// A script that starts the broker and, if there is one, a helper program that the broker needs.
-/// Then the script waits for a line on its input, or for the end of the input. The input ends at
-/// the latest when the test process ends. After the line or the end, the script ends the broker and
-/// the helper. The broker ends cleanly if the line is `stop`. If the input ended without a line,
-/// the script also removes the directory.
+/// A script that starts the broker and the helper, and ends both after a line or the end of its
+/// input. The input ends at the latest when the test process ends.
+/// - After the line `stop`, the broker ends cleanly. Otherwise the script kills the broker.
+/// - At the end of the input, the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word

@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// How long a stream detects a repeated id, if the test does not choose another time.
+/// The default time in which a stream drops a message with a repeated id.
 const WINDOW: Duration = Duration::from_secs(120);
-/// The longest wait for the first answer about streams. The wait is needed, because a server
-/// accepts connections before its streams are available.
+/// The longest wait until the streams of a started server are available.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.
@@ -146,7 +145,6 @@ impl NatsServer {
     }
 }
 
-/// Sends a request to `JetStream`'s API and returns the answer.
 async fn ask(client: &Client, what: &str, body: &Value) -> Value {
     // The server listens before its streams are available, so the request is repeated.
     let since = Instant::now();

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::tool::program;
 
-/// The time limit for a start of PostgreSQL.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// If the tests run as root, this user runs PostgreSQL, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";

@@ -13,8 +13,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// The server program itself. The script in the `PATH` that starts this program is not used,
-/// because it runs the program as another user.
+/// The script in the `PATH` is not used, because it runs this program as another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -47,7 +46,6 @@ impl Rabbit {
         (rabbit, port)
     }
 
-    /// Starts a broker with these additional lines of configuration.
     fn start_with(lines: &str) -> Self {
         program("rabbitmq-server");
         let [port, names, nodes] = free_ports();
@@ -61,8 +59,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // A private registry of Erlang nodes, which the keeper starts as the helper. If the
-            // broker started its own registry, that registry would outlive the broker.
+            // The keeper starts this private registry of Erlang nodes as the helper. A registry
+            // that the broker starts would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),
@@ -79,8 +77,8 @@ impl Rabbit {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
-            // With this setting, the start script replaces its own process with the broker. So a
-            // signal to the script's process reaches the broker and ends it.
+            // The start script replaces its own process with the broker, so a signal to that
+            // process ends the broker.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();

@@ -4,10 +4,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// An environment variable. If its value is `1`, a test that cannot check everything fails. Set
-/// this value on a machine that has all programs.
+/// If this environment variable is `1`, a test that cannot check everything fails.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.
@@ -26,13 +24,11 @@ pub fn program(name: &str) -> PathBuf {
 pub fn not_checked(what: &str) {
     assert!(!std::env::var(REQUIRE).is_ok_and(|value| value == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // A print macro cannot be used here, because the output of such macros is hidden. A failed
-    // write does not fail the test.
+    // A failed write does not fail the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
-/// Returns the directories in which to search for programs. `PATH` does not contain PostgreSQL's
-/// directories, and only root's `PATH` contains `/usr/sbin`.
+/// `PATH` does not contain PostgreSQL's directories, and only root's `PATH` contains `/usr/sbin`.
 fn directories() -> Vec<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut postgresql: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
@@ -48,7 +44,6 @@ fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
     directories.iter().map(|directory| directory.join(name)).find(|file| Path::is_file(file))
 }
 
-/// Returns a text that says how to install a missing program.
 fn advice(name: &str) -> String {
     match package(name) {
         Some(package) => {
@@ -58,7 +53,6 @@ fn advice(name: &str) -> String {
     }
 }
 
-/// Returns the Debian package of a program, from the line `[program]=package` of `scripts/setup`.
 fn package(name: &str) -> Option<&'static str> {
     SETUP.lines().find_map(|line| line.trim().strip_prefix(&format!("[{name}]=")))
 }

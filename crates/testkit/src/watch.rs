@@ -1,20 +1,17 @@
 //! A stopwatch for tests of a server's speed. The stopwatch does not count the time in which the
 //! whole machine paused.
 //!
-//! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
-//! thread wakes up at a fixed interval, and sometimes syncs a byte to the disk. A late wake-up or a
-//! slow sync counts as a pause. A [`Stopwatch`] subtracts these pauses. It does not subtract a
-//! delay that affects only the server.
+//! On a shared machine, a test or its disk can stop for seconds. A thread wakes up at a fixed
+//! interval, and sometimes syncs a byte to the disk. A late wake-up or a slow sync counts as a
+//! pause.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time between two measurements.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// The number of measurements between two syncs.
 const CHECKS_PER_SYNC: u32 = 25;
-/// A delay that is shorter than this does not count as a pause of the machine.
+/// A shorter delay does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
 /// The measured time is at least the real time divided by this number. So a test that waits for a
 /// measured time always ends.
@@ -27,8 +24,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Returns the sum of all pauses until now. If a pause is going on, its time so far is
-    /// included.
+    /// If a pause is going on, its time so far is included.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }
@@ -45,8 +41,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The open file can be used even after its name is removed. So no file is left when the program
-    // ends.
+    // The open file stays usable without its name, and no file is left when the program ends.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);

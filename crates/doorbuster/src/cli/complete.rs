@@ -14,7 +14,6 @@ use super::server::AddressArg;
 use crate::client::{self, Client, Path};
 use crate::exit::Failure;
 
-/// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// The maximum number of sales that are offered as completions, newest first. If sales have long
 /// descriptions, a list of more sales may arrive too late.
@@ -37,7 +36,6 @@ pub fn items() -> ArgValueCompleter {
     })
 }
 
-/// Returns the sales whose items are offered.
 fn shown_sales() -> Vec<AdminSale> {
     let words = words();
     if let Some(sale) = sale_word(&words) {
@@ -74,14 +72,12 @@ fn candidates(
     fitting.map(|(id, title)| CompletionCandidate::new(id).help(Some(title.into()))).collect()
 }
 
-/// Returns the newest sales. If the server does not answer, returns no sales.
 fn known_sales() -> Vec<AdminSale> {
     let list: Option<AdminSaleList> = read(Path::admin(&["sales"]).with("limit", Some(SALES_MAX)));
     list.map(|list| list.sales).unwrap_or_default()
 }
 
-/// Reads a document from the server. Returns `None` if the server does not answer in time, or
-/// refuses the request.
+/// Returns `None` if the server does not answer in time, or refuses the request.
 fn read<T: DeserializeOwned>(path: Path<'_>) -> Option<T> {
     let words = words();
     let named = |flag: &str, variable: &str| {
@@ -101,8 +97,7 @@ fn read<T: DeserializeOwned>(path: Path<'_>) -> Option<T> {
     client::block_on(read).ok()
 }
 
-/// Returns the words of the unfinished command line. The shell's script passes these words after
-/// `--`.
+/// The shell passes the words of the unfinished command line after `--`.
 fn words() -> Vec<String> {
     let mut all = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     all.by_ref().find(|word| word == "--");

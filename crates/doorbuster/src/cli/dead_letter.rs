@@ -21,7 +21,6 @@ pub struct DeadLetterArgs {
     pub command: DeadLetterCommand,
 }
 
-/// Returns a parser for a kind of dead letters.
 fn kind() -> impl TypedValueParser<Value = DeadLetterKind> {
     let kinds = [
         ("delivery", "An event that an endpoint did not accept"),

@@ -47,8 +47,8 @@ pub enum LabCommand {
     Direct(SettingsArgs),
 }
 
-/// The largest value of `--seed`. `--seeds` asks for up to 10,000 consecutive seeds from `--seed`
-/// on, and all of these seeds must fit into 64 bits.
+/// `--seeds` asks for up to 10,000 consecutive seeds from `--seed` on. All of these seeds must fit
+/// into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge each strategy.

@@ -5,9 +5,8 @@ use reqwest::Url;
 
 use crate::exit::Failure;
 
-/// The address of a server, as the user gave it. An address can contain a password by mistake, and
-/// clap prints a value that it cannot parse. So clap takes the address as text, and the command
-/// parses it.
+/// The address of a server, as the user gave it. clap would print an address that it cannot parse,
+/// and an address may contain a password.
 #[derive(Clone)]
 pub struct AddressArg(String);
 

@@ -50,8 +50,7 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
         if inner.peek().is_none() && !has_json {
             lacking.push(path.clone());
         }
-        // Hidden commands need no `--json`, because only programs of this project start these
-        // commands.
+        // Hidden commands need no `--json`, because only programs of this project start them.
         for command in inner.filter(|command| !command.is_hide_set()) {
             find(command, &path, has_json, lacking);
         }
@@ -62,12 +61,9 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
     assert_eq!(lacking, WITHOUT_JSON);
 }
 
-/// The documents show at least this number of commands. If the test finds fewer, its search is
-/// broken.
+/// If the test finds fewer commands in the documents, its search is broken.
 const SHOWN_MIN: usize = 30;
 
-/// Returns the commands in the code blocks of a document. If a command continues on the next line,
-/// joins the lines.
 fn shell_commands(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut block = None;
@@ -93,8 +89,7 @@ fn shell_commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// Splits a command into words in the same way as a shell. Returns the words up to a comment, a
-/// redirection or the end of the command.
+/// Splits a command into words as a shell does, up to a comment, a redirection or the end.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -124,7 +119,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Returns whether the word sets an environment variable for the command that follows.
+/// `NAME=value` before a command sets an environment variable for the command.
 fn is_setting(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_')
@@ -132,14 +127,12 @@ fn is_setting(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
-/// Returns whether a command contains a placeholder, such as `<ID>` or `…`.
 fn has_placeholder(line: &str) -> bool {
     let command = line.split(" #").next().unwrap_or(line);
     command.contains('…')
         || command.split_whitespace().any(|word| word.contains('<') && word.ends_with('>'))
 }
 
-/// Directories of the documents that show commands.
 const DOCUMENT_DIRS: [&str; 3] = ["docs", "docs/how-to", "docs/tutorial"];
 
 fn documents() -> Vec<PathBuf> {

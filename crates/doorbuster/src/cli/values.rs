@@ -68,8 +68,8 @@ pub fn series_step(text: &str) -> Parsed<u32> {
     step.ok_or_else(|| "must be 1, 10 or 60".into())
 }
 
-/// The lowest rate of buyers: one buyer in 1,000 seconds. With a much lower rate, the last buyer
-/// would arrive later than the latest time that the program can represent.
+/// One buyer in 1,000 seconds. With a much lower rate, the program could not represent the time at
+/// which the last buyer arrives.
 const RATE_MIN: f64 = 0.001;
 
 /// Parses the number of buyers that arrive each second.
@@ -223,8 +223,8 @@ fn count_or_unlimited(text: &str) -> Parsed<Stock> {
     }
 }
 
-/// Parses the price of an item. If `minor_of` is given, the price is a number of minor units of
-/// this currency. Otherwise the price is in major units and names its currency, such as `10.00CNY`.
+/// If `minor_of` is given, the price is a number of minor units of this currency. Otherwise the
+/// price is in major units and names its currency, such as `10.00CNY`.
 fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     let Some(currency) = minor_of else { return money(text) };
     let amount_minor = minor_units(text, 0);
@@ -297,8 +297,8 @@ pub fn money(text: &str) -> Parsed<Money> {
     wrong("write the amount in the currency's own units, and then the currency's three letters")
 }
 
-/// Parses a decimal number with at most `places` decimal places. Returns the number as a count of
-/// units of the last decimal place: with two places, the result for 10.5 is 1,050.
+/// Parses a decimal number with at most `places` decimal places. With two places, the result for
+/// 10.5 is 1,050.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

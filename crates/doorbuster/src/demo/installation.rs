@@ -29,8 +29,8 @@ impl Installation {
         };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
-        // Start the cluster on the current thread. When the thread that starts the servers ends,
-        // the servers end too.
+        // The cluster starts on the current thread, because the servers end with the thread that
+        // starts them.
         let cluster = Cluster::start(&plan).context("failed to start the cluster")?;
         Ok(Self::Nodes(Box::new(cluster)))
     }

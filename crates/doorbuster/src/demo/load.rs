@@ -16,12 +16,11 @@ use crate::exit::Failure;
 use crate::storm::RelayLine;
 use crate::storm::progress::LiveProgress;
 
-/// If the load generator fails, the demo shows at most this many bytes of the generator's standard
-/// error.
+/// The demo shows at most this many bytes of a failed load generator's standard error.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends the requests of all buyers. Waits until the load generator ends. Then the load generator
-/// has a final answer for each buyer, or has counted the buyer's answer as lost.
+/// Sends the requests of all buyers, and waits until the load generator ends. A buyer without a
+/// final answer counts as lost.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,
@@ -54,8 +53,7 @@ pub async fn send_load(
     report?.ok_or_else(|| anyhow!("the load generator failed: {errors}").into())
 }
 
-/// Shows each progress line of the load generator. Returns the generator's report, or `None` if no
-/// report arrives.
+/// Returns `None` if no report arrives.
 async fn read_relay(
     output: impl tokio::io::AsyncRead + Unpin,
     bar: &LiveProgress,

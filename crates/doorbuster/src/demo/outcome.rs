@@ -9,9 +9,8 @@ use doorbuster_harness::load::LoadReport;
 use super::server::ServerMetrics;
 use crate::table::grouped;
 
-/// Each order needs one request that reaches the store. At most this number of additional requests
-/// may reach the store. A refused request does not reach the store. If a ticket is returned, its
-/// request can get a second ticket. The second ticket counts as an additional request.
+/// Each order needs one request that reaches the store. At most this many additional requests may
+/// reach the store. If a ticket is returned, its request can get a second ticket.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.

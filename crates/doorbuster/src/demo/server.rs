@@ -19,18 +19,12 @@ use super::work_dir::WorkDir;
 use crate::client::{Client, Path as UrlPath};
 use crate::exit::Failure;
 
-/// Longest wait until the server is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the server to stop. A server stops within ten seconds. The remaining time is a
-/// margin for a busy machine.
+/// A server stops within ten seconds. The remaining time is a margin for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
-/// Prefix of the line that the server prints when it is ready.
 const READY_PREFIX: &str = "doorbuster listening on ";
-/// Number of lines of the server's log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 8;
-/// Metric that counts the requests that reached the store.
 const TICKETS_SETTLED: &str = "doorbuster_tickets_settled_total";
-/// Metric of the processor time that the server used.
 const CPU_SECONDS: &str = "process_cpu_seconds_total";
 
 /// Figures from a server's metrics, or their sums over several servers.
@@ -142,8 +136,7 @@ impl DemoServer {
             Ok(Ok(status)) => Err(format!("the server ended with {status}")),
             Ok(Err(error)) => Err(format!("cannot wait for the server to end: {error}")),
             Err(_) => {
-                // If the server does not stop in time, it is killed. The caller reports the
-                // failure.
+                // The caller reports the failure.
                 let _ = self.child.kill().await;
                 Err(format!("the server did not stop within {} s", STOP_TIMEOUT.as_secs()))
             }
@@ -161,7 +154,6 @@ impl DemoServer {
     }
 }
 
-/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
@@ -176,7 +168,7 @@ pub async fn read_metrics(client: &Client) -> Result<ServerMetrics, Failure> {
     })
 }
 
-/// Adds up the values of a counter over all its labels. `text` is in the Prometheus text format.
+/// Adds up a counter's values over all its labels, in the Prometheus text format.
 fn counter(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {

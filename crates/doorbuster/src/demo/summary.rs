@@ -47,8 +47,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
 }
 
-/// Adds a row with the servers' processor time per answer, without the time of the load generator.
-/// The row also has the number of answers per second that one core can give.
+/// The processor time does not include the load generator.
 fn add_server_time(rows: &mut Table, report: &DemoReport) {
     let answers = report.answers.values().sum::<u64>() as f64;
     if answers > 0.0 && report.server_cpu_ms > 0.0 {

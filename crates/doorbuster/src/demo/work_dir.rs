@@ -17,9 +17,8 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates the directory. Only its owner can list the directory. If `passable` is true, other
-    /// users can open the files in the directory by name. A demo with PostgreSQL needs this,
-    /// because PostgreSQL may run as another user.
+    /// Creates the directory, which only its owner can list. If `passable` is true, other users can
+    /// open its files by name, because PostgreSQL may run as another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));

@@ -47,7 +47,6 @@ pub fn run(report: &RunReport) -> String {
     format!("{rows}\n{}Seed {}. Repeat: {}\n", remarks(report), report.seed, report.command)
 }
 
-/// Returns the remarks that a reader needs to understand the table, one per line.
 fn remarks(report: &RunReport) -> String {
     let mut text = String::new();
     for failure in &report.failures {
@@ -83,7 +82,6 @@ fn remarks(report: &RunReport) -> String {
     text
 }
 
-/// The number of events that the report shows for each variant.
 const EVENTS_SHOWN: usize = 30;
 
 /// Returns what happened in each variant, event by event.

@@ -67,7 +67,6 @@ fn report_text(erasure: &Erasure) -> String {
     out
 }
 
-/// Returns the number of orders and the number of other rows as text.
 fn counts_text(orders: u64, other: u64) -> String {
     let count = |number: u64, what: &str| {
         format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" })

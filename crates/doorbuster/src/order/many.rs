@@ -15,10 +15,9 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
-/// The maximum number of bytes of a file with ids. A larger file is refused.
+/// A larger file with ids is refused.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// A change of orders.
 pub(super) enum Change {
     Cancel,
     Refund,
@@ -44,9 +43,8 @@ impl Change {
     }
 }
 
-/// Changes the selected orders, or only lists these orders if `--dry-run` is given. Asks for
-/// confirmation first, unless the change only extends a single order. Returns `Findings` if any of
-/// several orders could not be changed.
+/// Asks for confirmation first, unless the change extends a single order. Returns `Findings` if one
+/// of several orders could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -77,8 +75,7 @@ pub(super) async fn change(
     change_each(client, &orders, &change, reason).await
 }
 
-/// Changes these orders one after the other. If the server refuses to change one order, the command
-/// continues with the next order.
+/// If the server refuses to change one order, the command continues with the next order.
 async fn change_each(
     client: &Client,
     orders: &[String],
@@ -104,7 +101,6 @@ async fn change_each(
     Ok(CommandResult::new(is_complete))
 }
 
-/// Requests the change of one order.
 async fn request(
     client: &Client,
     order: &str,
@@ -120,7 +116,6 @@ async fn request(
     }
 }
 
-/// Returns the ids of the selected orders.
 async fn selected(
     client: &Client,
     which: &OrderSelection,
@@ -154,8 +149,7 @@ async fn selected(
     }
 }
 
-/// Returns the ids in a file or on standard input. Each id occurs only once in the result, so that
-/// no order is extended twice.
+/// Each id occurs only once in the result, so that no order is extended twice.
 fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     let read = if file == FilePath::new("-") {

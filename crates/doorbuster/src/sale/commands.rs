@@ -61,7 +61,6 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
     })
 }
 
-/// Returns the text for a series without points.
 fn without_points(series: &Series) -> &'static str {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let from = u128::try_from(series.from.millis()).unwrap_or_default();
@@ -81,8 +80,7 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Changes the spread of an item: how the item's units are distributed over its slots. If an option
-/// is omitted, its setting stays unchanged. After the change, shows the spread.
+/// If an option is omitted, its setting stays unchanged.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["sales", sale, "items", item, "spread"];
@@ -126,7 +124,7 @@ fn changes_spread(args: &SpreadArgs) -> bool {
         || [initial, threshold, refill].iter().any(|n| n.is_some())
 }
 
-/// Prints the problems of a sale. Returns `Findings` if the sale is not ready.
+/// Returns `Findings` if the sale is not ready.
 pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
     let answer = client.post(Path::admin(&["sales", sale, "check"])).await?;
     let report: CheckReport = answer.read()?;
@@ -158,14 +156,12 @@ pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
     client.print_result(result, changed)
 }
 
-/// Returns the text that confirms a change of a sale. The text has the price of each item.
 pub(super) fn changed(sale: &AdminSale) -> String {
     let prices = sale.items.iter().map(|item| format!("{} {}", item.id, price(item)));
     let prices = prices.collect::<Vec<_>>().join(", ");
     format!("{} is changed. Prices: {prices}.\n", sale.id)
 }
 
-/// Returns the price of an item, with the list price if there is one.
 pub(super) fn price(item: &AdminItem) -> String {
     match &item.list_price {
         Some(list) => format!("{} (list price {list})", item.price),
@@ -173,7 +169,7 @@ pub(super) fn price(item: &AdminItem) -> String {
     }
 }
 
-/// Returns the merge patch that the flags describe. All `--item` flags of an item become one entry.
+/// All `--item` flags of an item become one entry.
 fn patch(args: &SetArgs) -> Result<Map<String, Value>, String> {
     let mut patch = Map::new();
     let texts = [

@@ -23,8 +23,8 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
         Some(file) => super::read(file)?,
         None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
-    // If the JSON has two members with the same name, the `Value` has only the second member. So
-    // the program sends `body`, the unchanged text, to the server.
+    // A `Value` keeps only the last of two members with the same name, so the program sends the
+    // unchanged text.
     let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(

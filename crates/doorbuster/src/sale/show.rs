@@ -25,8 +25,7 @@ pub fn list(list: &AdminSaleList) -> String {
     table::list("No sales found.\n", &header, rows, list.next_cursor.as_deref())
 }
 
-/// Returns a sale and its items as text. For each item, the text has the price, the limit, and the
-/// numbers of free, kept, held and paid units.
+/// Returns a sale and its items as text, with the counts of free, kept, held and paid units.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",
@@ -57,8 +56,7 @@ pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
 }
 
-/// Returns the number of free units, which any buyer may buy. Units that are kept for the waitlist
-/// are not free. Returns `None` if the stock is unlimited.
+/// Returns the number of free units, or `None` if the stock is unlimited.
 pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
@@ -169,8 +167,7 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// Returns the phase of a sale as text. If the end of the phase is known, the text contains the
-/// time of this end.
+/// Returns the phase of a sale as text, with the time of the phase's end if it is known.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

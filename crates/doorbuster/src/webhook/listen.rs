@@ -25,12 +25,10 @@ use crate::print;
 
 /// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// The maximum number of connections at the same time. More connections must wait.
+/// More connections must wait.
 const CONNECTIONS_MAX: usize = 32;
-/// Longest wait for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The settings with which the receiver verifies and answers a request.
 struct Receiver {
     keys: Vec<SigningKey>,
     answer: StatusCode,
@@ -38,8 +36,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Prints a line that is not a message. With `--json`, standard output contains only messages,
-    /// so the line goes to standard error.
+    /// With `--json`, standard output contains only messages, so the line goes to standard error.
     fn print_notice(&self, text: &str) -> Outcome {
         if !self.json {
             return print::line(text);
@@ -104,12 +101,10 @@ async fn answer_request(
     Ok(response)
 }
 
-/// Verifies and prints a message. Returns the status of the answer.
 fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-    // If the print fails, the error is ignored. The sender must get an answer even if standard
-    // output is closed.
+    // A failed print is ignored: the sender must get an answer even if standard output is closed.
     match verify(headers, body, &receiver.keys, now, TOLERANCE_MS) {
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
         Ok(id) => drop(print::text(&message_text(id, body))),
@@ -121,7 +116,6 @@ fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -
     receiver.answer
 }
 
-/// Returns the text that the command prints for a verified message.
 fn message_text(id: &str, body: &[u8]) -> String {
     let Ok(message) = serde_json::from_slice::<Value>(body) else {
         return format!("{id}  valid signature, invalid JSON\n");

@@ -16,8 +16,8 @@ const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// Runs a load of `buyers` buyers. Each buyer requests ten units in an open sale of 100 phones.
-/// Returns the answers, one JSON object per line.
+/// Lets `buyers` buyers each request ten units in an open sale of 100 phones. Returns the answers,
+/// one JSON object per line.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
         .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
@@ -103,7 +103,6 @@ fn a_filter_of_actions_is_refused_for_every_other_list() {
     }
 }
 
-/// Counts the incomplete files in this directory.
 fn parts(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir)
         .expect("the directory exists")
@@ -111,9 +110,8 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// Starts a server in a thread. The server answers one request with these bytes and closes the
-/// connection. Returns the server's address, and the thread. The thread's result is the number of
-/// incomplete files in `dir` at the time of the request.
+/// Starts a server that answers one request with these bytes and closes the connection. The
+/// thread's result is the number of incomplete files in `dir` at the time of the request.
 fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

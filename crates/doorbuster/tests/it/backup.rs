@@ -42,7 +42,7 @@ fn address_of(test_server: &TestServer) -> String {
     test_server.url().strip_prefix("http://").expect("an address").to_owned()
 }
 
-/// Buys one unit. Returns the order's id, or `None` if the server is gone.
+/// Returns the order's id, or `None` if the server is gone.
 fn buy(address: &str, token: &str, key: u64) -> Option<String> {
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
     let request = format!(
@@ -68,7 +68,6 @@ fn metric(test_server: &TestServer, name: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// Waits until the backup has every commit.
 fn wait_until_copied(test_server: &TestServer) {
     until("the backup has every commit", || {
         let waiting = metric(test_server, "doorbuster_backup_waiting_seconds")?;
@@ -84,8 +83,7 @@ fn restore(temp_dir: &TempDir, from: &Path, data_dir: &Path, more: &[&str]) -> s
     done.json()
 }
 
-/// Returns whether the store has the order. For a missing order the server shows a queued or
-/// refused ticket.
+/// For a missing order the server shows a queued or refused ticket.
 fn has(test_server: &TestServer, token: &str, order: &str) -> bool {
     let (_, body) = test_server.send(token, "GET", &format!("/v1/orders/{order}"), "", "");
     body["state"] == "reserved"
@@ -154,8 +152,7 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
     check_restored_times(Some(encrypted::PASSPHRASE));
 }
 
-/// A function that damages the content of an object and returns the result. It returns `None` if
-/// the object does not have the part that the function damages.
+/// Damages the content of an object. Returns `None` if the object lacks the part to damage.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Restores the earliest state, whose time is in the message of a refused restore.
@@ -170,7 +167,6 @@ fn check_restored_times(passphrase: Option<&str>) {
     let file = temp_dir.join("passphrase");
     let mut options = Vec::new();
     if let Some(passphrase) = passphrase {
-        // The server and `restore` read the passphrase from the same file.
         fs::write(&file, format!("{passphrase}\n\n")).expect("writable");
         options = vec!["--passphrase-file", file.to_str().expect("UTF-8")];
     }
@@ -211,8 +207,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
     restore_earliest(&temp_dir, &target, &options, &stderr);
-    // The restore detects one damaged byte and writes no store. Its message names a time before the
-    // damage. A restore to that time is possible.
+    // The message of a refused restore names a time before the damage.
     let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
     flip_segments(&newest);
     let refused = || {
@@ -232,8 +227,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     assert!(refused().contains("damaged"));
 }
 
-/// Damages the newest base in several ways, one after the other. After each damage, calls `check`
-/// with the name of the damage. A restore in `check` must use the base of the first generation.
+/// Calls `check` after each of several damages to the newest base. A restore in `check` must use
+/// the base of the first generation.
 fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     let flipped = |text: &[u8], at: usize| {
         let mut bytes = text.to_vec();
@@ -268,7 +263,6 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("readable").path()).collect()
 }
 
-/// Damages each segment of a generation.
 fn flip_segments(generation: &Path) {
     for object in entries(generation) {
         if object.to_string_lossy().contains("segment") {
@@ -279,7 +273,7 @@ fn flip_segments(generation: &Path) {
     }
 }
 
-/// Returns the path of an object of the newest base: the base's description or the copied store.
+/// The suffix selects the base's description (`.json`) or the copied store (`.sqlite`).
 fn newest_base(target: &Path, suffix: &str) -> PathBuf {
     let newest = entries(target).into_iter().max().expect("a generation");
     let objects = entries(&newest).into_iter();

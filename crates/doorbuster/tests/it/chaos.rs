@@ -9,10 +9,9 @@ use doorbuster_harness::cluster::Shape;
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// The number of buyers in a round. The number is low, because there are many rounds.
+/// The number is low, because there are many rounds.
 const BUYERS: u32 = 240;
 
-/// Runs one round of each fault, and checks that no round has findings.
 fn every_fault(shape: Shape) {
     require_servers();
     let temp_dir = TempDir::new();

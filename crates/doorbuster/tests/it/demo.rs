@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, program, run, signal, until, wait};
 
-/// Runs a demo with these arguments; returns its JSON object.
 #[track_caller]
 fn demo(temp_dir: &TempDir, arguments: &[&str]) -> Value {
     let ran = run(program(temp_dir).args(["demo", "--json"]).args(arguments));
@@ -114,7 +113,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
-    // The program `script` creates a terminal. If it is not installed, the test fails.
+    // The program `script` creates a terminal.
     let mut command = Command::new("script");
     command.args([
         "-qec",
@@ -208,7 +207,6 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .expect("the store exists");
     store.busy_timeout(Duration::from_secs(60)).expect("a timeout");
-    // Adds a unit to the store directly.
     let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
     until("a unit is added", || {
         assert!(
@@ -238,7 +236,7 @@ fn counted(page: &str, name: &str) -> u64 {
     page.lines().filter_map(value).sum()
 }
 
-/// Returns the page of metrics of this server. Returns `None` if the server does not answer.
+/// Returns `None` if the server does not answer.
 fn metrics(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -271,8 +269,8 @@ fn a_demo_reuses_its_connections() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "too few concurrent connections: {most}");
-    // Each poll also opens a connection, and the load may reopen a few connections. If each answer
-    // needed its own connection, the server would accept thousands of connections.
+    // Each poll opens a connection too. If each answer needed its own connection, the server would
+    // accept thousands of connections.
     assert!(
         accepted < 2_000 + polls,
         "too many connections: {accepted}, {polls} of them for polls"

@@ -90,7 +90,6 @@ fn a_list_of_participants_may_be_longer_than_other_answers() {
     assert!(output.ends_with("5 participants: the draw agrees with its commitment.\n"), "{output}");
 }
 
-/// Sends a request as this buyer.
 fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
     let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path");
     let token =

@@ -17,9 +17,7 @@ use doorbuster_testkit::tool;
 
 /// The configuration from the guide, with this test's paths.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
-/// Concurrent page views.
 const VISITORS: usize = 16;
-/// Longest time until nginx listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// nginx in front of the server; it stops with the test.
@@ -134,7 +132,6 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Sends the requests of visitors, one after another: the page, its assets, the sale, its status.
 /// Checks that browsers may cache the assets. Returns the number of requests.
 async fn visits(mut connection: HttpConnection, count: usize) -> usize {
     let mut requests = 0;
@@ -163,9 +160,8 @@ async fn visits(mut connection: HttpConnection, count: usize) -> usize {
     requests
 }
 
-/// Simulates `views` page views that are spread evenly over `span` and go through `caches`
-/// independent caches. Each cache requests a missing or stale copy once for all visitors. Returns
-/// the number of requests that reach the server.
+/// Simulates `views` page views, spread evenly over `span`, through `caches` independent caches.
+/// Returns the number of requests that reach the server.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -264,8 +260,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut connection, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // The server answers an address with an invented query, but the cache does not store the
-    // answer.
+    // The cache does not store the answer to an address with an invented query.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up = get(
@@ -284,14 +279,12 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "the cache has {kept} copies");
-    // One exported file serves every sale that was created after the export. Another file serves
-    // every order.
+    // One exported file serves all sales that are created later, and another serves all orders.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut connection, path, "").await.status, 200, "{path}");
     }
 }
 
-/// Creates a scheduled sale behind a cache.
 async fn announced(fixture: &ServerFixture) -> Cdn {
     let body = serde_json::json!({"id": "spring", "title": "Spring", "starts_at": "2099-01-01T00:00:00.000Z", "items": [
         {"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 10}]});
@@ -300,8 +293,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock from the status. So after a quiet period, the cache must not return a
-/// status from before that period.
+/// A page sets its clock from the status, so the cache must not return a status from before a quiet
+/// period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
@@ -310,14 +303,13 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut connection = cdn.connect().await;
     assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // The test waits until the cached copy is stale. nginx may keep a copy for one second, and
-    // nginx counts in whole seconds.
+    // nginx may keep a copy for one second, and nginx counts in whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "open");
 }
 
-/// When the sale opens, the page requests the status with a new version in the address. So the page
-/// gets no cached copy from before the opening.
+/// When the sale opens, the page requests the status with a new version in the address. So it gets
+/// no cached copy from before the opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();

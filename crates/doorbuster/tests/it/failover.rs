@@ -11,16 +11,13 @@ use serde_json::{Value, json};
 use crate::several::require_servers;
 use crate::test_server::{CommandRun, TempDir, program, run};
 
-/// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Longest time from a promotion until a node sells. Usually a node sells within 0.2 s, and the
-/// documents promise 2 s. The additional time is for a busy machine.
+/// Longest time from a promotion until a node sells. The documents promise 2 s, and the rest is for
+/// a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time until the log names a standby that is missing or hangs. The documents promise 3 s.
-/// The additional time is for a busy machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(6);
-/// The setting with the secret that signs the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
 
@@ -33,7 +30,6 @@ fn start(temp_dir: &TempDir, shape: Shape) -> Cluster {
     Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Repeats a request until `look` accepts the answer. Returns the accepted answer.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -63,7 +59,6 @@ fn open_sale(cluster: &Cluster) {
     admin(cluster, "POST", "/v1/admin/sales/spring/open", &Value::Null);
 }
 
-/// Buys one unit for each of these buyers, and expects that each buyer gets a unit.
 fn buy(cluster: &Cluster, buyers: u32, seed: u64) {
     let secret = load::read_secret(cluster.buyer_secret()).expect("a secret");
     let mut plan = LoadPlan::new(&cluster.url(), "spring", "phone", buyers, secret).patient();
@@ -72,7 +67,6 @@ fn buy(cluster: &Cluster, buyers: u32, seed: u64) {
     assert_eq!(report.answers.get("reserved"), Some(&u64::from(buyers)), "{report:?}");
 }
 
-/// Pays an order with a message of the sandbox.
 fn pay(temp_dir: &TempDir, cluster: &Cluster, order: &str) {
     let mut command = program(temp_dir);
     command
@@ -88,7 +82,6 @@ fn ready(cluster: &Cluster, node: usize) -> (u16, Value) {
     reply.map_or((0, Value::Null), |reply| (reply.status, reply.json()))
 }
 
-/// Runs `doorbuster status` against the first node.
 fn status(temp_dir: &TempDir, cluster: &Cluster, more: &[&str]) -> CommandRun {
     let mut command = program(temp_dir);
     command.arg("status").args(more).env("DOORBUSTER_ADMIN_KEY", cluster.admin_key());
@@ -122,14 +115,13 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
         let findings = audit["findings"].as_array()?;
         let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
-        // The finding's text contains the number of lost orders: "…: 5 are missing or in an earlier
-        // state, among them …"
+        // The finding's text is like "…: 5 are missing or in an earlier state, among them …".
         let number = |finding: &Value| {
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The failover also lost the payment of one order. The audits count this order as lost
-        // until a node has applied the payment again.
+        // The audits also count the order whose payment was lost, until a node applies the payment
+        // again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -207,8 +199,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     buy(&cluster, 5, 1);
     let copy = cluster.postgres.back_up("copy").expect("a copy");
     buy(&cluster, 5, 2);
-    // During a sale the node reads the database's position each second, even if no client asks
-    // whether the node is ready.
+    // During a sale, the node reads the database's position each second, even without requests.
     let checks = "SELECT coalesce(max(at), 0) FROM commit_check";
     let checked = |cluster: &Cluster| cluster.postgres.sql(checks).expect("a time");
     for _ in 0..2 {
@@ -226,7 +217,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         (status == 503 && body.to_string().contains("is an older copy")).then_some(())
     };
     wait_for("the node names the older copy", || refused(&cluster));
-    // The restarted node knows the last position, because it reads the position from its file.
+    // The restarted node reads the last position from its file.
     cluster.nodes[0].kill().expect("it stops");
     cluster.nodes[0].start().expect("a process");
     wait_for("the restarted node names the older copy", || {
@@ -244,8 +235,8 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     cluster.stop().expect("it stops");
 }
 
-/// Pauses the standby's WAL receiver, the process that confirms commits. The primary still counts
-/// the standby as connected.
+/// Pauses the standby's WAL receiver, which confirms commits. The primary still counts the standby
+/// as connected.
 fn commits_stall_while_the_standby_hangs(cluster: &Cluster) {
     let standby = cluster.standby.as_ref().expect("a standby");
     let receiver = "SELECT pid FROM pg_stat_wal_receiver";
@@ -289,8 +280,8 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
         assert!(log.contains("server.started"), "{log}");
         let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
         let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
-        // When the nodes started, the standby did not exist yet. So a warning about the database's
-        // settings is correct.
+        // The standby did not exist when the nodes started, so a warning about the settings is
+        // correct.
         let is_false =
             |line: &&str| line.contains("\"database.") && !line.contains("database.setting");
         assert!(!alarms.iter().any(is_false), "{alarms:?}");

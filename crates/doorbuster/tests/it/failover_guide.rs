@@ -15,12 +15,10 @@ const PAGE: &str = include_str!("../../../../docs/how-to/postgres-failover.md");
 /// The data directory in the page's commands.
 const DATA: &str = "/var/lib/postgresql/data";
 
-/// Returns the first code block after `mark` in the page.
 fn block(mark: &str) -> String {
     guides::block(PAGE, mark)
 }
 
-/// A host that the page names.
 struct Host {
     address: &'static str,
     dir: PathBuf,
@@ -47,8 +45,7 @@ impl Hosts {
         Self { temp_dir, port, primary, standby }
     }
 
-    /// Runs a script on a host, as the user of PostgreSQL. Replaces the page's names with the names
-    /// of this test.
+    /// Runs a script on a host, as the user of PostgreSQL, with the names of this test.
     fn run(&self, host: &Host, script: &str) -> String {
         let names = [
             (DATA, host.dir.join("data").display().to_string()),
@@ -66,8 +63,8 @@ impl Hosts {
              listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\n\
              unix_socket_directories = '{dir}'\\n\" \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
-        // The output of the script goes to a file. A server that the script starts keeps the output
-        // open, so the read of a pipe would never end.
+        // A server that the script starts keeps the output open, so the read of a pipe would never
+        // end.
         let log = self.temp_dir.join("log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = match rustix::process::geteuid().is_root() {
@@ -104,7 +101,6 @@ impl Drop for Hosts {
     }
 }
 
-/// Waits until the node sees this number of synchronous standbys.
 fn wait_for_standbys(server: &TestServer, number: &str) {
     until("the node sees the standbys", || {
         let (_, reply) = server.exchange("", "GET", "/metrics", "", "");

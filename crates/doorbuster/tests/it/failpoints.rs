@@ -2,11 +2,12 @@
 //! payments of every kind. The restarted server or another node continues, and then every record is
 //! checked.
 //!
-//! `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
-//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]. In round 3, for example,
-//! the server dies when it passes the point for the third time. The test fails if no server reaches
-//! a point in round 1. On PostgreSQL the test runs only the points whose steps differ from the
-//! steps on SQLite. `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
+//! Environment variables:
+//! - `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
+//! - `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds [default: 1]. In round 3, the server
+//!   dies when it passes the point for the third time.
+//! - `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points on PostgreSQL too, which takes some
+//!   minutes.
 
 mod broker;
 mod erased_buyer;
@@ -34,17 +35,14 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// The number of deployments with SQLite that run at the same time, and then the number of
-/// deployments with PostgreSQL. Each deployment waits most of the time. A deployment with
-/// PostgreSQL has two nodes. With more of these deployments at the same time, a node might not get
-/// a connection in time. Such a node would delay its background work by a minute.
+/// The number of deployments that run at the same time, with SQLite and with PostgreSQL. With more
+/// deployments, a node might not get a connection to PostgreSQL in time.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// The largest number of sales for one failpoint. In a sale with two nodes, only one node has the
-/// failpoint. If the other node passes the point instead, no server is killed, and the test starts
-/// another sale.
+/// The largest number of sales for one failpoint. If only the node without the failpoint passes the
+/// point, no server is killed, and the test starts another sale.
 const LIVES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);
@@ -54,8 +52,8 @@ const LATE: Duration = Duration::from_secs(40);
 
 /// The variable that makes every point run on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points that involve another node, or a store in another process. Each point takes as long as a
-/// sale with two nodes: 25 seconds if five sales run at the same time.
+/// Points that involve another node, or a store in another process. Each point takes 25 seconds if
+/// five sales run at the same time.
 const SHARED: [Failpoint; 14] = [
     Failpoint::Committed,
     Failpoint::SettleCommitted,
@@ -73,7 +71,6 @@ const SHARED: [Failpoint; 14] = [
     Failpoint::OutboxDead,
 ];
 
-/// Returns the points that run on PostgreSQL.
 fn shared() -> Vec<Failpoint> {
     match std::env::var(EVERY_SHARED).as_deref() {
         Ok("all") => Failpoint::ALL.to_vec(),
@@ -96,15 +93,12 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
     kill_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
-/// Kills a server once at each of these points in each round. Several sales run at a time.
 fn kill_at_each(
     points: &[Failpoint],
     at_once: usize,
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        // If only the node without the failpoint passed this point, no server was killed. In this
-        // case, another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
             let is_last = n == LIVES || !store_access.is_shared();
@@ -114,8 +108,7 @@ fn kill_at_each(
     });
 }
 
-/// Calls `dies` once for each of these points in each round, several calls at a time. `dies`
-/// returns whether a server was killed.
+/// `dies` returns whether a server was killed.
 fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -170,7 +163,7 @@ fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {
     waiting.lock().expect("no thread panics with the lock").pop()
 }
 
-/// Runs a sale in its own deployment. Returns whether the server was killed at the point.
+/// Returns whether the server was killed at the point.
 fn life(sale: impl Future<Output = bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -195,7 +188,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
         ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
     let retrying_client = RetryingClient::new(fixture.address);
     // The phone has long holds. The watch has holds that end before a late payment. Two buyers want
-    // the only ring. The last item has three units and a waitlist.
+    // the only ring.
     let items =
         [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
     fixture.open_sale("spring", &items).await;
@@ -203,8 +196,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
         let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
-        // If the first answer is lost, the client repeats the request. Then there are two
-        // endpoints, and every event is delivered twice.
+        // If the first answer is lost, the repeated request creates a second endpoint, which gets
+        // every event too.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::all(&at).await;

@@ -20,14 +20,13 @@ pub fn block(page: &str, mark: &str) -> String {
     code.to_owned()
 }
 
-/// Returns the command that starts with `start`, from the text of a page.
 fn inline(page: &str, start: &str) -> String {
     let (_, rest) = page.split_once(&format!("`{start}")).expect("the page has the command");
     let (code, _) = rest.split_once('`').expect("the command ends");
     format!("{start}{code}")
 }
 
-/// Runs a page's script. `data` is the data directory, and `url` is the running server.
+/// `data` is the data directory, and `url` is the running server.
 fn follow(temp_dir: &TempDir, data: &str, url: &str, script: &str) -> String {
     let names = [
         ("/backups/", temp_dir.join("backups/").display().to_string()),

@@ -1,6 +1,6 @@
 //! The server is killed at random instants. After about half of the rounds, a power cut discards
 //! unsynced data. After the restart, the store must have every confirmed change. Any other change
-//! in the store must come from a request that got no answer.
+//! must come from a request without an answer.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 20]. `DOORBUSTER_KILL_SEED` sets
 //! the seed [default: a new seed each time]. A failed test prints its seed.
@@ -28,13 +28,10 @@ const LIMIT: u32 = 6;
 const LONG: u32 = 900;
 /// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
-/// The largest number of additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// In the first [`ROUNDS_WITH_QUEUE`] rounds, some requests do not wait for their verdict. The test
-/// reads their verdicts at the end.
+/// In the first [`ROUNDS_WITH_QUEUE`] rounds, some requests do not wait for their verdict.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
-/// Returns the number in an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
@@ -49,8 +46,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // On a slow machine, short rounds give few answers. The test continues with more rounds
-        // until it has enough answers.
+        // On a slow machine, short rounds give few answers, so the test continues until it has
+        // enough.
         if round >= rounds && judge.has_enough_answers() {
             break;
         }
@@ -89,8 +86,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Returns whether the order of a buyer is on the disk. The server must not run. The function opens
-/// a copy of the database, because SQLite would change the files.
+/// The server must not run. The function opens a copy of the database, because SQLite would change
+/// the files.
 fn is_on_disk(fixture: &ServerFixture, buyer: &str) -> bool {
     let copy = TempDir::new();
     for name in ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"] {
@@ -115,7 +112,7 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         // The test kills the server after the commit is on the disk, and before the sync returns.
         faults.linger(Duration::from_secs(30));
         let mut connection = fixture.connect().await;
-        // With `wait=30` the server does not answer 202 before the kill, even if the kill comes
+        // With `wait=30`, the server does not answer 202 before the kill, even if the kill comes
         // late.
         connection.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
@@ -126,8 +123,7 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         fixture.kill();
         assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
-        // The sync can be of another commit, such as the start of a slot. Then the order is not on
-        // the disk.
+        // The sync can be of another commit, such as the start of a slot.
         let is_committed = is_on_disk(&fixture, &buyer);
         fixture.restart();
         if !is_committed {

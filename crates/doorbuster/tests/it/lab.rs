@@ -10,7 +10,7 @@ use crate::test_server::{TempDir, program, run, signal, until, wait};
 /// The number of seeds with which the safe strategies run. `cargo xtask lab` runs more seeds.
 const SEEDS: usize = 3;
 
-/// Runs the lab with these arguments. Returns the exit code and the JSON object.
+/// Returns the exit code and the JSON object.
 #[track_caller]
 fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     let temp_dir = TempDir::new();
@@ -19,7 +19,6 @@ fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     (ran.code(), ran.json())
 }
 
-/// Returns the ids of the strategies with this claim.
 fn claiming(claim: &str) -> Vec<String> {
     let (_, list) = lab(&["list"]);
     let all = list["strategies"].as_array().expect("a list").iter();
@@ -31,7 +30,6 @@ fn number(result: &Value, member: &str) -> i64 {
     result[member].as_i64().unwrap_or_else(|| panic!("{member} is not a number: {result}"))
 }
 
-/// Checks that the counts of a result add up.
 fn check_sums(result: &Value) {
     let (stock, sold) = (number(result, "stock"), number(result, "sold"));
     assert_eq!(number(result, "oversold"), (sold - stock).max(0), "{result}");
@@ -193,8 +191,8 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
         .expect("the program starts");
     let mut begun = std::collections::BTreeSet::new();
     until("the third run has begun", || {
-        // Each run begins with an empty log of its workers. So each new modification time of the
-        // log shows that another run has begun.
+        // Each run begins with an empty log of its workers, so a new modification time shows a new
+        // run.
         for dir in temp_dir.entries() {
             let log = std::fs::metadata(dir.join("workers.log"));
             begun.extend(log.and_then(|log| log.modified()).ok());
@@ -262,14 +260,12 @@ fn safe_strategies_never_oversell_and_unsafe_ones_do() {
     }
 }
 
-/// Runs these strategies with this fault.
 fn with_fault(ways: &str, fault: &str) -> (Option<i32>, Value) {
     let size = ["--buyers", "120", "--stock", "60", "--levels", "16", "--seed", "3"];
     lab(&[&["run", "--strategies", ways, "--faults", fault], &size[..]].concat())
 }
 
-/// Returns whether a strategy uses a database in each run. The fault `slow` affects such a
-/// strategy.
+/// The fault `slow` affects a strategy that uses a database in each run.
 fn uses_database(id: &str) -> bool {
     let in_redis = ["redis-check-then-set", "redis-incrby", "redis-lua", "partitioned-redis"];
     id != "doorbuster-embedded" && !in_redis.contains(&id)
@@ -284,8 +280,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {
                 scope.spawn(move || {
-                    // The test omits `redis-lock-unsafe` with the fault `crash`. After a crash, the
-                    // lock of this strategy may never end, and the run would take minutes.
+                    // After a crash, the lock of `redis-lock-unsafe` may never end, and the run
+                    // would take minutes.
                     let ends = |id: &&String| fault != "crash" || *id != "redis-lock-unsafe";
                     let ways: Vec<String> = group.iter().filter(ends).cloned().collect();
                     let (code, report) = with_fault(&ways.join(","), fault);
@@ -298,9 +294,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
                         let id = result["strategy"].as_str().expect("a text");
                         let is_slow = fault != "slow" || uses_database(id);
                         assert!(fault == "restart" || result["applies"] == is_slow, "{result}");
-                        // Two strategies survive a crash. `redis-lua` records each booking in
-                        // Redis. `redis-lua-outbox` writes a row into a table before its script
-                        // deducts the units in Redis.
+                        // `redis-lua` records each booking in Redis. `redis-lua-outbox` writes a
+                        // row into a table before its script deducts the units in Redis.
                         let survives = ["redis-lua", "redis-lua-outbox"].contains(&id);
                         let held = result["verdict"] == "held";
                         assert!(fault != "crash" || !survives || held, "{result}");
@@ -345,9 +340,8 @@ fn the_incident_happens_and_the_safer_ways_hold() {
         for id in ["redis-lock-fenced", "redis-lua", "doorbuster-embedded"] {
             assert_eq!(oversold(id), 0, "{id}");
         }
-        // `redis-lock` does not renew its lock, so the lock ends during the work.
-        // `redis-lock-renewed` renews its lock. The renewal fails only if the process is paused
-        // longer than the lock lasts.
+        // `redis-lock` does not renew its lock, so the lock ends during the work. The renewal of
+        // `redis-lock-renewed` fails only if the process is paused longer than the lock lasts.
         let (unsafe_lock, lock) = (oversold("redis-lock-unsafe"), oversold("redis-lock"));
         assert!(unsafe_lock > 0 && lock > 0, "both locks must oversell: {unsafe_lock}, {lock}");
         assert!(oversold("redis-lock-renewed") < lock, "{report}");

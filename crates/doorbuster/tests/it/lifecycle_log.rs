@@ -15,7 +15,6 @@ fn lines(log: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Starts a webhook receiver that answers 401 until the tests end.
 fn refusing_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}/events", listener.local_addr().expect("an address"));

@@ -46,12 +46,12 @@ impl NatsStream {
         self.nats.url(NAME)
     }
 
-    /// Kills the broker, as in a power failure. Afterwards, no server listens at the broker's port.
+    /// Kills the broker, as in a power failure.
     pub fn kill(&mut self) {
         self.nats.kill();
     }
 
-    /// Starts the broker again. The broker still has the messages of its stream.
+    /// Starts the broker again, with the messages of its stream.
     pub fn start_again(&mut self) {
         self.nats.start_again();
     }

@@ -95,7 +95,6 @@ fn a_refusal_is_a_problem_document_with_json() {
     assert!(step.stderr_of_failure(2).contains("must be 1, 10 or 60"));
 }
 
-/// Changes the price of the item `phone` by options and by a file.
 fn change_prices(temp_dir: &TempDir, server: &TestServer) {
     let ask = |words: &[&str]| server.ask(temp_dir, words);
     let set = ["sale", "set", "spring", "--title", "Spring drop", "--item", "phone.price=12.50CNY"];

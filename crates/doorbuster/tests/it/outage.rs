@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(90);
-/// Longest wait for the page of metrics during an outage. A single read of the store then takes
-/// longer than this, so the page must not wait for such a read.
+/// During an outage, a single read of the store takes longer than this, so the page of metrics must
+/// not wait for a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
 /// The largest number of log lines that one node may write during an outage. The lines report the
 /// outage, one failed request, and the ended leases of both nodes.
@@ -44,12 +43,10 @@ fn log(cluster: &Cluster, node: usize) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Counts the lines with this event.
 fn count(lines: &[String], event: &str) -> usize {
     lines.iter().filter(|line| line.contains(&format!("event=\"{event}\""))).count()
 }
 
-/// Sends requests that need the store to every node, until `stop`.
 fn ask(cluster: &Cluster, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         for node in &cluster.nodes {

@@ -37,9 +37,8 @@ use crate::crash_windows::client::SECRET;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// The purchase button.
 const BUY: &str = "#buy";
-/// The title under the button. The title gives the sale's state in a few words.
+/// The title under the button, which gives the sale's state in a few words.
 const STATE: &str = "#say-title";
 
 /// Starts a demo server. Its visitors are guests.
@@ -47,8 +46,7 @@ fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Creates a draft of a sale of lamps. The fields in `item` and `sale` replace the default fields
-/// of the item and of the sale, or are added. Returns the sale's id.
+/// The fields in `item` and `sale` replace or extend the default fields. Returns the sale's id.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -60,7 +58,6 @@ async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) ->
     name.to_owned()
 }
 
-/// Creates a sale like [`draft`], and opens it.
 async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
     draft(fixture, name, item, json!({})).await;
     fixture.step(name, "open").await;
@@ -77,7 +74,6 @@ fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
     link_with_claims(address, path, buyer, false, None)
 }
 
-/// Returns the shop's link to a page for a signed-in buyer with these claims.
 fn link_with_claims(
     address: SocketAddr,
     path: &str,
@@ -105,9 +101,8 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale that opens in `secs` seconds. If the preparation takes too long,
-/// tries again with another sale that opens later. Returns the sale's name, and the result of the
-/// preparation.
+/// Prepares a page for a sale that opens in `secs` seconds, or later if the preparation takes too
+/// long. Returns the sale's name, and the result of the preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,
@@ -122,7 +117,6 @@ async fn prepared_before_opening<T>(
     panic!("in every attempt, the page was ready too late");
 }
 
-/// Waits until the server has exactly this number of open event streams.
 async fn streams(fixture: &ServerFixture, count: u64) {
     let opened =
         async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
@@ -131,7 +125,7 @@ async fn streams(fixture: &ServerFixture, count: u64) {
         .await;
 }
 
-/// Returns the states of a sale's orders. The newest order comes first.
+/// The newest order comes first.
 async fn states(fixture: &ServerFixture, sale: &str) -> Vec<String> {
     let orders = fixture.orders(sale).await;
     orders.iter().map(|order| order["state"].as_str().expect("a state").to_owned()).collect()

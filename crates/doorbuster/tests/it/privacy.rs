@@ -87,7 +87,6 @@ fn no_log_line_is_written_for_any_request() {
     assert!((2..=LINES_MAX).contains(&lines), "{lines} lines:\n{log}");
 }
 
-/// Starts a shop that refuses every webhook message; returns its URL.
 async fn closed_shop() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -116,7 +115,6 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// A running shop, and the problems that it returned.
 struct Shop {
     fixture: ServerFixture,
     problems: Vec<String>,
@@ -143,7 +141,6 @@ impl Shop {
             .await
     }
 
-    /// Opens the checkout of an order, and sends the request of this button.
     async fn press(&mut self, n: u32, order: &str, button: &str) {
         let opened = self.ask(&spec(n).order("POST", order, "/checkout"), "200").await.json();
         let url = opened["checkout_url"].as_str().expect("an address");
@@ -159,7 +156,7 @@ impl Shop {
 }
 
 /// Makes an order that is paid and refunded, an order that is paid twice, and an order that is
-/// cancelled after a failed payment. Also sends requests that the server refuses.
+/// cancelled after a failed payment.
 async fn money(shop: &mut Shop) {
     let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
     shop.press(1, &paid, "pay").await;
@@ -191,7 +188,6 @@ async fn money(shop: &mut Shop) {
     .await;
 }
 
-/// Causes refusals, invalid requests and internal failures.
 async fn trouble(shop: &mut Shop) {
     let again = PurchaseSpec { units: 2, ..spec(2) };
     shop.ask(&again.bytes(), "422 idempotency_key_reused").await;
@@ -233,7 +229,6 @@ async fn trouble(shop: &mut Shop) {
         .expect("no triggers");
 }
 
-/// Makes two dead letters, retries the first and discards the second.
 async fn dead_letters(shop: &mut Shop) {
     let some = |list: &Value| list["dead_letters"].as_array().is_some_and(|all| all.len() >= 2);
     let list = shop.is("dead letters exist", "/v1/admin/dead-letters?kind=delivery", some).await;
@@ -243,8 +238,7 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Makes a stored quota contradict the orders, until the audit has found the contradiction and
-/// paused the sale.
+/// Makes a stored quota contradict the orders, until the audit has paused the sale.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -311,7 +305,6 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
     assert!(!log.contains(NAME), "the log names a buyer:\n{log}");
 }
 
-/// Returns whether a file in this directory contains the text.
 fn holds(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).expect("it exists").any(|entry| {
         let path = entry.expect("readable").path();

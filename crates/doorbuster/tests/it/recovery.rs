@@ -1,6 +1,5 @@
-//! Tests the page about recovery to a point in time. The test runs the page's commands on a private
-//! PostgreSQL, while a node sells units. The test replaces only the paths and the time in the
-//! commands.
+//! Runs the commands of the page about recovery to a point in time, while a node sells units. The
+//! test replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +15,7 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// Returns the code blocks of the page from top to bottom: the language and the lines of each
-/// block.
+/// Returns the language and the lines of each code block, from top to bottom.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {
@@ -28,7 +26,7 @@ fn blocks() -> Vec<(&'static str, String)> {
     parts.by_ref().map(block).collect()
 }
 
-/// A PostgreSQL in its own directory. The commands of the page manage this PostgreSQL.
+/// A PostgreSQL in its own directory, which the page's commands manage.
 struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
@@ -86,9 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A server that a script starts inherits the script's output, and writes its log to this
-        // output after the script has ended. So the output is a file, and each script has its own
-        // file.
+        // A server that a script starts writes its log to the script's output later. So the output
+        // is a file, and each script has its own file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));
@@ -100,7 +97,6 @@ impl Installation {
         output
     }
 
-    /// Runs the next block of the page.
     fn follow(&self, (language, code): (&str, String), time: &str) -> String {
         let mut code = code.replace("2026-11-27 20:15:00+00", time);
         for (from, to) in &self.replacements {

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::test_server::{KEY, TempDir, TestServer, program, until};
 
-/// A server that has a settings file and writes its log into a file.
 struct Reloadable {
     server: TestServer,
     settings: PathBuf,
@@ -29,7 +28,7 @@ impl Reloadable {
         Self { server: TestServer::start(command, data_dir), settings, log }
     }
 
-    /// Writes `text` to the settings file, sends SIGHUP, and returns the log line about the reload.
+    /// Returns the log line about the reload.
     fn reload(&self, text: &str) -> Value {
         std::fs::write(&self.settings, text).expect("the file is written");
         let before = lines(&self.log).len();
@@ -42,7 +41,6 @@ impl Reloadable {
         })
     }
 
-    /// Returns the style sheets of the index page.
     fn styles(&self) -> String {
         let index = self.index();
         let names = index.split('"').filter(|word| word.ends_with(".css"));
@@ -66,7 +64,6 @@ fn lines(log: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Returns a settings file with these values.
 fn file(level: &str, shop: &str, connections: &str, workers: u32) -> String {
     format!(
         "listen = \"127.0.0.1:0\"\nworkers = {workers}\n[page]\nshop = \"{shop}\"\n[limits]\n\
@@ -90,7 +87,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
     assert_eq!(line["needs_restart"], "workers", "{line}");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
-    // The new limit of connections applies: the server refuses one connection above the limit.
+    // The server refuses one connection above the new limit.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();

@@ -9,7 +9,7 @@ use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
 const ITEM: &str = "id=phone,title=Phone,stock=2,price=0.10CNY";
 
-/// Buys one unit of phone; returns the status and the order's id.
+/// Returns the status and the order's id.
 fn buy(test_server: &TestServer, token: &str, key: &str) -> (u16, String) {
     let lines = format!("Idempotency-Key: {key}\r\nContent-Type: application/json\r\n");
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
@@ -23,12 +23,10 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
         .stdout_of_success()
 }
 
-/// The page with the steps after a restore.
 const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
 
-/// Checks that each text names the how-to page and the two lists to compare after a restore: orders
-/// and payments. The unpaid order `order` must be in the list of orders, but not in the list of
-/// payments.
+/// Each text must name the how-to page and the two lists to compare. The unpaid order `order` must
+/// be only in the list of orders.
 fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
     for text in texts {
         for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
@@ -174,8 +172,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
     // The store has accepted the new key, so the server must start again.
     let test_server = TestServer::open(&temp_dir);
-    // A second server finds the store locked. The second server must not leave its own new key
-    // behind.
+    // A second server finds the store locked, and must not leave its own new key behind.
     let data_dir = test_server.data_dir().to_owned();
     let kept = fs::read(data_dir.join("pass_key")).expect("a key");
     fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");

@@ -351,8 +351,7 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy to this URL. The proxy drops the answer to each request that contains this word.
-/// Returns the proxy's URL.
+/// The proxy drops the answer to each request that contains this word. Returns the proxy's URL.
 fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -434,7 +433,6 @@ pub fn buy(url: &str, token: &str) -> Value {
     })
 }
 
-/// Pays for an order at the sandbox, like the browser of the order's buyer.
 fn pay(url: &str, token: &str, order: &str) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");

@@ -50,7 +50,7 @@ fn an_unusable_path_is_reported_with_its_setting() {
     }
     let mut away = program(&temp_dir);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
-    // An unreachable database is not a wrong setting, so the exit code is 1. A retry may succeed.
+    // An unreachable database is not a wrong setting, so the exit code is 1.
     let text = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
         .stderr_of_failure(1);
     assert!(text.contains("store.url") && !text.contains("hush"), "{text}");
@@ -268,12 +268,10 @@ fn every_shell_has_completions() {
     run(program(&temp_dir).args(["completions", "abacus"])).stderr_of_failure(2);
 }
 
-/// Returns the command, in a process with this limit of open files.
 fn with_files(command: &Command, files: u32) -> Command {
     with_limit(command, &format!("ulimit -n {files}"))
 }
 
-/// Returns the command, in a process with this `ulimit` setting.
 fn with_limit(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(command.get_program());
@@ -398,7 +396,6 @@ fn a_demo_sells_to_any_visitor() {
         answers.iter().all(|(status, body)| *status == 201 || body["code"] == "sold_out"),
         "{answers:?}"
     );
-    // The first buyer cancels. Then a buyer who was refused earlier gets the unit.
     let id = answers[0].1["id"].as_str().expect("an order");
     assert_eq!(
         test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
@@ -500,7 +497,7 @@ fn a_demo_on_every_address_prints_an_address_that_others_can_open() {
         let line = text.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
         line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
     });
-    // Returns this machine's address in the network. If there is no network, returns 127.0.0.1.
+    // The address of this machine in the network, or `None` if there is no network.
     let speaks_from = || {
         let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
         socket.connect("198.51.100.1:9").ok()?;

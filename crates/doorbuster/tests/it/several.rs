@@ -1,5 +1,4 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster. The tests
-//! start the nodes, sell units, audit the store, and remove the installation.
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster.
 
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};

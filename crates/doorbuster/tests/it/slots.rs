@@ -1,10 +1,8 @@
-//! Tests the slots that the CLI shows, with one example. Of 10,000 units, a slot gets 400. After a
-//! batch of 30 units is settled, the slot gets 100 more units.
+//! Tests the slots that the CLI shows, with one example.
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
-/// Creates and opens the sale. The sale's slot gets a refill when one of its sub-domains has fewer
-/// units than `threshold`.
+/// The sale's slot gets a refill when one of its sub-domains has fewer units than `threshold`.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=0.10CNY,limit=10";
     test_server
@@ -20,8 +18,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// Returns the cells that `sale show --slots` prints for the sale's only slot, starting with the
-/// epoch. Also returns the sale's units in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the only slot, from the epoch on. Also
+/// returns the sale's units in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -57,9 +55,8 @@ fn slot_and_units(
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// Waits until the slot and the sale have these values. The slot's values are the epoch, the
-/// granted and the settled units, both sub-domains, the refills and the recalls. The sale's values
-/// are the units in the pool and in slots.
+/// `slot` has the epoch, the granted and the settled units, both sub-domains, the refills and the
+/// recalls. `places` has the units in the pool and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -94,8 +91,7 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
 fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // The threshold is 370. A slot with 370 units gets no refill, so the numbers stay the same
-    // after the batch of 30 units.
+    // A slot with 370 units gets no refill, because the threshold is 370.
     open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,
@@ -115,8 +111,7 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
     let output =
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
-    // This slot gets a refill of 100 units. Afterwards the pool has 9,500 units and the slot has
-    // 470. More refills follow until the inactive sub-domain reaches the threshold.
+    // Refills of 100 units follow until the inactive sub-domain reaches the threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

@@ -8,7 +8,6 @@ use doorbuster_harness::soak::{self, SoakPlan};
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// The length of the run.
 const FOR: Duration = Duration::from_secs(30);
 
 #[test]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 /// The environment variable that names another program to test, such as a release build.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
-/// Longest wait for anything in these tests, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A directory that is removed when this value is dropped.
@@ -243,8 +242,8 @@ impl Drop for TestServer {
     }
 }
 
-/// Starts an HTTP server in place of a Doorbuster server. It answers each request with the body
-/// that `answer` makes from the path and the query. Returns the server's URL.
+/// Starts an HTTP server in place of a Doorbuster server, and returns its URL. `answer` makes the
+/// body of each answer from the path and the query.
 pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");

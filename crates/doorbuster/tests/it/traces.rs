@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::several::{Down, cluster, require_servers};
 use crate::test_server::{TempDir, TestServer, serve, until};
 
-/// A received span.
 #[derive(Debug, Default)]
 struct Span {
     trace: Vec<u8>,
@@ -74,7 +73,6 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     found
 }
 
-/// Returns the nested messages in the fields with this number.
 fn inner(bytes: &[u8], number: u64) -> Vec<&[u8]> {
     let of_it = |(found, field)| match field {
         Field::Bytes(bytes) if found == number => Some(bytes),
@@ -138,8 +136,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // The body is stored before the answer is sent, so that the test gets every request
-            // that got an answer.
+            // The body is stored before the answer, so the test gets every request that got an
+            // answer.
             if keep.send((path, body)).is_err() {
                 return;
             }
@@ -151,9 +149,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit on a server that samples the share `share` of all purchases. Then stops the
-/// server. `headers` are the headers of the purchase. Returns the path and the body of each request
-/// that the collector received.
+/// Sells one unit on a server that samples the share `share` of all purchases. Returns the path and
+/// the body of each request that the collector received.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector("200 OK");
@@ -180,7 +177,6 @@ fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     got.try_iter().collect()
 }
 
-/// Does the same as [`sell_with`], but returns only the requests with traces.
 fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     traces(sell_with(share, ""))
 }
@@ -233,15 +229,15 @@ fn a_purchase_continues_the_trace_of_its_caller_and_follows_its_decision() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let header = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n");
-    // The share is 0, so the server samples this purchase only because the caller's trace is
+    // With the share 0, the server samples this purchase only because the caller's trace is
     // sampled.
     let spans_of = |share: &str, flags: &str| spans(&traces(sell_with(share, &header(flags))));
     let found = spans_of("0", "01");
     let purchase = found.iter().find(|span| span.name == "purchase").expect("a purchase");
     assert_eq!(hex(&purchase.trace), TRACE, "{found:#?}");
     assert_eq!(hex(&purchase.parent), "00f067aa0ba902b7", "{found:#?}");
-    // The share is 1, but the server does not sample this purchase, because the caller's trace is
-    // not sampled.
+    // Despite the share 1, the server does not sample a purchase if the caller's trace is not
+    // sampled.
     let found = spans_of("1", "00");
     assert!(found.iter().all(|span| span.name != "purchase"), "{found:#?}");
 }

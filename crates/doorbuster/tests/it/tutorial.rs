@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, TestServer, serve, until};
 
-/// The secret with which the shop signs buyers' tokens.
 const BUYER_SECRET: &str = "a-text-of-thirty-two-bytes-or-more-that-is-not-base64";
 
 /// A webhook secret that the server does not use.
@@ -23,7 +22,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // `kill` fails only if the shop ended early. In that case the test has already failed.
+        // `kill` fails only if the shop ended early, and then the test has already failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -37,7 +36,6 @@ fn shop(interpreter: &str, file: &str) -> Command {
     command
 }
 
-/// Starts `examples/shop/{file}` and waits until it listens.
 fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str) -> SampleShop {
     let mut child = shop(interpreter, file)
         .env("BUYER_SECRET", BUYER_SECRET)
@@ -56,7 +54,7 @@ fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str)
     shop
 }
 
-/// Sends an event with a valid time and a signature by `secret`. Returns the status of the answer.
+/// Returns the status of the answer.
 async fn send_event(hook: &str, secret: &str, event: &Value) -> u16 {
     let key = SigningKey::parse(secret).expect("a secret");
     let id = event["id"].as_str().expect("an id");
@@ -72,7 +70,6 @@ async fn send_event(hook: &str, secret: &str, event: &Value) -> u16 {
     sent.send().await.expect("an answer").status().as_u16()
 }
 
-/// Follows the tutorial with one sample shop.
 fn follow_tutorial(interpreter: &str, file: &str) {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");

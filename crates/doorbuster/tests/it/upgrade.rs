@@ -1,6 +1,5 @@
-//! Upgrades from version 0.1.0. The directory `tests/stores` has stores of version 0.1.0, and
-//! stores of a build before this version. Every later version must migrate these stores and
-//! continue their sale.
+//! Upgrades from version 0.1.0 and from a build before it, whose stores are in `tests/stores`.
+//! Every later version must migrate these stores and continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! this test by hand with `--ignored`.
@@ -20,8 +19,7 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The directories of the kept stores. A build before the release of 0.1.0 wrote the stores in the
-/// first directory.
+/// A build before the release of 0.1.0 wrote the stores in the first directory.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory for the stores of this version.
 const NEWEST: &str = "0.1.0";
@@ -56,7 +54,7 @@ fn buy(server: &TestServer, temp_dir: &TempDir, buyer: &str) -> (u16, Value) {
     server.send(&token(temp_dir, buyer), "POST", "/v1/orders", lines, body)
 }
 
-/// Fills the tables of a store. Returns the ids of the orders by buyer.
+/// Returns the ids of the orders by buyer.
 fn fill(server: &TestServer, temp_dir: &TempDir) -> Value {
     let operate = |arguments: &[&str]| server.ask(temp_dir, arguments).stdout_of_success();
     operate(&["sale", "create", "spring", "--title", "Spring", "--item", ITEM]);
@@ -199,8 +197,7 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // The commands `\restrict` and `\unrestrict` are omitted, because other versions of psql do not
-    // support these commands.
+    // Other versions of psql do not support the commands `\restrict` and `\unrestrict`.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

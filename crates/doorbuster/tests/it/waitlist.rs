@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::test_server::{TempDir, TestServer, until};
 
-/// Sends a buyer's request; returns the body of the answer.
 fn ask(
     test_server: &TestServer,
     token: &str,

@@ -1,5 +1,5 @@
-//! Webhooks as a shop receives them, and the endpoint commands of the CLI. One test kills the
-//! server during deliveries. The shop must get each change of every order, in sequence.
+//! Webhooks as a shop receives them, and the endpoint commands of the CLI. The shop must get each
+//! change of every order in sequence, even if the server is killed.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -27,8 +27,7 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// Longest wait for all deliveries after the last start, including failed attempts. The wait is
-/// long enough for a slow machine.
+/// Longest wait for all deliveries after the last start, including failed attempts.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
@@ -57,8 +56,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The event is recorded before the answer is sent, because the test may kill the
-                // server before the server reads the answer.
+                // The test may kill the server before the server reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -109,7 +107,6 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
     }
 }
 
-/// Returns the event types in the history of each order.
 async fn histories(fixture: &ServerFixture) -> HashMap<String, Vec<String>> {
     let mut histories = HashMap::new();
     for order in fixture.orders("spring").await {

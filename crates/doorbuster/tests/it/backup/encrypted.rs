@@ -17,8 +17,7 @@ use crate::test_server::{TempDir, TestServer, program, run, serve, signal, until
 
 pub(super) const PASSPHRASE: &str = "correct horse battery staple";
 
-/// Starts a server with an encrypted continuous backup in a bucket. `service` is the bucket's
-/// address.
+/// `service` is the bucket's address.
 fn start_with_bucket(
     temp_dir: &TempDir,
     data_dir: &Path,
@@ -50,8 +49,7 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The base is copied before this order, so the commit of the order is in a segment. The commit
-    // of the sale may be in the base.
+    // The base is copied before this order, so the commit of the order is in a segment.
     let order = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
@@ -85,8 +83,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     assert!(has(&restored, &token, &order));
     wait_until_copied(&restored);
     drop(restored);
-    // The newest part of the backup needs the second passphrase. The older parts still need the
-    // first passphrase.
+    // The newest part of the backup needs the second passphrase, and the older parts need the
+    // first.
     let other = temp_dir.join("other");
     let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
     assert!(wrong.contains("add --until with a time before"), "{wrong}");
@@ -133,8 +131,7 @@ fn an_encrypted_backup_needs_its_passphrase() {
         command.env("DOORBUSTER_PASSPHRASE", "short");
     });
     assert!(short.stderr_of_failure(2).contains("too short"));
-    // A file with several lines is probably the wrong file, so the command refuses it. The help
-    // says that the file has only one line.
+    // A file with several lines is probably the wrong file, so the command refuses it.
     let lines = temp_dir.join("lines");
     fs::write(&lines, "correct horse battery staple\nsecond line\n").expect("writable");
     let several = backup(&|command| {
@@ -182,7 +179,6 @@ fn an_encrypted_backup_needs_its_passphrase() {
     drop(TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone()));
 }
 
-/// Returns the names of the temporary files and directories in this directory.
 fn parts(dir: &Path) -> Vec<String> {
     let names = entries(dir)
         .into_iter()
@@ -213,8 +209,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // A command removes the copies that killed commands left. While another command uses the data
-    // directory, no copies are removed.
+    // A command removes the copies that killed commands left, but not while another command uses
+    // the data directory.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");

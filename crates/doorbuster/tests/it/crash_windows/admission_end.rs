@@ -12,12 +12,9 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit, unless the test releases the commit earlier. The delay is
-/// longer than an admission.
+/// The longest delay of a commit, which is longer than an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
-/// Longest wait for a change that the server makes by itself, even on a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest difference between the server's time and this process's time.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
 
 fn now_ms() -> i64 {
@@ -25,7 +22,6 @@ fn now_ms() -> i64 {
         .expect("in range")
 }
 
-/// Sends a request of this buyer to the sale.
 async fn ask(
     fixture: &ServerFixture,
     buyer: &str,
@@ -38,7 +34,6 @@ async fn ask(
         .await
 }
 
-/// Adds this front door to the sale.
 async fn guard(fixture: &ServerFixture, door: Value) {
     let patched = fixture
         .admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door })))
@@ -46,7 +41,7 @@ async fn guard(fixture: &ServerFixture, door: Value) {
     assert_eq!(patched.status, 200, "{patched}");
 }
 
-/// Waits until the buyer is admitted; returns the end of the admission.
+/// Returns the end of the admission, in milliseconds since 1970.
 async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     let entered = ask(fixture, buyer, "POST", "waiting-room", None).await;
     assert_eq!(entered.verdict(), "201", "{entered}");
@@ -58,7 +53,7 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is admitted", CHANGE_TIMEOUT, until).await
 }
 
-/// Requests a pass, and lets the disk delay the request's first commit until the admission is over.
+/// The disk delays the request's first commit until the admission is over.
 async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -92,8 +87,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server spends first the challenge, and then a use of the code. The disk delays the first
-    // of these commits until the admission of `anna` is over. So the code stays unused.
+    // The server spends the challenge first, and the disk delays this commit. Then the admission is
+    // over, so the code stays unused.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();
@@ -101,9 +96,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the request must not spend a use of the code");
-    // Now the sale requires no challenge, so the first commit, which the disk delays, spends a use
-    // of the code. `bert` gets no pass for this use. Later `bert` gets a pass with the same code,
-    // and spends no further use.
+    // Without a challenge, the delayed commit spends a use of the code, but `bert` gets no pass.
+    // Later `bert` gets a pass with the same code, and spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

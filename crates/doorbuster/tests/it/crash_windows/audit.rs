@@ -10,13 +10,11 @@ use super::client::{PurchaseSpec, request};
 use super::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// Longest wait for the result of an audit. The audit runs every few seconds, and less often on a
-/// busy machine.
+/// The audit runs every few seconds, and less often on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
-/// Changes the store without the server, as a person with an SQL shell can. The statement must
-/// change one row.
+/// Changes the store without the server, as a person with an SQL shell can.
 fn falsify(fixture: &ServerFixture, sql: &str) {
     let store =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -39,7 +37,6 @@ fn names_the_phones_of_spring(report: &Value) {
     );
 }
 
-/// Returns the log lines about findings.
 fn alarms(fixture: &ServerFixture) -> Vec<Value> {
     let text = fixture.stderr_text();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -64,8 +61,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "a healthy store must cause no alarm"
     );
 
-    // The test adds a unit directly in the store. No request starts an audit: the server must find
-    // the unit by itself.
+    // No request starts an audit: the server must find the added unit by itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",
@@ -79,7 +75,6 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"
     );
-    // The other sale is not paused, and the server continues.
     assert_eq!(phase("autumn").await, "open");
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),
@@ -102,7 +97,6 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
     audited.stderr_of_failure(1);
     names_the_phones_of_spring(&audited.json());
 
-    // After the added unit is removed, the audit has no findings.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'",

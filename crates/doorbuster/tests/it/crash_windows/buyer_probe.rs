@@ -11,7 +11,6 @@ use crate::watch::Stopwatch;
 /// Maximum number of measurements. If no measurement is good enough, the test fails.
 pub const TIMES_MAX: usize = 4;
 
-/// Time between two checks of the clock.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Connected buyers.
@@ -30,9 +29,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. This time includes the pauses of a slow disk, because the
-    /// server answers during these pauses too. A [`crate::watch::Stopwatch`] does not count such
-    /// pauses.
+    /// The time until the last answer. Pauses of a slow disk count, because the server answers
+    /// during these pauses too.
     pub span: Duration,
 }
 
@@ -88,10 +86,9 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// Repeats [`BuyerProbe::measure`] until `is_well` accepts a result, at most [`TIMES_MAX`]
-    /// times. Other load on the machine ends after some time, but a fault of the server makes all
-    /// results bad. Returns the number of all answers and one result: the accepted result, or the
-    /// result with the lowest p99 if `is_well` accepts none.
+    /// Measures up to [`TIMES_MAX`] times, because other load on the machine ends after some time.
+    /// Returns the number of all answers, and the first result that `is_well` accepts, or else the
+    /// result with the lowest p99.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -129,8 +126,8 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // The server refuses this request without a read of the store. Most requests of a crowd
-            // are refused in this way.
+            // The server refuses this request, like most requests of a crowd, without a read of the
+            // store.
             _ => gone.bytes(),
         };
         let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! A raw HTTP client for one connection. The client sends the bytes of the test unchanged. If the
-//! connection ends, the client returns an error, so the test can continue.
+//! A raw HTTP client for one connection. If the connection ends, the client returns an error, so
+//! the test can continue.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The time at which tokens expire. No test reaches this time, even if the test steps the clock.
 const FAR: i64 = 4_000_000_000;
 /// The header with which a purchase asks the server to wait for the order. This wait is longer than
-/// any pause of a busy machine. Another test measures the default wait, with a slow disk.
+/// any pause of a busy machine.
 const PATIENT: &str = "Prefer: wait=5\r\n";
-/// Longest wait for an answer. The server answers every request sooner.
+/// The server answers every request sooner than this.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// An answer.

@@ -10,15 +10,12 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 const HOUR_MS: i64 = 3_600_000;
-/// The server detects a step of the clock within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
-/// How much the server's time may differ from the true time.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;
-/// An unpaid order normally expires within this time after the end of its payment window. While the
-/// server does not trust the clock, no order may expire.
+/// An unpaid order normally expires within this time after the end of its payment window.
 const PAST_ITS_END_MS: i64 = 1_000;
 
-/// Returns the true time, which is the time of this process's clock, in milliseconds since 1970.
+/// The clock of this process shows the true time.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
@@ -29,8 +26,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Creates a sale that opens by itself in `from_now_ms` milliseconds. Returns the start of the
-/// sale. If the start passes before the sale is scheduled, sets a later start.
+/// Returns the start of the sale. If the start passes before the sale is scheduled, sets a later
+/// start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
@@ -92,7 +89,7 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         assert_eq!(ready.status, 200, "the server must be ready: {ready}");
         assert_eq!(phase(&fixture, "in-half-an-hour").await, "scheduled", "{step}");
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
-        // Purchases work although the clock is wrong, and the times in the order are true.
+        // The times in the order must be true although the clock is wrong.
         let (spec, before) = (PurchaseSpec::new("bert", step, "spring", 1), now_ms());
         let bought = fixture.buy(&spec).await;
         assert_eq!(bought.verdict(), "201", "{bought}");

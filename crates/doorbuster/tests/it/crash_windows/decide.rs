@@ -1,6 +1,5 @@
-//! If a queued purchase does not enter a commit before its deadline, the server refuses the
-//! purchase. Every later read of the purchase shows the refusal. The units of the purchase are for
-//! sale again.
+//! If a queued purchase does not enter a commit before its deadline, the server refuses it, and
+//! every later read shows the refusal. The units of the purchase are for sale again.
 
 use std::time::Duration;
 
@@ -12,23 +11,18 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// Longest wait for a change that the server makes by itself, even on a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the disk delays a commit, unless the test releases the commit earlier. A request must
-/// be decided long before this time.
+/// The longest delay of a commit. A request must be decided long before this time.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
-/// The earliest `decide_by`, counted from the start of the request, and the latest `decide_by`,
-/// counted from the answer. The server gives ten seconds. The test tolerates two seconds more or
-/// less.
+/// The earliest `decide_by` after the start of the request, and the latest after the answer. The
+/// server gives ten seconds. The test tolerates a difference of two seconds.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// The test reads a request only if at least this time is left before the request's deadline. So
-/// the request is still queued during the read, even on a slow machine.
+/// A request with this much time before its deadline is still queued during a read, even on a slow
+/// machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
-/// The largest difference between the server's clock and the test's clock.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// The test waits this long, so that the server begins a read. The test cannot see from outside
-/// whether the read has begun.
+/// The server begins a read within this time. The test cannot see whether the read has begun.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
@@ -38,7 +32,6 @@ const PHONES: u64 = 12;
 
 /// A queued purchase, as the answer `202` described it.
 pub(super) struct WaitingPosition {
-    /// The purchase.
     pub(super) spec: PurchaseSpec,
     /// The id, which is final.
     pub(super) id: String,
@@ -64,14 +57,13 @@ impl WaitingPosition {
         Self { id: reply.id(), spec, decide_by }
     }
 
-    /// Returns a request that reads the queued purchase.
     pub(super) fn look(&self) -> Vec<u8> {
         self.spec.order("GET", &self.id, "")
     }
 }
 
-/// Sends requests that do not wait, all at the same time. Returns the queued requests. If the
-/// machine pauses meanwhile, the server refuses some of the requests.
+/// The requests do not wait. Returns only the queued requests, because the server refuses some if
+/// the machine pauses.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -86,7 +78,6 @@ pub(super) async fn queue_up(
     places
 }
 
-/// Waits until the sale's slots can issue tickets for exactly this many units.
 pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
     let have = async || {
         let list = fixture.get_ok("/v1/admin/sales/spring/slots").await;
@@ -97,7 +88,6 @@ pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
     fixture.until("the slots have these units", CHANGE_TIMEOUT, have).await;
 }
 
-/// Reads each queued purchase before its deadline, and waits until all deadlines have passed.
 async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     for place in places {
         if Timestamp::now() + EARLY < place.decide_by {
@@ -110,8 +100,6 @@ async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     fixture.until("all deadlines have passed", CHANGE_TIMEOUT, over).await;
 }
 
-/// Reads the purchase by its id until the purchase has a verdict. Returns the answer with the
-/// verdict.
 async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     let look = async || {
         let reply = fixture.ask(&place.look()).await;
@@ -122,8 +110,6 @@ async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     fixture.until("a verdict", CHANGE_TIMEOUT, look).await
 }
 
-/// Repeats the request with the same request key until the server answers with an order. Returns
-/// the order's id.
 async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
     let buy = async || {
         let reply = fixture.buy(&place.spec).await;
@@ -146,8 +132,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // The test waits until the settler has taken the first ticket. Then the first ticket is in the
-    // commit that the disk delays, and later requests are in the next commit.
+    // When the settler has taken the first ticket, later requests are in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", CHANGE_TIMEOUT, taken).await;
     let late = queue_up(
@@ -161,8 +146,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // After the deadlines, the test reads half of the purchases. All these reads wait for the same
-    // commit. No client reads the other purchases.
+    // After the deadlines, clients read only half of the purchases. All these reads wait for the
+    // same commit.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut connection = fixture.connect().await;
@@ -179,8 +164,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
             "every caller must get the same verdict"
         );
     }
-    // The first ticket entered a commit before its deadline. So it gets an order, although the
-    // commit ends after the deadline.
+    // The first ticket entered a commit before its deadline, so it gets an order although the
+    // commit ends later.
     assert_eq!(decided(&fixture, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {
@@ -199,7 +184,6 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (PHONES, PHONES, 0, 0),
         "no order must exist, and every unit must be free"
     );
-    // The units of the late tickets are for sale again, and the buyers may use their quota again.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
         assert_ne!(try_again(&fixture, place).await, place.id, "a new attempt must have a new id");

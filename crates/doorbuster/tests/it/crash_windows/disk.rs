@@ -19,22 +19,19 @@ use crate::watch::Stopwatch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load fills a few megabytes of disk within this time, even on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk delays commits, unless the test releases them earlier. Before the delay ends,
-/// buyers get the answer that their requests are queued. The server still decides these requests
-/// before their deadlines.
+/// During this delay, buyers get the answer that their requests are queued. The delay ends before
+/// the deadlines of the requests.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
 /// The number of buyers in a load while the disk is slow.
 const STORMING: u64 = 50;
 /// The disk is slow until at least this number of buyers follow the progress of their requests by
 /// events.
 const LISTENING: u64 = 10;
-/// Longest wait until [`LISTENING`] buyers follow their requests. The wait includes the start of
-/// the load generator, and the two seconds that each buyer first waits for the order.
+/// The wait includes the start of the load generator, and the two seconds that each buyer first
+/// waits for the order.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
-/// Runs a load until the server is gone.
 async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
@@ -45,7 +42,6 @@ async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
     storm
 }
 
-/// Checks that the store has everything that the load recorded, and that the sale continues.
 pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
     fixture.audit(None).await;
     let mut connection = fixture.connect().await;
@@ -85,8 +81,7 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a new name");
     let (data, kept) = (data.display(), kept.display());
-    // A small private disk, which disappears with its namespace. So at the end, the files on this
-    // disk are copied to another directory.
+    // This private disk disappears with its namespace, so its files are copied at the end.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -188,7 +183,6 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         connection.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
-    // While the disk is slow, refusals are immediate, and reads work.
     for look in 0..LOOKS {
         let sent_at = Stopwatch::start();
         let late = fixture
@@ -208,8 +202,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         before,
         "a sync ended while the disk was slow, so the test proves nothing"
     );
-    // The commit takes longer than the requests wait. So buyers first get the answer that the
-    // request is queued, and later the order with the same id.
+    // The commit takes longer than the requests wait. So buyers first get a queued request, and
+    // later the order with the same id.
     let mut places = Vec::new();
     for (spec, connection) in &mut queued {
         let place = connection.reply().await.expect("an answer");

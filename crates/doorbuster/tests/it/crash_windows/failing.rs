@@ -11,22 +11,17 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// After a failure of its disk, a server ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait until the log has some megabytes, or until a load ends. The wait is long enough for
-/// a slow machine.
+/// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
-/// The minimum number of answers of a load.
 const STORM_MIN: usize = 200;
-/// A checkpoint starts when the log reaches twice this size. The log needs some hundred
-/// milliseconds to grow from this size to twice the size.
+/// A checkpoint starts when the log reaches twice this size, some hundred milliseconds later.
 const HALF_LOG_BYTES: u64 = 4_000_000;
-/// The number of buyers while the commits are small.
 const SMALL_COMMIT_BUYERS: usize = 4;
 /// How long a sync takes while the commits are small.
 const SYNC: Duration = Duration::from_millis(10);
 
-/// Checks that the server ended because of its store; returns its standard error.
+/// Returns the server's standard error.
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture) -> String {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
@@ -41,10 +36,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
-    // The slow disk makes sure that a small commit is always in progress, even when the sync of the
-    // main file fails. A small commit adds only a few pages to the log. If only a few pages of the
-    // log are not in the main file yet, the writer itself starts a checkpoint, which syncs the main
-    // file. The test must detect such a second sync.
+    // With a slow disk, a small commit is in progress when the sync of the main file fails. After a
+    // small commit, the writer itself may start a checkpoint, which syncs the main file again. The
+    // test must detect such a sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -57,9 +51,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // This unfinished request delays the end of the program. So a faulty writer has enough time to
-    // sync the file again. Errors of this connection are ignored, because the program may have
-    // ended already.
+    // This unfinished request delays the end of the program, so a faulty writer has time for
+    // another sync. Errors of this connection are ignored, because the program may have ended
+    // already.
     let (mut stuck, spec) = (
         HttpConnection::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
@@ -81,8 +75,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     expect_stored(&fixture, record).await;
 }
 
-/// Calls `fails` to make the disk fail during a load. Repairs the disk before the server restarts.
-/// Returns the server's standard error.
+/// `fails` makes the disk fail during a load. Returns the server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;

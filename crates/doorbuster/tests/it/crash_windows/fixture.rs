@@ -199,8 +199,8 @@ impl ServerFixture {
     /// Returns the processor time that the process has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // The second field, the name, is in brackets. The state follows as the third field. Fields
-        // 14 and 15 are the user and the system time.
+        // The second field, in brackets, is the name. Fields 14 and 15 are the user and the system
+        // time.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -245,8 +245,7 @@ impl ServerFixture {
                    "limit_per_buyer": limit, "hold_secs": hold})
         };
         let items: Vec<Value> = items.iter().map(item).collect();
-        // The few buyers of these tests send many requests, so the sale has no rate limits. Other
-        // tests cover the rate limits.
+        // The few buyers of these tests send many requests, so the sale has no rate limits.
         let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
         let body = json!({"id": sale, "title": "Spring drop", "items": items, "front_door": door});
         let made = self.admin("POST", "/v1/admin/sales", Some(&body)).await;
@@ -279,8 +278,8 @@ impl ServerFixture {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// Returns all rows of an operator's list, with the oldest row last. `filter` consists of query
-    /// parameters. An `&` follows each parameter.
+    /// Returns all rows of an operator's list, with the oldest row last. In `filter`, an `&`
+    /// follows each query parameter.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -363,8 +362,7 @@ pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
     operator("POST", &path, &format!("Idempotency-Key: {key}\r\n"), Some(&body))
 }
 
-/// Returns the command that starts the server. Standard error goes to a file, so that the server
-/// never blocks on a full pipe.
+/// Standard error goes to a file, so that the server never blocks on a full pipe.
 fn command(
     temp_dir: &TempDir,
     data_dir: &Path,
@@ -396,7 +394,7 @@ fn command(
     command
 }
 
-/// Returns the server's address. Returns `None` if the server ended before it listened.
+/// Returns `None` if the server ended before it listened.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped output"))

@@ -1,6 +1,6 @@
 //! If the store's files are removed while the server runs, the program prints the reason and ends.
-//! The program writes no order into the removed files. When the files are back, the store contains
-//! every answered request.
+//! It writes no order into the removed files. When the files are back, the store has every answered
+//! request.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -14,18 +14,15 @@ use super::random_load::{self, RandomLoad};
 
 /// After the removal of its store, a server ends within this time, even without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait until a load is running, or until the load ends. The wait is long enough for a slow
-/// machine.
+/// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 
-/// Moves the store's files to another directory.
 fn carry(from: &Path, to: &Path) {
     for name in ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm"] {
         std::fs::rename(from.join(name), to.join(name)).expect("all store files exist");
     }
 }
 
-/// Checks that the server ended, and that the printed reason names this file.
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());

@@ -1,5 +1,5 @@
 //! The buyer's limit, for orders that are cancelled at the instant when they expire. Each order
-//! ends only once. Its units and its quota are returned only once.
+//! ends once, and returns its units and its quota once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,26 +9,22 @@ use super::client::{HttpConnection, PurchaseSpec, Reply};
 use super::fixture::{ServerFixture, operator};
 use super::requests::at_once;
 
-/// The length of each hold in this test, in seconds.
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// Maximum number of races. Each race spreads its cancellations over twice the time of the previous
-/// race. The reason is that on a slow machine, all cancellations of a short race may come too late,
-/// after the end of the payment windows.
+/// Each race spreads its cancellations over twice the time of the previous race. On a slow machine,
+/// all cancellations of a short race may come too late.
 const RACES_MAX: u32 = 4;
 /// The test needs at least this number of expired orders, and the same number of cancelled orders.
 const ENDS_MIN: usize = 3;
 /// The test needs at least this number of buyers whose limit it checked.
 const CHECKED_MIN: usize = BUYERS / 4;
 
-/// Returns the present time in milliseconds since 1970.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
 }
 
-/// Returns the time in this member of the order.
 fn instant(order: &Value, member: &str) -> i64 {
     let text = order[member].as_str().unwrap_or_else(|| panic!("no {member}: {order}"));
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
@@ -42,18 +38,17 @@ fn count(replies: &[Reply], verdict: &str) -> usize {
     replies.iter().filter(|reply| reply.verdict() == verdict).count()
 }
 
-/// The answers that one buyer got during the race.
 struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// After the first order ended, the buyer made three purchases of one unit each. This list has
-    /// the three answers. The list is empty if the second order has also ended.
+    /// The answers to three purchases of one unit each, after the first order ended. The list is
+    /// empty if the second order has also ended.
     after: Vec<Reply>,
 }
 
-/// Uses up the limit with two orders of two units. Cancels the first order near the end of its
-/// payment window. Then buys single units: the limit must allow exactly two.
+/// Cancels the first of two orders near the end of its payment window. Then the limit must allow
+/// exactly two single units.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
     let (first, second) = (
@@ -68,8 +63,8 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     sleep_until(due - 600).await;
     let other = connections[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some cancellations come shortly before the end of the payment window, and some come shortly
-    // after this end. The buyer and the operator cancel at the same time.
+    // Cancellations come shortly before and shortly after the end of the payment window. The buyer
+    // and the operator cancel at the same time.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
@@ -92,7 +87,6 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     Raced { id: order.id(), spec: first, answers, after }
 }
 
-/// How orders ended, and how many buyers' limits were checked.
 #[derive(Debug, Default)]
 struct Seen {
     cancelled: usize,
@@ -105,8 +99,7 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// Checks that all answers agree on the end of the order, cancelled or expired. Also checks
-    /// that the quota was returned once.
+    /// All answers must agree on the end of the order, and the quota must be returned once.
     async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
@@ -163,7 +156,7 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     fixture.audit(None).await;
 }
 
-/// Requests `units` under 40 keys at the same moment; returns the ids of the orders.
+/// Returns the ids of the orders.
 async fn buy_at_once(fixture: &ServerFixture, round: usize, units: u32) -> Vec<String> {
     let spec = |n| PurchaseSpec::new("anna", &format!("r{round}-{n}"), "spring", units);
     let replies = at_once(fixture, (0..40).map(|n| spec(n).bytes()).collect()).await;
@@ -187,8 +180,7 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The kill destroys the slot, which is only in memory. The buyer's orders stay in the
-            // store.
+            // The slot is only in memory, and the buyer's orders are in the store.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);
@@ -196,8 +188,7 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
             assert_eq!(one.len(), 1, "one unit of the limit must be left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // Cancels each order four times at the same moment. The server must return the order's
-        // quota only once.
+        // The server must return an order's quota once, although the order is cancelled four times.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;

@@ -16,11 +16,9 @@ const PLACES: usize = 40;
 const INSIDE: usize = 20;
 /// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long a measurement takes.
 const WAVE: Duration = Duration::from_millis(1_800);
 /// After a client disconnects, the server accepts another client within this time.
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
-/// The maximum memory that the server may use for the excess clients, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// The number of clients that retry immediately after each refusal.
@@ -28,22 +26,19 @@ const IMPATIENT: usize = 64;
 /// The maximum number of retries that one worker may answer in a second, for all clients together.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// The number of refusals whose processor time is measured. The number is high, because the kernel
-/// counts processor time in hundredths of a second.
+/// The number of measured refusals is high, because the kernel counts processor time in hundredths
+/// of a second.
 const REFUSED: usize = 10_000;
 /// The number of accepted requests whose processor time is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
-/// Accepted orders are stored within this time, even on a slow machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// The header of a request that does not wait. Many such requests share a commit, as in a crowd. So
-/// an accepted request costs as little processor time as possible.
+/// The header of a request that does not wait. Many such requests share a commit, so an accepted
+/// request costs little processor time.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
-/// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// The number of answers `409 sold_out`. Such an answer shows that the server accepted the
-    /// connection.
+    /// The number of answers `409 sold_out`, for which the server accepted the connection.
     served: usize,
     /// The number of answers `503` with `Retry-After`.
     refused: usize,
@@ -51,7 +46,6 @@ struct Outside {
     closed: usize,
 }
 
-/// Sends purchases until `stop` is set. Each purchase uses a new connection.
 async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) -> Outside {
     let mut counts = Outside::default();
     let spec = PurchaseSpec::new(&name, "k", "spring", 1).item("gone").bytes();
@@ -103,8 +97,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
             closed: counts.closed + closed,
         };
     }
-    // The test measures again without the excess clients, because the machine may have become
-    // slower.
+    // The machine may have become slower, so the test measures again without the excess clients.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
         "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
@@ -124,15 +117,13 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     );
     assert!(is_well(&meanwhile), "too few answers: {before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "the memory grew by {grown} KiB");
-    // The excess clients leave, and the server accepts a new client immediately.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
     fixture.until("a new client is accepted", ROOM_WITHIN, bought).await;
     fixture.audit(None).await;
 }
 
-/// Measures how fast the buyers are served, and the processor time that the server uses during the
-/// measurement.
+/// Also returns the processor time that the server used.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -173,8 +164,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// Sends the requests one after another over one connection. Waits until `held` units are in unpaid
-/// orders. Returns the server's processor time per request.
+/// Waits until `held` units are in unpaid orders. Returns the server's processor time per request,
+/// in seconds.
 async fn cost_each(
     fixture: &ServerFixture,
     requests: &[Vec<u8>],
@@ -202,8 +193,7 @@ async fn cost_each(
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    // The same buyer sends the requests of both kinds, so that the check of the token takes the
-    // same time for both.
+    // The same buyer sends both kinds of requests, so the check of the token takes the same time.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());
@@ -229,8 +219,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // The slot issues tickets, and the tickets wait for the slow disk. When the oldest ticket has
-    // waited too long, the server refuses new purchases.
+    // When the oldest ticket has waited too long for the slow disk, the server refuses purchases.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

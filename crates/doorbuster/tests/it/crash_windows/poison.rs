@@ -1,6 +1,5 @@
-//! A ticket that can never be settled. The server stops its attempts to settle this ticket, and
-//! returns the ticket's units. An operator can see the ticket. The server settles all other
-//! tickets.
+//! A ticket that can never be settled: the server gives up, returns the units, and shows the ticket
+//! to an operator. The server settles all other tickets.
 
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The maximum number of tickets that the server issues for one purchase if none of these tickets
-/// can be settled.
+/// The server issues at most this number of tickets for a purchase that cannot be settled.
 const TRIES_MAX: i64 = 5;
 
 /// Opens a second connection to the store, like an SQL shell.
@@ -40,8 +38,7 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Sends forty purchases, and the purchase of the buyer `poison`, which cannot be settled. All are
-/// sent at the same moment, in as few batches as possible. The forty purchases get their orders.
+/// Sends forty purchases and the purchase of the buyer `poison`, in as few batches as possible.
 /// Returns the answer to the buyer `poison`.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
@@ -136,8 +133,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The test runs only the server's audit. The `audit` command would correctly report a ticket
-    // without a verdict, because the buyer has not repeated the request.
+    // The `audit` command would correctly report a ticket without a verdict, because the buyer has
+    // not repeated the request.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
@@ -145,8 +142,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket fails. If the server sends the request to the slot again, the second
-    // ticket must succeed.
+    // Only the first ticket fails, so a second ticket for the request must succeed.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

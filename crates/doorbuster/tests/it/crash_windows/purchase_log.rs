@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::client::{HttpConnection, PurchaseSpec, Reply};
 
-/// The largest difference between the server's clock and the test's clock, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
 
 /// The possible events of a random load, in addition to purchases, cancellations and changes of the
@@ -156,7 +155,6 @@ impl PurchaseLog {
         Some(self.order.as_ref()?["id"].as_str().expect("an id").to_owned())
     }
 
-    /// Reads the order in an answer, and compares the order with the earlier answers.
     #[track_caller]
     fn record_order(&mut self, reply: &Reply) {
         let shown = reply.json();
@@ -193,7 +191,7 @@ impl PurchaseLog {
     }
 }
 
-/// Returns whether this time has passed, or will pass within [`CLOCKS_DIFFER_MS`].
+/// The server's clock may be [`CLOCKS_DIFFER_MS`] ahead of the test's clock.
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();

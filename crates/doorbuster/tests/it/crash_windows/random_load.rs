@@ -1,6 +1,5 @@
-//! A random load that records every answer: buyers who buy, retry, read and cancel; operators who
-//! change the stock and pause the sale; and a continuous audit. Two answers that contradict each
-//! other fail the test immediately.
+//! A random load of buyers and operators that records every answer. Two answers that contradict
+//! each other fail the test immediately.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +14,11 @@ use crate::watch::Stopwatch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// The number of purchases of one buyer. Together, these purchases usually ask for more units than
-/// the buyer's limit.
+/// Together, these purchases usually ask for more units than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
+/// Even a busy machine makes more than twenty reads a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// Longest wait until a load meets the condition of [`RandomLoad::run_for`], even on a slow
-/// machine.
+/// Long enough for a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.
@@ -183,7 +180,6 @@ async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
     purchase_logs
 }
 
-/// Raises and lowers the total, often twice with the same key.
 async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0xad05);
     let mut changes: Vec<StockChange> = Vec::new();
@@ -242,7 +238,6 @@ impl StockChange {
     }
 }
 
-/// Checks continuously that the parts of the stock add up to the total.
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
@@ -262,8 +257,7 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale, if the load allows pauses. Checks that during a pause the server
-/// sells nothing and no slot has a unit.
+/// During a pause, the server sells nothing, and no slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return };

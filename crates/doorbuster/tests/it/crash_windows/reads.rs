@@ -8,23 +8,21 @@ use super::client::{PurchaseSpec, request, signed_in};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
-/// The number of requests of each kind.
 const ASKED: usize = 600;
 /// How long the test counts the file locks of a server without requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// The number of these counts. The test uses the lowest count, because during the first counts the
-/// server may still write the work of earlier requests.
+/// The test uses the lowest of these counts, because the server may still write the work of earlier
+/// requests.
 const TIMES_AT_REST: usize = 5;
 
-/// The test assumes at least this number of file locks per second for a server without requests.
-/// The counted number may be lower, because the machine may pause during the count.
+/// A count may be too low, because the machine may pause. So the test assumes at least this number
+/// of file locks per second.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Sends `count` requests over one connection. Returns the number of file locks during these
-/// requests, and the duration.
+/// Returns the number of file locks during `count` requests, and the duration.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -56,8 +54,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause of the sale, the new slot knows nothing about the buyer. So the store decides
-    // the buyer's first request, and the node remembers the result.
+    // After a pause, the new slot does not know the buyer, so the store decides the first request.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -74,8 +71,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// A server, and the number of file locks per second that it takes while it gets no requests. These
-/// locks are not reads for requests, so the test subtracts them.
+/// A server, and the file locks that it takes without requests. The test subtracts these locks.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -84,8 +80,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Counts the file locks of a server without requests in several seconds, and uses the lowest
-    /// count. Then checks that reads of an order list raise the count.
+    /// Uses the lowest of several counts. Then checks that reads of an order list raise the count.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {
@@ -104,14 +99,12 @@ impl Watched {
         this
     }
 
-    /// Returns the maximum number of locks in this time if no request reads the store. The maximum
-    /// is twice the number of locks of a server without requests, plus 60.
+    /// Returns the maximum number of locks in this time if no request reads the store.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Sends each kind of request many times. Checks that each request gets the expected answer,
-    /// and that the server does not read the store.
+    /// Sends each kind of request many times. The server must not read the store.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -127,7 +120,7 @@ impl Watched {
     }
 }
 
-/// Returns a buyer's purchase in a sale. Each `number` gives a new request key.
+/// Each `number` gives a new request key.
 fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
     PurchaseSpec::new(buyer, &format!("k{number}"), sale, 1).with(lines)
 }
@@ -156,8 +149,7 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // This check comes first, because after a minute, the rate limit would allow another
-        // purchase.
+        // This check comes first, because after a minute, the rate limit allows another purchase.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),
@@ -175,8 +167,8 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
     watched.read_nothing(&kinds).await;
 }
 
-/// Sells the only unit of a sale. Then requires passes in this sale, and gets a pass for a late
-/// buyer. Returns the pass as a header line.
+/// Sells the only unit of a sale, and gets a pass for a late buyer. Returns the pass as a header
+/// line.
 async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     fixture.open_sale(sale, &[("phone", 1, 1, 900)]).await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");
@@ -189,7 +181,6 @@ async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
 }
 
-/// Adds a front door to a sale.
 async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
     let patched = fixture
         .admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door })))

@@ -11,14 +11,11 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
-/// than the ten seconds within which a ticket must be decided.
+/// Shorter than the ten seconds within which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// How long the test waits for the server to detect that a client is gone. The test cannot observe
-/// the detection from outside.
+/// The server detects within this time that a client is gone. The test cannot observe this.
 const NOTICE: Duration = Duration::from_millis(200);
-/// A header for a request that does not wait for its verdict. The server then answers 202, even if
-/// the disk is fast.
+/// A request with this header does not wait. The server answers 202, even if the disk is fast.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
@@ -42,8 +39,7 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut connection = fixture.connect().await;
-        // The slot issues the ticket immediately, and the disk delays the commit. The client
-        // disconnects before the commit.
+        // The client disconnects after the ticket is issued and before the delayed commit.
         faults.slow_disk(COMMIT_DELAY);
         connection.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
@@ -79,14 +75,12 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     for (index, spec) in (0..).zip(&specs) {
         let mut connection = fixture.connect().await;
         connection.send(&spec.bytes()).await.expect("the request is sent");
-        // The clients disconnect after different times, so that each step of a request is
-        // interrupted for some of them.
+        // The clients disconnect after different times, to interrupt each step of a request.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(connection.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // A replay shows that the server completed the request of a client that disconnected. The
-    // client may have received the answer before it disconnected.
+    // A replay shows that the server completed the request of a client that disconnected.
     assert!(replays >= 100, "only {replays} requests of disconnected clients were completed");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -104,8 +98,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// Sends these requests one after another over one connection, and returns the answers. Each answer
-/// must be an order or `sold_out`.
+/// Each answer must be an order or `sold_out`.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut connection = fixture.connect().await;
     let mut answers = Vec::with_capacity(specs.len());
@@ -122,8 +115,7 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut connections = Vec::with_capacity(requests.len());
     for request in requests {
-        // The test first sends each request without its last byte. Later, it sends all last bytes
-        // at the same moment.
+        // All last bytes are sent at the same moment, after the rest of each request.
         let (mut connection, last) = (fixture.connect().await, request.len() - 1);
         connection.send(&request[..last]).await.expect("the request is sent");
         connections.push((connection, request[last]));

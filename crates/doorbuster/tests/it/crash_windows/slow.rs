@@ -2,8 +2,7 @@
 //! client. The server disconnects each client at its deadline.
 //!
 //! `DOORBUSTER_READERS` sets the number of WebSockets that the test opens and never reads [default:
-//! 1,000]. For a run by hand, use 10,000. While the WebSockets are open, the test sends the same
-//! number of requests with a header of 64 KiB.
+//! 1,000]. For a run by hand, use 10,000.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +21,6 @@ use crate::watch::Stopwatch;
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
-/// Connections that stay silent.
 const SILENT: usize = 200;
 /// Clients that repeatedly send a request with a header of 64 KiB, which is too long.
 const BOMBERS: usize = 8;
@@ -45,7 +43,6 @@ fn readers() -> usize {
     text.parse().expect("DOORBUSTER_READERS is a number")
 }
 
-/// Connects a socket that has a very small receive buffer.
 async fn narrow(fixture: &ServerFixture) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a buffer size");
@@ -93,8 +90,7 @@ fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> Jo
     })
 }
 
-/// Sends `bombs` requests with a header of 64 KiB, each over its own connection. Returns the number
-/// of correct answers, and the number of connections without an answer.
+/// Returns the number of correct answers, and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -116,7 +112,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// Waits until all clients are disconnected. Returns the longest duration of a connection.
+/// Returns the longest duration of a connection.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
@@ -133,9 +129,8 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // The slow bodies start first, because they have the longest deadline. Half of the bodies have
-    // a known length; the server's fast path reads them. The other half are chunked; the general
-    // HTTP server reads them.
+    // The slow bodies start first, because they have the longest deadline. The server's fast path
+    // reads bodies with a known length, and the general HTTP server reads chunked bodies.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -196,7 +191,6 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.audit(None).await;
 }
 
-/// Calls `come` repeatedly until `stop` is set. Returns the results of all calls.
 async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -208,8 +202,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // At the end of a measurement, the connection of each buyer is idle until the slowest buyer has
-    // an answer. So this server allows a longer idle time.
+    // Each buyer's connection is idle until the slowest buyer has an answer. So this server allows
+    // a longer idle time.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -220,8 +214,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // When the server has disconnected a client with a slow or too long head, the client connects
-    // again. So all kinds of clients are present during the whole measurement.
+    // A disconnected attacker connects again, so all kinds of clients are present all the time.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -300,8 +293,7 @@ async fn endless_heads_and_bodies_are_refused() {
             });
         }
         let results = bombs.join_all().await;
-        // On a few connections a reset may arrive before the answer. All other answers must be
-        // correct.
+        // On a few connections, a reset may arrive before the answer.
         let correct = results
             .iter()
             .filter(|(reply, _)| reply.as_ref().is_ok_and(|&code| code == status))

@@ -32,8 +32,7 @@ async fn a_unit_of_a_cancelled_order_is_for_sale_at_once() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // The server has answered the cancellation, so the units are free, in the slot or in the
-        // pool. The next buyer must get them.
+        // After the answer to the cancellation, the units are free, in the slot or in the pool.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
@@ -82,8 +81,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // Each payment window lasts one second. The measured time must start at the end of the last
-        // window, so this second is subtracted.
+        // The measured time starts at the end of the last payment window, which lasts one second.
         expired = expired.max(timer.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
@@ -93,8 +91,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys a unit, and repeats the purchase while other buyers have all units. Waits until every buyer
-/// has tried at least once, and then cancels the order. Returns the number of refusals.
+/// Cancels the order when every buyer has tried at least once. Returns the number of refusals.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

@@ -14,19 +14,16 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, ChangeState, RandomLoad};
 use super::requests::{at_once, available};
 
-/// The shortest duration of a load. A load continues until it has met all requirements.
+/// The shortest duration of a load.
 const STORM: Duration = Duration::from_secs(3);
-/// The minimum number of reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
 /// A load continues until the operator has changed the total at least [`CHANGES_MIN`] times, or has
 /// paused the sale at least [`PAUSES_MIN`] times.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// Longest wait for work that a healthy server does immediately. The wait is long enough for a slow
-/// machine.
+/// Long enough for a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
-/// than the eight seconds that a pause waits for tickets.
+/// Shorter than the eight seconds that a pause waits for tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of purchases that a buyer attempts during the delayed commit.
 const LOOKS: u32 = 15;
@@ -93,7 +90,6 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     println!("{answers} answers, {pauses} pauses");
     let mut connection = fixture.connect().await;
     for mut purchase_log in record.purchase_logs {
-        // Compare the stock with the answers.
         if purchase_log.order.is_some() {
             assert!(purchase_log.buy(&mut connection, "").await.expect("an answer").is_replay());
         } else if purchase_log.queued.is_some() {
@@ -101,8 +97,7 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
         }
     }
     fixture.audit(None).await;
-    // When all payment windows have ended, all unsold units are for sale. Then other buyers buy all
-    // these units at the same time.
+    // When all payment windows have ended, other buyers can buy all unsold units.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
@@ -142,8 +137,7 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // A request over the limit gets no ticket, even before the server has read the buyer's
-        // quota. So this request for two units adds no ticket in flight.
+        // A request over the limit gets no ticket, so this request for two units adds no ticket.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -241,8 +235,8 @@ async fn a_unit_is_sold_or_removed_never_both() {
     for round in 0..12 {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
-        // Twenty units are on sale. Buyers ask for thirty units, and at the same moment the
-        // operator removes twelve units.
+        // Buyers ask for thirty of twenty units, and at the same moment the operator removes
+        // twelve.
         let mut requests: Vec<_> =
             (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
@@ -260,7 +254,7 @@ async fn a_unit_is_sold_or_removed_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // Some buyers were refused. All units that are free now must be for sale.
+        // Although some buyers were refused, all free units must be for sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
@@ -277,9 +271,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // The slow disk delays the commit of the purchase that takes the last unit. During the delay,
-    // the change of the total arrives first, and then the cancellation. Both wait for the next
-    // commit.
+    // The slow disk delays the commit of the purchase that takes the last unit. The change of the
+    // total arrives next, and then the cancellation. Both wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut connections = Vec::new();
     for request in

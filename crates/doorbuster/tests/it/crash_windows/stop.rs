@@ -18,14 +18,11 @@ use crate::watch::Stopwatch;
 
 /// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// The test stops the server only after a load has this number of answers. The load must get them
-/// within [`STORM_WITHIN`].
+/// The test stops the server after a load has this number of answers.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// The delay of a commit on the slow disk. The test may end the delay earlier.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
-/// The delay of each sync while the stopping server settles the queued purchases. This disk is
-/// slow, but it works.
+/// The delay of each sync while the stopping server settles the queued purchases.
 const SYNC: Duration = Duration::from_millis(200);
 /// The number of buyers whose requests are queued when the server gets the stop signal.
 const QUEUED: u64 = 30;
@@ -72,7 +69,6 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
     }
 }
 
-/// Opens an event stream by WebSocket; returns the connection.
 async fn socket(fixture: &ServerFixture, buyer: &str) -> HttpConnection {
     let lines = format!(
         "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
@@ -107,8 +103,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
         stream.send(&follow).await.expect("the request is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // The slow clients: a silent connection, half a request head, half a body, and answers that
-        // no client reads.
+        // Slow clients: a silent connection, half a request head, half a body, and unread answers.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in
@@ -154,11 +149,9 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // The test cannot see when the server has received the change of the stock, so the test waits
-    // for a moment.
+    // The test cannot see when the server has received the change of the stock.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
-    // The program ends in time. Its exit code and its log report that some tickets did not settle.
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     assert!(fixture.stderr_text().contains("did not settle"), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -182,7 +175,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.ask_to_stop();
     let refused = async || HttpConnection::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
-    // No client waits for an answer now. The server must settle the queued requests anyway.
+    // The server must settle the queued requests, although no client waits for an answer now.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -233,7 +226,7 @@ async fn a_stopping_server_answers_requests_for_positions() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Starts a second process on the same directory. Returns its exit code and its output.
+/// Returns the exit code and the output of the second process.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
@@ -267,8 +260,7 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server must still work"
     );
     fixture.audit(None).await;
-    // When the process is killed, its lock must end too, so that no operator has to remove a lock
-    // by hand.
+    // The lock must end with the killed process, so that no operator has to remove a lock by hand.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -1,9 +1,9 @@
-//! Unavailable receivers: a stopped broker, a broker that accepts connections and stays silent, and
-//! a shop that never answers. Buyers wait no longer than at a server without receivers. When a
-//! receiver is available again, it gets all events, and gets the events of each order in sequence.
+//! Unavailable receivers: a stopped broker, a silent broker, and a shop that never answers. Buyers
+//! wait no longer than without receivers. A receiver that is available again gets all events, and
+//! gets the events of each order in sequence.
 //!
-//! Four servers sell at the same time: one for each unavailable receiver, and one without
-//! receivers. So other load on the machine affects all servers in the same way.
+//! Four servers sell at the same time, so other load on the machine affects all of them in the same
+//! way.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,8 +20,7 @@ use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
 use crate::watch::Stopwatch;
 
-/// In each measurement, buyers make this number of purchases at each server. [`PACE`] is the time
-/// between two purchases.
+/// The number of purchases at each server in each measurement, and the time between two purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// A server passes if the 99th percentile of its answer times is at most this long.
@@ -29,14 +28,12 @@ const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
 /// A server also passes if its 99th percentile is at most this multiple of the 99th percentile at
 /// the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
-/// The number of orders that the test cancels at each server after the purchases. A cancelled order
-/// has two events, so the test can check the sequence of its events.
+/// A cancelled order has two events, so the test can check the sequence of its events.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
-/// The receiver of a server.
 enum EndpointKind {
     Nobody,
     /// A stopped broker: no server listens at its port.
@@ -68,7 +65,6 @@ impl EndpointKind {
         Self::Hanging(shop, proxy)
     }
 
-    /// Returns the receiver's address.
     fn url(&self) -> Option<String> {
         let behind = |url: String, port: u16, proxy: &Proxy| {
             Some(url.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", proxy.port)))
@@ -89,7 +85,7 @@ impl EndpointKind {
         }
     }
 
-    /// Returns the events that the receiver has got. A repeated event is in the list only once.
+    /// A repeated event is in the list only once.
     async fn received(&self) -> Vec<Event> {
         match self {
             Self::Nobody => Vec::new(),
@@ -99,12 +95,10 @@ impl EndpointKind {
     }
 }
 
-/// A server and its receivers.
 struct EndpointCase {
     name: &'static str,
     fixture: ServerFixture,
     sink: EndpointKind,
-    /// The id of the server's endpoint.
     endpoint: Option<String>,
     orders: Vec<String>,
 }
@@ -119,8 +113,7 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // A delivery fails if the receiver does not answer within a second. The timeout is short,
-        // so that several deliveries fail while buyers buy.
+        // The timeout is short, so that several deliveries fail while buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -137,8 +130,7 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Cancels some orders, waits until a delivery to the unavailable receiver has failed, and
-    /// starts the receiver again.
+    /// Before the start, cancels some orders, and waits until a delivery has failed.
     async fn start_receiver(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
@@ -156,8 +148,7 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// Waits until each event is delivered. The events of each order must arrive in sequence, and
-    /// no other event may arrive.
+    /// The events of each order must arrive in sequence, and no other event may arrive.
     async fn check_all_delivered(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
@@ -187,7 +178,7 @@ impl EndpointCase {
     }
 }
 
-/// Buys at a steady pace that does not depend on the answers. Returns the times and the orders.
+/// Buys at a steady pace that does not depend on the answers.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     let spec =
         |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
@@ -213,7 +204,6 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     (Served { median: at(50), p99: at(99), slowest: waits[PURCHASES - 1] }, orders)
 }
 
-/// Buys at all servers at the same time.
 async fn buy_everywhere(cases: &mut [EndpointCase], time: usize) -> Vec<Served> {
     let buying: Vec<_> = cases
         .iter()
@@ -238,9 +228,8 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // The test repeats the measurement a few times, until every server answers its buyers fast
-    // enough. Other load on the machine ends after some time. An effect of an unavailable receiver
-    // would stay.
+    // Other load on the machine ends after some time, but an effect of an unavailable receiver
+    // stays.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

@@ -1,6 +1,5 @@
 //! The failpoint test with a broker as the endpoint. NATS acknowledges each event before the store
-//! records the acknowledgement, and the server may die at each step. At the end, the test compares
-//! the broker's stream with the store.
+//! records the acknowledgement, and the server may die at each step.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -15,16 +14,14 @@ use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// The points of a first delivery. The first point follows the step that gives an event its
-/// position. The last point follows the step that stores the broker's acknowledgement.
+/// The points of a first delivery, from the event's position to the stored acknowledgement.
 const POINTS: [Failpoint; 4] = [
     Failpoint::OutboxSequenced,
     Failpoint::OutboxRead,
     Failpoint::OutboxSent,
     Failpoint::OutboxAdvanced,
 ];
-/// The points that the server passes when it retries an event that the broker did not accept at
-/// first.
+/// The points of a retry, after the broker did not accept the event at first.
 const AGAIN: [Failpoint; 3] =
     [Failpoint::OutboxSent, Failpoint::OutboxNoted, Failpoint::OutboxAdvanced];
 
@@ -38,8 +35,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// Runs a sale whose server is killed at this point. Returns whether the server was killed. If
-/// `is_away` is true, the broker starts only after a failed attempt.
+/// Returns whether the server was killed at this point. If `is_away` is true, the broker starts
+/// only after a failed attempt.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -54,8 +51,8 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // If the first answer is lost, the client repeats the request. Then there are two
-        // endpoints, and every event is delivered twice.
+        // If the first answer is lost, the repeated request creates a second endpoint, which gets
+        // every event too.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;
@@ -111,7 +108,6 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     died
 }
 
-/// Returns whether a delivery to an endpoint failed.
 fn has_failed(page: &Value) -> bool {
     page["endpoints"]
         .as_array()

@@ -1,5 +1,4 @@
-//! Erases a buyer. The buyer's orders are in a separate sale, which closes while the sale `spring`
-//! continues.
+//! Erases a buyer. The buyer's orders are in another sale, which closes while `spring` continues.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,7 +14,6 @@ pub const ERASED_BUYER: &str = "forgotten";
 /// Another buyer of the same sale, who is not erased.
 const BYSTANDER: &str = "bystander";
 const SALE: &str = "autumn";
-/// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The buyer pays one order, gets a refund for a second order, and cancels a third order. Then the
@@ -54,8 +52,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until every row of the buyer is erased. The server erases some rows only
-/// after their checkouts have closed and their refunds have arrived.
+/// The server erases some rows only after their checkouts have closed and their refunds have
+/// arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {
@@ -77,8 +75,7 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// Checks that the buyer's orders, and no other orders, have a replacement name. Also checks that
-/// every row that must be erased is erased, and that no later step has restored the old name.
+/// Checks that only the buyer's orders have a replacement name, and that no row has the old name.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

@@ -17,7 +17,6 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{KEY, program, run};
 
-/// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
 pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
@@ -69,7 +68,7 @@ pub async fn is_settled(
     is_settled
 }
 
-/// Returns a description of one unfinished thing. Returns `None` if everything is finished.
+/// Returns a description of one unfinished thing, or `None` if everything is finished.
 async fn unsettled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -101,7 +100,6 @@ async fn unsettled(
     late.map(|endpoint| format!("events for the shop: {endpoint}"))
 }
 
-/// Returns the sandbox's documents of its checkouts.
 fn sessions(store_access: &StoreAccess, dir: &Path) -> Vec<Value> {
     let documents = store_access.rows(dir, "SELECT value FROM sandbox WHERE key LIKE 'session/%'");
     documents.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
@@ -155,8 +153,8 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Checks that every payment at the provider pays one order, or was refunded once at the provider
-/// and in the store.
+/// Every payment at the provider must pay one order, or have one refund at the provider and in the
+/// store.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
@@ -223,9 +221,8 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Checks that every change has an event that was delivered at least once, and that no other event
-/// was delivered. The changes of each order must arrive in sequence. Only the `order.reserved`
-/// event of an order from the waitlist has the flag `from_waitlist`.
+/// Checks that every change has a delivered event, and that no other event was delivered. The
+/// events of each order must arrive in sequence.
 pub async fn announced(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -266,8 +263,7 @@ pub async fn announced(
     );
 }
 
-/// Checks that each export of orders, payments and refunds has this number of rows. No export may
-/// name the erased buyer.
+/// No export may name the erased buyer.
 fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
         let mut command = program(&fixture.temp_dir);

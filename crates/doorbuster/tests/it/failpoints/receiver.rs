@@ -80,8 +80,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The event is recorded before the answer is sent. So the event counts as
-                    // received even if the server is killed before it reads the answer.
+                    // The event counts as received even if the server is killed before it reads the
+                    // answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };

@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::crash_windows::client::{HttpConnection, PurchaseSpec, Reply, request};
 use crate::crash_windows::fixture::operator;
 
-/// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A client that knows the address of the current server. A clone is cheap.
@@ -33,8 +32,8 @@ impl RetryingClient {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records the condition that a task waits for, and the last state that the task saw. If the
-    /// test hangs, its report shows both. `None` ends the wait.
+    /// Records what a task waits for and the last state that it saw, for the report of a test that
+    /// hangs. `None` ends the wait.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {
@@ -101,8 +100,8 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, and retries while other buyers hold all units and have not paid. Returns the order.
-    /// Returns `None` if no unit can become free any more.
+    /// Buys, and retries while other buyers hold all units. Returns the order, or `None` if no unit
+    /// can become free any more.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;
@@ -129,8 +128,8 @@ impl RetryingClient {
         self.try_to_buy(spec).await.expect("enough units")
     }
 
-    /// Joins the waitlist of an item without free units. Repeats the request as often as needed.
-    /// Returns the waitlist entry, or the order that the entry has become.
+    /// Joins the waitlist of an item without free units. Returns the waitlist entry, or the order
+    /// that the entry has become.
     pub async fn join(&self, spec: &PurchaseSpec) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
         let (request, what) =
@@ -142,8 +141,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // A unit that is being returned counts as free. So the server may refuse to create
-                // a waitlist entry, and the client tries again.
+                // A unit that is being returned counts as free, so the server may refuse a waitlist
+                // entry.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")
@@ -176,8 +175,7 @@ impl RetryingClient {
         Some(url.rsplit_once('/').expect("a path").1.to_owned())
     }
 
-    /// Presses a button of the sandbox's checkout: sends the button's request. Returns the
-    /// checkout's state.
+    /// Presses a button of the sandbox's checkout, and returns the checkout's state.
     pub async fn press(&self, session: &str, action: &str) -> String {
         let reply = self
             .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))
@@ -195,7 +193,6 @@ impl RetryingClient {
     }
 }
 
-/// Returns the path of the waitlist of the purchase's item.
 fn line(spec: &PurchaseSpec) -> String {
     format!("/v1/sales/{}/items/{}/waitlist", spec.sale, spec.item)
 }

@@ -11,7 +11,6 @@ use crate::crash_windows::client::PurchaseSpec;
 
 /// The buyer whose payment is disputed by messages that a test signs.
 const DISPUTED_BUYER: &str = "argued";
-/// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
 /// Pays with one button of the sandbox and reverses the payment with another button. If
@@ -38,9 +37,8 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Sends four messages about one dispute, as a provider does. The first message disputes a part of
-/// the amount, and the second the whole amount. The third repeats the first. The fourth disputes
-/// the whole amount again, with another message id.
+/// Sends four messages about one dispute. They dispute a part of the amount, then the whole amount,
+/// then the part again, and then the whole amount under another message id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
@@ -59,15 +57,13 @@ pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOu
     vec![(spec, order)]
 }
 
-/// Returns the sandbox's name for the kind of reversal. Returns `None` if the payment was not
-/// reversed.
+/// Returns the sandbox's name for the kind of reversal, or `None` if the payment was not reversed.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }
 
 /// A reversed payment.
 pub struct Reversal<'a> {
-    /// The payment's row in the list.
     row: &'a Value,
     /// The kind of the reversal: `returned` or `disputed`.
     kind: &'a str,
@@ -111,8 +107,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Returns true if an operator must handle the reversal. There are two such cases: the payment
-    /// still counts as captured, or a disputed payment was also refunded.
+    /// An operator must handle a reversal if the payment still counts as captured, or if a disputed
+    /// payment was also refunded.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

@@ -40,9 +40,7 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.join_all().await.concat()
 }
 
-/// Runs the usual scenarios of a shop. Orders are paid at the first or second attempt, paid twice
-/// or late, cancelled, expired and refunded. Returns the results that the server promised in its
-/// answers.
+/// Runs the usual scenarios of a shop. Returns the results that the server promised in its answers.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -61,8 +59,8 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys one unit, and presses this button of the checkout. If the hold ended too early, repeats
-/// both steps with another key. Returns every purchase with its result.
+/// Buys one unit and presses this button of the checkout, with another key if the hold ended too
+/// early. Returns every purchase with its result.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -97,8 +95,7 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// Pays after the order has expired. The order's unit is in a slot again, so the server must recall
-/// the unit.
+/// Pays after the order has expired, so the server must recall the unit from a slot.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
@@ -110,8 +107,7 @@ async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutco
     outcomes
 }
 
-/// Pays, but the provider's message is lost. The server finds the payment when it queries the
-/// provider.
+/// The provider's message is lost, so the server finds the payment when it queries the provider.
 async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
@@ -130,8 +126,8 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// An operator extends the payment window while the first checkout is open. The buyer pays at a
-/// second checkout, after the first checkout has expired.
+/// The buyer pays at a second checkout, after an operator has extended the payment window and the
+/// first checkout has expired.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -152,7 +148,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// Buys a unit, and presses these buttons at the checkout. The last button pays.
+/// The last button pays.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -192,8 +188,7 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Refunds an order that was paid at the sandbox. Afterwards refunds a payment that is not in the
-/// sandbox's records.
+/// Refunds a payment of the sandbox, and then a payment that is not in the sandbox's records.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -215,8 +210,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// Sends a message about a payment of a wrong amount. The test signs the message itself. The test
-/// also settles the refund, because the payment is not in the sandbox's records.
+/// Reports a payment of a wrong amount. The test settles the refund itself, because the payment is
+/// not in the sandbox's records.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

@@ -8,21 +8,17 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item with a waitlist. It has three units. Three buyers hold these units before the first
-/// buyer joins the waitlist. The limit is one unit, and the payment window is short.
+/// The item with a waitlist. Three buyers hold its three units before the first buyer joins.
 pub const ITEM: &str = "lamp";
 /// The buyers on the waitlist, in the order in which they join.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
-/// The buyer who leaves the waitlist.
 const LEAVING_BUYER: &str = "restless";
 /// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
-/// Runs all buyers. Returns the results that the server promised in its answers. One result is the
-/// entry of the buyer who left the waitlist.
+/// Runs all buyers. Returns their results, and the entry of the buyer who left the waitlist.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
-    // These three buyers hold all units, so the next buyers join the waitlist.
     let owners = [
         holds(retrying_client, "giver", &mut outcomes).await,
         holds(retrying_client, "returner", &mut outcomes).await,
@@ -44,8 +40,7 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one unit and extends the order's payment window. If the window ended too early, buys again
-/// with another request key. Returns an order with a long payment window.
+/// Returns an order with a long payment window. If a window ended too early, buys again.
 async fn holds(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -72,9 +67,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, entry)
 }
 
-/// Gives units back in every way: one order is cancelled, one order expires, and one order is paid
-/// and refunded. One more order is cancelled when no buyer waits any more. A buyer who gets an
-/// order from the waitlist counts as served, even if the buyer then pays too late.
+/// Gives units back by a cancellation, an expiry and a refund, and by a cancellation when no buyer
+/// waits any more.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -83,8 +77,8 @@ async fn turns(
     let ([giver, returner, keeper], [early, middle, last]) = (owners, entries);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
-    // The order now has a checkout. So when the order expires, the server queries the provider
-    // before the next buyer gets the unit.
+    // The order has a checkout, so the server must query the provider before the next buyer gets
+    // the unit.
     retrying_client.checkout(&early.0, id(&early.1)).await;
     let middle = served(retrying_client, middle).await;
     pays(retrying_client, &middle).await;
@@ -96,7 +90,6 @@ async fn turns(
     vec![early, middle, returned, last]
 }
 
-/// Waits until a waitlist entry has become an order.
 async fn served(
     retrying_client: &RetryingClient,
     (spec, entry): PurchaseOutcome,
@@ -106,7 +99,6 @@ async fn served(
     (spec, order)
 }
 
-/// Pays if the payment window is still open.
 async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome) {
     if let Some(session) = retrying_client.checkout(spec, id(order)).await {
         retrying_client.press(&session, "pay").await;
@@ -114,8 +106,7 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
 }
 
 /// Checks that each waiting buyer got one order, in the sequence of the waitlist. Before these
-/// orders, no other buyer may get a returned unit. The entry of the buyer who left has one event,
-/// and the waitlist is empty.
+/// orders, no other buyer may get a returned unit.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -136,8 +127,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "the orders are not in the sequence of the waitlist: {turns:?} of {orders:?}"
     );
-    // If `middle` did not pay in time, two units were free when the turn of `last` came. `last` got
-    // one unit, and any buyer could get the other unit.
+    // If `middle` did not pay in time, two units were free when the turn of `last` came, and any
+    // buyer could get one.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

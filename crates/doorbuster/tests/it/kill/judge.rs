@@ -12,7 +12,6 @@ use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::crash_windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
-/// The minimum number of answers for a useful check.
 const ANSWERS_MIN: usize = 100;
 /// All short holds end within this time, including the holds that the checks create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -75,13 +74,11 @@ impl Judge {
         self.sell_out(fixture, &mut connection, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // With many open sales, the last rounds would take long. So most sales are closed, and
-            // only some stay open.
+            // Many open sales would slow down the last rounds, so most sales are closed.
             fixture.step(sale, "close").await;
         }
     }
 
-    /// Checks that all remaining units can be bought.
     async fn sell_out(
         &mut self,
         fixture: &ServerFixture,
@@ -107,8 +104,7 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // Some holds may have ended already, and their units are free again. So this function
-            // cannot expect that the sale is sold out.
+            // Some holds may have ended already, so their units are free again.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
@@ -180,9 +176,8 @@ impl Judge {
     }
 }
 
-/// Checks that the total is the initial total plus every confirmed change. An unconfirmed change
-/// may have taken effect. The test sends each change again, and checks that it takes effect only
-/// once.
+/// The total must be the initial total plus every confirmed change. An unconfirmed change may have
+/// taken effect. No change may take effect twice.
 async fn total(
     fixture: &ServerFixture,
     connection: &mut HttpConnection,
@@ -222,8 +217,8 @@ async fn total(
     );
 }
 
-/// Checks that the earlier answers to a request are still true. If the last try has no answer,
-/// repeats the request, and expects an answer other than 503.
+/// The earlier answers must still be true. If the last try has no answer, its repetition must get
+/// an answer other than 503.
 async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // `look` reads the order and compares it with the earlier answers.

@@ -21,14 +21,13 @@ use crate::crash_windows::client::{self, HttpConnection, PurchaseSpec};
 use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The provider's secret.
 const SECRET: [u8; 32] = [7; 32];
-/// The items. The first has long holds. The second has holds that end before some payments arrive.
-/// The third has so few units that a late payment finds no free unit.
+/// The first item has long holds. The holds of the second item end before some payments arrive. The
+/// third item has few units, so that a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
 /// The ways to pay an order: the number of payments, the number of messages for each payment, and
-/// the shortest delay of the first message. Every message must be answered.
+/// the shortest delay of the first message.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -44,15 +43,11 @@ const HESITATES_MS: u64 = 1_200;
 const AGAIN: Duration = Duration::from_millis(300);
 /// How long a provider waits if it has no message to send now, or if the server answers 503.
 const IDLE: Duration = Duration::from_millis(5);
-/// The numbers of concurrent buyers and of concurrent providers in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// The minimum number of answers in a round. This number is enough to cover every way of paying for
-/// every item.
+/// The minimum number of answers in a round, which covers every way of paying for every item.
 const ANSWERS_A_ROUND: usize = 25;
-/// Longest wait for any step, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The text for `expect` on the lock. It says why the lock is never poisoned.
 const NOT_POISONED: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
@@ -67,8 +62,7 @@ struct Message {
 }
 
 impl Message {
-    /// Sends the message and returns the payment's result. `None` means that the message must be
-    /// sent again. An error means that the server is gone.
+    /// `None` means that the message must be sent again. An error means that the server is gone.
     async fn tell(&self, connection: &mut HttpConnection) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -87,7 +81,6 @@ impl Message {
 /// The provider's records.
 #[derive(Default)]
 struct Book {
-    /// Purchases so far.
     specs: usize,
     /// Messages that still need answers.
     open: Vec<Message>,
@@ -116,16 +109,15 @@ impl Book {
         }
     }
 
-    /// Returns a random message that must be sent now. The message stays in `open` until the server
-    /// has answered it.
+    /// The message stays in `open` until the server has answered it.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records that a message was answered with 200. Two tasks may have sent the same message at
-    /// the same time. Then the second answer does not change `open`.
+    /// Two tasks may have sent the same message at the same time. Then the second answer does not
+    /// change `open`.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -235,8 +227,7 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Waits until no short hold is left, and reports each refund as settled. The sandbox cannot report
-/// these refunds, because the payments are not in its records.
+/// Reports each refund as settled, because the sandbox has no records of these payments.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
@@ -304,7 +295,6 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     );
 }
 
-/// Checks that each payment was recorded once, and still has the result from the server's answer.
 /// Returns how many answers said that the payment was already recorded.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);

@@ -27,9 +27,8 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Runs axe-core. The test replaces `$` with the names of the rules. Returns each finding with its
-/// elements. The bar with the button stays in view and covers other controls until the buyer
-/// scrolls. So the script makes the bar scroll with the page during the check.
+/// Runs axe-core with the rules in place of `$`. Returns each finding with its elements. The bar
+/// with the button covers other controls, so the script makes the bar scroll with the page.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
     const done = found => { bar?.style.removeProperty('position'); arguments[0](found); };
@@ -37,17 +36,16 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The colour schemes. Each has the rules to check, and the number of rules that apply to the
-/// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to level AA,
-/// and axe-core's good practice. The dark scheme differs only in its colours, so the test checks
-/// only the colour rules in this scheme.
+/// The colour schemes, each with the rules to check and the number of rules that apply to the
+/// emptiest page. The dark scheme differs only in its colours, so the test checks only the colour
+/// rules in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
-/// Returns the larger of two widths: the width of the page, and the width that an open dialog
-/// needs. Both widths include the parts outside the window.
+/// The width of the page, or the width that an open dialog needs, if that is larger. Both widths
+/// include the parts outside the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop window at a zoom of 400 %.
@@ -55,16 +53,14 @@ const NARROW: u32 = 320;
 /// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// Returns the languages of the page. The current language is last, so that the page is in this
-/// language again after the checks. A page that cannot change its language in place has one
-/// language.
+/// Returns the languages of the page. The current language is last, so that the page has it after
+/// the checks. A page that cannot change its language in place has one language.
 const LANGUAGES: &str = "(() => {
     const own = document.documentElement.lang.slice(0, 2);
     return document.querySelector('.tongue a')?.onclick ? [own === 'zh' ? 'en' : 'zh', own] : [own];
   })()";
 
-/// Returns the parts of a sale's page that contradict each other: one part says that units can be
-/// bought, and another part says that no units can be bought.
+/// Returns the parts of a sale's page that contradict each other about whether units can be bought.
 const CONTRADICTION: &str = "(() => {
     const words = sel => { const el = document.querySelector(sel); return el?.checkVisibility() ? el.textContent : ''; };
     const parts = ['#stage .pill', '#clock', '#stock', '#buy', '#say-title'].map(words);
@@ -73,19 +69,16 @@ const CONTRADICTION: &str = "(() => {
     return parts.some(part => open.test(part)) && parts.some(part => shut.test(part)) ? parts : [];
   })()";
 
-/// Opens a window whose pages can be checked.
 pub(super) async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(AXE).await;
     tab
 }
 
-/// Checks the current page of a window.
 pub(super) async fn inspect(tab: &Tab<'_>, state: &str) {
     inspect_in(tab, state, &SCHEMES).await;
 }
 
-/// Checks the current page of a window in these colour schemes.
 async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
     let languages = tab.eval(LANGUAGES).await;
     let languages: Vec<&str> =
@@ -98,9 +91,8 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language. So the test checks the other language only
-                // in the light scheme, at the width of a phone. If the test saves pictures, it
-                // checks every combination.
+                // Colours do not depend on the language, so the other language is checked once. A
+                // test that saves pictures checks every combination.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;
@@ -130,18 +122,15 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
     }
 }
 
-/// Changes the language of a page in place.
 pub(super) async fn speak(tab: &Tab<'_>, language: &str) {
     tab.eval(&format!("document.querySelector('.tongue a[lang^={language}]').click()")).await;
     tab.until(&format!("document.documentElement.lang.startsWith('{language}')")).await;
 }
 
-/// Returns the folder for pictures, if the variable [`SHOTS`] names a folder.
 pub(super) fn shots() -> Option<PathBuf> {
     std::env::var_os(SHOTS).map(PathBuf::from)
 }
 
-/// Saves a picture of the whole page, if the variable [`SHOTS`] names a folder.
 pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let Some(folder) = shots() else { return };
     let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
@@ -159,7 +148,6 @@ pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
     std::fs::write(path, png).expect("the picture is written");
 }
 
-/// Decodes base64.
 fn decoded(base64: &str) -> Vec<u8> {
     let digit = |letter: u8| match letter {
         b'A'..=b'Z' => letter - b'A',
@@ -179,7 +167,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     bytes.collect()
 }
 
-/// Buys as this buyer, without a browser. Returns the order's id.
+/// Buys without a browser. Returns the order's id.
 async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
     let bought = fixture
         .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))
@@ -259,8 +247,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
 async fn every_answer_to_a_press_is_usable_by_everyone() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
-    // The payment window in this sale ends during the test, and the test checks the page
-    // afterwards.
+    // The payment window in this sale ends during the test.
     sale(&fixture, "brief", json!({"hold_secs": 15})).await;
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
@@ -331,8 +318,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
         flaky_proxy.set(Mode::Open);
-        // If the page has reconnected by itself, it has no retry button, and the test presses
-        // nothing.
+        // If the page has reconnected by itself, it has no retry button.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;

@@ -17,8 +17,8 @@ const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5
 /// Keeps the page from opening an event stream.
 const NO_EVENTS: &str =
     "window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Blocks all answers to the page. Records the time at which the button is enabled. The page cannot
-/// change the clock of this time.
+/// Blocks all answers to the page, and records when the button is enabled. The page cannot change
+/// the clock of this time.
 const RECORD_ENABLING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -54,10 +54,9 @@ const LATE_MS: f64 = 500.0;
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts to see the button enabled in time.
 const STARTS_MAX: usize = 3;
-/// A payment window in seconds. The window ends during the test. It is long enough to be shown even
-/// on a slow machine.
+/// A payment window, in seconds, that ends during the test. It is long enough to be shown even on a
+/// slow machine.
 const SEEN_SECS: u32 = 10;
-/// Longest wait for anything that the page does by itself, on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
 const DISABLED_AFTER_PRESS: Duration = Duration::from_secs(10);
@@ -88,8 +87,7 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
             if late < LATE_MS {
                 break soon;
             }
-            // The test makes several attempts, because other load on the machine may delay one
-            // attempt.
+            // Other load on the machine may delay one attempt, so the test makes several attempts.
             lates.push(late);
             assert!(lates.len() < STARTS_MAX, "the button was enabled too late, in ms: {lates:?}");
         };
@@ -112,8 +110,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // The test waits for the text ten seconds before the opening. This text is missing if
-            // the page loads too late or the machine pauses. The test then uses another sale.
+            // The text is missing if the page loads too late or the machine pauses. Then the test
+            // uses another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -195,7 +193,6 @@ async fn a_press_reserves_and_the_order_page_counts_down_the_payment_window() {
         assert_eq!(tab.text("#units").await, "2");
         assert_eq!(tab.text("#sum").await, "€98.00");
         tab.says("#clock-label", "Pay within").await;
-        // The clock must count down to the end of the payment window.
         let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
         let first = tab.eval(seconds).await;
         let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
@@ -300,7 +297,7 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
         // The expired order must not count for the limit, even before the page reads all orders
-        // again. So the button says "Buy now" or, shortly after a press, "Try again in".
+        // again.
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));

@@ -28,7 +28,6 @@ const KEEP: &str =
     if (data?.challenge) window.asked = { challenge: data.challenge, kind: data.kind };
     return data;
   };";
-/// Returns the horizontal position of the puzzle's piece.
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
 /// Returns the point at this horizontal distance from the middle of an element.
@@ -132,8 +131,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// Starts a server with a key that the test knows. With this key, the returned function finds the
-/// solutions of the server's pictures.
+/// Starts a server with a known key, and returns a function that solves the server's pictures.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
@@ -155,9 +153,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // The test moves the piece in a few steps. The distance on the screen is the
-                // position of the gap in the picture times the scale at which the page shows the
-                // picture.
+                // The distance on the screen is the position of the gap in the picture times the
+                // picture's scale.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -216,8 +213,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // The test uses only keys: it moves to the slider, then to the proof of work, and then to
-        // the start button.
+        // Keys alone move to the slider, then to the proof of work, and then to the start button.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -236,8 +232,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // This browser has already done the proof of work, so the page offers the proof of work
-        // first.
+        // After a proof of work in this browser, the page offers the proof of work first.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -255,8 +250,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // The browser does not treat this `http` address as local, so the page has no
-        // `crypto.subtle`.
+        // The browser does not treat this `http` address as local, so `crypto.subtle` is missing.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);
@@ -264,7 +258,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
         tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
             .await;
         tab.keys("\u{e007}").await;
-        // Without `crypto.subtle`, the result is the same, but the work takes longer.
+        // Without `crypto.subtle`, the work takes longer.
         tab.says("#work-text", "%").await;
         tab.until("document.querySelector('#work').value > 20 || !document.querySelector('#check').open").await;
         tab.until("document.querySelector('#work').value > 50 || !document.querySelector('#check').open").await;
@@ -368,8 +362,7 @@ async fn the_live_region_leaves_the_dialogs_after_one_dialog_has_followed_the_ot
         tab.says(BUY, "Start the check").await;
         tab.click(BUY).await;
         tab.click("#work-start").await;
-        // The server refuses the code only after the check. So the dialog for the code opens again
-        // after the dialog for the check.
+        // The server refuses the code only after the check, so the dialog for the code opens again.
         tab.says("#code[open] #code-said", "This code is not valid").await;
         tab.says("#code #announce", "This code is not valid").await;
         tab.keys("\u{e00c}").await;

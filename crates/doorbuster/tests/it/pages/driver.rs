@@ -20,10 +20,10 @@ use crate::crash_windows::client::HttpConnection;
 
 /// The width of most phones.
 const PHONE: u32 = 390;
-/// The maximum number of concurrent browsers. Each browser needs a whole processor core at times.
+/// Each of these concurrent browsers needs a whole processor core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command that runs chromedriver. The standard input of the command ends when the test
-/// process ends. Then the command stops all browsers and removes their files.
+/// A shell command that runs chromedriver. When the test process ends, the command's input ends,
+/// and the command stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -60,8 +60,7 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// open until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process of chromedriver. The shell command [`KEEPER`] stops chromedriver, so no code waits
-/// for the end of this process.
+/// The command [`KEEPER`] stops chromedriver, so no code waits for the end of this process.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -71,14 +70,13 @@ impl Driver {
     fn start() -> Self {
         tool::program("chromedriver");
         let mut command = Command::new("sh");
-        // chromedriver has its own process group, so that the command can stop all processes of the
-        // group. Ctrl-C in the terminal does not reach these processes.
+        // The command stops all processes of its group. Ctrl-C in the terminal does not reach them.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("piped output")).lines();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        // The test reads all output of the driver, so that a full pipe does not block the driver.
+        // A full pipe would block the driver, so the test reads all output of the driver.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {
@@ -92,11 +90,9 @@ impl Driver {
     }
 }
 
-/// Longest wait until chromedriver answers.
 const START_WITHIN: Duration = Duration::from_secs(120);
 const READY: &str = "ChromeDriver was started successfully on port ";
 
-/// A browser of chromedriver.
 struct Session {
     path: String,
     /// The browser's empty windows. A new window costs a process, so windows are reused.
@@ -118,7 +114,6 @@ impl Session {
     }
 }
 
-/// Sends one request to chromedriver; returns the value or the error.
 async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
     let address = DRIVER.get_or_init(Driver::start).address;
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -215,8 +210,7 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // If a stopped server refuses an event stream, the console's message about this request
-        // does not have the source `network`. So the test identifies this message by its text.
+        // The message about a refused event stream does not have the source `network`.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
@@ -240,7 +234,6 @@ impl Browser {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }
 
-    /// Empties the windows for the next test.
     async fn clear(self) -> Session {
         let used = self.used.borrow().clone();
         for (window, scripts) in &used {

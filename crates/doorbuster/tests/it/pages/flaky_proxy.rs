@@ -1,6 +1,5 @@
-//! A proxy between the browser and the server. The proxy keeps its address when the server's
-//! address changes. It can refuse connections, drop answers to purchases, drop requests for
-//! checkouts, and record requests.
+//! A proxy between the browser and the server that can refuse connections, and drop answers and
+//! requests. The proxy keeps its address when the server's address changes.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,8 +119,7 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// Returns the request key, if these bytes are a purchase. A browser sends the head of a request in
-/// one piece, so one read contains the key.
+/// A browser sends the head of a request in one piece, so one read contains the key.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();
@@ -131,7 +129,6 @@ fn key_of(bytes: &[u8]) -> Option<String> {
     Some(line.map_or("no key at all", |(_, key)| key).to_owned())
 }
 
-/// Returns whether these bytes are the head of a request for a checkout.
 fn is_checkout(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().next().unwrap_or_default();

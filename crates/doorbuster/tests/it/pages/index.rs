@@ -10,14 +10,12 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
-/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// The machine may be slow, so the script also lets the page wait up to a minute for the orders,
-/// instead of one second.
+/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again. On
+/// a slow machine, the page may wait up to a minute for the orders.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
 
-/// Waits until the card of this sale has all these words.
 async fn card(tab: &Tab<'_>, sale: &str, words: &[&str]) {
     tab.until(&format!(
         "(text => {}.every(words => text.includes(words)))(
@@ -27,27 +25,25 @@ async fn card(tab: &Tab<'_>, sale: &str, words: &[&str]) {
     .await;
 }
 
-/// Waits until the list has this number of cards.
 async fn count(tab: &Tab<'_>, cards: usize) {
     tab.until(&format!("document.querySelectorAll('#sales > li').length === {cards}")).await;
 }
 
-/// Searches for these words.
 async fn search(tab: &Tab<'_>, words: &str) {
     let words = json!(words);
     tab.eval(&format!("document.querySelector('#searched').value = {words}")).await;
     tab.click("#search button").await;
 }
 
-/// Buys one lamp as ann; returns the order's id.
+/// Returns the order's id.
 async fn bought(fixture: &ServerFixture, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new("ann", key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
 
-/// Creates more sales than the first page shows. The first sale has an order of ann. The last sales
-/// have different states, one sale for each state.
+/// Creates more sales than the first page shows, with one sale for each state. The first sale has
+/// an order of ann.
 async fn many_sales(fixture: &ServerFixture) {
     draft(fixture, "old", json!({"title": "Oldest lamp"}), json!({"title": "Oldest"})).await;
     fixture.step("old", "open").await;
@@ -127,9 +123,8 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
     .await;
 }
 
-/// Delays each answer with more sales, and each answer to the search for "workshop". For each
-/// delayed answer, `window.held` gets a function. The test calls this function to deliver the
-/// answer. `window.read` counts the delayed answers that the page has drawn or dropped.
+/// Delays each answer with more sales or about "workshop", until the test calls its function in
+/// `window.held`. `window.read` counts the delayed answers that the page has drawn or dropped.
 const HOLD_ANSWERS: &str = "{ const ask = window.fetch;
     window.held = [];
     window.read = 0;

@@ -98,8 +98,7 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. The machine may be slow, so the script also lets the page wait up to a minute for the
-/// orders, instead of one second.
+/// again. On a slow machine, the page may wait up to a minute for the orders.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";
@@ -134,7 +133,6 @@ async fn the_list_of_sales_does_not_move_when_sales_and_orders_change() {
                 settled(tab, &card(sale), words, width).await;
             }
         }
-        // A new sale must appear at the end of the list. A withdrawn sale must disappear.
         let later = json!({ "starts_at": in_secs(4_000).1 });
         draft(&fixture, "new", json!({}), later).await;
         fixture.step("new", "schedule").await;

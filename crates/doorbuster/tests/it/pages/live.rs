@@ -188,14 +188,12 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // A visitor presses a button during an outage. After the outage, the page must no longer
-        // show "offline".
+        // After the outage, the page must no longer show "offline".
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // If the page has reconnected by itself, it has no retry button, and the test presses
-        // nothing.
+        // If the page has reconnected by itself, it has no retry button.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })

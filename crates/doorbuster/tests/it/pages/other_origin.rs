@@ -15,7 +15,6 @@ use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// Serves only the files of a folder, until the test ends.
 async fn serve(listener: TcpListener, folder: PathBuf) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
@@ -134,8 +133,7 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
             "{may_not}"
         );
     }
-    // Five answers must have the CORS headers: an order from the fast path, an order from the
-    // general server, a refusal, a sale's status, and the answer to a request for orders.
+    // The first order comes from the fast path, and the second from the general server.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [

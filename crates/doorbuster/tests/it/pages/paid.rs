@@ -37,19 +37,16 @@ async fn calendar(tab: &Tab<'_>, link: &str) -> Vec<String> {
     whole.split("\r\n").map(str::to_owned).collect()
 }
 
-/// Returns the value of a property in a calendar file.
 fn value<'a>(lines: &'a [String], name: &str) -> &'a str {
     let found = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     found.unwrap_or_else(|| panic!("there is no {name} in {lines:?}"))
 }
 
-/// Converts a time of the API to the format of calendar files.
 fn stamp(time: &str) -> String {
     let time: jiff::Timestamp = time.parse().expect("a time");
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Starts a server with a logo and with the next steps after a payment.
 fn shop(logo: &Path, next: &str) -> ServerFixture {
     std::fs::write(logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").expect("a file");
     ServerFixture::with(&[
@@ -110,8 +107,8 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
         ))
         .await;
 
-        // Another visitor has only the copied link. The visitor's calendar entry must contain this
-        // link, so that the entry opens the order.
+        // Another visitor has only the copied link, so the visitor's calendar entry must contain
+        // this link.
         tab.click("#copy-link").await;
         let address = tab.until("window.copied?.includes('#key=') && window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
@@ -132,7 +129,6 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
     .await;
 }
 
-/// Checks the next steps on the page of a paid order, in both languages.
 async fn next_steps(tab: &Tab<'_>, next: &str, title: &str) {
     tab.says("#next-text", "Collect it; bring your number.").await;
     tab.has("#shop", "href", "https://shop.example/account").await;
@@ -148,8 +144,8 @@ async fn next_steps(tab: &Tab<'_>, next: &str, title: &str) {
     tab.says("#next-at", "月").await;
 }
 
-/// Checks that only the printed page shows the shop's name and the whole order number. On the
-/// screen, the logo replaces the name.
+/// Only the printed page shows the shop's name and the whole order number. On the screen, the logo
+/// replaces the name.
 async fn printed(tab: &Tab<'_>, id: &str) {
     let seen = "[...document.querySelectorAll('.brand span, #whole-id')].map(el => {
         const { width, height } = el.getBoundingClientRect();

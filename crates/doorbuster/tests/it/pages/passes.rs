@@ -131,8 +131,7 @@ async fn an_expired_pass_is_replaced_within_the_press() {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
-            // Each press sent one request for a pass and only one purchase. If the page had sent an
-            // expired pass, it would have sent the purchase twice.
+            // If the page had sent an expired pass, it would have sent the purchase twice.
             assert_eq!(
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)
@@ -299,8 +298,8 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The page disables the button for ten seconds. The limit allows the next request after twenty
-    // seconds, so a press between these times is refused.
+    // The page disables the button for ten seconds, and the limit allows a request after twenty. A
+    // press in between is refused.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

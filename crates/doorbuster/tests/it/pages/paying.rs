@@ -9,22 +9,20 @@ use super::{BUY, STATE, link, plain, sale, states, streams};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The order page's large button.
 pub(super) const PAY: &str = "#pay";
 
-/// Payment windows in seconds. The first window is long enough to reach the payment page. The
-/// second window is long enough to reach this page and to return from it.
+/// Payment windows in seconds. The first is long enough to reach the payment page, and the second
+/// to return from it.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
-/// Buys as this buyer, without a browser. Returns the order's id.
+/// Buys without a browser. Returns the order's id.
 pub(super) async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
 
-/// Goes from the order page to the payment page.
 pub(super) async fn to_payment(tab: &Tab<'_>) {
     tab.has(PAY, "aria-disabled", "false").await;
     tab.click(PAY).await;
@@ -32,14 +30,12 @@ pub(super) async fn to_payment(tab: &Tab<'_>) {
     tab.says("#pill", "Waiting for you").await;
 }
 
-/// Presses the button `does` of the payment page, and then returns to the order page.
 async fn press(tab: &Tab<'_>, does: &str) {
     tab.click(&format!("[data-does={does}]")).await;
     tab.click("#back").await;
     tab.until("location.pathname.startsWith('/order/')").await;
 }
 
-/// Waits until a step of the history has this text.
 async fn step(tab: &Tab<'_>, words: &str) {
     tab.says("#steps", words).await;
 }
@@ -60,7 +56,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // The buyer opens the order in another window. An event must update this window.
+        // An event must update the order in the buyer's other window.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -102,7 +98,6 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
         tab.says("#text", "did not go through").await;
-        // The buyer opens the same checkout again in another window.
         let other = browser.tab().await;
         other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
@@ -113,7 +108,7 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         // A buyer who goes back in the browser's history sees that the order is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
-        // The provider reverses the payment. The order stays paid until an operator changes it.
+        // After a reversal, the order stays paid until an operator changes it.
         other.click("[data-does=return]").await;
         other.says("#state", "Sent back").await;
         other.click("#back").await;
@@ -184,7 +179,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
             to_payment(tab).await;
             press(tab, "late").await;
         }
-        // When the order expires, another buyer takes the unit. Then the late payment arrives.
+        // Another buyer takes the unit of the expired order before the late payment arrives.
         let taken = async || {
             let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
             (fixture.buy(&spec).await.status == 201).then_some(())
@@ -264,7 +259,7 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("said.some(words => words.includes('You were not charged'))").await;
         tab.until("document.activeElement.id === 'pay'").await;
         flaky_proxy.set(Mode::Open);
-        // The buyer cancels the order in another window. Now the button must take no money.
+        // After the cancellation in another window, the button must take no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

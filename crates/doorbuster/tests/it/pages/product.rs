@@ -11,9 +11,8 @@ use super::{BUY, draft, link, plain, sale, states};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Returns the address of a picture on the test's own server, so no other server is needed.
+/// Each picture is the server's own icon, so no other server is needed.
 fn picture(color: &str) -> String {
-    // Each picture is the server's own icon.
     format!("/favicon.ico?{color}")
 }
 
@@ -29,7 +28,6 @@ fn product() -> Value {
     })
 }
 
-/// Returns whether the whole element is within the window.
 async fn is_in_view(tab: &Tab<'_>, css: &str) -> bool {
     let script = format!(
         "(() => {{ const r = document.querySelector('{css}').getBoundingClientRect();
@@ -79,8 +77,8 @@ const CUT_NAMES: &str = "[...document.querySelectorAll('.item__name')].filter(na
 const RIGHT_TO_LEFT: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     getComputedStyle(name).direction === 'rtl').map(name => name.textContent)";
 
-/// Returns the name of item `n`. Name 2 is in Arabic, and name 3 is in Hebrew without a language
-/// code. The other names are English and long.
+/// Name 2 is in Arabic, and name 3 is in Hebrew without a language code. The other names are
+/// English and long.
 fn long_name(n: usize) -> Value {
     match n {
         2 => json!({"ar": "مصباح أورا الكبير"}),

@@ -25,13 +25,11 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
         auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
 /// An upper bound for the number of workers that the tests register in one browser.
 const WORKERS_MAX: u32 = 40;
-/// A notification appears within this time.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the title and the text of each notification of this origin.
 const SHOWN: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
       .then(all => done(all.map(one => [one.title, one.body])));";
-/// Removes the notifications of this origin.
 const CLEAR: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
       .then(all => { all.forEach(one => one.close()); done(null); });";
@@ -40,9 +38,8 @@ const CLEAR: &str = "const done = arguments[0];
 async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     tab.run(CLEAR).await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
-    // The browser numbers the registrations of all origins together, so the test does not know the
-    // number of this page and tries each number. The browser ignores a message with a number from
-    // another origin.
+    // The browser numbers the registrations of all origins together, so the test tries each number.
+    // The browser ignores a message with a number from another origin.
     for worker in 0..WORKERS_MAX {
         let push = json!({"origin": origin, "registrationId": worker.to_string(),
                           "data": message.to_string()});
@@ -50,7 +47,7 @@ async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     }
 }
 
-/// Waits for one notification. Returns its title and its text.
+/// Returns the title and the text of the only notification.
 async fn shown(tab: &Tab<'_>) -> (String, String) {
     let begun = Instant::now();
     loop {
@@ -66,7 +63,7 @@ async fn shown(tab: &Tab<'_>) -> (String, String) {
     }
 }
 
-/// Delivers a message while no page is visible. Returns the notification: its title and its text.
+/// Delivers a message while no page is visible. Returns the notification's title and text.
 async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
     tab.minimized(true).await;
     tab.until("document.visibilityState === 'hidden'").await;
@@ -105,8 +102,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // A page of the sale is visible, but it shows the order of only one item. This order may be
-        // for another item, so the worker shows a notification.
+        // The visible page shows the order of only one item. This order may be for another item, so
+        // the worker shows a notification.
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");
@@ -127,7 +124,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         push(&tab, &origin, &turn).await;
         assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
         // Without the cookie, the worker cannot find out whether the order is unpaid. So the
-        // notification must not name the product, even after another buyer has signed in.
+        // notification must not name the product.
         let end = page.replace("POST", "DELETE");
         tab.run(&format!("fetch('/v1/session', {{ {end} }}).then(arguments[0])")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;

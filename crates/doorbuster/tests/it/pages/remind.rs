@@ -50,8 +50,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // All pages of a browser share the buyer's choice to play a sound. So the test opens
-            // the quiet page first. It also removes the choice that an earlier attempt stored.
+            // All pages of a browser share the choice to play a sound, so the quiet page opens
+            // first. An earlier attempt may have stored a choice.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {

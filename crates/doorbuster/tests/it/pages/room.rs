@@ -201,8 +201,7 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // The admission lasts ten seconds: long enough for a slow machine, and short enough to end
-    // during the test.
+    // Ten seconds are long enough for a slow machine, and short enough to end during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {
@@ -274,7 +273,7 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
-        // The buyer may look at the other item. The page must not switch back by itself.
+        // The page must not switch back by itself when the buyer looks at the other item.
         ben.click(LAMP).await;
         ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;

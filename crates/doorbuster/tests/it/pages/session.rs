@@ -50,7 +50,7 @@ async fn a_page_repeats_a_lost_request_to_put_the_token_into_the_cookie() {
 }
 
 /// Loses every request for the claims in the cookie while `window.loses` is true. Stores an
-/// unfinished press of ann, as if an earlier page of the tab had left this press.
+/// unfinished press of ann from an earlier page of the tab.
 const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
     window.loses = true;
     window.fetch = (path, options) => window.loses && String(path).endsWith('/v1/session')
@@ -81,10 +81,9 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
     .await;
 }
 
-/// Refuses the first request for the claims in the cookie, so that the page waits for five minutes.
-/// `window.end_wait()` ends this wait. Stores an unfinished press of ann, as if an earlier page of
-/// the tab had left this press. Counts the later requests for the status, and records the keys of
-/// all purchases. Presses the button as soon as it can be pressed.
+/// Refuses the first request for the claims in the cookie. The page then waits for five minutes, or
+/// until the test calls `window.end_wait()`. Stores an unfinished press of ann, and presses the
+/// button as soon as it can be pressed.
 const REFUSE_FIRST_SESSION: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch, wait = window.setTimeout;
     Object.assign(window, { end_wait: null, refused: false, polls: 0, keys: [] });
@@ -121,8 +120,8 @@ async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known
         ann.until("localStorage['doorbuster.session'] === 'true'").await;
         other.add_init_script(REFUSE_FIRST_SESSION).await;
         other.load(&plain(fixture.address, "/sale/members")).await;
-        // When the page requests the status for the second time, it has finished all work that
-        // follows the first answer.
+        // At the second request for the status, the page has finished all work after the first
+        // answer.
         other.until("window.polls >= 2").await;
         other.eval("window.end_wait()").await;
         other.says(STATE, "1 reserved for you").await;
@@ -148,8 +147,8 @@ async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
     .await;
 }
 
-/// Stores an unfinished press of ann, as if an earlier page of the tab had left this press. Delays
-/// the refusal of the press until the page reads the orders with the token in the cookie.
+/// Stores an unfinished press of ann. Delays the refusal of the press until the page reads the
+/// orders with the token in the cookie.
 const REFUSE_PRESS_LATE: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch;
     let release;
@@ -184,8 +183,7 @@ async fn a_press_continues_with_the_token_that_replaced_a_refused_one() {
     assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }
 
-/// From now on, the server refuses the token in the page's requests about orders and about the
-/// cookie.
+/// The server refuses the token in the page's later requests about orders and about the cookie.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /orders|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";

@@ -20,16 +20,14 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page must be shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// The limits of a first visit: the number of requests, and the number of bytes. The requests
-/// include the event stream and one picture. The list of sales may send one more request, for the
-/// buyer's own orders.
+/// The limits of a first visit. The requests include the event stream and one picture. The list of
+/// sales may send one more request, for the buyer's own orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
-/// The maximum number of visits that the test makes. A busy machine slows single visits, so the
-/// test uses the time of the quickest visit.
+/// A busy machine slows single visits, so the test uses the quickest of at most this many visits.
 const VISITS_MAX: usize = 8;
-/// The environment variable that names the program to test. If this variable is set, a slow page
-/// fails the test, so the machine must be quiet. Otherwise the test only prints the time.
+/// The environment variable that names the program to test. If it is set, a slow page fails the
+/// test, so the machine must be quiet.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
 /// The picture of the items. Every server has it.
 const PICTURE: &str = "/favicon.ico";
@@ -59,7 +57,6 @@ async fn handled(fixture: &ServerFixture) -> u64 {
     counts.map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
 }
 
-/// If `on` is true, makes the window behave like a slow phone. Otherwise makes it behave normally.
 async fn slow(tab: &Tab<'_>, on: bool) {
     let (latency, down, up) = if on { (ROUND_TRIP_MS, DOWN, UP) } else { (0, -1, -1) };
     tab.protocol("Network.enable", json!({})).await;
@@ -104,8 +101,8 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 let requests = handled(&fixture).await - before;
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
                 let most = REQUESTS_MAX + u64::from(path == "/");
-                // The pages of earlier visits stay open and also send requests, so the limit of
-                // requests applies only to the first visit.
+                // The pages of earlier visits also send requests, so the limit applies only to the
+                // first visit.
                 assert!(
                     requests <= most || visit > 0,
                     "{path}: too many requests, {requests}:\n{log}"
@@ -151,8 +148,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.keys(ENTER).await;
         let address = tab.until("window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
-        // This simulates that the buyer loses the tab and uses another browser, which has neither
-        // the token nor the cookie.
+        // This simulates another browser, which has neither the token nor the cookie.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

@@ -1,7 +1,5 @@
-//! Draws the pages in every state that their models can have. In each state, no two parts may
-//! contradict each other, no words may be cut or missing, and axe-core must find no fault. The
-//! parts of a sale's page must not move when the state changes. A small server serves the pages'
-//! own modules, and scripts draw the states.
+//! Draws the pages in every state that their models can have. No two parts may contradict each
+//! other, no words may be cut or missing, and axe-core must find no fault.
 
 mod serve;
 
@@ -18,12 +16,11 @@ use super::tab::Tab;
 /// The widths of a small phone and of a desktop.
 const WIDTHS: [u32; 2] = [360, 1440];
 const LANGUAGES: [&str; 2] = ["en", "zh"];
-/// The script must draw at least this number of states. If it draws fewer, the script is broken.
+/// If the script draws fewer states, it is broken.
 const STATES_MIN: usize = 1_000;
 /// How long axe-core runs in one script of the test, in milliseconds.
 const LOOK_MS: u32 = 8_000;
-/// Words that must occur in the names of the drawn states of the sale page. If a word is missing,
-/// its state was not drawn, so axe-core did not check it.
+/// Words that must occur in the names of the drawn states, so that axe-core checks these states.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
     drawn due ended endedx gone goneout heldout identifying join joining lapsed late less level \
     limit live maywaitlist members next nosignin offline paid paused queued ready refused reserved \
@@ -31,7 +28,6 @@ const CHECKED: &str = "asking before blocked busy busyall busyme came check chec
     waitlistbusy waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce \
     waitlistover";
 
-/// Returns the positions of the page's parts in one state.
 fn places(state: &Value) -> Vec<i64> {
     let places = state["places"].as_array().expect("a list");
     places.iter().map(|place| place.as_i64().expect("a number")).collect()
@@ -47,7 +43,6 @@ async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
     states.clone()
 }
 
-/// Checks that no part moves between these states.
 fn stay(states: &[&Value], place: &str) {
     let first = places(states[0]);
     for state in states {
@@ -60,9 +55,8 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
-/// each state. Without pictures, the test makes fewer checks, because they take minutes: it
-/// checks only the width of a phone, and it checks the dark scheme in only one language.
+/// Checks one state of each kind with axe-core. A test that saves no pictures makes fewer checks,
+/// because all checks take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -155,8 +149,7 @@ async fn in_every_state_the_parts_of_an_orders_page_agree() {
     server.abort();
 }
 
-/// A script that returns the texts of each sale's card, and the `data-light` value of the card's
-/// picture.
+/// Returns the texts of each sale's card, and the `data-light` value of the card's picture.
 const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card => {
     const words = sel => card.querySelector(sel)?.textContent ?? '';
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),
@@ -176,7 +169,6 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 
-/// Checks the cards in the list for the sales in `serve::CASES`.
 async fn cards_agree(tab: &Tab<'_>, cases: &[Value]) {
     let cards = tab.eval(CARDS).await;
     let cards = cards.as_array().expect("a list");
@@ -228,7 +220,6 @@ async fn the_list_the_sales_page_and_the_page_without_a_script_show_the_same_sta
     server.abort();
 }
 
-/// Returns the address of the list with this query.
 fn list(address: SocketAddr, query: &str) -> String {
     plain(address, &format!("/{query}"))
 }

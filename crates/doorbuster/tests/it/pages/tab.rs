@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 
-/// Longest wait for anything that a page does, on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Time between two checks of a page.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// The name of the member that identifies an element in the WebDriver protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -17,7 +15,6 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Keys of the keyboard in the WebDriver protocol.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
-/// The maximum number of times that the test presses the Tab key to reach a control.
 const STEPS_MAX: usize = 80;
 
 /// A window.
@@ -71,8 +68,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// Runs a script. The script's last argument is a function. Returns the value that the script
-    /// passes to this function.
+    /// Runs a script, and returns the value that the script passes to its last argument.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)
@@ -195,8 +191,7 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// If `is_minimized` is true, hides the window of this page. Otherwise shows the window again.
-    /// Other windows do not change.
+    /// Hides or shows this window, and changes no other window.
     pub async fn minimized(&self, is_minimized: bool) {
         let window = self.protocol("Browser.getWindowForTarget", json!({})).await;
         let state = if is_minimized { "minimized" } else { "normal" };

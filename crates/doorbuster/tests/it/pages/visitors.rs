@@ -109,12 +109,10 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.click("#pay").await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It’s yours.").await;
-        // The list also has the sample sale.
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
-        // On the documentation page, the form for a purchase buys a unit at the first try. The form
-        // for the next request then contains the order's id.
+        // The purchase form buys a unit at the first try, and the next form gets the order's id.
         tab.load(&plain(fixture.address, "/docs#purchase")).await;
         let said = async |form: &str, words: &str| {
             tab.click(&format!("#{form} form button")).await;
@@ -326,8 +324,8 @@ async fn a_page_shows_the_order_that_the_buyer_placed_on_another_device() {
     assert_eq!(bought.status, 201, "{bought}");
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // The page waits 10 to 20 seconds before it reads the buyer's orders. The test shortens
-        // this wait to a tenth.
+        // The page waits 10 to 20 seconds before it reads the orders, and the test shortens this
+        // wait.
         tab.add_init_script(
             "{ const wait = window.setTimeout;
                window.setTimeout = (run, ms) => wait(run, ms > 10_000 ? ms / 10 : ms); }",

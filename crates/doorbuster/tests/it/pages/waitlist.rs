@@ -9,18 +9,16 @@ use super::{BUY, STATE, draft, link, sale, states, streams};
 use crate::crash_windows::client::{PurchaseSpec, Reply, request};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The button beside the purchase button.
 const ACT: &str = "#act";
 
-/// Replaces the browser's notifications: allows them, and stores the title of the last
-/// notification.
+/// Allows notifications, and stores the title of the last notification.
 const NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';
     static requestPermission() { return Promise.resolve('granted'); }
     constructor(words) { window.shown = words; }
   };";
 
-/// Creates a sale of two lamps. Two buyers each hold a lamp. Returns the id of the second order.
+/// Creates a sale of two lamps, which two buyers hold. Returns the id of the second order.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
     let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;
@@ -68,7 +66,6 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.says(STATE, "1 person ahead of you").await;
         assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
 
-        // The buyer ahead of `ann` leaves the waitlist. Afterwards a unit returns.
         assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
         tab.says(STATE, "You are next").await;
         tab.says("#say-text", "reserved for you for 5 minutes").await;

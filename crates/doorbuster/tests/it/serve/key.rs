@@ -8,7 +8,7 @@ use doorbuster_testkit::postgres::Cluster;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
-/// Starts a server without a configured key. The server logs at its default level to this file.
+/// Starts a server without a configured key, at the default level of the log.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
     let data_dir = temp_dir.join("data");
     let mut command = serve(temp_dir, &data_dir);

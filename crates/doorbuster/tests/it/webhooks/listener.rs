@@ -10,8 +10,7 @@ use crate::test_server::{TempDir, program, until};
 pub(super) struct Listener(pub(super) Child);
 
 impl Listener {
-    /// Starts a receiver that prints JSON, and waits until it listens. The second value returns the
-    /// next line that the receiver prints.
+    /// The second value returns the next line that the receiver prints.
     pub(super) fn start(
         temp_dir: &TempDir,
         port: &str,

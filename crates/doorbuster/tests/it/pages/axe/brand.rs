@@ -17,7 +17,6 @@ const FACES: &str =
     "(document.fonts.ready, [...document.fonts].filter(face => face.family.includes('Shop')
     && face.status === 'loaded').length)";
 
-/// Writes a settings file with every setting of `page.theme`, and the files that the settings name.
 fn config(folder: &TempDir) -> String {
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);

@@ -17,8 +17,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(3);
 /// The widest window that the console supports.
 const WIDE: u32 = 2_000;
 
-/// Types into the control with this label. If several controls have the label, `at` chooses one of
-/// them, counted from 0.
+/// If several controls have the label, `at` chooses one of them, counted from 0.
 pub(super) async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",
@@ -46,7 +45,6 @@ pub(super) async fn press(tab: &Tab<'_>, words: &str) {
     tab.eval(&format!("(({found}).click(), true)")).await;
 }
 
-/// Presses the button with these words, and then the button with the same words in the dialog.
 async fn press_and_confirm(tab: &Tab<'_>, words: &str) {
     press(tab, words).await;
     tab.until("document.querySelector('dialog[open]')").await;
@@ -62,7 +60,6 @@ pub(super) async fn sign_in(tab: &Tab<'_>, fixture: &ServerFixture) {
     shows(tab, "New sale").await;
 }
 
-/// Signs in with this key.
 pub(super) async fn sign_in_with(tab: &Tab<'_>, fixture: &ServerFixture, key: &str) {
     tab.load(&format!("http://{}/console?lang=en", fixture.address)).await;
     fill(tab, "Operator’s key", 0, key).await;
@@ -73,7 +70,6 @@ pub(super) async fn open_view(tab: &Tab<'_>, hash: &str) {
     tab.eval(&format!("(location.hash = {}, true)", json!(hash))).await;
 }
 
-/// Returns the number with this name in the live view.
 async fn number(tab: &Tab<'_>, name: &str) -> Value {
     tab.eval(&format!(
         "Number(document.querySelector('[data-number={name}]')?.textContent.replace(/\\D/g, ''))"
@@ -81,8 +77,7 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
     .await
 }
 
-/// Fills in the form to create a sale of 2 lamps. The first attempt is refused, because the picture
-/// has no valid address.
+/// The first attempt is refused, because the picture has no valid address.
 async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;

@@ -15,18 +15,16 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The number of parts of the live view that are grey because their numbers are old.
 const STALE_PANELS: &str = "document.querySelectorAll('.panel.stale').length";
 
-/// Signals the server's process.
 pub(super) fn signal(fixture: &ServerFixture, name: &str) {
     let status = Command::new("kill").args([name, &fixture.pid().to_string()]).status();
     assert!(status.expect("kill runs").success(), "{name}");
 }
 
-/// Chooses this option of the control with this label.
 async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
     fill(tab, label, 0, option).await;
 }
 
-/// Removes `randomUUID`. A browser does not have this function on a page without HTTPS.
+/// A browser does not have `randomUUID` on a page without HTTPS.
 const NO_HTTPS: &str = "delete Crypto.prototype.randomUUID";
 
 #[tokio::test]
@@ -51,7 +49,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
         press(&tab, "Adjust stock").await;
         shows(&tab, "5 = 0 sold + 2 held").await;
 
-        // The chart's table lists the seconds with requests. The table must show both orders.
+        // The table must show both orders.
         let table = "[...document.querySelectorAll('.chart summary')][0]";
         tab.until(table).await;
         tab.eval(&format!("(({table}).click(), true)")).await;
@@ -134,9 +132,7 @@ async fn an_erasure_shows_the_block_and_the_rows_that_still_name_the_buyer() {
     .await;
 }
 
-/// Calls functions of the console's modules with sample data. Returns the results: latencies as
-/// short texts, the steps that a chart draws as points, the level and the count of each step of a
-/// chart, the nodes that are gone, and the alarms.
+/// Calls functions of the console's modules with sample data, and returns the results.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.

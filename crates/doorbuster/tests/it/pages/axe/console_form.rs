@@ -45,8 +45,8 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
 
-        // The form does not contain the phase of the sale. So the operator can save the form
-        // although the phase has changed.
+        // The form does not contain the phase, so the operator can save it after a change of the
+        // phase.
         fixture.step("spring", "open").await;
         fixture.step("spring", "pause").await;
         open_view(&tab, "#/sales").await;
@@ -87,7 +87,7 @@ async fn a_second_save_undoes_the_first() {
         save(&tab).await;
         assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps"}));
 
-        // If the server refuses one field, it saves nothing. So the limit stays unchanged.
+        // If the server refuses one field, it saves nothing.
         own_limit().await;
         fill(&tab, "Limit for one buyer", 0, "default").await;
         fill(&tab, "Picture", 0, "no address").await;

@@ -1,5 +1,4 @@
-//! Tests of the console's live view and support view. They test the units, the slots, several sales
-//! with the same title, and the addresses of the views.
+//! The console's live view and support view: units, slots, sales with one title, and addresses.
 
 use serde_json::{Value, json};
 
@@ -10,8 +9,7 @@ use super::draft;
 use crate::crash_windows::client::{PurchaseSpec, request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Changes each answer about the stock: adds the numbers in `window.lost` to the totals of the
-/// items.
+/// Adds the numbers in `window.lost` to the totals of the items in each answer about the stock.
 const LOSE_UNITS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -20,8 +18,8 @@ const LOSE_UNITS: &str = "const send = window.fetch;
     stock.items.forEach((item, n) => { if (window.lost[n]) item.total += window.lost[n]; });
     return new Response(JSON.stringify(stock), { headers: answer.headers });
   };";
-/// The number of red marks in the panel of the slots, plus one. The test waits for a value that is
-/// not 0, so 1 means that there is no red mark.
+/// The number of red marks in the panel of the slots, plus one, because the test waits for a value
+/// that is not 0.
 const RED_SLOTS: &str = "(() => {
     const panel = [...document.querySelectorAll('.panel')]
       .find(panel => panel.querySelector('h2')?.textContent === 'Slots');
@@ -73,7 +71,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         tab.eval("(window.lost = null, true)").await;
         shows(&tab, "Every unit is accounted for").await;
 
-        // A double click must open the dialog. The second click must not close the dialog.
+        // The second click of a double click must not close the dialog.
         let double = "(() => { const pause = [...document.querySelectorAll('button')]
             .find(button => button.textContent.trim() === 'Pause');
             pause.click();

@@ -47,7 +47,6 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
-/// Starts a server with three orders of one sale.
 async fn three_orders() -> ServerFixture {
     let fixture = ServerFixture::start();
     sale(&fixture, "spring", json!({"stock": 3})).await;
@@ -58,7 +57,7 @@ async fn three_orders() -> ServerFixture {
     fixture
 }
 
-/// Signs in, chooses the three orders, and presses the button that asks whether to cancel them.
+/// Opens the question whether to cancel the three orders.
 async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     sign_in(tab, fixture).await;
     open_view(tab, "#/orders?sale=spring").await;
@@ -67,8 +66,7 @@ async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "Cancel (3)").await;
 }
 
-/// Delays each request that cancels an order. For each delayed request, `window.held` gets a
-/// function. The test calls this function to send the request.
+/// Delays each request that cancels an order, until the test calls its function in `window.held`.
 const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -102,9 +100,8 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
-/// Delays each answer with the orders of `ann`. For each delayed answer, `window.held` gets a
-/// function. The test calls this function to deliver the answer. `window.isRead` becomes true after
-/// the page has drawn the answer.
+/// Delays each answer with the orders of `ann`, until the test calls its function in `window.held`.
+/// `window.isRead` becomes true after the page has drawn the answer.
 const HOLD_ANN: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -165,7 +162,6 @@ async fn a_text_that_is_typed_as_soon_as_the_dialog_appears_counts() {
     .await;
 }
 
-/// Pays this order in the sandbox.
 pub(super) fn pay(fixture: &ServerFixture, order: &str) {
     let temp_dir = TempDir::new();
     let data_dir = fixture.data_dir().to_str().expect("a UTF-8 path");

@@ -43,8 +43,7 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
       p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Makes the reconciliation report incomplete: the report lists 1,000 differences, and says that
-/// there are more.
+/// Makes the reconciliation report incomplete, with 1,000 differences.
 const MANY_DIFFERENCES: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -65,7 +64,6 @@ const UNPRINTED: &str = "[...document.querySelectorAll('.noprint, .top, .tabs, b
 /// The left arrow key in the WebDriver protocol.
 const LEFT: &str = "\u{e012}";
 
-/// Moves the slider of the replay to this time in seconds since 1970.
 async fn replay_until(tab: &Tab<'_>, second: i64) {
     let move_to = format!(
         "(() => {{ const slider = document.querySelector('#replay');
@@ -76,9 +74,8 @@ async fn replay_until(tab: &Tab<'_>, second: i64) {
     tab.eval(&move_to).await;
 }
 
-/// Sells 2 units, at least one second after the opening. A third buyer is refused, and one order is
-/// paid. Returns the largest number of requests in one second, and the time of the first request in
-/// seconds since 1970.
+/// The sales come at least one second after the opening. Returns the largest number of requests in
+/// one second, and the time of the first request in seconds since 1970.
 async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     sale(fixture, "spring", json!({"stock": 2})).await;
     let opened = Timestamp::now().as_second();
@@ -109,7 +106,6 @@ async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     (most.expect("points"), first)
 }
 
-/// Chooses a time in the first chart by the pointer, then an earlier time by the left arrow key.
 async fn hover_and_step(tab: &Tab<'_>) {
     let place = "(() => { const plot = document.querySelector('.chart__box .u-over');
         if (!plot) return null;
@@ -162,7 +158,7 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
         assert_eq!(tab.eval("document.querySelector('.verdict').checkVisibility()").await, true);
         tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;
 
-        // The sale has two orders, and each span includes both of them.
+        // Each span includes both orders of the sale.
         open_view(&tab, "#/sales/spring").await;
         for span in ["3 minutes", "Last hour", "Whole sale"] {
             press(&tab, span).await;
@@ -175,8 +171,8 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .trim() === {} && {orders}", json!(span))).await;
         }
 
-        // In a long sale, each point of a chart stands for a minute. The chart still shows the
-        // requests of the busiest second.
+        // Each point stands for a minute, and the chart still shows the requests of the busiest
+        // second.
         tab.eval("(window.hoursAgo = 7)").await;
         open_view(&tab, "#/sales/spring/report").await;
         shows(&tab, &busiest).await;

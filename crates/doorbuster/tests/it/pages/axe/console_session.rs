@@ -63,7 +63,7 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
         press(&tab, "Sign out").await;
         let mut said = String::new();
         // The limit counts the wrong keys of each minute. If a new minute begins during the first
-        // round, this round may stay below the limit. So the test makes two rounds.
+        // round, this round may stay below the limit.
         for _ in 0..2 {
             for _ in 0..10 {
                 let wrong = json!({"key": "dbk_wrong"});

@@ -35,7 +35,6 @@ const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))
     : ask(path, how);";
 
-/// Waits until `place` shows `words`, and then checks the page.
 async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
     tab.says(place, words).await;
     inspect(tab, state).await;

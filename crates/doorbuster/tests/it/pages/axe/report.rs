@@ -10,8 +10,7 @@ use super::super::tab::Tab;
 use super::{inspect, tab};
 use crate::test_server::{TempDir, program, run};
 
-/// Returns the line style of each chosen strategy in the plots, as `colour dash`: a colour and a
-/// dash pattern.
+/// Returns the line style of each chosen strategy in the plots: a colour and a dash pattern.
 const KEYS: &str = "[...document.querySelectorAll('#chosen .key path')]
     .map(key => key.style.stroke + ' ' + key.getAttribute('stroke-dasharray'))";
 
@@ -68,7 +67,6 @@ async fn the_report_of_an_incident_and_of_a_headline_are_usable_by_everyone() {
     .await;
 }
 
-/// Returns the result of a run with the verdict `Held`.
 fn held(strategy: &str) -> RunResult {
     RunResult {
         strategy: strategy.to_owned(),
@@ -161,8 +159,7 @@ async fn a_report_with_broken_promises_is_usable_by_everyone() {
         for words in ["lost, not as promised", "held, not finished", "a worker did not start"] {
             tab.says("main", words).await;
         }
-        // The plots show the seven strategies that ran without a fault. Each strategy has its own
-        // line style.
+        // Each of the seven strategies that ran without a fault has its own line style.
         let distinct = format!("new Set({KEYS}).size === 7 && {KEYS}.length === 7");
         tab.until(&distinct).await;
         // A strategy can be removed and added with the keyboard.

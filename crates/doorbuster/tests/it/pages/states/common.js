@@ -52,15 +52,12 @@ export class Kept {
   add(name, draw) {
     if (!this.#states.has(name)) this.#states.set(name, draw);
   }
-  /** Returns the names of the states. */
   names = () => [...this.#states.keys()];
-  /** Draws one state. */
   draw = name => this.#states.get(name)();
-  /** Runs `look` on each state that differs from all earlier states, beginning with state
-     number `from`. Stops after `budget_ms`, because one script of a test must not run too long.
-     In the dark scheme, and also on a desktop, states that differ only in their words count as
-     equal, because words change neither colours nor the structure. Returns the findings, and the
-     number of the next state. */
+  /** Runs `look` on each new kind of state, from state number `from` on. Stops after `budget_ms`,
+     because one script of a test must not run too long. In the dark scheme and on a desktop,
+     states that differ only in their words are one kind, because words change neither colours
+     nor the structure. Returns the findings, and the number of the next state. */
   async look(look, { scheme, from, budget_ms }) {
     const end = performance.now() + budget_ms,
       names = this.names(),
@@ -85,7 +82,7 @@ export class Kept {
   }
   #seen = new Set();
 }
-/* Returns a text that is different for states that are drawn differently. Ignores digits. */
+/* Returns a text that differs for states that are drawn differently. Ignores digits. */
 function printOf(el, withWords) {
   const isShown = one => one.checkVisibility({ visibilityProperty: true });
   const shown = [...el.querySelectorAll('*')].filter(isShown);

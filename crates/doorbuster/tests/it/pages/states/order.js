@@ -13,7 +13,6 @@ const SECOND = 1_000,
 const at = ms => new Date(now() + ms).toISOString();
 const amount = { amount_minor: 9_800, currency: 'EUR' };
 
-/* Returns an order in this state, with the fields in `more`. */
 const order = (state, more = {}) => ({
   id: 'ord_01hv5z8k2m9x7q4c',
   sale: 'spring',
@@ -28,7 +27,6 @@ const order = (state, more = {}) => ({
 const done = (state, more) =>
   order(state, { paid_at: at(-30 * SECOND), ended_at: at(-SECOND), ...more });
 const late = more => done('expired', { pay_by: at(-MINUTE), ...more });
-/* Returns the order's history, with these events. */
 const history = (...events) => ({
   history: events.map(([event, more], i) => ({ event, at: at((i - 9) * SECOND), ...more })),
 });
@@ -204,7 +202,7 @@ function faultsOf(m, words) {
   return [...faults, ...faultsOfButtons(false)];
 }
 const kept = new Kept();
-/** Draws every state in the page's language. Returns the faults of each state. */
+/** Returns the faults of each state, in the page's language. */
 function walk() {
   const found = [];
   for (const state of Object.keys(states))

@@ -135,7 +135,7 @@ const ITEM = {
   limit_per_buyer: 2,
   hold_secs: 900,
 };
-/** Draws one state. Returns the screen that the model made for the state. */
+/** Returns the screen that the model made for the state. */
 function draw(sale, buyer) {
   const { front, ...own } = buyers[buyer](),
     { starts, ends, phase, row } = sales[sale];
@@ -203,8 +203,8 @@ CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) {
 const iconOf = () =>
   document.querySelector('link[rel=icon]').href.startsWith('data:') ? drawn : '';
 
-/* Returns the faults of the icon. The icon must count down with the title. The icon may be filled
-   only if the title gives the reason. */
+/* The icon must count down with the title. The icon may be filled only if the title gives the
+   reason. */
 function faultsOfTab(tab, mode) {
   const icon = iconOf(),
     head = tab === 'Ora 99' ? '' : tab,
@@ -251,7 +251,7 @@ function faultsOf(sale, { mode, title: key }, words) {
   return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(isIdle)];
 }
 const kept = new Kept();
-/* Draws one state. Returns the state's faults and the positions of the page's parts. */
+/* Returns the state's faults and the positions of the page's parts. */
 function visit(sale, buyer, zone) {
   site.time_zone = zone;
   const screen = draw(sale, buyer),
@@ -291,8 +291,7 @@ const SHOWN = {
   before: 'soon', due: 'soon', live: 'open', out: 'none_left', sold: 'sold_out', paused: 'paused',
   ended: 'ended',
 };
-/** Returns the state that the page shows for a sale of the API. The sale's page shows one item. The
-   list shows the item that gives a buyer the best chance. */
+/** The list of sales shows the state of the item that gives a buyer the best chance. */
 function shownOf(sale) {
   const m = { ...structuredClone(plain), sale, status: sale.status };
   m.seen_ms = Date.parse(sale.status.server_time);

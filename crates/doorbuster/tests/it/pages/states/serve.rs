@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
-/// Each page with states: its address, its HTML file, its own script, and the test's script. The
-/// test's script replaces the page's own script and draws the states.
+/// Each page with states: its address, its HTML file, its own script, and the test's script that
+/// replaces it.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
@@ -22,7 +22,6 @@ const PAGES: [[&str; 4]; 2] = [
 /// If a page's address contains this word, the page's API requests get `503`.
 const FAR: &str = "far";
 
-/// Starts the server.
 pub(super) async fn start() -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -38,7 +37,7 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/assets")
 }
 
-/// Returns the cases as sales of the API. The times in the cases are relative to now.
+/// The times in the cases are relative to now.
 pub(super) fn sales() -> Vec<Value> {
     let cases: Vec<Value> = serde_json::from_str(CASES).expect("the cases are valid");
     let now = Timestamp::now();
@@ -68,7 +67,6 @@ pub(super) fn sales() -> Vec<Value> {
     cases.iter().enumerate().map(sale).collect()
 }
 
-/// Returns the buyer's orders, one order in each state.
 fn orders() -> Vec<Value> {
     let at = |secs| (Timestamp::now() + jiff::SignedDuration::from_secs(secs)).to_string();
     let order = |(n, state): (usize, &str)| {
@@ -81,7 +79,6 @@ fn orders() -> Vec<Value> {
     states.into_iter().enumerate().map(order).collect()
 }
 
-/// Returns the API's answer at this path.
 fn api(path: &str) -> Option<Value> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     match path {
@@ -95,7 +92,6 @@ fn api(path: &str) -> Option<Value> {
     }
 }
 
-/// Returns the file at this path and its media type.
 fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
     let path = path.split('?').next()?;
     let read = |name: &str| std::fs::read_to_string(assets().join(name)).ok();
@@ -116,8 +112,7 @@ fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "html" => Some((text.into(), "text/html")),
         "js" => Some((text.into(), "text/javascript")),
         "css" => {
-            // The real server joins the style sheets in the same order: the imported sheets come
-            // last.
+            // As in the real server, the imported sheets come last.
             let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
             let own = text.lines().filter(|line| !line.starts_with("@import"));
             let joined = own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>();
@@ -138,8 +133,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // The page waits 300 seconds before it tries again, and the test ends earlier. So the
-            // page stays in this state.
+            // The page waits 300 seconds before it tries again, so it stays in this state.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }
