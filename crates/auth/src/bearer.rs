@@ -5,8 +5,7 @@ use super::AuthenticationError;
 /// The maximum length of a token or key, in bytes. A longer token or key is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Returns the token after `Bearer` in the `Authorization` header. `values` has the values of all
-/// `Authorization` headers of the request. Only one such header is allowed.
+/// Returns the token after `Bearer`. `values` has all `Authorization` headers of the request.
 ///
 /// # Errors
 /// When the header is missing or repeated, or does not have the form `Bearer TOKEN`.
@@ -37,13 +36,11 @@ pub fn bearer<'a>(
 
 /// The cookie in which the buyer's pages keep the shop's token.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// If a request uses the cookie and changes something, it needs this header. Other sites cannot
-/// make a browser send this header, so they cannot use the cookie for changes.
+/// A change that uses the cookie needs this header. Other sites cannot make a browser send it.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
-/// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the
-/// token from the cookie. `may_change` is true if the request has the page header or changes
-/// nothing.
+/// Returns a buyer's token from the `Authorization` header, or else from the cookie. `may_change`
+/// is true if the request has the page header or changes nothing.
 ///
 /// # Errors
 ///
@@ -69,9 +66,8 @@ pub fn buyer_token<'a>(
     }
 }
 
-/// Returns the value of the first cookie with this name. `headers` are the values of all `Cookie`
-/// headers of the request. Another program on the same host may have set cookies that are not
-/// UTF-8, so only the value of the named cookie is decoded.
+/// Returns the value of the first cookie with this name. Only this value is decoded, because
+/// another program on the same host may set cookies that are not UTF-8.
 pub fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
     let pairs = headers.into_iter().flat_map(|header| header.split(|byte| *byte == b';'));
     let mut cookies = pairs.filter_map(|pair| {

@@ -17,7 +17,6 @@ pub use super::jwks::JwksError;
 pub struct BuyerTokenVerifier {
     by: TokenVerifier,
     expected: ExpectedClaims,
-    /// Whether a token was accepted since the start.
     accepted: AtomicBool,
 }
 
@@ -37,8 +36,8 @@ impl BuyerTokenVerifier {
         }
     }
 
-    /// Creates a verifier for `keys`. Public keys are read from their file or URL. A file must be
-    /// readable now. If a URL cannot be read now, the server reads the URL later.
+    /// Creates a verifier for `keys`. A file must be readable now. A URL that cannot be read now is
+    /// read later.
     ///
     /// # Errors
     /// When the file cannot be read, or contains no usable keys.
@@ -74,8 +73,8 @@ impl BuyerTokenVerifier {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         };
-        // Each write slows down the reads of this flag in other threads. So the flag is set only if
-        // it is not set yet.
+        // A write slows down the reads of other threads, so a flag that is set is not written
+        // again.
         if verdict.is_ok() && !self.has_accepted_token() {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -88,8 +87,8 @@ impl BuyerTokenVerifier {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Reads the public keys again, and then checks `token`. Call this function if
-    /// [`BuyerTokenVerifier::check`] did not know the token's key.
+    /// Reads the public keys again, and then checks `token`. Call this function after
+    /// [`AuthenticationError::Unknown`].
     ///
     /// # Errors
     /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
@@ -136,8 +135,8 @@ impl BuyerTokenVerifier {
         }
     }
 
-    /// Reads the public keys again at intervals. So if the shop removes a key, the server stops
-    /// accepting tokens of this key. Runs until the program ends.
+    /// Reads the public keys again at intervals, so that tokens of a removed key are rejected. Runs
+    /// until the program ends.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {

@@ -25,8 +25,7 @@ pub struct VerifiedBuyer {
     pub expires_secs: i64,
 }
 
-/// The issuer and the audience that every token must name. A token also needs a valid signature and
-/// a valid time.
+/// The issuer and the audience that every token must name.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedClaims {
     /// The issuer, if one is configured.
@@ -53,8 +52,8 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// A time in seconds since 1970. The parser cuts off fractions. The parser also replaces a value
-/// outside the range of `i64` by the nearest value in this range.
+/// A time in seconds since 1970, without fractions. A value outside `i64` becomes the nearest
+/// `i64`.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 

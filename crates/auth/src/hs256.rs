@@ -1,8 +1,7 @@
 //! Verifies tokens that are signed with a shared secret (HS256). Every purchase with such a token
 //! needs this check, so the check must be fast.
 //!
-//! The key is prepared once. If a token has a usual header and short claims, its check allocates no
-//! memory. So such a check takes about 0.7 µs, which is little more than the HMAC alone takes. A
+//! With a usual header and short claims, a check allocates no memory and takes about 0.7 µs. A
 //! general JWT library takes 3.2 µs. A test checks that this module and a general library accept
 //! the same tokens.
 
@@ -18,7 +17,6 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// The maximum length of claims that are decoded on the stack, in characters of base64url.
 const CLAIMS_SMALL: usize = 512;
-/// The number of bytes of an HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
 
 /// The usual headers in base64url: `alg` and `typ` in either order, or `alg` alone.
@@ -28,14 +26,12 @@ const USUAL_HEADERS: [&str; 3] = [
     "eyJhbGciOiJIUzI1NiJ9",
 ];
 
-/// Verifies tokens with one secret.
 #[derive(Debug)]
 pub(super) struct Hs256 {
     /// The state of the HMAC after it has processed the secret.
     key: Hmac<Sha256>,
 }
 
-/// The members of a token's header that a check needs.
 #[derive(Deserialize)]
 struct TokenHeader<'a> {
     #[serde(borrow)]
@@ -51,7 +47,6 @@ impl Hs256 {
         Self { key: Hmac::new_from_slice(secret).expect("an HMAC takes a key of any length") }
     }
 
-    /// Returns the buyer that `token` names, if the signature and the claims are valid.
     pub(super) fn check(
         &self,
         token: &str,

@@ -1,10 +1,9 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The key decides the algorithm. The algorithm in the token's header never decides, because an
-//! attacker can choose it. The server reads the key set at its start and then every
-//! [`REFRESH_INTERVAL`]. If a token names an unknown key, the server reads the set earlier, but at
-//! most once in [`MIN_REFRESH_INTERVAL`].
+//! The key decides the algorithm. The token's header does not, because an attacker can choose the
+//! header. The server reads the key set at its start and then every [`REFRESH_INTERVAL`]. A token
+//! with an unknown key causes an earlier read, but at most one in each [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,17 +22,12 @@ use tokio::time::Instant;
 use super::AuthenticationError;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
-/// The time between two regular reads of the set.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
-/// Shortest time between two reads, even if tokens name unknown keys.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// If the client that waits for a read disconnects, the read does not end. This is the shortest
-/// time between the start of such a read and the start of the next read.
+/// The shortest time between the start of a read that did not end and the next read.
 const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum time of a request to the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The source of a key set.
 #[derive(Clone, Debug)]
 pub(super) enum JwksSource {
     File(PathBuf),
@@ -48,7 +42,6 @@ pub struct JwksError {
     why: String,
 }
 
-/// The last read of a key set.
 #[derive(Default)]
 struct LastRead {
     started_at: Option<Instant>,
@@ -56,7 +49,6 @@ struct LastRead {
     has_ended: bool,
 }
 
-/// The shop's public keys.
 pub(super) struct Jwks {
     source: JwksSource,
     client: Arc<OutgoingClient>,
@@ -82,12 +74,11 @@ impl Jwks {
         Self::with_client(source, Arc::new(client))
     }
 
-    /// Creates a key set that is read with this client. The client must not follow redirects.
+    /// `client` must not follow redirects.
     pub(super) fn with_client(source: JwksSource, client: Arc<OutgoingClient>) -> Self {
         Self { source, client, keys: ArcSwap::default(), last_read: Mutex::default() }
     }
 
-    /// Returns the buyer that `token` names, if the token's signature and claims are valid.
     /// [`AuthenticationError::Unknown`] means that the loaded set does not have the token's key.
     pub(super) fn check(
         &self,
@@ -98,8 +89,7 @@ impl Jwks {
         Claims::verify(&self.signed_claims(token)?, expected, now_secs)
     }
 
-    /// Returns the claims of a token as JSON, if the token's signature is valid. The caller must
-    /// check the claims.
+    /// Returns the claims as JSON, if the signature is valid. The caller must check the claims.
     pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
         const SHAPE: AuthenticationError =
             AuthenticationError::Bad("the token is not three base64url parts separated by dots");
@@ -141,12 +131,10 @@ impl Jwks {
         URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)
     }
 
-    /// Returns the number of keys in use.
     pub(super) fn len(&self) -> usize {
         self.keys.load().len()
     }
 
-    /// Returns whether the server has no keys, because no set has been loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
     }
@@ -157,16 +145,14 @@ impl Jwks {
         self.read_now().await
     }
 
-    /// Reads the set again at once. A call of [`Self::refresh`] during this read waits for the read
-    /// to end, and does not read again.
+    /// During this read, [`Self::refresh`] waits for the read to end, and does not read again.
     pub(super) async fn read_now(&self) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
         self.read(&mut last, Instant::now()).await
     }
 
     /// Reads the set again if the last read was at least [`MIN_REFRESH_INTERVAL`] ago. Concurrent
-    /// callers wait for the same read. If the last read did not end, the next read begins after at
-    /// most [`UNFINISHED_READ_INTERVAL`].
+    /// callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -193,8 +179,8 @@ impl Jwks {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
-        // A failed read also counts as a read. Otherwise, while the URL is down, every call would
-        // send a request to it.
+        // A failed read also counts. Otherwise, while the URL is down, every call would send a
+        // request.
         last.has_ended = true;
         let keys =
             read.and_then(|bytes| key_set::parse(&bytes)).map_err(|why| JwksError { from, why })?;

@@ -1,9 +1,8 @@
 //! Signs operators in at an OpenID Connect issuer. The crate `oauth2` implements the authorization
 //! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
 //!
-//! The browser carries the state of a sign-in attempt in a cookie. So any node can finish an
-//! attempt that another node began. The server reads the issuer's configuration and keys when an
-//! attempt needs them, and not when the server starts.
+//! The browser carries the state of a sign-in attempt in a cookie, so any node can finish the
+//! attempt. The server reads the issuer's configuration and keys only when an attempt needs them.
 
 mod attempt;
 mod callback;
@@ -37,19 +36,17 @@ pub use attempt::SignInAttempt;
 use callback::Callback;
 pub use claims::SignedIn;
 
-/// How long the issuer may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// The maximum size of an answer of the issuer, in bytes. The server refuses a longer answer.
+/// The server refuses a longer answer from the issuer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
-/// while the issuer is down, every attempt to sign in would send a request to the issuer.
+/// while the issuer is down, every attempt would send a request.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
-/// If the client that waits for a read disconnects, the read does not end. This is the shortest
-/// time between the start of such a read and the start of the next read.
+/// The shortest time between the start of a read that did not end and the next read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
+/// The server refuses a longer code from the issuer.
 const CODE_BYTES_MAX: usize = 2_048;
 
 /// Why a person could not sign in. The texts are for operators of the server, and contain no
@@ -119,13 +116,11 @@ type Client = oauth2::Client<
     EndpointSet,
 >;
 
-/// An issuer whose configuration was read.
 struct Issuer {
     client: Client,
     keys: Jwks,
 }
 
-/// The last read of the issuer.
 #[derive(Default)]
 struct LastRead {
     begun: Option<Instant>,
@@ -225,7 +220,6 @@ impl Oidc {
         claims::check(&claims, &self.settings, &attempt.nonce, now_secs)
     }
 
-    /// Exchanges the code for a token that names the person.
     async fn exchange(
         &self,
         client: &Client,
@@ -253,7 +247,6 @@ impl Oidc {
         Ok(answer.extra_fields().id_token.clone())
     }
 
-    /// Creates the client for an issuer with this configuration.
     fn client(&self, configuration: &Configuration) -> Result<Client, OidcError> {
         let redirect = RedirectUrl::new(self.redirect_uri.clone())
             .map_err(|_| OidcError::Issuer("page.url is not an address".to_owned()))?;
@@ -320,17 +313,16 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if may_get_secrets(&url) { Ok(url) } else { Err(wrong()) }
 }
 
-/// Returns the error of a failed request, without the request's address.
+/// Removes the request's address from the error.
 fn why(error: reqwest::Error) -> OidcError {
     OidcError::Issuer(error.without_url().to_string())
 }
 
-/// Sends a request of the crate `oauth2`.
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
     let request = reqwest::Request::try_from(request).map_err(why)?;
     let answer = http.execute(request).await.map_err(why)?;
-    // An issuer that refuses a request explains the refusal in JSON, and `oauth2` reads this body.
-    // If the body of an error answer is not JSON, the error contains only the status.
+    // An issuer explains a refusal in JSON, and `oauth2` reads this body. If the body is not JSON,
+    // the error contains only the status.
     let is_json = answer
         .headers()
         .get(CONTENT_TYPE)
@@ -345,7 +337,6 @@ async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpRespons
     Ok(response)
 }
 
-/// Reads the body of an answer.
 async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, OidcError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(why)? {

@@ -44,8 +44,7 @@ impl OperatorKeyVerifier {
         Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
     }
 
-    /// Returns the stored hash of a key. Keys are long and random, so one round of hashing is
-    /// enough.
+    /// Returns the stored hash of a key. One round is enough, because keys are long and random.
     #[must_use]
     pub fn hash(key: &str) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -58,8 +57,7 @@ impl OperatorKeyVerifier {
         self.configured.hash
     }
 
-    /// Replaces the keys that operators created. `keys` must contain all of these keys in the
-    /// store.
+    /// Replaces the keys that operators created. `keys` must contain all such keys in the store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },
@@ -68,8 +66,7 @@ impl OperatorKeyVerifier {
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 
-    /// Returns the operator with this key. Compares all stored hashes with the key's hash, each in
-    /// constant time.
+    /// Compares the key's hash with all stored hashes, each in constant time.
     ///
     /// # Errors
     /// [`AuthenticationError::Bad`] when no operator has this key.
@@ -77,8 +74,7 @@ impl OperatorKeyVerifier {
         self.check_hash(&Self::hash(key))
     }
 
-    /// Returns the operator whose key has this hash. Compares all stored hashes with this hash,
-    /// each in constant time.
+    /// Compares this hash with all stored hashes, each in constant time.
     ///
     /// # Errors
     /// [`AuthenticationError::Bad`] when no operator's key has this hash.

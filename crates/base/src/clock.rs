@@ -1,12 +1,12 @@
 //! The store's clock. At the start, it takes the wall clock's time. Then it advances with the
 //! monotonic clock. Small adjustments keep it near the wall clock.
 //!
-//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Then no
-//! order expires until both clocks agree again or the program restarts. The store's clock slowly
-//! follows a step of at most [`HEAL_MAX_MS`], for example after the machine slept. The store's
-//! clock never follows a larger step.
+//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm:
+//! - No order expires until both clocks agree again or the program restarts.
+//! - The store's clock slowly follows a step of at most [`HEAL_MAX_MS`], for example after the
+//!   machine slept. It never follows a larger step.
 //!
-//! So a wrong wall clock can make an unpaid order expire, or a sale open, at most [`HEAL_MAX_MS`]
+//! A wrong wall clock can make an order expire or a sale open at most [`HEAL_MAX_MS`] too early.
 //! too early.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -14,12 +14,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// If the wall clock differs from the store's clock by more than this many milliseconds, the server
-/// does not trust the wall clock.
+/// The server does not trust a wall clock that differs by more than this many milliseconds.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// If the wall clock differs from the store's clock by more than this many milliseconds, the
-/// store's clock is not adjusted. So if someone moves the wall clock forward by an hour, no sale
-/// opens an hour early.
+/// If the wall clock differs by more than this many milliseconds, the store's clock does not
+/// follow. Otherwise a wall clock that is an hour ahead would open sales an hour early.
 const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one call of [`Clock::adjust_to_wall`], in milliseconds.
 const PULL_MAX_MS: i64 = 20;
@@ -55,8 +53,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Creates a clock that starts at the time of the wall clock `wall`. The new clock reads the
-    /// wall clock now and at each [`Clock::adjust_to_wall`].
+    /// Creates a clock that starts at the time of the wall clock `wall`.
     #[must_use]
     pub fn with_wall(wall: WallClock) -> Self {
         let base = wall();
@@ -64,8 +61,7 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// Returns the store's time. This time does not jump: each adjustment changes it by at most 20
-    /// milliseconds, forward or back.
+    /// Returns the store's time. Each adjustment changes it by at most 20 ms, forward or back.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -74,30 +70,26 @@ impl Clock {
         )
     }
 
-    /// Returns the time of the machine's wall clock. To compare with a time that another program
-    /// wrote, use this time and not the store's time.
+    /// Returns the wall clock's time, for comparisons with times that other programs wrote.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())
     }
 
-    /// Compares the wall clock with the store's clock, and slowly adjusts the store's clock. The
-    /// server calls this about once per second. Returns how far the wall clock is ahead of the
-    /// store's clock, in milliseconds.
+    /// Slowly adjusts the store's clock to the wall clock. The server calls this about once per
+    /// second. Returns how many milliseconds the wall clock is ahead.
     pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment also runs during the alarm. So after the machine slept for some seconds,
-        // the store's clock is right again within minutes. The store's clock never follows a step
-        // beyond `HEAL_MAX_MS`.
+        // The adjustment also runs during the alarm, so the clock recovers within minutes after the
+        // machine slept for some seconds.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }
         ahead
     }
 
-    /// Returns whether the wall clock differs from the store's clock by more than [`STEP_MAX_MS`].
-    /// In that state, no order expires.
+    /// Returns whether the clocks differ by more than [`STEP_MAX_MS`]. Then no order expires.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

@@ -12,8 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 const HEADER: &[u8] = b"age-encryption.org/v1";
 /// With this work factor, trying one passphrase costs 2^18 steps, which take about a second.
 const WORK_FACTOR: u8 = 18;
-/// The highest work factor of a file that is decrypted. The decryption of a file with a higher work
-/// factor would take too long.
+/// Files with a higher work factor are refused, because their decryption would take too long.
 const WORK_FACTOR_MAX: u8 = 22;
 
 /// Why a file was not decrypted.
@@ -41,8 +40,8 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
-/// Checks a passphrase that was read from a file or an environment variable. Returns the passphrase
-/// without the line breaks at its end, because many programs add a line break.
+/// Checks a passphrase from a file or an environment variable. Removes the line breaks at its end,
+/// because many programs add a line break.
 ///
 /// # Errors
 ///
@@ -55,8 +54,8 @@ pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
     }
 }
 
-/// Returns the [`Recipient`] that encrypts files with this passphrase. `work` is the work
-/// factor: trying one passphrase costs 2^`work` steps.
+/// Returns the [`Recipient`] that encrypts files with this passphrase. Trying one passphrase costs
+/// 2^`work` steps.
 pub fn passphrase_recipient(passphrase: &SecretString, work: u8) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
     recipient.set_work_factor(work);
@@ -70,8 +69,7 @@ pub fn passphrase_identity(passphrase: &SecretString) -> scrypt::Identity {
     identity
 }
 
-/// Writes the encrypted content of `from` to the new file `to`. Only the user of this process can
-/// read the new file.
+/// Encrypts `from` into the new file `to`. Only the user of this process can read the new file.
 pub fn encrypt_with_passphrase(
     from: &Path,
     to: &Path,
@@ -80,15 +78,14 @@ pub fn encrypt_with_passphrase(
     encrypt(from, to, &passphrase_recipient(passphrase, WORK_FACTOR))
 }
 
-/// Writes the encrypted content of `from` to the new file `to`. Only the user of this process can
-/// read the new file. After an error, no new file is left behind.
+/// Encrypts `from` into the new file `to`. Only the user of this process can read the new file.
+/// After an error, no new file is left behind.
 pub fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<()> {
     let encryptor = Encryptor::with_recipients(std::iter::once(recipient));
     let encryptor = encryptor.map_err(io::Error::other)?;
     let file = new_file(to)?;
     write_encrypted(encryptor, from, file).inspect_err(|_| {
-        // If the incomplete file cannot be removed, that error is ignored, because the caller
-        // already gets the encryption's error.
+        // This error is ignored, because the caller already gets the encryption's error.
         let _ = fs::remove_file(to);
     })
 }
@@ -99,8 +96,7 @@ fn write_encrypted(encryptor: Encryptor, from: &Path, to: File) -> io::Result<()
     output.finish()?.sync_all()
 }
 
-/// Writes the decrypted content of `from` to the new file `to`. Only the user of this process can
-/// read the new file.
+/// Decrypts `from` into the new file `to`. Only the user of this process can read the new file.
 pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), DecryptionError> {
     let decryptor = Decryptor::new(File::open(from)?).map_err(|error| match error {
         DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -112,14 +108,12 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // If the incomplete file cannot be removed, that error is ignored, because the caller
-        // already gets the decryption's error.
+        // This error is ignored, because the caller already gets the decryption's error.
         let _ = fs::remove_file(to);
     })
 }
 
-/// Copies `content` to `file`. If `content` cannot be read, the encrypted file was changed or cut
-/// off.
+/// If `content` cannot be read, the encrypted file was changed or cut off.
 fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError> {
     let mut part = vec![0; 64 * 1024];
     loop {

@@ -1,11 +1,10 @@
 //! Failpoints: points in the code where a test kills this process, as `kill -9` does. There is a
 //! point after each step of a purchase and of its payment.
 //!
-//! These points exist only with the feature `failpoints`, which test builds have. Without the
-//! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
-//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process reaches the
-//! failpoint `refund_asked` for the third time. The killed process writes no buffered data.
-//! docs/reliability.md says what the server guarantees after a kill at each point.
+//! A point does nothing without the feature `failpoints`, which only test builds have. With the
+//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it reaches `refund_asked`
+//! for the third time. The killed process writes no buffered data. docs/reliability.md says what
+//! the server guarantees after a kill at each point.
 
 doorbuster_core::labels! {
     /// A failpoint. The name of each failpoint describes the step that comes before the failpoint.
@@ -116,8 +115,8 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that selects a failpoint. Its value is `NAME` or `NAME:COUNT`. If the count is
-    /// 3, the process is killed when it reaches the failpoint for the third time.
+    /// The setting that selects a failpoint: `NAME` or `NAME:COUNT`. With the count 3, the process
+    /// is killed when it reaches the failpoint for the third time.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     struct Armed {
@@ -131,8 +130,8 @@ mod armed {
         let point = Failpoint::ALL.into_iter().find(|point| point.as_str() == name);
         let armed = point.zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // The process ends here, because a test with a wrong name would otherwise succeed
-            // without a kill.
+            // The process ends here. Otherwise a test with a wrong name would succeed without a
+            // kill.
             eprintln!(
                 "{SETTING}={text} has an unknown name or an invalid count; write NAME or NAME:COUNT"
             );
@@ -141,15 +140,13 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// The code calls this function at each failpoint. If the process has now reached the selected
-    /// failpoint as often as the setting says, the function kills the process.
+    /// Kills the process if it has reached the selected failpoint as often as the setting says.
     pub fn reach(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // The signal may take a moment to arrive. The loop lets no other code run in the
-            // meantime.
+            // The signal may take a moment to arrive. The loop lets no other code run until then.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();

@@ -56,8 +56,7 @@ pub fn check_file(path: &Path) -> Result<(), String> {
     read_file(path).and_then(|bytes| parse(&bytes)).map(drop)
 }
 
-/// Returns the usable keys of a set. Skips a key that is invalid or has a use other than
-/// signatures.
+/// Returns the usable keys of a set, without keys that are invalid or not for signatures.
 ///
 /// # Errors
 ///
@@ -99,8 +98,7 @@ const fn first_byte(byte: u8) -> [u8; 32] {
     bytes
 }
 
-/// Returns the encoding of a number near 2^255 − 19, the size of the field. `first` is the lowest
-/// byte of the number.
+/// Returns the encoding of a number near 2^255 − 19. `first` is the number's lowest byte.
 const fn below_field(first: u8) -> [u8; 32] {
     let mut bytes = [0xff; 32];
     bytes[0] = first;
@@ -108,8 +106,7 @@ const fn below_field(first: u8) -> [u8; 32] {
     bytes
 }
 
-/// Returns whether an Ed25519 public key is a point of low order. Anyone can forge signatures for a
-/// key of low order.
+/// Anyone can forge signatures for an Ed25519 public key that is a point of low order.
 fn is_low_order(x: &str) -> bool {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(x) else { return false };
     let Ok(mut point) = <[u8; 32]>::try_from(bytes) else { return false };

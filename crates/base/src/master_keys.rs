@@ -7,13 +7,12 @@ pub const MASTER_KEYS_MAX: usize = 8;
 /// The number of bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets from which all keys of the front door are derived. The first secret signs, and every
-/// secret verifies.
+/// The secrets of the front door. The first secret signs, and every secret verifies.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
 impl MasterKeys {
-    /// Creates the keys from at least one secret. The first secret signs.
+    /// Creates the keys from at least one secret.
     #[must_use]
     pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))

@@ -1,5 +1,5 @@
-//! HTTP clients for outgoing calls. A client reads the system's certificates only when it is
-//! created. So the server creates a new client after it has loaded the settings again.
+//! HTTP clients for outgoing calls. A client reads the system's certificates only once, so the
+//! server creates a new client after it has loaded the settings again.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,20 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use reqwest::{Client, Url};
 
-/// A function that creates a client.
 type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 
 /// A client that is created at its first use, because loading certificates is slow.
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
-    /// The number of calls of [`Self::renew`]. `made` changes only while a thread holds this lock.
+    /// Counts calls of [`Self::renew`]. `made` changes only while a thread holds this lock.
     renewals: Mutex<u64>,
 }
 
 impl OutgoingClient {
-    /// Does not create the client yet. The first call of [`Self::get`] creates the client with
-    /// `build`.
+    /// Does not create the client yet. The first call of [`Self::get`] does.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty(), renewals: Mutex::new(0) }
     }
@@ -36,8 +34,8 @@ impl OutgoingClient {
         }
         let renewals = *self.lock_renewals();
         let made = (self.build)()?;
-        // If `renew` was called during the creation, this client may have old certificates. So only
-        // this call uses this client.
+        // If `renew` was called during the creation, this client may have old certificates. Then
+        // only this call uses it.
         let now = self.lock_renewals();
         if *now == renewals {
             self.made.store(Some(Arc::new(made.clone())));
@@ -45,8 +43,8 @@ impl OutgoingClient {
         Ok(made)
     }
 
-    /// Makes the next call of [`Self::get`] create a new client, which uses the system's newest
-    /// certificates. Requests in progress keep their client.
+    /// Makes the next call of [`Self::get`] create a client with the system's newest certificates.
+    /// Requests in progress keep their client.
     pub fn renew(&self) {
         let mut renewals = self.lock_renewals();
         *renewals += 1;
@@ -64,8 +62,7 @@ impl fmt::Debug for OutgoingClient {
     }
 }
 
-/// Returns whether secrets may be sent to this address. The address must use TLS or name this
-/// machine.
+/// Returns whether secrets may be sent to this address: it uses TLS or names this machine.
 #[must_use]
 pub fn may_get_secrets(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))

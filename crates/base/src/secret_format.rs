@@ -6,8 +6,7 @@ use doorbuster_core::IdKey;
 
 use crate::signing::SigningKey;
 
-/// The number of random bytes in each generated secret. A configured secret must have at least this
-/// number of bytes.
+/// The number of random bytes of a generated secret, and the minimum for a configured secret.
 pub const SECRET_BYTES: usize = 32;
 /// Creates a random secret. The format depends on the secret's name, such as `admin_key`.
 pub fn generate(name: &str) -> String {
@@ -29,8 +28,7 @@ pub fn is_valid(name: &str, text: &str) -> bool {
     }
 }
 
-/// Returns whether a text is long enough for the operators' key and has only visible ASCII
-/// characters.
+/// Returns whether a text is long enough for the operators' key and only visible ASCII.
 pub fn is_admin_key(text: &str) -> bool {
     text.len() >= SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

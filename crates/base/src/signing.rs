@@ -1,12 +1,13 @@
 //! Standard Webhooks: signatures of incoming and outgoing messages between servers.
 //!
-//! A message has three headers. `webhook-id` is the same for every attempt to deliver the message.
-//! `webhook-timestamp` is the time of the attempt in seconds. `webhook-signature` has one
-//! `v1,<base64 of HMAC-SHA256>` for each signing secret, separated by spaces. The HMAC covers
-//! `id.timestamp.body`.
+//! Each message has three headers:
+//! - `webhook-id` is the same for every attempt to deliver the message.
+//! - `webhook-timestamp` is the time of the attempt in seconds.
+//! - `webhook-signature` has one `v1,<base64 of HMAC-SHA256>` for each secret, separated by spaces.
+//!   The HMAC covers `id.timestamp.body`.
 //!
-//! A secret is written as `whsec_` and base64. While a new secret replaces an old one, both secrets
-//! sign each message. A message is valid if one signature matches.
+//! A secret is `whsec_` and base64. While a new secret replaces an old one, both secrets sign. One
+//! signature must match.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -24,21 +25,16 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// The maximum number of digits of a message's time in seconds. A time in milliseconds has more
-/// digits.
+/// A time in milliseconds has more digits, so the server rejects it.
 const TIME_DIGITS_MAX: usize = 12;
 /// The allowed number of bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Prefix of every secret.
 const PREFIX: &str = "whsec_";
-/// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// The server checks at most this many signatures of one message. The number of active secrets is
-/// always lower.
+/// The server checks at most this many signatures of one message. It never has as many secrets.
 const SIGNATURES_MAX: usize = 16;
 
-/// Base64 with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -117,8 +113,8 @@ pub enum SignatureError {
     Forged,
 }
 
-/// Checks that one of `keys` signed this message within the tolerated time. Returns the message's
-/// id. Compares in constant time.
+/// Checks in constant time that one of `keys` signed this message within the tolerated time.
+/// Returns the message's id.
 ///
 /// # Errors
 ///
@@ -141,8 +137,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Some parsers also read `+5`, ` 5` and `5e0` as 5. This check allows only digits: the
-    // signature covers the header's text, so a number must have only one form.
+    // Some parsers also read `+5`, ` 5` and `5e0` as 5. The signature covers the header's text, so
+    // a number must have only one form.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -155,7 +151,7 @@ pub fn verify<'h>(
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         message.extend_from_slice(part);
     }
-    // If the header is not ASCII, it is read as an empty text, and no signature matches.
+    // A header that is not ASCII becomes an empty text, and then no signature matches.
     let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
     let mut proofs =
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
@@ -164,7 +160,6 @@ pub fn verify<'h>(
     if is_good { Ok(id) } else { Err(SignatureError::Forged) }
 }
 
-/// Returns the value of a header that is sent exactly once and is not empty.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,5 +1,4 @@
-//! Identifies the shop to a push service. A signed token with a short life names the shop (VAPID,
-//! RFC 8292).
+//! Names the shop to a push service, by a signed token with a short life (VAPID, RFC 8292).
 
 use std::fmt;
 
@@ -48,9 +47,8 @@ impl VapidKey {
         &self.public
     }
 
-    /// Returns the value of the header `Authorization` for the push service at `origin`. The
-    /// operator of the push service can reach the shop at `contact`. Returns `None` if the token
-    /// cannot be signed.
+    /// Returns the header `Authorization` for the push service at `origin`, which can reach the
+    /// shop at `contact`. Returns `None` if the token cannot be signed.
     pub fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });
@@ -77,8 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns whether the key in an `Authorization` header verifies the signature of the token in
-    /// that header.
+    /// Returns whether the key in the header verifies the signature of the token in the header.
     fn verifies(authorization: &str) -> bool {
         let (token, key) = authorization
             .strip_prefix("vapid t=")

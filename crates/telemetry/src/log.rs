@@ -13,10 +13,11 @@ use tracing_subscriber::{Layer, Registry, fmt, registry, reload};
 
 pub use counts::event_counts;
 
-/// The modules whose log lines are dropped. The clients of brokers log every message that a broker
-/// returns, and such a message contains buyers' ids. The connection pool logs each broken
-/// connection, so it would log many lines in an outage. The server itself logs the errors of these
-/// modules.
+/// The modules whose log lines are dropped:
+/// - the clients of brokers, because they log messages with buyers' ids
+/// - the connection pool, because it would log many lines in an outage
+///
+/// The server itself logs the errors of these modules.
 const SILENT: [&str; 3] = ["lapin", "async_nats", "deadpool"];
 
 /// Changes the levels of a running log.

@@ -14,8 +14,7 @@ pub use window::{RateSample, RateWindow, WINDOW_SECS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the objects that exist now. [`Gauge::hold`] adds one. Dropping the returned guard
-/// subtracts one.
+/// Counts the objects that exist now: [`Gauge::hold`] adds one until its guard is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

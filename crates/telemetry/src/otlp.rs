@@ -1,5 +1,4 @@
-//! Sends metrics and logs to a collector, by OTLP over HTTP as JSON. Traces have their own exporter
-//! in `trace`.
+//! Sends metrics and logs to a collector, by OTLP over HTTP as JSON. `trace` sends the traces.
 //!
 //! The standard environment variables of OpenTelemetry configure this module:
 //!
@@ -9,8 +8,8 @@
 //! - `OTEL_RESOURCE_ATTRIBUTES` contains attributes of this program.
 //! - `OTEL_METRIC_EXPORT_INTERVAL` is the time between two requests with metrics, in milliseconds.
 //!
-//! The address and the headers can also be set for metrics alone or for logs alone, for example
-//! with `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Such a variable has priority.
+//! For example, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` sets the address for metrics alone. Such a
+//! variable has priority.
 
 mod logs;
 mod metrics;
@@ -31,16 +30,14 @@ use crate::metrics::Counter;
 
 pub use logs::layer;
 
-/// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last requests may take while the server stops.
+/// How long the last requests may delay the stop of the server.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often metrics are sent, if the environment sets no interval.
 const METRICS_INTERVAL: Duration = Duration::from_secs(15);
-/// How often log lines are sent.
 const LOGS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The environment variables and the URL path for one kind of data: metrics or logs.
+/// The environment variables and the URL path for metrics or for logs.
 struct Signal {
     endpoint: &'static str,
     headers: &'static str,
@@ -65,15 +62,13 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns whether the environment turns off the export of one kind of data. `exporter` is the
-/// variable of this kind.
+/// Returns whether the environment turns off the kind of data whose variable is `exporter`.
 pub fn is_off(exporter: &str) -> bool {
     let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
     is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
 }
 
-/// Returns the entries of a variable, each with its name and value. Logs a warning if the variable
-/// has invalid entries.
+/// Returns the names and values in a variable. Logs a warning about invalid entries.
 fn entries(name: &'static str) -> Vec<(String, String)> {
     let (entries, invalid) = pairs::parse(&variable(name).unwrap_or_default());
     if invalid > 0 {
@@ -82,7 +77,7 @@ fn entries(name: &'static str) -> Vec<(String, String)> {
     entries
 }
 
-/// Logs a warning about a variable. The log does not contain the value, which may be a secret.
+/// The log does not contain the variable's value, which may be a secret.
 fn warn_of_invalid(variable: &'static str) {
     tracing::warn!(
         variable,
@@ -92,7 +87,7 @@ fn warn_of_invalid(variable: &'static str) {
 }
 
 impl Signal {
-    /// Returns the destination of this kind of data, if the environment names a collector.
+    /// Returns `None` if the environment names no collector for this kind of data.
     fn sink(&self) -> Option<Sink> {
         let mut headers = HeaderMap::new();
         let address = self.address()?;
@@ -111,7 +106,6 @@ impl Signal {
         Some(Sink { address, headers, path: self.path, is_failing: AtomicBool::new(false) })
     }
 
-    /// Returns the address, if the environment names a collector for this kind of data.
     fn address(&self) -> Option<String> {
         if is_off(self.exporter) {
             return None;
@@ -123,38 +117,32 @@ impl Signal {
     }
 }
 
-/// The resource attribute for the name of the service.
 const SERVICE_NAME: &str = "service.name";
-/// The resource attribute for the id of this process. With this id, a collector distinguishes the
-/// nodes.
+/// The resource attribute for the id of this process. A collector distinguishes nodes by it.
 pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 /// The id of this process, if the environment gives no id.
 static RANDOM_INSTANCE_ID: LazyLock<String> =
     LazyLock::new(|| format!("{:032x}", rand::random::<u128>()));
 
-/// Returns the attributes that the environment gives to this program.
 fn given_attributes() -> Vec<(String, String)> {
     pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()).0
 }
 
-/// Returns the name of the service for all kinds of data.
 pub(crate) fn service_name() -> String {
     choose_name(variable("OTEL_SERVICE_NAME"), given_attributes())
 }
 
-/// Chooses the name of the service. `own`, the value of `OTEL_SERVICE_NAME`, has priority over a
-/// name in the attributes.
+/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in the attributes.
 fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
     let name = own.or_else(|| value_of(SERVICE_NAME, given));
     name.unwrap_or_else(|| "doorbuster".to_owned())
 }
 
-/// Returns the id of this process for all kinds of data.
 pub(crate) fn instance_id() -> String {
     choose_instance_id(given_attributes())
 }
 
-/// Chooses the id of this process. An id in the attributes has priority over the random id.
+/// An id in the attributes has priority over the random id.
 fn choose_instance_id(given: Vec<(String, String)>) -> String {
     value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
 }
@@ -181,17 +169,15 @@ fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"stringValue": value}})
 }
 
-/// Formats a time for OTLP. In OTLP's JSON, 64-bit numbers are strings.
+/// In OTLP's JSON, 64-bit numbers are strings.
 fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
 
-/// The destination of one kind of data: metrics or logs.
 struct Sink {
     address: String,
     headers: HeaderMap,
     path: &'static str,
-    /// Whether the last request failed.
     is_failing: AtomicBool,
 }
 
@@ -205,7 +191,6 @@ pub struct Source<'a> {
     pub failures: &'a Counter,
 }
 
-/// Sends data to the collector.
 struct Collector<'a> {
     source: Source<'a>,
     metrics: Option<Sink>,
@@ -214,8 +199,7 @@ struct Collector<'a> {
     began_ms: i64,
 }
 
-/// Sends metrics and logs until `stop` is cancelled. Then sends the latest metrics and logs once
-/// more.
+/// Sends metrics and logs until `stop` is cancelled, and then once more.
 pub async fn run(source: Source<'_>, stop: &CancellationToken) {
     let began_ms = (source.now_ms)();
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());
@@ -231,7 +215,6 @@ pub async fn run(source: Source<'_>, stop: &CancellationToken) {
         () = collector.send_metrics_forever(every) => {}
         () = collector.send_logs_forever() => {}
     }
-    // The time limit bounds how long a silent collector can delay the stop.
     let last = async {
         collector.send_metrics().await;
         collector.send_logs().await;
@@ -270,9 +253,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Sends one request. Does not repeat a failed request, because the next request has newer
-    /// data. If several requests fail in a row, logs only the first failure, and later the
-    /// recovery. The reason is that log lines also go to this collector.
+    /// A failed request is not repeated, because the next request has newer data. Of several
+    /// failures in a row, only the first is logged, because log lines also go to this collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);

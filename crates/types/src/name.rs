@@ -1,16 +1,13 @@
-//! Names of buyers, and the keys of their requests. [`BuyerId`] and [`RequestKey`] own their text.
-//! The server uses [`BuyerName`] and [`PresentedKey`] for a request, because they need no
-//! allocation.
+//! Names of buyers, and the keys of their requests. A request uses [`BuyerName`] and
+//! [`PresentedKey`], because these need no allocation.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The largest number of characters in the name of a sale, an item or a buyer, and in a request
-/// key. Each character is one byte.
+/// The largest number of characters in a name or a request key. Each character is one byte.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Returns whether `text` can be the name of a sale, item or buyer. Such a name has 1 to 64 of
-/// the characters `A–Z a–z 0–9 _ . : -`.
+/// Returns whether `text` can name a sale, item or buyer: 1 to 64 of `A–Z a–z 0–9 _ . : -`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
@@ -49,8 +46,8 @@ kept_text!(
 );
 
 impl BuyerId {
-    /// The names and the request keys of erased buyers begin with this prefix. The server refuses a
-    /// buyer's token with such a name.
+    /// The prefix of the names and request keys of erased buyers. The server refuses a buyer's
+    /// token with such a name.
     pub const ERASED: &str = "erased:";
 
     /// Returns `text` as a name, or `None` if the text is not a valid name.
@@ -74,7 +71,7 @@ impl RequestKey {
     }
 }
 
-/// A request key, borrowed from the text of a request, so that no allocation is needed.
+/// A request key, borrowed from the request, so that no allocation is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresentedKey<'a>(&'a str);
 
@@ -99,7 +96,7 @@ impl From<PresentedKey<'_>> for RequestKey {
     }
 }
 
-/// A buyer's name in a request. The text is in an array, so that no allocation is needed.
+/// A buyer's name in a request, in an array, so that no allocation is needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_BYTES_MAX],
@@ -109,14 +106,12 @@ pub struct BuyerName {
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl BuyerName {
-    /// Returns `text` as a name, or `None` if the text is not a valid name. No buyer may use the
-    /// name of an erased buyer, so such a name gives `None` too.
+    /// Returns `text` as a name, or `None` if it is not valid or is the name of an erased buyer.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (is_name(text) && !text.starts_with(BuyerId::ERASED)).then(|| Self::copy(text))
     }
 
-    /// Copies `text`, which must be a valid name.
     fn copy(text: &str) -> Self {
         let mut bytes = [0; NAME_BYTES_MAX];
         bytes[..text.len()].copy_from_slice(text.as_bytes());

@@ -137,8 +137,7 @@ words! {
 }
 
 impl CloseCause {
-    /// Returns whether the grant was closed because its slot failed. Such a closing counts as a
-    /// repair.
+    /// Returns whether the slot failed. Such a closing counts as a repair.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
@@ -187,7 +186,7 @@ impl Counter {
         }
     }
 
-    /// Returns the counter's index in a pair of counters: 0 for A, 1 for B.
+    /// Returns the index in a pair of counters: 0 for A, 1 for B.
     #[must_use]
     pub fn index(self) -> usize {
         match self {

@@ -1,10 +1,12 @@
-/* Shows the messages of web push, even while no page is open. A message can arrive late, when the
-   order is already paid or cancelled, or the turn is already used. So the worker asks the server
-   before it shows a message, and every notification is true when it appears. */
+/* Shows the messages of web push, even while no page is open. A late message may no longer be true,
+   so the worker asks the server before it shows one. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
-/* The texts of each kind of message, by its state. `holds`: the message is true. `gone`: the
-   message is not true any more. `late`: the time in the message has passed. `unknown`: the server
-   gave no answer. `other`: the order belongs to another buyer. */
+/* The texts of each kind of message, by its state:
+   - `holds`: the message is true
+   - `gone`: it is not true any more
+   - `late`: the time in it has passed
+   - `unknown`: the server gave no answer
+   - `other`: the order belongs to another buyer */
 const words = zh
   ? {
       turn: {
@@ -36,7 +38,6 @@ const words = zh
         other: () => 'This message was for another account',
       },
     };
-/* How long the worker waits for the server's answer. */
 const PATIENCE_MS = 4000;
 
 self.addEventListener('install', () => self.skipWaiting());
@@ -44,15 +45,14 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!words[kind]) return;
-  /* If a visible page already shows this sale or order, the worker shows no notification. */
+  /* A visible page that already shows this sale or order needs no notification. */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   const visible = pages.filter(page => page.visibilityState === 'visible');
   if (visible.some(page => pathOf(page.url) === pathOf(url))) return;
   const lost = { state: 'unknown', isOwn: true };
   const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
-  /* The notification does not name the product if the buyer has signed out or another buyer has
-     signed in. */
+  /* If the buyer has signed out or another buyer has signed in, the product is not named. */
   const body = !isOwn ? '' : typeof title === 'string' ? title : title[zh ? 'zh' : 'en'];
   await self.registration.showNotification(words[kind][state](time(ends)), {
     body,
@@ -64,9 +64,8 @@ async function show({ kind, title, until, url }) {
 function pathOf(url) {
   return new URL(url, self.location.href).pathname;
 }
-/* Asks the server about a message. Returns its state (`holds`, `gone`, `late`, `unknown` or
-   `other`), and the time until which the message is true. Also returns whether the order or the
-   turn belongs to the buyer who is signed in. */
+/* Asks the server about a message. Returns its state, the time until which it is true, and whether
+   the signed-in buyer owns the order or the turn. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],
@@ -90,8 +89,7 @@ async function stateOf(kind, url) {
     return { isOwn: true, state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined };
   return { isOwn: true, state: state === 'expired' ? 'late' : 'gone' };
 }
-/* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. If the time is not today, the
-   date comes first. */
+/* `20:15 GMT+8` in the visitor's zone, with the date if it is not today. */
 function time(ms) {
   const locale = zh ? 'zh-CN' : 'en-GB',
     at = new Date(ms);

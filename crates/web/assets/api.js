@@ -1,14 +1,12 @@
-/* The requests that a buyer's page sends. No call throws an error. If a request gets no answer, the
-   call returns status 0. */
+/* The requests that a buyer's page sends. No call throws: without an answer, the status is 0. */
 
-/** Stands for a token that is only in the cookie. The browser sends the cookie by itself. */
+/** Stands for a token that is only in the cookie, which the browser sends by itself. */
 export const COOKIE = 'cookie';
 
-/** The origin of the server. It is empty if the pages come from the server itself. */
+/** Empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* If first.js has already sent this request, returns the answer to that early request. Later calls
-   return null. */
+/* Returns the answer to a request that first.js has already sent, but only once. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -16,7 +14,7 @@ function takeEarly(method, path) {
   return early;
 }
 
-/** Sends one request. If no answer comes within `patience_ms`, the connection counts as lost. */
+/** If no answer comes within `patience_ms`, the connection counts as lost. */
 async function call(
   method,
   path,
@@ -57,8 +55,7 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-/** Reads the newest sales with their status. Caches keep only the answer to a request without
-   search and cursor. */
+/** Caches keep only the answer to a request without search and cursor. */
 export const getSales = (search = '', cursor = null) =>
   call(
     'GET',
@@ -66,11 +63,10 @@ export const getSales = (search = '', cursor = null) =>
       (search ? `&q=${seg(search)}` : '') +
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
-/** Reads a sale. With a `version`, no cache answers. */
+/** With a `version`, no cache answers. */
 export const getSale = (sale, version = '') =>
   call('GET', `/v1/sales/${seg(sale)}` + (version && `?v=${seg(version)}`));
-/** Returns the sale that the server wrote into the page, with the version of its status. Returns
-   null if the page does not contain this sale. */
+/** Returns the sale that the server wrote into the page, or null. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
@@ -79,7 +75,7 @@ export function writtenSale(sale) {
     return null;
   }
 }
-/** Reads the status of a sale. A new `version` avoids an older copy in a cache. */
+/** A new `version` avoids an older copy in a cache. */
 export const getStatus = (sale, version) =>
   call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
 export const getOrders = (token, limit, cursor = null) =>
@@ -90,14 +86,13 @@ export const getOrders = (token, limit, cursor = null) =>
 export const getOrder = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
-/** Reads the history of an order, and its refunded payments. */
 export const getHistory = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
-/** Requests the address of the payment page. The provider may need some seconds. */
+/** The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** Requests the link that opens an order without the buyer's token. With the key in such a link, a
-   page can read the order and open its checkout. */
+/** The link opens an order without the buyer's token. With the link's key, a page can read the
+   order and open its checkout. */
 export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
 export const getLinkedOrder = (key, id) =>
   call('GET', `/v1/linked-orders/${seg(id)}`, {
@@ -109,7 +104,7 @@ export const openLinkedCheckout = (key, id) =>
     headers: { 'Order-Key': key },
     patience_ms: 20_000,
   });
-/** Sends a purchase. The server may take two seconds and then answer "queued". */
+/** The server may take two seconds and then answer "queued". */
 export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
   call('POST', '/v1/orders', {
     token,
@@ -117,14 +112,12 @@ export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
     body: { sale, item, units },
     patience_ms: 15_000,
   });
-/** Requests a purchase pass. `wish` is `{ item, challenge?, answer?, access_code? }`. */
+/** `wish` is `{ item, challenge?, answer?, access_code? }`. */
 export const askForPass = (token, sale, wish) =>
   call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
-/** Requests a challenge of `kind`. Without `kind`, the sale decides the kind. */
+/** Without `kind`, the sale decides the kind. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** The requests for the buyer's position in the waiting room of the sale or of an item: to take it,
-   to read it, and to leave the room. */
 const roomPath = (sale, item) =>
   `/v1/sales/${seg(sale)}/waiting-room` + (item ? '?item=' + seg(item) : '');
 export const enterRoom = (token, sale, item) =>
@@ -132,7 +125,6 @@ export const enterRoom = (token, sale, item) =>
 export const leaveRoom = (token, sale, item) => call('DELETE', roomPath(sale, item), { token });
 export const getPlace = (token, sale, item) =>
   call('GET', roomPath(sale, item), { token, cache: 'no-store' });
-/** The requests for an item's waitlist: to join it, to read the entry, and to leave it. */
 const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
 export const joinWaitlist = (token, sale, item, key, pass = null) =>
   call('POST', waitlistPath(sale, item), {
@@ -144,23 +136,20 @@ export const getWaitlistEntry = (token, sale, item) =>
   call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
 export const leaveWaitlist = (token, sale, item) =>
   call('DELETE', waitlistPath(sale, item), { token });
-/** Stores the shop's token in a cookie, and reads which buyer the cookie belongs to. */
+/** Stores the shop's token in a cookie. `getSession` reads which buyer the cookie belongs to. */
 export const keepToken = token => call('POST', '/v1/session', { token });
 export const getSession = () => call('GET', '/v1/session', { cache: 'no-store' });
-/** The requests that start and stop web push messages to this browser. */
 export const subscribePush = (token, body) =>
   call('POST', '/v1/push-subscriptions', { token, body });
 export const unsubscribePush = token => call('DELETE', '/v1/push-subscriptions', { token });
-/** Requests a guest's identity. Only a demonstration server has guests. */
+/** Only a demonstration server has guests. */
 export const newGuest = () => call('POST', '/demo/guest');
 
-/** Returns 16 random bytes in hexadecimal, for an Idempotency-Key or a version of a status. Unlike
-   randomUUID, this also works without HTTPS. */
+/** For an Idempotency-Key or a version of a status. Unlike randomUUID, this works without HTTPS. */
 export const random = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(
     '',
   );
-/** Returns the id after `/kind/` in the page's own address, or null. */
 export function idInAddress(kind) {
   const parts = location.pathname.split('/');
   try {

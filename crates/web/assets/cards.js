@@ -1,17 +1,16 @@
-/* The cards of the list of sales. A card shows a sale, with its state and price, or an order. */
+/* The cards of the list of sales. Each card shows a sale or an order. */
 import { chosen, speak, text } from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 import { money, shortWhen, when, wholeTime } from '/assets/format.js';
 import { LOOKS, sceneOfStatus } from '/assets/scene.js';
 
-/** Creates an element. */
 export function make(tag, className, words = '') {
   const el = document.createElement(tag);
   if (className) el.className = className;
   el.textContent = words;
   return el;
 }
-/* Draws a small door as an SVG picture. The door's light shows the phase, as on the sale page. */
+/* The light of the drawn door shows the phase, as on the sale page. */
 function door(light) {
   const svg = (name, attributes) => {
     const el = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -36,7 +35,6 @@ function door(light) {
   );
   return el;
 }
-/** Draws a card: its picture, state, title, price and words. */
 export function ticket({ href, title, units, pill, tone, price, words, picture, level }) {
   const li = make('li'),
     card = make('article', 'card ticket'),
@@ -68,16 +66,14 @@ export function pictureOf(sale, light) {
   return img;
 }
 
-/** Returns the state of a sale for its card. */
 export const stateOf = ({ status }) =>
   sceneOfStatus(
     status,
     status.items.map(item => item.state),
   );
 const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
-/** Returns the sales, sorted by state in the order of `ranks`: running sales come first, and ended
-   sales last. Sales that have not opened yet are sorted by their opening times. All other sales
-   with the same state keep their order. */
+/** Sorts the sales by state in the order of `ranks`, and coming sales by their opening times.
+   Otherwise the order stays. */
 export function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
@@ -90,8 +86,7 @@ export function inOrder(sales) {
   );
   return rows.map(({ sale }) => sale);
 }
-/* If all items have the same price, returns this price. Otherwise returns the lowest price, as
-   "from …". */
+/* If the items have different prices, returns the lowest as "from …". */
 function priceOf({ items }) {
   const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
   const price = money(cheapest.price);
@@ -99,7 +94,6 @@ function priceOf({ items }) {
     ? price
     : text('l.from', { price });
 }
-/** Draws the card of a sale. */
 export function saleTicket(sale) {
   const state = stateOf(sale),
     opens = Date.parse(sale.starts_at),

@@ -1,7 +1,6 @@
 /* The check: a puzzle or a picture, as the sale requires. A buyer who cannot use pictures lets the
-   device compute a proof of work instead. A challenge can be used only once, even with a wrong
-   answer. After a wrong answer to a puzzle or a picture, the page fetches the next challenge at
-   once. */
+   device compute a proof of work instead. Even a wrong answer uses up a challenge, so the page then
+   fetches the next one at once. */
 import { $, announce, attr, tell, text } from '/assets/texts.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -34,10 +33,9 @@ function say(key, values) {
   if (key) announce(text(key, values), true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again` or `lost`.
-   `lost` means that the result is unknown. If the server refuses for a reason other than the
-   answer, `attempt` closes the dialog. If the server gives no challenge, `refused(answer)` closes
-   the dialog. */
+/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if
+   the result is unknown. After a refusal for another reason, `attempt` closes the dialog. If the
+   server gives no challenge, `refused(answer)` closes it. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -63,7 +61,6 @@ dialog.onclose = () => {
 
 /* ----- the kind of check ----- */
 
-/** Shows the elements of this kind of check, and hides the others. */
 function lay() {
   const kind = kindNow();
   $('#ways').hidden = work.kind === 'pow';
@@ -121,8 +118,7 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches and shows a challenge, and tells the buyer why there is a new challenge. Returns whether
-   a challenge arrived. */
+/** Fetches a challenge and tells the buyer why there is a new one. Returns whether it arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;
@@ -133,7 +129,6 @@ async function fresh(why = '', focus = false) {
   busy(false);
   const { status, data } = answer;
   if (status === 201 && way === 'seen' && data.kind !== work.kind) {
-    /* The sale now requires another kind of challenge. */
     work.kind = data.kind;
     if (work.kind === 'pow') {
       choose('work');
@@ -207,7 +202,6 @@ range.oninput = () => slideTo(Number(range.value));
 $('#nudge-left').onclick = () => slideTo(Number(range.value) - NUDGE_PX);
 $('#nudge-right').onclick = () => slideTo(Number(range.value) + NUDGE_PX);
 {
-  /* The piece itself can also be dragged. */
   const svg = $('#puzzle');
   let from = null;
   svg.onpointerdown = e => {

@@ -1,13 +1,13 @@
-/* Estimates the server's time from its answers. Between two answers, the browser's monotonic clock
-   advances the estimate. The device's wall clock is never read, because it may be wrong. */
+/* Estimates the server's time from its answers, and advances the estimate with the browser's
+   monotonic clock. The device's wall clock may be wrong and is never read. */
 let low = 0,
   high = 0,
   mark = 0;
 
 /** Sets the clock by `iso`, the server's time in an answer. `sent` and `got` are the times of the
-   request and of the answer, by performance.now. The server wrote `iso` between these two times, so
-   the answer gives a range for the server's time. If this range overlaps the range of the estimate,
-   the estimate becomes more exact. Otherwise a new estimate begins. */
+   request and of the answer, by performance.now. So the answer gives a range for the server's time.
+   If this range overlaps the estimate's range, the estimate becomes more exact. Otherwise a new
+   estimate begins. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;
@@ -17,17 +17,15 @@ export function setClock(iso, sent, got) {
   [low, high] = least <= most ? [least, most] : [ms, ms + got - sent];
   mark = got;
 }
-/** Returns the server's time in milliseconds since 1970. */
+/** In milliseconds since 1970. */
 export const now = () => (low + high) / 2 + (performance.now() - mark);
 
-/** Returns a random number of milliseconds from `low` to `high`. Random times keep thousands of
-   pages from acting at the same moment. */
+/** Random times keep thousands of pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
 /* Browsers end a timer at once if it is longer than this (24.8 days). */
 const TIMER_MAX_MS = 2 ** 31 - 1;
-/** Creates a pause. `rest(ms)` resolves with false after `ms` milliseconds, or with true as soon as
-   `wake()` is called. */
+/** `rest(ms)` resolves with false after `ms` milliseconds, or with true when `wake()` is called. */
 export function pauser() {
   let cut = null;
   return {

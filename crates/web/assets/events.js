@@ -1,15 +1,14 @@
-/* The buyer's event stream. Events are only hints: they say that something changed, or bring new
-   counts before the next poll. Without events the pages work by polling. */
+/* The buyer's event stream. Events are only hints that something changed. Without events the pages
+   work by polling. */
 import { COOKIE, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
 const AGAIN_MIN_MS = 1_000,
   AGAIN_MAX_MS = 60_000;
 
-/** Opens the stream and keeps it open. Calls `on.order(order)`, `on.status(status)` and
-   `on.room(place)` for events. Calls `on.gap(is_open)` each time the stream opens or breaks,
-   because events may have been lost. A new stream begins with the status. Returns `{ isOpen(),
-   close() }`. */
+/** Keeps the stream open, and calls `on.order(order)`, `on.status(status)` and `on.room(place)` for
+   events. Calls `on.gap(is_open)` when the stream opens or breaks, because events may be lost. A
+   new stream begins with the status. */
 export function listen({ token, sale, on }) {
   let socket = null,
     open = false,
@@ -39,7 +38,6 @@ export function listen({ token, sale, on }) {
       try {
         event = JSON.parse(message.data);
       } catch {
-        /* An event that is not JSON is ignored. */
       }
       if (isFirst || event.type === 'hello') on.gap?.(true);
       if (event.type === 'order') on.order?.(event.order);

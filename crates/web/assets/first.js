@@ -1,6 +1,6 @@
-/* Runs in the page's head, before the browser paints anything. Chooses the language, sends the
-   page's first request, and moves a buyer's token from the address into this tab's storage. A
-   browser without modules stops here and shows the texts for visitors without JavaScript. */
+/* Runs before the browser paints anything: chooses the language, sends the page's first request,
+   and moves a token from the address into this tab's storage. A browser without modules stops here
+   and shows the texts for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
@@ -23,13 +23,11 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  /* The server's HTML has the texts and the picture of the first item. If the address names no
-     item, the page will show the first item. So the texts and the picture are visible before the
-     page is ready. */
+  /* The server's HTML has the first item. If the address names no other item, the page shows these
+     texts and this picture before it is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
-  /* Sends the page's first request before the page's own script has loaded. api.js takes the
-     answer. */
+  /* api.js takes the answer to this request, which is sent before the page's script has loaded. */
   const [, page, id] = location.pathname.split('/'),
     path =
       page === 'sale' && /^[\w-]+$/.test(id)

@@ -3,15 +3,13 @@ import { perLanguage, site, text, zh } from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');
-/* Keeps every formatter, because it takes long to create one and the page draws four times a
-   second. */
+/* Keeps every formatter, because creating one is slow and the page draws four times a second. */
 const kept = new Map();
 function keep(key, make) {
   const name = (zh() ? 'zh ' : 'en ') + key;
   if (!kept.has(name)) kept.set(name, make());
   return kept.get(name);
 }
-/* The time of day in the visitor's zone. */
 function clock(ms, seconds) {
   const at = new Date(ms);
   return (
@@ -26,27 +24,24 @@ const date = (ms, year) =>
       year: year ? 'numeric' : undefined,
     })).format(ms);
 const day = ms => date(ms, true);
-/** Returns the name of a time zone at this time, such as GMT+8. The default is the visitor's zone.
-   */
+/** Returns the zone's name, such as GMT+8. The default is the visitor's zone. */
 export const zone = (ms, timeZone = undefined) =>
   keep('zone ' + timeZone, () =>
     new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' }))
     .formatToParts(ms)
     .find(part => part.type === 'timeZoneName')?.value ?? '';
-/** Returns whether a time is today, in the visitor's zone. */
 export const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
 
 export const time = ms => clock(ms, true);
 const yearOf = ms => new Date(ms).getFullYear();
-/** Formats a time: `20:00` today, and `27 Nov, 20:00` on another day. Adds the year if it is not
-   the current year. */
+/** `20:00` today, and `27 Nov, 20:00` on another day, with the year if it is another year. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
     : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
-/** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
+/** `27 Nov 2026, 20:00 GMT+1` */
 export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
-/* Returns whether the browser knows a time zone. Formatters throw an error for an unknown zone. */
+/* Formatters throw an error for a zone that the browser does not know. */
 const isZone = timeZone =>
   keep('is zone ' + timeZone, () => {
     try {
@@ -55,8 +50,8 @@ const isZone = timeZone =>
       return false;
     }
   });
-/** Formats a time in the shop's zone, with the zone's name. Returns null if the shop has no zone,
-   if the browser does not know the zone, or if the time is the same in the visitor's zone. */
+/** Formats a time in the shop's zone, or returns null if the zone is missing, unknown, or the same
+   as the visitor's. */
 export function shopTime(ms, timeZone) {
   if (!timeZone || !isZone(timeZone) || zone(ms, timeZone) === zone(ms)) return null;
   const form = keep('shop ' + timeZone, () =>
@@ -79,13 +74,12 @@ export function wholeTime(ms) {
 /** Formats a time with its zone, and with the date if it is not today. */
 export const moment = (ms, seconds = true) =>
   (isToday(ms) ? '' : day(ms) + (zh() ? ' ' : ', ')) + clock(ms, seconds) + ' ' + zone(ms);
-/** Formats a time for use in a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
+/** For a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
-/** Formats a time for use in a sentence, without the zone: `at 20:00`, or `on 27 Nov, 20:00`. The
-   page shows the full time near the sentence. */
+/** For a sentence near which the page shows the full time: `at 20:00`, or `on 27 Nov, 20:00`. */
 export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
-/** Formats the remaining time of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
+/** `04:59`, `02:04:59`, `3 d 02:04:59` */
 export function left(ms) {
   const s = Math.max(0, Math.ceil(ms / 1000)),
     d = Math.floor(s / 86400),
@@ -98,7 +92,7 @@ export function left(ms) {
     two(s % 60)
   );
 }
-/** Formats a duration in words: 90 seconds, 15 minutes, 24 hours, 3 days. */
+/** 90 seconds, 15 minutes, 24 hours, 3 days. */
 export function span(secs) {
   if (secs % 60) return text('say.sec', { n: secs });
   const [unit, n] =
@@ -112,22 +106,20 @@ export function span(secs) {
 
 const figures = perLanguage(locale => new Intl.NumberFormat(locale));
 export const count = n => figures().format(n);
-/** Returns an order's short number for people: the last eight letters and digits of its id. */
+/** The last eight letters and digits of an order's id. */
 export const shortId = id =>
   id
     .replace(/\W|_/g, '')
     .slice(-8)
     .toUpperCase()
     .replace(/^.{4}/, '$&-');
-/** The number of decimals of each currency by ISO 4217, as the server uses it. A currency that is
-   not listed has 2 decimals. The browser's own formats are not used: they follow the common
-   notation of prices, and this notation can have another number of decimals. */
+/** The decimals of each currency by ISO 4217, as the server uses it. All others have 2. The
+   browser's formats follow common notation, which can have another number of decimals. */
 const places = {
   BHD: 3, BIF: 0, CLF: 4, CLP: 0, DJF: 0, GNF: 0, IQD: 3, ISK: 0, JOD: 3, JPY: 0, KMF: 0, KRW: 0,
   KWD: 3, LYD: 3, OMR: 3, PYG: 0, RWF: 0, TND: 3, UGX: 0, UYI: 0, UYW: 4, VND: 0, VUV: 0, XAF: 0,
   XOF: 0, XPF: 0,
 };
-/** Formats `{amount_minor, currency}` times `units`, with the decimals of the currency. */
 export function money({ amount_minor, currency }, units = 1) {
   const digits = places[currency] ?? 2;
   const form = keep(currency, () =>
@@ -139,7 +131,7 @@ export function money({ amount_minor, currency }, units = 1) {
     }));
   return form.format((amount_minor * units) / 10 ** digits);
 }
-/** Formats a wait as a rounded range, because the estimate is not exact. */
+/** Rounds the range of a wait, because the estimate is not exact. */
 export function estimate({ from, to }) {
   if (to < 60) {
     const high = Math.max(10, Math.ceil(to / 10) * 10),

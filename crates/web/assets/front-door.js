@@ -1,6 +1,6 @@
 /* The page's side of the front door: passes, the check, access codes and the waiting room. Fetches
-   what a purchase needs, and offers the buyer a next step after a refusal. The sale's status lists
-   the sale's requirements. A refusal can show a new requirement before the status lists it. */
+   what a purchase needs, and offers the buyer a next step after a refusal. A refusal can show a new
+   requirement before the sale's status lists it. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/challenge.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/access-code.js';
@@ -11,15 +11,13 @@ import {
 } from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
-/* The page fetches a pass in the minute before the start, but not in the first and last seconds of
-   that minute. */
+/* The page fetches a pass in the minute before the start, except these first and last seconds. */
 const FIRST_MS = 2_000,
   LAST_MS = 6_000;
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status.
-   `signedOut()` drops the token that the server refused. `streaming()` says whether the event
-   stream is open. */
+/** `draw()` shows the model, and `choose(item)` another item. `reread()` requests the status.
+   `signedOut()` drops the token that the server refused. */
 export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   const rooms = new Map() /* item id, or null for the whole sale → waiting room */,
     code_slot = 'code.' + m.id;
@@ -28,15 +26,14 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- waiting rooms ----- */
 
-  /** Returns the waiting room of `item`, or of the whole sale if `item` is null. The default is the
-     room that the page shows. */
+  /** A null `item` is the whole sale. The default is the room that the page shows. */
   function roomOf(item = roomItem(m)) {
     if (!rooms.has(item)) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page switches to the item for which the turn begins. If the
-             buyer is busy with another item, the page does not switch. */
+          /* A turn is short, so the page switches to its item, unless the buyer is busy with
+             another item. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
           has_turn = place?.state === 'admitted';
@@ -58,10 +55,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
-      /* If the waiting room is `always` open, the page joins the room of a whole sale by itself
-         before the start. The page does not do this for a room that opens automatically (`auto`),
-         because only a refused request for a pass shows that this room is open. The page joins the
-         room of an item only after a press, because the buyer may want another item. */
+      /* Before the start, the page joins a room that is `always` open by itself, but not:
+         - an `auto` room, because only a refused pass shows that it is open
+         - an item's room, because the buyer may want another item */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
       roomOf().plan(joins ? opens : null);
@@ -108,8 +104,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- passes for a press ----- */
 
-  /** Returns an answer with the pass for a press: the stored pass or a new pass. An answer other
-     than 201 says why there is no pass. Returns null if the press must be sent without a pass. */
+  /** Returns an answer with the stored pass or a new pass. An answer other than 201 says why there
+     is no pass. Null means that the press is sent without a pass. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -118,9 +114,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if the buyer state (see sale-state.js) belongs to the front
-     door: the check, the code or the waiting room. Returns whether the buyer state belongs to the
-     front door. */
+  /** Handles a press if the buyer state (see sale-state.js) is the check, the code or the waiting
+     room, and returns whether it is. */
   function press(buyerState) {
     if (buyerState === 'check') check();
     else if (buyerState === 'code') askForCode();
@@ -191,7 +186,6 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- handling a refusal ----- */
 
-  /** Handles an answer that is not a success. */
   function refused(answer) {
     const { status, data, retry_secs } = answer;
     closeCheck();
@@ -209,9 +203,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Handles a refusal that a requirement of the front door caused. Returns false for any other
-     refusal. `asked` says whether the refusal is the answer to an action of the buyer. Only then
-     may the page open a dialog for the next step. */
+  /** Returns false if no requirement of the front door caused the refusal. The page may open a
+     dialog for the next step only if the refusal answers the buyer's own action (`asked`). */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
@@ -251,9 +244,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     refused,
     busy,
     about,
-    /** Returns whether a dialog of the front door is open. */
     asking: () => checking() || coding(),
-    /** Applies a position from an event. */
     hear: place => roomOf(place.item ?? null).hear(place),
     leave: () => roomOf().leave(),
     wake: () => rooms.forEach(room => room.wake()),

@@ -1,23 +1,22 @@
-/* The state of the order page, and the steps of the order's history. This code does not touch the
-   page. */
+/* The state of the order page, and the steps of the order's history. Does not touch the page. */
 import { now } from '/assets/clock.js';
 
-/** After the buyer comes back from the payment page, the page says for this long that it expects
-   the confirmation. */
+/** For this long after the buyer's return from the payment page, the page expects the
+   confirmation. */
 export const CHECK_MS = 60_000;
 
-/** The page warns the buyer when less than this time is left to pay. The time is a quarter of the
-   whole time to pay, but at most two minutes. */
+/** The page warns the buyer when this time is left: a quarter of the time to pay, but at most two
+   minutes. */
 export const endingMs = ({ reserved_at, pay_by }) =>
   Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
-/** Returns whether the buyer has just come back from the payment page. The page learns this from
-   its address, which proves nothing. So the result only chooses the text. */
+/** Whether the buyer has just returned from the payment page. The address proves nothing, so this
+   only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** Returns the state, the last cause and the sum of this order's refunds. The sum has only refunds
-   in the currency of the first refund. Returns null if there is no refund. If any refund failed,
-   the state is `failed`. Otherwise, if any refund is pending, the state is `pending`. */
+/** Returns the state, the last cause and the sum of the refunds, or null if there are none. The sum
+   has only the first refund's currency. The state is `failed` if any refund failed, or else
+   `pending` if any is pending. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
@@ -38,7 +37,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** Returns the name of the order page's state. The keys of this state's texts contain the name. */
+/** The keys of this state's texts contain its name. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
@@ -52,8 +51,8 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* For each event of the history: a function that returns the text's key and the class of its step.
-   The function gets the previous event and the event itself. */
+/* For each event of the history, a function of the previous event and the event itself. It returns
+   the text's key and the class of the step. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],
@@ -65,8 +64,7 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* The steps for each state of an order, made from the order itself. The page shows these steps if
-   it has no history. */
+/* If the page has no history, it shows these steps, made from the order itself. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],
@@ -100,7 +98,7 @@ const plain = {
   ],
 };
 
-/** Returns the steps of the history as [words, time, class]. Future steps come last. */
+/** Returns the steps as [words, time, class]. Future steps come last. */
 export function stepsOf(m) {
   const { order } = m,
     told = m.told?.history ?? [];

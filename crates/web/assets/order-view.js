@@ -14,10 +14,12 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* The view of each state. `pill` is the label, and `tone` is the label's tone. `clock` is the field
-   of the order with the end of a countdown. `number` is a label, and the field with the number
-   beside it. `big` is a label, and a factor by which the amount is multiplied. The large button can
-   `pay`, show a `busy` text, or go `back` to the sale. */
+/* The view of each state:
+   - `pill` and `tone`: the label and its tone
+   - `clock`: the order's field with the end of a countdown
+   - `number`: a label, and the field with its number
+   - `big`: a label, and a factor of the amount
+   - `does`: the large button can `pay`, show a `busy` text, or go `back` to the sale */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -35,11 +37,10 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
-/* The states of an order that is over. In these states, the door in the picture is shut. */
+/* In these states, the door in the picture is shut. */
 const OVER = ['refused', 'cancelled', 'expired', 'refunded'];
-/* The states whose order can be printed. */
 const PRINTED = [...PAID, 'refunded'];
-/* The label and its tone if there is no order to show. */
+/* Views without an order. */
 const bare = {
   loading: {},
   missing: { pill: 'none' },
@@ -84,7 +85,7 @@ function showSlip(m) {
   }
   return sum;
 }
-/* Shows what happens after the payment. Hides the time of the next step if that time has passed. */
+/* Hides the time of the next step if that time has passed. */
 function showNext(isPaid) {
   const at = Date.parse(site.next_steps_at),
     isAhead = at > now();
@@ -93,9 +94,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* A step's time has the date and the zone if the step is a deadline, or if its time is not today.
-   The steps of a finished order always have the date and the zone, because the order may be
-   printed. */
+/* A deadline, or a time that is not today, has the date and the zone. So has every step of a
+   finished order, which may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
@@ -115,8 +115,7 @@ function showSteps(steps, isOver) {
   );
 }
 
-/* Returns the text under the title. It describes the state or the problem, and a refund if there is
-   one. */
+/* Returns the text under the title: the state or the problem, and a refund if there is one. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);
@@ -212,7 +211,7 @@ function showButtons(m, name, view, v) {
     ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
 }
 
-/** Draws the order from the model `m` of order.js. The page calls this after each change. */
+/** The page calls this after each change of the model `m` of order.js. */
 export function showOrder(m) {
   const name = stateOf(m),
     view = views[name] ?? bare[name] ?? views.refused,
@@ -243,7 +242,6 @@ export function showOrder(m) {
       }
     : {};
 
-  /* Whether a refund is pending or has failed. */
   const isDue = view.pill === 'refunded' && !!back && back.state !== 'settled';
   const pill = m.offline && order ? 'offline' : isDue ? 'refunding' : view.pill,
     tone = isDue || (m.offline && order) ? 'warn' : view.tone;
@@ -285,16 +283,15 @@ export function showOrder(m) {
   showClock(m);
 }
 
-/** Draws the tab's title and icon. If a waitlist entry became this order while the page was open,
-   alerts the buyer. The page calls this each time it draws. */
+/** Draws the tab's title and icon. Alerts the buyer if a waitlist entry became this order while the
+   page was open. */
 export function showTab(m) {
   const { order } = m,
     name = stateOf(m),
     title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : ''),
     isLive = name === 'reserved' || name === 'ending',
     rest_ms = m.came && isLive ? Math.max(0, Date.parse(order.pay_by) - now()) : 0;
-  /* When the waitlist entry has become an order, the reminder buttons become invisible. They keep
-     their space, so that nothing jumps. */
+  /* The reminder buttons become invisible, but keep their space, so that nothing jumps. */
   waited ||= name === 'waiting';
   $('#remind').hidden = !waited;
   $('#remind').classList.toggle('is-off', name !== 'waiting');
@@ -307,7 +304,7 @@ export function showTab(m) {
   });
 }
 
-/** Draws only the countdown. The page calls this four times a second. */
+/** The page calls this four times a second. */
 export function showClock(m) {
   const { order } = m,
     view = order && views[stateOf(m)];

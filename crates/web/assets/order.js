@@ -1,5 +1,4 @@
-/* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
-   order has changed. */
+/* The order page: one order and its history. Events only say that the order has changed. */
 import {
   $, announce, bindLanguages, localized, ready, signInUrl, site, tell, text, translate,
 } from '/assets/texts.js';
@@ -46,11 +45,10 @@ const LEAVE_MS = 15_000;
 const HIDDEN_MS = 60_000;
 const poll = pauser();
 let stream = null, lost = 0, drawn = '', hinted = false, woken = false, reminds = false;
-/* How far the date of an answer was ahead of the page's clock after the page set its clock. The
-   date comes from the node's clock, and the page's clock shows the store's time. */
+/* How far an answer's date was ahead of the page's clock. The date comes from the node's clock, and
+   the page's clock shows the store's time. */
 let date_off = 0;
-/* Reads the order now. If a read is running, another read follows it at once, because the running
-   read may miss the change. */
+/* A running read may miss the change, so another read follows it at once. */
 function wake() {
   woken = true;
   poll.wake();
@@ -61,11 +59,11 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Requests the order with the buyer's token, or else with the link's key. Returns null if the page
-   has neither. */
+/* Requests the order with the buyer's token, or else with the link's key. Returns null without
+   either. */
 async function ask() {
   if (!m.by_link) {
-    /* With the key of a link, the page does not create a guest's token. */
+    /* With a link's key, the page does not create a guest's token. */
     m.token = m.key && !token() ? null : await identify();
     const answer = m.token ? await getOrder(m.token, m.id) : null;
     if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
@@ -74,7 +72,7 @@ async function ask() {
   }
   return getLinkedOrder(m.key, m.id);
 }
-/** Reads the order. Returns the seconds that the server asked the page to wait, if any. */
+/** Returns the seconds that the server asked the page to wait, if any. */
 async function read() {
   const answer = await ask();
   if (!answer) {
@@ -86,7 +84,7 @@ async function read() {
     lost = 0;
     m.offline = false;
     m.trouble = null;
-    /* After a device has slept, the page's clock can be wrong. Then the page must set it again. */
+    /* After a device has slept, the page's clock can be wrong. */
     const off = Date.parse(answer.date) - now();
     if (!m.order || Math.abs(off - date_off) > CLOCK_OFF_MS) {
       await learnMore(answer);
@@ -113,8 +111,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* Reads the sale's texts and the server's time. If these reads fail, the page still shows the
-   order, and takes the time from the answer's date. */
+/* Reads the sale's texts and the server's time. If this fails, the order is shown without them, and
+   the time comes from the answer's date. */
 async function learnMore(answer) {
   const [sale, status] = await Promise.all([
     getSale(answer.data.sale),
@@ -124,8 +122,8 @@ async function learnMore(answer) {
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
   else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
 }
-/* Applies a newer state of the order. Reads the history again if the order has changed, after an
-   event, or while a payment or a refund is expected. */
+/* Reads the history again if the order has changed, after an event, or while a payment or a refund
+   is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !m.by_link && !['queued', 'refused', 'waiting'].includes(order.state);
@@ -165,8 +163,8 @@ function listenIn() {
   });
 }
 
-/* Handles the return from the payment page with `?back=paid` or `?back=left`. Anyone can write such
-   an address, so only the provider's confirmation counts. */
+/* Anyone can write an address with `?back=paid` or `?back=left`, so only the provider's
+   confirmation counts. */
 function cameBack(ms) {
   m.back_ms = ms;
   if (ms === null) tab.drop('back.' + m.id);
@@ -183,7 +181,7 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* Stores the key, because the address that leads back from the payment page does not have it. */
+  /* The address that leads back from the payment page does not have the key. */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
@@ -226,8 +224,8 @@ async function watch() {
     if (retry_secs)
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
-    /* The page alerts a buyer on the waitlist even while another tab is shown. So even a hidden
-       page reads a waitlist entry again: after an event, or once a minute. */
+    /* The page alerts a buyer on the waitlist even in a hidden tab. So a hidden page reads the
+       entry again after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
     const shortest = document.hidden && waits ? HIDDEN_MS : 0;
     if (!woken) await poll.rest(Math.max(pollPause_ms(), shortest));
@@ -238,11 +236,11 @@ async function watch() {
   }
 }
 
-/* Returns the page's address. If a link opened the page, the address keeps the link's key. */
+/* Keeps the key of the link that opened the page. */
 const ownAddress = () =>
   location.origin + location.pathname + (m.key ? '#key=' + encodeURIComponent(m.key) : '');
 
-/** Sends a request that is safe to repeat, and sends it once more if it failed. */
+/** The request must be safe to repeat. Sends it once more if it failed. */
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
@@ -263,7 +261,7 @@ async function cancel() {
   draw();
   if (answer.status === 409) wake();
 }
-/** Leaves the waitlist. If the entry has just become an order, the next read shows the order. */
+/** If the entry has just become an order, the next read shows the order. */
 async function leave() {
   m.cancelling = true;
   m.said = null;
@@ -274,7 +272,6 @@ async function leave() {
   draw();
   wake();
 }
-/** Requests the address of the payment page and opens the page. */
 async function pay() {
   m.opening = true;
   m.said = null;
@@ -321,10 +318,9 @@ $('#side').onclick = event => {
       $('#sure').showModal();
   }
 };
-/** Copies a text. Returns false if the browser has no clipboard or refuses its use. */
+/** Returns false if the browser has no clipboard or refuses its use. */
 const copied = async words =>
   (await navigator.clipboard?.writeText(words).then(() => true, () => false)) === true;
-/* If the browser refuses the clipboard, the page shows the whole id. */
 $('#copy').onclick = async () => {
   const { id } = m.order,
     done = await copied(id);
@@ -333,8 +329,7 @@ $('#copy').onclick = async () => {
   $('#copy-note').hidden = done;
   announce(done ? text('o.copied') : $('#copy-note').textContent, true);
 };
-/* Copies a link to the order, for another device or another payer. If the browser refuses the
-   clipboard, the page shows the link. */
+/* For another device or another payer. Without a clipboard, the page shows the link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return wake();

@@ -1,8 +1,7 @@
-/* Reads this buyer's orders in the sale, so that a new tab shows the reserved order, and how many
-   units the buyer may still buy. If the buyer has bought in this browser, the page reads the orders
-   before it is shown. Otherwise the buyer may have bought on another device, so the page reads the
-   orders later: after the first minute of the sale (the rush). During the rush, page views must not
-   read the store. */
+/* Reads this buyer's orders in the sale: the reserved order, and how many units the buyer may still
+   buy. If the buyer has bought in this browser, the page reads the orders before it is shown.
+   Otherwise the buyer may have bought on another device, and the page reads the orders after the
+   first minute of the sale (the rush). During the rush, page views must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
@@ -10,25 +9,23 @@ import { learnOrders, recountOrder, starts } from '/assets/sale-state.js';
 import { site } from '/assets/texts.js';
 import { browser, tab } from '/assets/store.js';
 
-/* A page waits this long for the orders. After this time, the page is shown without the orders. */
+/* After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
-/* The length of the rush after a start. A page that was opened in the rush reads the orders at a
-   random moment within AFTER_RUSH_MS after the rush. */
+/* A page that was opened in the rush reads the orders at a random moment within AFTER_RUSH_MS after
+   it. */
 const RUSH_MS = 60_000;
 const AFTER_RUSH_MS = 240_000;
-/* The range of the wait before each further try. If the page does not know when the sale opened,
-   this is also the range of the wait before the first read. */
+/* The wait before each further try. If the opening time is unknown, also before the first read. */
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
 
-/** Keeps the orders of the buyer in `m`. `draw()` shows the model. `signedOut(token)` drops a token
-   that the server refused. */
+/** `draw()` shows the model. `signedOut(token)` drops a token that the server refused. */
 export function ownOrders(m, draw, signedOut) {
   const slot = name => name + '.' + m.id;
 
   /** Reads the orders now, after an event about an order from another tab or device. Returns
-     whether the page knows the orders now. */
+     whether the page knows the orders. */
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
@@ -44,13 +41,12 @@ export function ownOrders(m, draw, signedOut) {
     draw();
     return true;
   }
-  /* Reads the orders after the rush. Reads them again if the answer was lost, or arrived while a
-     press waited for its answer. A page that was opened before the start does not call this,
-     because its event stream reports each new order. */
+  /* Reads the orders after the rush, and again if the answer was lost or a press was waiting. A
+     page from before the start does not call this, because its event stream reports each new
+     order. */
   async function readLater() {
     const ago = now() - starts(m);
-    /* The page does not know when the sale opened: the sale has no start time, or an operator
-       opened the sale before its start time. */
+    /* The sale has no start time, or an operator opened the sale before its start time. */
     const isUnknown = starts(m) === null || ago < 0;
     let wait = isUnknown
       ? jitter(...UNKNOWN_MS)
@@ -68,16 +64,15 @@ export function ownOrders(m, draw, signedOut) {
   }
   return {
     read,
-    /** If the buyer has bought in this browser, reads the orders before the page is shown.
-       Otherwise, if the sale has started, reads the orders after the rush. */
+    /** Reads the orders before the page is shown if the buyer has bought in this browser. Otherwise
+       reads them after the rush, if the sale has started. */
     async readFirst() {
       if (!m.token) return;
       if (browser.get(slot('bought')) === buyerOf(m.token))
         await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
       else if (!site.guest && m.status.started) readLater(); /* a guest has only one browser */
     },
-    /** Reads one order again. Shows its new state, or hides the order if it was cancelled, refunded
-       or refused. */
+    /** Shows the order's new state, or hides the order if it was cancelled, refunded or refused. */
     async readOne(id) {
       const { token } = m,
         answer = await getOrder(token, id);
@@ -91,14 +86,12 @@ export function ownOrders(m, draw, signedOut) {
       }
       draw();
     },
-    /** Remembers the order, so that this tab shows it after a reload. Also remembers that the buyer
-       has an order, so that other tabs read the buyer's orders. */
+    /** After a reload, this tab shows the order. Other tabs learn that the buyer has an order. */
     remember(order) {
       tab.set(slot('order'), order.id);
       browser.set(slot('bought'), buyerOf(m.token));
     },
-    /** Hides the order on this page, because the buyer wants to buy more. The order itself does not
-       change. */
+    /** Hides the order on this page, because the buyer wants to buy more. */
     putAside() {
       if (m.order) tab.set(slot('again'), m.order.id);
       m.order = null;

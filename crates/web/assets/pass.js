@@ -1,7 +1,6 @@
-/* Purchase passes. A sale may require a pass for each purchase, in addition to the buyer's token.
-   Pages fetch passes shortly before the start, at random times, so that the first second is free
-   for purchases. After the start, a page fetches a pass immediately before it sends the
-   purchase. */
+/* Purchase passes, which a sale may require in addition to the buyer's token. Pages fetch passes
+   shortly before the start, at random times, so that the first second is free for purchases. Later,
+   a page fetches a pass immediately before the purchase. */
 import { askForPass } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -13,8 +12,8 @@ export const EARLY_MS = 60_000;
 const SPARE_MS = 1_000;
 const slot = m => 'passes.' + m.id;
 
-/** Returns the stored pass for an item. Returns null if there is no pass, or if the pass expires
-   too soon. Before the start, it is possible that the pass is not valid yet. */
+/** Returns null if there is no pass, or if it expires too soon. Before the start, the pass may not
+   be valid yet. */
 export function passOf(m, item = m.item.id, t = now()) {
   const pass = m.passes[item];
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
@@ -30,16 +29,14 @@ export function recallPasses(m) {
   m.passes = m.token && kept?.buyer === buyerOf(m.token) ? (kept.passes ?? {}) : {};
 }
 
-/** Requests a pass, with the solved challenge and the access code if there are any. Stores the
-   pass, and returns the answer. */
+/** Stores the new pass. `solved` is the solved challenge, if there is one. */
 export async function fetchPass(m, item, solved = null) {
   const wish = { item, ...solved, ...(m.code && { access_code: m.code }) };
   const answer = await askForPass(m.token, m.id, wish);
   if (answer.status === 201 && answer.data.pass) {
     m.passes[item] = answer.data;
     write(m);
-    /* The request for a pass extended the buyer's turn, so that the turn ends together with the
-       pass. */
+    /* The request extended the buyer's turn, which now ends together with the pass. */
     if (m.room?.state === 'admitted') m.room.until_ms = Date.parse(answer.data.expires_at);
   }
   return answer;

@@ -1,6 +1,6 @@
-/* One press of the button, from the request to its final answer. A press has one Idempotency-Key,
-   which survives reloads and lost connections. So the page may send the request several times, and
-   at most one order results. */
+/* One press of the button, from the request to its final answer. Its Idempotency-Key survives
+   reloads and lost connections. So the page may send it several times, and at most one order
+   results. */
 import { placeOrder, getOrder, random } from '/assets/api.js';
 import { jitter, now } from '/assets/clock.js';
 import { tab } from '/assets/store.js';
@@ -8,12 +8,11 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** If the server refuses a press as too early, but less than this time remains until the start, the
-   page does not show the refusal. It sends the press again with the same key until the sale is
-   open. */
+/** If a press is refused as too early in this last time before the start, the page hides the
+   refusal. It repeats the press with the same key until the sale is open. */
 const OPENING_MS = 5_000;
 
-/** Creates a press, and stores it before the page sends anything. */
+/** The press is stored before the page sends anything. */
 export function newPress({ buyer, sale, item, units }) {
   const press = {
     key: random(),
@@ -36,21 +35,25 @@ export function unfinishedPress(sale, buyer) {
 
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** Sends the press and follows it to its final answer. Returns `{ order }` after a success. Returns
-   `{ code, problem }` after a refusal, and `{ busy_secs, scope }` after too many requests. Returns
-   `{ signin: true }` if the token is not valid. `pass(which)` returns an answer with a pass, or
-   null if the press needs no pass. `which` is usually `any`. It is `new` if the server did not
-   accept the last pass. It is `known` if an earlier attempt may have arrived. The server then finds
-   the purchase by its key, so the page uses only a stored pass. `tell(stage, { wait_ms })` reports
-   `asking`, `queued`, `retrying` or `offline`. `rest(ms)` waits, and an event ends the wait early.
-   `hinted()` says whether an event stream is open. */
+/** Follows the press to its final answer:
+   - `{ order }` after a success
+   - `{ code, problem }` after a refusal
+   - `{ busy_secs, scope }` after too many requests
+   - `{ signin: true }` if the token is not valid
+   `pass(which)` returns an answer with a pass, or null if none is needed. `which` is:
+   - `new` if the server did not accept the last pass
+   - `known` if an earlier attempt may have arrived: the server finds it by its key, so only a
+     stored pass is used
+   - `any` otherwise
+   `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`. An event ends
+   `rest(ms)` early. `hinted()` says whether an event stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {
     tab.drop(slot(press.sale));
     return verdict;
   };
-  /* If the request for a pass fails, the page sends no purchase, so there is no order. */
+  /* Without the required pass, the page sends no purchase, so there is no order. */
   const ask = async anew => {
     const let_in = await pass(anew ? 'new' : press.unsure ? 'known' : 'any');
     if (let_in && let_in.status !== 201) return { ...let_in, unsent: true };
@@ -67,8 +70,7 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
     anew = false;
 
     if (status === 0) {
-      /* The page does not know whether the request arrived. Because of the key, it is safe to
-         repeat the request. */
+      /* The request may have arrived. Because of the key, it is safe to repeat. */
       if (!answer.unsent) {
         press.unsure = true;
         keep();
@@ -106,7 +108,7 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
       continue;
     }
     if (status === 404 && press.id && !strayed) {
-      /* The server does not know the id, which should not happen. The key still finds the order. */
+      /* This should not happen. The key still finds the order. */
       strayed = true;
       press.id = null;
       keep();

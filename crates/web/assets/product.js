@@ -12,7 +12,7 @@ export function showPictures(item) {
   $('#gallery').hidden = pictures.length < 2;
   show(pictures[0]);
 }
-/* Shows the large picture. Without a picture, the page keeps its drawing of a door. */
+/* Without a picture, the page keeps its drawing of a door. */
 function show(picture) {
   const large = $('#image');
   large.hidden = !picture;
@@ -22,8 +22,7 @@ function show(picture) {
   };
   const [alt, language] = chosen(picture.alt);
   attr(large, 'src', picture.image);
-  /* The server's HTML contains the first picture. If this picture failed to load before this script
-     ran, it is hidden. */
+  /* The first picture, from the server's HTML, may have failed to load before this script ran. */
   if (large.complete && !large.naturalWidth) large.hidden = true;
   attr(large, 'alt', alt);
   speak(large, language);
@@ -50,7 +49,6 @@ function button(picture, index, of) {
   return el;
 }
 
-/** Shows the facts as a table. */
 export function showFacts(item) {
   const facts = item.facts ?? [];
   $('#facts').hidden = !facts.length;
@@ -68,8 +66,8 @@ export function showFacts(item) {
   );
 }
 
-/** While the price at the top is out of view, the bar with the button also shows the item's name
-   and price. */
+/** While the price at the top is out of view, the button's bar also shows the item's name and
+   price. */
 export function watchPrice() {
   const watch = ([price]) => $('#press').classList.toggle('is-alone', !price.isIntersecting);
   new IntersectionObserver(watch).observe($('#price'));

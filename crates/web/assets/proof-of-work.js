@@ -1,8 +1,7 @@
-/* The proof of work. It runs in a worker, so that the page stays responsive. It searches for a
-   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key is
-   derived from the nonce and the counter, by repeated SHA-256 or by PBKDF2. The worker gets the
-   message { challenge, most }. At intervals, it sends { share }, the finished part of the `most`
-   tries. The last message is { payload } or { failed }. To stop the work, terminate the worker. */
+/* The proof of work, in a worker. It searches for a counter whose key has the prefix that an ALTCHA
+   challenge (version 2) requires. The key is derived from the nonce and the counter by repeated
+   SHA-256 or by PBKDF2. The worker gets { challenge, most } and sends { share } of the `most`
+   tries, then { payload } or { failed }. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
 const AT_ONCE = 8; /* the number of keys that PBKDF2 derives at the same time, on several cores */
@@ -28,8 +27,7 @@ const K = new Uint32Array(64),
 }
 const W = new Int32Array(64),
   KEYS = new Int32Array(K);
-/** Mixes one block of 16 words in W into the eight words of `state`. The device spends nearly all
-   of its time in this function. */
+/** Mixes the 16 words in W into `state`. The device spends nearly all of its time here. */
 function mix(state) {
   for (let i = 16; i < 64; i += 1) {
     const x = W[i - 15],
@@ -79,8 +77,7 @@ function mix(state) {
   state[6] += g;
   state[7] += h;
 }
-/** Hashes the last bytes of a message into `state`. `before` is the number of bytes that `state`
-   already contains. */
+/** `before` is the number of bytes that `state` already contains. */
 function finish(state, bytes, before = 0) {
   const blocks = (bytes.length + 9 + 63) >> 6,
     padded = new DataView(new ArrayBuffer(blocks * 64));
@@ -93,8 +90,8 @@ function finish(state, bytes, before = 0) {
   }
   return state;
 }
-/** Writes a hash into `out`. The hash continues the state `from`, which contains `before` bytes.
-   The last 32 bytes of the message are in `words`. */
+/** The hash continues the state `from`, which contains `before` bytes. The last 32 bytes are in
+   `words`. */
 function finishWords(out, from, words, before) {
   W.set(words);
   W[8] = 0x80000000 | 0;
@@ -119,7 +116,7 @@ function hashed(salt, password, cost) {
   for (let i = 1; i < cost; i += 1) finishWords(state, START, state, 0);
   return bytesOf(state);
 }
-/* Without HTTPS, the browser does not offer its own PBKDF2, so this function computes it. */
+/* Without HTTPS, the browser does not offer its own PBKDF2. */
 function stretchedHere(salt, password, cost) {
   const pad = byte => {
     const block = new Uint8Array(64).fill(byte);

@@ -1,6 +1,5 @@
-/* Web push: messages that reach the buyer even if the page is closed. The browser asks the buyer
-   for permission only after a press of the button. The server keeps a subscription for 24 hours,
-   and each later visit renews it. */
+/* Web push: messages that reach the buyer even if the page is closed. The server keeps a
+   subscription for 24 hours, and each later visit renews it. */
 import { origin, subscribePush, unsubscribePush } from '/assets/api.js';
 import { site, zh } from '/assets/texts.js';
 import { browser } from '/assets/store.js';
@@ -12,7 +11,7 @@ const canPush = () =>
 const bytes = text =>
   Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), c => c.charCodeAt(0));
 
-/** Subscribes this browser for the buyer; returns whether messages will come. */
+/** Returns whether messages will come. */
 export async function startPush(token) {
   if (!canPush() || !token) return false;
   try {
@@ -31,7 +30,6 @@ export async function startPush(token) {
     return false; /* the browser has no push service, or refuses */
   }
 }
-/** Ends the messages to this browser. */
 export async function stopPush(token) {
   if (!browser.get(KEPT)) return;
   browser.drop(KEPT);

@@ -1,12 +1,11 @@
-/* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down. They
-   change at the opening, at the buyer's turn, and when a waitlist entry becomes an order. A sound
-   and a system notification follow only if the buyer switched them on in this browser. */
+/* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down and
+   change. A sound and a system notification follow only if the buyer switched them on. */
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, tell, text } from '/assets/texts.js';
 import { browser } from '/assets/store.js';
 
-/* The sound: the frequency of each note in hertz, and the length of a note. */
+/* The frequency of each note in hertz, and the length of a note. */
 const NOTES = [660, 880, 660],
   NOTE_SECS = 0.18;
 const ICON_PX = 64;
@@ -16,7 +15,6 @@ let audio = null,
   last = '',
   icon = '';
 
-/** Prepares the buttons for the buyer `m.token`. */
 export function bindReminders(m) {
   $('#notify').hidden = !('Notification' in window);
   const showSound = () => attr($('#sound'), 'aria-pressed', sounds);
@@ -52,9 +50,9 @@ export function bindReminders(m) {
   });
 }
 
-/** Updates the tab, and alerts the buyer if there is `news`. The page calls this each time it
-   draws. `id` is the sale, and `scene` is the page's state. `tab` has the text before the page's
-   `title`, the remaining time of a countdown, and whether the icon is filled. */
+/** Alerts the buyer if there is `news`. `id` is the sale, and `scene` is the page's state. `tab`
+   has the text before the page's `title`, a countdown's remaining time, and whether the icon is
+   filled. */
 export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
   const title = head ? `${head} – ${own}` : own;
@@ -70,11 +68,10 @@ export function remind({ id, title: own, scene, tab, news }) {
   if (isNews) call(text('remind.' + news), id, own);
 }
 
-/* Draws the icon with the number of minutes, or of seconds in the last minute. The icon is filled
-   when the buyer can act. */
+/* The number of minutes, or of seconds in the last minute. Filled when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  /* Until the page is shown, the icon does not change. */
+  /* The icon does not change before the page is shown. */
   if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');
@@ -97,8 +94,8 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  /* If the visitor has not used the page yet, the browser would play the sound only after the first
-     use, much too late. So the page plays no sound. */
+  /* Before the visitor's first use of the page, the browser would delay the sound until that
+     use. */
   if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };

@@ -1,28 +1,25 @@
-/* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one
-   for each item. A draw shuffles the visitors who arrive before the start. Visitors who arrive
-   later queue behind them. The position belongs to the buyer, so a reload or another device finds
-   it again. Events update the position. Without events the page polls slowly. */
+/* A waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
+   before the start, and later visitors queue behind them. The position belongs to the buyer, so
+   another device finds it too. Without events the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
 /* A page takes its position for the draw at a random moment, between ten and five minutes before
-   the start. A page that is opened later takes its position within a few seconds. */
+   the start. A page that is opened later takes it within a few seconds. */
 const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn that ends within this time counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
-/* The page waits this long between two reads of the position: a random time of the range. */
+/* The ranges of the random wait between two reads of the position. */
 const POLL_STREAMING_MS = [20_000, 30_000]; /* while the event stream is open */
 const POLL_GONE_MS = [8_000, 15_000]; /* when the turn has gone */
 const POLL_WAITING_MS = [3_000, 6_000];
 const POLL_BEFORE_MAX_MS = 3_600_000; /* before the start */
 
-/** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
-   says whether the page shows this room. `changed(place)` is called after each change.
-   `streaming()` says whether the event stream is open. `signedOut(token)` drops a token that the
-   server refused. */
+/** `item` is null for the room of the whole sale. `shown()` says whether the page shows this room.
+   `changed(place)` is called after each change. `signedOut(token)` drops a refused token. */
 export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
   const slot = 'room.' + m.id + (item ? '.' + item : ''),
     pause = pauser();
@@ -55,7 +52,7 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
     changed(place);
     if (!watching) watch();
   }
-  /** Drops the position. A turn that was not used in time ends this way. */
+  /** A turn that was not used in time ends this way. */
   function drop() {
     lapsed = place?.state === 'admitted';
     place = null;
@@ -64,7 +61,6 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
     show();
     changed(place);
   }
-  /** Leaves the waiting room. */
   async function leave() {
     clearTimeout(entering);
     entering = 0;
@@ -79,8 +75,8 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
     drop();
   }
 
-  /** Takes a position, or finds the existing position. If an event arrives before the answer, the
-     page cannot know which of the two positions is newer. So it reads the position again. */
+  /** Takes a position, or finds the existing one. If an event arrives before the answer, the page
+     cannot know which position is newer, so it reads the position again. */
   async function enter() {
     clearTimeout(entering);
     entering = 0;
@@ -89,8 +85,8 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
     let answer = await enterRoom(m.token, m.id, item);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* The server gives the buyer no new position during a turn. This turn ends in a moment, so
-         the page waits for its end and then requests a new position. */
+      /* During a turn, the server gives no new position. So the page waits for the end of this
+         turn. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id, item);
     }
@@ -99,8 +95,7 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
       else await look();
     return answer;
   }
-  /** Takes or reads a position without a press, for buyers who wait for the start, and for buyers
-     who come back to the page. */
+  /** Takes or reads a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
     /* The link in a message about a turn contains the item and the word `turn`. */
@@ -142,7 +137,6 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
       return answer;
     }
   }
-  /** Returns the wait until the next read of the position. */
   function pollPause_ms(opens) {
     const { state, until_ms } = place;
     if (state === 'before')

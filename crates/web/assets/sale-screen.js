@@ -1,6 +1,5 @@
-/* Derives one screen of the sale page from the model: label, picture, clock, stock line, button,
-   words, and the tab's title. This code does not touch the page. Each text is a key of texts-en.js
-   and texts-zh.js. */
+/* Derives one screen of the sale page from the model, and does not touch the page. Each text is a
+   key of texts-en.js and texts-zh.js. */
 import { has } from '/assets/texts.js';
 import { LOOKS } from '/assets/scene.js';
 import {
@@ -57,27 +56,28 @@ const BUYER_STATES = {
   offline: { mode: 'wait', tone: 'bad', act: 'retry', look: { pill: 'offline', tone: 'warn' } },
 };
 const HOUR_MS = 3_600_000;
-/* A turn is near if it begins within NEAR_SECS, or if the buyer's position is at most
-   NEAR_POSITION. Then the page alerts the buyer, so that the buyer does not miss the turn. */
+/* A turn within NEAR_SECS, or a position up to NEAR_POSITION, is near. The page alerts the
+   buyer. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
-/* Returns whether the buyer can buy more now, or join the waitlist. */
 const mayBuyMore = (m, scene, buyerState) =>
   ['live', 'out'].includes(scene) && (buyerState === 'lapsed' || !usedUp(m));
 
-/** Returns the screen of this model at this time:
-   - `scene`, `buyerState`, `variant`: the state (see sale-state.js).
-   - `light`, `pill`, `tone`: the picture, the label and the label's tone.
-   - `clock`: { label, and one of text, time, left, count }. `date`: the time that matters now.
-     `aloud`: the countdown for screen readers.
-   - `stock`: { words, more, values, bar: { sold, held } or null }. The bar's parts are in
-     thousandths.
-   - `mode`, `until`, `button`: the button. `pick`: whether the buyer may choose units.
-   - `say_tone`, `title`, `text`: the words. `act`, `see`: the second action.
+/** Returns the screen at this time:
+   - `scene`, `buyerState`, `variant`: the state (see sale-state.js)
+   - `light`, `pill`, `tone`: the picture, the label and the label's tone
+   - `clock`: { label, and one of text, time, left, count }
+   - `date`: the time that matters now
+   - `aloud`: the countdown for screen readers
+   - `stock`: { words, more, values, bar: { sold, held } in thousandths, or null }
+   - `mode`, `until`, `button`: the button
+   - `pick`: whether the buyer may choose units
+   - `say_tone`, `title`, `text`: the words
+   - `act`, `see`: the second action
    - `tab`: { head, rest_ms, lit }: the text before the tab's title, the time in its icon, and
-     whether the buyer can act now.
-   - `news`: the event to report to a buyer who looks at another tab, or null. */
+     whether the buyer can act now
+   - `news`: the event to report to a buyer who looks at another tab, or null */
 export function screenOf(m, t) {
   const scene = sceneOf(m, t),
     buyerState = buyerStateOf(m, scene, t),
@@ -97,8 +97,8 @@ export function screenOf(m, t) {
   if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
   const words = part => wordsOf(state, part);
   const news = newsOf(state);
-  /* If the claims in the token exclude the buyer, the page does not offer the button "Check again":
-     the claims of this token do not change. */
+  /* A buyer whom the token's claims exclude gets no "Check again", because these claims do not
+     change. */
   const acts =
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&
@@ -126,15 +126,14 @@ export function screenOf(m, t) {
   };
 }
 
-/* Returns whether it is this buyer's turn. */
 const isTurn = (m, scene, buyerState, t) =>
   ['live', 'check', 'code', 'cooldown', 'busy'].includes(buyerState) &&
   scene !== 'before' &&
   isAdmitted(m, t) &&
   !!m.room.until_ms;
 
-/* Returns the text of the button, or of one of the two lines under it. During the pause after a
-   refusal, the two lines are about the refusal. The button keeps its own text. */
+/* Returns the text of the button, or of a line under it. During the pause after a refusal, only the
+   lines are about the refusal. */
 function wordsOf({ m, t, buyerState, variant }, part) {
   if (variant && has(`${variant}.${part}`)) return `${variant}.${part}`;
   if (buyerState === 'cooldown' && part !== 'button') {
@@ -162,8 +161,7 @@ function clockOf({ m, t, scene, buyerState, turn }) {
   if (buyerState === 'waiting' || buyerState === 'gone')
     return { label: 'position', count: m.room?.position || null };
   if (turn) return { label: 'turn', left: m.room.until_ms - t };
-  /* The button shows the step of the front door instead of a countdown. So the clock shows the
-     countdown to the start. */
+  /* The button shows the step of the front door, so the clock shows the countdown. */
   if (scene === 'before' && ['check', 'code'].includes(buyerState) && opens && opens - t < HOUR_MS)
     return { label: 'in', left: opens - t };
   if (scene === 'before' || scene === 'due')
@@ -172,7 +170,7 @@ function clockOf({ m, t, scene, buyerState, turn }) {
     return closes && closes <= t
       ? { label: 'ended', time: closes }
       : { ...state, text: 'clock.shut' };
-  /* Buyers do not wait for a certain time in these states, so the clock shows the state itself. */
+  /* Buyers do not wait for a certain time in these states. */
   if (scene === 'paused' || scene === 'sold') return state;
   if (closes) return { label: 'live', left: closes - t };
   if (opens && opens <= t && scene === 'live') return { label: 'opened', time: opens };

@@ -6,8 +6,7 @@ import { EARLY_MS, passOf } from '/assets/pass.js';
 import { OPENING_MS, sceneOfStatus } from '/assets/scene.js';
 import { claimsOf } from '/assets/who.js';
 
-/** The page accepts at most one press in this interval, so that it sends fewer requests. The server
-   also has its own limits. */
+/** The page accepts at most one press in this interval. The server also has its own limits. */
 export const CALM_MS = 10_000;
 /** If a status is older than this, the page shows the time of the status. */
 export const OLD_MS = 20_000;
@@ -46,19 +45,19 @@ export const model = {
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
   spread: Math.random() /* 0 to 1: chooses this visitor's moment within a period of time */,
-  /* item id → { limit, used, orders }: this buyer's units. `limit` and `used` come from the orders
-     or from a refusal. `orders` has the units of each known order, and 0 for an ended order. */
+  /* item id → { limit, used, orders }. `limit` and `used` come from the orders or from a refusal.
+     `orders` has the units of each known order, and 0 for an ended order. */
   share: {},
 };
 
-/* A status always has both times. If one of them is null, an operator has removed it. */
+/* An operator has removed a time that is null. */
 const timeOf = (m, field) => Date.parse((m.status ?? m.sale)?.[field]) || null;
 export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** Returns the scene of the shown item (see scene.js). The scene also follows the page's clock,
-   because the start can come before a status says that the sale is open. */
+/** The scene of the shown item (see scene.js). It also follows the page's clock, because the start
+   can come before a status says so. */
 export function sceneOf(m, t = now()) {
   const scene = sceneOfStatus(m.status, [row(m).state]),
     opens = starts(m),
@@ -68,8 +67,7 @@ export function sceneOf(m, t = now()) {
   return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
 }
 
-/** Returns the largest number of units in one purchase: the limit minus the units of this buyer's
-   orders. */
+/** The limit minus the units of this buyer's orders. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -93,24 +91,20 @@ const OPEN_DOOR = {
 };
 const CHECK_SPREAD_MS = 18_000;
 /** The server decides when a turn is over. When the page's clock shows the end of the turn, the
-   page asks the server. If no answer comes within this time, the turn counts as over. */
+   page asks the server. Without an answer in this time, the turn counts as over. */
 const TURN_SLACK_MS = 10_000;
-/** Returns the requirements of the sale's front door. The returned object is part of the status, so
-   that a refusal can change the requirements in the status. */
+/** The returned object is part of the status, so that a refusal can change the requirements. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Returns the item whose waiting room the page shows. Returns null if one room serves the whole
-   sale. */
+/** Returns null if one room serves the whole sale. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
-/** If each item has a waiting room, the page offers the room of the shown item from this long
-   before the start. If one room serves the whole sale, the page joins it by itself instead. */
+/** The page offers an item's waiting room from this long before the start. It joins the room of a
+   whole sale by itself. */
 const JOIN_EARLY_MS = 600_000;
-/** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
-/** Returns the time from which the check is offered. The time is a random moment for each visitor.
-   */
+/** The time is a random moment for each visitor. */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
 /** Returns why this buyer may not buy, or null. The token has the shop's claims about the buyer. */
 export function barredOf(m) {
@@ -119,8 +113,7 @@ export function barredOf(m) {
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
-/** Returns whether this buyer may get a pass. If there is a waiting room, it must have admitted the
-   buyer. */
+/** Returns whether this buyer may get a pass: any waiting room must have admitted the buyer. */
 export const isIn = (m, t = now()) =>
   frontOf(m).waiting_room === 'off' ||
   (frontOf(m).waiting_room === 'auto' && !m.room) ||
@@ -129,8 +122,8 @@ export const isAdmitted = (m, t = now()) =>
   frontOf(m).waiting_room !== 'off' &&
   m.room?.state === 'admitted' &&
   !(m.room.until_ms && t >= m.room.until_ms + TURN_SLACK_MS);
-/** Returns the step before buying: members | level | blocked | waiting | gone | join | code |
-   check, or null. */
+/** The step before buying, or null: members | level | blocked | waiting | gone | join | code |
+   check. */
 function stepOf(m, scene, t) {
   const front = frontOf(m),
     barred = barredOf(m),
@@ -154,8 +147,7 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** Returns the buyer state. The keys of three texts begin with its name: the button's text and the
-   two lines under the button. */
+/** The keys of three texts begin with the buyer state: the button and the two lines under it. */
 export function buyerStateOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
@@ -180,27 +172,24 @@ export function buyerStateOf(m, scene, t = now()) {
   if (t < m.calm_ms) return 'cooldown';
   return stepOf(m, scene, t) ?? 'live';
 }
-/** Returns whether this buyer may join the waitlist. Buyers in the waiting room must be admitted
-   first. */
+/** Buyers in the waiting room must be admitted first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
-/* Refusals of the waitlist after which it is useless to try to join again. */
+/* After these refusals it is useless to try to join again. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
 /** Forgets a refusal of the waitlist with this code, because the reason may have ended. */
 export function reopenWaitlist(m, code) {
   if (m.waitlistError?.name === code) m.waitlistError = null;
 }
-/** Returns whether the button joins the waitlist. */
 export const canWaitlist = (m, buyerState, t = now()) =>
   buyerState === 'heldout' &&
   mayJoinWaitlist(m) &&
   !m.waitlistBusyItem &&
   t >= m.busy_ms &&
   !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
-/** Returns whether the buyer's orders use up the limit, including the order on the page. */
+/** Includes the order on the page. */
 export const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
 
-/** Returns the variant of a buyer state's texts, or null. */
 export function variantOf(m, buyerState, t = now()) {
   if (buyerState === 'heldout' && m.waitlistBusyItem) return 'joining';
   if (buyerState === 'heldout' && m.barred) return m.barred.name;
@@ -245,8 +234,8 @@ export function variantOf(m, buyerState, t = now()) {
 }
 
 const ENDED = ['cancelled', 'expired', 'refunded'];
-/** Counts an order of this buyer: its units use up the limit until the order ends. If an ended
-   order was not counted before, it changes nothing. */
+/** An order's units use up the limit until it ends. An ended order that was not counted changes
+   nothing. */
 export function countOrder(m, { id, sale, item: name, units, state }) {
   const item = m.sale.items.find(i => i.id === name);
   if (sale !== m.id || !item) return;
@@ -260,8 +249,8 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts a newer state of an order that was counted before. Does not count any other order: `used`
-   may come from a refusal, and may already include the units of that order. */
+/** Counts only an order that was counted before, because a refusal's `used` may include the
+   others. */
 export function recountOrder(m, order) {
   if (ENDED.includes(order.state)) reopenWaitlist(m, 'limit_reached');
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;
@@ -269,8 +258,8 @@ export function recountOrder(m, order) {
   if (ENDED.includes(order.state) && m.why?.name === 'share') m.why = null;
 }
 
-/** Takes this buyer's newest orders in the sale, and counts how much of each limit they use.
-   Returns the order that the page must show, or null. */
+/** Counts how much of each limit these orders use. Returns the order that the page must show, or
+   null. */
 export function learnOrders(m, orders) {
   const mine = orders.filter(o => o.sale === m.id && ['reserved', 'paid'].includes(o.state));
   m.share = {};
@@ -279,7 +268,7 @@ export function learnOrders(m, orders) {
   return here.find(o => o.state === 'reserved') ?? (atLimit(m) ? (here[0] ?? null) : null);
 }
 
-/** Applies a refusal to the model. A refusal is newer than any status, so it changes the status. */
+/** A refusal is newer than any status, so it changes the status. */
 export function learn(m, code, problem, press) {
   const r = m.status?.items?.find(i => i.item === press.item);
   m.why = { name: 'cooldown' };

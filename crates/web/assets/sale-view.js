@@ -27,13 +27,12 @@ const verdicts = [
   'gone',
   'blocked',
 ];
-/* A title with more letters than this has a smaller font, so that the button stays in view. A
-   Chinese character counts as two letters. */
+/* A longer title has a smaller font, so that the button stays in view. A Chinese character counts
+   as two letters. */
 const LONG_TITLE = 28;
-/* An item's name with more letters than this does not fit into half the width of a phone. */
+/* A longer name does not fit into half the width of a phone. */
 const LONG_NAME = 14;
-/* If the text of the clock has more letters than this, it has a smaller font, so that it fits
-   beside the server's time. */
+/* A longer clock has a smaller font, so that it fits beside the server's time. */
 const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
@@ -43,7 +42,7 @@ const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came 
 let shown = '',
   before = '';
 
-/** Shows the parts that depend only on the item: texts, picture and price. */
+/** The parts that depend only on the item: texts, picture and price. */
 export function showItem(m) {
   const { sale, item } = m;
   const title = localized(item.title),
@@ -97,7 +96,7 @@ export function showItems(m, choose) {
     }),
   );
 }
-/* Marks the list of items if it has long names, so that each item gets the whole width. */
+/* Gives each item the whole width if the list has long names. */
 const markLongNames = m =>
   $('#items-list').toggleAttribute(
     'data-long',
@@ -160,7 +159,7 @@ function showClock({ clock, date, aloud, t }) {
   put($('#clock'), digits);
   $('#clock').toggleAttribute('data-long', widthOf(digits) > LONG_DIGITS);
   put($('#server'), time(t) + ' ' + zone(t));
-  /* The whole date of the time that matters now, in the visitor's zone and in the shop's zone. */
+  /* The time that matters now, in the visitor's zone and in the shop's zone. */
   const shop = shopTime(date?.at ?? t, site.time_zone);
   $('#full-time').classList.toggle('is-off', !date);
   if (date) put($('#full-time'), text(`clock.${date.key}+`, { t: fullTime(date.at) }));
@@ -199,11 +198,10 @@ function showButton(m, { mode, button }, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(button, v));
-  /* Another button has replaced the focused button, so the new button gets the focus. */
+  /* The new button gets the focus of the button that it replaced. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
-/* Shows the second action, or the link to the other sales. */
 function showAction(m, { buyerState, act: does, see: page, action, t }) {
   const act = $('#act'),
     see = $('#see'),
@@ -250,8 +248,8 @@ function showUnits(m, pick) {
 const calendarLink = m =>
   `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics?lang=${zh() ? 'zh' : 'en'}`;
 
-/** Draws the page from the model, and returns the buyer state that the page shows. The page calls
-   this function four times a second, so it must be fast. */
+/** Returns the buyer state that the page shows. The page draws four times a second, so this must be
+   fast. */
 export function show(m) {
   const t = now(),
     screen = screenOf(m, t),

@@ -23,8 +23,8 @@ import { tab } from '/assets/store.js';
 /* The page opens the event stream at a random moment in the last ten minutes before the start. */
 const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000; /* no polling in the last minute before the start */
-/* After a gap in the stream, the page waits for a random time, at most this long. Then it reads
-   what may have changed. */
+/* After a gap in the stream, the page waits for a random time, at most this long, before it
+   reads. */
 const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 /* If a status differs from the clock by more than this, the page sets the clock again. */
@@ -44,7 +44,7 @@ const draw = () => {
   }
 };
 const scene = () => sceneOf(m);
-/* The front door and the waitlist. Both are null until the end of this script creates them. */
+/* Both are null until the end of this script creates them. */
 let door = null,
   waitlist = null;
 const mine = ownOrders(m, draw, signedOut);
@@ -52,9 +52,8 @@ const changes = saleChanges(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* Reads the status. Usually, all pages send the version that the server named, so that one cached
-   answer serves all. To avoid all caches, the page sends a random version: shortly before the
-   start, after an absence, and to set the clock. */
+/* All pages send the version that the server named, so that one cached answer serves all. A random
+   version avoids caches: shortly before the start, after an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -67,7 +66,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* After a device has slept, the page's clock can be wrong. Then the page must set it again. */
+    /* After a device has slept, the page's clock can be wrong. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -95,8 +94,7 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** Returns the time until the next status request. The time is random, so that thousands of pages
-   never send their requests at the same moment. */
+/** Random, so that thousands of pages never send their requests at the same moment. */
 function pollPause_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -151,8 +149,8 @@ async function watch() {
   }
 }
 
-/* Opens the event stream of a signed-in buyer. Before the start, pages open it at random moments
-   over some minutes, so that they do not all open it at the start. */
+/* Before the start, the pages of signed-in buyers open their streams at random moments over some
+   minutes. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
@@ -199,7 +197,6 @@ function openStream() {
         }
         waitlist.hear(order);
         if (m.order && order?.id === m.order.id) mine.readOne(m.order.id);
-        /* The order comes from another tab or device. */
         else if (!m.press && order?.sale === m.id) mine.read();
         if (order) recountOrder(m, order);
       },
@@ -215,8 +212,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits. An event about this press can arrive before the answer that names the order's id. In this
-   case, skips the wait once. */
+/* An event about this press can arrive before the answer that names the order's id. Then the wait
+   is skipped once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -251,8 +248,7 @@ async function send() {
     draw();
   }
 }
-/* Drops the token `refused`, which the server did not accept. Does nothing if the page already has
-   another token or none. */
+/* Drops the token `refused`, unless the page already has another token or none. */
 function signedOut(refused = m.token) {
   if (!refused || refused !== m.token) return;
   forget(refused);
@@ -309,8 +305,8 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** Continues after a reload. If a press has no final answer, sends it again with its key. Otherwise
-   shows the last order. */
+/** After a reload, sends a press without a final answer again with its key, or shows the last
+   order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && !m.press && unfinishedPress(m.id, buyer);
@@ -380,8 +376,7 @@ function bind() {
     if (!document.hidden) wake();
   });
 }
-/* Requests a fresh status at once after an absence or a lost connection. The fresh status also sets
-   the clock again. */
+/* After an absence or a lost connection, a fresh status also sets the clock again. */
 function wake() {
   fresh = true;
   poll.wake();
@@ -392,7 +387,6 @@ function wake() {
 
 /* ----- the page itself ----- */
 
-/** Shows that there is no such sale, or that there is no connection yet. */
 function lost(why) {
   $('#sale').hidden = true;
   $('#lost').hidden = false;
@@ -451,7 +445,6 @@ function tick() {
   setTimeout(tick, wait > 0 && wait < 250 ? wait + 1 : 250);
 }
 
-/* Shows the reminders, the press and the orders of the buyer `who`. */
 async function begin(who) {
   be(who);
   bindReminders(m);

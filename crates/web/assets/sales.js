@@ -10,24 +10,21 @@ import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
 const ORDERS_MAX = 50;
-/* If there are at least this many sales, the page shows the search and its button. */
+/* The page shows the search only if there are at least this many sales. */
 const SEARCH_FROM = 12;
-/* After a gap in the stream, the page reads the orders again at a random moment within this time.
-   */
+/* After a gap in the stream, the page reads the orders at a random moment within this time. */
 const GAP_MS = 3_000;
 const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
-/* The page waits this long for the buyer's orders. After this time, the page is shown. */
+/* After this wait for the buyer's orders, the page is shown without them. */
 const WAIT_MS = 1_000;
 /* While the page is visible, it reads the sales again after a random time in this range. */
 const REREAD_MS = [30_000, 60_000];
-/* After the start of a sale, the page reads the sales again at a random moment in this range. A
-   cached answer from before the start is too old by then. If the sale opens late, the page reads
-   the sales again until LATE_MS after the start. */
+/* After a start, the page reads the sales at a random moment in this range, when no cached answer
+   is from before the start. If the sale opens late, the page repeats this until LATE_MS. */
 const STARTED_MS = [1_200, 4_000],
   LATE_MS = 15_000;
 
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
-/* Returns the text about an order's state. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
   const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };
@@ -67,13 +64,12 @@ const itemOf = ({ sale, item }) => items.get(sale + ' ' + item);
 function learnItems(data) {
   for (const item of data.items ?? []) items.set(item.sale + ' ' + item.item, item);
 }
-/* The newest orders, which the page reads again after each event about one of them. The page reads
-   the older orders only if the buyer asks for them. */
+/* The newest orders are read again after an event. The older orders are read only on request. */
 let newest = [],
   older = [],
   next = null;
-/* `first` is the answer to the page's first request for the orders. Returns the orders. If the
-   orders could not be read, returns only the pause that the server asked for. */
+/* `first` is the answer to the first request. If the orders could not be read, returns only the
+   pause that the server asked for. */
 async function showOrders(mine, first = null) {
   const answer = await (first ?? getOrders(mine, ORDERS_MAX)),
     failed = { orders: null, retry_secs: answer.retry_secs };
@@ -90,7 +86,7 @@ async function showOrders(mine, first = null) {
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
   if (older.length) {
-    /* Newer orders can push an order off the first page. The list keeps this order. */
+    /* Newer orders can push an order off the first page. The list keeps it. */
     const ids = new Set(orders.map(order => order.id));
     older.unshift(...newest.filter(order => !ids.has(order.id)));
   }
@@ -108,7 +104,7 @@ async function showOrders(mine, first = null) {
   };
   return answer.status === 200 ? { orders } : failed;
 }
-/* Tells a visitor how to see the orders, if the visitor asked for them but is not signed in. */
+/* Tells a visitor who is not signed in how to see the orders. */
 function askToSignIn() {
   if (location.hash !== '#orders' || newest.length) return;
   const url = signInUrl();
@@ -133,7 +129,7 @@ function drawOrders() {
     ));
   $('#older').hidden = !next;
 }
-/* Draws a list again. The focused link keeps the focus. */
+/* The focused link keeps the focus. */
 function keepFocus(list, drawAgain) {
   const focus = document.activeElement?.closest?.(list + ' a')?.href;
   drawAgain();
@@ -188,16 +184,13 @@ async function watchOrders(mine, shown) {
     await untilSeen();
   }
 }
-/* The sales on the page in order, the cursor of the next page, and the words of the search. */
 let listed = [],
   rest = null,
   searched = '';
-/* The sale ids in the newest answer to a request without search and cursor. Only these sales are
-   read again. */
+/* Only the sales in the newest answer to a request without search and cursor are read again. */
 let newestIds = new Set();
-/* Returns a text of everything on which a card depends. A card is drawn again only if this text
-   changes. The text also depends on the time: a card shows a time of today without the date, and a
-   past time with other words. */
+/* A card is drawn again only if this text changes. It depends on the time, because a card shows
+   times of today without the date, and past times with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),
@@ -218,8 +211,7 @@ function showEnds() {
   tell($('#none-title'), searched ? 'l.nothing' : 'l.none');
   tell($('#none-text'), searched ? '' : 'l.none+');
 }
-/* Sets the clock by the newest status in the answer, because this status has the most exact
-   time. */
+/* The newest status in the answer has the most exact time. */
 function takeTime(answer) {
   const made = Math.max(...answer.data.sales.map(sale => Date.parse(sale.status.server_time)));
   if (Number.isFinite(made))
@@ -248,8 +240,8 @@ async function showSales() {
     );
   }
 }
-/* Takes the newest sales. Each card stays in its place, and new cards come last, so that nothing
-   jumps. If the answer has every sale, a sale missing from the answer was withdrawn. */
+/* Each card stays in its place, and new cards come last, so that nothing jumps. A sale that is
+   missing from a complete answer was withdrawn. */
 function takeSales({ sales, next_cursor }) {
   const isWhole = !searched && !rest && !next_cursor,
     read = new Map(sales.map(sale => [sale.id, sale])),
@@ -274,7 +266,6 @@ function takeSales({ sales, next_cursor }) {
   });
   showEnds();
 }
-/* Returns the pause before the sales are read again. */
 function rereadMs() {
   const starts = listed
     .filter(sale => newestIds.has(sale.id) && stateOf(sale) === 'before')
@@ -295,7 +286,7 @@ async function watchSales() {
       await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
   }
 }
-/* The number of the newest search. An answer to an earlier search is dropped. */
+/* An answer to an earlier search is dropped. */
 let search = 0,
   searching = false;
 $('#search').onsubmit = async event => {
@@ -334,9 +325,8 @@ bindLanguages(() => {
   if (listed.length) drawSales();
   if (newest.length) drawOrders();
 });
-/* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
-   creates it. Unpaid orders are shown above the sales, so the page waits a short time for them
-   before it is shown. */
+/* A new guest has no orders, so only the page of a sale creates a guest's identity. This page waits
+   a short time for unpaid orders, which it shows above the sales. */
 async function firstOrders() {
   const known = token();
   if (!known) return null;

@@ -1,5 +1,5 @@
-/* The sandbox's checkout, with one button for each possible outcome of a payment. Anyone who knows
-   the page's address can press the buttons. */
+/* The sandbox's checkout, with one button for each outcome of a payment. Anyone who knows the
+   page's address can press the buttons. */
 import {
   $, announce, attr, bindLanguages, put, ready, site, text, translate,
 } from '/assets/texts.js';
@@ -23,7 +23,7 @@ const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
-/** Sends one request. If a request gets no answer, the call returns status 0. */
+/** Without an answer, the status is 0. */
 async function call(method, what) {
   const sent = performance.now();
   try {
@@ -42,8 +42,7 @@ async function call(method, what) {
   }
 }
 /** Returns the address of the shop's page to which the buyer goes back. `what` is `paid` or `left`,
-   as in the two return addresses for a real provider. `what` only chooses the text of the shop's
-   page. */
+   as for a real provider, and only chooses the text of that page. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';

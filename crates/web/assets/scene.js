@@ -1,12 +1,10 @@
-/* The scene of a sale: before | due | live | out | sold | paused | ended. The sale page and the
-   list of sales use this code. The page for visitors without JavaScript follows the same rules
-   (page_html/state.rs). One table of cases tests both implementations. */
+/* The scene of a sale: before | due | live | out | sold | paused | ended. The page for visitors
+   without JavaScript follows the same rules (page_html/state.rs). One table of cases tests both. */
 
 /** For this long after the start, the page trusts its own clock, even if a status says "not
    started". */
 export const OPENING_MS = 3_000;
 
-/** The picture's light and the label's tone in each scene. */
 export const LOOKS = {
   before: { light: 'before' },
   due: { light: 'before' },
@@ -17,8 +15,7 @@ export const LOOKS = {
   ended: { light: 'off' },
 };
 
-/** Returns the scene of a status for items with these states. This function does not use the clock,
-   so it never returns `due`. */
+/** Does not use the clock, so it never returns `due`. */
 export function sceneOfStatus({ phase, started }, states) {
   if (phase === 'closed') return 'ended';
   if (phase === 'paused') return 'paused';

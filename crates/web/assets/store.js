@@ -1,5 +1,5 @@
 /* Stores small JSON values in the browser. If the browser refuses storage, as in private windows,
-   the values last only as long as the page. Everything else works. */
+   the values last as long as the page. */
 function over(name) {
   const spare = new Map();
   const area = () => {
@@ -22,7 +22,6 @@ function over(name) {
       try {
         area().setItem('doorbuster.' + key, JSON.stringify(value));
       } catch {
-        /* The browser refuses storage, so the value is only in `spare`. */
       }
     },
     drop(key) {
@@ -35,7 +34,7 @@ function over(name) {
     },
   };
 }
-/** The storage of this tab. It survives reloads. */
+/** Survives reloads of this tab. */
 export const tab = over('sessionStorage');
-/** The storage of this browser. All its tabs share it. */
+/** All tabs of this browser share these values. */
 export const browser = over('localStorage');

@@ -5,24 +5,23 @@ import { texts as chinese } from '/assets/texts-zh.js';
 
 export const $ = (sel, root = document) => root.querySelector(sel);
 const root = document.documentElement;
-/** Returns whether the page's language is Chinese. The other language is English. */
 export const zh = () => root.lang.startsWith('zh');
 let texts = zh() ? chinese : english;
 
-/** The server's settings for pages. The server writes them in front of first.js. */
+/** The server writes its settings for pages in front of first.js. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in texts;
-/** Returns a function that makes a value at most once for each language of the page. */
+/** Makes a value at most once for each language of the page. */
 export function perLanguage(make) {
   const made = {};
   return () => (made[zh()] ??= make(zh() ? 'zh-CN' : 'en'));
 }
 const plural = perLanguage(locale => new Intl.PluralRules(locale)),
   figures = perLanguage(locale => new Intl.NumberFormat(locale));
-/** Returns the sentence of a key. `{name}` becomes the value, and a number is formatted.
-   `{name:person|people}` becomes the words before the bar for the number one. For other numbers, it
-   becomes the words after the bar, which can contain `{name}`. */
+/** Returns the sentence of a key. `{name}` becomes the value, and numbers are formatted.
+   `{name:person|people}` becomes the words before the bar for one, or else those after it, in which
+   `{name}` is allowed. */
 export const text = (key, values = {}) => filled(texts[key] ?? key, values);
 const PLACE = /\{(\w+)(?::([^|{}]*)\|((?:[^{}]|\{\w+\})*))?\}/g;
 const filled = (words, values) =>
@@ -33,11 +32,9 @@ const filled = (words, values) =>
     return typeof value === 'number' ? figures().format(value) : (value ?? all);
   });
 
-/* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
-/** Returns a text of the shop as [words, language]. If the text has several languages, chooses the
-   page's language, else English, else the language whose tag is first in the alphabet. The language
-   of a plain string is not known, so it is null. */
+/** Returns a text of the shop as [words, language]. Chooses the page's language, or else English,
+   or else the first language of the alphabet. The language of a plain string is null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -57,15 +54,13 @@ export function putText(el, words) {
   put(el, shown);
   speak(el, language);
 }
-/** Sets the language and the direction of an element's text. */
 export function speak(el, language) {
   if (language) attr(el, 'lang', language);
   else el.removeAttribute('lang');
   attr(el, 'dir', language ? (RIGHT_TO_LEFT.test(language) ? 'rtl' : 'ltr') : 'auto');
 }
 
-/** Returns the address of the shop's sign-in page, or null. The address contains this page's
-   address, so that the shop can send the buyer back. */
+/** The address contains this page's address, so that the shop can send the buyer back. */
 export const signInUrl = () =>
   site.sign_in_url &&
   site.sign_in_url +
@@ -82,10 +77,8 @@ export function attr(el, name, value) {
   if (el.getAttribute(name) !== words) el.setAttribute(name, words);
 }
 
-/* The sentences that `tell` shows: element → [key, values]. */
 const told = new Map();
-/** Shows a sentence until the next call. A change of language translates it. An empty `key` clears
-   it. */
+/** A change of language translates the sentence. An empty `key` clears it. */
 export function tell(el, key, values = {}) {
   told.set(el, [key, values]);
   put(el, key && text(key, values));
@@ -105,8 +98,8 @@ export function translate() {
     else a.removeAttribute('aria-current');
   }
 }
-/** Lets the links in the page's head change the language in place, so that no press, position or
-   form is lost. `redraw` draws the page's other texts again. */
+/** The language changes in place, so that no press, position or form is lost. `redraw` draws the
+   page's other texts. */
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
     a.onclick = event => {
@@ -128,11 +121,10 @@ export function bindLanguages(redraw) {
       redraw();
     };
 }
-/** Shows the page. It is hidden until its first texts exist, so that nothing flashes. */
+/** The page is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* Announces a text in the polite live region. There is at most one announcement in 5 s. If several
-   texts wait, only the newest is announced. A final answer is announced at once. */
+/* At most one announcement in 5 s, of the newest text. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

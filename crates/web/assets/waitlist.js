@@ -1,7 +1,6 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
-   The entry belongs to the buyer, and this browser remembers that there is an entry. On another
-   device, the buyer must press the button to join again, and the page then finds the existing
-   entry. Events update the position. Without events the page polls slowly. */
+   Only this browser remembers that there is an entry. On another device, the buyer joins again, and
+   the page finds the entry. Without events the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -9,9 +8,8 @@ import { buyerOf } from '/assets/who.js';
 import { learn, reopenWaitlist, row } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* For this time after the buyer has joined, the page ignores the button "leave". This button
-   replaces the button "join", and the second click of a double click on "join" must not leave the
-   waitlist. */
+/* The button "leave" replaces the button "join". For this time, the page ignores "leave", because a
+   double click on "join" must not leave the waitlist. */
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */
@@ -19,17 +17,16 @@ const TRIES = 4,
 const FULL_MS = [60_000, 120_000];
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
-   shows the model, and `reread()` requests the status. `streaming()` says whether the event stream
-   is open. `served(order)` takes the order that an entry became. `signedOut(token)` drops a token
-   that the server refused. */
+/** `door` is the front door. `draw()` shows the model, and `reread()` requests the status.
+   `served(order)` takes the order that an entry became. `signedOut(token)` drops a refused
+   token. */
 export function itemWaitlist(m, { door, draw, reread, served, signedOut, streaming }) {
   const slot = 'waitlist.' + m.id,
     pause = pauser();
   let watching = false,
     calm_ms = 0;
 
-  /* Returns the items for which this buyer has a waitlist entry, with the entry's id. */
+  /* The ids of this buyer's entries by item. */
   const known = () => {
     const kept = browser.get(slot);
     return kept?.buyer === buyerOf(m.token) ? kept.places : {};
@@ -54,8 +51,7 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** Handles the end of an entry. If `order` has the state `refused`, the entry ended without an
-     order. */
+  /** An `order` in the state `refused` means that the entry ended without an order. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
     if (order.state !== 'refused') served(order);
@@ -63,8 +59,8 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
 
   /* ----- joining and leaving ----- */
 
-  /** Joins the waitlist after a press. If the front door has requirements, the buyer must first
-     meet them, and then the page joins by itself. */
+  /** Joins after a press. If the front door has requirements, the page joins by itself after the
+     buyer has met them. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
@@ -114,8 +110,8 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
-  /** Continues to join when the front door's dialog is closed and the page has a pass. Without a
-     pass, the page stops joining. The page calls this each time it has drawn. */
+  /** Joins when the front door's dialog is closed, or stops joining if the page has no pass. The
+     page calls this each time it has drawn. */
   function settle() {
     if (row(m).state !== 'held_out') reopenWaitlist(m, 'waitlist_full');
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
@@ -138,7 +134,7 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
 
   /* ----- changes of the position ----- */
 
-  /** Reads an entry. Returns the seconds that the server asked the page to wait, if any. */
+  /** Returns the seconds that the server asked the page to wait, if any. */
   async function look(item) {
     const { token } = m,
       { id } = m.waitlist[item] ?? {};
@@ -166,12 +162,11 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
     }
     watching = false;
   }
-  /** Handles an event about an order of this buyer. The order may come from a waitlist entry. */
+  /** An event about an order may be about a waitlist entry. */
   function hear(order) {
     const item = Object.keys(m.waitlist).find(item => m.waitlist[item].id === order?.id);
     if (item && order.state !== 'waiting') end(item, order);
   }
-  /** Loads the entries that this browser remembers. */
   function recall() {
     m.waitlist = {};
     for (const [item, id] of Object.entries(m.token ? known() : {})) {

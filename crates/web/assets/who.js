@@ -1,6 +1,5 @@
-/* Identifies the buyer. This tab keeps the shop's token. For the other tabs, a cookie also keeps
-   the token, and scripts cannot read this cookie. In a demonstration, this browser keeps a guest's
-   token. */
+/* Identifies the buyer. This tab keeps the shop's token, and a cookie keeps it for the other tabs.
+   In a demonstration, this browser keeps a guest's token. */
 import { site } from '/assets/texts.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
@@ -14,16 +13,14 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. Scripts cannot read the cookie, so the
-   browser's storage remembers that there is a cookie. */
+/* The cookie works only for pages of the server itself. Scripts cannot read it, so the browser's
+   storage remembers it. */
 const hasCookie = () => !origin && browser.get('session') === true;
-/** Returns the current token, `COOKIE` if only the cookie has the token, or null. Sends no
-   request. */
+/** Returns the token, `COOKIE` if only the cookie has it, or null. Sends no request. */
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
 const hasFailed = ({ status }) => [0, 429].includes(status) || status >= 500;
-/* Waits before a failed request is sent again. */
 const pauseAfter = ({ retry_secs }, tries) =>
   new Promise(done =>
     setTimeout(
@@ -32,8 +29,7 @@ const pauseAfter = ({ retry_secs }, tries) =>
     ),
   );
 let keeping = false;
-/* Puts the token into the cookie, once for each token, so that the other tabs also know the buyer.
-   Repeats the request if it failed. */
+/* The cookie lets the other tabs know the buyer. A failed request is repeated. */
 async function keep(mine) {
   if (origin || keeping || tab.get('kept') === mine.slice(-16)) return;
   keeping = true;
@@ -66,15 +62,13 @@ export async function identify() {
   }
   return token();
 }
-/* The claims about the buyer from the token in the cookie. If the server could not say whether the
-   cookie is valid, `failed` is the answer to the last request for these claims. */
+/* The claims in the cookie's token. `failed` is the last answer if it did not say whether the
+   cookie is valid. */
 let session = null,
   failed = null;
-/** If the page does not know the claims in the cookie's token yet, returns the failed answer to the
-   last request for them. Otherwise returns null. */
+/** Returns the last failed answer if the claims in the cookie's token are not known, or null. */
 export const failedSession = () => (token() === COOKIE && !session ? failed : null);
-/** Repeats the failed request for the claims in the cookie's token until the server says whether
-   the cookie is valid. Then returns the token, or null. */
+/** Repeats the failed request until the server says whether the cookie is valid. */
 export async function knownToken() {
   for (let tries = 0; failedSession(); tries += 1) {
     await pauseAfter(failed, tries);
@@ -82,7 +76,6 @@ export async function knownToken() {
   }
   return token();
 }
-/** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
   if (bad === COOKIE) {
     browser.drop('session');
@@ -98,8 +91,7 @@ export function forget(bad) {
   }
   if (bad === browser.get('guest')) browser.drop('guest');
 }
-/** Returns the claims in a token without a check of its signature. Only the server verifies
-   tokens. */
+/** Does not check the signature. Only the server verifies tokens. */
 export function claimsOf(jwt) {
   if (jwt === COOKIE) return session ?? {};
   if (jwt === read.jwt) return read.claims;
@@ -117,6 +109,5 @@ export function claimsOf(jwt) {
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** Returns the buyer in a token without a check of its signature. The pages use the result only to
-   label stored values. */
+/** Without a check of the signature, so the pages use it only to label stored values. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

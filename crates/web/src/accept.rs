@@ -31,14 +31,14 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// Listens on `address`. The queue of connections that are not accepted yet (the backlog) is long,
-/// because very many buyers can connect within one second.
+/// Listens on `address`. The backlog is long, because very many buyers can connect within one
+/// second.
 ///
 /// # Errors
 /// If the address is in use, is not an address of this machine, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restarted server listen on its port while old connections are still closing.
+    // A restarted server can then use its port while old connections are still closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these three options from the listening socket.
@@ -53,8 +53,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Returns the address on which the socket listens. If the settings do not name a port, the
-    /// address has the port that the system chose.
+    /// Returns the address, with the port that the system chose if the settings name none.
     ///
     /// # Errors
     /// If the kernel cannot report the address.
@@ -62,16 +61,13 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop` is cancelled. Then the function stops accepting connections,
-    /// finishes the current requests, and closes idle connections. The settings of `app` limit the
-    /// number of connections and the idle time of each connection.
+    /// Serves `app` until `stop` is cancelled. Then stops accepting connections, finishes the
+    /// current requests, and closes idle connections.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
-        // `cut` is cancelled when the time for the shutdown is over. Then the remaining connections
-        // close.
+        // Cancelled when the time for the shutdown is over, to close the remaining connections.
         let cut = CancellationToken::new();
-        // These tasks own the idle WebSockets. The tasks end when this function returns, so the
-        // WebSockets close then.
+        // These tasks own the idle WebSockets, which close when this function returns.
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleTasks::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
@@ -84,8 +80,7 @@ impl Listener {
             };
             app.metrics.accepted.add_one();
             let (idle, most) = (app.live().idle, app.live().connections_max);
-            // Only this loop accepts connections, so the number of connections cannot rise between
-            // this check and the accept.
+            // Only this loop accepts connections, so their number cannot rise after this check.
             if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),
@@ -116,14 +111,13 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that hangs does not end when `cut` is cancelled. The server cannot end such a
-            // task, so this wait is short.
+            // A task that hangs ignores `cut`, and the server cannot end it. So this wait is short.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// Accepts the next connection. Ignores an error that concerns only one connection. After an
-    /// error that concerns the whole process, such as too many open files, waits and tries again.
+    /// Ignores an error of one connection. After an error of the whole process, such as too many
+    /// open files, waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {
@@ -151,9 +145,8 @@ async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // If bytes are unread when the server closes the connection, the kernel resets the
-        // connection. The reset may arrive before the answer. So the server reads these bytes
-        // first.
+        // If bytes are unread at the close, the kernel resets the connection, and the reset may
+        // overtake the answer. So the server reads these bytes first.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;
@@ -161,7 +154,6 @@ async fn turn_away(mut stream: TcpStream) {
         let _ = stream.shutdown().await;
         while matches!(stream.read(&mut unread).await, Ok(read) if read > 0) {}
     };
-    // After the timeout, the connection closes even if the client has not read the answer.
     let _ = tokio::time::timeout(OVER_CAPACITY_TIMEOUT, sending).await;
 }
 

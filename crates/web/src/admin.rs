@@ -1,5 +1,4 @@
-//! The operators' endpoints. Every change writes an action to the store, with the id of the
-//! operator. The change and its action are in the same transaction
+//! The operators' endpoints. Each change and its action are written in the same transaction
 //! ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
@@ -45,10 +44,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.node.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Checks that a node can read the slots of this sale and of all overlapping sales together. A node
-/// can read only a limited number of slots at once. Two sales overlap if both can be open at the
-/// same time. `phase` is the sale's present phase, and `row` is the sale after the change. `own` is
-/// the number of this sale's slots.
+/// A node can read only a limited number of slots at once. So this checks the number of slots of
+/// this sale and of all sales that can be open at the same time. `phase` is the sale's present
+/// phase, `row` is the sale after the change, and `own` counts the sale's slots.
 fn check_slots_readable(app: &App, phase: Phase, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = concurrent_slots(&app.node, row, own);
     if slots <= SLOTS_SERVED_MAX {
@@ -65,12 +63,10 @@ fn no_sale() -> Problem {
     Problem::not_found("there is no such sale")
 }
 
-/// Returns the `ETag` for a version of a sale.
 fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// Answers with a sale as operators see it, and with its `ETag`.
 fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
     let catalogue = app.node.catalogue();
     let known = catalogue.sale(&row.id);

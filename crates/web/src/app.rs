@@ -54,12 +54,11 @@ pub struct App {
     pub(crate) purchases: Arc<Purchases>,
     pub(crate) buyers: BuyerTokenVerifier,
     pub(crate) operators: OperatorKeyVerifier,
-    /// The settings that can change while the server runs.
     pub(crate) live: ArcSwap<LiveSettings>,
-    /// The last rendered page with the list of sales, and when it was rendered. The server renders
-    /// this page at most once a second.
+    /// The last rendered list of sales, and when it was rendered. It is rendered at most once a
+    /// second.
     pub(crate) index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
-    /// The origin of the pages, if it differs from this server's origin.
+    /// Set if the origin of the pages differs from this server's origin.
     pub(crate) page_origin: PageOrigin,
     pub(crate) views: SaleViews,
     pub(crate) refusals: Refusals,
@@ -67,35 +66,30 @@ pub struct App {
     pub(crate) metrics: Metrics,
     pub(crate) series: SeriesRecorder,
     pub(crate) wrong_keys: WrongKeys,
-    /// The settings as operators see them.
     pub(crate) settings: Vec<ShownSetting>,
-    /// Sign-in of operators at an OpenID Connect issuer.
     pub(crate) oidc: Option<Oidc>,
-    /// The edges that sent their names to this node.
     pub(crate) edges: EdgeSightings,
     /// Whether the settings say that browsers reach the pages by HTTPS.
     pub(crate) is_https: bool,
     pub(crate) gate: Gate,
     pub(crate) payments: Arc<Payments>,
     pub(crate) outbox: Arc<Outbox>,
-    /// Sends push messages to browsers. `None` if the shop set no key for web push.
+    /// `None` if the shop set no key for web push.
     pub(crate) push: Option<WebPush>,
     pub(crate) failure_log: FailureLogLimiter,
     pub(crate) guests: Option<GuestSignIn>,
-    /// Whether this process has the role `api` or `edge`. Only a process with one of these roles
-    /// answers buyers and operators.
+    /// Whether this process has the role `api` or `edge`, and so answers buyers and operators.
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
     /// Locked while this node reads the operators' keys because a request has an unknown key.
     pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
-    /// Tracks running purchases, and running changes by operators. They run to their end even if
-    /// their clients disconnect.
+    /// Running purchases and changes by operators, which end even if their clients disconnect.
     pub(crate) running_purchases: TaskTracker,
-    /// Set when the program is asked to stop. A stopping program reports that it is not ready.
+    /// A stopping program reports that it is not ready.
     pub(crate) is_leaving: AtomicBool,
     pub(crate) stopping: AtomicBool,
-    /// This token is cancelled when event streams must end.
+    /// Cancelled when event streams must end.
     pub(crate) stop: CancellationToken,
     pub(crate) ping_policy: PingPolicy,
     /// After this time without activity, a WebSocket becomes idle.
@@ -109,15 +103,14 @@ pub struct App {
 pub(crate) struct PingPolicy {
     /// The time between two pings. Streams of server-sent events use the same time.
     pub(crate) ping_every: Duration,
-    /// The number of pings that a client may leave unanswered before the server closes the client's
-    /// socket.
+    /// With more unanswered pings, the server closes the client's socket.
     pub(crate) pings_max: u32,
 }
 
 impl App {
     /// Builds the shared state from the started parts of the engine. `guest_secret` signs guests'
-    /// tokens in a demonstration. The front door derives its keys from `masters`. `webhook_secrets`
-    /// are the secrets that sign the sandbox's messages.
+    /// tokens in a demonstration, and `webhook_secrets` sign the sandbox's messages. The front door
+    /// derives its keys from `masters`.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -197,7 +190,7 @@ impl App {
         self.gate.blocks.catch_up(self.node.store()).await
     }
 
-    /// Sets this server's address. The sandbox sends its messages to this address.
+    /// Sets this server's address, to which the sandbox sends its messages.
     pub fn set_server_address(&self, address: &str) {
         if let Some(sandbox) = self.payments.sandbox() {
             sandbox.set_server_address(address);
@@ -229,22 +222,20 @@ impl App {
         self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// Begins the shutdown. Event streams end, and each connection ends after its current request.
+    /// Begins the shutdown: event streams end, and each connection ends after its current request.
     pub fn begin_shutdown(&self) {
         self.mark_not_ready();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
-    /// Returns the settings as they are now.
     pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
         self.live.load()
     }
 
-    /// Applies the part of `settings` that can change while the server runs. From now on, requests
-    /// to payment providers, webhooks, push services and the operators' issuer use the newest
-    /// certificates of the operating system. The files of the previous pages stay available,
-    /// because browsers may still show these pages.
+    /// Applies the settings that can change while the server runs. Outgoing requests then use the
+    /// newest certificates. Browsers may still show the previous pages, so their files stay
+    /// available.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = before.reloaded(settings);
@@ -268,7 +259,6 @@ impl App {
         self.live().stop_notice
     }
 
-    /// Changes one of the settings.
     #[cfg(test)]
     pub(super) fn change_live(&self, change: impl FnOnce(&mut LiveSettings)) {
         let mut next = LiveSettings::clone(&self.live.load());

@@ -2,9 +2,8 @@
 //! boot.
 //!
 //! The address of an asset contains a hash of the asset and of all files that it names, directly or
-//! indirectly. So the content at an address never changes, and caches may keep an asset forever.
-//! Pages contain these addresses, but have no hash themselves, so caches may keep pages only
-//! briefly.
+//! indirectly. So caches may keep an asset forever. Pages have no hash, so caches may keep them
+//! only briefly.
 
 mod bundle;
 mod compress;
@@ -38,52 +37,45 @@ use names::{hashed, rewrite};
 pub(crate) use file::AssetFile;
 pub use folder::{ExportedSale, FolderFile, folder};
 
-/// The buyer's pages.
 #[derive(RustEmbed)]
 #[folder = "assets"]
 struct PageFiles;
 
-/// The documentation page.
 #[derive(RustEmbed)]
 #[folder = "assets-docs/page"]
 struct DocsFiles;
 
-/// The console's pages.
 #[derive(RustEmbed)]
 #[folder = "assets-console/page"]
 struct ConsoleFiles;
 
-/// The libraries of the console.
 #[derive(RustEmbed)]
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
 
-/// The `Cache-Control` of addresses with a hash. The content at such an address never changes.
+/// For addresses with a hash, whose content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// The `Cache-Control` of pages. A new version of the program may change the pages.
+/// For pages, which a new version of the program may change.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// The maximum number of earlier versions of the pages. The server still serves the assets of these
-/// versions. Beyond the bound, the server drops the oldest version.
+/// Assets of this many earlier versions of the pages are still served. Then the oldest are dropped.
 const PREVIOUS_MAX: usize = 3;
 
-/// All files by name. An asset has a name with a hash; a page has its plain name.
+/// Files by name. The name of an asset has a hash, and the name of a page has none.
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
-    /// The assets of earlier pages, from before reloads of the settings. The newest come first.
+    /// The assets from before reloads of the settings, newest first.
     previous: VecDeque<HashMap<String, Arc<AssetFile>>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
 
-/// An embedded or generated file.
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data. For an embedded file, the hash is computed at build time, so that the
-    /// server does not hash every file at boot.
+    /// For an embedded file, the hash is computed at build time and not at boot.
     hash: [u8; 32],
-    /// Whether the data may name other files. The server replaces those names by addresses.
+    /// Whether the server must replace names of other files in the data by addresses.
     names_others: bool,
 }
 
@@ -93,7 +85,6 @@ impl AssetSource {
         Self { data: text.into_bytes().into(), hash, names_others: true }
     }
 
-    /// Wraps a file that names no other file.
     fn data(data: Vec<u8>) -> Self {
         let hash = blake3::hash(&data).into();
         Self { data: data.into(), hash, names_others: false }
@@ -112,8 +103,7 @@ pub fn brand_preview(settings: &Settings) -> String {
 }
 
 impl Assets {
-    /// Prepares all files for these settings. `api` is the address of the API, for pages on another
-    /// origin.
+    /// `api` is the address of the API, for pages on another origin.
     pub(crate) fn prepare(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         if let Some(first) = sources.get_mut("first.js") {
@@ -129,8 +119,7 @@ impl Assets {
         if fixed.has_issuer
             && let Some(console) = sources.get_mut("console.html")
         {
-            // The attribute `data-issuer` makes the page offer the sign-in at the OpenID Connect
-            // issuer.
+            // This attribute makes the page offer the sign-in at the OpenID Connect issuer.
             let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
             *console = AssetSource::generated(text);
         }
@@ -163,9 +152,8 @@ impl Assets {
         self.assets.get(name).or_else(earlier).cloned()
     }
 
-    /// After a reload of the settings, also serves the assets of the previous pages, because
-    /// browsers may still show these pages for a while. A reload that changes no asset does not
-    /// count as a change of the pages.
+    /// Browsers may still show the previous pages after a reload of the settings, so their assets
+    /// stay. A reload that changes no asset does not count.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.previous);
         let is_unchanged = self.assets.len() == before.assets.len()
@@ -176,7 +164,6 @@ impl Assets {
         }
     }
 
-    /// Answers with the page from the file `name`.
     pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let file = self
             .pages
@@ -185,13 +172,12 @@ impl Assets {
         Ok(file.reply(headers))
     }
 
-    /// Returns the text of the page from the file `name`, or an empty text if there is no such
-    /// page.
+    /// Returns an empty text if there is no such page.
     pub(crate) fn page_text(&self, name: &str) -> Cow<'_, str> {
         self.pages.get(name).map_or_else(Default::default, |file| file.text())
     }
 
-    /// Answers with the shop's icon, which browsers request at `/favicon.ico`.
+    /// Browsers request the icon at `/favicon.ico`.
     pub(crate) fn icon(&self, headers: &HeaderMap) -> HandlerResult {
         let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
         let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
@@ -200,12 +186,10 @@ impl Assets {
         Ok(reply)
     }
 
-    /// Answers with the page and status 404. The text of the page says that nothing exists at this
-    /// address.
+    /// The page's text says that nothing exists at this address.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
-        // Status 304 stays, because it says that the browser's cached copy of this page is still
-        // valid.
+        // Status 304 stays, because the browser's cached copy of this page is still valid.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
@@ -214,7 +198,6 @@ impl Assets {
     }
 }
 
-/// Returns every embedded file, by name.
 fn embedded() -> HashMap<String, AssetSource> {
     let mut files = HashMap::new();
     collect_files::<PageFiles>(&mut files, true);
@@ -224,8 +207,7 @@ fn embedded() -> HashMap<String, AssetSource> {
     files
 }
 
-/// Collects the files of one directory. Leaves out the directory's licences and notes, which are
-/// not served.
+/// Leaves out a directory's licences and notes, which are not served.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
     for name in F::iter().filter(|name| media_type_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
@@ -236,7 +218,7 @@ fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_o
     }
 }
 
-/// Converts data to `Bytes`. Embedded data is not copied.
+/// Embedded data is not copied.
 fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     match data {
         Cow::Borrowed(data) => Bytes::from_static(data),
@@ -247,7 +229,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
 /// The address by which the buyers' pages name the icon.
 const ICON: &str = "/assets/mark.svg";
 
-/// Writes the icon into the buyers' pages, so that a page needs one request less.
+/// An icon inside the page saves a request.
 fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     let Some(icon) = sources.get("mark.svg") else { return };
     let url = format!("data:image/svg+xml;base64,{}", STANDARD.encode(&icon.data));
@@ -258,8 +240,7 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// Returns the statement that sets the shop's settings for pages. The server puts this statement
-/// before the code of first.js.
+/// Returns the statement with the shop's settings, which goes before the code of first.js.
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
@@ -276,8 +257,8 @@ fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) ->
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// Returns the text that tells buyers what happens after a payment. Like the texts of a sale, it is
-/// one string, or an object with one text for each language.
+/// Returns the text for buyers after a payment: one string, or an object with a text for each
+/// language.
 fn next_steps(texts: &NextSteps) -> serde_json::Value {
     match &texts.zh {
         None => serde_json::json!(texts.text),
@@ -285,7 +266,7 @@ fn next_steps(texts: &NextSteps) -> serde_json::Value {
     }
 }
 
-/// Returns the media type of a file. Returns `None` if the file is not served.
+/// Returns `None` if the file is not served.
 fn media_type_of(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),

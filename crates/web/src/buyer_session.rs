@@ -1,11 +1,9 @@
 //! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
 //! and in a new tab.
 //!
-//! The cookie contains the token itself. So every node accepts the cookie, the store need not keep
-//! a session, and the cookie expires together with the token. `HttpOnly` hides the cookie from
-//! scripts. With `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A
-//! request that changes something also needs a header, and other sites cannot make a browser send
-//! that header.
+//! The cookie is the token itself. So every node accepts it, and the store keeps no session.
+//! `HttpOnly` hides it from scripts. With `SameSite=Lax`, browsers do not send it with requests
+//! from other sites. A change also needs a header that other sites cannot make a browser send.
 
 use std::sync::Arc;
 
@@ -58,7 +56,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> H
     Ok(with_cookie(&app, &headers, "", 0))
 }
 
-/// Returns an empty answer that sets the cookie for `secs` seconds. Zero removes the cookie.
+/// Zero seconds remove the cookie.
 fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
     let secure = console_session::secure(app, headers);
     let cookie =

@@ -1,6 +1,5 @@
-//! Lets caches keep a public answer only if the pages use exactly the address of this answer.
-//! Otherwise anyone could add any query to an address. Each such variant would be a new entry in
-//! the cache, and another answer that the server must render.
+//! Lets caches keep a public answer only if the pages use exactly the request's address. Otherwise
+//! anyone could fill caches, and make the server render more, by adding any query to an address.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Uri};
@@ -8,14 +7,12 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, a page requests the status with a version and this suffix. The version
-/// is the newest version of the sale that the page read before the opening.
+/// Right after the opening, a page requests the status with this suffix after the sale's version.
+/// The version is the newest that the page read before the opening.
 const AT_OPENING: &str = "-open";
 
-/// The query with which the front page requests the list of sales.
 const INDEX_PAGE: &str = "limit=48";
 
-/// Sets `no-store` on a public answer if the pages do not use the address of the request.
 pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMap) {
     let is_public =
         headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().starts_with(b"public"));
@@ -24,9 +21,7 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` on failures, and on answers to requests with a token or a key. A failure may
-/// soon be wrong: for example, someone may create a missing object at any time. An answer to a
-/// request with a token or a key is for one caller only.
+/// Sets `no-store` on failures, which may soon be wrong, and on answers for one caller only.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
     if is_failure || request_headers.contains_key(AUTHORIZATION) {
@@ -34,8 +29,8 @@ pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     }
 }
 
-/// Returns whether a path has no percent-encoding except `%3A`. Names may contain colons, and
-/// browsers encode a colon as `%3A`. No other character of a name needs an encoding.
+/// Returns whether a path has no percent-encoding except `%3A`, the colon. No other character of a
+/// name needs an encoding.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }
@@ -53,7 +48,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.node.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page that does not know the sale's version sends an empty version.
+    // A page that does not know the version sends an empty version.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.node.id_key()))
 }
 

@@ -1,14 +1,13 @@
-//! Finds the address that a request comes from. This address is the connection's peer, or the
-//! address that a trusted proxy reports.
+//! Finds the address that a request comes from: the connection's peer, or the address that a
+//! trusted proxy reports.
 //!
-//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`. The
-//! entries to the left of this address came with the request and may be forged. So the server reads
-//! the entries from right to left. The client's address is the first address that does not belong
-//! to a trusted proxy.
+//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`.
+//! Entries further left may be forged. So the server reads from right to left, to the first address
+//! that does not belong to a trusted proxy.
 //!
-//! A proxy appends to only one of the two headers, and passes the other header on unchanged. So the
-//! client may have forged the other header. If the two headers name different addresses, the server
-//! trusts neither of them, and a block of either address applies.
+//! A proxy appends to only one of the two headers, so the client may have forged the other. If the
+//! headers name different addresses, the server trusts neither, and a block of either address
+//! applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,16 +18,14 @@ use http::{HeaderMap, HeaderValue};
 
 /// The older forwarding header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// The maximum number of entries that the server reads from a header, beginning at its right end.
+/// The server reads at most this many entries of a header, beginning at its right end.
 const ENTRIES_MAX: usize = 32;
 
-/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress {
     /// The address to which the limits per address apply.
     pub address: IpAddr,
-    /// The addresses that the two headers name, if these addresses differ. One of the addresses is
-    /// the client's, and the client may have forged the other.
+    /// The addresses of the two headers, if they differ. The client may have forged one of them.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
@@ -38,17 +35,15 @@ impl ClientAddress {
         std::iter::once(self.address).chain(self.disagreeing.into_iter().flatten())
     }
 
-    /// Returns the caller: this buyer at this address.
     pub(crate) fn caller(self, buyer: &str) -> Caller<'_> {
         Caller { address: self.address, buyer }
     }
 }
 
-/// Returns the first address that does not belong to a trusted proxy. The search begins at the
-/// connection's peer, and continues with the entries of the headers from right to left. `forwarded`
-/// and `x_forwarded_for` return the values of the two headers in the order in which they arrived.
-/// If the peer is not a trusted proxy, the function calls neither of them. If the headers name
-/// different addresses, returns the peer and both addresses.
+/// Returns the first address that does not belong to a trusted proxy. `forwarded` and
+/// `x_forwarded_for` return the values of the two headers in the order of arrival. They are called
+/// only if the peer is a trusted proxy. If the headers name different addresses, returns the peer
+/// and both addresses.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -71,8 +66,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
             .flat_map(|value| value.rsplit(|&byte| byte == b','))
             .take(ENTRIES_MAX)
         {
-            // A trusted proxy writes only valid entries. So an invalid entry came from the client,
-            // and the search ends.
+            // A trusted proxy writes only valid entries, so an invalid entry came from the client.
             let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
             nearest = address;
             if !is_trusted(address) {
@@ -89,7 +83,6 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     }
 }
 
-/// Returns the client's address for a request with these headers.
 #[must_use]
 pub(crate) fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> ClientAddress {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -157,8 +150,8 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // The client sent an opening quotation mark without a closing one. Even so, the server
-        // finds the entry that the proxy appended.
+        // Despite an opening quotation mark without a closing one, the server finds the proxy's
+        // entry.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 

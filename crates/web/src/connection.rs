@@ -19,21 +19,19 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// The slots for idle WebSockets. This reference is weak to avoid a cycle, because a WebSocket
-    /// that waits in a slot has a reference to this `Service`. In such a cycle, both would stay in
-    /// memory forever.
+    /// Weak, because a WebSocket in an idle slot has a reference to this `Service`. A cycle would
+    /// keep both in memory forever.
     pub idle_slots: Weak<IdleTasks>,
 }
 
 impl Service {
-    /// Creates the state before the first connection.
     pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleTasks>) -> Self {
         Self { app, router, purchase: route_index("purchase"), idle_slots }
     }
 }
 
-/// A connection. It counts as an open connection until this value is dropped. A WebSocket keeps
-/// this value until the WebSocket ends.
+/// A connection counts as open until this value is dropped. A WebSocket keeps this value until its
+/// end.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
@@ -42,14 +40,14 @@ pub(crate) struct Connection {
     pub stop: CancellationToken,
     /// Cancelled when the connection must end at once.
     pub cut: CancellationToken,
-    /// How long the connection may be idle, and how long the head of a request may take to arrive.
+    /// How long the connection may be idle, and how long a request's head may take to arrive.
     pub idle: Duration,
     pub overdue: StreamDeadline,
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// A future that completes when the event stream on a connection must end. While the client reads
-/// nothing, the answer's body is not polled. So the connection itself polls this future.
+/// Completes when the event stream on a connection must end. The connection polls this future,
+/// because nobody polls the answer's body while the client reads nothing.
 #[derive(Default)]
 pub(crate) struct StreamDeadline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 
@@ -62,14 +60,13 @@ impl StreamDeadline {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // The future is set only during a poll of the connection, and the same poll calls this
-            // method afterwards. So the method registers no waker.
+            // No waker is needed: the future is set only during a poll of the connection, which
+            // calls this method afterwards.
             None => Poll::Pending,
         }
     }
 }
 
-/// Represents an event stream on a connection until the stream's answer ends.
 pub(crate) struct StreamGuard(Arc<Connection>);
 
 impl StreamGuard {
@@ -85,7 +82,7 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        // The connection may serve other requests after this stream, so the future is removed.
+        // The connection may serve other requests after this stream.
         *self.0.overdue.lock() = None;
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
 //!
-//! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
-//! and the session ends when the key is deleted. A request that changes something with the cookie
-//! also needs a header. Other sites cannot make a browser send this header.
+//! The store keeps hashes of the cookie and of the key. So a session works on every node, and ends
+//! when the key is deleted. A change with the cookie also needs a header that other sites cannot
+//! make a browser send.
 
 use std::sync::Arc;
 
@@ -26,15 +26,11 @@ use super::reply::{HandlerError, HandlerResult, Reply, empty, ok};
 use super::request_id::{REQUEST_ID, request_id};
 use super::{App, request_body, wrong_keys};
 
-/// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
 /// A request that uses the cookie to change something needs this header.
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
-/// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
-/// The error for a session that does not exist or has expired.
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
-/// The number of random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
 
 /// `POST /v1/admin/session`
@@ -72,10 +68,8 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-/// A session that is not stored yet.
 pub(super) struct NewSessionFor {
     pub(super) owner: SessionOwner,
-    /// The action that records the session.
     pub(super) action: NewAction,
 }
 
@@ -95,7 +89,6 @@ impl NewSessionFor {
     }
 }
 
-/// Returns the subject of actions about a session: an operator's key, or a person who signed in.
 fn subject_of(id: &str) -> String {
     let kind = if id.starts_with("oidc:") { "person" } else { "key" };
     format!("{kind}:{id}")
@@ -140,14 +133,13 @@ pub(crate) async fn delete(
     Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
 }
 
-/// Returns an empty answer that sets this cookie.
 fn with_cookie(cookie: HeaderValue) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
     reply.headers_mut().insert(SET_COOKIE, cookie);
     reply
 }
 
-/// Returns a session cookie that browsers keep for `secs` seconds. 0 removes the cookie.
+/// Zero seconds remove the cookie.
 fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> HeaderValue {
     let secure = secure(app, headers);
     let cookie = format!(
@@ -156,14 +148,12 @@ fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> Hea
     HeaderValue::from_str(&cookie).expect("base64 and plain words")
 }
 
-/// Returns the cookie attribute `Secure` if browsers reach the pages by HTTPS, and an empty text
-/// otherwise. With this attribute, browsers send the cookie only by HTTPS.
+/// With the attribute `Secure`, browsers send the cookie only by HTTPS.
 pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     if app.is_https || by_proxy { "; Secure" } else { "" }
 }
 
-/// Refuses a request that another site may have sent.
 fn require_console_header(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(CONSOLE_HEADER) {
         Some(value) if value == "1" => Ok(()),
@@ -174,19 +164,16 @@ fn require_console_header(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns the value of the session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookie_of(headers, SESSION_COOKIE)
 }
 
-/// Returns the first cookie that has the name `wanted`.
 pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     doorbuster_auth::cookie(headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes), wanted)
 }
 
 impl App {
-    /// Returns the operator whose key the request contains. If the request has no key, returns the
-    /// operator of the console's session cookie.
+    /// A key in the request has priority over the console's session cookie.
     pub(crate) async fn operator_of_request(
         &self,
         headers: &HeaderMap,
@@ -200,8 +187,8 @@ impl App {
         let found = self.session(session).await?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // Without an issuer, the server cannot verify a person. So a person's session is valid
-            // only while the settings name an issuer.
+            // Without an issuer, the server cannot verify a person, so a person's session is not
+            // valid.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: person.role })
             }
@@ -216,8 +203,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads a session from the store. Every request reads it again, so that a session ends on
-    /// every node when its key is deleted.
+    /// Every request reads the session again, so that it ends on every node when its key is
+    /// deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
         self.node.store().session(OperatorKeyVerifier::hash(cookie), configured).await

@@ -1,12 +1,10 @@
-//! Cursors of lists. A cursor encodes a position in a list. Clients only send cursors back, and do
-//! not interpret them. The server refuses a cursor that belongs to another list, and any text that
-//! is not a cursor.
+//! Cursors of lists. A cursor encodes a position in a list, and clients only send it back. The
+//! server refuses any other text, and a cursor of another list.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 
-/// The list that a cursor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     /// Orders, sorted by their positions in the store.
@@ -21,13 +19,12 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, sorted by kind and then by their positions in the store.
     DeadLetters,
-    /// Waitlist entries, sorted by number. The cursor also has the number of entries on the earlier
-    /// pages.
+    /// Waitlist entries, sorted by number. The cursor also counts the entries on the earlier pages.
     Waitlist,
     /// Operators' actions, sorted by number.
     Actions,
     /// Differences that a check of the units and the money found. The cursor has a position for
-    /// each kind of difference that has rows after this page.
+    /// each kind of difference with rows after this page.
     Differences,
 }
 
@@ -47,9 +44,8 @@ impl List {
     }
 }
 
-/// Encodes a cursor that continues after `position`. If the position is not enough to continue the
-/// list, `name` has the rest. For example, `name` is the name of a sale, or the kind of a dead
-/// letter.
+/// Encodes a cursor that continues after `position`. `name` has the rest that the list needs, such
+/// as the name of a sale or the kind of a dead letter.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];
@@ -58,8 +54,6 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Returns the position and the name in a cursor for `list`.
-///
 /// # Errors
 /// `422` if the text is not a cursor for `list`.
 pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
@@ -67,7 +61,6 @@ pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, 
     read(list, cursor).map(Some).ok_or_else(unknown_cursor)
 }
 
-/// Returns the problem for a cursor that does not belong to the list.
 pub(crate) fn unknown_cursor() -> Problem {
     let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(

@@ -1,5 +1,5 @@
 //! Handles the start and the end of every request. Purchases go directly to their handler, and
-//! other requests go to the router. Counts answers, and logs failures with the request's id.
+//! other requests to the router.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -23,7 +23,6 @@ use super::stream_paths::EVENTS_PATH;
 use super::{cacheable, client_address, edge, framing, purchase_handler, unread_body};
 
 impl Service {
-    /// Answers one request.
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
         if let Some(reply) = framing::refuse(request.version(), request.headers()) {
@@ -49,7 +48,7 @@ impl Service {
             return reply;
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
-        // The future is boxed, so that a connection needs little memory.
+        // Boxed, so that a connection needs little memory.
         let mut reply = match this.app.node.edge() {
             Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
             None => Box::pin(this.route(&connection, request)).await,
@@ -75,8 +74,9 @@ impl Service {
             cacheable::forbid_caching(&parts.headers, &mut reply);
             return reply;
         }
-        // Two kinds of requests need the connection. A WebSocket continues after its request, and
-        // counts as an open connection until it ends. An event stream can end the connection.
+        // These requests need the connection:
+        // - A WebSocket counts as an open connection until it ends.
+        // - An event stream can end the connection.
         if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
             request.extensions_mut().insert(connection.clone());
         }
@@ -114,7 +114,7 @@ impl Service {
         reply
     }
 
-    /// Adds the request's id to a failed answer. Logs the cause of the failure if it is known.
+    /// Adds the request's id to a failed answer, and logs the cause if it is known.
     fn log_and_count(
         &self,
         peer: IpAddr,
@@ -127,8 +127,8 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.node.now().0.div_euclid(1_000).unsigned_abs();
-        // During an outage, only the first failed request gets a log line. The outage log only
-        // counts the later failures.
+        // During an outage, only the first failure gets a log line. The outage log counts the later
+        // ones.
         if let Some(cause) = cause
             && !self.app.node.outage_log().count_request_if_outage(&cause)
             && self.app.failure_log.may_write(second)

@@ -1,6 +1,5 @@
-//! Answers requests on an edge. To refuse a purchase, the edge runs the same code as a node. The
-//! edge serves pages, sales and their status from memory, and passes all other requests on to a
-//! node.
+//! Answers requests on an edge. The edge refuses purchases with the same code as a node. It serves
+//! pages, sales and their status from memory, and passes all other requests on to a node.
 
 mod failure;
 mod forward;
@@ -40,8 +39,7 @@ use super::request_id::request_id;
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
 use failure::failure_problem;
 
-/// Longest answer to a purchase that an edge accepts from a node, in bytes. A node's answers are
-/// shorter.
+/// The longest answer to a purchase that an edge accepts. A node's answers are shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Who answers a request.
@@ -49,11 +47,10 @@ const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 enum ServedBy {
     /// The edge, because the request is about this process.
     ThisProcess,
-    /// The edge, while its copy of the sales is recent. At all other times, a node.
+    /// The edge while its copy of the sales is recent, and otherwise a node.
     EdgeWhileFresh,
-    /// The request is for an event stream. The edge serves the stream while the edge's copy of the
-    /// sales is recent and a node sends the buyers' events to the edge. At all other times, a node
-    /// serves the stream.
+    /// For event streams: like `EdgeWhileFresh`, but a node must also send the buyers' events to
+    /// the edge.
     EdgeWhileRelayed,
     /// A node.
     Node,
@@ -79,8 +76,7 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may refuse a purchase for this reason. The edge must pass the purchase
-/// on if a node may know more than the edge, or may accept the purchase.
+/// Returns `false` if a node may know more than the edge, or may accept the purchase.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -95,8 +91,8 @@ fn may_answer(refusal: &Refusal) -> bool {
     }
 }
 
-/// On an edge, counts a refusal for the next report to the nodes. Requests that an edge passes on
-/// are not counted here, because a node counts them.
+/// On an edge, counts a refusal for the next report to the nodes. A node counts the requests that
+/// the edge passes on.
 pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
     if app.node.edge().is_some() && may_answer(refusal) {
         sale.runtime.edge_refusals.count(answer_kind(refusal));
@@ -150,8 +146,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a purchase's request. Returns `None` if the key or the body is not valid, or
-/// if neither the token nor the pass names a buyer.
+/// Returns `None` if the key or the body is not valid, or if neither the token nor the pass names a
+/// buyer.
 ///
 /// # Errors
 ///
@@ -181,10 +177,9 @@ fn request_hash(
     Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
-/// A request that the edge has passed on to a node. When this value is dropped, the edge remembers
-/// that the request may have an order. The drop also happens if the node does not answer or the
-/// buyer disconnects. If the request certainly has no order, the edge clears `request` before the
-/// drop.
+/// A request that the edge has passed on. When this value is dropped, the edge remembers that the
+/// request may have an order, even if no node answered. `request` is `None` if the request
+/// certainly has no order.
 struct MayHold<'a> {
     holders: &'a RequestsWithOrders,
     request: Option<RequestHash>,
@@ -198,7 +193,6 @@ impl Drop for MayHold<'_> {
     }
 }
 
-/// Passes a purchase to a node.
 async fn buy(
     app: &App,
     node: &EdgeNode,
@@ -233,7 +227,7 @@ async fn buy(
     }
 }
 
-/// Sends a request to a node. Removes the headers of the connection from the answer.
+/// Removes the headers of the connection from the node's answer.
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
@@ -250,7 +244,6 @@ async fn send(
     Ok(response)
 }
 
-/// Answers any request except a purchase.
 pub(super) async fn answer(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -269,8 +262,7 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // Status 404 means that the edge does not know the name. But a node may know a newer
-            // sale, or an asset of another version of the program.
+            // A node may know a newer sale, or an asset of another version of the program.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,
@@ -288,15 +280,13 @@ pub(super) async fn answer(
     }
 }
 
-/// Returns whether the edge's copy has all sales that an event stream follows.
 fn knows_sales(app: &App, query: Option<&str>) -> bool {
     let catalogue = app.node.catalogue();
     parse_followed_sales(query.unwrap_or_default())
         .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
 
-/// Passes a request to a node. If the request becomes a WebSocket, the edge copies the data between
-/// the two connections.
+/// Passes a request to a node. The edge copies the data of a WebSocket in both directions.
 async fn pass_on(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -322,7 +312,7 @@ async fn pass_on(
     reply
 }
 
-/// Prepares a node's answer for the client. An event stream ends when this program stops.
+/// An event stream ends when this program stops.
 fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
     let is_stream = response
         .headers()
@@ -338,7 +328,6 @@ fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
     response.map(|incoming| ReplyBody::Routed(body(incoming)))
 }
 
-/// Copies both directions of a WebSocket until one side ends or this program stops.
 async fn join(
     connection: Arc<Connection>,
     client: hyper::upgrade::OnUpgrade,

@@ -34,8 +34,8 @@ async fn follow(
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<EventFeed, Problem> {
-    // The subscription to changes of the blocks comes before the check of the blocks. So the stream
-    // also notices a block that is added after the check.
+    // The subscription to changes of blocks begins before the check, so that no new block is
+    // missed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

@@ -1,5 +1,4 @@
-//! Turns internal failures into problems. Only the log shows the cause of a failure, with the
-//! request's id. The client does not see the cause.
+//! Turns internal failures into problems. Only the log shows the cause, with the request's id.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +11,14 @@ use doorbuster_store::StoreError;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
 
-/// The maximum number of log lines about failed requests in a second. Further lines are dropped.
+/// Further lines about failed requests are dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
-/// Why a request failed. The answer's extensions carry this value to the code that logs it.
+/// The answer's extensions carry this cause to the code that logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause {
     text: Arc<str>,
-    /// The system whose outage made the request fail. `None` if there was another cause.
+    /// The system whose outage made the request fail, or `None` for another cause.
     away: Option<UnavailableSystem>,
 }
 
@@ -77,7 +76,7 @@ impl From<StoreError> for HandlerError {
     }
 }
 
-/// Limits the log lines about failures, so that an outage of the store does not fill the disk.
+/// Limits the log, so that an outage of the store does not fill the disk.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLogLimiter {
     second: AtomicU64,
@@ -85,7 +84,6 @@ pub(crate) struct FailureLogLimiter {
 }
 
 impl FailureLogLimiter {
-    /// Returns whether one more line may be written in this second.
     pub(crate) fn may_write(&self, second: u64) -> bool {
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.written.store(0, Ordering::Relaxed);

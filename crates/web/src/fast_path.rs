@@ -1,14 +1,12 @@
 //! Reads and answers purchases directly on the connection.
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
-//! a connection that carries only purchases. This code reads and answers such a request in about a
-//! microsecond. The general server needs three to four microseconds for this. Neither time includes
-//! the purchase itself.
+//! a connection that carries only purchases. Here, reading and answering takes about one
+//! microsecond, and in the general server three to four. Neither time includes the purchase.
 //!
-//! If anything about a request is unusual, the whole connection moves to the general server.
-//! Examples are another path, a chunked body, `Expect`, a repeated header or invalid HTTP. The
-//! general server gets this request from its first byte on. The fast path and the general server
-//! call the same [`purchase_handler::start_purchase`], so a purchase has one implementation.
+//! An unusual request, for example with a chunked body or a repeated header, moves the whole
+//! connection to the general server. That server gets the request from its first byte on. The fast
+//! path and the general server call the same [`purchase_handler::start_purchase`].
 
 mod bytes;
 mod parse;
@@ -38,18 +36,17 @@ use super::purchase_reply::PurchaseReply;
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
-/// The initial capacity of an answer's buffer. Nearly every answer fits into this capacity.
+/// Nearly every answer fits into this capacity.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection for the general server, with the bytes of requests that have no answer yet. `None`
-/// if the connection has ended.
+/// A connection for the general server, with the bytes of unanswered requests. `None` if the
+/// connection has ended.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
-/// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes of requests that have no answer yet. Before a purchase waits for its verdict, its
-    // bytes are removed. So an idle or waiting connection usually needs no buffer.
+    // Unanswered requests. A purchase's bytes are removed before it waits for its verdict, so an
+    // idle or waiting connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
@@ -57,7 +54,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each connection has its own child token, because the users of a token contend for its lock.
+    // Each connection has its own child token, because users of one token contend for its lock.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -131,8 +128,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Sends the answer to a purchase. If the answer is `overloaded`, also pauses the connection.
-/// Returns whether the connection paused, or `None` if the connection has ended.
+/// Pauses the connection if the answer is `overloaded`. Returns whether it paused, or `None` if the
+/// connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -155,12 +152,11 @@ async fn send_reply(
     Some(true)
 }
 
-/// Returns the answer to a request whose body does not arrive in time.
 fn body_timeout_reply() -> PurchaseReply {
     PurchaseReply::Rendered(problem(&Problem::malformed_request("the body did not arrive in time")))
 }
 
-/// Removes the first `len` bytes. Frees the memory if no bytes remain.
+/// Frees the memory if no bytes remain.
 fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     match buffer.len() == len {
         true => *buffer = Vec::new(),
@@ -168,7 +164,7 @@ fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Reads the arrived bytes into `buffer`. Memory is allocated only if bytes have arrived.
+/// Allocates memory only if bytes have arrived.
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
         ready!(stream.poll_read_ready(context))?;
@@ -182,8 +178,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// Renders an answer into a new buffer. Also returns whether the connection stays open. The buffer
-/// is freed after the write, so an idle connection has no buffer for answers.
+/// Also returns whether the connection stays open. The new buffer is freed after the write, so an
+/// idle connection has no buffer for answers.
 fn render_reply(
     connection: &Connection,
     reply: Option<PurchaseReply>,
@@ -204,8 +200,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes all of `bytes`. Nearly always the bytes fit into the socket's buffer. Otherwise the write
-/// may take as long as `stall`.
+/// Nearly always the bytes fit into the socket's buffer. Otherwise the write may take as long as
+/// `stall`.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,
@@ -217,6 +213,6 @@ async fn write_all_within(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
-    // The future is boxed, so that a connection needs no memory for this rare case.
+    // Boxed, so that a connection needs no memory for this rare case.
     Box::pin(tokio::time::timeout(stall, stream.write_all(&bytes[written..]))).await?
 }

@@ -1,6 +1,5 @@
-//! Refuses requests that a proxy in front of the server may read differently from the server (RFC
-//! 9112, sections 3.2 and 6). The proxy and the server must agree on the host and on the end of
-//! each request. Otherwise a client could hide a second request in the body of the first.
+//! Refuses requests that a proxy may read differently from the server (RFC 9112, sections 3.2 and
+//! 6). Otherwise a client could hide a second request in the body of the first.
 
 use std::net::Ipv6Addr;
 
@@ -10,11 +9,10 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::reply::{HandlerError, Reply};
 
-/// Longest `Host`, in bytes: a name of 255 bytes and a port.
+/// A name of 255 bytes and a port.
 const HOST_BYTES_MAX: usize = 261;
 
-/// Returns the answer to a request with wrong framing, or `None` if the framing is right. The
-/// connection closes after this answer.
+/// Returns the answer to a request with wrong framing. The connection closes after this answer.
 pub(crate) fn refuse(version: Version, headers: &HeaderMap) -> Option<Reply> {
     let problem = find_fault(version, headers)?;
     let mut reply = HandlerError::from(problem).reply();

@@ -12,19 +12,16 @@ use doorbuster_gate::{LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStat
 use super::App;
 use super::identity::ClientAddress;
 
-/// The front door's answer to a request, and the caller's status under the rate limits.
 #[derive(Debug, Default)]
 pub(super) struct DoorState {
-    /// The refusal, if there is one.
     pub(super) refusal: Option<DoorRefusal>,
-    /// The caller's rate-limit status, if the limits were checked.
+    /// Set if the limits were checked.
     pub(super) limit_status: Option<RateLimitStatus>,
-    /// The check of the limits, if it waits for a share of a limit.
+    /// Set if the check of the limits waits for a share of a limit.
     pub(super) pending: Option<Box<PendingLimit>>,
 }
 
 impl DoorState {
-    /// Returns the front door's answer, without the caller's status.
     pub(super) fn answer(&self) -> DoorAnswer {
         match (self.refusal, &self.pending) {
             (Some(refusal), _) => DoorAnswer::Refused(refusal),
@@ -47,9 +44,8 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Checks a purchase at the front door. Refuses a blocked caller, a buyer who does not meet a
-    /// requirement, and a request over a rate limit, in this order. If the buyer does not meet a
-    /// requirement, `against_buyer` is the refusal.
+    /// Refuses a blocked caller, a buyer who does not meet a requirement, and a request over a rate
+    /// limit, in this order. `against_buyer` is the refusal for an unmet requirement.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -77,7 +73,6 @@ impl App {
         }
     }
 
-    /// Continues a check that waits for a share of a limit.
     pub(super) async fn finish_door(
         &self,
         pending: PendingLimit,
@@ -92,8 +87,7 @@ impl App {
         }
     }
 
-    /// Checks a request to join a waitlist, and waits for the shares of limits that the request
-    /// needs.
+    /// Checks a request to join a waitlist, and waits for the shares of limits that it needs.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -120,9 +114,8 @@ impl App {
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
-        // An automatic waiting room opens when many buyers arrive, so arrivals are counted while
-        // the room is closed. An edge counts no arrivals, because the node to which it passes the
-        // request counts the arrival.
+        // Many arrivals open an automatic waiting room, so arrivals are counted while the room is
+        // closed. An edge counts none, because the node counts the arrival.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_auto_open(now);
         if is_counted && self.node.edge().is_none() {

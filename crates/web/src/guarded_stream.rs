@@ -1,9 +1,9 @@
-//! A connection's stream that handles two kinds of peers: peers that do not read, and peers that
-//! close their side right after they sent a request.
+//! A connection's stream for peers that do not read, and for peers that close their side right
+//! after a request.
 //!
-//! The server's other timeouts are for reads, and this stream's timeout is for writes. When the end
-//! of the peer's data arrives, the stream reports this end one poll later. So the server starts a
-//! complete request before it learns of the end. A purchase that was started runs to its verdict.
+//! Writes time out here, and the server's other timeouts are for reads. The end of the peer's data
+//! is reported one poll late, so that the server starts a complete request before it learns of the
+//! end. A purchase that was started runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -20,41 +20,38 @@ pub(crate) struct GuardedStream {
     stream: TcpStream,
     /// Bytes that were already read from the socket. The next reads return these bytes first.
     before: Bytes,
-    /// The number of bytes read.
     read: u64,
     /// Whether the peer has closed its side of the stream.
     ended: bool,
     /// How long a write may make no progress.
     stall: Duration,
-    /// The timer. It runs only while a write waits.
+    /// Runs only while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedStream {
-    /// Wraps a connection. `before` has the bytes that were already read.
+    /// `before` has the bytes that were already read.
     pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns the same connection. The next reads of the connection return `received` again,
-    /// before all other bytes.
+    /// The next reads return `received` again, before all other bytes.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)
     }
 
-    /// Returns the number of bytes read. Returns `None` while `before` has bytes.
+    /// Returns `None` while `before` has bytes.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// Returns the inner stream. Returns `None` if `before` has bytes.
+    /// Returns `None` if `before` has bytes.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }
 
-    /// Returns the result of a write. While the write waits, runs the timer. When the timer fires,
-    /// returns an error.
+    /// Runs the timer while a write waits, and returns an error when the timer fires.
     fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,

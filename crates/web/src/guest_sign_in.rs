@@ -20,7 +20,6 @@ pub(crate) struct GuestSignIn {
 }
 
 impl GuestSignIn {
-    /// Creates the issuer of a demonstration.
     pub(crate) fn new(secret: SecretString, auth: &AuthSettings) -> Self {
         Self {
             secret,
@@ -31,7 +30,6 @@ impl GuestSignIn {
         }
     }
 
-    /// Returns the token of a new guest.
     pub(crate) fn token(&self, now_ms: i64) -> Result<String, Problem> {
         let minute = now_ms.div_euclid(60_000);
         if self.minute.swap(minute, Ordering::Relaxed) != minute {

@@ -32,14 +32,13 @@ mod sales;
 mod slots;
 mod store_numbers;
 
-/// The reason why an edge is not ready: no node behind the edge was ready at the last check.
+/// No node behind the edge was ready at the last check.
 const NO_UPSTREAM: &str = "no_upstream";
-/// An edge gives this warning if its copy of the nodes' memory is too old. Such an edge refuses
-/// no request.
+/// The edge's copy of the nodes' memory is too old, so the edge refuses no request.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. A node with a store also reports the store's time, and whether the node serves
-/// buyers. Edges need these two values.
+/// `GET /healthz`. For edges, a node with a store also reports the store's time, and whether the
+/// node serves buyers.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.node, about.as_bytes());
@@ -58,8 +57,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     Ok(reply)
 }
 
-/// Returns whether this node serves buyers. The function reads only the node's memory, so a check
-/// by an edge causes no query of the store.
+/// Reads only the node's memory, so that a check by an edge causes no query of the store.
 fn state_for_edges(app: &App) -> UpstreamState {
     let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.node.lifecycle().is_stopping();
     match app.serves_api {
@@ -87,7 +85,6 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
     }
 }
 
-/// Returns what `/readyz` reports in addition to its reasons.
 fn facts(app: &App) -> ReadinessFacts {
     let database = app.node.database();
     let replication = database.replication();
@@ -112,7 +109,6 @@ fn facts(app: &App) -> ReadinessFacts {
     }
 }
 
-/// Returns the page of metrics.
 pub(crate) async fn metrics_page(app: &App) -> String {
     page::text(app).await
 }

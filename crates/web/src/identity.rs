@@ -28,15 +28,14 @@ use super::reply::HandlerError;
 /// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 
-/// The last read of the operators' keys from the store.
 #[derive(Debug, Default)]
 pub(crate) struct OperatorKeysRead {
     begun: Option<Instant>,
-    /// Whether the read succeeded. `None` if the client disconnected before the read ended.
+    /// `None` if the client disconnected before the read ended.
     result: Option<bool>,
 }
 
-/// The buyer of a request. The guard has verified the token before the handler runs.
+/// The buyer of a request, whose token was verified before the handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
 
@@ -78,7 +77,6 @@ impl OperatorRequest {
         }
     }
 
-    /// Builds an action with a reason.
     pub(crate) fn action_because(
         &self,
         action: &str,
@@ -91,7 +89,6 @@ impl OperatorRequest {
     }
 }
 
-/// An operator or a buyer.
 #[derive(Clone, Debug)]
 pub(crate) enum Requester {
     Buyer(BuyerId),
@@ -99,7 +96,6 @@ pub(crate) enum Requester {
 }
 
 impl App {
-    /// Returns the problem for a failed authentication.
     pub(crate) fn denied_problem(&self, denied: AuthenticationError) -> Problem {
         match denied {
             AuthenticationError::Missing => Problem::unauthenticated(
@@ -116,7 +112,7 @@ impl App {
         }
     }
 
-    /// Returns the buyer of the token in `Authorization` or in the pages' cookie.
+    /// The token comes from `Authorization` or from the pages' cookie.
     pub(crate) async fn buyer(
         &self,
         headers: &HeaderMap,
@@ -126,13 +122,12 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// Returns the time of the wall clock, in seconds since 1970. Other programs issue the tokens
-    /// and use the wall clock, so the server compares the times in tokens with the wall clock.
+    /// In seconds since 1970. The issuers of tokens use the wall clock, so their times are compared
+    /// with the wall clock.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }
 
-    /// Returns the buyer that a token names.
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
         let now_secs = self.token_time_secs();
         let checked = match self.buyers.check(token, now_secs) {
@@ -144,7 +139,6 @@ impl App {
         checked.map_err(|denied| self.denied_problem(denied))
     }
 
-    /// Returns the operator of the key in the headers, if the key's role is sufficient.
     pub(crate) async fn operator(
         &self,
         headers: &HeaderMap,
@@ -153,7 +147,7 @@ impl App {
         let check =
             || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
-            // Another node may have just created the key, so the keys are read again.
+            // Another node may have just created the key.
             Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => check(),
             checked => checked,
         };
@@ -163,9 +157,8 @@ impl App {
     }
 
     /// Reads the operators' keys again, because other nodes may have created or deleted keys. If
-    /// the last read is very recent, waits before it reads. Callers that waited when a read began
-    /// share its result. Returns `false` if the keys were not read: the store failed, or there are
-    /// no other nodes.
+    /// the last read is very recent, waits first. Callers that waited when a read began share its
+    /// result. Returns `false` if the store failed or there are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;
@@ -173,7 +166,7 @@ impl App {
         let arrived = Instant::now();
         let mut last = self.operator_keys_read.lock().await;
         if let Some(begun) = last.begun {
-            // A read that began before this request may lack a key that the request has.
+            // A read that began before this request may lack the request's key.
             if let Some(is_read) = last.result.filter(|_| begun > arrived) {
                 return is_read;
             }
@@ -190,7 +183,6 @@ impl App {
         is_read
     }
 
-    /// Returns the operator or the buyer of a request.
     pub(crate) async fn requester(
         &self,
         headers: &HeaderMap,
@@ -211,7 +203,6 @@ impl App {
     }
 }
 
-/// Checks that an operator's role includes the role `wanted`.
 pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Problem> {
     if operator.role >= wanted {
         return Ok(());
@@ -220,7 +211,6 @@ pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Proble
     Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")))
 }
 
-/// Returns the token of a buyer's request.
 fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, AuthenticationError> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let has_header = headers.get(PAGE_HEADER).is_some_and(|value| value == "1");
@@ -228,7 +218,6 @@ fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Auth
     buyer_token(authorization_values(headers), cookies, reads || has_header)
 }
 
-/// Returns all values of `Authorization`.
 fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
 }
@@ -242,8 +231,7 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The guard of the route stored the identity in the extensions. If the identity is
-                // missing, the request is refused.
+                // The guard of the route stored the identity in the extensions.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

@@ -5,8 +5,7 @@ use doorbuster_api::problem::Problem;
 use crate::failure::FailureCause;
 use crate::reply::{HandlerError, Reply};
 
-/// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
-/// already logged the panic.
+/// Only this request fails. The panic hook has already logged the panic.
 pub(crate) fn internal_error() -> Reply {
     HandlerError {
         problem: Box::new(Problem::internal()),

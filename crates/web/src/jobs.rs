@@ -7,8 +7,8 @@ use crate::app::App;
 use crate::health::metrics_page;
 
 impl App {
-    /// Runs the jobs of the front door until `serving` has ended. After a stop signal, the accepted
-    /// requests still need these jobs.
+    /// Runs the jobs of the front door until `serving` has ended, because accepted requests still
+    /// need them after a stop signal.
     pub async fn run_gate_during(&self, serving: impl Future<Output = ()>) {
         let gate = async {
             // For an edge, the nodes run these jobs.
@@ -33,7 +33,7 @@ impl App {
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // Another node may have deleted a key. This node must refuse that key too.
+                // Another node may have deleted a key, which this node must refuse too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -52,7 +52,7 @@ impl App {
         tokio::join!(jobs, self.run_otlp());
     }
 
-    /// Samples the counts of every sale once a second. The views of the sales need these samples.
+    /// The views of the sales need these samples.
     pub(crate) async fn run_samples(&self) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -69,7 +69,6 @@ impl App {
         }
     }
 
-    /// Sends metrics and logs to a collector until the program stops.
     #[cfg(feature = "otel")]
     async fn run_otlp(&self) {
         let source = doorbuster_telemetry::otlp::Source {
@@ -83,8 +82,8 @@ impl App {
     #[cfg(not(feature = "otel"))]
     async fn run_otlp(&self) {}
 
-    /// Waits for running purchases and operators' changes, which continue even if their clients
-    /// have disconnected. Then records the statistics of every sale for the last second.
+    /// Waits for running purchases and operators' changes, even of clients that have disconnected.
+    /// Then records each sale's last second.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

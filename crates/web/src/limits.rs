@@ -1,23 +1,22 @@
-//! The limits of the HTTP side, and what happens at each limit. A limit that only one file uses is
-//! in that file. Limits that clients must know are in the API crate.
+//! The limits of the HTTP side, and what happens at each limit. A limit of one file is in that
+//! file, and limits that clients must know are in the API crate.
 
 use std::time::Duration;
 
-/// The maximum number of connections that wait in the kernel until the server accepts them. The
-/// kernel refuses further connections.
+/// The maximum number of connections that wait for the server to accept them. The kernel refuses
+/// further connections.
 pub(crate) const BACKLOG: i32 = 8_192;
 /// How long the accept loop pauses when no file descriptors are left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The number of connections over the limit that can get an answer at the same time. Further
-/// connections close without an answer.
+/// The number of connections over the limit that get an answer at the same time. Further ones close
+/// without an answer.
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a connection over the limit may take to read its answer.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of file descriptors reserved for the store, the log, the event loop and the listener.
 pub const HANDLES_SPARE: u64 = 256;
 
-/// Largest head of a request, in bytes. For a larger head, the client gets 431 and the connection
-/// closes.
+/// Largest head of a request, in bytes. For a larger head, the client gets 431.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The number of bytes that a connection may buffer before it stops reading.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -26,106 +25,91 @@ pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
 
 /// How long a body may take to arrive. After this time, the connection closes.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum number of bytes of an oversized body that the server reads and drops. It reads them,
-/// because most clients read the answer only after they have sent their body.
+/// The server reads and drops at most this many bytes of an oversized body. Most clients read the
+/// answer only after they have sent their body.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The server stops reading an oversized body after this time.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// If a peer reads nothing for this long during a write, the server closes the connection.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
-/// The number of bytes of an answer that the kernel buffers for a client that does not read. This
-/// limit bounds the memory that slow clients use.
+/// The bytes of an answer that the kernel buffers for a client that does not read. This bounds the
+/// memory for slow clients.
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How long running requests may take after a stop signal. After this time, their connections
-/// close.
+/// How long running requests may take after a stop signal. Then their connections close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// In each interval of this length, requests for a status cause at most one rendering of this
-/// status. Events cause further renderings.
+/// In each interval of this length, requests cause at most one rendering of a status. Events cause
+/// further renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// While one request renders a status, other requests get the previous status. If the previous
-/// status is older than this, these requests wait.
+/// While one request renders a status, others get the previous status if it is not older than this.
+/// Otherwise they wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
 pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Time between two pings of an event stream.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// The number of pings that a WebSocket may leave without any answer. At the next ping the server
-/// closes the socket. The server counts pings instead of measuring time. So if the server itself
-/// was paused, it does not close its sockets.
+/// After this many pings without an answer, the server closes the WebSocket at the next ping. The
+/// server counts pings, so that a pause of the server itself closes no WebSocket.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
-/// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
-/// ignores every message except a renewed token.
+/// In bytes. A longer message closes the WebSocket. Every message except a renewed token is
+/// ignored.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// The size of the read buffer, and of the write buffer, of a WebSocket, in bytes.
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
-/// The number of bytes that may wait in a WebSocket's own write buffer. Further events wait in the
-/// hub.
+/// The bytes that may wait in a WebSocket's write buffer. Further events wait in the hub.
 pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
-/// After this time without activity, a WebSocket becomes idle. The server frees its task and
-/// buffers, and creates them again when something happens.
+/// After this time without activity, a WebSocket becomes idle, and the server frees its task and
+/// buffers.
 pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
-/// The maximum number of tasks that serve idle WebSockets. Each worker thread gets one task, up to
-/// this number.
+/// Each worker thread gets one task for idle WebSockets, up to this number.
 pub(crate) const IDLE_TASKS_MAX: usize = 16;
-/// The number of WebSockets that may wait until a task of idle WebSockets accepts them. Further
-/// WebSockets stay active and try again later.
+/// The number of WebSockets that may wait for a task of idle WebSockets. Further ones stay active
+/// and try again later.
 pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
 /// The number of idle WebSockets that a task serves before it lets other tasks run.
 pub(crate) const IDLE_BATCH_MAX: usize = 32;
-/// The number of events that an idle WebSocket gets in a row. If more events wait, the socket
-/// becomes active.
+/// If more events wait, the idle WebSocket becomes active.
 pub(crate) const IDLE_EVENTS_MAX: usize = 16;
-/// If the kernel cannot poll another idle WebSocket, the WebSocket stays active for this long and
-/// then tries again. This is also the shortest time between two log lines about this failure.
+/// If the kernel cannot poll an idle WebSocket, it stays active for this long. Also the shortest
+/// time between two log lines about this.
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// The number of bytes that one read takes from a WebSocket after the server sent a close frame. A
-/// few pongs and the client's close frame have fewer bytes.
+/// The bytes of one read after the server's close frame. A few pongs and the client's close frame
+/// are shorter.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a client may take to read its close frame. After this time, the server drops the
-/// connection.
+/// How long a client may take to read its close frame. Then the connection is dropped.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest life of an event stream, even if its token is valid for longer. After this time, the
-/// client must connect again.
+/// Longest life of an event stream, even with a longer valid token. Then the client must connect
+/// again.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long a request for metrics waits for the store or the slots. After this time, the answer
-/// lacks the store's numbers, and its queue depth is too low. Prometheus waits ten seconds for the
-/// answer.
+/// How long a request for metrics waits for the store or the slots. Prometheus waits ten seconds.
+/// After this time, the store's numbers are missing, and the queue depth is too low.
 pub(crate) const METRICS_READ_MAX: Duration = Duration::from_secs(2);
-/// The number of items whose queues one request reads at the same time. The queues of further items
-/// wait.
+/// The number of items whose queues one request reads at the same time.
 pub(crate) const QUEUES_READ_MAX: usize = 32;
 
-/// The maximum number of operators' keys in the store. A request for one more key gets `409
-/// wrong_state`.
+/// A request for one more key gets `409 wrong_state`.
 pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
-/// The number of rows that an export reads in one query.
 pub(crate) const EXPORT_PAGE: usize = 1_000;
 /// How long a guest's token is valid. Only demonstrations have guests.
 pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The maximum number of guests' tokens per minute. One more request gets `429`. Only
-/// demonstrations have guests.
+/// The next request for a guest's token in the same minute gets `429`.
 pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 /// `Retry-After` while a store or a slot is unavailable, in seconds.
 pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
-/// The maximum number of purchases at the same time, including those of disconnected clients. One
-/// more purchase gets `503 overloaded`.
+/// One more purchase, also of a disconnected client, gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
-/// After `503 overloaded`, a connection pauses. This is the number of paused connections that the
-/// server serves again per second, for each worker thread. The answers to them take about a
-/// thirtieth of a worker's time.
+/// The number of connections that the server serves again per second and worker thread, after a
+/// pause for `503 overloaded`. Their answers take about a thirtieth of a worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
-/// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
-/// purchase.
+/// Initial size of a connection's buffer for a purchase, in bytes.
 pub(crate) const FAST_PATH_BUFFER_BYTES: usize = 1024;
-/// The maximum number of bytes of a purchase, head and body, on the fast path. Larger purchases go
-/// to the general server.
+/// Larger purchases, head and body, go to the general server.
 pub(crate) const FAST_PATH_BYTES_MAX: usize = 32 * 1024;

@@ -9,24 +9,20 @@ use super::assets::Assets;
 use super::fixed_settings::FixedSettings;
 use super::page_html::Shop;
 
-/// The settings as they are now. A reload replaces all of them at once.
+/// A reload replaces all of these settings at once.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveSettings {
     /// Proxies whose forwarding headers are trusted.
     pub(crate) proxies: Vec<Cidr>,
-    /// The files of the pages.
     pub(crate) assets: Arc<Assets>,
     /// The settings that a reload keeps.
     fixed: FixedSettings,
-    /// The shop's name.
     shop: String,
-    /// The shop's time zone.
     pub(crate) time_zone: Option<String>,
     /// The maximum number of event streams of one buyer on this node.
     pub(crate) event_streams_max: usize,
-    /// The maximum number of connections at once.
     pub(crate) connections_max: usize,
-    /// How long a connection may be idle, and how long the head of a request may take to arrive.
+    /// How long a connection may be idle, and how long a request's head may take to arrive.
     pub(crate) idle: Duration,
     /// How long the server continues to accept requests after a stop signal.
     pub(crate) stop_notice: Duration,
@@ -35,8 +31,7 @@ pub(crate) struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// Takes from `settings` the settings that a reload can change. `fixed` has the values from the
-    /// start of the server.
+    /// `fixed` has the values from the start of the server, which a reload keeps.
     pub(super) fn new(settings: &Settings, fixed: FixedSettings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),
@@ -52,12 +47,10 @@ impl LiveSettings {
         }
     }
 
-    /// Returns the settings after a reload, with the new values from `settings`.
     pub(super) fn reloaded(&self, settings: &Settings) -> Self {
         Self { generation: self.generation + 1, ..Self::new(settings, self.fixed.clone()) }
     }
 
-    /// Returns the shop, for the texts in pages.
     pub(super) fn shop(&self) -> Shop<'_> {
         let (name, url) = (&self.shop, self.fixed.url.as_deref());
         Shop { name, url, time_zone: self.time_zone.as_deref() }

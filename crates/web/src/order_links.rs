@@ -1,9 +1,9 @@
 //! A link that opens an order without the buyer's token. A person who has the link can only read
 //! the order and pay for it.
 //!
-//! The link contains a key, which is a keyed hash of the order's id. Every node can compute this
-//! hash to check the key, so the store does not keep the key. Whether the link works depends on the
-//! order's state: see [`doorbuster_core::Order::opens_by_link`].
+//! The link's key is a keyed hash of the order's id, which every node can compute. So the store
+//! does not keep the key. [`doorbuster_core::Order::opens_by_link`] says in which states the link
+//! works.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub(crate) async fn pay(
     checkout::open_for(&app, order.id, order.buyer, client, &headers).await.map(no_store)
 }
 
-/// Returns the order that the request's key opens. Checks the key before it reads the store.
+/// Checks the key before it reads the store.
 async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
     let id = id(order)?;
     let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -90,7 +90,7 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     }
 }
 
-/// Returns the same answer for a wrong key, an ended link and an order that does not exist.
+/// A wrong key, an ended link and an unknown order get the same answer.
 fn no_such_link() -> HandlerError {
     Problem::not_found("the link opens no order, or the order can no longer be paid").into()
 }

@@ -1,5 +1,4 @@
-//! Serves the buyers' endpoints for orders: lists orders, reads one order or its history, and
-//! cancels an order.
+//! Serves the buyers' endpoints for orders.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use super::path_names::PathNames;
 use super::reply::{HandlerError, HandlerResult, ok};
 use super::request_body;
 
-/// The maximum number of refunds in an order's history. An order rarely has more than one.
+/// An order rarely has more than one refund.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
@@ -38,16 +37,15 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // No rate limit applies to this request. Instead, the server runs the list requests of a buyer
-    // one after the other, so that one buyer cannot occupy the store.
+    // This request has no rate limit. Instead, a buyer's list requests run one after the other, so
+    // that one buyer cannot occupy the store.
     let turn = app.node.id_key().buyer_hash(buyer.as_str());
     let read =
         app.node.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// Reads a page of orders. If `buyer` is `None`, the page has orders of all buyers. If `items` is
-/// `None`, it has orders for all items.
+/// `buyer` is `None` for all buyers, and `items` is `None` for all items.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,
@@ -74,8 +72,7 @@ pub(crate) async fn page(
     ok(&OrderList { orders, items, next_cursor })
 }
 
-/// Converts these orders to the form of the API. If this node does not know an order's sale yet,
-/// reads the catalogue again, so that no order is missing.
+/// If this node does not know an order's sale yet, reads the catalogue again.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -84,7 +81,6 @@ pub(crate) async fn order_views(
     Ok(rows.iter().zip(&items).map(|(row, item)| api_conversion::order(row, item)).collect())
 }
 
-/// Returns the item of each order.
 async fn order_items(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -169,15 +165,13 @@ pub(crate) async fn cancel(
     }
 }
 
-/// Cancels an existing order, and returns the answer to the request.
 pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
     let changed = app.orders.cancel(id, by).await?;
     failpoint::reach(Failpoint::CancelDone);
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
-/// Returns the answer to a change of an order. `only` is the problem's `detail` if the order's
-/// state does not allow the change.
+/// `only` is the problem's `detail` if the order's state does not allow the change.
 pub(crate) fn changed_reply(
     app: &App,
     changed: ChangeOutcome,
@@ -195,7 +189,6 @@ pub(crate) fn changed_reply(
     ok(&order)
 }
 
-/// Reads the order, request or waitlist entry with this id, for its buyer or for an operator.
 pub(crate) async fn read_order(
     app: &App,
     id: TicketId,
@@ -205,7 +198,6 @@ pub(crate) async fn read_order(
     Ok(order_view(app, id, lookup, buyer)?)
 }
 
-/// Renders the result of looking up an id.
 pub(crate) fn order_view(
     app: &App,
     id: TicketId,
@@ -225,8 +217,7 @@ pub(crate) fn order_view(
             api_conversion::refused(id, name, &item, units, api_conversion::refusal_code(verdict)),
         ),
         OrderLookup::Waiting { item, entry, ahead } => {
-            // After the sale has closed, a waitlist entry cannot become an order, so it counts as
-            // ended.
+            // After the sale has closed, a waitlist entry cannot become an order.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),
                 false => AnyOrder::Waiting(api_conversion::waiting(&item, &entry, ahead)),
@@ -238,7 +229,6 @@ pub(crate) fn order_view(
     })
 }
 
-/// Renders a waitlist entry that ended without an order.
 fn ended_entry(item: &ItemState, entry: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
     AnyOrder::Refused(api_conversion::refused(
         entry.id,
@@ -249,7 +239,6 @@ fn ended_entry(item: &ItemState, entry: &WaitlistEntry, code: RefusalCode) -> An
     ))
 }
 
-/// Parses the id in a path.
 pub(crate) fn id(text: &str) -> Result<TicketId, Problem> {
     TicketId::parse(text).ok_or_else(no_such_order)
 }

@@ -1,12 +1,11 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
-//! A refusal is cheap. But many clients that ignore `Retry-After` could use up the processor time
-//! that accepted orders need. So a refused connection must wait for its turn before it is served
-//! again. There is a fixed number of turns per second (the GCRA algorithm, ITU-T I.371).
+//! A refusal is cheap, but many clients that ignore `Retry-After` could use up the processor time
+//! that accepted orders need. So a refused connection waits for its turn. The number of turns per
+//! second is fixed (the GCRA algorithm, ITU-T I.371).
 //!
-//! No connection pauses longer than its `Retry-After`, so the pause does not delay a client that
-//! respects this header. The connection of a trusted proxy never pauses, because it carries the
-//! requests of many clients.
+//! No connection pauses longer than its `Retry-After`. The connection of a trusted proxy never
+//! pauses, because it carries the requests of many clients.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +15,11 @@ use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
 
 const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 
-/// Assigns turns to refused connections. Times are in microseconds since `began`.
+/// Times are in microseconds since `began`.
 pub(crate) struct OverloadPacer {
     began: Instant,
     gap_us: u64,
     max_us: u64,
-    /// The last assigned turn.
     last_turn_us: AtomicU64,
 }
 
@@ -36,14 +34,13 @@ impl OverloadPacer {
         Self { began: Instant::now(), gap_us, max_us, last_turn_us: AtomicU64::new(0) }
     }
 
-    /// Creates a pacer for tests that pauses every connection for `rest`.
+    /// Every connection pauses for `rest`.
     #[cfg(test)]
     pub(super) fn fixed_pause(rest: Duration) -> Self {
         let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
         Self::with_gap(rest_us, rest_us)
     }
 
-    /// Returns how long the next refused connection must pause.
     pub(crate) fn next(&self) -> Duration {
         let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.next_turn(now_us))
@@ -71,8 +68,7 @@ mod tests {
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
-        // A connection that arrives after all of these turns waits only for the time between two
-        // turns.
+        // A connection that arrives after all of these turns waits for one gap.
         assert_eq!(overload_pacer.next_turn(10_000_000), gap);
     }
 
@@ -81,7 +77,6 @@ mod tests {
         let overload_pacer = overload_pacer(1);
         let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
         assert_eq!(longest, PAUSE_MAX_US);
-        // Further turns do not lengthen the pause beyond `Retry-After`.
         assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
     }
 

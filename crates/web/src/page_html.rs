@@ -1,9 +1,8 @@
-//! Writes the texts of a sale into a page's HTML. Search engines, link previews in chats and
-//! browsers without JavaScript show these texts. Every visitor gets the same page. The page changes
-//! only when the sale, its state or the settings change.
+//! Writes the texts of a sale into a page's HTML, for search engines, link previews and browsers
+//! without JavaScript. Every visitor gets the same page, which changes only with the sale, its
+//! state or the settings.
 //!
-//! The HTML files have marks at the places for these texts. A file is a complete page even without
-//! these texts.
+//! The HTML files have marks for these texts, and are complete pages even without them.
 
 mod calendar;
 mod item;
@@ -20,23 +19,17 @@ use serde_json::{Value, json};
 pub(crate) use calendar::{CalendarEntry, languages};
 pub(crate) use state::ShownState;
 
-/// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
 /// The mark for the texts that visitors without JavaScript read.
 const BODY_MARK: &str = "<!-- shell: body -->";
-/// The marks around the first picture, and the marks around the texts of the item. The page's
-/// script fills the elements between these marks. The server also fills them, so that a visitor
-/// sees the picture and the texts before the script runs.
+/// The page's script fills the elements between these marks. The server also fills them, so that a
+/// visitor sees the picture and the texts before the script runs.
 const PICTURE_MARKS: (&str, &str) = ("<!-- shell: picture -->", "<!-- /shell: picture -->");
 const ITEM_MARKS: (&str, &str) = ("<!-- shell: item -->", "<!-- /shell: item -->");
-/// The mark for the data that the page's script reads.
 const DATA_MARK: &str = "<!-- shell: data -->";
-/// The maximum number of characters of a description for search engines.
 const DESCRIPTION_CHARS: usize = 200;
-/// The maximum number of sales on the list for visitors without JavaScript.
 pub(crate) const LISTED_MAX: usize = 48;
 
-/// The shop's name, address and time zone on pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shop<'a> {
     pub name: &'a str,
@@ -47,7 +40,7 @@ pub(crate) struct Shop<'a> {
 }
 
 impl Shop<'_> {
-    /// Returns the absolute address of `path`, if the origin is known.
+    /// Returns `None` if the origin is not known.
     fn absolute(&self, path: &str) -> Option<String> {
         match path.contains("://") {
             true => Some(path.to_owned()),
@@ -60,14 +53,12 @@ impl Shop<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PresentState<'a> {
     pub shown: ShownState,
-    /// The version of the sale's status. The page's script finds out from it whether the sale has
-    /// changed.
+    /// The version of the sale's status, by which the page's script notices changes.
     pub version: &'a str,
 }
 
-/// Renders the page of one sale. With `present`, the page also contains the sale as data, so that
-/// the page's script need not request the sale. An exported page has no state and no data, because
-/// the sale can change after the export.
+/// With `present`, the page contains the sale as data, so that its script need not request the
+/// sale. An exported page has no state and no data, because the sale can change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -93,7 +84,6 @@ pub(crate) fn sale_page(
     fill(&page, &title(sale, shop), &head(sale, state, shop), &body(sale, state, shop), &data)
 }
 
-/// Replaces two marks and the text between them.
 fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     let between = page.split_once(start).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(end)?;
@@ -105,7 +95,7 @@ fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     }
 }
 
-/// Renders the list of sales. Shows the state of each sale whose state is known.
+/// Shows the state of each sale whose state is known.
 pub(crate) fn index_page(
     template: &str,
     sales: &[(Sale, Option<ShownState>)],
@@ -133,8 +123,7 @@ pub(crate) fn index_page(
     fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
 }
 
-/// Returns the price of the items if all items have the same price. Otherwise returns the lowest
-/// price with the label "From".
+/// Adds the label "From" if the items have different prices.
 fn lowest_price(sale: &Sale) -> Option<String> {
     let lowest = sale.items.iter().map(|item| item.price).min_by_key(|price| price.amount_minor)?;
     let is_only = sale.items.iter().all(|item| item.price == lowest);
@@ -142,12 +131,11 @@ fn lowest_price(sale: &Sale) -> Option<String> {
     Some(format!("{label}{}", escaped(&lowest.to_string())))
 }
 
-/// Returns a time with its label.
 fn labelled(label: &str, time: Option<Time>, shop: Shop<'_>) -> Option<String> {
     Some(format!("{label} {}", times::tag(time?, shop.time_zone)))
 }
 
-/// Puts the texts at the marks of a page. `title` replaces the page's own title.
+/// `title` replaces the page's own title.
 fn fill(template: &str, title: &str, head: &str, body: &str, data: &str) -> String {
     let (before, after) = template.split_once("<title>").unwrap_or((template, ""));
     let after = after.split_once("</title>").map_or(after, |(_, after)| after);
@@ -164,7 +152,6 @@ fn title(sale: &Sale, shop: Shop<'_>) -> String {
     }
 }
 
-/// Returns the tags that describe the sale to search engines and link previews.
 fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     let mut out = String::new();
     let mut tag = |property: &str, content: &str| {
@@ -197,7 +184,6 @@ fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     out + &data_block("application/ld+json", "schema", &graph)
 }
 
-/// Returns the pictures of an item, each with its description.
 fn images(item: &Item) -> impl Iterator<Item = (&str, &Text)> {
     let first = item.image.as_deref().map(|image| (image, &item.title));
     first.into_iter().chain(item.gallery.iter().map(|more| (more.image.as_str(), &more.alt)))
@@ -217,7 +203,6 @@ fn description(sale: &Sale, first: Option<&Item>, shop: Shop<'_>) -> String {
     text.chars().take(DESCRIPTION_CHARS).collect()
 }
 
-/// Returns the text for a visitor without JavaScript.
 fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     let parts = [
         state.map(|state| state.words().to_owned()),
@@ -232,8 +217,7 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
         }
         write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
             .expect("writing to a string");
-        // The page already shows the first picture of the first item, so this picture is left out
-        // here.
+        // The page already shows the first picture of the first item.
         let shown = usize::from(index == 0 && item.image.is_some());
         for (image, alt) in images(item).skip(shown) {
             write!(
@@ -256,7 +240,6 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     out
 }
 
-/// Returns the facts about an item as an HTML table.
 fn facts(item: &Item) -> String {
     if item.facts.is_empty() {
         return String::new();
@@ -268,7 +251,7 @@ fn facts(item: &Item) -> String {
     format!("<table>{}</table>", rows.collect::<String>())
 }
 
-/// Returns a text in all its languages, for readers whose language is not known.
+/// For readers whose language is not known.
 fn each_language(text: &Text) -> String {
     let each = text.in_languages().into_iter().map(|(language, text)| match language {
         None => escaped(text),
@@ -277,7 +260,6 @@ fn each_language(text: &Text) -> String {
     each.collect::<Vec<_>>().join(" / ")
 }
 
-/// Returns the attributes of an element whose text is in this language.
 fn language_tags(language: Option<&str>) -> String {
     match language {
         None => String::new(),
@@ -285,20 +267,19 @@ fn language_tags(language: Option<&str>) -> String {
     }
 }
 
-/// Formats an amount without its currency: `49.00`.
+/// `49.00`, without the currency.
 fn decimal(money: Money) -> String {
     let text = money.to_string();
     text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
 }
 
-/// Returns an element with data for a page. Browsers do not run it as a script, so the policy
-/// against inline scripts does not block it.
+/// Browsers do not run this element as a script, so the policy against inline scripts allows it.
 fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     let text = data.to_string().replace('<', "\\u003c");
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
 }
 
-/// Escapes a text for HTML. The result is also valid inside a quoted attribute.
+/// The result is also valid inside a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

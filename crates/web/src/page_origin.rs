@@ -1,9 +1,8 @@
 //! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
-//! The origin comes from the settings and never from a request. So an answer has the same headers
-//! for all callers, and a cache needs only one copy of it. Answers of the operators' API never have
-//! CORS headers, so pages on other origins cannot read them. If the settings name no origin, no
-//! answer has CORS headers.
+//! The origin comes from the settings and never from a request. So all callers get the same
+//! headers, and a cache needs one copy of an answer. The operators' API has no CORS headers, so
+//! pages on other origins cannot read it.
 
 use std::sync::Arc;
 
@@ -17,12 +16,12 @@ use super::reply::{Reply, empty};
 
 /// The methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-/// The headers that a page may send, in addition to the few headers that browsers always allow.
+/// The headers that a page may send, besides those that browsers always allow.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
      purchase-pass, order-key, x-request-id",
 );
-/// The headers that a page may read, in addition to the few headers that browsers always allow.
+/// The headers that a page may read, besides those that browsers always allow.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
                        ratelimit-policy, retry-after, x-request-id";
 /// How long a browser may cache the answer to a preflight request, in seconds. No browser accepts a
@@ -38,7 +37,7 @@ pub(crate) struct PageOrigin {
 }
 
 impl PageOrigin {
-    /// Takes the origin from the settings, for example `https://shop.example`.
+    /// `origin` comes from the settings, for example `https://shop.example`.
     pub(crate) fn new(origin: Option<&str>) -> Self {
         let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
             return Self::default();
@@ -50,14 +49,13 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Returns header lines for the end of a response head. Each line begins with a line break. If
-    /// the settings name no origin, there are no lines.
+    /// Each line begins with a line break. Without an origin in the settings, there are no lines.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
 
-    /// Returns the answer to a preflight request from a page on the origin in the settings. Returns
-    /// `None` if the router must answer the request.
+    /// Answers a preflight request from the origin in the settings. Returns `None` if the router
+    /// must answer the request.
     pub(crate) fn preflight(
         &self,
         method: &Method,
@@ -82,7 +80,7 @@ impl PageOrigin {
         Some(reply)
     }
 
-    /// Adds the headers that let pages on the origin in the settings read the answer.
+    /// Lets pages on the origin in the settings read the answer.
     pub(crate) fn add_headers(&self, path: &str, head: &mut HeaderMap) {
         if let Some(origin) = self.origin.as_ref().filter(|_| is_buyer_path(path)) {
             head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -90,7 +88,7 @@ impl PageOrigin {
         }
     }
 
-    /// Removes the CORS headers from a node's answer. The edge adds its own headers.
+    /// Removes a node's CORS headers, because the edge adds its own.
     pub(crate) fn remove_headers(&self, head: &mut HeaderMap) {
         if self.is_set() {
             head.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
@@ -98,13 +96,11 @@ impl PageOrigin {
         }
     }
 
-    /// Returns whether the settings name an origin of the pages.
     pub(crate) fn is_set(&self) -> bool {
         self.origin.is_some()
     }
 }
 
-/// Returns whether buyers' pages use this path.
 fn is_buyer_path(path: &str) -> bool {
     let below = |room: &str| {
         path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

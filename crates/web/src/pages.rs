@@ -1,5 +1,5 @@
-//! Serves the pages for people. Every visitor gets the same pages. In a demonstration, also issues
-//! guests' tokens.
+//! Serves the pages, which are the same for every visitor. In a demonstration, also issues guests'
+//! tokens.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,9 +25,7 @@ use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
 use super::sales::find_sale;
 use super::{App, page_html, payment, push, request_body, sales, sign_in};
 
-/// How long a rendered list of sales stays in use.
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
-/// The `detail` of the answer for an address without content.
 const NOTHING_HERE: &str = "there is nothing at this address";
 
 /// Returns the routes outside the API: path, name and handler.
@@ -60,15 +58,13 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Serves the list of sales. If the rendered list is at least a second old, renders it again. The
-/// rendering reads only memory, and never the store.
+/// Renders the list again if it is at least a second old. The rendering reads only memory.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_INTERVAL {
             return Ok(page.reply(&headers));
         }
-        // This request renders the list again. Until the new list is ready, other requests get the
-        // old list.
+        // Until this request has rendered the new list, other requests get the old list.
         *made_at = Instant::now();
     }
     let (sales, _) =
@@ -82,7 +78,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
     let mut kept = lock(&app);
     let page = match kept.take() {
-        // If the text is unchanged, the old page and its compressed copies stay in use.
+        // An unchanged page stays in use, with its compressed copies.
         Some((_, page)) if page.text() == html => page,
         _ => Arc::new(AssetFile::page(html)),
     };
@@ -90,7 +86,6 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     Ok(page.reply(&headers))
 }
 
-/// Locks the last rendered list of sales and the time of its rendering.
 fn lock(app: &App) -> MutexGuard<'_, Option<(Instant, Arc<AssetFile>)>> {
     app.index.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -99,7 +94,6 @@ async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult 
     app.live().assets.icon(&headers)
 }
 
-/// Serves a file of the pages.
 async fn asset(
     State(app): State<Arc<App>>,
     name: Option<Path<String>>,
@@ -114,13 +108,12 @@ async fn asset(
 /// The name in a page's path, if it can be decoded.
 type PathResult = Result<PathNames<1>, HandlerError>;
 
-/// Returns the sale that a page's path names.
 async fn named_sale(app: &App, names: PathResult) -> Option<Arc<SaleState>> {
     let PathNames([name]) = names.ok()?;
     find_sale(app, &name).await.ok()
 }
 
-/// Serves the page of a sale. The page exists if any node knows the sale.
+/// The page exists if any node knows the sale.
 async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap) -> HandlerResult {
     let Some(sale) = named_sale(&app, names).await else {
         return missing(&app, "sale.html", &headers);
@@ -136,9 +129,9 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     Ok(page.reply(&headers))
 }
 
-/// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
-/// server's address. If the settings do not name this address, it comes from the request. Then
-/// shared caches must not keep the answer, because a visitor could send a false host name.
+/// Links in the calendar entry need the server's address. If the settings do not name it, it comes
+/// from the request. Then shared caches must not keep the answer, because a visitor could send a
+/// false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -181,8 +174,7 @@ async fn calendar(
     Ok(reply)
 }
 
-/// Serves the page of an order. Every well-formed id has a page, even if no order has this id.
-/// Otherwise everybody could learn which orders exist.
+/// Every well-formed id has a page. Otherwise everybody could learn which orders exist.
 async fn order(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -194,9 +186,9 @@ async fn order(
     }
 }
 
-/// Answers a request for an address without content. If the address is a page's address with a
-/// slash at the end, redirects to that page. Below `/v1/`, every client gets a problem. For all
-/// other addresses, a browser gets a page, and other clients get a problem.
+/// Answers a request for an address without content:
+/// - A page's address with a slash at the end is redirected to the page.
+/// - Below `/v1/`, every client gets a problem. Elsewhere a browser gets a page.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -223,8 +215,7 @@ fn redirect(status: StatusCode, to: &str) -> HandlerResult {
     Ok(reply)
 }
 
-/// Answers a request for something that does not exist. A client that asks for HTML, such as a
-/// browser, gets `page`. Other clients get the usual problem.
+/// A client that asks for HTML, such as a browser, gets `page`. Other clients get a problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.live().assets.missing_page(page, headers);

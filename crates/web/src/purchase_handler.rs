@@ -40,9 +40,7 @@ use super::purchase_reply::{PurchaseReply, SaleRateLimit, purchase_reply};
 use super::reply::{HandlerResult, Reply, not_served, problem};
 use super::{App, request_body};
 
-/// The result of the part of a purchase that does not wait.
 pub(crate) enum PurchaseStep<C = RestOfPurchase> {
-    /// The answer is ready.
     PurchaseReply(PurchaseReply),
     /// The purchase goes to a slot.
     Continues(C),
@@ -50,7 +48,7 @@ pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     NeedsFact(MissingFact),
 }
 
-/// The future that does the rest of a purchase. It borrows nothing from the request.
+/// The rest of a purchase, which borrows nothing from the request.
 type RestOfPurchase = Pin<Box<dyn Future<Output = PurchaseReply> + Send>>;
 
 /// A fact that a purchase needs and that this node may not have yet.
@@ -61,14 +59,13 @@ pub(crate) enum MissingFact {
     Sale,
 }
 
-/// The facts that this node looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
     pub(super) token: Option<Result<VerifiedBuyer, AuthenticationError>>,
     is_caught_up: bool,
 }
 
-/// Answers a purchase that arrived through the general server.
+/// For a purchase that arrived through the general server.
 pub(crate) async fn purchase<B>(app: &Arc<App>, peer: IpAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
@@ -96,8 +93,8 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // Here the pause comes before the answer, because the general server cannot pause between an
-    // answer and the next request.
+    // The general server cannot pause between an answer and the next request, so the pause comes
+    // first.
     if let Some(rest) = app.overload_pause(peer, Some(&reply)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -109,8 +106,7 @@ where
     }
 }
 
-/// Calls [`purchase`]. With this handler on the path of purchases, the router can answer other
-/// methods with `405` and `Allow`.
+/// With this handler, the router can answer other methods with `405` and `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -119,8 +115,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by the steady
-/// clock and by the store's clock.
+/// Runs the part of a purchase that does not wait. `arrived` has the times of the steady clock and
+/// of the store's clock.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
@@ -154,12 +150,11 @@ pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     limit_status: Option<RateLimitStatus>,
-    /// The check of the limits, if it must wait until this node has a share of a limit.
+    /// Set if the check of the limits must wait until this node has a share of a limit.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
 }
 
-/// Parses and authenticates the request, then checks the purchase.
 pub(super) fn parse_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -197,7 +192,6 @@ pub(super) fn parse_purchase(
     }
 }
 
-/// Checks a purchase against this node's memory.
 fn check_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -244,8 +238,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may have an order, the limits are not checked, so that a repeated request uses
-    // up no limit. If the request has an order, the front door's refusal is ignored.
+    // A request that may have an order skips the limits, so that a repeated request uses up no
+    // limit. The front door's refusal is ignored if the request has an order.
     let DoorState { refusal: door, limit_status, pending } =
         door_state.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -258,7 +252,6 @@ fn check_purchase(
     PurchaseStep::Continues(StartedPurchase { purchase, client, limit_status, pending, started })
 }
 
-/// Runs the rest of the purchase and builds the answer.
 async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> PurchaseReply {
     let refused = match in_progress.pending.take() {
         Some(pending) => Box::pin(finish_limits(app, *pending, &mut in_progress)).await,
@@ -286,9 +279,10 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     reply
 }
 
-/// Waits for shares of the limits. If a limit refuses the purchase, stores the limit's refusal in
-/// `in_progress` and returns `None`. Otherwise checks the node's memory again, because the stock
-/// may have changed during the wait. Returns the refusal of this second check, if there is one.
+/// Waits for shares of the limits:
+/// - If a limit refuses the purchase, puts the refusal into `in_progress` and returns `None`.
+/// - Otherwise checks this node's memory again, because the stock may have changed. Returns the
+///   refusal of this check, if there is one.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,
@@ -321,9 +315,8 @@ impl App {
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown. If
-    /// the sale in the body is known, the answer has the caller's status under the limits of this
-    /// sale.
+    /// For a purchase that is invalid or names an unknown buyer, sale or item. If the sale is
+    /// known, the answer has the caller's status under its limits.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,
@@ -336,7 +329,6 @@ impl App {
         reply
     }
 
-    /// Looks up a fact that a purchase needs.
     pub(crate) async fn learn_fact(&self, fact: MissingFact, facts: &mut LearnedFacts) {
         match fact {
             MissingFact::Key(token) => {
@@ -350,7 +342,6 @@ impl App {
         }
     }
 
-    /// Records how long a purchase took.
     fn record_latency(&self, sale: &SaleState, started: Instant) {
         let took = started.elapsed();
         self.metrics.purchases.record(took);
@@ -360,7 +351,7 @@ impl App {
     }
 }
 
-/// Finds the sale and the item of a purchase, if buyers may see them.
+/// Buyers do not see a draft.
 fn find_item<'a>(
     catalogue: &'a Catalogue,
     wanted: &Wanted<'_>,
@@ -372,10 +363,8 @@ fn find_item<'a>(
     Ok((sale, item))
 }
 
-/// Runs the purchase in the engine.
-///
-/// If the client disconnects, the server drops only this future. If the purchase already has a
-/// ticket, the server still settles the ticket.
+/// If the client disconnects, only this future is dropped. The server still settles a ticket of the
+/// purchase.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded);

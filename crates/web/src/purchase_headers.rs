@@ -10,7 +10,6 @@ use doorbuster_gate::PresentedPass;
 
 use super::client_address::{self, ClientAddress};
 
-/// A header that a purchase uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PurchaseHeader {
     Accept,
@@ -27,10 +26,8 @@ pub(crate) enum PurchaseHeader {
 }
 
 impl PurchaseHeader {
-    /// The number of headers that a purchase uses.
     pub(crate) const COUNT: usize = Self::XForwardedFor as usize + 1;
 
-    /// Returns the header's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -48,7 +45,6 @@ impl PurchaseHeader {
     }
 }
 
-/// The parsed headers of a purchase.
 #[derive(Debug)]
 pub(crate) struct PurchaseHeaders<'a> {
     /// Whether the caller accepts JSON.
@@ -70,8 +66,8 @@ pub(crate) struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Parses the headers of a request on a connection from `peer`. `values` returns the values of
-    /// a header, in the order in which the request has them.
+    /// `values` returns a header's values in the order of the request. `peer` is the connection's
+    /// peer.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

@@ -15,16 +15,14 @@ use super::reply::{Reply, json};
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// The answer to a purchase.
 #[derive(Debug)]
 pub(crate) enum PurchaseReply {
-    /// A refusal. Nearly all refusals are rendered in advance.
+    /// Nearly all refusals are rendered in advance.
     Refused(Refusal, Option<SaleRateLimit>),
-    /// Any other answer.
     Rendered(Reply),
 }
 
-/// The caller's status under a sale's rate limits, if the sale has limits.
+/// The caller's status under a sale's rate limits.
 #[derive(Debug)]
 pub(crate) struct SaleRateLimit {
     sale: Arc<SaleState>,
@@ -32,8 +30,7 @@ pub(crate) struct SaleRateLimit {
 }
 
 impl SaleRateLimit {
-    /// Returns the caller's status under the limits of `sale`. Returns `None` if the sale has no
-    /// limits.
+    /// Returns `None` if the sale has no limits.
     pub(super) fn new(
         sale: &Arc<SaleState>,
         limit_status: impl FnOnce() -> RateLimitStatus,
@@ -41,12 +38,10 @@ impl SaleRateLimit {
         (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), limit_status: limit_status() })
     }
 
-    /// Writes the status as header lines.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.limit_status.write(&self.sale.limits, out);
     }
 
-    /// Inserts the status as headers.
     pub(super) fn insert(limit_status: Option<&Self>, mut reply: Reply) -> Reply {
         if let Some(Self { sale, limit_status }) = limit_status {
             limit_status.insert(&sale.limits, reply.headers_mut());
@@ -55,7 +50,6 @@ impl SaleRateLimit {
     }
 }
 
-/// Returns the answer to a purchase, with the caller's current rate-limit status.
 pub(super) fn purchase_reply(
     outcome: PurchaseOutcome,
     limit_status: Option<SaleRateLimit>,

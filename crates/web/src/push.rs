@@ -18,8 +18,8 @@ use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
 use super::request_body::JsonBody;
 
-/// The service worker with which browsers show push messages. Its address is directly below the
-/// root, so that the worker is in charge of every page.
+/// Browsers show push messages with this service worker. Its address is directly below the root, so
+/// that it is in charge of every page.
 const WORKER: &[u8] = include_bytes!("../assets-push/push.js");
 
 /// `GET /push.js`
@@ -62,7 +62,6 @@ fn service(app: &App) -> Result<&WebPush, Problem> {
     app.push.as_ref().ok_or_else(|| Problem::not_found("the shop sends no push messages"))
 }
 
-/// Decodes exactly `N` bytes from base64url.
 fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }

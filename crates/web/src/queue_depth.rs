@@ -9,8 +9,7 @@ use futures_util::stream;
 use crate::App;
 use crate::limits::{METRICS_READ_MAX, QUEUES_READ_MAX};
 
-/// Counts the tickets of these items that wait for their verdicts. The count is too low if the
-/// slots do not answer in time.
+/// The count is too low if the slots do not answer in time.
 pub(crate) async fn queue_depth(app: &App, items: &[Arc<ItemState>]) -> u64 {
     let reads: Vec<_> = items.iter().map(|item| app.stock.queued(item)).collect();
     let mut depth = 0;

@@ -1,11 +1,9 @@
-//! Rate limits of buyers' requests for challenges, passes, the waiting room, the waitlist and
-//! checkouts. Every answer on these paths, and every answer to a purchase, has the caller's
-//! rate-limit status: what the limits of the sale still allow. If the answer belongs to no sale,
-//! the default limits are used.
+//! Rate limits of buyers' requests. Every answer to such a request or to a purchase has the
+//! caller's rate-limit status. It says what the limits of the sale, or the default limits, still
+//! allow.
 //!
 //! Each handler checks blocks and limits once, for the sale that it serves. Code outside the
-//! handler would parse the sale's name from the path a second time, and the two results could
-//! differ.
+//! handler would parse the sale's name a second time, perhaps with another result.
 
 use std::sync::LazyLock;
 
@@ -24,24 +22,21 @@ use super::identity::{Buyer, ClientAddress};
 use super::path_names::PathNames;
 use super::refusals::BLOCKED;
 
-/// A request on a rate-limited path.
 #[derive(Debug)]
 pub(crate) struct LimitedRequest {
     route: Route,
     sale: Option<String>,
-    /// The buyer, if the request is authenticated.
     buyer: Option<BuyerId>,
     client: ClientAddress,
 }
 
-/// The sale to which an answer belongs, for paths that do not name the sale. The handler stores
-/// this value in the answer's extensions.
+/// The sale of an answer, if the path does not name it. The handler puts this value into the
+/// answer's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// Reads from a request what the rate limits need. Also returns the request. `path` is the path
-    /// in the endpoint table. The first value is `None` if no limit applies to the path.
+    /// The first value is `None` if no limit applies to `path`, the path in the endpoint table.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -74,7 +69,6 @@ impl LimitedRequest {
         (this, Request::from_parts(parts, body))
     }
 
-    /// Adds the caller's current status to the answer.
     pub(crate) fn add_status_headers(&self, app: &App, response: &mut Response) {
         let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
         let caller = self.client.caller(buyer);
@@ -85,7 +79,7 @@ impl LimitedRequest {
     }
 }
 
-/// The default limits, for answers that belong to no sale.
+/// For answers that belong to no sale.
 static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
     let limits = Limits::default();
     [
@@ -96,8 +90,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Adds the caller's rate-limit status to an answer that does not have it yet. For a caller
-    /// without an identity, the buyer's limit counts as unused.
+    /// Leaves an existing status unchanged. For a caller without an identity, the buyer's limit
+    /// counts as unused.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -130,10 +124,7 @@ impl App {
         }
     }
 
-    /// Checks that operators have not blocked this caller.
-    ///
-    /// # Errors
-    /// `403 forbidden`.
+    /// Fails with `403 forbidden`.
     pub(crate) fn ensure_not_blocked(
         &self,
         client: ClientAddress,
@@ -145,15 +136,11 @@ impl App {
         }
     }
 
-    /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
-    /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
-    /// `check_rate_limit` once each. A refusal is remembered for the buyer and an item, so that
-    /// operators see it. This function does not know the item of a request, so a refusal is
-    /// remembered only if the sale has a single item.
+    /// Fails with `403` or `429`. Each handler of a limited path calls this function once, or
+    /// instead `ensure_not_blocked` and `check_rate_limit` once each.
     ///
-    /// # Errors
-    ///
-    /// `403` or `429`.
+    /// Operators can see a refusal for a buyer and an item. This function does not know the item,
+    /// so it remembers a refusal only if the sale has a single item.
     pub(crate) async fn admit(
         &self,
         route: Route,
@@ -171,11 +158,8 @@ impl App {
         admitted
     }
 
-    /// Checks that a request is within the sale's limits, and counts it. If nodes share the limits,
-    /// the request may wait for this node's share of the limits.
-    ///
-    /// # Errors
-    /// `429 rate_limited`.
+    /// Counts the request. If nodes share the limits, waits for this node's share. Fails with `429
+    /// rate_limited`.
     pub(crate) async fn check_rate_limit(
         &self,
         route: Route,
@@ -193,8 +177,7 @@ impl App {
         }
     }
 
-    /// Returns whether a request is within the sale's limits. If so, counts the request. Does not
-    /// wait for shares of limits.
+    /// Counts the request if it is within the limits. Does not wait for shares of limits.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

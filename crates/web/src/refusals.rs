@@ -19,14 +19,12 @@ use super::limits::RETRY_SECS;
 use super::purchase_reply::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 
-/// The `detail` of the problem `pass_invalid`.
 const PASS_INVALID: &str =
     "the Purchase-Pass is not valid for this buyer, sale and item, or was not issued here";
 
 /// The `detail` of the problem that a blocked caller gets.
 pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";
 
-/// A rendered refusal: its head and its body.
 #[derive(Debug)]
 struct RenderedRefusal {
     head: RenderedHead,
@@ -46,7 +44,6 @@ impl RenderedRefusal {
     }
 }
 
-/// The rendered refusals.
 #[derive(Debug)]
 pub(crate) struct Refusals {
     sold_out: RenderedRefusal,
@@ -60,10 +57,10 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// The refusals for rate limits, one for each scope, without `Retry-After`.
+    /// For each scope of the rate limits, without `Retry-After`.
     rate_limited: [RenderedRefusal; RateLimitScope::ALL.len()],
-    /// The last rendered refusal of a purchase that came before the opening, with the opening time.
-    /// Nearly all such purchases are for the same sale, so one rendered refusal is enough.
+    /// The last refusal before an opening, with the opening time. Nearly all such purchases are for
+    /// one sale, so one is enough.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
@@ -97,7 +94,7 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Returns the answer to a refused purchase, for the general server.
+    /// For the general server.
     pub(crate) fn reply(&self, refusal: &Refusal) -> Reply {
         self.with_prepared(refusal, |ready| {
             let status = ready.head.status();
@@ -113,8 +110,7 @@ impl Refusals {
         })
     }
 
-    /// Appends the answer as bytes to `out`, with the caller's rate-limit status. Returns the
-    /// status code.
+    /// Appends the answer with the caller's rate-limit status. Returns the status code.
     pub(crate) fn write(
         &self,
         (refusal, stand): (&Refusal, Option<&SaleRateLimit>),
@@ -170,7 +166,6 @@ impl Refusals {
     }
 }
 
-/// Returns the problem for a refusal.
 pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     match *refusal {
         Refusal::SoldOut(SoldOut { available, may_return }) => {

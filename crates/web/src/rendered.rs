@@ -17,13 +17,11 @@ impl Rendered {
         Self::from_bytes(serde_json::to_vec(value).expect("API types serialise into memory").into())
     }
 
-    /// Wraps bytes and computes their `ETag`.
     pub(crate) fn from_bytes(bytes: Bytes) -> Self {
         let hash = blake3::hash(&bytes);
         Self::with_hash(bytes, hash.as_bytes())
     }
 
-    /// Wraps bytes with a known `hash`.
     pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
         let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{tag}\""))

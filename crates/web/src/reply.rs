@@ -59,7 +59,6 @@ impl Body for ReplyBody {
     }
 }
 
-/// Returns an answer whose body is `bytes`, of this media type.
 pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(Some(bytes)));
     *reply.status_mut() = status;
@@ -70,24 +69,20 @@ pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Byte
     reply
 }
 
-/// Returns a JSON answer.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     let bytes = serde_json::to_vec(value).expect("API types serialise into memory");
     rendered(status, "application/json", bytes.into())
 }
 
-/// Returns a handler's result: a JSON answer with status 200.
 pub(crate) fn ok(value: &impl Serialize) -> HandlerResult {
     Ok(json(StatusCode::OK, value))
 }
 
-/// Sets `no-store`, so that no cache keeps the answer.
 pub(crate) fn no_store(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
-/// Returns an answer that streams a file `name.csv`.
 pub(crate) fn csv_reply(name: &str, body: axum::body::Body) -> Reply {
     let mut reply = Response::new(ReplyBody::Routed(body));
     let headers = reply.headers_mut();
@@ -100,14 +95,13 @@ pub(crate) fn csv_reply(name: &str, body: axum::body::Body) -> Reply {
     reply
 }
 
-/// Returns an answer without content.
 pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(None));
     *reply.status_mut() = status;
     reply
 }
 
-/// Returns the answer for a problem, with the headers that the problem's code requires.
+/// The answer has the headers that the problem's code requires.
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let status = StatusCode::from_u16(problem.status()).expect("every code has a valid status");
     let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
@@ -120,7 +114,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if problem.code() == Code::RateLimited {
-        // This answer is valid only for this caller at this moment, so no cache may keep it.
+        // This answer is valid only for this caller at this moment.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {
@@ -128,7 +122,6 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
     }
 }
 
-/// The result of a handler: a reply, or a problem.
 pub(crate) type HandlerResult = Result<Reply, HandlerError>;
 
 /// A problem that a handler returns, with its cause if it is an internal failure.
@@ -160,12 +153,11 @@ impl IntoResponse for HandlerError {
     }
 }
 
-/// Converts a reply to the router's type.
 pub(crate) fn routed(reply: Reply) -> axum::response::Response {
     reply.map(axum::body::Body::new)
 }
 
-/// Returns the problem that buyers and operators get on a node without the role `api`.
+/// For requests of buyers and operators on a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api; send the request to another node")
 }

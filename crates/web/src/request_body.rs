@@ -1,5 +1,4 @@
-//! Reads the bodies of requests and checks their content types. The size of a body and the time to
-//! read it are limited.
+//! Reads the bodies of requests, within limits of size and time, and checks their content types.
 
 use std::pin::pin;
 
@@ -53,7 +52,7 @@ impl<S: Send + Sync> FromRequest<S> for MergePatchBody {
     }
 }
 
-/// Reads a body, and then checks its type. An empty body needs no type if `may_be_empty`.
+/// An empty body needs no type if `may_be_empty`.
 async fn typed_body(
     request: axum::extract::Request,
     bytes_max: usize,
@@ -68,10 +67,7 @@ async fn typed_body(
     Ok(body)
 }
 
-/// Reads the whole body, at most `bytes_max` bytes.
-///
-/// # Errors
-/// `413` if the body is larger; `400` if the body is incomplete or takes too long.
+/// Fails with `413` if the body is larger, and `400` if it is incomplete or takes too long.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
@@ -80,10 +76,8 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// Reads the body of a request that needs no body. The body may be empty or an empty JSON object.
-///
-/// # Errors
-/// Like [`body`]; `415` if the body is not declared as JSON; `400` or `422` if it has content.
+/// The body may be empty or an empty JSON object. Fails like [`body`]. Also fails with `415` if the
+/// body is not declared as JSON, and with `400` or `422` if it has content.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
@@ -112,8 +106,7 @@ where
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
         // A client that sent `Expect` reads the refusal before it sends its body. Other clients
-        // read the answer only after they have sent their body. So the server reads and drops their
-        // body first.
+        // send their body first, so the server reads and drops it.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -164,8 +157,7 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is unwanted or too large. Most clients read the answer only after
-/// they have sent the whole body.
+/// Most clients read the answer only after they have sent the whole body.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
@@ -179,14 +171,10 @@ where
             }
         }
     };
-    // If the client sends too slowly, the server stops reading.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// Checks that the request declares a body of the type `wanted`.
-///
-/// # Errors
-/// `415`.
+/// Fails with `415`.
 pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {

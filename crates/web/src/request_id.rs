@@ -2,13 +2,11 @@
 
 use http::{HeaderMap, HeaderValue};
 
-/// The header with a request's id. Clients may send this header. The server adds this header to
-/// answers about failures, and to answers to operators' changes.
+/// Clients may send this header. The server adds it to answers about failures and to operators'
+/// changes.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
-/// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// Returns the request's own id if it is valid, else a new id.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let brought = headers.get(REQUEST_ID).filter(|id| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())

@@ -1,6 +1,5 @@
 //! Builds a router from the table of endpoints. Each endpoint gets its handler and a guard that
-//! checks the client and the caller. The routes of pages, assets and guests are not in the table,
-//! so the router adds them separately.
+//! checks the caller. The routes of pages, assets and guests are added separately.
 
 use std::sync::Arc;
 
@@ -27,8 +26,8 @@ use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
 
-/// Builds the router for all requests except purchases, which `dispatch` passes to their handler.
-/// The router has the path of purchases only to refuse other methods on this path.
+/// `dispatch` passes purchases to their handler. The router has their path only to refuse other
+/// methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
@@ -49,7 +48,6 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
-/// Returns the method of an endpoint, for the router.
 fn method_filter(method: Method) -> MethodFilter {
     match method {
         Method::Get => MethodFilter::GET,
@@ -64,14 +62,13 @@ fn method_filter(method: Method) -> MethodFilter {
 #[derive(Clone, Copy)]
 struct GuardedEndpoint {
     endpoint: &'static Endpoint,
-    /// Whether the handler itself checks the caller, so that the guard does not check the caller.
+    /// If `true`, the handler checks the caller, and the guard does not.
     checks_caller: bool,
-    /// The index of the endpoint in metrics.
     index: RouteIndex,
 }
 
-/// Checks a request before its handler runs. The client must accept the endpoint's media type, and
-/// the caller must have the required identity.
+/// The client must accept the endpoint's media type, and the caller must have the required
+/// identity.
 async fn guard(
     State((app, guarded)): State<(Arc<App>, GuardedEndpoint)>,
     mut request: Request,
@@ -98,8 +95,7 @@ async fn guard(
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // The answer to a change is for one caller only, and so is every answer on a path that is not
-    // public. A shared cache must not keep these answers.
+    // Answers to changes are for one caller only, and so are answers on paths that are not public.
     let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
     if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -111,21 +107,19 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Returns whether every answer of the endpoint has the request's id. The sign-in is the only such
-/// endpoint that is public.
+/// Of the endpoints whose answers all have the request's id, only the sign-in is public.
 fn has_request_id(endpoint: &Endpoint) -> bool {
     endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change, and adds the request's id to the answer. The log of actions has the
-/// same id.
+/// Logs an operator's change. The answer gets the same request id as the log of actions.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
-        // The path of a request that creates a sale does not name the sale. The response names it.
+        // A request that creates a sale names the sale only in the response.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
-        // The details of a change may name buyers, so the log line does not contain them.
+        // The details of a change may name buyers.
         tracing::info!(
             by = &*by.id,
             action = endpoint.id,
@@ -139,8 +133,8 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
     }
 }
 
-/// Returns the subject of a request from its path, such as `sale:spring item:phone`. Leaves out
-/// buyers that the path names, because the log must not contain them.
+/// Returns the subject of a request from its path, such as `sale:spring item:phone`. The log must
+/// not contain buyers, so they are left out.
 fn subject(template: &str, path: &str) -> String {
     const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
     let parts = template.split('/').zip(path.split('/'));
@@ -149,8 +143,7 @@ fn subject(template: &str, path: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Runs an operator's change in a separate task. So the change completes and is recorded even if
-/// the client disconnects.
+/// A separate task completes and records the change even if the client disconnects.
 async fn run_to_completion(
     app: &App,
     work: impl Future<Output = Response> + Send + 'static,
@@ -196,16 +189,14 @@ async fn check(
             let operator = app.operator_of_request(request.headers(), method, role).await?;
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
-            // An operator must see changes by other nodes at once, so this node reads the catalogue
-            // again. An error of this read is ignored, because the handler also uses the store and
-            // reports its own error.
+            // An operator must see other nodes' changes at once. An error is ignored, because the
+            // handler also uses the store and reports its own error.
             drop(app.catalogue_reader.refresh().await);
         }
     }
     Ok(())
 }
 
-/// Returns the operator of this request, with the client's address and the request's id.
 fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
     let client = request.extensions().get::<ClientAddress>();
     OperatorRequest {

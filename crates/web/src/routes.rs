@@ -1,6 +1,4 @@
-//! The handler of each endpoint.
-//!
-//! The contract's tables list the endpoints. This file compiles only if every endpoint has a
+//! The handler of each endpoint. This file compiles only if every endpoint of the contract has a
 //! handler and every handler belongs to an endpoint.
 
 use std::sync::Arc;
@@ -16,12 +14,10 @@ use super::{
     payment, purchase_handler, push, sales, waitlist,
 };
 
-/// How an endpoint is served.
 pub(super) struct Route {
-    /// Creates the route, for the method of the endpoint.
+    /// Creates the route for the endpoint's method.
     pub(super) serve: Box<dyn FnOnce(MethodFilter) -> MethodRouter<Arc<App>>>,
-    /// Whether the handler itself checks the caller, so that the router's guard does not check the
-    /// caller.
+    /// If `true`, the handler checks the caller, and the router's guard does not.
     pub(super) checks_caller: bool,
 }
 
@@ -33,9 +29,8 @@ where
     Route { serve: Box::new(|filter| on(filter, handler)), checks_caller: false }
 }
 
-/// Creates a route whose handler checks the caller itself. Two handlers need this: a purchase is
-/// authenticated after its body is read, and a browser sends the token for a WebSocket in another
-/// header.
+/// The handler checks the caller itself. A purchase is authenticated after its body is read, and a
+/// browser sends the token for a WebSocket in another header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where
     H: Handler<T, Arc<App>>,
@@ -52,7 +47,6 @@ fn to_export(export: Export) -> Route {
     to(move |state, query| admin::export::list(export, state, query))
 }
 
-/// Returns the handler of every endpoint.
 pub(super) fn handlers() -> ByEndpoint<Route> {
     ByEndpoint {
         buyers: buyers(),

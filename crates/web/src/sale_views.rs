@@ -1,9 +1,6 @@
-//! Rendered views of each sale. Many requests share a view. The sale itself is rendered once after
-//! each change, and its status at most a few times a second. Requests for pages and statuses never
-//! read the store.
-//!
-//! [`SaleViews`] owns the rendered views. It reads the node's memory, and asks the stock control
-//! for the numbers of items.
+//! Rendered views of each sale, which many requests share. The sale is rendered once after each
+//! change, and its status at most a few times a second. Requests for pages and statuses never read
+//! the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -23,7 +20,6 @@ use super::limits::{STATUS_INTERVAL, STATUS_STALE_MAX};
 use super::page_html::ShownState;
 use super::rendered::Rendered;
 
-/// The last rendered views of a sale.
 #[derive(Debug)]
 struct RenderedSale {
     of: Arc<SaleState>,
@@ -41,13 +37,12 @@ type PageVersion = (u64, ShownState);
 /// A sale's page, with the sale and the version from which it was rendered.
 type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 
-/// The state that the server keeps for one sale.
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
     page: Mutex<Option<RenderedPage>>,
-    /// Locked while a request renders the views. Meanwhile other requests get the previous views,
-    /// or wait.
+    /// Locked while a request renders the views. Other requests then get the previous views, or
+    /// wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.
     pub latencies: Histogram,
@@ -55,7 +50,6 @@ pub(crate) struct SaleView {
     pub window: Mutex<RateWindow>,
 }
 
-/// The views of all sales.
 pub(crate) struct SaleViews {
     node: Arc<Node>,
     stock: Arc<StockControl>,
@@ -64,19 +58,17 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// Creates the views of a node's sales. The views show the numbers of `stock`.
+    /// The views show the numbers of `stock`.
     pub(crate) fn new(node: Arc<Node>, stock: Arc<StockControl>) -> Self {
         Self { node, stock, by_sale: ArcSwap::default(), making: Mutex::default() }
     }
 
-    /// Calls `use_it` with the view of `sale`, and returns its result. Returns `None` if the sale
-    /// has no view yet.
+    /// Returns `None` if the sale has no view yet.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// Returns the view of a sale in the catalogue. A call that adds a view also removes the views
-    /// of deleted sales.
+    /// A call that adds a view also removes the views of deleted sales.
     pub(crate) fn sale_view(&self, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
@@ -101,7 +93,7 @@ impl SaleViews {
         view
     }
 
-    /// Samples the counts of every sale. The server calls this function once a second.
+    /// The server calls this function once a second.
     pub(crate) fn take_samples(&self) {
         let catalogue = self.node.catalogue();
         for (name, view) in self.by_sale.load().iter() {
@@ -111,7 +103,7 @@ impl SaleViews {
         }
     }
 
-    /// Returns the sale's page. `make` renders it once for each version.
+    /// `make` renders the page once for each version.
     pub(crate) fn page(
         &self,
         sale: &Arc<SaleState>,
@@ -130,13 +122,12 @@ impl SaleViews {
         made
     }
 
-    /// Returns the sale as buyers see it.
     pub(crate) async fn sale(&self, sale: &Arc<SaleState>) -> Rendered {
         self.rendered(sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns the sale's status, at most [`STATUS_INTERVAL`] old. While another request renders a
-    /// newer status, the returned status is at most [`STATUS_STALE_MAX`] old.
+    /// Returns a status that is at most [`STATUS_INTERVAL`] old, or at most [`STATUS_STALE_MAX`]
+    /// while another request renders.
     pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.status.clone()).await
@@ -153,7 +144,7 @@ impl SaleViews {
         self.sale_view(sale).status_since(sale, event)
     }
 
-    /// Returns a status that includes event number `event`. Renders the status if necessary.
+    /// Returns a status that includes event number `event`. Renders it if necessary.
     pub(crate) async fn status_for_event(&self, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.sale_view(sale);
         if let Some(status) = view.status_since(sale, event) {
@@ -190,8 +181,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request is rendering the views. If the previous views are recent, this
-            // request gets them. Otherwise it waits.
+            // Another request is rendering the views. This request waits only if the previous views
+            // are old.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,
@@ -221,7 +212,7 @@ impl SaleView {
         known.map(|shown| shown.status.clone())
     }
 
-    /// Blocks rendering until the returned guard is dropped, as if a render took that long.
+    /// Blocks rendering until the returned guard is dropped.
     #[cfg(test)]
     pub(super) async fn hold_render_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.making.lock().await
@@ -265,8 +256,7 @@ async fn status(node: &Node, stock: &StockControl, sale: &SaleState) -> Status {
     }
 }
 
-/// Returns an item's numbers. Units in unsettled tickets do not count as available, but they may
-/// come back.
+/// Units in unsettled tickets are not available, but they may come back.
 async fn item_status(stock: &StockControl, phase: Phase, item: &ItemState) -> ItemStatus {
     let ItemNumbers { count, access, remaining, held, paid } = stock.numbers(item).await;
     let may_return = access > paid;

@@ -1,5 +1,4 @@
-//! Serves sales as buyers see them. Answers come from this node's memory alone, and all buyers
-//! share a rendered answer.
+//! Serves sales as buyers see them, from this node's memory alone.
 
 use std::sync::Arc;
 
@@ -56,8 +55,7 @@ pub(crate) async fn list(
     Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), STATUS_CACHE))
 }
 
-/// Returns whether a title of the sale or of its items contains this text in any language, ignoring
-/// case.
+/// Searches the titles of the sale and its items in all languages, ignoring case.
 fn has_text(row: &SaleRow, text: &str) -> bool {
     let wanted = text.to_lowercase();
     let has = |title: Text| {
@@ -87,7 +85,7 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&sale).await, STATUS_CACHE))
 }
 
-/// Returns the sale with this name. Also finds a sale that another node has just created or opened.
+/// Also finds a sale that another node has just created or opened.
 pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
@@ -98,7 +96,7 @@ pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, P
     }
 }
 
-/// Returns the sale with this name, if buyers may see it.
+/// Returns the sale if buyers may see it.
 pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let catalogue = app.node.catalogue();
     let sale = catalogue.sale(name).filter(|sale| sale.row.phase != Phase::Draft);
@@ -131,7 +129,7 @@ pub(crate) fn page(
     Ok((sales, next))
 }
 
-/// Returns JSON that caches may keep, or `304` if the client has the same JSON already.
+/// Returns JSON that caches may keep, or `304` if the client has it already.
 pub(crate) fn cached(headers: &HeaderMap, it: &Rendered, cache: HeaderValue) -> Reply {
     let etag = it.etag.to_str().expect("an ETag is ASCII");
     let known =

@@ -1,7 +1,10 @@
-//! Records a sale's numbers over time. Each node writes one row to a table for each second in which
-//! something happened. The leader adds up the seconds of each node into minutes. Readers add up the
-//! rows of all nodes. While visitors or tickets wait, each node writes at least one row a minute.
-//! So the rows of the last minute always say how many visitors and tickets wait.
+//! Records a sale's numbers over time:
+//! - Each node writes one row for each second in which something happened.
+//! - The leader adds up the seconds of each node into minutes.
+//! - Readers add up the rows of all nodes.
+//!
+//! While visitors or tickets wait, each node writes at least one row a minute. So the rows of the
+//! last minute say how many wait.
 
 mod pending;
 pub(crate) mod recorder;
@@ -27,27 +30,23 @@ pub(crate) use step_counts::tests::point;
 
 /// The recording of a scheduled sale begins this long before the opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// How long a sale is recorded after its close. In this time, the last purchases get their
-/// verdicts.
+/// A sale is recorded this long after its close, while the last purchases get their verdicts.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// One minute. Readers use the last levels that a node recorded (its queue and its waiting
-/// visitors) for at most this time.
+/// Readers use a node's last queue and waiting visitors for at most one minute.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. A node writes rows late if the
-/// store did not answer, so the leader adds up more than the last minute. With one sale, the row of
-/// a second is at most 17 minutes late, because the number of waiting points is limited.
+/// The leader adds up this many past minutes each time, because a node writes rows late if the
+/// store did not answer. With one sale, rows are at most 17 minutes late, because the number of
+/// waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// A new leader adds up the minutes of the last day, because there may have been no leader for a
-/// long time. The store keeps the rows of seconds for one day.
+/// A new leader adds up the last day, because there may have been no leader. The store keeps the
+/// rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period that the leader reads in one query. [`App::sum_minutes`] treats a minute as
-/// old if it began longer ago than this.
+/// The longest period of one query. [`App::sum_minutes`] treats a minute as old if it began longer
+/// ago than this.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If the present second is more than this many milliseconds before the last recorded second, the
-/// clock must have been set back.
+/// If the present second is more than this before the last recorded one, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
 
-/// The counts of a sale at one moment.
 struct SaleCounts {
     sample: RateSample,
     orders: u64,
@@ -66,8 +65,7 @@ impl App {
         }
     }
 
-    /// Waits until the store's clock shows another second. An adjustment can set the clock back
-    /// during the wait, so one wait may be too short.
+    /// An adjustment can set the clock back, so one wait may be too short.
     async fn wait_for_next_second(&self) {
         let second = start_of(self.node.now(), PointStep::Second);
         while start_of(self.node.now(), PointStep::Second) == second {
@@ -75,19 +73,18 @@ impl App {
         }
     }
 
-    /// Records the second in which the program stops. This second has not ended yet.
+    /// Records the second in which the program stops, which has not ended yet.
     pub(super) async fn record_last_second(&self) {
         self.record_seconds(self.node.now().plus(1_000)).await;
     }
 
-    /// Records the numbers of every sale in the second before `now`.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
-        // Reads all counts before the first await. Otherwise later requests would be counted in
-        // this second.
+        // All counts are read before the first await, so that later requests do not count in this
+        // second.
         let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
-        // Exactly one node must count each queue. If nodes share the slots, the leader counts all
-        // queues. If each slot belongs to one node, the slot's node counts its queue.
+        // Exactly one node must count each queue. If nodes share the slots, the leader counts all.
+        // If each slot belongs to one node, that node counts the slot's queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
         for (sale, counts) in sales.iter().zip(counts) {
@@ -101,7 +98,6 @@ impl App {
         self.write_pending().await;
     }
 
-    /// Returns a sale's counts as they are now.
     fn sale_counts(&self, sale: &SaleState) -> SaleCounts {
         SaleCounts {
             sample: sale.runtime.rate_sample(self.views.sale_view(sale).latencies.read()),
@@ -109,8 +105,8 @@ impl App {
         }
     }
 
-    /// Notes the counts of each sale whose recording has not begun, so that the recording does not
-    /// include earlier requests. Forgets the sales that are not recorded any more.
+    /// Notes the counts of each sale before its recording, to leave out earlier requests. Forgets
+    /// the sales that are not recorded any more.
     fn note_upcoming(&self, now: Millis) {
         let is_recorded = |row: &SaleRow| is_recorded(row, now, RECORDED_AFTER_CLOSE_MS);
         let is_upcoming = |row: &SaleRow| matches!(row.phase, Phase::Draft | Phase::Scheduled);
@@ -136,8 +132,8 @@ impl App {
         }
     }
 
-    /// Returns the sales to record: running sales, sales that open within the hour, and sales that
-    /// closed at most `after_close_ms` ago.
+    /// Returns running sales, sales that open within the hour, and sales that closed at most
+    /// `after_close_ms` ago.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
         let catalogue = self.node.catalogue();
         let sales = catalogue.sales().filter(|sale| is_recorded(&sale.row, now, after_close_ms));
@@ -148,15 +144,14 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a sale's numbers with the last recorded second. Adds a point if the numbers
-    /// changed. Also adds a point if visitors or tickets wait and a new minute has begun.
+    /// Adds a point if the numbers changed since the last recorded second. While visitors or
+    /// tickets wait, also adds one in each new minute.
     fn record_second(&self, sale: &SaleState, now: Millis, counts: SaleCounts, queue_depth: u64) {
         let SaleCounts { sample, orders } = counts;
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // If requests to a scheduled sale came before the recording began, they are not
-            // recorded.
+            // Requests to a scheduled sale before the recording are not recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -166,8 +161,7 @@ impl App {
             second: second.plus(-1_000),
         });
         if !is_next(progress.second, second) {
-            // The row of this second is already written, so the new counts go into the row of a
-            // later second.
+            // The row of this second is already written. The new counts go into a later row.
             return;
         }
         let rooms = self.gate.room.counts();
@@ -198,8 +192,7 @@ impl App {
         });
     }
 
-    /// Writes the waiting points to the store. If this fails, the points wait until the next
-    /// second.
+    /// If the store fails, the points wait until the next second.
     async fn write_pending(&self) {
         let points: Vec<SaleSeriesRow> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {
@@ -221,8 +214,8 @@ impl App {
         }
     }
 
-    /// If this node is the leader, adds up recent minutes that ended at least a minute ago. Does
-    /// this once a minute. A new leader first adds up all minutes of the last day.
+    /// Once a minute, the leader adds up recent minutes that ended at least a minute ago. A new
+    /// leader first adds up the last day.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.node.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
@@ -245,9 +238,8 @@ impl App {
         Ok(())
     }
 
-    /// Adds up the seconds of each node between `from` and `to` into minutes. If the row of an old
-    /// minute exists, it is not changed, because the store may have deleted some of that minute's
-    /// seconds.
+    /// Leaves existing rows of old minutes unchanged, because the store may have deleted some of
+    /// their seconds.
     async fn sum_minutes(
         &self,
         now: Millis,
@@ -270,7 +262,7 @@ impl App {
     }
 }
 
-/// Adds up the seconds of each node into minutes. `seconds` must be sorted by time.
+/// `seconds` must be sorted by time.
 fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
     let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
@@ -280,8 +272,7 @@ fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // For each minute, the peaks of all nodes must be from the same second, so that readers can add
-    // them up.
+    // Readers add up the peaks of all nodes, so these must be from the same second.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
@@ -303,21 +294,18 @@ fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
     minutes.into_iter().map(row).collect()
 }
 
-/// Returns the time from `now` to the next whole second.
 fn until_next_second(now: Millis) -> Duration {
     let next = start_of(now, PointStep::Second).plus(1_000);
     Duration::from_millis(next.0.abs_diff(now.0))
 }
 
-/// Returns whether `second` may be recorded after `last`. If a clock is slewed, two ticks can fall
-/// into one second; then only the first tick is recorded. If the clock was set back, the recording
-/// continues at once.
+/// A slewed clock can tick twice in one second, and then only the first tick is recorded. If the
+/// clock was set back, the recording continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }
 
-/// Returns whether a sale is recorded now: shortly before its opening, while it runs, and for some
-/// time after its close.
+/// A sale is recorded shortly before its opening, while it runs, and for some time after its close.
 fn is_recorded(row: &SaleRow, now: Millis, after_close_ms: i64) -> bool {
     match row.phase {
         Phase::Draft => false,
@@ -338,7 +326,6 @@ fn units(item: &ItemState) -> [u64; 3] {
     [counts.pool + counts.in_slots, counts.held, counts.paid]
 }
 
-/// Returns the start of the step that contains this time.
 fn start_of(at: Millis, step: PointStep) -> Millis {
     let length = step.secs() * 1_000;
     Millis(at.0.div_euclid(length) * length)

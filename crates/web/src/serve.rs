@@ -15,16 +15,15 @@ use super::fast_path;
 use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 
-/// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // The future of the general server is large. It is allocated only when a request needs the
-    // general server, so a connection that sends only purchases uses less memory.
+    // The large future of the general server is allocated only when needed, so a connection that
+    // sends only purchases uses less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
 
-/// Serves any request. `before` has the bytes that were already read from the socket.
+/// `before` has the bytes that were already read from the socket.
 async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let answer = service_fn(|request| {
         let this = this.clone();
@@ -32,8 +31,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // This timeout also bounds the idle time, because it runs from the end of one request to
-        // the end of the next request's head.
+        // This timeout also bounds the idle time, because it begins at the end of the previous
+        // request.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
@@ -43,8 +42,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // Each connection has its own child token. Connections check their tokens very often, and each
-    // check locks the token. With one shared token, all connections would contend for its lock.
+    // Each check of a token locks it, so connections with one shared token would contend for its
+    // lock.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;

@@ -1,6 +1,5 @@
 //! Sign-in at the console by OpenID Connect. `/console/sign-in` sends the browser to the issuer,
-//! and the issuer sends the browser back to `/console/callback`. After a success and after a
-//! failure, the browser ends at the console, which shows the result.
+//! and the issuer sends it back to `/console/callback`. The console then shows the result.
 
 use std::sync::Arc;
 
@@ -19,8 +18,7 @@ use super::reply::{HandlerResult, Reply, empty, no_store};
 use super::request_id::request_id;
 use super::{App, wrong_keys};
 
-/// The cookie of a sign-in attempt. The cookie is `SameSite=Lax`, because the issuer sends the
-/// browser back from another site.
+/// The cookie is `SameSite=Lax`, because the issuer sends the browser back from another site.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
@@ -56,7 +54,7 @@ async fn finish(
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let mut reply = match &attempt {
         Some(attempt) => {
-            // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
+            // A failed sign-in counts as a wrong key, so that one client cannot send many requests
             // to the issuer.
             let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
@@ -72,15 +70,14 @@ async fn finish(
                 Err(error) => failed(&app, &error),
             }
         }
-        // This browser has not begun a sign-in. Such a request does not count and is not logged: it
-        // causes no request to the issuer, and another site could make the browser send it.
+        // This browser began no sign-in. The request is neither counted nor logged: it causes no
+        // request to the issuer, and another site could make the browser send it.
         None => redirect(FAILED),
     };
     set_attempt(&app, &headers, &mut reply, "", 0);
     Ok(reply)
 }
 
-/// Returns the session of a person, and the action that records the sign-in.
 fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) -> NewSessionFor {
     let SignedIn { id, name, role } = person.clone();
     let action = NewAction {
@@ -103,8 +100,8 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// Redirects to the console. The console says that the sign-in failed, and the log has the reason.
-/// Anyone can cause this log line, so the limit on lines about failed requests also applies here.
+/// The console says that the sign-in failed, and the log has the reason. Anyone can cause this
+/// line, so the limit on lines about failed requests applies.
 fn failed(app: &App, error: &OidcError) -> Reply {
     if app.failure_log.may_write(app.node.now().0.div_euclid(1_000).unsigned_abs()) {
         tracing::warn!(
@@ -127,8 +124,7 @@ fn redirect(to: &str) -> Reply {
     no_store(reply)
 }
 
-/// Sets the cookie of an attempt for this many seconds. If `secs` is 0, the browser removes the
-/// cookie.
+/// Zero seconds remove the cookie.
 fn set_attempt(app: &App, headers: &HeaderMap, reply: &mut Reply, value: &str, secs: u32) {
     let secure = secure(app, headers);
     let cookie = format!(

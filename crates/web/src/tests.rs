@@ -1,5 +1,4 @@
-//! Tests connections that were refused with `503 overloaded`, on a server that accepts no more
-//! purchases. Also tests WebSockets whose peer is gone.
+//! Tests connections that were refused with `503 overloaded`, and WebSockets whose peer is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +32,9 @@ const SECRET: &str = "a secret of the shop, long enough for anyone";
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A pause that is longer than any wait in these tests.
 const REST: Duration = Duration::from_secs(600);
-/// The limit of open connections.
 const CONNECTIONS: usize = 16;
 
-/// A server that has reached its limit of concurrent purchases. It pauses refused connections for a
-/// long time.
+/// A server that has reached its limit of purchases, with long pauses for refused connections.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -82,7 +79,6 @@ impl Full {
         Self { app, address, stop, _purchases: purchases, _dir: dir }
     }
 
-    /// Sends this many purchases on a new connection.
     async fn ask(&self, times: usize) -> TcpStream {
         self.send(
             &Self::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()))
@@ -91,7 +87,7 @@ impl Full {
         .await
     }
 
-    /// Sends one purchase that goes to the general server and not to the fast path.
+    /// Sends a purchase that the fast path passes to the general server.
     async fn ask_generally(&self) -> TcpStream {
         let chunked = |body: &str| {
             format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
@@ -119,15 +115,14 @@ impl Full {
     }
 }
 
-/// Starts an app with these settings and a sale of `stock` phones. Each buyer may buy one.
+/// Each buyer may buy one of the `stock` phones.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     app_with_clock(dir, settings, stock, Clock::default()).await
 }
 
-/// Does the same as [`app`], with this clock.
+/// Like [`app`], with this clock.
 async fn app_with_clock(dir: &TempDir, settings: &Settings, stock: u64, clock: Clock) -> Arc<App> {
-    // The secrets are created before the store, because the server refuses a store without its
-    // id_key file.
+    // Created before the store, because the server refuses a store without its id_key file.
     let secrets = secrets::load_or_create_all(settings, &KnownHistories::default())
         .await
         .expect("a fresh directory");
@@ -162,7 +157,7 @@ async fn engine(dir: &TempDir, stock: u64, clock: Clock) -> EngineParts {
     engine
 }
 
-/// Describes a sale of `stock` phones at a price in this currency. Each buyer may buy one.
+/// Each buyer may buy one of the `stock` phones.
 pub(super) fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         price_minor: 10,
@@ -174,8 +169,7 @@ pub(super) fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     NewSale { front_door: "{}".into(), ..new_sale(id, vec![item]) }
 }
 
-/// Reads until this many refusals have arrived, and collects the bytes in `text`. Panics if the
-/// connection ends earlier.
+/// Reads until this many refusals have arrived in `text`. Panics if the connection ends earlier.
 async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usize) {
     let reading = async {
         while text.matches("\"code\":\"overloaded\"").count() < refusals {
@@ -234,12 +228,11 @@ async fn the_general_server_does_not_pause_a_proxys_connection() {
     read_refusals(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }
 
-/// Opens a WebSocket. The test itself reads and answers its frames.
+/// The test itself reads and answers the frames.
 async fn raw_socket(full: &Full) -> TcpStream {
     socket_of(full, "anna", "").await
 }
 
-/// Opens a WebSocket of this buyer, with this query.
 async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
     upgraded(
         TcpStream::connect(full.address).await.expect("the server listens"),
@@ -248,14 +241,12 @@ async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
     .await
 }
 
-/// Sends this request on this connection, and returns the connection as a WebSocket.
 async fn upgraded(mut stream: TcpStream, request: &str) -> TcpStream {
     let head = answer(&mut stream, request.as_bytes()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
 
-/// Returns the request with which this buyer opens a WebSocket.
 fn websocket(buyer: &str, query: &str) -> String {
     let token = token(
         SECRET.as_bytes(),
@@ -268,7 +259,7 @@ fn websocket(buyer: &str, query: &str) -> String {
     )
 }
 
-/// Sends this request, and reads only the head of the answer.
+/// Reads only the head of the answer.
 async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).await.expect("the server reads");
     let reading = async {
@@ -281,8 +272,8 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
     tokio::time::timeout(TIMEOUT, reading).await.expect("the answer did not arrive in time")
 }
 
-/// Reads frames until the connection ends or `enough` pings have arrived. Answers pings if
-/// `answers` is set. Returns the number of pings.
+/// Counts pings until the connection ends or `enough` have arrived. Answers them if `answers` is
+/// set.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {

@@ -1,9 +1,7 @@
-//! Reads and drops bodies that no handler read. Examples are a body at an address that takes no
-//! body, and a body in a request with an invalid key.
+//! Reads and drops bodies that no handler read, such as the body of a request with an invalid key.
 //!
-//! If a connection with unread bytes closes, it is reset, and the reset can arrive before the
-//! answer. So this module takes back the rest of a body that a handler did not read. It reads this
-//! rest, within limits, before the server sends the answer.
+//! A close with unread bytes resets the connection, and the reset can overtake the answer. So the
+//! rest of a body is read, within limits, before the server sends the answer.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,27 +15,22 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::limits::DRAIN_BYTES_MAX;
 use super::request_body::drain;
 
-/// Receives a body that a handler did not read to its end.
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body that is lent to the handlers. If a handler drops the body before its end, the rest of the
-/// body goes to `back`.
+/// Lent to the handlers. If a handler drops the body before its end, the rest goes to `back`.
 pub(crate) struct RecoverableBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,
 }
 
-/// The returned rest of a body.
 pub(crate) struct UnreadBody<B>(BodySlot<B>);
 
-/// Lends a body to a handler.
 pub(crate) fn lend<B: Body + Unpin>(body: B) -> (RecoverableBody<B>, UnreadBody<B>) {
     let back = BodySlot::default();
     (RecoverableBody { body: Some(body), back: back.clone() }, UnreadBody(back))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
-    /// Reads and drops the returned body.
     pub(crate) async fn discard(self, headers: &HeaderMap) {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(body) = left {
@@ -46,8 +39,7 @@ impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
     }
 }
 
-/// Reads and drops a body. Does nothing if the client waits for `100 Continue` or announced too
-/// many bytes.
+/// Does nothing if the client waits for `100 Continue` or announced too many bytes.
 pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) {
     let waits = headers.contains_key(EXPECT);
     if !waits && !body.is_end_stream() && body.size_hint().lower() <= DRAIN_BYTES_MAX as u64 {

@@ -1,5 +1,4 @@
-//! Lets buyers join an item's waitlist, read their own entry, or leave. The front door checks a
-//! request to join in the same way as a purchase.
+//! The buyers' endpoints of the waitlist. The front door checks a request to join like a purchase.
 
 use std::sync::Arc;
 
@@ -93,8 +92,8 @@ pub(crate) async fn leave(
     }
 }
 
-/// Adds the buyer to the waitlist. A repeated request gets its order or its waiting entry. Returns
-/// the id, the state and the HTTP status of the answer.
+/// Returns the id, the state and the HTTP status. A repeated request gets its order or its waiting
+/// entry.
 async fn find_or_join(
     app: &App,
     headers: &HeaderMap,
@@ -104,7 +103,7 @@ async fn find_or_join(
 ) -> Result<(TicketId, OrderLookup, StatusCode), HandlerError> {
     let replayed = app.waitlists.replay_waitlist_order(item, buyer, key).await?;
     let joined = match replayed {
-        // A repeated request gets its order, even if the sale is paused or the buyer's pass has
+        // A repeated request gets its order even if the sale is paused or the buyer's pass has
         // expired.
         Some(joined) => joined,
         None => {
@@ -131,7 +130,6 @@ async fn find_or_join(
     }
 }
 
-/// Finds the sale and the item in the path, if buyers may see them.
 async fn find_item(
     app: &App,
     sale: &str,
@@ -142,15 +140,13 @@ async fn find_item(
     Ok((sale, item))
 }
 
-/// Returns the request's key.
 fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
     let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
     Ok(key.into())
 }
 
-/// Checks the request at the front door in the same way as a purchase, and counts the request
-/// against the limits.
+/// Checks the request like a purchase, and counts it against the limits.
 async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
@@ -182,7 +178,6 @@ async fn check_front_door(
     refusal.map_or(Ok(()), |refusal| Err(refusals::refusal_problem(&refusal)))
 }
 
-/// Returns the problem for a buyer who gets no waitlist entry.
 fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
     match why {
         JoinRefusal::UnitsFree => Problem::not_held_out(),

@@ -14,23 +14,20 @@ use doorbuster_engine::node::Node;
 
 use super::reply::HandlerError;
 
-/// The number of wrong keys that one address may send in a minute.
 const WRONG_KEYS_MAX: u32 = 10;
-/// The number of addresses whose wrong keys a node counts. At this bound, the node drops the counts
-/// of past minutes. If there are still too many addresses, all further addresses share one count.
+/// At this bound, the node drops the counts of past minutes. If there are still too many addresses,
+/// further ones share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The maximum number of keys that a node counts in the store in a minute. The node counts further
-/// keys only by itself.
+/// The keys that a node counts in the store in a minute. It counts further keys only by itself.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
-/// After the store refused a key, this node refuses further keys of the same address from memory
-/// for this time. So one address cannot use up [`STORED_MAX`].
+/// After a refusal by the store, this node refuses the address from memory for this time. So one
+/// address cannot use up [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
-/// Counts a key as wrong before the key is checked. So concurrent requests cannot exceed the limit.
-///
-/// # Errors
-/// If the address has sent too many wrong keys in this minute, or if the store is unreachable.
+/// Counts a key as wrong before its check, so that concurrent requests cannot exceed the limit.
+/// Fails if the address has sent too many wrong keys in this minute, or if the store is
+/// unreachable.
 pub(super) async fn count(
     wrong_keys: &WrongKeys,
     node: &Node,
@@ -42,13 +39,12 @@ pub(super) async fn count(
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
         let sent = node.store().count_wrong_key(network, minute).await;
-        // If the store fails to count the key, the key will not be checked. So this node takes its
-        // own count back.
+        // The key will not be checked, so this node takes its own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted))?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             wrong_keys.refuse(&counted, node.now());
-            // The key will not be checked, so it does not count as wrong. Otherwise, many right
-            // keys at once would use up the limit.
+            // The key will not be checked. If it counted as wrong, many right keys at once would
+            // use up the limit.
             counted.take_back(wrong_keys, node).await;
             return Err(limited().into());
         }
@@ -56,14 +52,12 @@ pub(super) async fn count(
     Ok(counted)
 }
 
-/// A key that was counted as wrong, and whose check has not finished.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) struct CountedKey {
     network: IpAddr,
-    /// The minute in which the key was counted, as a number of minutes since the Unix epoch.
+    /// In minutes since the Unix epoch.
     minute: i64,
-    /// Whether the store counts the key too.
     is_stored: bool,
 }
 
@@ -75,15 +69,15 @@ impl CountedKey {
             let store = node.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
-                // The sign-in succeeds even if the store fails here. Then the count in the store is
-                // too high by one until the minute ends.
+                // The sign-in succeeds anyway. Until the minute ends, the store's count is too high
+                // by one.
                 tracing::debug!(%error, "failed to undo the count of a wrong key");
             }
         }
     }
 }
 
-/// The number of wrong keys that each address sent to this node in the current minute.
+/// The wrong keys of each address in the current minute.
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<Counts>);
 
@@ -98,13 +92,12 @@ struct Counts {
 struct NetworkCount {
     /// The current minute, and the number of wrong keys in it.
     wrong: (i64, u32),
-    /// Until this time, the node refuses each key of the network without a request to the store.
+    /// Until this time, the node refuses the network's keys without a request to the store.
     refused_until: Millis,
 }
 
 impl WrongKeys {
-    /// Adds a wrong key. Returns `None` if the key must be refused, because its network has sent
-    /// too many wrong keys.
+    /// Returns `None` if the network has sent too many wrong keys.
     fn add(&self, address: IpAddr, now: Millis) -> Option<CountedKey> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +119,6 @@ impl WrongKeys {
         Some(CountedKey { network, minute, is_stored })
     }
 
-    /// Takes back the count of [`Self::add`].
     fn remove(&self, counted: &CountedKey) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(NetworkCount { wrong: (minute, wrong), .. }) =
@@ -137,7 +129,7 @@ impl WrongKeys {
         }
     }
 
-    /// Refuses the next keys of a network for a short time, because the store refused this key.
+    /// Refuses the network's next keys for a short time, because the store refused this key.
     fn refuse(&self, counted: &CountedKey, now: Millis) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.of_network.get_mut(&counted.network)
@@ -149,7 +141,7 @@ impl WrongKeys {
     }
 }
 
-/// Adds one to the count of a minute. Returns false if the count has reached `most`.
+/// Returns false if the count has reached `most`.
 fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
     if *counted != minute {
         (*counted, *number) = (minute, 0);
@@ -159,13 +151,13 @@ fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
     is_free
 }
 
-/// Returns the time until the minute ends, in seconds, rounded up.
+/// In seconds, rounded up.
 fn secs_left(now: Millis) -> u32 {
     let left_ms = MINUTE_MS - now.0.rem_euclid(MINUTE_MS);
     u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60)
 }
 
-/// Returns the network that counts as one client. For IPv6, this is the address's /64 network.
+/// An IPv6 client is its whole /64 network.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {

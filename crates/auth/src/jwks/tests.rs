@@ -139,7 +139,6 @@ async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
     assert!(jwks.check(&token, &expected, 0).is_ok());
 }
 
-/// Accepts a connection and reads a request from it.
 async fn accept_request(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().await.expect("a connection");
     let mut head = Vec::new();

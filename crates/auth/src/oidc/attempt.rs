@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The number of random bytes in each secret of a sign-in attempt.
 const SECRET_BYTES: usize = 32;
 
 /// The secrets that the browser keeps between the two steps of a sign-in.

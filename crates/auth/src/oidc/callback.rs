@@ -2,7 +2,6 @@
 
 use reqwest::Url;
 
-/// The parameters of the query string with which an issuer sends a browser back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Callback {
     pub(super) state: String,

@@ -8,17 +8,14 @@ use serde_json::{Map, Value};
 use super::OidcError;
 use crate::claims::LEEWAY_SECS;
 
-/// The maximum length of a subject in a person's id, in bytes. If a subject is longer, the id
-/// contains the subject's hash instead.
+/// In bytes. If a subject is longer, a person's id contains the subject's hash instead.
 const SUBJECT_BYTES_MAX: usize = 100;
-/// Longest name that is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
 
 /// A person whom the issuer signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
-    /// `oidc:`, and then the token's subject or the subject's hash. The issuer never changes a
-    /// person's subject.
+    /// `oidc:`, and then the token's subject or its hash. A person's subject never changes.
     pub id: String,
     /// The name, for display.
     pub name: String,
@@ -26,7 +23,7 @@ pub struct SignedIn {
     pub role: Role,
 }
 
-/// Checks the claims of a token whose signature is valid.
+/// The caller must have verified the token's signature.
 pub(super) fn check(
     json: &[u8],
     settings: &OidcSettings,
@@ -84,8 +81,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// Returns the claim with this name. If there is no such claim, reads the name as a path: `a.b`
-/// names the member `b` of the object `a`.
+/// Returns the claim with this name. If there is none, the name is a path: `a.b` names the member
+/// `b` of the object `a`.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');
@@ -94,7 +91,6 @@ fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-/// Returns the texts of a claim that is a text or a list of texts.
 fn texts(value: Option<&Value>) -> Vec<&str> {
     match value {
         Some(Value::String(text)) => vec![text],

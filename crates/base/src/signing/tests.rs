@@ -2,7 +2,7 @@
 //! message.
 use super::*;
 
-/// The secret of an example message. The official Python library signed the message.
+/// The official Python library signed the example message with this secret.
 const SECRET: &str = "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
 const AT: i64 = 1_614_265_330;
@@ -129,7 +129,6 @@ fn a_header_fault_is_reported_whether_or_not_the_signature_matches() {
         SignatureError::LongId.to_string(),
         "webhook-id is too long: it must have at most 256 characters"
     );
-    // The longest allowed id.
     let key = [key()];
     let signed = sign(&long[1..], AT, BODY, &key);
     assert_eq!(check(&long[1..], &at, &signed, BODY, AT), Ok(long[1..].to_owned()));

@@ -10,15 +10,12 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The field of a log line that names the line's event.
 const FIELD: &str = "event";
 
-/// How often each event of [`LOG_EVENTS`] was logged. The variable is static, because a process has
-/// only one log.
+/// How often each event of [`LOG_EVENTS`] was logged. Static, because a process has only one log.
 static COUNTS: LazyLock<Vec<AtomicU64>> =
     LazyLock::new(|| LOG_EVENTS.iter().map(|_| AtomicU64::new(0)).collect());
 
-/// Counts the lines of a log.
 pub(super) struct EventCounter;
 
 impl<S: Subscriber> Layer<S> for EventCounter {
@@ -27,7 +24,6 @@ impl<S: Subscriber> Layer<S> for EventCounter {
     }
 }
 
-/// Counts the event of a log line.
 struct CodeVisitor;
 
 impl Visit for CodeVisitor {

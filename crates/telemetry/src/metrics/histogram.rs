@@ -99,9 +99,8 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns a quantile of the latencies, in milliseconds. At least `share` (0 to 1) of the
-    /// latencies are less than or equal to the quantile. The result is the bound of the bucket that
-    /// contains the quantile. Returns 0 if no latency was recorded.
+    /// Returns a quantile in milliseconds: at least `share` (0 to 1) of the latencies are not
+    /// longer. The result is a bucket's bound, or 0 if no latency was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -18,7 +18,6 @@ const STATUSES: [u16; 22] = [
     500, 503, 0,
 ];
 
-/// The maximum number of routes that can be counted separately.
 const ROUTES_MAX: usize = 128;
 
 /// Returns the name of every route, by index.
@@ -26,8 +25,7 @@ pub fn routes() -> impl Iterator<Item = &'static str> {
     ROUTES_OTHER.into_iter().chain(endpoints::all().map(|endpoint| endpoint.id))
 }
 
-/// Returns the index of the route `name`. If the route does not exist, returns the index of
-/// `unmatched`.
+/// Returns the index of the route `name`, or the index of `unmatched`.
 #[must_use]
 pub fn route_index(name: &str) -> RouteIndex {
     RouteIndex(
@@ -62,7 +60,7 @@ impl Requests {
         self.0[usize::from(route.0) % ROUTES_MAX][column].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns each combination of route and status whose count is not zero, with this count.
+    /// Returns each route and status whose count is not zero, with this count.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
         routes().zip(self.0.iter()).flat_map(|(route, row)| {
             let cells = STATUSES

@@ -67,9 +67,8 @@ impl MetricsText {
         value.into_iter().for_each(|value| self.line("", &[], value));
     }
 
-    /// Writes a sample of the current metric. The label values are names from this program or from
-    /// operators. Such names have no quote, backslash or line break, so the values need no
-    /// escaping.
+    /// Writes a sample of the current metric. Label values are not escaped, because no name from
+    /// this program or from operators has a quote, backslash or line break.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self

@@ -1,5 +1,5 @@
-//! Samples of a sale's counts during the last seconds, one sample each second. Rates and latencies
-//! are computed from these samples, so a request does no work for them.
+//! Samples of a sale's counts, one each second. Rates and latencies are computed from these
+//! samples, so a request does no work for them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -64,15 +64,15 @@ impl RateWindow {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // If no request came during the whole window, the window starts again from now. This
-        // releases the memory of the old samples.
+        // If no request came during the whole window, the old samples are dropped to release their
+        // memory.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }
         self.0.push_back(now);
     }
 
-    /// Returns the oldest sample. Rates are measured from this sample.
+    /// Returns the oldest sample, from which rates are measured.
     #[must_use]
     pub fn oldest(&self) -> &RateSample {
         self.0.front().expect("a window always has a sample")

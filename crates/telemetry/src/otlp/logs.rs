@@ -14,12 +14,11 @@ use tracing_subscriber::layer::Context;
 
 use super::{LOGS, attribute, nanos, resource};
 
-/// The maximum number of log lines that wait. At this bound, the oldest lines are dropped.
+/// At this bound, the oldest lines are dropped.
 const WAITING_MAX: usize = 4_096;
-/// The maximum number of bytes of a value. The rest of a longer value is cut off.
+/// The rest of a longer value is cut off.
 const VALUE_BYTES_MAX: usize = 4_096;
 
-/// A log line that waits until it is sent.
 struct Line {
     at: Instant,
     level: Level,
@@ -27,12 +26,11 @@ struct Line {
     fields: Vec<(&'static str, String)>,
 }
 
-/// The log lines that wait. The variable is static, because a process has only one log.
+/// Static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
 /// Returns the layer that keeps lines of the level `info` and above, if the environment names a
-/// collector. The lines of the modules in `silent` are not kept, because they may contain buyers'
-/// ids.
+/// collector. Lines of the modules in `silent` may contain buyers' ids and are not kept.
 pub fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
@@ -97,7 +95,7 @@ impl Line {
     }
 }
 
-/// Returns a request with the log lines that wait. Returns `None` if no line waits.
+/// Returns `None` if no line waits.
 pub(super) fn request(now_ms: i64) -> Option<Value> {
     let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     if lines.is_empty() {

@@ -7,7 +7,6 @@ use super::{attribute, nanos, resource};
 /// OTLP's number for cumulative counters. The counters of Prometheus are cumulative.
 const CUMULATIVE: u8 = 2;
 
-/// A sample of the page: its name, its labels, and its value.
 #[derive(Debug, PartialEq)]
 struct Sample<'a> {
     name: &'a str,
@@ -15,8 +14,7 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// Returns the OTLP request with the metrics of `page`. The page was rendered at `at_ms`, by a
-/// program that started at `began_ms`.
+/// `page` was rendered at `at_ms`, by a program that started at `began_ms`.
 pub(super) fn request(page: &str, began_ms: i64, at_ms: i64) -> Value {
     let metrics: Vec<Value> = families(page)
         .iter()
@@ -28,7 +26,6 @@ pub(super) fn request(page: &str, began_ms: i64, at_ms: i64) -> Value {
     }]})
 }
 
-/// A metric with its samples.
 #[derive(Debug, Default)]
 struct Family<'a> {
     name: &'a str,
@@ -71,7 +68,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 }
 
 impl Family<'_> {
-    /// Converts the metric to OTLP's JSON. Returns `None` if the metric has no sample.
+    /// Returns `None` if the metric has no sample.
     fn to_json(&self, began: &str, at: &str) -> Option<Value> {
         if self.samples.is_empty() {
             return None;
@@ -101,8 +98,7 @@ impl Family<'_> {
         Some(metric)
     }
 
-    /// Converts a histogram. The histograms of this program have cumulative buckets, and only the
-    /// label `le`.
+    /// All histograms of this program have cumulative buckets, and only the label `le`.
     fn histogram(&self, began: &str, at: &str) -> Value {
         let ends = |end: &str| {
             let of = self.samples.iter().find(|sample| sample.name.ends_with(end));

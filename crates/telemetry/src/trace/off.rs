@@ -1,5 +1,4 @@
-//! Replaces [`trace`](crate) in a build without the feature `otel`. The functions here trace
-//! nothing and cost nothing.
+//! Replaces [`trace`](crate) in a build without the feature `otel`. Nothing is traced.
 
 /// Replaces the trace of a purchase.
 pub struct Trace;
@@ -39,8 +38,7 @@ const ENDPOINTS: [&str; 4] = [
     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
 ];
 
-/// At the start, logs a warning if the environment names a collector, because this build sends
-/// nothing to a collector.
+/// Logs a warning if the environment names a collector, because this build sends nothing to it.
 pub fn announce() {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if let Some(variable) = ENDPOINTS.into_iter().find(|name| is_set(name)) {

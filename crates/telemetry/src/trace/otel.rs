@@ -1,10 +1,10 @@
-//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. This code is compiled
-//! only with the feature `otel`.
+//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Compiled only with the
+//! feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Tracing adds no cost to purchases that are not sampled. If a request has the header
-//! `traceparent`, the caller decides: the request is traced only if the caller's trace is sampled.
-//! `CALLERS_TRACES_PER_SECOND` limits the number of traces that callers start.
+//! Therefore tracing adds no cost to other purchases. If a request has the header `traceparent`, it
+//! is traced only if the caller's trace is sampled. `CALLERS_TRACES_PER_SECOND` limits these
+//! traces.
 //!
 //! The usual environment variables configure traces:
 //!
@@ -35,17 +35,15 @@ use crate::otlp;
 const TARGET: &str = "doorbuster_trace";
 /// The share of sampled purchases, if the environment sets none: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// The maximum number of purchases that are sampled in one second because of their `traceparent`
-/// header. Further purchases with this header are not sampled, so that many callers cannot flood
-/// the collector.
+/// The maximum number of purchases per second that are sampled because of `traceparent`. Further
+/// purchases are not, so that callers cannot flood the collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
-/// The flag of a sampled trace.
 const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// Two values: the share of sampled purchases, multiplied by 2³²; and the provider that sends the
-/// spans. If this static is unset, tracing is off.
+/// The share of sampled purchases, multiplied by 2³², and the provider that sends the spans. Unset
+/// if tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
 /// Returns the layer that sends spans, if the environment names a collector.
@@ -78,7 +76,6 @@ where
     Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
 }
 
-/// Returns the resource, which names the program that sends the spans.
 fn resource() -> Resource {
     Resource::builder()
         .with_service_name(otlp::service_name())
@@ -86,8 +83,7 @@ fn resource() -> Resource {
         .build()
 }
 
-/// Parses the share of sampled purchases, or uses the default share if there is no text. Returns
-/// the share multiplied by 2³².
+/// Parses the share of sampled purchases, and multiplies it by 2³².
 fn share(text: Option<&str>) -> Result<u64, String> {
     let share = text.map_or(Ok(SHARE), str::parse::<f64>);
     match share {
@@ -103,7 +99,7 @@ fn is_sampled() -> bool {
 /// The trace of one purchase. The trace ends when this value is dropped.
 pub struct Trace(Option<Span>);
 
-/// Starts a trace of a purchase if the purchase is sampled. `parent` is the value of `traceparent`.
+/// Starts a trace if the purchase is sampled. `parent` is the value of `traceparent`.
 pub fn purchase(parent: Option<&[u8]>) -> Trace {
     let start = || info_span!(target: TARGET, parent: None, "purchase");
     if TRACES.get().is_none() {
@@ -116,12 +112,12 @@ pub fn purchase(parent: Option<&[u8]>) -> Trace {
         return Trace(None);
     }
     let span = start();
-    // This call fails only if the layer is missing. In that case nothing is sent.
+    // This call fails only if the layer is missing. Then nothing is sent.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     Trace(Some(span))
 }
 
-/// Returns the caller's span, from `VERSION-TRACE-SPAN-FLAGS` (W3C Trace Context).
+/// Parses `VERSION-TRACE-SPAN-FLAGS` (W3C Trace Context).
 fn parse_parent(value: &[u8]) -> Option<SpanContext> {
     let mut parts = std::str::from_utf8(value).ok()?.trim().split('-');
     let (version, trace, span, flags) =
@@ -146,8 +142,7 @@ fn parse_parent(value: &[u8]) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Returns whether one more purchase may be sampled in this second because of its `traceparent`
-/// header.
+/// Returns whether one more purchase may be sampled in this second because of `traceparent`.
 fn may_follow_caller() -> bool {
     static USED: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,7 +171,7 @@ impl Trace {
     }
 }
 
-/// Runs a part of a purchase. If the purchase is traced, the part is a span of the trace.
+/// Runs a part of a purchase, as a span of the purchase's trace if there is one.
 pub async fn traced<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     match Span::current().is_none() {
         true => work.await,
@@ -184,7 +179,7 @@ pub async fn traced<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Settles a batch. If the batch is sampled, settles it inside a trace.
+/// Settles a batch, inside a trace if the batch is sampled.
 pub async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
     // Numbers in traces are signed. An unsigned number would be sent as text.
     let tickets = i64::try_from(tickets).unwrap_or(i64::MAX);
@@ -194,11 +189,10 @@ pub async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>) -> T 
     }
 }
 
-/// Logs nothing, because this build can send traces. A build without the feature `otel` may log a
-/// warning here.
+/// Logs nothing. A build without the feature `otel` may log a warning here.
 pub fn announce() {}
 
-/// Sends the remaining spans. Blocks while the collector takes them, at most a few seconds.
+/// Sends the remaining spans. Blocks at most a few seconds.
 pub fn flush() {
     if let Some((_, provider)) = TRACES.get()
         && let Err(error) = provider.shutdown()

@@ -154,7 +154,6 @@ function Codes({ can, ask }) {
   </section>`;
 }
 
-/** Says which rows and which block still name a buyer. */
 const tracesOf = ({ held_back, blocked }) => [
   ...held_back.map(held => t('erase.held', { sale: held.sale })),
   ...(blocked ? [t('erase.blocked')] : []),

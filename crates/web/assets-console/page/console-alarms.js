@@ -2,18 +2,14 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** If a node's last report is older than this many milliseconds, the view shows an alarm. A node
-   reports twice a second. If a node has sent no report for this time, the node's lease may already
-   have ended. */
+/** In milliseconds. A node reports twice a second, so after this time its lease may have ended. */
 export const LAG_BAD_MS = 1500;
 /** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;
-/** How long the console remembers a node that has left the list of nodes. */
 const GONE_MS = 600_000;
 
-/** Adds the present `nodes` to `seen`, and returns the nodes that are in `seen` but not in `nodes`.
-   Leaves out a node if a newer node has replaced it. `seen` maps each node to the first and the
-   last time at which the console saw it. */
+/** `seen` maps each node to the first and last time at which the console saw the node. Adds `nodes`
+   to `seen`, and returns the nodes that are gone and that no newer node has replaced. */
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
@@ -28,9 +24,7 @@ export function goneNodes(seen, nodes, now) {
   });
 }
 
-/* The nodes that this tab has seen. */
 const seen = new Map();
-/** Returns the nodes that this tab has seen and that are no longer in the list `nodes`. */
 export function useGoneNodes(nodes) {
   const [gone, set] = useState([]);
   useEffect(() => {
@@ -39,7 +33,7 @@ export function useGoneNodes(nodes) {
   return gone;
 }
 
-/** Returns the problems that need a person now. Each has a text, the next step, and the view for
+/** Returns the problems that need a person now, each with a text, the next step, and the view for
    this step. */
 export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
@@ -55,8 +49,8 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
-    // Only an error of the server raises an alarm. If there is no answer at all, the view already
-    // turns grey and shows that its numbers are old.
+    // Without any answer, the view already turns grey, so only an error of the server raises an
+    // alarm.
     if (poll.error?.status >= 500) {
       const text = t('alarm.unread', { what: t(name), error: poll.error.message });
       alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });

@@ -1,7 +1,6 @@
-/* Charts over time, drawn with uPlot, and the data of the charts. The server sends no point for a
-   step in which nothing changed. In a chart of counts, such a step is zero. In a chart of
-   latencies, the step is a gap. In a chart of levels, for example the length of a queue, the step
-   has the level of the step before. */
+/* Charts over time, drawn with uPlot, and their data. The server sends no point for a step in which
+   nothing changed. Such a step is zero in a chart of counts, and a gap in a chart of latencies. In
+   a chart of levels, such a step has the level of the step before. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -20,20 +19,17 @@ function load() {
 
 /** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** Each repeated read also reads this many of the newest known steps again. They may have been
-   incomplete, because nodes write the numbers of a second only after the second has ended. */
+/** Each repeated read also reads this many of the newest known steps, which may have been
+   incomplete. */
 const OVERLAP = 5;
-/** A node writes the numbers of a second at the end of the next second. So charts end this many
-   seconds before now: all nodes have written the numbers of the earlier seconds. */
+/** Charts end this many seconds before now, when all nodes have written their numbers. */
 const WRITTEN_SECS = 3;
-/** At the start of a period, a level (such as the length of a queue) can come from a point before
-   the period. So the page also reads the points of this many seconds before the period. */
+/** To know the levels at the start of a period, the page also reads this many seconds before it. */
 const LEVEL_SECS = 3500;
 
-/** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in
-   seconds. With `secs` instead of `from`, the period has the last `secs` seconds. Without `to`, the
-   period ends now. Then the page repeats the read, and each repeated read has only the newest
-   steps. */
+/** Reads the points of a period, with `from` and `to` in seconds since 1970, and `step` in seconds.
+   `secs` replaces `from` and means the last `secs` seconds. Without `to`, the period ends now, and
+   the newest steps are read repeatedly. */
 export function useSeries(sale, { from, to, secs, step }) {
   const [state, set] = useState({ points: new Map(), to: 0, last: null, error: null });
   useEffect(() => {
@@ -41,8 +37,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // `last` is the newest point before the period. If a level has not changed since this point,
-    // the level still has the point's value.
+    // `last` is the newest point before the period. A level that has not changed since then has
+    // this point's value.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -61,7 +57,7 @@ export function useSeries(sale, { from, to, secs, step }) {
             end = Math.min(stop, next + (STEPS_MAX - 1) * step);
             const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
               + `&from=${new Date(next * 1000).toISOString()}`
-              // Without the parameter `to`, the server's answer ends at the server's present time.
+              // Without `to`, the answer ends at the server's present time.
               + (end === stop && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
             const answer = await api.get(path);
             for (const point of answer.points) {
@@ -92,10 +88,9 @@ export function useSeries(sale, { from, to, secs, step }) {
   return state;
 }
 
-/** Returns the time of each step from `from` to `to`, and functions that read one value for each
-   step. Steps after `shown` have no value. For a step without a point, `of` returns `empty`, and
-   `levelOf` returns the value of the last point before the step. `last` is the newest point before
-   the period. */
+/** Returns the steps' times, and functions that read a value for each step up to `shown`. For a
+   step without a point, `of` returns `empty`, and `levelOf` the value of the point before. `last`
+   is the newest point before the period. */
 export function steps(points, { from, to, step, shown = to, last = null }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
@@ -117,12 +112,10 @@ export function steps(points, { from, to, step, shown = to, last = null }) {
    step. */
 export const writtenUntil = (to, step) => to - (step === 1 ? WRITTEN_SECS : step);
 
-/** Returns the steps of a line that have a gap on both sides. A line through a single step is
-   invisible, so the chart shows such a step as a point. */
+/** A line through a step with gaps on both sides is invisible, so the chart shows a point. */
 export const loneSteps = line => line.flatMap((value, n) =>
   value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
 
-/** The maximum number of rows in a chart's table. */
 const ROWS_MAX = 300;
 /** Returns the newest steps in which a line has a value other than zero, newest first. */
 const listedSteps = (times, lines) =>
@@ -131,12 +124,12 @@ const listedSteps = (times, lines) =>
 
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
-/** The possible distances between two marks on an axis of counts: 1, 2, 5, 10, 20, 50 and so on. */
+/** Distances between two marks on an axis of counts: 1, 2, 5, 10, 20, 50 and so on. */
 const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
   .flat();
 /** If a chart covers at most this many seconds, its axis shows seconds. */
 const SECONDS_SHOWN = 1200;
-/** Adds to each line the lines before it, so that each area begins on top of the area before it. */
+/** Adds to each line the lines before it, so that the areas lie on top of each other. */
 function stacked(values) {
   const sums = [];
   return values.map((line, n) => {
@@ -146,7 +139,7 @@ function stacked(values) {
   });
 }
 
-/** Returns whether the colour scheme is dark. The caller draws again when the scheme changes. */
+/** The caller draws again when the colour scheme changes. */
 function useScheme() {
   const dark = matchMedia('(prefers-color-scheme: dark)');
   const [scheme, set] = useState(dark.matches);
@@ -170,7 +163,7 @@ function options({ lines, stack, whole, secs, width, moved }) {
   const series = lines.map(([name, token], n) => ({
     label: name,
     stroke: color(token),
-    // An area also needs a line, because an area that is one step wide would be invisible.
+    // An area that is one step wide would be invisible without a line.
     width: stack ? 1 : 1.75,
     fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
     points: {
@@ -201,9 +194,8 @@ function options({ lines, stack, whole, secs, width, moved }) {
   };
 }
 
-/** Draws a chart. `lines` has [label, CSS variable of the colour, values], and `times` has seconds
-   since 1970. The legend shows the numbers of the step `shown`, or of the step that the pointer or
-   the arrow keys choose. */
+/** `lines` has [label, CSS variable of the colour, values], and `times` has seconds since 1970. The
+   legend shows the step `shown`, or the step of the pointer or the arrow keys. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);
@@ -240,7 +232,6 @@ export function Chart({ title, times, lines, unit = '', stack = false, shown = t
   const number = n => (n == null ? '–' : brief(n) + unit);
   const when = times.length ? clock(times[index] * 1000) : '–';
   const spoken = lines.map(([label, , line]) => `${label} ${number(line[index])}`).join(', ');
-  /* The arrow keys move the cursor by one step, and with Shift by ten. */
   const keyed = event => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || !chart.current) return;

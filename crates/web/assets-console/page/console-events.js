@@ -6,7 +6,6 @@ const KINDS = ['delivery', 'refund', 'ticket'];
 /** The maximum number of dead letters that one request changes. */
 const BATCH = 200;
 
-/** Shows the order, the sale or the item that a dead letter or a delivery is about. */
 function About({ about }) {
   if (about?.startsWith('ord_')) {
     return html`<a class="code short" href=${'#/orders/' + about} title=${about}>
@@ -17,7 +16,7 @@ function About({ about }) {
     : html`<span class="code wrap">${about ?? '–'}</span>`;
 }
 
-/** Changes all dead letters of a kind, and shows how many were changed and how many were not. */
+/** Shows how many dead letters were changed and how many were not. */
 async function changeAll(what, body, kind) {
   let [done, skipped, cursor] = [0, 0, null];
   do {
@@ -93,7 +92,6 @@ function Letters({ search, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** One dead letter with its content. */
 function Letter({ params }) {
   const { data, error } = usePoll(`/v1/admin/dead-letters/${seg(params.letter)}`, 0);
   if (!data) return error ? html`<${Problem} error=${error} />` : html`<p>${t('loading')}</p>`;
@@ -117,7 +115,7 @@ function Letter({ params }) {
     <p><a href="#/letters">${t('letters')}</a></p>`;
 }
 
-/** The dialog that adds a receiver, or changes the address and the types of a receiver. */
+/** Adds a receiver, or changes its address and types. */
 function receiverDialog(row, path, changed) {
   return {
     title: t(row ? 'receiver.edit' : 'receiver.add'),
@@ -132,8 +130,7 @@ function receiverDialog(row, path, changed) {
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
       const url = form.get('url');
-      // The form shows a broker's address with `***` in place of the password. So the form does not
-      // send an unchanged address.
+      // A broker's address has `***` instead of the password, so an unchanged address is not sent.
       const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
         : api.send('POST', '/v1/admin/webhook-endpoints', body)));

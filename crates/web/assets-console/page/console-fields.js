@@ -2,7 +2,6 @@
 import { html, useRef } from '/assets/preact-htm.js';
 
 let ids = 0;
-/** A control with its label and its fault. */
 export function Field({ label, hint, fault, children, id }) {
   const own = useRef(null);
   own.current ??= id ?? `field-${++ids}`;
@@ -19,11 +18,11 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** A field whose control is an `<input>`. The input gets the other attributes. */
+/** The `<input>` gets the other attributes. */
 export const Input = ({ label, hint, fault, id, ...more }) => html`<${Field} label=${label}
   hint=${hint} fault=${fault} id=${id}>${props => html`<input ...${props} ...${more} />`}<//>`;
 
-/** Links to views. `views` are [name, address, title], and `now` is the name of the shown view. */
+/** `views` are [name, address, title], and `now` is the name of the shown view. */
 export const Tabs = ({ label, views, now }) => html`<nav class="tabs" aria-label=${label}>
   ${views.map(([name, to, title]) => html`<a href=${to}
     aria-current=${name === now ? 'page' : undefined}>${title}</a>`)}

@@ -2,10 +2,9 @@
 import { count, html, percent, Pill, seg, t, Table } from '/assets/console-kit.js';
 
 const isCounted = item => typeof item.total === 'number';
-/** Returns the sum of the member `name` over these items. */
 export const sumOf = (items, name) => items.reduce((all, item) => all + (item[name] ?? 0), 0);
 
-/** A bar of parts, each `[name, units]`. The colours are the same as in the legend. */
+/** A bar of parts, each `[name, units]`, in the colours of the legend. */
 export function Bar({ parts, kind = '' }) {
   const total = parts.reduce((all, [, units]) => all + units, 0);
   let x = 0;
@@ -16,7 +15,6 @@ export function Bar({ parts, kind = '' }) {
       return html`<rect class=${'fill-' + name} x=${x - width} width=${width} height="10" />`;
     })}</svg>`;
 }
-/** Returns the parts of an item's bar. */
 export const partsOf = item => [
   ['sold', item.paid],
   ['held', item.held],
@@ -24,8 +22,8 @@ export const partsOf = item => [
   ['pool', item.pool ?? 0],
 ];
 
-/** Says whether each item's total equals the sum of its units: paid units, held units, units in
-   slots, and units in the pool. All numbers come from one response. */
+/** Says whether each item's total equals the sum of its units. All numbers come from one
+   response. */
 function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
@@ -47,8 +45,7 @@ function Sum({ items }) {
   </p>`;
 }
 
-/** Shows where every unit is, according to one response. If the sum is wrong, the view says so in
-   red. */
+/** Shows where every unit is, according to one response. A wrong sum is red. */
 export function Flow({ sale, items, titles, stale }) {
   const counted = items.filter(isCounted);
   const unlimited = items.filter(item => !isCounted(item));
@@ -89,7 +86,7 @@ export function Flow({ sale, items, titles, stale }) {
   </section>`;
 }
 
-/** The units of one counter of a slot. A mark shows the active counter, which gives out units. */
+/** The active counter, which gives out units, has a mark. */
 const SubDomain = ({ units, all, active }) =>
   html`<span class="share"><${Bar} parts=${[
       [active ? 'held' : 'slots', units],
@@ -97,11 +94,9 @@ const SubDomain = ({ units, all, active }) =>
     ]} kind="mini" /> ${count(units)}
     ${active && html`<${Pill} kind="warn">${t('active')}<//>`}</span>`;
 
-/** Returns true if these slots have two counters each. */
 export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
 
-/** The slots of a sale, each with its two counters and a mark at the active counter. `unlimited`
-   has the ids of the items whose stock is unlimited. The slots of these items count no units. */
+/** The slots of a sale. The slots of items with unlimited stock (`unlimited`) count no units. */
 export function Slots({ rows, unlimited }) {
   const has = name => slot => slot.available?.[name] ?? 0;
   const most = Math.max(1, ...(rows ?? []).flatMap(slot => [has('a')(slot), has('b')(slot)]));
@@ -128,7 +123,6 @@ export function Slots({ rows, unlimited }) {
     ]} />`;
 }
 
-/** The refusals by reason, with each reason's share. */
 export function Refusals({ refused, now }) {
   const rows = Object.entries(refused).sort((a, b) => b[1] - a[1]);
   const all = rows.reduce((sum, [, n]) => sum + n, 0);

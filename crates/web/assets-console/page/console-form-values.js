@@ -1,4 +1,4 @@
-/* Converts a sale of the API to the texts of the form's fields, and converts these texts back. */
+/* Converts a sale of the API to the texts of the form's fields, and back. */
 import { decimal, minorUnits, t } from '/assets/console-kit.js';
 import { changed, factsField, factsOf, fieldOf, galleryField, galleryOf,
   textOf } from '/assets/console-texts.js';
@@ -11,11 +11,11 @@ export const CHOICES = {
   waiting_room: ['off', 'auto', 'always'],
   rooms: ['sale', 'items'],
 };
-/* Scopes of the front door's rate limits: one buyer, one address, and all requests together. */
+/* Scopes of rate limits: one buyer, one address, and all requests together. */
 export const SCOPES = ['buyer', 'ip', 'interface'];
 export const RATES = ['burst', 'per_minute'];
 
-/** Returns a time of the API as the value of a `datetime-local` control, in the visitor's zone. */
+/** Returns the value of a `datetime-local` control, in the visitor's zone. */
 const localTime = text => {
   if (!text) return '';
   const at = new Date(text);
@@ -23,7 +23,6 @@ const localTime = text => {
 };
 const apiTime = text => (text ? new Date(text).toISOString() : null);
 
-/** Returns the fields of a new item. */
 export const newItem = n => ({
   copied: null,
   spread: {},
@@ -41,7 +40,6 @@ export const newItem = n => ({
   hold_secs: '900',
 });
 
-/** Returns the form's values for the rate limit of one scope: a choice, and two numbers. */
 function limitFields(limit) {
   const choice = limit === undefined ? 'default' : limit === null ? 'none' : 'own';
   return { choice, burst: String(limit?.burst ?? ''), per_minute: String(limit?.per_minute ?? '') };
@@ -49,7 +47,7 @@ function limitFields(limit) {
 const allLimits = limits =>
   Object.fromEntries(SCOPES.map(scope => [scope, limitFields(limits[scope])]));
 
-/** Returns the text of every field. The members `loaded_…` have the original texts as JSON. */
+/** The members `loaded_…` have the original texts as JSON. */
 export function texts(sale, isNew) {
   if (!sale) {
     const items = [newItem(1)];
@@ -65,8 +63,7 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
-      // The id of the item in the original sale. When the form saves the new sale, it also copies
-      // the spread of the original item.
+      // The form copies the spread of the item with this id in the original sale.
       copied: isNew ? item.id : null,
       spread: {},
       id: item.id,
@@ -89,8 +86,8 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the form after another operator changed the sale from `before` to `now`. Each field that
-   this operator has changed keeps its text. All other fields get the new values. */
+/** Another operator changed the sale from `before` to `now`. Fields that this operator has changed
+   keep their text. */
 export function rebased(form, before, now) {
   if (typeof form !== 'object' || form === null) return form === before ? now : form;
   const pairs = Object.entries(form).map(([name, value]) =>
@@ -155,13 +152,12 @@ export function body(form) {
   return { sale, faults };
 }
 
-/** Returns the members of `after` that differ from `before`. */
 const differences = (before, after) => Object.fromEntries(
   Object.entries(after).filter(([name, value]) => !isSame(before[name], value)));
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Returns the patch that changes `sale` to `after`, the body of the form. The patch has only the
-   changes of this operator, so that it does not undo the changes of other operators. */
+/** Returns the patch from `sale` to `after`, the body of the form. It does not undo other
+   operators' changes. */
 export function patchOf(sale, after) {
   const before = body(texts(sale, false)).sale;
   const { items, front_door: door, ...patch } = differences(before, after);
@@ -186,7 +182,7 @@ export function patchOf(sale, after) {
   return patch;
 }
 
-/** Returns the rate limits of the form. A scope with the server's default is left out. */
+/** A scope with the server's default is left out. */
 function limits(form, whole) {
   const made = {};
   for (const scope of SCOPES) {

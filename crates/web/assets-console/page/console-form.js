@@ -1,5 +1,5 @@
-/* The form that creates, copies or changes a sale. If the API refuses, the form keeps its values
-   and shows each fault at its field. */
+/* The form that creates, copies or changes a sale. After a refusal, it keeps its values and shows
+   each fault at its field. */
 import { api, Ask, count, duration, Field, html, Input, moment, Phase, Problem, SaleTabs, say, seg,
   t, useEffect, useRef, useState } from '/assets/console-kit.js';
 import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
@@ -7,17 +7,15 @@ import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
 import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
 
-/** Returns the id of the control for a JSON pointer of the API, such as `/items/0/price`. */
+/** The control's id for a JSON pointer of the API, such as `/items/0/price`. */
 const controlId = pointer => 'f' + pointer.replaceAll('/', '-');
-/** Returns the pointer of the field that shows a fault. For example, the field at `/title` also
-   shows a fault at `/title/en`. */
+/** Returns the pointer of the field that shows a fault: `/title` for a fault at `/title/en`. */
 const fieldOf = pointer =>
   pointer
     .replace(/\/price\/currency$/, '/currency')
     .replace(/\/amount_minor$/, '')
     .replace(/^(\/title|\/items\/\d+\/(title|description|gallery|facts))\/.*$/, '$1');
 
-/** The faults of an error, each with a link to its field. */
 function Errors({ error }) {
   const box = useRef(null);
   useEffect(() => {
@@ -43,7 +41,7 @@ function Errors({ error }) {
   </div>`;
 }
 
-/** Shows when the sale opens and closes, according to the current values of the form. */
+/** Shows when the sale opens and closes, by the current values of the form. */
 function Plan({ form }) {
   const at = text => (text ? moment(text) : null);
   const [opens, closes] = [form.starts_at, form.ends_at].map(text => Date.parse(text));
@@ -67,8 +65,7 @@ function Plan({ form }) {
   </aside>`;
 }
 
-/** The fields for the rate limit of a scope. The choices are the server's default, no limit, and
-    two numbers. */
+/** The choices are the server's default, no limit, and two numbers. */
 function Limit({ scope, limit, change, fault }) {
   const name = `limit.${scope}`;
   return html`<${Field} label=${t(name)} hint=${t(`limit.${limit.choice}.hint`)}>
@@ -115,7 +112,7 @@ function FrontDoor({ form, set, fault }) {
   </section>`;
 }
 
-/** The fields of one item. `control` draws a field. After the opening, some fields are locked. */
+/** `control` draws a field. After the opening, some fields are locked. */
 function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) {
   const locked = sale && !isNew && !['draft', 'scheduled'].includes(sale.phase);
   const field = (name, label, hint, more = {}) =>
@@ -161,19 +158,16 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
   </section>`;
 }
 
-/** The attributes of a field for a time. With `max`, the browser accepts only years of four digits.
-   */
+/** With `max`, the browser accepts only years of four digits. */
 const TIME = { type: 'datetime-local', step: 1, max: '9999-12-31T23:59:59' };
 const isRunning = sale => ['open', 'paused'].includes(sale.phase);
-/** Returns the faults of times that are only partly typed. The value of a field with such a time is
-   empty, so the value alone does not show the fault. */
+/** A partly typed time has an empty value, so only the validity shows the fault. */
 const partialTimes = () =>
   ['/starts_at', '/ends_at']
     .filter(pointer => document.getElementById(controlId(pointer)).validity.badInput)
     .map(pointer => ({ pointer, detail: t('bad_time') }));
 
-/** The form for one sale. `loaded` is the sale that the form changes or copies, and `tag` is the
-   `ETag` of this sale. */
+/** The form changes or copies the sale `loaded`, whose `ETag` is `tag`. */
 export function SaleForm({ loaded, tag, isNew, can }) {
   // The newest known state of the sale. The form saves only differences from this state.
   const [{ sale, etag }, setBase] = useState({ sale: loaded, etag: tag });
@@ -187,8 +181,7 @@ export function SaleForm({ loaded, tag, isNew, can }) {
   };
   const setItem = (at, name, value) =>
     set('items', form.items.map((item, n) => (n === at ? { ...item, [name]: value } : item)));
-  /* If a field has several values, such as one for each language, it shows only the first of their
-     faults. */
+  /* A field with several values, such as one for each language, shows only their first fault. */
   const fault = pointer =>
     error?.faults?.find(found => found.pointer && fieldOf(found.pointer) === pointer)?.detail;
   /* A field with `rows` may have several lines. */
@@ -248,8 +241,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setState({ busy: false, error: null, done: true });
     } catch (error) {
       // Status 412: somebody else changed the sale. Fields that this operator did not change get
-      // the other person's values. If the other person changed no field of the form, and the sale
-      // did not start or stop running, the form saves again at once.
+      // the new values. The form saves again at once only if the other change affected no field and
+      // did not start or stop the sale.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
       if (now) {
         const others = patchOf(sale, body(texts(now.data, false)).sale);

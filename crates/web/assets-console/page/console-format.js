@@ -10,8 +10,7 @@ const texts = (await import(zh ? '/assets/console-texts-zh.js' : '/assets/consol
   .default;
 const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
 
-/** Returns the sentence of this key. A value of `values` replaces `{name}`. The number `n` chooses
-   between the two texts of `{n|one|other}`. */
+/** A value replaces `{name}`. The number `n` chooses between the texts of `{n|one|other}`. */
 export function t(key, values = {}) {
   const sentence = texts[key] ?? key;
   return sentence
@@ -20,12 +19,10 @@ export function t(key, values = {}) {
     )
     .replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
-/** Returns the text for a word of the API, such as a problem code. If there is no text, returns the
-   word itself. */
+/** Returns the text for a word of the API, or else the word itself. */
 export const word = (group, value) => texts[`${group}.${value}`] ?? value;
 
-/** Translates a `detail` of the API into the operator's language. If there is no translation,
-   returns the `detail` itself. */
+/** Translates a `detail` of the API, or returns it unchanged. */
 export function localized(detail) {
   for (const [pattern, sentence] of texts.apiDetails) {
     if (pattern.test(detail)) return detail.replace(pattern, sentence);
@@ -33,17 +30,15 @@ export function localized(detail) {
   return detail;
 }
 
-/* Formats of numbers, times and money. */
 export const count = n => new Intl.NumberFormat(locale).format(n);
-/** Returns a number in few characters, for axes and keys of charts. */
+/** In few characters, for axes and keys of charts. */
 export const brief = n =>
   new Intl.NumberFormat(locale, {
     notation: 'compact',
     // A latency of 0.005 ms must not be shown as 0.
     ...(Math.abs(n) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 }),
   }).format(n);
-/** Says how many differences a reconciliation has. If the report is incomplete, the text names the
-   command that lists all differences. */
+/** If the reconciliation is incomplete, the text names the command that lists all differences. */
 export function differencesText(sums, sale) {
   const n = sums.differences.length;
   if (sums.ok || sums.complete) return t(sums.ok ? 'reconciled' : 'not_reconciled', { n });
@@ -54,8 +49,7 @@ export const percent = (part, whole) =>
   new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
     whole ? part / whole : 0,
   );
-/** Returns the date and time of an instant. Leaves out the year if it is the current year. An
-   instant that is missing or not valid is shown as a dash. */
+/** Leaves out the current year. A missing or invalid instant is a dash. */
 export const moment = text => {
   const at = new Date(text);
   if (!text || Number.isNaN(at.getTime())) return '–';
@@ -69,7 +63,7 @@ export const moment = text => {
     hourCycle: 'h23',
   }).format(at);
 };
-/** Returns a length of time such as `55:27`, `4:05:00` or `2 d 03:00:00`. */
+/** `55:27`, `4:05:00` or `2 d 03:00:00` */
 export const duration = ms => {
   const secs = Math.max(0, Math.round(ms / 1000));
   const two = n => String(n).padStart(2, '0');
@@ -91,21 +85,19 @@ const OTHER_DIGITS = {
   XOF: 0, XPF: 0,
 };
 export const digits = currency => OTHER_DIGITS[currency] ?? 2;
-/** Converts minor units, such as cents, to a decimal number of major units, such as euros. */
+/** Converts minor units, such as cents, to major units, such as euros. */
 export const decimal = (minor, currency) => {
   const places = digits(currency);
   return (minor / 10 ** places).toFixed(places);
 };
-/** Parses a decimal number of major units, such as euros. Returns minor units, such as cents, or
-   null if the text is not a valid number. A comma before exactly three digits may separate
-   thousands, so such a text is not valid. */
+/** Returns minor units, or null if the text is not valid. A comma before exactly three digits may
+   separate thousands, so such a text is not valid. */
 export function minorUnits(text, currency) {
   const places = digits(currency);
   const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());
   if (!parts || /,\d{3}$/.test(parts[0]) || (parts[2] ?? '').length > places) return null;
   return Number(parts[1] + (parts[2] ?? '').padEnd(places, '0'));
 }
-/** Returns an amount as the operator's language writes it. */
 export const money = ({ amount_minor, currency }) => {
   const places = digits(currency);
   try {

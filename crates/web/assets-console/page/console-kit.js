@@ -9,7 +9,6 @@ export { html, render, useEffect, useRef, useState };
 export * from '/assets/console-fields.js';
 export * from '/assets/console-format.js';
 
-/** An answer of the API that is not a success. */
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
@@ -27,7 +26,7 @@ export class ApiError extends Error {
 
 /* The server's clock minus this device's clock, from the newest answer. */
 let ahead = 0;
-/** Returns the server's time in milliseconds since 1970. */
+/** In milliseconds since 1970. */
 export const serverNow = () => Date.now() + ahead;
 
 let signedOut = () => {};
@@ -51,7 +50,7 @@ async function call(method, path, body, headers = {}) {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
-  // The header `Date` has whole seconds, so a difference of up to 1.5 seconds means nothing.
+  // `Date` has whole seconds, so a difference of up to 1.5 seconds means nothing.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   let data = null;
   try {
@@ -59,7 +58,7 @@ async function call(method, path, body, headers = {}) {
   } catch {
     data = { detail: text };
   }
-  // A proxy that compresses an answer makes its `ETag` weak, so the prefix `W/` is removed.
+  // A proxy that compresses an answer makes its `ETag` weak.
   if (answer.ok) return { data, etag: answer.headers.get('ETag')?.replace(/^W\//, '') };
   if (answer.status === 401 && path !== '/v1/admin/session') signedOut();
   throw new ApiError(answer.status, data ?? {}, answer.headers);
@@ -68,17 +67,16 @@ async function call(method, path, body, headers = {}) {
 export const api = {
   get: async path => (await call('GET', path)).data,
   send: async (...request) => (await call(...request)).data,
-  /** Returns the answer's data and its `ETag`. */
+  /** Also returns the answer's `ETag`. */
   tagged: call,
 };
 export const seg = encodeURIComponent;
-/** Returns a query string of the values that are not empty. */
+/** Leaves out empty values. */
 export const query = values => {
   const pairs = Object.entries(values).filter(([, value]) => value !== '' && value != null);
   return pairs.length ? '?' + new URLSearchParams(pairs) : '';
 };
 
-/** Announces a text to screen readers. */
 export const announce = text => {
   document.getElementById('announce').textContent = text;
 };
@@ -93,8 +91,8 @@ export const say = text => {
   hiding = setTimeout(() => classList.replace('toast', 'unseen'), SHOWN_MS);
 };
 
-/** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
-   its path and time, whether the answer is old, and the last error. */
+/** Reads `path` now and every `secs` seconds, but not in a hidden tab. `stale` says whether the
+   newest answer is old. */
 export function usePoll(path, secs) {
   const [state, set] = useState({ path, data: null, at: 0, stale: false, error: null });
   const again = useRef(() => {});
@@ -130,28 +128,25 @@ export function usePoll(path, secs) {
   }, [path, secs]);
   return { ...state, reload: () => again.current() };
 }
-/** Returns the age, in milliseconds, at which an answer counts as old. The page reads the answer
-   every `secs` seconds. */
+/** The age in milliseconds at which an answer counts as old, if it is read every `secs` seconds. */
 const oldAfter = secs => Math.max(3, 2.5 * secs) * 1000;
 
-/** A part of a view. While its numbers are old, the part is grey and shows the numbers' time. */
+/** While its numbers are old, this part is grey and shows the numbers' time. */
 export const Fresh = ({ poll, children }) => html`
   ${poll.stale && html`<p class="alarm alarm--warn" role="status">
     ${t('stale', { at: clock(poll.at) })}</p>`}
   <div class=${'fresh' + (poll.stale ? ' stale' : '')}>${children}</div>`;
 
-/** Returns the detail of the fault that an error has for the field at `pointer`. */
 export const faultAt = (error, pointer) =>
   error?.faults?.find(fault => fault.pointer === pointer || fault.parameter === pointer)?.detail;
 
-/** Returns the label of the field at a pointer such as `/starts_at`, or else the pointer itself. */
+/** For a pointer such as `/starts_at`. Returns the pointer itself if there is no label. */
 function labelOf(pointer = '') {
   const name = pointer.split('/').at(-1);
   return t(name) === name ? pointer : t(name);
 }
 
-/** A message about an error. It shows the id with which the shop's support can find the request.
-   With `atFields`, the fields themselves show the faults. */
+/** Shows the request's id for the shop's support. With `atFields`, the fields show the faults. */
 export function Problem({ error, atFields = false }) {
   if (!error) return null;
   if (error.faults?.length) {
@@ -165,8 +160,7 @@ export function Problem({ error, atFields = false }) {
 
 /* On a phone, a table with more columns than this becomes a list of blocks. */
 const COLUMNS_ON_PHONE = 3;
-/** A table with a caption. `columns` are [title, cell, class]. With `card`, the table is drawn as a
-   card. */
+/** `columns` are [title, cell, class]. With `card`, the table is drawn as a card. */
 export function Table({ caption, columns, rows, empty, card }) {
   const stack = columns.length > COLUMNS_ON_PHONE ? ' grid--stack' : '';
   const kind = 'scroll' + (card ? ' card' : '');
@@ -191,7 +185,6 @@ export function Table({ caption, columns, rows, empty, card }) {
   </div>`;
 }
 
-/** The views of one sale, as links. */
 export const SaleTabs = ({ sale, now }) =>
   html`<${Tabs} label=${t('views_of_sale')} now=${now} views=${[
     ['live', `#/sales/${seg(sale)}`],
@@ -210,8 +203,7 @@ export function useTick() {
   }, []);
 }
 
-/** Returns the rows of a list after its first page was read again. `first` is the new first page.
-   The rows of the later pages stay. */
+/** `first` is the new first page of a list. The rows of the later pages stay. */
 export function mergePages(rows, first) {
   const last = first.at(-1)?.id;
   const later = rows.slice(rows.findIndex(row => row.id === last) + 1 || rows.length);
@@ -219,13 +211,13 @@ export function mergePages(rows, first) {
   return [...first, ...later.filter(row => !ids.has(row.id))];
 }
 
-/** Reads a list page by page. `member` is the name of the list in the answer. With `secs`, reads
-   the first page again every `secs` seconds, but not in a hidden tab. */
+/** Reads the list `member` page by page. With `secs`, reads the first page again every `secs`
+   seconds, but not in a hidden tab. */
 export function usePages(path, member, secs = 0) {
   const none = { path, rows: null, next: null, error: null };
   const [state, set] = useState(none);
-  // An operator must not change a row of an earlier search, and each search has its own path. So
-  // the rows of another path are hidden at once, and late answers are dropped.
+  // An operator must not change a row of an earlier search. So rows of another path are hidden at
+  // once, and late answers are dropped.
   const of = old => (old.path === path ? old : none);
   const current = useRef({});
   const put = change => set(old => (current.current.path === path ? change(of(old)) : old));
@@ -262,13 +254,13 @@ export function usePages(path, member, secs = 0) {
   const reload = () => current.current.load(null);
   return { ...shown, error, at, stale, more: () => load(shown.next), reload };
 }
-/** The button for the next page. Without a next page, the button is hidden but keeps its space. */
+/** Without a next page, the button is hidden but keeps its space. */
 export const More = ({ list }) =>
   html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
     ${t('more')}</button></p>`;
 
-/** Reads every page of a list, and returns at most `most` rows. Calls `heard` with the number of
-   rows after each page, and stops if `heard` returns false. */
+/** Returns at most `most` rows. Calls `heard` with the number of rows after each page, and stops if
+   `heard` returns false. */
 export async function readAll(path, member, most, heard = () => true) {
   const rows = [];
   let cursor = null;
@@ -280,10 +272,9 @@ export async function readAll(path, member, most, heard = () => true) {
   return rows.slice(0, most);
 }
 
-/* A `<select>` lists at most this many sales. A link to any other sale still works. */
+/* A `<select>` lists at most this many sales. A link to another sale still works. */
 const SALES_LISTED_MAX = 4000;
-/** A control to choose a sale from all sales. `id` is the chosen sale. Without `id`, the control
-   chooses the newest sale. */
+/** Without `id`, the control chooses the newest sale. */
 export function SaleField({ id, onChange }) {
   const [{ rows, error }, set] = useState({ rows: [], error: null });
   useEffect(() => {
@@ -305,10 +296,9 @@ export function SaleField({ id, onChange }) {
   <//>`;
 }
 
-/** A dialog that asks before a change. Its text explains the change. With `ask.typed`, the operator
-   must type this word, because the change cannot be undone. The dialog stays open until the change
-   has ended. A long change calls `step` to show its progress, and must stop if `step` returns
-   false. */
+/** A dialog that asks before a change. With `ask.typed`, the operator must type this word, because
+   the change cannot be undone. The dialog stays open until the change has ended. A long change
+   shows its progress by `step`, and must stop if `step` returns false. */
 export const Ask = ({ ask, close }) => ask && html`<${OpenAsk} ask=${ask} close=${close} />`;
 
 /* Each question gets a new component, so it begins without typed text, note or error. */
@@ -320,8 +310,8 @@ function OpenAsk({ ask, close }) {
   const [state, setState] = useState({ busy: false, note: null, error: null });
   // A layout effect opens the dialog before the operator can press another button of the page.
   useLayoutEffect(() => dialog.current.showModal(), []);
-  // The browser returns the focus to the opener only if the dialog closes before it is removed. So
-  // `end` only closes the dialog, and the event `close` then removes it.
+  // The browser returns the focus only if the dialog closes before it is removed. So `end` only
+  // closes it, and the event `close` removes it.
   const end = () => {
     ended.current = true;
     dialog.current?.close();

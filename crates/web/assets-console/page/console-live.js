@@ -1,5 +1,4 @@
-/* A sale's live view: where all units are, the requests per second, the slots, the nodes, the
-   alarms, and the operator's next steps. */
+/* A sale's live view: units, requests, slots, nodes, alarms, and the operator's next steps. */
 import { announce, api, Ask, clock, count, duration, faultAt, Field, html, Input, localized, moment,
   money, More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t, Table, useEffect,
   usePages, usePoll, useState, useTick, word } from '/assets/console-kit.js';
@@ -11,7 +10,6 @@ import { plainText } from '/assets/console-texts.js';
 
 const BEFORE = ['draft', 'scheduled'];
 
-/** Returns the steps that an operator can take in the sale's phase, each with its explanation. */
 function phaseSteps(sale, { left, held }) {
   const step = (name, more = {}) => ({
     name,
@@ -40,7 +38,7 @@ function phaseSteps(sale, { left, held }) {
 function Adjust({ sale, items, ask }) {
   const open = () => {
     // With this key, a request that is repeated after a lost answer does not adjust the stock
-    // twice. Unlike randomUUID, this function also works without HTTPS.
+    // twice. Unlike randomUUID, this works without HTTPS.
     const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     ask({
       title: t('adjust'),
@@ -72,7 +70,6 @@ function Adjust({ sale, items, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('adjust')}</button>`;
 }
 
-/** A button that admits visitors from the waiting room. A dialog first explains what this means. */
 function Admit({ sale, ask }) {
   const open = () =>
     ask({
@@ -106,8 +103,7 @@ function Admit({ sale, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
-/** Returns one entry for each draw of the sale: the item that has the waiting room, or null if one
-   room serves the whole sale. */
+/** Each draw has the item with the waiting room, or null if one room serves the whole sale. */
 const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {
@@ -132,8 +128,7 @@ function Check({ sale }) {
   </section>`;
 }
 
-/** Shows when the sale opens or closes, with a countdown by the server's clock. For a closed sale,
-   shows when it closed. */
+/** Counts down by the server's clock. */
 function When({ sale, period }) {
   const left = text => duration(Date.parse(text) - serverNow());
   if (sale.phase === 'scheduled' && sale.starts_at) {
@@ -179,7 +174,7 @@ function Steps({ sale, items, path, can, ask, reload }) {
   </div>`;
 }
 
-/** A part of the view. While its numbers are old, the part is grey and shows the numbers' time. */
+/** While its numbers are old, this part is grey and shows the numbers' time. */
 const Panel = ({ poll, wide, children }) =>
   html`<section class=${'panel card' + (wide ? ' wide' : '') + (poll.stale ? ' stale' : '')}>
     ${children}
@@ -224,7 +219,6 @@ function Installation({ nodes, ends }) {
   </div>`;
 }
 
-/** How long ago a node last reported. */
 export const Lag = ({ node }) =>
   node.lag_ms == null ? '–' : node.lag_ms > LAG_BAD_MS
     ? html`<${Pill} kind="bad">${t('secs', { n: (node.lag_ms / 1000).toFixed(1) })}<//>`
@@ -281,7 +275,7 @@ function Live({ params, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** The buyers who wait for units of an item. The first is the buyer who joined first. */
+/** The first is the buyer who joined first. */
 function Waitlist({ params }) {
   const path = `/v1/admin/sales/${seg(params.sale)}/items/${seg(params.item)}/waitlist`;
   const list = usePages(path + '?limit=100', 'entries');

@@ -2,7 +2,6 @@
 import { html, Input, moment, money, More, Pill, Problem, query, seg, t, Table, Tabs, usePages,
   word } from '/assets/console-kit.js';
 
-/** The lists of orders, payments and refunds, as links. */
 export const MoneyTabs = ({ now }) => html`<${Tabs} label=${t('money')} now=${now}
   views=${['orders', 'payments', 'refunds'].map(name => [name, '#/' + name, t(name)])} />`;
 
@@ -13,7 +12,6 @@ const state = group => row => html`<${Pill} kind=${KINDS[row.state]}>
   ${word(group, row.state)}<//>`;
 const payment = row => html`<span class="code wrap">${row.payment}</span>`;
 
-/** The columns of each list. */
 const columns = {
   payments: () => [
     [t('time'), row => moment(row.at), 'nowrap'],
@@ -35,7 +33,7 @@ const columns = {
   ],
 };
 
-/** Shows one of the lists, newest first, for all orders or for one order. */
+/** Newest first, for all orders or for one order. */
 const list = (name, idName) => ({ search }) => {
   const found = usePages(`/v1/admin/${name}` + query({ order: search.order, limit: 50 }), name);
   const find = event => {

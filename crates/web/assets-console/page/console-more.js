@@ -11,7 +11,6 @@ const shown = value =>
 /* For each kind of thing that an action changes: the address of its view. */
 const VIEWS = { sale: '/sales/', order: '/orders/', endpoint: '/receivers/' };
 
-/** Shows what an action changed. If the changed thing has a view, links to this view. */
 function Subject({ subject }) {
   const [kind, ...rest] = subject.split(':');
   const id = rest.join(':');

@@ -1,13 +1,11 @@
-/* Finds the names of operators by their ids. An operator is a key, or a person who signed in at an
-   issuer. */
+/* Finds the names of operators by their ids. An operator is a key, or a person who signed in. */
 import { api, html, query, useEffect, useState, word } from '/assets/console-kit.js';
 
-/* `keys` has the names of the existing keys by id. `found` has every name that a view looked up. */
+/* `keys` has the names of existing keys, and `found` every name that a view looked up. */
 let keys = null;
 const found = new Map();
 
-/** Returns the name of an operator. If the key was deleted, its name comes from the list of
-   actions. */
+/** The name of a deleted key comes from the list of actions. */
 async function nameOf(id) {
   keys ??= api.get('/v1/admin/keys').then(
     list => new Map(list.keys.map(key => [key.id, key.name])),
@@ -22,8 +20,7 @@ async function nameOf(id) {
   return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
 }
 
-/** Shows who made a change: the operator's name and id. If no operator made the change, shows a
-   word for the server or for a command on the server. */
+/** If no operator made the change, shows a word for the server or for a command on the server. */
 export function Who({ id }) {
   const [name, set] = useState('');
   useEffect(() => {

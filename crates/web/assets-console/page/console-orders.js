@@ -1,5 +1,5 @@
-/* The views for orders: a search, one order with its history, changes of one or many orders, and
-   one buyer's orders and refusals in a sale. */
+/* The views for orders: a search, one order, changes of orders, and one buyer's orders and
+   refusals. */
 import { api, Ask, count, Field, Fresh, html, Input, moment, money, More, Pill, Problem, query,
   readAll, SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
   word } from '/assets/console-kit.js';
@@ -12,10 +12,9 @@ const KINDS = { reserved: 'warn', paid: 'good', refunded: '', cancelled: '', exp
 export const State = ({ state }) => html`<${Pill} kind=${KINDS[state]}>${word('state', state)}<//>`;
 const short = id => `${id.slice(0, 12)}…`;
 
-/** The changes that an order's state allows. */
 const changes = state => ({ reserved: ['cancel', 'extend'], paid: ['refund'] })[state] ?? [];
 
-/** Returns the sum of these orders, as one amount for each currency. */
+/** One amount for each currency. */
 function sums(orders) {
   const all = new Map();
   for (const { amount } of orders) {
@@ -24,8 +23,7 @@ function sums(orders) {
   return [...all].map(([currency, amount_minor]) => money({ amount_minor, currency })).join(' + ');
 }
 
-/** Returns the question before a change of these orders. The question lists at most ten orders, and
-   the sum of all orders. */
+/** The question lists at most ten orders, and the sum of all orders. */
 function change(name, orders, done) {
   const changed = new Set();
   return {
@@ -38,8 +36,7 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
-    // The operator must type the number of orders, because nobody can undo this change and a
-    // mistake would affect many buyers.
+    // Nobody can undo this change, and a mistake would affect many buyers.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Input} label=${t('minutes')} hint=${t('minutes_hint')}
@@ -52,8 +49,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // The new end of the payment window is computed from the order on the screen. So if the
-        // operator repeats the change after a lost answer, the minutes are added only once.
+        // Computed from the order on the screen, so that a repeated request does not add the
+        // minutes twice.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
@@ -61,8 +58,8 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Status 409 or 422 concerns only this order. After another status, for example 401
-          // because the session ended, the requests for the other orders would also fail.
+          // Status 409 or 422 concerns only this order. After another status, the other requests
+          // would also fail.
           if (![409, 422].includes(error.status)) break;
         }
       }
@@ -90,10 +87,10 @@ const CHOSEN_MAX = 10_000;
 
 function Orders({ search, can }) {
   const [ask, setAsk] = useState(null);
-  // The chosen orders by their ids. They may be on pages that the table does not show.
+  // The chosen orders may be on pages that the table does not show.
   const [chosen, setChosen] = useState(new Map());
   const [reading, setReading] = useState({ found: null, error: null });
-  // The number of the newest search. A running search with an older number stops.
+  // A running search with an older number than this stops.
   const run = useRef(0);
   const filter = { sale: search.sale, item: search.item, buyer: search.buyer, state: search.state };
   const list = usePages('/v1/admin/orders' + query({ ...filter, limit: 50 }), 'orders');
@@ -258,7 +255,7 @@ function Order({ params, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** Returns who did a step of an order: the buyer, an operator, the provider, or the server. */
+/** The buyer, an operator, the provider, or the server. */
 function actor(by) {
   const [kind, ...rest] = by.split(':');
   const [text, id] = [word('actor', kind), rest.join(':')];
@@ -320,7 +317,6 @@ function Story({ sale, buyer }) {
   <//>`;
 }
 
-/** Returns one sentence about the buyer's orders and refusals. */
 function story(data) {
   const has = state => data.orders.some(order => order.state === state);
   if (has('paid')) return t('story.paid');

@@ -5,19 +5,18 @@ import { Chart, steps, useSeries, writtenUntil } from '/assets/console-charts.js
 import { Refusals } from '/assets/console-flow.js';
 
 const SPANS = { minutes: 180, hour: 3600 };
-/** A period of up to this many seconds has steps of one second. A longer period has steps of one
-   minute. */
+/** Up to this many seconds, a period has steps of one second, and otherwise of one minute. */
 const BY_SECOND_SECS = 6 * 3600;
 const DAY_SECS = 23 * 3600;
-/** A chart continues for this long after the closing, because buyers may still pay orders. */
+/** Buyers may still pay orders for this long after the closing. */
 const AFTER_CLOSE_SECS = 60;
 const REASONS_MAX = 5;
 
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
-/** Returns when the sale opened and closed, in seconds since 1970. These times come from the
-   operators' actions. If there is no such action, they come from the sale's own times. Also returns
-   the actions. When the sale's phase changes, the function reads everything again. */
+/** Returns when the sale opened and closed, in seconds since 1970, and the operators' actions. The
+   times come from these actions, or else from the sale. A change of the phase reads everything
+   again. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
@@ -27,8 +26,8 @@ export function usePeriod(sale) {
     const read = async () => {
       try {
         const { actions, next_cursor: more } = await api.get(path);
-        // The action that opened the sale can be older than all actions on the first page. So the
-        // page requests this action separately.
+        // The action that opened the sale can be older than the first page, so it is requested
+        // separately.
         const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
         const of = (name, rows = actions) =>
           rows.filter(row => row.action === name).map(row => row.at);
@@ -46,8 +45,7 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Returns the period of the whole sale. If the period is long, or if the server may have deleted
-   the numbers of single seconds, the steps are minutes. Otherwise the steps are seconds. */
+/** Steps are minutes if the period is long, or if the server may have deleted the seconds. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -57,14 +55,13 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** Returns the period of the last `secs` seconds before `to`. If the server may have deleted the
-   numbers of these single seconds, the steps are minutes. Otherwise the steps are seconds. */
+/** The last `secs` seconds before `to`. Steps are minutes if the server may have deleted the
+   seconds. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
 }
 
-/** Adds up the refusals of these points by reason. */
 export function refusalsOf(points) {
   const all = {};
   for (const point of points) {
@@ -73,8 +70,7 @@ export function refusalsOf(points) {
   return all;
 }
 
-/** The charts of these points, from `from` to `to`. With `shown`, the lines end at that time.
-   `last` is the newest point before the period. */
+/** With `shown`, the lines end at that time. `last` is the newest point before the period. */
 export function RateCharts({ points, from, to, step, last, shown = to }) {
   const all = steps(points, { from, to, step, shown, last });
   const index = all.times.findLastIndex(at => at <= shown);
@@ -87,8 +83,7 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
     <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
-      // With steps of a minute, a line also shows the busiest second, because the average of a
-      // minute hides a short burst.
+      // The average of a minute hides a short burst, so a line shows the busiest second.
       ...(step > 1 ? [[t('chart.busiest_line'), '--data-3',
         all.of(point => point.busiest_second ?? null)]] : []),
     ]} />
@@ -109,7 +104,6 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
   </div>`;
 }
 
-/** The charts of a sale, with a choice of the span. */
 export function Charts({ sale, period, stale }) {
   const [chosen, setSpan] = useState(null);
   const span = chosen ?? (period.closed ? 'whole' : 'minutes');

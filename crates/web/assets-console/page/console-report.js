@@ -11,7 +11,6 @@ import { plainText } from '/assets/console-texts.js';
 /** The members of the reconciliation that say where captured money is. */
 const AMOUNTS = ['captured', 'standing', 'refunded', 'pending', 'failed'];
 
-/** The verdict of the audit and of the reconciliation, in a few words. */
 function Verdict({ sale, stock, audit, sums, findings }) {
   if (!audit || !sums) return null;
   const good = !findings.length && sums.ok;
@@ -31,9 +30,8 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Finds notable moments in the sale's points, such as the first order and the busiest second. If
-   some points are from an older server, which recorded no busiest second, finds the busiest minute
-   instead. */
+/** Finds moments such as the first order and the busiest second. Older servers recorded no busiest
+   second, and then the busiest minute counts. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });
@@ -78,7 +76,7 @@ function Timeline({ period, points, step }) {
     ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
 }
 
-/** The state of the sale at a moment that the operator chooses with a slider. */
+/** The operator chooses the moment with a slider. */
 function Replay({ series, period, step, totals }) {
   const { points, to, last } = series;
   const [chosen, choose] = useState(null);
@@ -192,7 +190,7 @@ function Report({ params }) {
     </ul></section>`;
 }
 
-/** Returns the captured and the refunded money of each currency, from the reconciliation. */
+/** The captured and refunded money of each currency, from the reconciliation. */
 function moneyRows(report) {
   if (!report) return null;
   const sums = new Map();

@@ -7,10 +7,10 @@ import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
-/* The page reads the list again this often, because sales open and close by themselves. */
+/* Sales open and close by themselves, so the list is read again this often. */
 const LIST_SECS = 5;
 
-/** Shows a sale's units in one line. Reads the numbers again while the list is on the screen. */
+/** Reads the numbers again while the list is on the screen. */
 function Numbers({ sale }) {
   const { data } = usePoll(
     sale.phase === 'draft' ? null : `/v1/admin/sales/${seg(sale.id)}/stock`,
@@ -28,7 +28,6 @@ function Numbers({ sale }) {
     ${counted && html`<br /><${Bar} parts=${partsOf(all)} kind="mini" />`}</span>`;
 }
 
-/** Returns the price of a sale's items, as one price or as a range. */
 function prices({ items }) {
   const sorted = items.map(item => item.price).sort((a, b) => a.amount_minor - b.amount_minor);
   const [least, most] = [sorted[0], sorted.at(-1)].map(money);
@@ -73,7 +72,6 @@ function Sales({ search, can }) {
     <${More} list=${list} />`;
 }
 
-/** Loads the sale whose values the form shows at first, and the `ETag` of this sale. */
 function FormFor({ id, isNew, can }) {
   const [{ loaded, error }, set] = useState({ loaded: id ? null : {}, error: null });
   useEffect(() => {

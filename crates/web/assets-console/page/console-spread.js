@@ -5,12 +5,11 @@ import { api, faultAt, Field, html, Input, Problem, seg, t,
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 const pathOf = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
 
-/** Returns the value of a field for the API: a number, or a word such as `auto`. */
+/** A number, or a word such as `auto`. */
 const valueOf = text => (text === '' || Number.isNaN(Number(text)) ? text : Number(text));
 
-/** Saves the spreads of a new sale. Each of `items` has `id`, `copied` and `spread`. `copied` is the
-   id of the original item in the sale `from`, if the item is a copy. `spread` has the fields that
-   the operator filled in. Returns the first error if the server refuses a spread. */
+/** Each of `items` has its `id`, the typed fields in `spread`, and in `copied` the id of its
+   original in the sale `from`. Returns the first error. */
 export async function saveSpreads(from, to, items) {
   let first = null;
   for (const { id, copied, spread } of items) {
@@ -31,8 +30,7 @@ export async function saveSpreads(from, to, items) {
   return first;
 }
 
-/** The fields of a spread. `change` gets the name and the text of a field. `mayBeEmpty` is the key
-   of the sentence that says what an empty field means. */
+/** `mayBeEmpty` is the key of the sentence that says what an empty field means. */
 function SpreadFields({ spread, error, change, mayBeEmpty }) {
   const choose = spread.choose ?? '';
   return html`<p class="soft">${t('spread.about')}</p>
@@ -52,7 +50,7 @@ function SpreadFields({ spread, error, change, mayBeEmpty }) {
     <//>`;
 }
 
-/** The spread of an item of a new sale. The form saves the spread after it has created the sale. */
+/** The form saves this spread after it has created the sale. */
 export function NewSpread({ item, set }) {
   const [open, setOpen] = useState(false);
   if (!open) {
@@ -67,7 +65,6 @@ export function NewSpread({ item, set }) {
   </fieldset>`;
 }
 
-/** The form that sets how the stock of one item is divided among its slots. */
 export function SpreadForm({ sale, item, can }) {
   const [state, set] = useState({ spread: null, error: null, done: false });
   const path = pathOf(sale, item);

@@ -1,10 +1,9 @@
 /* Converts the shop's texts to fields of a form, and back. A field has one text, or one text for
-   each language. In front of each language's text is the language's tag in brackets, such as
-   `[en]`. A field for facts or pictures has one fact or one picture in each line. */
+   each language after a tag such as `[en]`. A field for facts or pictures has one in each line. */
 
 const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
 
-/** A text of the API in the page's language, for headings and lists. */
+/** In the page's language, for headings and lists. */
 export function plainText(text, language = document.documentElement.lang.slice(0, 2)) {
   if (typeof text === 'string') return text;
   const tags = Object.keys(text ?? {}).sort();
@@ -12,16 +11,14 @@ export function plainText(text, language = document.documentElement.lang.slice(0
   return text?.[own ?? (tags.includes('en') ? 'en' : tags[0])] ?? '';
 }
 
-/** Converts a text of the API to the value of a field. */
 export const fieldOf = text =>
   typeof text === 'string'
     ? text
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
-/** Converts the value of a field to a text of the API. If the field begins with a tag, it has a
-   text for each language. `loaded` is the original text as JSON. If the field still shows the
-   original text, returns the original text. Otherwise a plain text that begins with brackets would
-   become a text for each language. */
+/** A field that begins with a tag has a text for each language. If the field still shows the text
+   `loaded` (JSON), this text is returned. Otherwise a plain text in brackets would be taken as a
+   tag. */
 export function textOf(field, loaded = null) {
   if (loaded && field === fieldOf(JSON.parse(loaded))) return JSON.parse(loaded);
   if (field.search(TAG) !== 0) return field;
@@ -31,8 +28,7 @@ export function textOf(field, loaded = null) {
   return text;
 }
 
-/** Returns the patch that changes the text `before` to `after`. In a patch, the value null removes
-   a language. */
+/** In this patch, the value null removes a language. */
 export function changed(before, after) {
   if (typeof before !== 'object' || typeof after !== 'object') return after;
   const gone = Object.keys(before).filter(tag => !(tag in after));
@@ -41,22 +37,22 @@ export function changed(before, after) {
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Facts as the value of a field: one in each line, such as `Weight: 1.2 kg`. If such lines cannot
-   express the facts, for example because of several languages, the value is JSON. */
+/** One fact in each line, such as `Weight: 1.2 kg`. If lines cannot express the facts, as with
+   several languages, the value is JSON. */
 export function factsField(facts = []) {
   const lines = facts.map(({ name, value }) => `${name}: ${value}`).join('\n');
   const plain = facts.map(({ name, value }) => ({ name, value }));
   return isSame(factsOf(lines), plain) ? lines : JSON.stringify(facts, null, 1);
 }
-/** Pictures as the value of a field, one in each line: the address, a space, and what the picture
-   shows. If such lines cannot express the pictures, the value is JSON. */
+/** One picture in each line: the address, a space, and what the picture shows. If lines cannot
+   express the pictures, the value is JSON. */
 export function galleryField(gallery = []) {
   const lines = gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n');
   const plain = gallery.map(({ image, alt }) => ({ image, alt: alt ?? '' }));
   return isSame(galleryOf(lines), plain) ? lines : JSON.stringify(gallery, null, 1);
 }
 
-/* Returns the API's list from the text of a field. Returns null if the text is not valid. */
+/* Returns null if the text is not valid. */
 function listOf(field, entry) {
   if (field.trim().startsWith('[')) {
     try {

@@ -13,14 +13,11 @@ import { pages as access } from '/assets/console-access.js';
 const pages = [
   ...sales, ...live, ...report, ...orders, ...money, ...more, ...events, ...access,
 ];
-/* The key under which the browser's storage remembers that there was a sign-in, because scripts
-   cannot read the session's cookie. */
+/* Scripts cannot read the session's cookie, so the storage remembers a sign-in under this key. */
 const SIGNED_IN = 'doorbuster.console';
-/* Whether operators can also sign in at an OpenID Connect issuer. The server writes this into the
-   page. */
+/* Whether operators can also sign in at an OpenID Connect issuer. The server writes this. */
 const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
-/* The result of a sign-in at the issuer, from the address to which the server redirects. The page
-   shows a failure until somebody signs in. */
+/* The result of a sign-in at the issuer. A failure is shown until somebody signs in. */
 const arrival = new URLSearchParams(location.search);
 let failed = arrival.get('sign-in');
 if (arrival.has('signed-in')) localStorage.setItem(SIGNED_IN, 'yes');
@@ -29,7 +26,7 @@ if (failed || arrival.has('signed-in')) {
 }
 const RANKS = ['viewer', 'operator', 'admin'];
 
-/** Returns the view of an address such as `#/sales/spring?item=phone`. */
+/** `#/sales/spring?item=phone` is an address of a view. */
 function route(hash) {
   const [path, search = ''] = (hash.replace(/^#/, '') || '/sales').split('?');
   let wanted;
@@ -60,7 +57,6 @@ const Brand = () => html`<a class="brand" href="#/sales">
   </svg>
   <span>Doorbuster</span>
 </a>`;
-/** The link to this view in the other language. */
 const Language = () => html`<a lang=${zh ? 'en' : 'zh-Hans'}
   href=${(zh ? '?lang=en' : '?lang=zh') + location.hash}>${zh ? 'English' : '中文'}</a>`;
 
@@ -99,7 +95,7 @@ function SignIn({ done, ended }) {
   </main>`;
 }
 
-/** The server's time, which decides when a sale opens. */
+/** The server's time decides when a sale opens. */
 function Clock() {
   useTick();
   return html`<span class="top__clock">${t('server_time')} <b>${clock(serverNow())}</b></span>`;
@@ -114,7 +110,7 @@ function Frame({ session, signOut }) {
       document.getElementById('main')?.focus();
     };
     addEventListener('hashchange', moved);
-    /* The address can change between the first drawing and this effect, so it is read again. */
+    /* The address can change between the first drawing and this effect. */
     setHash(location.hash);
     return () => removeEventListener('hashchange', moved);
   }, []);
@@ -156,7 +152,6 @@ function Frame({ session, signOut }) {
     </main>`;
 }
 
-/* How long the page waits before it asks again who is signed in. */
 const RETRY_MS = 2000;
 
 function App() {
@@ -174,13 +169,12 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
-    // Only the server knows whether the session exists. So if there is no answer, the page asks
-    // again.
+    // Only the server knows whether the session exists, so the page asks again.
     const start = () => read().catch(error => {
       set({ session: undefined, ended: false, error });
       setTimeout(start, RETRY_MS);
     });
-    // If nobody has signed in with this browser, there is no session, and no request is needed.
+    // Without a sign-in in this browser, there is no session.
     if (localStorage.getItem(SIGNED_IN)) start();
     else set({ session: null, ended: false });
   }, []);
@@ -194,8 +188,8 @@ function App() {
     try {
       await api.send('DELETE', '/v1/admin/session');
     } catch (error) {
-      // Only status 401 means that the session has ended. After any other error, the page must not
-      // say that the operator is signed out.
+      // Only status 401 means that the session has ended. After another error, the operator stays
+      // signed in.
       if (error.status !== 401) {
         say(t('sign_out_failed', { error: error.message }));
         return;
@@ -205,7 +199,8 @@ function App() {
     set({ session: null, ended: false });
   };
   if (state.session === null) return html`<${SignIn} done=${read} />`;
-  // When a session ends, the view stays in the page but is hidden, so that typed text is not lost.
+  // After the session ends, the view stays in the page but is hidden, so that typed text is not
+  // lost.
   return html`${state.ended && html`<${SignIn} done=${read} ended=${true} />`}
     <div hidden=${state.ended}><${Frame} session=${state.session} signOut=${signOut} /></div>`;
 }

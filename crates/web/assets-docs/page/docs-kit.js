@@ -1,6 +1,6 @@
 /* Creates elements. Texts are inserted only as text, never as HTML. */
 
-/** Creates an element: `el('p', { class: 'soft' }, 'text', child)`. Functions become listeners. */
+/** `el('p', { class: 'soft' }, 'text', child)`. Functions become listeners. */
 export function el(tag, members = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(members)) {

@@ -9,7 +9,7 @@ export function deref(doc, schema) {
   return { ...found, ...(schema.description && { description: schema.description }) };
 }
 
-/** Returns the schema without the type `null`, and whether the original schema allows `null`. */
+/** Also returns whether the schema allows `null`. */
 function withoutNull(doc, schema) {
   const own = deref(doc, schema),
     choices = own.oneOf ?? own.anyOf;
@@ -28,7 +28,7 @@ function withoutNull(doc, schema) {
   ];
 }
 
-/** Describes the type in a few words: "integer, 1 to 200". */
+/** In a few words: "integer, 1 to 200". */
 export function typeOf(doc, schema) {
   const [own, nullable] = withoutNull(doc, schema);
   const words = [plainType(doc, own)];
@@ -55,7 +55,7 @@ function plainType(doc, own) {
     .join(' ');
 }
 
-/** Returns the members of an object, including the members from `allOf`. */
+/** Includes the members from `allOf`. */
 function members(doc, schema) {
   const [own] = withoutNull(doc, schema);
   const parts = (own.allOf ?? []).map(part => members(doc, part));
@@ -65,7 +65,7 @@ function members(doc, schema) {
   };
 }
 
-/** Returns the part of a schema that has members: the entries of a list, or the values of a map. */
+/** Returns the part with members: the entries of a list, or the values of a map. */
 function inner(doc, schema) {
   const [own] = withoutNull(doc, schema);
   if (own.type === 'array') return inner(doc, own.items);
@@ -74,8 +74,7 @@ function inner(doc, schema) {
   return own;
 }
 
-/** Shows the members of a schema as a list. Returns null if there are no members. When the reader
-   opens a level, the page creates its content. */
+/** Returns null if there are no members. A level's content is created when the reader opens it. */
 export function shape(doc, schema, depth = 0) {
   const own = inner(doc, schema);
   if (own.oneOf) {
@@ -119,8 +118,7 @@ function hasMembers(doc, schema) {
   return Boolean(own.oneOf?.length) || Object.keys(members(doc, own).properties).length > 0;
 }
 
-/** Returns the first example of a body that the document has: an example of this body itself, or
-   else an example of the body's schema. */
+/** Returns the first example of the body, or else of its schema. */
 export function exampleOf(doc, media) {
   if (media?.example !== undefined) return media.example;
   const first = Object.values(media?.examples ?? {})[0]?.value;

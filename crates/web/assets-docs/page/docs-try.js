@@ -1,20 +1,18 @@
-/* The form that sends a request of one endpoint. The form sends a request only when the reader
-   presses its button. */
+/* The form that sends a request of one endpoint, only when the reader presses its button. */
 import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** Values from earlier requests: tokens, a sale, an item, an order. The forms offer them. */
+/** The forms offer these values from earlier requests: tokens, a sale, an item, an order. */
 const kept = {};
-/** Whether the server is a demonstration. Only a demonstration creates guests. */
+/** Only a demonstration creates guests. */
 const hasGuests = 'guests' in document.body.dataset;
 /** The longest time that a request waits for the start of the sale. */
 const WAIT_MAX_MS = 60_000;
-/** The functions that offer the kept values in each form. */
 const fills = [];
 const fillAll = () => fills.forEach(fill => fill());
 let firstSale;
 
-/** Finds an existing sale, so that the reader's first request succeeds. */
+/** With an existing sale, the reader's first request succeeds. */
 async function known() {
   firstSale ??= fetch('/v1/sales?limit=48')
     .then(answer => answer.json())
@@ -34,8 +32,7 @@ async function known() {
 function offer(control, value) {
   if (control.value !== (control.dataset.offered ?? '')) return;
   control.value = value;
-  /* A field with several lines can change the line ends of a text. So the value is read back from
-     the field. */
+  /* A field with several lines can change a text's line ends, so the value is read back. */
   control.dataset.offered = control.value;
 }
 
@@ -44,13 +41,11 @@ const newKey = () =>
     '',
   );
 
-/** Returns a new guest's token. */
 async function guest() {
   const answer = await fetch('/demo/guest', { method: 'POST' });
   return answer.ok ? (await answer.json()).token : '';
 }
 
-/** Returns the form of the endpoint `{ method, path, operation }`. */
 export function tryForm(doc, { method, path, operation }) {
   const fields = [],
     id = name => `try-${operation.operationId}-${name}`;
@@ -124,7 +119,6 @@ function tokenField(needs, id) {
   return { ...field, fill: () => offer(field.control, kept[needs[0]] ?? '') };
 }
 
-/** Returns a sentence that says where a token comes from. */
 function origin(isBuyer) {
   if (!isBuyer)
     return 'An administrator creates keys with `doorbuster key create`. In shape `embedded`, the ' +
@@ -134,8 +128,7 @@ function origin(isBuyer) {
     'server: `doorbuster token buyer anna`.';
 }
 
-/** Waits until the sale starts, if the sale starts soon. A demonstration starts its sale after a
-    few seconds. */
+/** A demonstration starts its sale after a few seconds, so this waits for a start that is near. */
 async function untilStart(out, body) {
   const { sale, atMs } = kept.opens ?? {},
     rest = atMs - Date.now();
@@ -186,8 +179,7 @@ async function send({ method, path, operation, fields, body, token, needs, out }
     const words = late ? 'No complete answer within 20 s.' : 'The server did not answer.';
     out.replaceChildren(el('p', {}, words));
   }
-  /* With the same `Idempotency-Key`, the server would return the same answer. So the next request
-     gets a new key. */
+  /* With the same `Idempotency-Key`, the server would return the same answer. */
   for (const { name, control } of fields)
     if (name === 'Idempotency-Key') control.value = control.dataset.offered = newKey();
   fillAll();
@@ -201,7 +193,6 @@ async function show(answer, out) {
     if (data.id?.startsWith?.('ord_')) kept.order = data.id;
     pretty = JSON.stringify(data, null, 2).slice(0, 20_000);
   } catch {
-    /* The body is not JSON, so the page shows it as it is. */
   }
   const names = ['content-type', 'retry-after', 'etag', 'location'];
   const lines = names

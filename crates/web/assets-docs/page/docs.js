@@ -45,7 +45,7 @@ function group(tag) {
   );
 }
 
-/** Creates the closed section of one endpoint. Opening the section creates its content. */
+/** Opening the section of an endpoint creates its content. */
 function section(one) {
   const { method, path, operation } = one;
   const head = el(
@@ -130,7 +130,7 @@ function success(status, own, media) {
   return el('div', {}, line, box, json(exampleOf(doc, media)));
 }
 
-/** Creates links from a response's codes to the table of problems. */
+/** Links a response's codes to the table of problems. */
 function problems(status, own) {
   const schema = own.content['application/problem+json'].schema;
   const refs = schema.oneOf ?? [schema];
@@ -145,7 +145,7 @@ function json(value) {
   return el('pre', { tabindex: '0' }, el('code', {}, JSON.stringify(value, null, 2)));
 }
 
-/** Creates the contents beside the page: every endpoint, by group. */
+/** The contents beside the page: every endpoint, by group. */
 function list() {
   const groups = doc.tags.map(tag => {
     const mine = endpoints.filter(one => one.operation.tags.includes(tag.name));
@@ -183,7 +183,6 @@ function search() {
   $('#found').textContent = words.length ? (found ? count : 'No endpoint has these words.') : '';
 }
 
-/** Opens the endpoint in the address, and marks it in the contents. */
 function open() {
   const id = decodeURIComponent(location.hash.slice(1));
   for (const one of endpoints) {

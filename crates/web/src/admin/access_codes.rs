@@ -73,7 +73,7 @@ pub(crate) async fn revoke(
     ok(&RevokedCodes { revoked })
 }
 
-/// Selects one whole code, or all codes that begin with a prefix.
+/// A whole code selects itself, and a prefix selects all codes that begin with it.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));

@@ -31,7 +31,6 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     ok(&ActionList { actions, next_cursor })
 }
 
-/// Converts a stored action to the form of the API.
 pub(super) fn action_view(row: store::ActionRow) -> Action {
     let store::ActionRow { seq, at, action } = row;
     Action {
@@ -52,8 +51,7 @@ fn change_view(change: store::FieldChange) -> FieldChange {
     FieldChange { path, from, to }
 }
 
-/// Converts a stored value to the form of the API. The store keeps times in milliseconds, and the
-/// API shows times as text.
+/// The store keeps times in milliseconds, and the API shows them as text.
 fn shown_value(path: &str, value: Value) -> Value {
     let is_time = path.ends_with("_at") || path.ends_with("/pay_by");
     match value.as_i64().filter(|_| is_time) {

@@ -54,8 +54,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&audit)
 }
 
-/// Returns a notice about a payment that was reversed without a request from the shop. Either the
-/// payment was refunded in the provider's dashboard, or the buyer's bank disputes the payment.
+/// A payment can be reversed in the provider's dashboard, or by a dispute of the buyer's bank.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
@@ -73,7 +72,6 @@ fn reversed(found: &store::ReversedPayment) -> Notice {
     }
 }
 
-/// Returns a notice about a payment that pays for no order.
 fn notice(found: &store::RefundNotice) -> Notice {
     let said = match found.what {
         RefundCause::Mismatch => "does not have its order's amount",
@@ -92,8 +90,7 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// Returns a finding about lost orders. A node acknowledged these orders before a failover, and the
-/// database does not have them any more.
+/// A node acknowledged these orders before a failover, and the database no longer has them.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {
@@ -109,8 +106,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// Returns a notice about a failover or a move of the database. Every report of an audit repeats
-/// this notice.
+/// Every report of an audit repeats this notice of a failover or a move of the database.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => {
@@ -131,14 +127,13 @@ fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     })
 }
 
-/// Lists the sales that a change of the store paused, each with its earlier phase.
 fn paused_sales(row: &store::StoreHistoryRow) -> String {
     let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
     let sales: Vec<String> = row.paused.iter().map(sale).collect();
     if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
 }
 
-/// Returns a notice about a restore of the store. Every report of an audit repeats this notice.
+/// Every report of an audit repeats this notice.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
     let sales = paused_sales(row);

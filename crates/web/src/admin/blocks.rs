@@ -20,7 +20,6 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json, ok};
 use crate::request_body::JsonBody;
 
-/// The number of digits of a block's id.
 const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`
@@ -89,7 +88,6 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Returns the canonical text of the blocked buyer or network.
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
@@ -118,9 +116,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// Returns a block's id: a keyed hash of the blocked value, so that the id is the same on every
-/// node. The log of actions keeps the id even after the buyer is erased, so the id must not reveal
-/// the buyer.
+/// Returns a keyed hash of the blocked value, which is the same on every node. The id must not
+/// reveal the buyer, because the log of actions keeps it after the buyer is erased.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.node.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

@@ -16,7 +16,6 @@ use crate::App;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, ok};
 
-/// The maximum number of orders in one answer.
 const ORDERS_MAX: usize = 200;
 
 pub(crate) async fn get(
@@ -53,8 +52,7 @@ pub(crate) async fn get(
     ok(&history)
 }
 
-/// Converts a refusal to the form of the API. Returns `None` if the refusal belongs to another
-/// sale.
+/// Returns `None` if the refusal belongs to another sale.
 fn refusal_view(sale: &SaleState, node: NodeId, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
     let item = sale.items.iter().find(|item| item.row.id == refusal.item)?;
     Some(BuyerRefusal {

@@ -38,15 +38,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     ok(&DeadLetterList { dead_letters, next_cursor })
 }
 
-/// Reads a page of dead letters, and the cursor of the next page.
 async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
 ) -> Result<(Vec<DeadLetter>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // A cursor contains the kind of the last row on the page, and the row's position among the rows
-    // of this kind.
+    // A cursor has the kind of the page's last row, and the row's position within this kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),
@@ -99,8 +97,7 @@ pub(crate) async fn get(
     ok(&detail)
 }
 
-/// Returns an event in the form in which the server sends it. Returns `None` if the event cannot be
-/// read.
+/// Returns an event as the server sends it, or `None` if the event cannot be read.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
@@ -128,8 +125,8 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Reads a page of dead letters, and handles the selected dead letters one after the other. If the
-/// request gives a reason, discards them. Otherwise retries them.
+/// Handles the selected dead letters of one page. Discards them if the request gives a reason, and
+/// otherwise retries them.
 async fn handle_many(
     app: &App,
     by: &OperatorRequest,
@@ -236,12 +233,10 @@ fn no_letter() -> Problem {
     Problem::not_found("there is no such dead letter, or it is resolved")
 }
 
-/// Returns the id of a delivery's dead letter.
 pub(super) fn delivery_id(seq: i64) -> String {
     format!("dlv_{seq}")
 }
 
-/// Formats an id.
 fn shown_id(id: &DeadLetterId) -> String {
     match id {
         DeadLetterId::Delivery(seq) => delivery_id(*seq),
@@ -250,7 +245,7 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// Parses an id. The prefix of the id names the kind of the dead letter.
+/// The id's prefix names the kind of the dead letter.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

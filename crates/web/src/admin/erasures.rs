@@ -46,9 +46,8 @@ pub(crate) async fn create(
     ok(&erasure_view(erased_as, false, all, left?))
 }
 
-/// Erases all data of the buyer that can be erased now, in several bounded transactions. This
-/// includes the data of an order that ends during the call. Returns the data that must be kept for
-/// now. If the result is empty, no data of the buyer is left.
+/// Erases the buyer's data in several bounded transactions. Returns the data that must be kept for
+/// now.
 async fn erase(
     app: &App,
     buyer: &BuyerId,

@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: sends lists as CSV, oldest row first. The server reads the next page
-//! from the store only after the client has received the previous page.
+//! `GET /v1/admin/exports/…`: sends lists as CSV, oldest row first. The server reads a page from
+//! the store only after the client has received the previous page.
 
 mod csv;
 mod ledger;
@@ -66,8 +66,8 @@ pub(crate) async fn actions(
     Ok(export_reply(app, Export::Actions, source))
 }
 
-/// Refreshes the catalogue with the changes of other nodes. If the request names a sale, checks
-/// that the sale exists, and returns its name.
+/// Refreshes the catalogue, because another node may have created the sale. Then checks that the
+/// named sale exists.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
     app.catalogue_reader.refresh().await?;
     if let Some(name) = &wanted {
@@ -76,7 +76,6 @@ async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<Strin
     Ok(wanted)
 }
 
-/// Returns the answer that streams an export.
 fn export_reply(app: Arc<App>, export: Export, source: ExportSource) -> Reply {
     let body = axum::body::Body::from_stream(unfold(
         Some(ExportWriter { app, export, source, begun: false }),
@@ -85,7 +84,6 @@ fn export_reply(app: Arc<App>, export: Export, source: ExportSource) -> Reply {
     csv_reply(export.as_str(), body)
 }
 
-/// An export in progress.
 struct ExportWriter {
     app: Arc<App>,
     export: Export,
@@ -93,8 +91,8 @@ struct ExportWriter {
     begun: bool,
 }
 
-/// The source of an export's lines. `after` is the position after which the next rows are read. It
-/// is `None` if all rows were read.
+/// The source of an export's lines. `after` is the position of the last row that was read, or
+/// `None` if all rows were read.
 enum ExportSource {
     /// The rows of a list in the store, for some items or for all items.
     List {
@@ -109,7 +107,6 @@ enum ExportSource {
     },
 }
 
-/// Writes the next lines. The first call also writes the header line.
 async fn write(
     writer: Option<ExportWriter>,
 ) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
@@ -122,8 +119,8 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The server has already sent the answer's status, so it cannot answer with an error. It
-        // breaks the connection, so that the client knows that lines are missing.
+        // The status is already sent, so the server cannot answer with an error. It breaks the
+        // connection to show the client that lines are missing.
         Err(error) => {
             tracing::warn!(
                 %error,
@@ -137,7 +134,7 @@ async fn write(
 }
 
 impl ExportWriter {
-    /// Reads and writes one page. Returns `false` if the export is complete.
+    /// Returns `false` if the export is complete.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
@@ -155,7 +152,7 @@ impl ExportWriter {
     }
 }
 
-/// Writes a page of actions. Returns the position of the next page.
+/// Returns the position of the next page.
 async fn write_actions(
     app: &App,
     query: &store::ActionQuery,
@@ -168,7 +165,7 @@ async fn write_actions(
     Ok(page.next)
 }
 
-/// Writes a page of a list. Returns the position of the next page.
+/// Returns the position of the next page.
 async fn write_page(
     app: &App,
     export: Export,
@@ -190,8 +187,7 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &api_conversion::refund(row)));
             Ok(page.next)
         }
-        // The ledger and the actions have their own kinds of `ExportSource`, so only the list of
-        // orders is read here.
+        // The ledger and the actions have their own `ExportSource`, so this reads only orders.
         Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit, oldest_first, ..OrderQuery::default() };
             let page = store.orders(query).await?;

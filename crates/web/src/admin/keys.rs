@@ -85,7 +85,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Reads the operators' keys from the store. From now on, only these keys authenticate requests.
+/// From now on, only the keys in the store authenticate requests.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
     let keys = app.node.store().keys().await?;
     app.operators.replace_keys(keys);

@@ -69,8 +69,7 @@ pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
-/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so the
-/// function returns 0 if `reported` is after `now`.
+/// Returns 0 if `reported` is after `now`, because the clocks of two nodes can differ.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
@@ -109,8 +108,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the Redis servers that hold slots, with the result of the last check of each server. The
-/// node checks these servers about once a second.
+/// Returns the Redis servers that hold slots, with the last result of a check about once a second.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.stock.slots().evidence().servers;
     if servers.is_empty() {

@@ -1,5 +1,4 @@
-//! The operators' endpoints for orders: lists, reads, cancels, refunds and extends the orders of
-//! all buyers.
+//! The operators' endpoints for the orders of all buyers.
 
 use std::sync::Arc;
 
@@ -29,20 +28,17 @@ use crate::request_body::{JsonBody, OptionalJsonBody};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // Another node may have just created the item, so the catalogue is refreshed first. Otherwise
-    // the item would seem to be missing.
+    // Another node may have just created the item.
     app.catalogue_reader.refresh().await?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
-        // The named sale or item does not exist, so no order matches.
         return ok(&OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None });
     }
     let buyer = query.buyer.as_deref().and_then(BuyerId::new);
     page(&app, &query, buyer, items).await
 }
 
-/// Returns the ids of the items that the request names. Returns `None`, which means all items, if
-/// the request names neither a sale nor an item.
+/// Returns the ids of the items that the request names. `None` means all items.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;
@@ -133,7 +129,6 @@ pub(crate) async fn extend(
     changed_reply(&app, changed, "only a reserved order can be extended")
 }
 
-/// Reads the id of an order and the operator's reason, if there is a reason.
 fn read_reason(order: &str, body: &[u8]) -> Result<(TicketId, Option<String>), Problem> {
     let reason = Reason::from_json(body)?.reason;
     Ok((id(order)?, reason))

@@ -14,8 +14,7 @@ use crate::App;
 use crate::cursor::{List, cursor, position};
 use crate::reply::{HandlerError, HandlerResult, ok};
 
-/// The maximum number of payments in an answer about one order. `GET /v1/admin/payments` lists all
-/// payments of the order.
+/// For an order with more payments, `GET /v1/admin/payments` lists them all.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`
@@ -43,7 +42,6 @@ pub(crate) async fn refunds(
     ok(&RefundList { refunds: page.rows.iter().map(api_conversion::refund).collect(), next_cursor })
 }
 
-/// Returns the payments of one order, oldest first.
 pub(super) async fn payments_of_order(
     app: &App,
     order: TicketId,

@@ -43,16 +43,14 @@ pub(crate) async fn step(
             let detail = "must be in the future; set a later time first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        // A sale that opens early overlaps other sales from now on, and not only from its planned
-        // start.
+        // A sale that opens early overlaps other sales from now on.
         let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
         app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         let planned = SaleRow { phase: next, ..before.row.clone() };
         check_slots_readable(&app, before.row.phase, &planned, own)?;
-        // The payment provider may have changed since the sale was created, so the sale's prices
-        // are checked again.
+        // The payment provider may have changed since the sale was created.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))
@@ -73,7 +71,6 @@ pub(crate) async fn step(
     }
 }
 
-/// Returns the name under which the log of actions records a step.
 fn action_name(step: PhaseStep) -> &'static str {
     match step {
         PhaseStep::Schedule => "sale.scheduled",

@@ -50,8 +50,7 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-/// Checks the currencies of a new sale. The store keeps one currency for each item, and the payment
-/// provider must accept this currency.
+/// The store keeps one currency for each item, and the payment provider must accept this currency.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs =
         |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
@@ -65,7 +64,6 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// If the payment provider does not accept the price, returns what is wrong with the price.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
     Some(Fault::body(format!("/items/{index}/price/{}", no.member), no.why))
@@ -155,8 +153,8 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Checks that the version in `If-Match` is the sale's version in this node's memory. Returns this
-/// version, which the store must compare again. Returns `None` if the request has no `If-Match`.
+/// Compares `If-Match` with the version in this node's memory. Returns this version, which the
+/// store must compare again, or `None` without `If-Match`.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

@@ -22,8 +22,8 @@ use crate::series::{MINUTE_MS, StepCounts};
 
 /// Without `from`, the series covers this many milliseconds before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// The length, in milliseconds, of the period before `to` in which rows of minutes may be missing.
-/// For this period, the store still has rows of seconds.
+/// In this many milliseconds before `to`, rows of minutes may be missing. The store still has the
+/// rows of seconds.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -34,8 +34,8 @@ pub(crate) async fn get(
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let sale = sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
-    // If the request has `to`, the last step contains the millisecond before `to`. Otherwise the
-    // last step contains the present time.
+    // With `to`, the last step contains the millisecond before `to`. Without `to`, the last step
+    // contains the present time.
     let last = query.to.map_or(app.node.now(), |to| Millis(to.millis() - 1));
     let mut to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
@@ -44,12 +44,12 @@ pub(crate) async fn get(
         let place = FaultLocation::Query("from".into());
         Problem::invalid_request(vec![Fault::new(place, detail)])
     };
-    // If `from` equals `to`, the period has no steps, even if both times are within a step.
+    // If `from` equals `to`, the period has no steps, even within a step.
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
-    // Without `to`, a client asks for the newest steps. If the client's clock is a little ahead,
-    // `from` can be in the future. Then there are no steps yet.
+    // Without `to`, a client asks for the newest steps. If its clock is a little ahead, `from` is
+    // in the future, and there are no steps yet.
     if query.to.is_none() && from <= to.plus(length) {
         to = to.max(from);
     }
@@ -58,8 +58,8 @@ pub(crate) async fn get(
         return Err(wrong_from(detail).into());
     }
     let steps = (to.0 - from.0) / length;
-    // A period of the maximum length can cover one step too many if it begins or ends within a
-    // step. Then the answer leaves out the first step.
+    // A period of the maximum length that begins or ends within a step covers one step too many.
+    // Then the answer leaves out the first step.
     let is_exact =
         [query.from, query.to].iter().all(|at| at.is_some_and(|at| at.millis() % length == 0));
     if steps == i64::from(SERIES_STEPS_MAX) + 1 && !is_exact {
@@ -70,14 +70,14 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // Also reads the minute before `from`. If a node has no row at some time, the node's last row
-    // says how many tickets and visitors wait.
+    // Also reads the minute before `from`. If a node has no row at some time, its last row says how
+    // many tickets and visitors wait.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await?;
     if step == PointStep::Minute {
         // The leader adds up the seconds of a minute some time after the minute ends. Until then,
-        // the store has only the rows of single seconds.
+        // the store has only rows of seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await?;
@@ -95,8 +95,7 @@ pub(crate) async fn get(
     ok(&Series { step_secs: query.step_secs, from, to, points })
 }
 
-/// Returns the counts of a row. In the row of a single second, this second is also the busiest
-/// second.
+/// In the row of a single second, this second is also the busiest second.
 fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {
@@ -105,9 +104,9 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     counts
 }
 
-/// Adds up the points of all nodes at each time. If a node has no point at a time, uses the node's
-/// last levels: its queue and its waiting visitors. Ignores levels that are a minute old. Then
-/// combines the sums of all times since `from` into steps of `length` milliseconds.
+/// Adds up the points of all nodes at each time, and then combines the times since `from` into
+/// steps of `length` milliseconds. If a node has no point at a time, its last queue and waiting
+/// visitors count, unless they are a minute old.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,
@@ -121,8 +120,7 @@ fn add_up(
     let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, nodes) in times {
         levels.extend(nodes.iter().map(|(node, point)| (*node, (at, point.levels()))));
-        // A node where visitors or tickets wait writes a row at least once a minute. So levels that
-        // are a minute old are dropped.
+        // A node where visitors or tickets wait writes a row at least once a minute.
         levels.retain(|_, (since, _)| at.0 - since.0 < MINUTE_MS);
         let mut sum = StepCounts::default();
         for (node, (_, level)) in &levels {
@@ -155,8 +153,7 @@ fn point_view(sale: &SaleState, at: Millis, point: &StepCounts) -> SeriesPoint {
     SeriesPoint {
         at: api_conversion::time(at),
         requests,
-        // The row of a minute has no busiest second if an older version of the program stored the
-        // row.
+        // Older versions of the program stored no busiest second of a minute.
         busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
         reserved: point.orders(),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),

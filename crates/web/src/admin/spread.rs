@@ -1,5 +1,4 @@
-//! Sets how an item's stock is spread over its slots. An operator can change the spread even while
-//! the sale is open.
+//! Sets how an item's stock is spread over its slots, even while the sale is open.
 
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ pub(crate) async fn set(
         SpreadOutcome::WrongState(phase) => {
             return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
         }
-        // `VersionMismatch` does not occur, because this change requires no version.
+        // This change requires no version, so `VersionMismatch` does not occur.
         SpreadOutcome::NotFound | SpreadOutcome::VersionMismatch(_) => {
             return Err(Problem::not_found("the sale has no such item").into());
         }
@@ -66,8 +65,7 @@ pub(crate) async fn get(
     ok(&spread_view(&item.row.spread))
 }
 
-/// Checks a requested spread. `automatic` is the number of partitions if the operator lets the
-/// server choose it.
+/// `automatic` is the number of partitions if the operator lets the server choose it.
 fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: match wanted.partitions {

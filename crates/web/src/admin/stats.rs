@@ -69,7 +69,6 @@ pub(crate) async fn get(
     ok(&stats)
 }
 
-/// Counts rate-limited requests by route and by scope.
 fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u64>> {
     let by_scope = |route: Route| -> BTreeMap<String, u64> {
         let refused =

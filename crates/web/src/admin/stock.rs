@@ -71,7 +71,6 @@ pub(crate) async fn adjust(
     Ok(reply)
 }
 
-/// Returns the counts after an adjustment.
 fn adjusted_counts(
     adjusted: AdjustOutcome,
     sale: &SaleState,
@@ -101,8 +100,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.node.store().grants(item.row.id).await?;
-        // For each slot, takes the open grant, or the last closed grant if the slot has no open
-        // grant. Leaves out the closed grants of removed nodes and of earlier spreads.
+        // For a slot without an open grant, takes the last closed grant. Leaves out the closed
+        // grants of removed nodes and of earlier spreads.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -127,8 +126,9 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.stock.slots().view(grant.slot).await.ok().flatten();
-    // A state with another epoch belongs to another grant of the slot. A slot of an item with
-    // unlimited stock counts no units. So the answer shows neither of these states.
+    // Two states are not shown:
+    // - A state with another epoch belongs to another grant.
+    // - A slot of an item with unlimited stock counts no units.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -23,8 +23,7 @@ pub(crate) async fn list(
     let page = parse_page(query.as_deref().unwrap_or_default())?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    // A cursor contains the number of the last entry on its page. It also contains the count of the
-    // entries on this page and all earlier pages.
+    // A cursor has the number of the page's last entry, and the count of all entries up to it.
     let (after, before) = match cursor::position(List::Waitlist, page.cursor.as_deref())? {
         Some((after, count)) => (after, count.parse::<u64>().map_err(|_| unknown_cursor())?),
         None => (0, 0),

@@ -1,5 +1,5 @@
-//! Adds, changes and removes the endpoints that receive events. Also lists their deliveries, and
-//! sends an event again.
+//! Adds, changes and removes the endpoints that receive events, lists their deliveries, and sends
+//! an event again.
 
 use std::sync::Arc;
 
@@ -32,7 +32,6 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json, ok};
 use crate::request_body::{JsonBody, MergePatchBody, OptionalJsonBody};
 
-/// The number of random bytes of a webhook secret.
 const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`
@@ -186,8 +185,7 @@ pub(crate) async fn redeliver(
 ) -> HandlerResult {
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // If the event at this position has another id, the event that the request names does not exist
-    // any more.
+    // If the event at this position has another id, the named event does not exist any more.
     if let Some(Ok(event)) = app.node.store().event_at(position).await?
         && !names_event(&wanted.event, &event_id(&event))
     {
@@ -230,7 +228,6 @@ fn no_endpoint() -> Problem {
     Problem::not_found("there is no such endpoint")
 }
 
-/// Returns the endpoint with this id.
 pub(super) async fn find(
     app: &App,
     id: &str,
@@ -246,13 +243,13 @@ async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult 
     ok(&endpoint_view(app, endpoint, status))
 }
 
-/// Checks an address. Returns the canonical form of the address and the kind of the endpoint.
+/// Returns the kind of the endpoint and the canonical form of its address.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// Checks a new address of an endpoint. The kind of the endpoint must stay the same, because a
-/// webhook has a secret, and a broker has a password instead.
+/// The kind of an endpoint must stay the same, because a webhook has a secret and a broker has a
+/// password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),

@@ -1,27 +1,24 @@
-//! Joins a page's modules into one script. So a page needs one request instead of twenty.
+//! Joins a page's modules into one script, so that a page needs one request instead of twenty.
 //!
-//! Each module becomes a function that runs once and returns an object with the module's exports.
-//! An import becomes a destructuring of this object. A module may import only named exports, only
-//! from `/assets/`, and never in a circle. A module that the page loads later with `import()`, such
-//! as the texts of one language, stays a separate file.
+//! Each module becomes a function that runs once and returns an object with its exports. An import
+//! becomes a destructuring of this object. A module may import only named exports, only from
+//! `/assets/`, and never in a circle. A module that is loaded later with `import()` stays a
+//! separate file.
 
 use std::collections::{HashMap, HashSet};
 
 use super::AssetSource;
 
-/// The entry scripts of the pages. The server joins each of them with the modules that it imports.
+/// The entry scripts of the pages.
 pub(super) const ENTRIES: [&str; 4] = ["sale.js", "order.js", "sales.js", "sandbox.js"];
 
 const IMPORT: &str = "import {";
 const FROM: &str = "} from '/assets/";
-/// The declarations that a module can export.
 const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function "];
 
-/// The start of an import line in a style sheet.
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// Returns a style sheet, followed by the sheets that it imports. The imported sheets use the CSS
-/// variables of the first sheet.
+/// Puts the imported sheets last, because they use the CSS variables of the first sheet.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());
@@ -34,7 +31,6 @@ pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) 
     own + &imported
 }
 
-/// Returns one script that behaves like the module `entry`.
 pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> String {
     let (mut out, mut done) = (String::new(), HashSet::new());
     add(entry, sources, &mut done, &mut out);
@@ -63,25 +59,23 @@ fn add(
     out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
 }
 
-/// Returns the name of the constant for a module's exports: `m_sale_state_js` for `sale-state.js`.
+/// `sale-state.js` becomes `m_sale_state_js`.
 fn constant(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Returns whether the line begins with a comment and contains no code after it. A bundle leaves
-/// out such comments. They are a seventh of the scripts, and browsers do not need them.
+/// Returns whether the line begins with a comment without code after it. Such comments are a
+/// seventh of the scripts, so a bundle leaves them out.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
 }
 
-/// The parts of a module's source.
 #[derive(Debug, Default)]
 struct Module {
-    /// Each imported module, with its imported names. The import `c as d` has the form `c: d`.
+    /// The modules with their imported names. The import `c as d` has the form `c: d`.
     imports: Vec<(String, Vec<String>)>,
-    /// The exported names.
     exports: Vec<String>,
     /// The statements, without imports, without the word `export` and without indentation.
     body: String,
@@ -107,7 +101,7 @@ impl Module {
         module
     }
 
-    /// Parses one import. Returns the text after the import.
+    /// Returns the text after the import.
     fn import<'t>(&mut self, text: &'t str) -> &'t str {
         let taken = text.split_once(FROM).and_then(|(names, rest)| {
             let (file, rest) = rest.split_once("';\n")?;

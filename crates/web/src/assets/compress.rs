@@ -8,9 +8,8 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-/// The quality of Brotli compression. The highest quality is 11. Quality 9 takes about 20 ms for a
-/// page's file. Quality 11 takes ten times as long and saves only 3 % more. A debug build
-/// compresses ten times as slowly, so it uses a lower quality.
+/// Quality 9 of 11 takes about 20 ms for a page's file. Quality 11 takes ten times as long and
+/// saves only 3 %. A debug build is ten times as slow, so it uses a lower quality.
 const BROTLI_QUALITY: i32 = if cfg!(debug_assertions) { 5 } else { 9 };
 
 /// The codings, best first.
@@ -23,7 +22,6 @@ pub(super) enum Coding {
 impl Coding {
     pub(super) const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
-    /// Returns the name in `Accept-Encoding` and `Content-Encoding`.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -31,7 +29,6 @@ impl Coding {
         }
     }
 
-    /// Returns the extension of a compressed file.
     pub(super) const fn extension(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -39,7 +36,7 @@ impl Coding {
         }
     }
 
-    /// Returns the compressed bytes, if they are fewer than the original bytes.
+    /// Returns `None` if the compressed bytes are not fewer.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let packed = match self {
             Self::Brotli => {
@@ -56,7 +53,6 @@ impl Coding {
     }
 }
 
-/// Returns the best coding that the client accepts.
 pub(super) fn accepted(headers: &HeaderMap) -> Option<Coding> {
     Coding::ALL.into_iter().find(|coding| accepts(headers, coding.name()))
 }

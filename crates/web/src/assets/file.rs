@@ -15,18 +15,16 @@ use super::{CACHE_BRIEFLY, media_type_of};
 use crate::rendered::Rendered;
 use crate::reply::{Reply, ReplyBody, empty};
 
-/// Pages may load, run and fetch only files of this origin. Images of items may come from other
-/// origins.
+/// Pages may use only files of this origin, except images of items.
 pub(super) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                               img-src 'self' data: https:; font-src 'self'; connect-src 'self'; \
                               form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// A file that is ready to be served.
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     pub(super) plain: Rendered,
-    /// The compressed file, for each coding. The first request for a coding compresses the file.
-    /// The inner `None` means that the coding does not make the file smaller.
+    /// Compressed at the first request for each coding. The inner `None` means that the coding does
+    /// not make the file smaller.
     packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,
@@ -38,14 +36,12 @@ impl AssetFile {
         Self { plain, packed: Default::default(), media_type, cache }
     }
 
-    /// Wraps a page that was rendered from a file. Caches may keep the page for the same time as
-    /// other pages.
+    /// Caches may keep this rendered page for the same time as other pages.
     pub(crate) fn page(html: String) -> Self {
         let media_type = media_type_of(".html").unwrap_or_default();
         Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)
     }
 
-    /// Answers a request for the file, in a coding that the client accepts.
     pub(crate) fn reply(&self, headers: &HeaderMap) -> Reply {
         let coding = compress::accepted(headers).filter(|coding| self.packed(*coding).is_some());
         let it = coding.and_then(|coding| self.packed(coding)).unwrap_or(&self.plain);
@@ -80,7 +76,6 @@ impl AssetFile {
             .as_ref()
     }
 
-    /// Returns the text of a page.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.plain.bytes)
     }

@@ -1,9 +1,7 @@
-//! Writes the buyers' pages as a folder for any web server or CDN. The folder has pages, assets
-//! with hashed names, and compressed copies of the files.
+//! Writes the buyers' pages as a folder for any web server or CDN, with compressed copies.
 //!
-//! Each page contains its own content security policy, because a plain folder sets no headers. The
-//! file `_headers` is for servers that support such a file. It sets the policy as a header, and
-//! says how long caches may keep each kind of file.
+//! Each page contains its content security policy, because a plain folder sets no headers. Some
+//! servers read the file `_headers`, which sets this policy and the times of caches.
 
 use std::path::PathBuf;
 
@@ -15,11 +13,11 @@ use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of}
 use crate::fixed_settings::FixedSettings;
 use crate::page_html::{self, Shop};
 
-/// The start of a page's head. The page's policy goes directly after this text.
+/// A page's policy goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
-/// The pages for buyers. The folder has no page for the API documentation.
+/// The folder has no page for the API documentation.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "404.html"];
-/// The page for addresses without content. CDNs expect this page under the name `404.html`.
+/// The page for addresses without content, which CDNs expect as `404.html`.
 const MISSING: &str = "missing.html";
 
 /// A sale whose page the folder contains.
@@ -27,8 +25,7 @@ const MISSING: &str = "missing.html";
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale, whose texts the page contains. `None` if the page's script must read the sale
-    /// first.
+    /// The sale for the page's texts, or `None` if the page's script must read the sale first.
     pub sale: Option<Sale>,
 }
 
@@ -41,8 +38,8 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// Returns the folder's files for these sales. `api` is the server's address, such as
-/// `https://shop.example`. `None` means that the server has the same address as the folder.
+/// Returns the folder's files. `api` is the server's address, such as `https://shop.example`, or
+/// `None` if the folder has the same address.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, &FixedSettings::new(settings), api);
@@ -87,7 +84,6 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
     files
 }
 
-/// Adds a file and its compressed copies.
 fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     for coding in Coding::ALL {
         if let Some(packed) = coding.pack(bytes) {
@@ -99,8 +95,7 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// The rules for addresses without a file. All sales that are created after the export share one
-/// page, and all orders share another page.
+/// All sales that are created after the export share one page, and all orders share another.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -123,7 +118,6 @@ fn asset_names(text: &str) -> Vec<String> {
     text.split("/assets/").skip(1).map(name).filter(|name| media_type_of(name).is_some()).collect()
 }
 
-/// Returns the content security policy of the pages. The policy allows the server's address.
 fn policy(api: Option<&str>) -> String {
     match api {
         None => CONTENT_POLICY.to_owned(),
@@ -138,8 +132,7 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Adds the policy to a page. The policy inside the page leaves out the rule against frames,
-/// because browsers accept this rule only in a header.
+/// Browsers accept the rule against frames only in a header, so the page leaves it out.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

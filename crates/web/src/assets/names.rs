@@ -5,14 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::AssetSource;
 
-/// The text in front of each asset's name.
 const PREFIX: &str = "/assets/";
-/// The number of hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
-/// Returns the address of each file: `look.css` becomes `look.0123456789ab.css`. The hash covers
-/// the file and every file that it names, directly or indirectly. Files may name each other in a
-/// circle.
+/// `look.css` becomes `look.0123456789ab.css`. The hash covers the file and every file that it
+/// names, directly or indirectly. Files may name each other in a circle.
 pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()
@@ -56,7 +53,6 @@ fn address(name: &str, hash: &str) -> String {
     }
 }
 
-/// Replaces every known name after [`PREFIX`] in `text` by its address.
 pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 16);
     let mut done = 0;
@@ -71,7 +67,6 @@ pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String
     out
 }
 
-/// Returns every name after [`PREFIX`], and its position.
 fn references(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.match_indices(PREFIX).map(|(at, _)| {
         let start = at + PREFIX.len();

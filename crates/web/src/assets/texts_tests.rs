@@ -1,15 +1,13 @@
-//! Tests that the pages have the same sentences in both languages. Also tests that no sentence says
-//! "open" in one language and "shut" in the other.
+//! Tests that the pages have the same sentences in both languages, with no opposite meanings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::embedded;
 
-/// Returns the keys and sentences of a language: `'key': 'sentence'`.
 fn sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
-    // Comments are skipped, because they may contain apostrophes.
+    // Comments may contain apostrophes.
     let code = |part: &str| part.rsplit("*/").next().unwrap_or_default().to_owned();
     let text: String = text.split("/*").map(code).collect();
     let mut found = BTreeMap::new();
@@ -27,7 +25,6 @@ fn sentences(name: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Returns the names of the values in a sentence.
 fn values(sentence: &str) -> BTreeSet<&str> {
     let parts = sentence.split('{').skip(1);
     parts.filter_map(|part| part.split(['}', ':']).next()).collect()
@@ -41,14 +38,12 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
         // An English plural such as {n:person|people} needs no word in Chinese. So a Chinese
-        // sentence may leave out values of the English sentence, but it must not contain other
-        // values.
+        // sentence may lack a value, but must not have other values.
         let (ours, theirs) = (values(sentence), values(&chinese[key]));
         assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
     }
 }
 
-/// Returns each value of an HTML attribute, with the text after it.
 fn attributes<'a>(html: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
     let start = format!(" {name}=\"");
     let parts = html.split(start.as_str()).skip(1);
@@ -74,8 +69,7 @@ fn the_html_files_have_the_english_sentences() {
                 shown.push((key, words));
             }
         }
-        // If an element has no text in the file, a script adds the text before the page shows the
-        // element.
+        // A script fills an element without text before the page shows the element.
         for (key, words) in shown.into_iter().filter(|(_, words)| !words.is_empty()) {
             assert_eq!(english.get(key).map(String::as_str), Some(words), "{name}: {key}");
             checked += 1;
@@ -84,8 +78,8 @@ fn the_html_files_have_the_english_sentences() {
     assert!(checked > 60, "{checked}");
 }
 
-/// The browser tests look for screens whose parts contradict each other. This test finds one cause
-/// of such screens: a sentence that is wrong in one of the two languages.
+/// The browser tests look for screens whose parts contradict each other. A sentence that is wrong
+/// in one language is one cause.
 #[test]
 fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     const OPEN: [&str; 6] =
@@ -119,8 +113,7 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     assert!(checked > 80, "{checked}");
 }
 
-/// Returns the keys and sentences of one language of the console. In these files a key may have no
-/// quotes, and a long sentence may be split into several strings.
+/// In these files a key may have no quotes, and a long sentence may be split into several strings.
 fn console_sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
@@ -137,7 +130,6 @@ fn console_sentences(name: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Returns the keys that the scripts of the console name: `t('key')`.
 fn console_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (name, file) in embedded() {
@@ -148,8 +140,7 @@ fn console_keys() -> BTreeSet<String> {
         for (at, _) in text.match_indices("t('") {
             let is_call = !text[..at].ends_with(char::is_alphanumeric);
             let key = text[at + 3..].split('\'').next().unwrap_or_default();
-            // If a text ends with a dot, it is only the start of a key, which the script composes
-            // from parts.
+            // If a text ends with a dot, the script composes the key from parts.
             if is_call && !key.ends_with('.') {
                 keys.insert(key.to_owned());
             }

@@ -1,5 +1,5 @@
-//! Puts a shop's brand into the style sheet and the pages: colours, logo, font and links. The logo
-//! and the font are files of their own, which browsers keep.
+//! Puts a shop's brand into the style sheet and the pages. The logo and the font are files of their
+//! own, which browsers keep.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -11,16 +11,13 @@ use doorbuster_config::{DARK_WASH_PERCENT, Settings, Theme, ThemeFile};
 use super::AssetSource;
 use crate::page_html::escaped;
 
-/// The style sheet of the buyers' pages.
 const STYLES: &str = "look.css";
-/// The buyers' pages.
 pub(super) const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
-/// The text that marks the place of the shop's name in a page.
+/// The place of the shop's name in a page.
 const UNNAMED: &str = "data-shop>Doorbuster<";
-/// The end of a page. The links of the shop go in front of it.
+/// The links of the shop go in front of this text.
 const END: &str = "</body>";
 
-/// Writes the shop's brand into the style sheet and the pages.
 pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSource>) {
     let theme = &settings.page.theme;
     let mut styles = color_styles(theme);
@@ -50,10 +47,9 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
     }
 }
 
-/// Returns the brand's colours as CSS variables, for the light and the dark scheme. In the dark
-/// scheme, texts also use the accent colour. In this scheme, the wash (a pale background) is a mix
-/// of the accent colour and the dark background. Bars show held units in the accent's text colour,
-/// because this colour has enough contrast.
+/// In the dark scheme, texts also have the accent colour, and the wash (a pale background) mixes
+/// this colour with the dark background. Bars show held units in the accent's text colour, which
+/// has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -83,14 +79,12 @@ fn logo_styles(url: &str) -> String {
     )
 }
 
-/// Returns the shop's fonts, each with the name of its file.
 fn fonts(theme: &Theme) -> impl Iterator<Item = (&ThemeFile, &'static str)> {
     let bold = theme.font_bold.as_ref().map(|font| (font, "shop-font-bold"));
     theme.font.as_ref().map(|font| (font, "shop-font")).into_iter().chain(bold)
 }
 
-/// Returns the styles for the fonts at these addresses: the plain font, and the bold font if there
-/// is one. Without a bold font, browsers make bold texts from the plain font.
+/// Without a bold font, browsers make bold texts from the plain font.
 fn font_styles(urls: &[String]) -> String {
     let face = |url: &String, weight: &str| {
         format!(
@@ -111,8 +105,7 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Returns the styles that show only the links for the page's language. Without its script, a page
-/// is in English.
+/// Shows only the links for the page's language, which is English without the page's script.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {
         return "";
@@ -122,11 +115,10 @@ fn footer_styles(theme: &Theme) -> &'static str {
      :root:lang(zh) .foot[lang] { display: flex; }\n"
 }
 
-/// The start of the dark scheme's block in the style sheet.
 const DARK: &str = "@media (prefers-color-scheme: dark) {";
 
-/// Renders one HTML file that shows the parts of a page with this brand. The light and the dark
-/// scheme stand side by side. The file needs no server and no other file.
+/// Renders one HTML file with the light and the dark scheme side by side. The file needs no server
+/// and no other file.
 pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     let theme = &settings.page.theme;
     let mut css = styles.to_owned() + &color_styles(theme);
@@ -153,7 +145,6 @@ pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     )
 }
 
-/// The parts of a page in one colour scheme.
 const PREVIEW: &str = "<section class=\"half SCHEME\" aria-label=\"SCHEME\">
   <header class=\"top\"><span class=\"brand\"><svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/><path class=\"brand__slit\" d=\"M12 6v21\"/></svg><span>SHOP</span></span></header>
   <p><span class=\"pill pill--live\">Open now</span> <span class=\"pill pill--warn\">None left now</span> <span class=\"pill pill--good\">Paid</span> <span class=\"pill\">Sold out</span></p>
@@ -167,8 +158,7 @@ const PREVIEW: &str = "<section class=\"half SCHEME\" aria-label=\"SCHEME\">
 </section>
 ";
 
-/// Returns a style sheet in which the class `dark` selects the dark scheme. The result ignores the
-/// browser's setting.
+/// In the result, the class `dark` selects the dark scheme, and not the browser's setting.
 fn with_dark_class(css: &str) -> String {
     let (mut out, mut rest) = (String::new(), css);
     while let Some((before, after)) = rest.split_once(DARK) {
@@ -196,11 +186,10 @@ fn data_url(file: &ThemeFile) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
-/// Returns the shop's links. If the shop has separate links for Chinese pages, the result contains
-/// both sets of links, because every visitor gets the same page.
+/// Returns both sets of links if Chinese pages have their own, because all visitors get the same
+/// page.
 fn footer(theme: &Theme) -> String {
     let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");
-    // If only Chinese pages have links, pages in other languages have no links.
     links(&theme.footer, "") + &chinese
 }
 

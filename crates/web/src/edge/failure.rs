@@ -8,14 +8,12 @@ use crate::limits::RETRY_SECS;
 use crate::reply::{Reply, no_store, problem};
 use crate::request_id::REQUEST_ID;
 
-/// Returns the answer to a request that is not a purchase. `id` is the request's id.
 pub(super) fn reply(failure: PassFailure, id: HeaderValue) -> Reply {
     let mut reply = problem(&failure_problem(failure));
     reply.headers_mut().insert(REQUEST_ID, id);
     no_store(reply)
 }
 
-/// Returns the problem that tells a client why no node answered.
 pub(super) fn failure_problem(failure: PassFailure) -> Problem {
     let detail = match failure {
         PassFailure::Unanswered => {

@@ -14,20 +14,15 @@ use crate::client_address::{ClientAddress, X_FORWARDED_FOR};
 
 /// The name of an edge in the `Via` header.
 const MARK: &str = "1.1 doorbuster-edge";
-/// The maximum number of headers of a purchase on the fast path.
 const HEADERS_MAX: usize = 32;
 
-/// The head of a purchase as it arrived.
 #[derive(Clone, Copy)]
 pub(crate) enum RawHead<'a> {
-    /// The bytes of the head, which were already parsed successfully.
     Bytes(&'a [u8]),
-    /// The headers of the head.
     Map(&'a HeaderMap),
 }
 
 impl RawHead<'_> {
-    /// Returns the headers.
     pub(super) fn headers(self) -> HeaderMap {
         let bytes = match self {
             Self::Map(headers) => return headers.clone(),
@@ -51,7 +46,6 @@ impl RawHead<'_> {
     }
 }
 
-/// Returns whether an edge passed this request on before.
 pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
     headers
         .get_all(VIA)
@@ -59,7 +53,7 @@ pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
         .any(|via| via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK)))
 }
 
-/// Removes the hop-by-hop headers, which are only for the connection on which they arrived.
+/// Hop-by-hop headers are only for the connection on which they arrived.
 fn remove_hop_headers(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -68,8 +62,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The `Connection` header lists further headers that a proxy must remove. A client could list
-    // headers that the node needs. So the edge never removes the headers in `kept`.
+    // `Connection` lists more headers that a proxy must remove. A client could list headers that
+    // the node needs, so those in `kept` stay.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);
@@ -82,8 +76,7 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Prepares a request for a node. Adds the client's address, and removes the headers of the
-/// client's connection.
+/// Adds the client's address, and removes the headers of the client's connection.
 pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse();
     *request.uri_mut() = target.unwrap_or_else(|_| Uri::from_static("/"));
@@ -91,7 +84,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     let headers = request.headers_mut();
     remove_hop_headers(headers);
     headers.remove(EXPECT);
-    // Only an edge itself may set these headers, so the client's values are removed.
+    // Only an edge itself may set these headers.
     for name in [EDGE_HEADER, RELAY_HEADER, REFUSALS_HEADER] {
         headers.remove(name);
     }
@@ -101,8 +94,8 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // If the two forwarding headers name different addresses, the edge sends both addresses. So a
-    // block of either address applies.
+    // If the forwarding headers name different addresses, a block of either address applies, so the
+    // edge sends both.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],
@@ -125,7 +118,6 @@ fn forwarded(address: IpAddr) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Prepares a node's answer for the client.
 pub(super) fn prepare_response<B>(response: &mut Response<B>) {
     let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upgrade = response.headers().get(UPGRADE).cloned().filter(|_| is_upgrade);

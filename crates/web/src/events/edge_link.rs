@@ -1,7 +1,6 @@
 //! The node's side of the connection over which an edge gets events; see
-//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends the events of these
-//! buyers. Each of these buyers has a reader at the engine's event hub. A reader needs no task
-//! while no event waits.
+//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends their events. Each
+//! of these buyers has a reader at the hub, which needs no task while no event waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -30,24 +29,18 @@ use crate::connection::Connection;
 use crate::guarded_stream::GuardedStream;
 use crate::identity::ClientAddress;
 
-/// Time between two pings. Pings are frequent, because the edge ends a silent connection after a
-/// few seconds.
+/// Pings are frequent, because the edge ends a silent connection after a few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// After this many pings without an answer, the node ends the connection.
 const UNANSWERED_MAX: u32 = 3;
-/// The maximum number of messages, or of buyers with an event, that the node handles before it
-/// turns to its other work.
+/// The maximum number of messages, or of buyers with an event, that the node handles in one turn.
 const BATCH_MAX: usize = 256;
-/// Longest message of an edge, in bytes. A message names one buyer and the sales that the buyer
-/// follows: at most 32 for each stream of the buyer.
+/// In bytes. A message names one buyer and at most 32 sales for each stream of the buyer.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The maximum number of buyers of one edge. The node sends no events of further buyers. An edge
-/// never needs more, because an edge has at most this many connections.
+/// The node sends no events of further buyers. An edge has at most this many connections.
 const BUYERS_MAX: usize = 1_000_000;
 /// The maximum number of buyers whose positions are read at the same time.
 const POSITION_READS_MAX: usize = 64;
 
-/// Returns whether these headers prove that an edge sent the request.
 pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
     let key = app.node.id_key();
     let about = headers.get(RELAY_HEADER);
@@ -56,7 +49,6 @@ pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
     app.node.edge().is_none() && about.is_some_and(|about| about.lives(app.node.now()))
 }
 
-/// Accepts the WebSocket of an edge. Returns the answer to the handshake.
 pub(super) fn accept(app: Arc<App>, upgrade: Upgrade, connection: Arc<Connection>) -> Response {
     let answer = upgrade.answer();
     tokio::spawn(async move {
@@ -67,34 +59,29 @@ pub(super) fn accept(app: Arc<App>, upgrade: Upgrade, connection: Arc<Connection
     answer
 }
 
-/// What a node reads from the connection.
 type Received = Result<Message, SocketError>;
 
-/// A connection to an edge.
 struct EdgeLink {
     app: Arc<App>,
     socket: WebSocketStream<GuardedStream>,
     /// The hub puts the key of each buyer with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, EventFeed>,
-    /// Keys of buyers with an event for the buyer alone. They are served first.
+    /// Keys of buyers with an event for the buyer alone, who are served first.
     own: VecDeque<u64>,
     /// Keys of buyers with an event for all readers of a sale.
     crowd: VecDeque<u64>,
-    /// The number of pings since the last message of the edge.
+    /// The number of pings since the edge's last message.
     unanswered: u32,
     keys: HashMap<BuyerId, u64>,
-    /// The key for the next buyer's feed.
     next: u64,
-    /// The running reads of buyers' positions. Each read returns the key of the buyer's feed.
+    /// Running reads of positions. Each read returns the key of the buyer's feed.
     reads: JoinSet<u64>,
     reads_limit: Arc<Semaphore>,
 }
 
-/// The connection to the edge is gone.
 struct Gone;
 
-/// Serves an edge until the connection ends.
 async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>) {
     let _present = app.metrics.sockets.hold();
     let config = WebSocketConfig::default()
@@ -115,8 +102,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
     };
     tokio::select! {
-        // After the end of this connection, the edge connects to another node. So the end needs no
-        // log line.
+        // Needs no log line, because the edge then connects to another node.
         Err(Gone) = link.run() => {}
         () = connection.cut.cancelled() => {}
     }
@@ -147,7 +133,6 @@ impl EdgeLink {
         }
     }
 
-    /// Handles the messages that have arrived, up to a limit.
     async fn receive_batch(&mut self, first: Option<Received>) -> Result<(), Gone> {
         let (mut received, mut left) = (first, BATCH_MAX);
         loop {
@@ -158,8 +143,7 @@ impl EdgeLink {
                 Some(Ok(_)) => {}
             }
             left -= 1;
-            // At the limit, no further message is taken from the socket, because a message that was
-            // taken must also be handled.
+            // A message that was taken must be handled, so no message is taken at the limit.
             let next = if left > 0 { self.socket.next().now_or_never() } else { None };
             match next {
                 Some(next) => received = next,
@@ -168,7 +152,7 @@ impl EdgeLink {
         }
     }
 
-    /// Sends a ping. An edge whose machine is gone answers no ping.
+    /// An edge whose machine is gone answers no ping.
     async fn ping(&mut self) -> Result<(), Gone> {
         if self.unanswered >= UNANSWERED_MAX {
             return Err(Gone);
@@ -177,8 +161,7 @@ impl EdgeLink {
         self.send(Message::Ping(Bytes::new())).await
     }
 
-    /// Handles a message of the edge. Ignores a message that this version of the program cannot
-    /// read.
+    /// Ignores a message that this version of the program cannot read.
     async fn receive(&mut self, text: &str) -> Result<(), Gone> {
         let Ok(message) = serde_json::from_str(text) else { return Ok(()) };
         let (EdgeMessage::Follow { buyer, .. } | EdgeMessage::Unfollow { buyer }) = &message;
@@ -191,8 +174,7 @@ impl EdgeLink {
         Ok(())
     }
 
-    /// Subscribes to the events of a buyer. A new subscription replaces the buyer's earlier
-    /// subscription.
+    /// A new subscription replaces the buyer's earlier subscription.
     async fn follow(
         &mut self,
         buyer: BuyerId,
@@ -209,7 +191,7 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    /// Creates the feed of a buyer, and returns the feed's key.
+    /// Returns the key of the buyer's new feed.
     fn subscribe(&mut self, client: ClientAddress, buyer: BuyerId, sales: Vec<String>) -> u64 {
         self.next += 1;
         let key = self.next;
@@ -217,7 +199,7 @@ impl EdgeLink {
         let feed = EventFeed::for_edge(app.clone(), (client, buyer.clone()), sales, blocks);
         let (sales, limit) = (feed.sales().to_vec(), self.reads_limit.clone());
         self.feeds.insert(key, feed);
-        // The new subscription begins before the old one ends, so no event is lost.
+        // The new subscription begins before the old one ends, so that no event is lost.
         if let Some(old) = self.keys.insert(buyer.clone(), key) {
             self.feeds.remove(&old);
         }
@@ -229,8 +211,7 @@ impl EdgeLink {
         key
     }
 
-    /// Sends the buyer's positions that are in this node's memory. Then sends the buyer's waiting
-    /// events, until none is left.
+    /// Sends the positions in this node's memory, and then all waiting events of the buyer.
     async fn send_positions(&mut self, key: u64) -> Result<(), Gone> {
         let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
         let buyer = feed.buyer().as_str().to_owned();
@@ -240,7 +221,6 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    /// Sends the waiting events of at most [`BATCH_MAX`] buyers.
     async fn send_events(&mut self) -> Result<(), Gone> {
         for _ in 0..BATCH_MAX {
             let Some(key) = self.own.pop_front().or_else(|| self.crowd.pop_front()) else { break };
@@ -249,7 +229,6 @@ impl EdgeLink {
         Ok(())
     }
 
-    /// Sends the events that wait for a buyer.
     async fn send_waiting(&mut self, mut key: u64) -> Result<(), Gone> {
         loop {
             let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
@@ -278,8 +257,7 @@ impl EdgeLink {
         self.send(Message::Text(text.into())).await
     }
 
-    /// Writes a message without a flush. If the edge does not read, the write fails after some
-    /// time.
+    /// Writes without a flush. Fails after some time if the edge does not read.
     async fn send(&mut self, message: Message) -> Result<(), Gone> {
         self.socket.feed(message).await.map_err(|_| Gone)
     }

@@ -25,7 +25,6 @@ use crate::sales::shown;
 
 pub(super) use positions::fetch_positions;
 
-/// What the server must do next for a reader.
 #[derive(Debug)]
 pub(super) enum FeedEvent {
     /// An event to send.
@@ -40,7 +39,6 @@ pub(super) enum FeedEvent {
 
 /// The next message for an idle reader.
 pub(super) enum NextMessage {
-    /// An event's JSON.
     Json(String),
     /// The server must render this status before it sends anything else.
     NotYet(PendingStatus),
@@ -48,7 +46,6 @@ pub(super) enum NextMessage {
     TooSlow,
 }
 
-/// A sale's status that an event announced. The server must still render the status.
 pub(super) struct PendingStatus {
     /// The sale.
     pub name: Arc<str>,
@@ -57,35 +54,30 @@ pub(super) struct PendingStatus {
 }
 
 impl PendingStatus {
-    /// Renders the status once for all waiting readers. Returns the event's JSON.
+    /// Renders the status once for all waiting readers.
     pub(super) async fn render_status(&self, app: &App) -> String {
         status_event(&app.views.status_for_event(&self.sale, self.event).await.bytes)
     }
 }
 
-/// One reader's events.
 pub(super) struct EventFeed {
     app: Arc<App>,
     subscription: Subscription,
     client: ClientAddress,
-    /// When the reader's token expires.
     ends_at: Instant,
-    /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
-    /// that the reader got.
+    /// For each waiting room, fingerprints of the room and of the last position that the reader
+    /// got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The reader's next message, if it is a status that must be rendered first. The value has the
-    /// number of the status's event, and the sale.
+    /// The event number and the sale of a status that must be rendered before other messages.
     pending_status: Option<(u64, Arc<str>)>,
-    /// On an edge, while this value exists, a node sends the events of this buyer to the edge.
+    /// On an edge, a node sends this buyer's events while this value exists.
     relay: Option<RelayGuard>,
 }
 
 impl EventFeed {
-    /// Creates the feed of a new stream. With `after`, the stream begins with the buyer's events
-    /// after this number, if this node still has them. Returns `None` if the buyer has the maximum
-    /// number of streams.
+    /// With `after`, the stream begins with the buyer's events after this number, if this node
+    /// still has them. Returns `None` if the buyer has the maximum number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
@@ -101,8 +93,8 @@ impl EventFeed {
         Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
     }
 
-    /// Creates the feed of a buyer for an edge. The feed has no statuses, because the edge renders
-    /// them itself. The feed does not end when a token expires.
+    /// The feed has no statuses, because the edge renders them. The feed does not end when a token
+    /// expires.
     pub(super) fn for_edge(
         app: Arc<App>,
         (client, buyer): (ClientAddress, BuyerId),
@@ -139,13 +131,12 @@ impl EventFeed {
         }
     }
 
-    /// Returns the time at which the stream must end.
     pub(super) fn ends_at(&self) -> Instant {
         self.ends_at
     }
 
-    /// Lets the stream continue until a new token of the buyer expires. Returns the event that
-    /// confirms the token. Returns `None` if the token belongs to another buyer.
+    /// Extends the stream until the new token expires. Returns the event that confirms the token,
+    /// or `None` if the token belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -158,7 +149,6 @@ impl EventFeed {
         &self.app
     }
 
-    /// Returns the sales of the subscription.
     pub(super) fn sales(&self) -> &[Arc<str>] {
         self.subscription.sales()
     }
@@ -176,13 +166,11 @@ impl EventFeed {
         self.subscription.since()
     }
 
-    /// Returns the first event of every stream.
     pub(super) fn hello(&self) -> String {
         json(&Event::Hello { server_time: api_conversion::time(self.app.node.now()) })
     }
 
-    /// Returns the current status of each sale, so that a new reader need not wait for the next
-    /// change.
+    /// Returns the status of each sale, so that a new reader need not wait for the next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
@@ -193,10 +181,10 @@ impl EventFeed {
         statuses
     }
 
-    /// Returns the next waiting event without blocking. Returns `None` if no event waits; then
-    /// `ready_queue` gets `key` when the next event arrives. Returns `NotYet` if the event is a
-    /// status that must be rendered first. A later call then returns this status, before all later
-    /// events.
+    /// Returns the next waiting event without blocking, or one of these:
+    /// - `None`: no event waits. `ready_queue` gets `key` when the next event arrives.
+    /// - `NotYet`: a status must be rendered first. A later call returns it before all other
+    ///   events.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -227,8 +215,7 @@ impl EventFeed {
             .map(|(id, sale)| notify::HubEvent { id, kind: Arc::new(EventKind::Status(sale)) })
     }
 
-    /// Removes the registration at the ready queue, so that the queue does not get the key of this
-    /// feed.
+    /// After this call, the ready queue does not get this feed's key.
     pub(super) fn unpark(&mut self) {
         self.subscription.unpark();
     }
@@ -247,7 +234,7 @@ impl EventFeed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. The caller may drop the future at any time. No event is lost then.
+    /// The caller may drop the future at any time. No event is lost then.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
@@ -270,8 +257,7 @@ impl EventFeed {
     }
 
     /// Renders an event as JSON. Returns `None` if there is nothing to send, or if the server is
-    /// stopping. The rendering of a status can take time. The caller must not drop this future
-    /// before it completes, because the event would be lost.
+    /// stopping. The caller must not drop this future, because the event would be lost.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -283,11 +269,10 @@ impl EventFeed {
         }
     }
 
-    /// Renders an event as JSON. Returns `Ok(None)` if there is nothing to send. Returns an error
-    /// if the event is a status that must be rendered first.
+    /// Returns `Ok(None)` if there is nothing to send, and an error if a status must be rendered
+    /// first.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
-        // A sale that is no longer in the catalogue has no status.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
         match self.app.views.cached_status(&sale, event.id) {
             Some(made) => Ok(Some(status_event(&made.bytes))),
@@ -295,7 +280,6 @@ impl EventFeed {
         }
     }
 
-    /// Renders an event for this reader alone.
     fn render_own(&mut self, kind: &EventKind) -> Option<String> {
         match kind {
             EventKind::Order(order) => {
@@ -331,14 +315,14 @@ impl EventFeed {
                 self.is_new_position(key, &position).then_some(position)
             }
             EventKind::Relayed { json, .. } => Some(json.to_string()),
-            // Statuses are rendered elsewhere, because all readers share one rendered status.
+            // All readers share one rendered status, so statuses are rendered elsewhere.
             EventKind::Status(_) => None,
         }
     }
 }
 
-/// Returns the time at which a stream with this token ends. The server accepts a token for a short
-/// time after it expired. A stream with an expired token lasts one second.
+/// Returns the time at which a stream with this token ends. The server accepts an expired token for
+/// a short time, and its stream lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
@@ -352,7 +336,6 @@ fn json(event: &Event) -> String {
     serde_json::to_string(event).expect("API types serialise into memory")
 }
 
-/// Wraps a rendered status in its event.
 fn status_event(rendered: &[u8]) -> String {
     let status = std::str::from_utf8(rendered).expect("JSON is UTF-8");
     format!(r#"{{"type":"status","status":{status}}}"#)

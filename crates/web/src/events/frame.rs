@@ -1,15 +1,13 @@
 //! Writes and recognises the few WebSocket frames of idle connections. A library handles the frames
 //! of active connections.
 
-/// A ping without content.
 pub(super) const PING: [u8; 2] = [0x89, 0];
-/// The number of bytes of a client's pong without content: its head and its mask.
+/// A client's pong without content has a head and a mask.
 pub(super) const PONG_BYTES: usize = 6;
 /// The first two bytes of a client's pong without content.
 const PONG: [u8; 2] = [0x8a, 0x80];
 /// The first byte of a text in a single frame.
 const TEXT: u8 = 0x81;
-/// The first byte of a close frame.
 const CLOSE: u8 = 0x88;
 
 fn is_pong(frame: &[u8]) -> bool {
@@ -21,13 +19,13 @@ pub(super) fn are_pongs(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
 }
 
-/// Returns whether the bytes contain a close frame, at the start or after whole frames.
+/// The close frame may come at the start or after whole frames.
 pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
-            // In the second byte, the bit 0x80 says that the frame has a mask. Every frame of a
-            // client has a mask.
+            // In the second byte, 0x80 says that the frame has a mask, as every frame of a client
+            // has.
             [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
             // The server does not accept frames whose length needs more than two bytes.
             [_, 0xff, ..] => return false,
@@ -38,12 +36,10 @@ pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     }
 }
 
-/// Appends a text frame of the server.
 pub(super) fn write_text_frame(text: &str, frame: &mut Vec<u8>) {
     write_frame(TEXT, text.as_bytes(), frame);
 }
 
-/// Returns a close frame of the server.
 pub(super) fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     write_frame(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
@@ -104,7 +100,7 @@ mod tests {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], close].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // The first byte of a close frame is enough to recognise the close frame.
+                // The first byte is enough to recognise a close frame.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }

@@ -1,13 +1,11 @@
-//! Serves idle WebSocket connections. An idle connection has no task of its own: only its socket
-//! and its subscription stay in memory. One shared task serves thousands of idle connections. It
-//! reads what clients send, writes events without blocking, and sends pings. If a connection needs
-//! anything else, it becomes active: it gets a task of its own.
+//! Serves idle WebSocket connections. One shared task serves thousands of them: it reads input,
+//! writes events without blocking, and sends pings. For anything else, a connection becomes active
+//! and gets a task of its own.
 //!
-//! The shared task never waits for a single connection or a single sale. Rendering a sale's status
-//! takes time, so separate tasks do it.
+//! The shared task never waits for one connection or sale, so separate tasks render statuses.
 //!
-//! Every idle connection has a key. No key is used twice, so that events and input for a closed
-//! connection never reach another connection.
+//! No connection's key is used twice. So events and input for a closed connection never reach
+//! another connection.
 
 mod closing;
 mod poller;
@@ -33,35 +31,27 @@ use crate::App;
 use crate::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// The maximum number of bytes that one read takes. Usually a client sends only a few pongs, which
-/// are shorter.
+/// Usually a client sends only a few pongs, which are shorter.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
-/// The idle connections of one task.
 struct IdleConnections {
     app: Arc<App>,
     poller: Poller,
     /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys of connections with an event for one buyer alone. The task serves these connections
-    /// first.
+    /// Connections with an event for one buyer alone, which are served first.
     for_one_buyer: VecDeque<u64>,
-    /// Keys of connections with an event for all readers of a sale. The task serves these
-    /// connections last.
+    /// Connections with an event for all readers of a sale, which are served last.
     for_all_readers: VecDeque<u64>,
-    /// Tasks that each render one status.
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
     rendered_sales: HashMap<Id, Arc<str>>,
-    /// For each sale, the connections that wait for the sale's status. The flag is `true` if an
-    /// event for the connection's buyer alone may also wait.
+    /// For each sale, the connections that wait for its status. The flag is `true` if an event for
+    /// the connection's buyer alone may also wait.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
-    /// The time of each connection's next ping.
     pings: BTreeSet<(Instant, u64)>,
-    /// The key for the next new connection.
     next: u64,
-    /// A buffer for frames.
     frame: Vec<u8>,
     /// When the last warning about a failed registration was logged.
     complained_at: Option<Instant>,
@@ -86,7 +76,6 @@ impl IdleConnections {
         }
     }
 
-    /// Serves the connections until the server stops. Then closes them.
     async fn run(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
@@ -125,11 +114,9 @@ impl IdleConnections {
         }
     }
 
-    /// Makes all connections active, and accepts no further idle connections.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // Connections that reserved a slot earlier can still arrive, so the loop waits for all of
-        // them.
+        // Connections that reserved a slot earlier can still arrive.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -157,8 +144,7 @@ impl IdleConnections {
         }
     }
 
-    /// Accepts an idle connection. Sends the events that arrived after the connection reserved its
-    /// slot.
+    /// Sends the events that arrived after the connection reserved its slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -169,8 +155,7 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. If the kernel cannot poll the connection, makes the
-    /// connection active and returns `None`.
+    /// If the kernel cannot poll the connection, makes it active and returns `None`.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -208,7 +193,7 @@ impl IdleConnections {
         }
     }
 
-    /// Makes the connections of blocked buyers active, so that their tasks close them.
+    /// An active connection's task closes the connection.
     async fn wake_blocked(&mut self) {
         for (at, key) in self.keys().into_iter().enumerate() {
             if at.is_multiple_of(IDLE_BATCH_MAX) {
@@ -243,15 +228,14 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the waiting events of a connection. A panic ends only this connection.
+    /// A panic ends only this connection.
     fn send_waiting(&mut self, key: u64, is_own: bool) {
         if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
             drop(self.remove_connection(key));
         }
     }
 
-    /// Sends the waiting events of a connection. The connection stays idle if the events are few
-    /// and its socket accepts all of them at once.
+    /// The connection stays idle if the events are few and its socket accepts them at once.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -277,9 +261,8 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Makes a connection wait for a sale's status. Starts a task that renders the status, if no
-    /// task renders it yet. A running task may render a status that is too old for this connection.
-    /// Then the connection waits again, for a newer status.
+    /// Starts a task that renders the status, if none renders it yet. If that status is too old for
+    /// this connection, the connection waits again.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -292,7 +275,6 @@ impl IdleConnections {
         *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
     }
 
-    /// Continues with the connections that waited for this rendered status.
     fn resume_waiting(&mut self, rendered: Result<(Id, ()), JoinError>) {
         let (id, is_rendered) = match rendered {
             Ok((id, ())) => (id, true),
@@ -310,15 +292,13 @@ impl IdleConnections {
         }
     }
 
-    /// Reads a connection's input. The connection stays idle if the input contains only pongs.
+    /// The connection stays idle if the input contains only pongs.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // The client closed the connection without a close frame. So the server sends no close
-            // frame either.
+            // The client sent no close frame, so the server sends none either.
             Ok(0) => drop(self.remove_connection(key)),
-            // The input was read completely and has only pongs. So the connection stays idle.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
             }
@@ -338,8 +318,7 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the next ping. If the client left too many pings unanswered, closes the connection
-    /// instead.
+    /// If the client left too many pings unanswered, closes the connection instead.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::feed::EventFeed;
 use crate::connection::Connection;
 
-/// The reader of a WebSocket, active or idle.
 pub(super) struct WebSocketReader {
     pub feed: EventFeed,
     /// The connection, which counts towards the limit of open connections.
@@ -24,7 +23,6 @@ pub(super) struct WebSocketReader {
     pub _present: GaugeGuard,
 }
 
-/// An idle WebSocket connection.
 pub(super) struct IdleConnection {
     pub(super) stream: TcpStream,
     pub(super) reader: WebSocketReader,
@@ -32,12 +30,12 @@ pub(super) struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// Wraps a socket in non-blocking mode.
+    /// `stream` must be in non-blocking mode.
     pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Writes as many bytes as the socket accepts without blocking. Returns their number.
+    /// Returns the number of bytes that the socket accepts without blocking.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),
@@ -46,7 +44,6 @@ impl IdleConnection {
     }
 }
 
-/// Returns whether the error only means that the call must be tried again later.
 pub(super) fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -54,15 +51,13 @@ pub(super) fn is_would_block(error: &io::Error) -> bool {
 /// A slot for a connection that is about to become idle.
 pub(in crate::events) type IdleTask = mpsc::OwnedPermit<Box<IdleConnection>>;
 
-/// The tasks that accept idle connections.
 pub(crate) struct IdleTasks {
     pub(super) senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
     pub(super) next: AtomicUsize,
 }
 
 impl IdleTasks {
-    /// Reserves a slot in the next task. Each call takes the next task in turn. Returns `None` if
-    /// this task has no free slot.
+    /// Takes the tasks in turn. Returns `None` if the next task has no free slot.
     pub(in crate::events) fn reserve(&self) -> Option<IdleTask> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()

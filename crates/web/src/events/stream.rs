@@ -1,8 +1,8 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own. When the connection's buffer has room, the connection asks
-//! the stream for the next frame. Until then, events wait in the hub, up to the hub's bound. If the
-//! stream must end and the client does not read, the connection closes after `CLOSE_TIMEOUT`.
+//! The stream has no task of its own: the connection asks for a frame when its buffer has room.
+//! Until then, events wait in the hub, up to the hub's bound. If the stream must end and the client
+//! does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,9 +24,9 @@ use crate::connection::{Connection, StreamGuard};
 use crate::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::reply::{HandlerResult, ReplyBody};
 
-/// The header in which a reconnecting reader sends the id of its last event.
+/// The id of the last event that a reconnecting reader got.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The header that asks a proxy not to buffer the stream.
+/// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The last frame of a stream whose token expired. The client connects again with a new token.
@@ -36,7 +36,6 @@ struct EventStream {
     feed: EventFeed,
     first: VecDeque<String>,
     ping_at: Instant,
-    /// Whether the last frame was sent.
     is_over: bool,
     _present: (GaugeGuard, StreamGuard),
 }
@@ -51,7 +50,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // The event ids of this server are numbers, so any other value is ignored.
+    // This server's event ids are numbers, so any other value is ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);
@@ -75,7 +74,7 @@ pub(crate) async fn stream(
 }
 
 impl EventStream {
-    /// Returns the next frame. `None` ends the stream.
+    /// `None` ends the stream.
     async fn next(&mut self) -> Option<String> {
         if let Some(frame) = self.first.pop_front() {
             return Some(frame);

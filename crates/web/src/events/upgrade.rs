@@ -1,5 +1,5 @@
-//! Does the WebSocket handshake on a plain socket. No library owns the socket after the handshake,
-//! so an idle connection needs no memory for the buffers of a library.
+//! Does the WebSocket handshake on a plain socket. No library owns the socket afterwards, so an
+//! idle connection needs no memory for a library's buffers.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -19,27 +19,21 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::guarded_stream::GuardedStream;
 use crate::reply::HandlerError;
 
-/// The only supported version of the protocol.
 const VERSION: &[u8] = b"13";
 
-/// A WebSocket request, on a connection that can be upgraded.
 pub(crate) struct Upgrade {
     connection: OnUpgrade,
-    /// The value of `Sec-WebSocket-Accept`. It proves to the client that the server understood the
-    /// request.
+    /// `Sec-WebSocket-Accept`, which proves to the client that the server understood the request.
     accept: HeaderValue,
-    /// Whether the client offered this program's subprotocol.
     is_ours: bool,
 }
 
-/// Returns the refusal of a request that is not a WebSocket handshake.
 pub(super) fn upgrade_required() -> HandlerError {
     let fault =
         Fault::new(FaultLocation::Header("Upgrade"), "must request a WebSocket of version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Returns whether `is` accepts at least one of the words in this header.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -71,8 +65,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Returns the token that a browser offers as a subprotocol. A page cannot set the header
-/// `Authorization` of a WebSocket request.
+/// A page cannot set the header `Authorization` of a WebSocket request, so it offers the token as a
+/// subprotocol.
 pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -81,8 +75,8 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
 }
 
-/// Refuses a request from a page of another origin. Such a page must not use the cookie of this
-/// server's pages. Only browsers send an origin, so a request without an origin is accepted.
+/// A page of another origin must not use this server's cookie. A request without an origin is
+/// accepted, because only browsers send an origin.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));
@@ -94,7 +88,6 @@ pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Upgrade {
-    /// Returns the answer to the handshake.
     pub(super) fn answer(&self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -108,8 +101,7 @@ impl Upgrade {
         response
     }
 
-    /// Waits until the answer is sent, and returns the connection. Returns `None` if the connection
-    /// is gone.
+    /// Waits until the answer is sent. Returns `None` if the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // Every connection that `connection.rs` serves has this type.

@@ -1,8 +1,8 @@
 //! `GET /v1/ws`: sends a buyer's events over a WebSocket. The server accepts pongs, close frames
 //! and new tokens from a client, and ignores other short messages.
 //!
-//! An active WebSocket has a task of its own. After some time without activity, the task ends and
-//! the WebSocket becomes idle. An idle WebSocket needs less memory.
+//! An active WebSocket has a task of its own. After some time without activity, the task ends, and
+//! the idle WebSocket needs less memory.
 
 mod unsent;
 
@@ -39,17 +39,13 @@ use crate::refusals::BLOCKED;
 use crate::reply::HandlerError;
 use unsent::{PartialFrame, send_unsent};
 
-/// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
-/// Close code of this program: the token expired, or a renewed token is not valid.
+/// This program's own close code: the token expired, or a renewed token is not valid.
 const TOKEN_EXPIRED: u16 = 4401;
-/// Close code: policy violation.
 const POLICY_VIOLATION: u16 = 1008;
-/// Close code: the message is too long or malformed.
+/// The message is too long or malformed.
 const PROTOCOL_ERROR: u16 = 1002;
-/// Close code: the server is going away.
 pub(super) const GOING_AWAY: u16 = 1001;
-/// The reason in the close frame of a stopping server.
 pub(super) const STOPPING: &str = "the server is stopping";
 
 /// `GET /v1/ws`
@@ -79,7 +75,7 @@ pub(crate) async fn websocket(
     Ok(answer)
 }
 
-/// Authenticates the buyer by `Authorization`, by a token in a subprotocol, or by the cookie.
+/// Accepts `Authorization`, a token in a subprotocol, or the cookie.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
@@ -94,13 +90,12 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     }
 }
 
-/// The reason why an idle WebSocket becomes active. It decides what the new task does first.
+/// Decides what the new task of an idle WebSocket does first.
 pub(super) enum WakeReason {
-    /// The client sent this input, and more may follow.
+    /// More input may follow.
     Input(Vec<u8>),
     /// The remaining bytes of a frame that the socket did not accept at once.
     Unsent(Vec<u8>),
-    /// An operator blocked the reader.
     TurnedAway,
     /// The kernel cannot poll the socket of an idle connection.
     CannotIdle,
@@ -108,40 +103,33 @@ pub(super) enum WakeReason {
     Recheck,
 }
 
-/// A WebSocket with a task of its own.
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// The number of bytes in all complete frames that were read. If the socket has delivered more
-    /// bytes, a part of a further frame has arrived.
+    /// The bytes of all complete frames that were read. If the socket has delivered more, a part of
+    /// a further frame has arrived.
     bytes_in_frames: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
 }
 
-/// A message of a client.
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token. The connection may stay open until the newer token expires.
+    /// The connection may stay open until this newer token expires.
     Renew { token: String },
 }
 
-/// Why the task of an active WebSocket ends.
 enum EndReason {
-    /// The client is gone.
     Gone,
-    /// The client sent a close frame. The server answers it.
+    /// The client sent a close frame, which the server answers.
     Closed,
-    /// The server closes the connection with this frame.
     CloseWith(u16, &'static str),
-    /// The connection becomes idle.
     GoesIdle(IdleTask),
 }
 
 impl EndReason {
-    /// Returns the reason why the connection must end. Returns `None` if `end` is an event for the
-    /// client.
+    /// Returns `None` if `end` is an event for the client.
     fn of(end: &FeedEvent) -> Option<Self> {
         match end {
             FeedEvent::Event(_) => None,
@@ -152,7 +140,6 @@ impl EndReason {
     }
 }
 
-/// Serves a new WebSocket.
 async fn serve_new(socket: GuardedStream, feed: EventFeed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.hold();
     let reader =
@@ -163,7 +150,6 @@ async fn serve_new(socket: GuardedStream, feed: EventFeed, connection: Arc<Conne
     active.close(end).await;
 }
 
-/// Makes an idle WebSocket active: starts a task that serves this WebSocket.
 pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
     tokio::spawn(async move {
         // The runtime cannot poll this socket, so the socket is dropped.
@@ -200,7 +186,7 @@ fn frame_bytes(payload: usize) -> u64 {
         126..=65_535 => 2,
         _ => 8,
     };
-    // Every frame has two bytes at the start, and a client's frame also has a mask.
+    // Two bytes at the start, and four bytes for a client's mask.
     (2 + length + 4 + payload) as u64
 }
 
@@ -216,7 +202,7 @@ impl ActiveWebSocket {
         Self { socket, reader, bytes_in_frames: 0, idle_after }
     }
 
-    /// Sends the first events. Returns whether the socket accepted all of them.
+    /// Returns whether the socket accepted all of them.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -246,8 +232,7 @@ impl ActiveWebSocket {
                 },
                 received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // The error may mean that the connection is gone. Then the close frame has no
-                    // effect.
+                    // If the connection is gone, the close frame has no effect.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
@@ -279,8 +264,8 @@ impl ActiveWebSocket {
                     if let Some(slot) = self.idle_slot() {
                         return EndReason::GoesIdle(slot);
                     }
-                    // The WebSocket cannot become idle, because no slot is free or the socket
-                    // accepts no bytes. The task tries again after longer and longer intervals.
+                    // No slot is free, or the socket accepts no bytes. The task tries again at
+                    // growing intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
                     // While only a part of a frame has arrived, the WebSocket must not become idle.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
@@ -295,8 +280,7 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. Returns a reason if the connection must end: the client is gone, or the
-    /// stream must end while the client does not read.
+    /// Returns a reason if the connection must end, even while the client does not read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         let app = self.reader.feed.app().clone();
         tokio::select! {
@@ -307,8 +291,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Handles a message with a new token. Returns the event that confirms the token, or the reason
-    /// why the token is rejected. Returns `None` if the message contains no token.
+    /// Returns the event that confirms a new token, or the reason why the token is rejected.
+    /// Returns `None` if the message contains no token.
     async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
         let Message::Text(text) = message else { return None };
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
@@ -319,14 +303,12 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether the task has handled all input. Returns `false` if only a part of a frame or
-    /// message has arrived.
+    /// Returns `false` if only a part of a frame or message has arrived.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
 
-    /// Reserves a slot. Returns `None` if no slot is free, or if bytes would be lost at the end of
-    /// the task.
+    /// Returns `None` if no slot is free, or if the end of the task would lose bytes.
     fn idle_slot(&mut self) -> Option<IdleTask> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -347,8 +329,7 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // Frees the waiting events now, because the client may take seconds to read the close
-        // frame.
+        // Freed now, because the client may take seconds to read the close frame.
         drop(feed);
         let closing = async {
             let sent = match last {
@@ -362,16 +343,13 @@ impl ActiveWebSocket {
         };
         tokio::select! {
             () = closing => {}
-            // If the client does not read the close frame in time, the connection is dropped.
             () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
             () = connection.cut.cancelled() => {}
         }
     }
 }
 
-/// Makes a WebSocket idle.
 fn make_idle(socket: GuardedStream, reader: WebSocketReader, slot: IdleTask) {
-    // If the runtime does not release the socket, the connection closes.
     if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
         drop(slot.send(Box::new(IdleConnection::new(stream, reader))));
     }

@@ -9,23 +9,21 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::reply::{Reply, ReplyBody};
 
-/// The date header, and the headers that follow it in every answer. A connection renders the date
-/// at most once a second.
+/// The date header, rendered at most once a second, and the headers that follow it in every answer.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Header lines. Each line begins with a line break.
+    /// Header lines, each of which begins with a line break.
     after: Arc<str>,
 }
 
 impl DateHeader {
-    /// Creates a date header. In each answer, the lines in `after` follow the date header.
+    /// The lines in `after` follow the date header in each answer.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }
 
-    /// Sets the date to `now`.
     pub(crate) fn set(&mut self, now: Millis) -> &Self {
         let second = now.0.div_euclid(1_000);
         if self.second != Some(second) {
@@ -39,7 +37,7 @@ impl DateHeader {
     }
 }
 
-/// The head of an answer without its date. The server renders the heads of frequent answers once.
+/// An answer's head without its date. The heads of frequent answers are rendered once.
 #[derive(Debug)]
 pub(crate) struct RenderedHead {
     status: StatusCode,
@@ -47,7 +45,7 @@ pub(crate) struct RenderedHead {
 }
 
 impl RenderedHead {
-    /// Renders the head of `reply`, whose body has `length` bytes.
+    /// `length` is the number of bytes of the reply's body.
     pub(crate) fn new(reply: &Reply, length: usize) -> Self {
         let status = reply.status();
         let reason = status.canonical_reason().unwrap_or_default();
@@ -65,7 +63,7 @@ impl RenderedHead {
         self.status
     }
 
-    /// Appends the whole head to `out`. `is_last` means that the connection ends with this answer.
+    /// `is_last` means that the connection ends with this answer.
     pub(crate) fn write(&self, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) {
         self.write_with(date, is_last, out, |_| {});
     }

@@ -1,4 +1,4 @@
-//! Decides what the bytes of a connection are: an ordinary purchase, a part of one, or another
+//! Decides whether a connection's bytes are an ordinary purchase, a part of one, or another
 //! request.
 
 use std::net::IpAddr;
@@ -11,12 +11,9 @@ use crate::framing::is_host;
 use crate::limits::HEAD_BYTES_MAX;
 use crate::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
-/// The maximum number of headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
-/// The first bytes of an ordinary purchase.
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
-/// The result of [`parse_request`].
 #[expect(clippy::large_enum_variant, reason = "only one value exists at a time, on the stack")]
 pub(super) enum ParsedRequest<'a> {
     /// A whole purchase of `len` bytes.
@@ -27,8 +24,7 @@ pub(super) enum ParsedRequest<'a> {
     Other,
 }
 
-/// The headers that matter to a purchase. If a request has one of these headers twice, the general
-/// server handles the request.
+/// The headers that matter to a purchase. The general server handles a request that repeats one.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -37,7 +33,7 @@ pub(super) struct RawHeaders<'a> {
 }
 
 impl<'a> RawHeaders<'a> {
-    /// Adds a header. Returns `false` if the general server must handle the request.
+    /// Returns `false` if the general server must handle the request.
     fn add_header(&mut self, name: &str, value: &'a [u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let field = match name.len() {
@@ -66,14 +62,12 @@ impl<'a> RawHeaders<'a> {
         self.fields[field as usize].replace(value).is_none()
     }
 
-    /// Returns the parsed headers of a request from `peer`.
     pub(super) fn purchase_headers(&self, peer: IpAddr, proxies: &[Cidr]) -> PurchaseHeaders<'a> {
         PurchaseHeaders::new(|field| self.fields[field as usize].into_iter(), peer, proxies)
     }
 }
 
-/// Decides whether the unanswered bytes are a purchase, the beginning of a purchase, or another
-/// request. The general server refuses a head larger than [`HEAD_BYTES_MAX`].
+/// The general server refuses a head larger than [`HEAD_BYTES_MAX`].
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -102,7 +96,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // A request without a length has no body. The general server refuses such a request.
+    // The general server refuses a purchase without a length, because it has no body.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },
@@ -110,8 +104,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// Parses a length in plain digits. Returns `None` if the text has other characters, or if the
-/// length exceeds the limit for a body.
+/// Returns `None` if the text has other characters than digits, or exceeds the limit for a body.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

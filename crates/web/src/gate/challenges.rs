@@ -54,9 +54,9 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, api_conversion::time(until), shown)))
 }
 
-/// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge is using a
-/// turn. A challenge is not for a certain item, so the buyer's turns for all items are extended.
-/// The requests to extend turns run concurrently, so that one batch contains all of them.
+/// A buyer who requests a challenge is using a turn. A challenge is not for a certain item, so all
+/// turns of the buyer are extended. The requests run concurrently, so that one batch contains all
+/// of them.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     let kept = sale.rooms().map(|room| rooms.keep_turn_if_admitted(&app.node, room, buyer));
@@ -82,8 +82,7 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Checks the buyer's answer to a challenge, if the sale requires a challenge. The answer spends
-/// the challenge, even if the answer is wrong.
+/// Checks the answer, if the sale requires a challenge. Even a wrong answer spends the challenge.
 ///
 /// # Errors
 ///

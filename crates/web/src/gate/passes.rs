@@ -1,5 +1,4 @@
-//! `POST /v1/sales/{sale}/passes`: checks a buyer's request for a purchase pass, in the order that
-//! the contract defines.
+//! `POST /v1/sales/{sale}/passes`: checks a request for a pass, in the order of the contract.
 
 use std::sync::Arc;
 
@@ -48,7 +47,6 @@ pub(crate) async fn issue(
     Ok(json(StatusCode::CREATED, &made?))
 }
 
-/// Checks all requirements of the sale in order, and issues the pass.
 async fn issue_pass(
     app: &App,
     sale: &SaleState,
@@ -66,8 +64,8 @@ async fn issue_pass(
     }
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
-    // A pass never lasts longer than the visitor's admission, because the next visitor is admitted
-    // when the admission ends.
+    // A pass never lasts longer than the admission, because the next visitor is admitted when the
+    // admission ends.
     let (until, issued_without_room) = match app
         .gate
         .room
@@ -75,8 +73,8 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // `true` marks a pass that was issued while no waiting room was open. If a waiting room
-        // opens later, this pass is not valid any more.
+        // `true` marks a pass that was issued while no waiting room was open. Such a pass is not
+        // valid after a waiting room opens.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -101,8 +99,7 @@ async fn issue_pass(
     })
 }
 
-/// Extends the buyer's turn, because a buyer who requests a pass is using the turn. Returns the new
-/// end of the turn.
+/// A buyer who requests a pass is using the turn. Returns the new end of the turn.
 async fn keep_turn(
     app: &App,
     room: SaleRoom<'_>,
@@ -113,11 +110,7 @@ async fn keep_turn(
     kept.map_err(waiting_room::room_problem)
 }
 
-/// Returns the time at which the sale opens or opened.
-///
-/// # Errors
-///
-/// If the sale issues no passes now.
+/// Returns when the sale opens or opened. Fails if the sale issues no passes now.
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
@@ -132,15 +125,14 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Checks that the admission has not ended. `until` is the end of the admission. The admission can
-/// end during the other checks, and then the next visitor is admitted.
+/// The admission can end during the other checks, and then the next visitor is admitted. `until` is
+/// the end of the admission.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the challenge, and then the access code. Before each of these two checks, the function
-/// checks that the admission has not ended. If it has ended, the challenge or the code stays
-/// unused.
+/// Checks the challenge and then the access code. If the admission has ended before a check, the
+/// challenge or the code stays unused.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

@@ -32,8 +32,7 @@ use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json, ok};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
-/// The `Cache-Control` of the answer about a draw. The lifetime in a cache is short, because the
-/// number of participants in the answer changes until the draw closes.
+/// Short, because the number of participants changes until the draw closes.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`
@@ -113,8 +112,7 @@ pub(crate) async fn draw(
     Ok(reply)
 }
 
-/// Where an export continues: the rank of the next line, and the lot of the previous line. At the
-/// start, there is no previous line.
+/// The rank of the next line and the lot of the previous line, if there is one.
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -138,8 +136,8 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.node.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status of the answer was already sent. So the server breaks the connection. The
-            // client then knows that lines are missing.
+            // The status was already sent. Breaking the connection tells the client that lines are
+            // missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -153,24 +151,22 @@ pub(crate) async fn export(
     Ok(csv_reply("draw", body))
 }
 
-/// Writes the participants of one page, from rank `first` on. The first page begins with the header
-/// line.
+/// The first page begins with the header line.
 fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
     let mut lines = String::new();
     if first == 1 {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would run a cell that begins with a minus as a formula. With an apostrophe
-        // in front, the spreadsheet only shows the cell.
+        // A spreadsheet would run a cell that begins with a minus as a formula. With an apostrophe,
+        // it only shows the cell.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
     lines.into()
 }
 
-/// Returns the event about a buyer's position. Returns `None` if this node does not know the
-/// position.
+/// Returns `None` if this node does not know the position.
 pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.node, room, buyer)?;
     let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until, item } =
@@ -186,7 +182,6 @@ pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> 
     })
 }
 
-/// Returns the sale with this name, if the sale has a waiting room.
 async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let sale = find_sale(app, name).await?;
     if sale.front_door.waiting_room.is_off() {
@@ -195,8 +190,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// Returns the waiting room that a request names. If each item of the sale has its own waiting
-/// room, the request must name an item. If the sale has one waiting room, the item is ignored.
+/// A sale with one waiting room ignores the item. If each item has its own room, the request must
+/// name an item.
 ///
 /// # Errors
 ///
@@ -221,8 +216,8 @@ fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<
     wanted_room(sale, item, || FaultLocation::Query("item".into()))
 }
 
-/// Returns the sale with this name and the row of its waiting room. The row stays even if the
-/// waiting room was switched off later, because anyone may verify its draw at any time.
+/// The row stays after the waiting room was switched off, because anyone may verify its draw at any
+/// time.
 async fn sale_with_draw(
     app: &App,
     name: &str,

@@ -4,8 +4,7 @@ use doorbuster_telemetry::metrics::MetricsText;
 
 use crate::App;
 
-/// Writes the metrics of the continuous backup. Without a continuous backup, these metrics have no
-/// values.
+/// Without a continuous backup, these metrics have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let progress = app.node.store().commit_copy().map(doorbuster_store::CommitBuffer::progress);
     let now = app.node.store().now();

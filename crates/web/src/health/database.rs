@@ -4,8 +4,7 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes the metrics of the database and of the commits. A metric has no value if this node does
-/// not know the value. Some metrics also have no value in some shapes, for example in `embedded`.
+/// A metric has no value if this node does not know it, as in some shapes.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.gauge(
         "doorbuster_store_up",

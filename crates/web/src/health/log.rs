@@ -1,12 +1,11 @@
-//! The metrics of the log. An alarm can use these metrics, so that it need not read log lines.
+//! The metrics of the log, for alarms that do not read log lines.
 
 use doorbuster_telemetry::log::event_counts;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes how often each event was logged at the levels `warn` and `error`. Also writes how often
-/// the OTLP collector did not accept metrics or logs.
+/// Also writes how often the OTLP collector did not accept metrics or logs.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_log_events_total",

@@ -7,7 +7,6 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 use super::store_numbers::StoreNumbers;
 use crate::App;
 
-/// Writes the progress of endpoints, the outcomes of attempts, and the dead letters.
 pub(super) fn show(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
     let meter = app.outbox.meter();
     text.metric(

@@ -1,5 +1,5 @@
-//! The names, types and help texts of all metrics. A test compares the names with the table in the
-//! operating guide.
+//! The names, types and help texts of all metrics. The names must equal the table in the operating
+//! guide.
 
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::{Phase, Stock, gate::RateLimitScope};
@@ -16,7 +16,6 @@ use super::store_numbers::{self, StoreNumbers};
 use crate::App;
 use crate::queue_depth::queue_depth;
 
-/// Renders the page of metrics.
 pub(super) async fn text(app: &App) -> String {
     let items = app.node.items_with_open_slots();
     let (numbers, depth) = tokio::join!(store_numbers::read(app), queue_depth(app, &items));
@@ -218,7 +217,6 @@ fn stock(app: &App, text: &mut MetricsText) {
     }
 }
 
-/// Writes the numbers of buyers on waitlists.
 fn waitlists(app: &App, text: &mut MetricsText) {
     let catalogue = app.node.catalogue();
     let mut sales: Vec<_> = catalogue
@@ -285,7 +283,7 @@ fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
         "Longest time that units have waited for their checkout to close.",
         if app.node.control().leads() { meter.lag_secs() } else { 0.0 },
     );
-    // If the store is unavailable, the metric of pending refunds is missing.
+    // Missing if the store is unavailable.
     if let Some(refunds) = numbers.refunds_pending {
         text.gauge("doorbuster_refunds_pending", "Refunds that have not arrived.", refunds);
     }
@@ -383,7 +381,7 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
     );
     let alarm = u8::from(app.node.clock_stepped());
     text.gauge("doorbuster_clock_alarm", "1 while the wall clock is not trusted.", alarm);
-    // If the store is unavailable, the metrics of closed grants are missing.
+    // Missing if the store is unavailable.
     if let Some(closings) = &numbers.closings {
         text.metric(
             "doorbuster_grants_closed_total",

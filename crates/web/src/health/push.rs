@@ -5,7 +5,6 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes the outcomes of messages and the number of subscriptions.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_push_messages_total",

@@ -6,8 +6,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes the phase of each sale that is scheduled, open or paused. Also writes the number of
-/// seconds whose statistics were dropped, because the store did not accept them in time.
+/// Also writes for how many seconds statistics were dropped, because the store did not accept them
+/// in time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
@@ -28,7 +28,6 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     );
 }
 
-/// Writes the metrics of the waiting rooms.
 pub(super) fn rooms(app: &App, text: &mut MetricsText) {
     let counts = app.gate.room.counts();
     let mut show =
@@ -60,8 +59,7 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
     text.counter("doorbuster_waiting_room_polls_total", help, app.gate.room.store_lookups());
 }
 
-/// Writes the number of buyers' public keys. The metric has no value if tokens are signed with a
-/// secret.
+/// No value if tokens are signed with a secret.
 pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
     text.gauge_if(
         "doorbuster_auth_public_keys",

@@ -9,14 +9,13 @@ use jiff::tz::TimeZone;
 
 use super::Shop;
 
-/// The maximum number of bytes of a line (RFC 5545, 3.1).
+/// In bytes (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
-/// The largest version number of a calendar entry. Some calendars read it as a 32-bit integer.
+/// Some calendars read the version as a 32-bit integer.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
-/// The maximum number of languages that the server reads from a request.
+/// The server ignores further languages of a request.
 const LANGUAGES_MAX: usize = 16;
 
-/// The data of a calendar entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CalendarEntry<'a> {
     /// The sale.
@@ -35,8 +34,8 @@ pub(crate) struct CalendarEntry<'a> {
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// the reader's languages in order of preference. All entries of a sale have the same UID, so a
-    /// calendar replaces the old entry of the sale by the new one.
+    /// in order of preference. All entries of a sale have the same UID, so a calendar replaces the
+    /// old entry.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);
@@ -78,8 +77,8 @@ fn stamp(time: Time) -> String {
         .unwrap_or_default()
 }
 
-/// Returns the start in the shop's time zone as a sentence, or `None` if this machine has no data
-/// about the zone. The calendar itself shows the start in the reader's zone.
+/// The calendar shows the start in the reader's zone, and this sentence in the shop's. Returns
+/// `None` if this machine has no data about the zone.
 fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     let time = Timestamp::from_millisecond(starts_at.millis()).ok()?;
     let local = time.to_zoned(TimeZone::get(zone).ok()?);
@@ -89,8 +88,7 @@ fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     })
 }
 
-/// Returns the languages of a request in order of preference. The language in the address comes
-/// first. The languages of the header `Accept-Language` follow, sorted by their weights.
+/// The language in the address comes first. Those of `Accept-Language` follow, sorted by weight.
 pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<String> {
     let mut weighted: Vec<(String, f32)> = accept_language
         .split(',')
@@ -107,8 +105,7 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the string of `text` in the first of `languages` for which `text` has a string. If there
-/// is no such string, returns the fallback of `text`.
+/// Returns the string in the first of `languages` that `text` has, or else the fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
@@ -122,14 +119,13 @@ fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     languages.iter().find_map(find).unwrap_or_else(|| text.fallback())
 }
 
-/// Escapes a text for the value of a property. Line breaks become spaces.
+/// Line breaks become spaces.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Splits a line into pieces of at most 75 bytes. Each piece ends with a line break, and each piece
-/// after the first begins with a space.
+/// Splits a line into pieces of at most 75 bytes. Each later piece begins with a space.
 fn folded(line: &str) -> String {
     let (mut out, mut bytes) = (String::with_capacity(line.len() + 2), 0);
     for char in line.chars() {

@@ -1,6 +1,5 @@
-//! Writes the elements that the script of a sale's page fills: the first picture, and the texts of
-//! an item. The server also fills them, so that a visitor sees the picture and the texts before the
-//! script runs.
+//! Writes the elements that the script of a sale's page fills. The server also fills them, so that
+//! a visitor sees the picture and the texts before the script runs.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;
@@ -8,11 +7,10 @@ use doorbuster_engine::page_document::PAGE_LANGUAGES;
 
 use super::escaped;
 
-/// The maximum width of a title in the normal font, in letters. A longer title gets a smaller font.
-/// A Chinese character counts as two letters. The page's script uses the same number.
+/// The width in letters above which a title gets a smaller font. The page's script uses the same
+/// number.
 const LONG_TITLE: usize = 28;
 
-/// Returns the element of the first picture.
 pub(super) fn picture(item: &Item) -> String {
     let image = match item.image.as_deref() {
         Some(image) => format!(
@@ -25,7 +23,6 @@ pub(super) fn picture(item: &Item) -> String {
     format!("<img class=\"stage__image\" id=\"image\" {image}>")
 }
 
-/// Returns the elements with the item's texts.
 pub(super) fn texts(sale: &Sale, item: &Item) -> String {
     let titles = PAGE_LANGUAGES.map(|language| item.title.for_language(language));
     let edition = PAGE_LANGUAGES.map(|language| sale.title.for_language(language));
@@ -41,13 +38,12 @@ pub(super) fn texts(sale: &Sale, item: &Item) -> String {
     )
 }
 
-/// Returns the width of a text in letters. A Chinese character is as wide as two letters.
+/// A Chinese character is as wide as two letters.
 fn width(text: &str) -> usize {
     text.chars().map(|char| if ('\u{2e80}'..='\u{ffef}').contains(&char) { 2 } else { 1 }).sum()
 }
 
-/// Returns a text in each language of the pages. The stylesheet hides all texts except those in the
-/// page's current language.
+/// The stylesheet shows only the text in the page's current language.
 fn in_page_languages(text: &Text) -> String {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

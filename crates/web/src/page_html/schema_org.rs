@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::{Shop, ShownState, decimal, images};
 
-/// Describes an item in the vocabulary of schema.org.
 pub(super) fn product(
     sale: &Sale,
     item: &Item,

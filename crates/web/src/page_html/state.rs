@@ -1,10 +1,9 @@
-//! The state of a sale. The server writes this state into pages, for visitors without JavaScript
-//! and for programs such as search engines. The pages' script `scene.js` derives the state by the
-//! same rules. The cases in `state/cases.json` test this file and the script.
+//! The state of a sale in pages, for visitors without JavaScript and for search engines. The pages'
+//! script `scene.js` derives it by the same rules. `state/cases.json` tests this file and the
+//! script.
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 
-/// The state that the page of a sale shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShownState {
     Soon,
@@ -17,7 +16,6 @@ pub(crate) enum ShownState {
 }
 
 impl ShownState {
-    /// Returns the state of a sale with this status.
     pub(crate) fn of(status: &Status) -> Self {
         let all = |wanted: &[ItemState]| {
             !status.items.is_empty() && status.items.iter().all(|item| wanted.contains(&item.state))
@@ -32,7 +30,7 @@ impl ShownState {
         }
     }
 
-    /// Returns the text, in both languages.
+    /// The text in both languages.
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Soon => "Opens soon / 即将开抢",
@@ -69,7 +67,7 @@ mod tests {
 
     type Row = (ItemState, Option<u64>, Option<u64>, u64);
 
-    /// A test case: a status, and the state that pages show for it.
+    /// A status, and the state that pages show for it.
     #[derive(Deserialize)]
     struct Case {
         name: String,

@@ -4,13 +4,11 @@ use doorbuster_api::value::Time;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Returns the element of a time.
 pub(super) fn tag(time: Time, zone: Option<&str>) -> String {
     format!("<time datetime=\"{time}\">{}</time>", words(time, zone))
 }
 
-/// Formats a time, such as `28 Nov 2026, 04:00 UTC+08:00`. If the zone is missing or unknown, the
-/// text has the time in UTC.
+/// `28 Nov 2026, 04:00 UTC+08:00`, or the time in UTC if the zone is missing or unknown.
 pub(super) fn words(time: Time, zone: Option<&str>) -> String {
     let Ok(instant) = Timestamp::from_millisecond(time.millis()) else {
         return time.to_string();

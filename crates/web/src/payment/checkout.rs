@@ -25,7 +25,6 @@ use crate::rate_limits::ResponseSale;
 use crate::reply::{HandlerError, HandlerResult, ok, problem};
 use crate::request_body;
 
-/// The maximum length of a host name from a request, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
 /// `POST /v1/orders/{order}/checkout`
@@ -41,8 +40,7 @@ pub(crate) async fn open(
     open_for(&app, id(&order)?, buyer, client, &headers).await
 }
 
-/// Opens the checkout of this buyer's order, for the buyer or for a person who has the order's
-/// link.
+/// Opens the checkout for the buyer, or for a person who has the order's link.
 pub(crate) async fn open_for(
     app: &Arc<App>,
     id: TicketId,
@@ -64,8 +62,8 @@ pub(crate) async fn open_for(
     Ok(reply)
 }
 
-/// Opens the order's checkout in a separate task. If the client disconnects, the task still stores
-/// the checkout or closes it at the provider.
+/// In a separate task, which stores the checkout or closes it at the provider even if the client
+/// disconnects.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -81,7 +79,6 @@ async fn open_checkout(
     Ok(opening.await.map_err(|_| Problem::internal())??)
 }
 
-/// Returns the answer to the buyer.
 fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> HandlerResult {
     match opened {
         CheckoutResult::Open(checkout) => {
@@ -100,8 +97,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.node.catalogue().sale(sale) {
-                // The refusal may come from the limit for this order's checkouts, not from a limit
-                // of the sale. So the answer has the status that the refusal contains.
+                // The refusal may come from the limit for this order's checkouts, so the answer has
+                // the refusal's own status.
                 limit_status.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -124,8 +121,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Checks the limit for this order's checkouts, and the sale's limits for this caller. Counts the
-/// request.
+/// Checks the limit for this order's checkouts, and the sale's limits for this caller.
 async fn within_limits(
     app: &App,
     client: ClientAddress,
@@ -151,7 +147,7 @@ fn wrong_state(state: &'static str) -> HandlerError {
     .into()
 }
 
-/// Returns the server's host name from the request, if the name is valid.
+/// Returns `None` if the name is not valid.
 pub(crate) fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);

@@ -1,5 +1,5 @@
-//! The sandbox's checkout page. Every checkout has the same page. The page reads the state of its
-//! checkout as JSON, and its buttons send requests.
+//! The sandbox's checkout page, the same for every checkout. The page reads its checkout's state as
+//! JSON.
 //!
 //! Anyone who knows the address of a checkout can press its buttons, as at a real provider.
 

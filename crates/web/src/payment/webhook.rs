@@ -1,5 +1,5 @@
-//! Verifies, parses and applies the messages of payment providers. The server answers `200` only
-//! after the store has recorded every effect of the message.
+//! Applies the messages of payment providers. The server answers `200` only after the store has
+//! recorded every effect of the message.
 
 use std::sync::Arc;
 
@@ -24,10 +24,9 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The provider signs the message with the real time. After a jump of a clock, the store's time
-    // can differ from the real time. So if the check with the store's time fails, the server checks
-    // again with the wall clock. An old message that passes this check does no harm, because the
-    // store recognises the ids of the messages that it has recorded.
+    // The provider signs with the real time. After a jump of a clock, the store's time can differ
+    // from the real time, so a second check uses the wall clock. An old message does no harm,
+    // because the store recognises the ids of recorded messages.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {
         Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
@@ -41,9 +40,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::reach(Failpoint::MessageRead);
-    // A separate task handles the message, so that the message is handled completely even if the
-    // provider disconnects. If the task stopped halfway, units that it had taken for a late payment
-    // could stay without an order.
+    // A separate task handles the message completely even if the provider disconnects. Otherwise
+    // units that were taken for a late payment could stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())??;

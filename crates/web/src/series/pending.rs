@@ -4,22 +4,19 @@ use std::collections::VecDeque;
 
 use doorbuster_store::SaleSeriesRow;
 
-/// The maximum number of points that wait for the store. At this bound the oldest points are
-/// dropped and counted.
+/// The maximum number of waiting points. At this bound the oldest points are dropped and counted.
 pub(super) const PENDING_MAX: usize = 1_024;
 
-/// The points that wait for the store.
 #[derive(Debug, Default)]
 pub(super) struct PendingPoints {
     pub(super) points: VecDeque<SaleSeriesRow>,
-    /// The number of points that were dropped since the start of the node.
+    /// Points that were dropped since the start of the node.
     pub(super) dropped: u64,
-    /// The number of dropped points that were already logged.
+    /// Dropped points that were already logged.
     pub(super) logged: u64,
 }
 
 impl PendingPoints {
-    /// Adds the newest point.
     pub(super) fn push(&mut self, point: SaleSeriesRow) {
         self.points.push_back(point);
         self.drop_oldest();

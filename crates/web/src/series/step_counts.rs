@@ -6,15 +6,14 @@ use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::HistogramSnapshot;
 use serde::{Deserialize, Serialize};
 
-/// The numbers of one node in one step, as they are stored.
+/// The stored numbers of one node in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// The requests of this node in the busiest second of the step. The busiest second is the
-    /// second in which all nodes together had the most requests. The value is 0 in the row of a
-    /// second, and in a minute that an older version of the program stored.
+    /// This node's requests in the second in which all nodes together had the most. The value is 0
+    /// in the row of a second, and in minutes from older versions of the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Orders that the node created. `None` in a step that an older version of the program stored.
@@ -41,20 +40,17 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl StepCounts {
-    /// Returns the number of answered requests.
     pub(crate) fn requests(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// Returns the number of created orders. An older version of the program recorded only the
-    /// orders of purchases that were answered `201`.
+    /// Older versions of the program recorded only orders that were answered `201`.
     pub(crate) fn orders(&self) -> u64 {
         let answered = || self.answers.get(AnswerKind::Reserved.as_str()).copied();
         self.orders.or_else(answered).unwrap_or(0)
     }
 
-    /// Adds a later step. For the queue, the waiting visitors and the peak, keeps the larger value
-    /// of the two steps.
+    /// For the queue, the waiting visitors and the peak, keeps the larger value of the two steps.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.peak = self.peak.max(later.peak);
@@ -62,9 +58,8 @@ impl StepCounts {
         self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. Adds up the lengths of the queues, because exactly one
-    /// node counts each slot's queue. Does not add up the units and the waiting visitors, because
-    /// these are the same on every node.
+    /// Adds the same step of another node. Queues are added up, because exactly one node counts
+    /// each. Units and waiting visitors are not, because they are the same on every node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;
@@ -85,13 +80,12 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// Returns only the queue and the waiting visitors. A node records a step whenever one of these
-    /// numbers changes, so the numbers are valid until the node's next step.
+    /// A node records a step whenever the queue or the waiting visitors change, so both are valid
+    /// until its next step.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }
 
-    /// Returns the latencies as a histogram.
     pub(crate) fn histogram(&self) -> HistogramSnapshot {
         let mut histogram = HistogramSnapshot::default();
         self.latencies.iter().for_each(|(bucket, count)| histogram.add(*bucket, *count));
@@ -102,7 +96,7 @@ impl StepCounts {
         serde_json::to_string(self).expect("maps with text keys serialise")
     }
 
-    /// Parses a stored point. An invalid text counts as an empty point.
+    /// An invalid text counts as an empty point.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
@@ -112,8 +106,7 @@ impl StepCounts {
 pub(crate) mod tests {
     use super::*;
 
-    /// Returns a step with these answers and latencies, and this many held units and tickets. Each
-    /// answer `reserved` has an order.
+    /// `held` counts both units and tickets. Each answer `reserved` has an order.
     pub(crate) fn point(
         answers: &[(&str, u64)],
         latencies: &[(usize, u64)],

@@ -1,5 +1,5 @@
-//! Tests idle WebSockets. An idle WebSocket gets events, input, pings and close frames like an
-//! active one. When it closes, the server releases everything that belongs to it.
+//! Tests that an idle WebSocket gets events, input, pings and close frames like an active one. When
+//! it closes, the server releases everything that belongs to it.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::BlockKind;
@@ -14,13 +14,13 @@ mod ends;
 mod frames;
 mod statuses;
 
-/// A ping, a pong and a close frame of a client, with a mask of zeros.
+/// Frames of a client, with a mask of zeros.
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// A number of events that an idle WebSocket can get in a row and still stay idle.
+/// So few events in a row that an idle WebSocket stays idle.
 const SHORT_BURST: u32 = 8;
 /// How many times in a row a test lets other tasks run.
 const TURNS: usize = 10;
@@ -37,12 +37,10 @@ fn idle_sockets(full: &Full) -> u64 {
     full.app.metrics.idle_sockets.get()
 }
 
-/// Waits until this many WebSockets are idle.
 async fn wait_for_idle(full: &Full, count: u64) {
     until(&format!("{count} WebSockets are idle"), || idle_sockets(full) == count).await;
 }
 
-/// Waits until no reader and no connection is left.
 async fn expect_no_connection(full: &Full) {
     let metrics = &full.app.metrics;
     let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
@@ -50,12 +48,10 @@ async fn expect_no_connection(full: &Full) {
         .await;
 }
 
-/// Publishes that Anna's request for this many units was refused.
 fn publish_refusal(full: &Full, units: u32) {
     publish_refusal_to("anna", full, units);
 }
 
-/// Publishes that this buyer's request for this many units was refused.
 fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.node.catalogue();
@@ -77,8 +73,8 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Publishes that `times` requests of Anna were refused: a request for one unit, a request for two
-/// units, and so on. Her WebSocket stays idle if its socket accepts the events.
+/// The requests are for one unit, for two units, and so on. Anna's WebSocket stays idle if its
+/// socket accepts the events.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
@@ -94,14 +90,13 @@ async fn let_other_tasks_run() {
     }
 }
 
-/// Blocks this buyer as an operator would.
 async fn block(full: &Full, buyer: &str) {
     let block = full.app.node.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
     assert!(block.expect("the store is available").is_some());
     full.app.load_blocks().await.expect("the store is available");
 }
 
-/// Reads the next frame. Returns its first byte and its content.
+/// Returns the frame's first byte and its content.
 async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let reading = async {
         let kind = stream.read_u8().await.expect("a frame");
@@ -116,7 +111,6 @@ async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     tokio::time::timeout(TIMEOUT, reading).await.expect("a frame arrives in time")
 }
 
-/// Reads the next event.
 async fn event(stream: &mut TcpStream) -> Value {
     loop {
         let (kind, held) = frame(stream).await;
@@ -137,7 +131,6 @@ async fn units(stream: &mut TcpStream) -> u64 {
     }
 }
 
-/// Reads the content of the next pong.
 async fn pong(stream: &mut TcpStream) -> Vec<u8> {
     loop {
         let (kind, held) = frame(stream).await;
@@ -148,7 +141,6 @@ async fn pong(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Reads until the server's close frame. Returns its code.
 async fn close_code(stream: &mut TcpStream) -> u16 {
     loop {
         let (kind, held) = frame(stream).await;
@@ -206,8 +198,7 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
             // Input makes a connection active.
             stream.write_all(&PING).await.expect("the server reads");
         }
-        // The pauses differ, so that some events come before the connection becomes idle, some
-        // during this change, and some after it.
+        // The pauses differ, so that events come before, during and after the change to idle.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {
@@ -232,7 +223,6 @@ async fn events_published_by_several_threads_arrive_in_order() {
             }
         });
     }
-    // The number of events that arrived from each publisher.
     let mut arrived = [0; PUBLISHERS as usize];
     for count in 0..PUBLISHERS * EACH {
         let received = units(&mut stream).await - 1;
@@ -264,8 +254,7 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // The server gets no bytes during this time. The WebSocket must not become idle,
-            // because the frame is incomplete.
+            // The frame is incomplete, so the WebSocket must not become idle during this time.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),
@@ -290,7 +279,7 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     wait_for_idle(&full, 1).await;
     publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
-    // The WebSocket was closed because its client read nothing, not because too many events waited.
+    // Closed because its client read nothing, not because too many events waited.
     assert_eq!(full.app.node.hub().dropped(), 0);
     drop(slow);
 }

@@ -1,6 +1,5 @@
-//! Tests clients that read nothing: readers of event streams, and clients that send requests
-//! without end. The server closes each connection in time. Each connection costs only the memory of
-//! its buffers, and the server still serves other clients.
+//! Tests clients that read nothing. The server closes each of their connections in time, and the
+//! connection costs only the memory of its buffers. Other clients are still served.
 use std::time::Instant;
 
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
@@ -12,47 +11,41 @@ use tokio::runtime::Builder;
 use super::*;
 use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
-/// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// Longest wait for a timeout of the server. The tests set a short timeout. The server's default
-/// timeout is longer than this wait, so a test fails if its setting has no effect.
+/// The server's default timeout is longer than this wait, so a test fails if its own, shorter
+/// timeout has no effect.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// The maximum number of bytes that can be on the way to a client that reads nothing. It is larger
-/// than the send buffer: the server's kernel doubles the buffer, and the client's kernel also holds
-/// some bytes.
+/// The bytes that can be on the way to a client that reads nothing. The server's kernel doubles the
+/// send buffer, and the client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// The maximum memory that one connection may cost, in bytes. It covers the connection's buffers
-/// and the server's other work while the connection is open.
+/// In bytes. Covers the connection's buffers, and the server's other work while it is open.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
-/// The number of events of a batch. A batch fits into the hub's queue.
+/// A batch fits into the hub's queue.
 const BATCH: usize = 100;
-/// More events than the connection's buffers can hold. These events fit into the hub's queue.
+/// More events than the connection's buffers can hold, but not more than fit into the hub's queue.
 pub(super) const WAITING: usize = 1_500;
 
-/// Opens a connection whose client has a very small receive buffer.
+/// The client has a very small receive buffer.
 pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
     socket.connect(full.address).await.expect("the server listens")
 }
 
-/// Reads Anna's event stream line by line when the test asks for it.
 struct Reader(Lines<BufReader<TcpStream>>);
 
 impl Reader {
-    /// Begins a stream over this connection, and reads its first event.
     async fn new(stream: TcpStream) -> Self {
         Self::following(stream, "").await
     }
 
-    /// Begins a stream with this query, and reads its first event.
     async fn following(stream: TcpStream, query: &str) -> Self {
         Self::until(stream, query, 4_000_000_000).await
     }
 
-    /// Begins a stream with a token that expires at this Unix time, and reads its first event.
+    /// `exp` is the Unix time at which the token expires.
     async fn until(mut stream: TcpStream, query: &str, exp: i64) -> Self {
         let claims = NewToken { exp, ..NewToken::new("anna", 0, TIMEOUT) };
         let token = token(SECRET.as_bytes(), &claims);
@@ -73,7 +66,6 @@ impl Reader {
         line.expect("the connection was reset").expect("the connection ended")
     }
 
-    /// Reads until this many lines that begin with `begin` have arrived.
     async fn hear(&mut self, begin: &str, times: usize) {
         for _ in 0..times {
             while !self.line().await.starts_with(begin) {}
@@ -81,7 +73,6 @@ impl Reader {
     }
 }
 
-/// Publishes `times` events. Each event says that a queued request of Anna was refused.
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("the number is in range");
@@ -105,7 +96,6 @@ fn publish_refusals(full: &Full, times: usize) {
     }
 }
 
-/// Waits until the condition holds.
 pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
@@ -128,8 +118,7 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
         quick.hear("data: ", BATCH).await;
     }
     let (mut events, mut bytes) = (0, 0);
-    // The empty chunk `0` ends the stream. On a slow machine, the server may have cut the
-    // connection before that chunk.
+    // The empty chunk `0` ends the stream. A slow machine may have cut the connection earlier.
     while let Ok(Some(line)) = slow.0.next_line().await
         && line != "0"
     {
@@ -153,7 +142,7 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     let slow = Reader::new(narrow(&full).await).await;
     publish_refusals(&full, WAITING);
     until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
-    // The stream was closed because its client read nothing, not because too many events waited.
+    // Closed because its client read nothing, not because too many events waited.
     assert_eq!((full.app.node.hub().dropped(), full.app.node.hub().readers()), (0, 0));
     drop(slow);
 }
@@ -223,7 +212,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 
 #[tokio::test]
 async fn a_busy_connection_with_overlapping_purchases_stays_open() {
-    // This time is so long that the connection stays open even if the machine stalls for a second.
+    // Long enough that a machine that stalls for a second does not close the connection.
     const IDLE: Duration = Duration::from_secs(3);
     // A proxy's connection is never paused, so the next answer comes at once.
     let full = Full::start_with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")], |_| ()).await;
@@ -240,7 +229,6 @@ async fn a_busy_connection_with_overlapping_purchases_stays_open() {
     }
 }
 
-/// Returns the number of bytes of the answer to this request.
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
@@ -250,8 +238,7 @@ async fn answer_bytes(full: &Full, request: &str) -> usize {
     read.expect("the connection was reset")
 }
 
-/// Sends this request again and again without reading an answer, until the server ends the
-/// connection.
+/// Sends without reading an answer, until the server ends the connection.
 async fn ask_without_end(full: &Full, request: &str) {
     let (mut stream, requests) = (narrow(full).await, request.repeat(100));
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
@@ -259,21 +246,19 @@ async fn ask_without_end(full: &Full, request: &str) {
     assert!(ended.is_ok(), "the connection is still open");
 }
 
-/// Returns the number of requests that were answered.
 fn answered(full: &Full) -> u64 {
     full.app.metrics.requests.read().map(|(_, _, count)| count).sum()
 }
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // The server handles its clients only on this thread, so the test counts all memory that the
-    // server uses for its clients.
+    // All work of the server runs on this thread, so the test counts all memory for its clients.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
     let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
     let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
-    // This request is an ordinary purchase, so the fast path answers it.
+    // The fast path answers this ordinary purchase.
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     for request in [page, purchase] {
         let each = runtime.block_on(answer_bytes(&full, &request));
@@ -285,7 +270,7 @@ fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers
         }));
         let answers = (answered(&full) - before) as usize;
         let line = request.lines().next();
-        // The last answer does not count, because the server wrote only a part of it.
+        // The server wrote only a part of the last answer, so it does not count.
         assert!(
             answers > 0 && (answers - 1) * each < HELD_MAX,
             "{line:?}: {answers} answers of {each} bytes"

@@ -8,7 +8,6 @@ use http::{Request, StatusCode};
 use super::*;
 use crate::purchase_handler::purchase;
 
-/// Returns the status of a purchase with this token.
 async fn purchase_status(app: &Arc<App>, token: &str) -> StatusCode {
     let request = Request::post("/v1/orders")
         .header("authorization", format!("Bearer {token}"))

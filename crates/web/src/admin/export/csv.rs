@@ -1,5 +1,4 @@
-//! Writes CSV as in RFC 4180. Texts from clients are written in such a way that no spreadsheet runs
-//! them as formulas.
+//! Writes CSV as in RFC 4180, in such a way that no spreadsheet runs a client's text as a formula.
 
 use std::fmt::{Display, Write};
 
@@ -7,12 +6,10 @@ use std::fmt::{Display, Write};
 #[derive(Debug, Default)]
 pub(super) struct CsvLines {
     text: String,
-    /// Whether the current line has a cell already.
     begun: bool,
 }
 
 impl CsvLines {
-    /// Writes a header line of column names.
     pub(super) fn header(&mut self, names: &str) -> &mut Self {
         self.text.push_str(names);
         self.end_line();
@@ -22,8 +19,7 @@ impl CsvLines {
     /// Writes a cell whose text comes from a client, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
-        // A spreadsheet runs text that begins with one of these characters as a formula. With an
-        // apostrophe in front, the spreadsheet only shows the text.
+        // Without the apostrophe, a spreadsheet runs a text with such a beginning as a formula.
         let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
         let apostrophe = if formula { "'" } else { "" };
         // In some countries, spreadsheets separate cells at a semicolon.
@@ -37,8 +33,8 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell with a value of this program, such as a number or a time. The cell gets no
-    /// apostrophe, even if the value begins with a minus.
+    /// Writes a cell with a value of this program. The cell gets no apostrophe, even before a
+    /// minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.
@@ -46,7 +42,6 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell with a value of this program, or an empty cell.
     pub(super) fn optional(&mut self, value: Option<impl Display>) -> &mut Self {
         match value {
             Some(value) => self.value(value),
@@ -59,12 +54,10 @@ impl CsvLines {
         self.begun = false;
     }
 
-    /// Returns whether no text was written.
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Returns the lines.
     pub(super) fn into_text(self) -> String {
         self.text
     }

@@ -1,9 +1,8 @@
 //! The ledger of units. Each item has a line for its first total, for each change of the total, and
-//! for each change of an order's state. Each line also has the item's counts of units after the
-//! change.
+//! for each change of an order's state. Each line has the item's counts after the change.
 //!
-//! The server computes these counts only from the ledger's lines. So if the counts in the last line
-//! of an item equal the item's real counts, the ledger has every movement of units.
+//! The counts are computed only from the ledger's lines. If the last counts equal the item's real
+//! counts, the ledger has every movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use super::csv::CsvLines;
 use crate::App;
 use crate::limits::EXPORT_PAGE;
 
-/// The counts of one item's units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Balance {
     /// `None` for unlimited stock.
@@ -29,13 +27,11 @@ struct Balance {
 }
 
 impl Balance {
-    /// Moves an order's units from one count to another.
     fn move_units(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
         *self.holder(before) -= units;
         *self.holder(Some(after)) += units;
     }
 
-    /// Returns the count to which the units of an order in this state belong.
     fn holder(&mut self, state: Option<OrderState>) -> &mut i64 {
         match state {
             Some(OrderState::Reserved) => &mut self.held,
@@ -47,7 +43,6 @@ impl Balance {
     }
 }
 
-/// Returns the name of a movement.
 fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str {
     match (before, after) {
         (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
@@ -55,10 +50,9 @@ fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str 
     }
 }
 
-/// Rows that were read but are not written yet.
 struct ReadAhead<T> {
     rows: VecDeque<T>,
-    /// The position after which the next rows are read. `None` if all rows were read.
+    /// `None` if all rows were read.
     after: Option<i64>,
 }
 
@@ -74,8 +68,7 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position after which rows must be read now. Returns `None` if rows still wait to
-    /// be written, or if all rows were read.
+    /// Returns the position of the next read, or `None` if rows still wait or all rows were read.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
@@ -87,7 +80,6 @@ struct ItemAccount {
     balance: Balance,
 }
 
-/// A ledger that is being written.
 #[derive(Default)]
 pub(super) struct LedgerExport {
     sale: Option<String>,
@@ -98,12 +90,11 @@ pub(super) struct LedgerExport {
 }
 
 impl LedgerExport {
-    /// Starts a ledger of one sale, or of all sales.
     pub(super) fn for_sale(sale: Option<String>) -> Self {
         Self { sale, ..Self::default() }
     }
 
-    /// Writes the next lines. Returns `false` if the ledger is complete.
+    /// Returns `false` if the ledger is complete.
     pub(super) async fn next(
         &mut self,
         app: &App,
@@ -112,8 +103,8 @@ impl LedgerExport {
         let store = app.node.store();
         if !self.begun {
             self.begun = true;
-            // The ledger must have all changes that are already committed. It reads events by
-            // position, so all committed events must get their positions first.
+            // The ledger reads events by position, so every committed event must get its position
+            // first.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
@@ -153,8 +144,8 @@ impl LedgerExport {
         }
     }
 
-    /// Writes the line of the next change. This is the next adjustment or the next change of an
-    /// order, whichever is older. Returns `false` if no change is left.
+    /// Writes the next adjustment or the next change of an order, whichever is older. Returns
+    /// `false` if no change is left.
     fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
@@ -176,8 +167,7 @@ impl LedgerExport {
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
-        // The item's sale was created after the ledger began, so the ledger leaves the item out.
-        // The next export has the item's lines.
+        // The sale was created after the ledger began. Only the next export has this item.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
         account.balance.move_units(row.before, row.after, row.units.cast_signed());
@@ -215,7 +205,6 @@ impl ItemAccount {
     }
 }
 
-/// The cells of a line, except the cells of the item and of its counts.
 #[derive(Default)]
 struct LineDetail {
     at: Millis,

@@ -16,7 +16,7 @@ use super::*;
 use crate::reply::ReplyBody;
 use crate::tests;
 
-/// The number of rows for two full pages and a part of a third page.
+/// Two full pages and a part of a third page.
 const MANY: usize = 2 * EXPORT_PAGE + 100;
 const STOCK: usize = 9_999;
 
@@ -30,7 +30,6 @@ async fn start(dir: &TempDir) -> Arc<App> {
     tests::app(dir, &settings, STOCK as u64).await
 }
 
-/// Buys one unit for each of these buyers at the same time.
 async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
     let (sale, item) = {
         let catalogue = app.node.catalogue();
@@ -60,9 +59,11 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// Reads an export while orders change. After each of the first two pages, cancels an order that is
-/// already exported, and an order that is not exported yet. Then places 50 orders and adds them to
-/// `before`. Returns each line of the export as a map from column names to cells.
+/// Reads an export, and after each of the first two pages:
+/// - cancels an exported order and an order that is not exported yet
+/// - places 50 orders and adds them to `before`
+///
+/// Returns each line as a map from column names to cells.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
@@ -167,8 +168,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     while let Some(page) = whole.next().await {
         page.expect("the export does not fail");
     }
-    // Removes the sale from the catalogue, so that this node does not know the sale's item. Later
-    // reads of the store do not add the sale again.
+    // This node no longer knows the sale's item, and later reads of the store do not add it again.
     app.node.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;

@@ -37,7 +37,7 @@ pub(crate) async fn change(
     check_prices(&app, &patch)?;
     let has_visitors = has_visitors(&app, &name).await?;
     // If the closure refuses the patch, the store returns only a text. So the closure also puts the
-    // whole problem into `wrong`, from which the answer is made.
+    // whole problem into `wrong`.
     let wrong = Arc::new(Mutex::new(None));
     let (kept, now, shop) = (wrong.clone(), app.node.now(), app.clone());
     let own = before.items.iter().map(|item| item.slots.len()).sum();
@@ -63,7 +63,7 @@ pub(crate) async fn change(
     }
 }
 
-/// Checks that a patch does not change the stock. Only an adjustment may change the stock.
+/// Only an adjustment may change the stock.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     let is = |item: &ItemPatch| {
         sale.item(&item.id).map(|item| api_conversion::stock(item.gauge.counts().total))
@@ -81,7 +81,6 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// Checks that the payment provider accepts the new prices.
 fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
     let prices =
         patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
@@ -96,9 +95,9 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
-/// If the sale's times changed, other sales may overlap the sale now. In this case, checks that a
-/// node can read the slots of all these sales together. A draft is checked when it is scheduled or
-/// opened. `own` is the number of the sale's slots.
+/// With new times, other sales may overlap the sale. Checks that a node can read the slots of all
+/// of them together. A draft is checked when it is scheduled or opened. `own` counts the sale's
+/// slots.
 fn check_times(
     app: &App,
     row: &SaleRow,
@@ -112,15 +111,15 @@ fn check_times(
     check_slots_readable(app, row.phase, row, own)
 }
 
-/// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
-/// check and the change of the sale, the buyer may have to join again.
+/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins after this
+/// check may have to join again.
 async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     let rooms = app.node.store().waiting_rooms(vec![sale.to_owned()]).await?;
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// If the sale has opened or a buyer has joined a room, refuses a switch between one waiting room
-/// for the sale and one for each item.
+/// Refuses a switch between one waiting room for the sale and one for each item if the sale has
+/// opened or a buyer has joined.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -135,9 +134,8 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-/// Returns a fault if a changed time would open or close the sale at once. Only the requests `open`
-/// and `close` may do so, because these steps are final. An open sale never becomes a draft again,
-/// and a closed sale stays closed.
+/// Returns a fault if a changed time would open or close the sale at once. These steps are final,
+/// so only the requests `open` and `close` may do so.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);
@@ -208,8 +206,7 @@ fn changed_time(change: MemberPatch<Time>, before: Option<Millis>) -> Option<Mil
     change.apply(before.map(api_conversion::time)).map(|time| Millis(time.millis()))
 }
 
-/// Applies a patch to an item. Returns whether the patch changes a field that is fixed after the
-/// sale has opened.
+/// Returns whether the patch changes a field that is fixed after the sale has opened.
 fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
     let before = row.clone();
     let mut texts = page_document::item_texts(row);

@@ -12,9 +12,8 @@ use crate::identity::ClientAddress;
 use crate::limits::CLOSE_TIMEOUT;
 
 impl EventFeed {
-    /// Waits until the stream must end. Returns the reason, which is never [`FeedEvent::Event`].
-    /// Callers use this while a frame waits to be sent. They may drop the future, because it takes
-    /// no event from the queue.
+    /// Waits for the reason to end the stream, which is never [`FeedEvent::Event`]. Callers may
+    /// drop the future, because it takes no event from the queue.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");
@@ -22,9 +21,9 @@ impl EventFeed {
         wait(&self.app, (client, buyer), &mut self.blocks, ends_at, lagged).await
     }
 
-    /// Waits until the stream must end, and then for [`CLOSE_TIMEOUT`], so that the client can read
-    /// the last event. The future does not borrow the feed, so it does not see a later renewal of
-    /// the token.
+    /// Waits until the stream must end, and then [`CLOSE_TIMEOUT`] longer, so that the client can
+    /// read the last event. Does not see a later renewal of the token, because it does not borrow
+    /// the feed.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
             (self.app.clone(), self.buyer().clone(), self.blocks.clone());
@@ -36,8 +35,7 @@ impl EventFeed {
     }
 }
 
-/// Waits until an operator blocks the reader, the reader's token expires, or the reader's queue
-/// overflows (`lagged`).
+/// `lagged` completes when the reader's queue overflows.
 async fn wait(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),

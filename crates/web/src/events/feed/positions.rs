@@ -19,11 +19,10 @@ use crate::identity::ClientAddress;
 use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
-/// If this node's memory lacks a buyer's positions in the waiting rooms of these sales, reads the
-/// positions from the store. Each read counts against the buyer's rate limit for waiting rooms.
-/// Leaves out a read that would exceed this limit. Also leaves out the waiting rooms of single
-/// items, because a sale can have many items. For these rooms, the page itself requests the
-/// positions that it shows.
+/// Reads from the store the positions that this node's memory lacks, except:
+/// - reads that would exceed the buyer's rate limit for waiting rooms
+/// - rooms of single items, because a sale can have many. The page itself requests the positions
+///   that it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
@@ -47,7 +46,6 @@ fn shown_sales(app: &App, sales: &[Arc<str>]) -> Vec<Arc<SaleState>> {
     sales.iter().filter_map(|sale| shown(app, sale).ok()).collect()
 }
 
-/// Returns the rooms in which visitors wait or may wait.
 fn open_rooms<'a>(
     app: &App,
     sales: &'a [Arc<SaleState>],
@@ -62,8 +60,7 @@ fn open_rooms<'a>(
 }
 
 impl EventFeed {
-    /// Returns the buyer's position in each waiting room of the subscribed sales; see
-    /// [`fetch_positions`]. On an edge, returns no positions, because a node sends them.
+    /// See [`fetch_positions`]. Returns nothing on an edge, because a node sends the positions.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {
         if self.app.node.edge().is_some() {
             return Vec::new();
@@ -73,7 +70,6 @@ impl EventFeed {
         self.known_positions()
     }
 
-    /// Returns the positions that this node has in memory.
     pub(in super::super) fn known_positions(&mut self) -> Vec<String> {
         let sales = shown_sales(&self.app, self.subscription.sales());
         let mut positions = Vec::new();
@@ -87,9 +83,8 @@ impl EventFeed {
         positions
     }
 
-    /// Remembers a position that the caller is about to send to the reader. Returns `false` if the
-    /// reader's last position in this room was the same. Then the caller need not send the
-    /// position.
+    /// Remembers a position that the caller is about to send. Returns `false` if the reader's last
+    /// position in this room was the same, and need not be sent.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
@@ -102,7 +97,6 @@ impl EventFeed {
     }
 }
 
-/// Returns an eight-byte fingerprint of a text.
 fn fingerprint(text: &str) -> NonZeroU64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

@@ -1,5 +1,5 @@
-//! Closes the idle connections when the server stops. The server sends a close frame on each
-//! connection. Then it waits for the client's close frame, as it does for active connections.
+//! Closes the idle connections when the server stops. As for active connections, the server sends a
+//! close frame, and then waits for the client's close frame.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -36,8 +36,7 @@ impl ClosingConnection {
         Self { stream, connection, _present }
     }
 
-    /// Returns whether the client has closed the connection or sent a close frame. Ignores all
-    /// other input.
+    /// Ignores all input except a close frame.
     fn is_closed(&self) -> bool {
         let mut bytes = [0; CLOSE_READ_BYTES];
         match (&self.stream).read(&mut bytes) {
@@ -48,15 +47,15 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Sends a close frame to every connection. Then waits until all clients have closed their
-    /// connections, [`CLOSE_TIMEOUT`] has passed, or `cut` is cancelled.
+    /// Sends a close frame to every connection. Then waits for the clients until [`CLOSE_TIMEOUT`]
+    /// has passed or `cut` is cancelled.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
         cut: &CancellationToken,
     ) {
-        // After this call, no connection can reserve a slot. Connections that reserved a slot
-        // earlier still arrive.
+        // From now on, no connection can reserve a slot. Connections that reserved a slot earlier
+        // still arrive.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);
@@ -76,11 +75,9 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // The server cannot wait without the poller, so the remaining connections are
-                    // dropped.
+                    // The server cannot wait without the poller.
                     Err(_) => return,
                 },
-                // The time is over, so the remaining connections are dropped.
                 () = sleep_until(late) => return,
                 () = cut.cancelled() => return,
             }
@@ -88,9 +85,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends a close frame. Returns `None` if the connection is gone. Also returns `None` if the
-    /// socket did not accept the whole frame at once: a separate task then sends the rest and
-    /// closes the connection.
+    /// Returns `None` if the connection is gone. If the socket accepts only a part of the frame,
+    /// also returns `None`, and a separate task finishes the close.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {
@@ -115,7 +111,6 @@ impl IdleConnections {
     }
 }
 
-/// Removes the connections that have closed.
 fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) {
     for key in readable {
         if closing.get(key).is_some_and(ClosingConnection::is_closed) {
@@ -124,8 +119,7 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Sends the rest of a close frame in a separate task. Then this task waits until the client closes
-/// the connection or sends its close frame.
+/// Sends the rest of a close frame, and waits for the client's close, in a separate task.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;

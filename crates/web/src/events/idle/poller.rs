@@ -12,7 +12,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::limits::IDLE_BATCH_MAX;
 
-/// Wakes its task when any of many connections has input.
 pub(super) struct Poller(AsyncFd<OwnedFd>);
 
 impl Poller {
@@ -25,29 +24,26 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Adds a connection under this key. The poller also reports input that arrived before the
-    /// call.
+    /// Also reports input that arrived before this call.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
             .map_err(io::Error::from)
     }
 
-    /// Removes a connection.
     pub(super) fn remove(&self, stream: &TcpStream) {
         // Only connections that were added are removed, so an error cannot occur.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits until some connections have input. Returns the keys of some of them. If the future is
-    /// dropped, the next call reports these connections again.
+    /// Waits until some connections have input, and returns some of their keys. If the future is
+    /// dropped, the next call reports them again.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }
 }
 
-/// Returns the keys of some connections that have input. An error of the kind `WouldBlock` means
-/// that no connection has input.
+/// The error `WouldBlock` means that no connection has input.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -18,9 +18,8 @@ use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
 impl IdleTasks {
-    /// Starts the tasks. When the server stops, the tasks close their connections. They wait until
-    /// the clients have also closed them, but not longer than until `cut` is cancelled. If `tasks`
-    /// is dropped, the tasks end at once.
+    /// When the server stops, the tasks close their connections and wait for the clients, but not
+    /// longer than until `cut` is cancelled. If `tasks` is dropped, the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -33,8 +32,7 @@ impl IdleTasks {
     }
 }
 
-/// Runs a task for idle connections until the server stops. If the task panics, its connections
-/// close, and their clients may reconnect. A new task replaces the failed task.
+/// If the task panics, its connections close, and a new task replaces it.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,

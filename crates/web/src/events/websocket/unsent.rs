@@ -9,12 +9,11 @@ use crate::events::idle_connection::WebSocketReader;
 use crate::guarded_stream::GuardedStream;
 use crate::limits::CLOSE_TIMEOUT;
 
-/// The rest of a frame was not sent. So the server cannot send any other frame, not even a close
-/// frame.
+/// A frame was sent only in part, so the server can send no other frame, not even a close frame.
 pub(super) struct PartialFrame;
 
-/// Sends the rest of a frame. Returns a reason if the connection must end. If the stream must end
-/// while the rest is being sent, the client gets a short time to read the rest and the close frame.
+/// Returns a reason if the connection must end. Even then, the client gets a short time to read the
+/// rest and the close frame.
 pub(super) async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,

@@ -6,7 +6,6 @@ use crate::limits::IDLE_EVENTS_MAX;
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;
-/// The limit of streams of one buyer.
 const STREAMS: usize = 3;
 
 #[tokio::test]
@@ -45,8 +44,7 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let now = || full.app.metrics.connections.get() as usize;
         until(&format!("{count} connections are open"), || now() == count).await;
     };
-    // When the last buyer's only stream ends, a connection is free. But the first buyer still has
-    // the maximum number of streams.
+    // This frees a connection, but the first buyer still has the maximum number of streams.
     drop(sockets.pop());
     connections_are(CONNECTIONS - 1).await;
     assert_eq!(ask("b0").await.0, "429");

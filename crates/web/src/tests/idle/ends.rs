@@ -1,10 +1,8 @@
-//! Tests how idle WebSockets end: when the server stops, when an operator blocks the buyer, and
-//! after a fault.
+//! Tests how idle WebSockets end: at a stop, at a block of the buyer, and after a fault.
 use doorbuster_core::{GrantId, Millis, Order, OrderState, RequestKey, TicketN};
 
 use super::*;
 
-/// The number of WebSockets in the test that opens many of them.
 const CROWD: usize = 300;
 
 #[tokio::test]
@@ -25,7 +23,6 @@ async fn a_stopping_server_closes_idle_sockets_and_releases_them() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Reads until the connection ends.
 async fn end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     // A reset also ends the connection.
@@ -72,8 +69,7 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Starts a server with an idle WebSocket whose client reads nothing, and publishes events until
-/// the socket accepts no more bytes.
+/// Publishes events until the socket of a client that reads nothing accepts no more bytes.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;

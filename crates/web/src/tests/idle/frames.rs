@@ -1,8 +1,7 @@
 //! Tests frames that clients of idle WebSockets send.
 use super::*;
 
-/// How long a WebSocket must be without activity before it becomes idle. This is long enough for a
-/// test to see that the WebSocket is active.
+/// Long enough for a test to see that the WebSocket is active before it becomes idle.
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]

@@ -1,24 +1,19 @@
-//! Tests a status that takes long to render. The sale's readers get the status, and other readers
-//! do not wait for it.
+//! Tests a status that takes long to render: the sale's readers get it, and others do not wait.
 use super::*;
 use crate::sale_views::SaleView;
 
-/// The time without activity before a WebSocket becomes idle. The time between two pings of an
-/// active WebSocket is the same.
+/// Both the time before a WebSocket becomes idle and the time between two pings.
 const WHILE: Duration = Duration::from_millis(50);
 
-/// Returns the view that renders the sale's status.
 fn view(full: &Full) -> Arc<SaleView> {
     let sale = full.app.node.catalogue().sale("spring").cloned().expect("the sale was created");
     full.app.views.sale_view(&sale)
 }
 
-/// Publishes a change of the status to the readers of the sale.
 fn change(full: &Full) {
     full.app.node.hub().publish(EventKind::Status("spring".into()));
 }
 
-/// Reads until a status arrives.
 async fn status(stream: &mut TcpStream) {
     let reading = async { while event(stream).await["type"] != "status" {} };
     tokio::time::timeout(TIMEOUT, reading).await.expect("a status arrives in time");
