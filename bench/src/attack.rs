@@ -75,8 +75,7 @@ impl Attack {
     }
 }
 
-/// Sends many request heads byte by byte, and never completes a head. A disconnected client
-/// connects again.
+/// Sends many request heads byte by byte, and never completes a head.
 fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     let connect = || -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
@@ -92,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // A failure of `connect` is not an error, because the server may protect itself and
-            // accept no more connections from this client.
+            // A failure of `connect` is not an error: the server may accept no more connections
+            // from this client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -103,13 +102,11 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has sent data. The request is incomplete, so the data can only be a
-/// refusal.
+/// The request is incomplete, so the data can only be a refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Sends oversized headers at a steady rate, each over a new connection.
 fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     let bomb = format!(
         "GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n",
@@ -120,8 +117,8 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     while !over.load(Ordering::Acquire) {
         let Ok(mut stream) = TcpStream::connect(addr) else { continue };
         stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-        // This write may fail, because the server may refuse the request and close the connection
-        // before it has read all bytes.
+        // This write may fail, because the server may close the connection before it has read all
+        // bytes.
         let _ = stream.write_all(bomb.as_bytes());
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {

@@ -19,11 +19,9 @@ use doorbuster_harness::generator::{Load, Pace};
 pub struct BenchConfig {
     /// The number of measured rounds, without the warm-up round.
     pub rounds: usize,
-    /// How long our server is measured in one round. In most figures, the peer is measured for the
-    /// same time.
+    /// How long our server, and in most figures the peer, is measured in one round.
     pub time: Duration,
-    /// True for a short run. A short run only shows that the benches work, so its values do not
-    /// count.
+    /// True for a short run. Such a run only shows that the benches work.
     pub quick: bool,
     /// The number of known buyers (buyers with an order) when memory and growth are measured.
     pub known_buyers: u32,
@@ -79,8 +77,7 @@ impl BenchConfig {
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns the number of prepared buyers. This number is larger than the number of buyers that
-    /// the server can serve in one measurement.
+    /// Returns the number of prepared buyers: more than the server can serve in one measurement.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();

@@ -45,9 +45,8 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 }
 
 /// Appends `per_sec` rows per second to a file during `time`, and returns the 99th percentile of
-/// the rows' latencies. Each sync (`fdatasync`) covers all rows that are due when the sync starts,
-/// as in a server that only writes these rows. The latency of a row is the time from its due time
-/// to the end of the sync that covers it.
+/// the latencies. A row's latency is the time from its due time to the end of the sync that covers
+/// the row.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

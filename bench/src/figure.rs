@@ -83,8 +83,8 @@ impl Figure {
         }
     }
 
-    /// Sets the figure's value to the median of the rounds' ratios. Also sets our value and the
-    /// peer's value. Both come from the round whose ratio is nearest to the median.
+    /// Sets the figure's value to the median of the rounds' ratios. Our value and the peer's value
+    /// come from the round that is nearest to the median.
     #[must_use]
     pub fn comparison(
         mut self,

@@ -33,7 +33,6 @@ pub use slot::measure_in_process as slot_alone;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 
-/// A function that measures some figures of a group.
 type Measure = fn(&BenchConfig, &[&'static str]) -> Vec<Figure>;
 
 /// Figures that are measured together.
@@ -101,8 +100,7 @@ impl Group {
     }
 }
 
-/// Returns the figure in `measured`. If `measured` is an error, returns an invalid figure that
-/// shows the error as its reason.
+/// If `measured` is an error, returns an invalid figure with this error as the reason.
 fn figure_or_invalid(
     id: &'static str,
     what: &str,

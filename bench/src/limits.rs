@@ -6,8 +6,7 @@ use std::time::Duration;
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long our server is measured in one round. In most figures, the peer is measured for the same
-/// time.
+/// How long our server, and in most figures the peer, is measured in one round.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
@@ -17,8 +16,8 @@ pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// The rate of requests of page views, per second. One nginx worker can serve a higher rate, even
-/// while the generator runs on the same machine.
+/// The rate of requests of page views, per second. One nginx worker can serve a higher rate beside
+/// the generator.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -32,8 +31,8 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// The load that a larger crowd offers, as a multiple of the server's capacity.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// The connections of an overloading crowd beside hostile clients. Together with the hostile
-/// clients' connections, this is about as many connections as the usual limit of open files allows.
+/// The connections of an overloading crowd beside hostile clients. All connections together stay
+/// within the usual limit of open files.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -42,9 +41,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different refused buyers. They send their requests in turn, so each token comes
-/// again only after the tokens of all other buyers. So the server has not seen a request's token
-/// recently.
+/// The number of different refused buyers. They send their requests in turn, so the server has not
+/// seen a request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -55,13 +53,10 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// The number of tabs that are open in a waiting room while the memory of the tabs is measured. The
-/// usual limit of open files does not allow 100,000 connections in one process. This number is an
-/// eighth of 100,000. The server's tables grow by doubling their size, so with either number of
-/// tabs they are equally full.
+/// The number of open tabs: an eighth of 100,000, because of the usual limit of open files. The
+/// server's tables double their size, so they are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs that are opened per second. This rate is higher than the rate before the
-/// opening of a busy sale.
+/// The number of tabs opened per second, more than before the opening of a busy sale.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;

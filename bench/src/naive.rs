@@ -1,10 +1,9 @@
-//! The naive design, for comparison only. For each order, its handler runs one `EVALSHA` and one
-//! `LPUSH`. Its consumer pops the orders from the list and inserts them into PostgreSQL.
+//! The naive design, for comparison only. Its handler books units and pushes the order to a list in
+//! Redis, and its consumer inserts the order into PostgreSQL.
 //!
-//! The naive design confirms an order as soon as the order is in a list in the memory of Redis. Its
-//! consumer removes an order from the list before the order is in the database. A crash after the
-//! units are deducted, but before the order is in the list, loses these units. The design does not
-//! verify tokens, so it is faster than a design that verifies them.
+//! - A crash of Redis or of the consumer can lose a confirmed order.
+//! - A crash before the order is in the list loses the booked units.
+//! - The design does not verify tokens, so it is faster than one that does.
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +20,10 @@ use clap::Args;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
-/// The Lua script with which the naive design books units.
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
-/// How many seconds one `BRPOP` of the consumer waits for an order. Then the consumer repeats the
-/// command.
+/// How many seconds one `BRPOP` of the consumer waits for an order.
 const POP_SECS: f64 = 1.0;
 
 /// The addresses of the naive design's parts.
@@ -125,7 +122,7 @@ async fn buy(
     }
 }
 
-/// Returns the buyer, the item and the units of a request. The token's signature is not verified.
+/// The token's signature is not verified.
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
     let token = headers.get("authorization")?.to_str().ok()?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;

@@ -1,5 +1,5 @@
-//! Purchase passes for many buyers. The benches sign the passes themselves, with the code of
-//! `doorbuster-core` and the key of the server under test. So no buyer has to request a pass.
+//! Purchase passes for many buyers. The benches sign the passes with the key of the server under
+//! test, so that no buyer has to request a pass.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -16,7 +16,6 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript};
 pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
 /// How long a pass is valid. This is longer than any run.
 const LIFE: Duration = Duration::from_secs(3_600);
-/// The header with the pass.
 const HEADER: &[u8] = b"Purchase-Pass: ";
 
 /// The kind of pass.

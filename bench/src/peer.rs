@@ -1,8 +1,5 @@
 //! The peers: installed programs that are compared with the server. The bench starts its own
-//! instance of each peer, in a directory that only this instance uses. The peer listens on a free
-//! port, or on a socket in this directory.
-//!
-//! A peer stops when its value is dropped, even if a measurement fails.
+//! instance of each peer, which stops when its value is dropped.
 
 pub mod cache;
 pub mod naive;

@@ -1,5 +1,4 @@
-//! Programs that a bench measures. The bench starts its own process of each program, observes the
-//! process through `/proc`, and ends it after the measurement.
+//! Programs that a bench starts, observes through `/proc`, and ends after the measurement.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -142,8 +141,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Waits until the resident memory does not fall further, and returns its size in bytes. The
-    /// wait is necessary because a program returns freed memory to the system with a delay.
+    /// Waits until the resident memory does not fall further, and returns its size in bytes. A
+    /// program returns freed memory to the system with a delay.
     ///
     /// # Errors
     ///
@@ -180,8 +179,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Returns the processor time that a process and its children have used. This includes children
-/// that have ended.
+/// Returns the processor time that a process and its children have used, including ended children.
 ///
 /// # Errors
 ///
@@ -204,14 +202,13 @@ const STIME: usize = 11;
 const ENDED_UTIME: usize = 12;
 const ENDED_STIME: usize = 13;
 
-/// The numbers in `/proc/PID/stat` after the name and the state.
 struct Stat(Vec<u64>);
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may contain spaces and parentheses, so the fields begin after the
-        // last `)`. Some fields are negative; they are read as 0.
+        // The name may contain spaces and parentheses, so the fields begin after the last `)`.
+        // Negative fields are read as 0.
         let (_, fields) = stat.rsplit_once(')')?;
         let number = |field: &str| field.parse().unwrap_or(0);
         Some(Self(fields.split_whitespace().skip(1).map(number).collect()))

@@ -21,7 +21,6 @@ use crate::process::{self, Process, ProcessSpec};
 
 /// The secret that signs buyers' tokens.
 pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
-/// The operators' key.
 const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
 
 /// The options with which the server starts.
@@ -239,7 +238,6 @@ impl Server {
     }
 }
 
-/// Reads the line with the server's address.
 fn listening(process: &mut Process) -> Result<SocketAddr> {
     let output = process.output().context("standard output is not piped")?;
     let mut lines = BufReader::new(output).lines();

@@ -130,8 +130,7 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Formats a value: without decimals from 100, with one decimal from 10, and with two decimals
-/// below 10. A number of five or more digits has commas between groups of three digits.
+/// Shows at least three digits, and commas in numbers of five or more digits.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

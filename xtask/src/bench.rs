@@ -1,13 +1,12 @@
-//! `cargo xtask bench`: builds the server and the benches in the release profile, and runs the
-//! benches.
+//! `cargo xtask bench`: builds and runs the server and the benches in the release profile.
 
 use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The packages to build. Each package is built by its own command. One command for both would
-/// build the server with the features that only the benches need.
+/// The packages to build. One command for both would build the server with features that only the
+/// benches need.
 const PACKAGES: [&str; 2] = ["doorbuster", "doorbuster-bench"];
 
 /// Builds in the release profile, then runs the benches with these arguments.
@@ -21,8 +20,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         }
     }
     let this_program = std::env::current_exe()?;
-    // This program is in the directory of its profile, such as `target/debug`. Beside this
-    // directory is the directory `target/release`.
+    // This program is in `target/<profile>`.
     let target = this_program
         .parent()
         .and_then(|profile| profile.parent())

@@ -141,8 +141,7 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     if !command.status().context("cannot start cargo")?.success() {
         bail!("failed to build doorbuster");
     }
-    // This program is in the directory of its profile, such as `target/debug`. The directory with
-    // the new build is in the same directory `target`.
+    // This program is in `target/<profile>`.
     let this_program = std::env::current_exe()?;
     let target = this_program
         .parent()

@@ -121,7 +121,7 @@ fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<P
     Ok(target()?.join("dist/doorbuster"))
 }
 
-/// Fails if the stripped program is too large. A program with optional features may be larger.
+/// A program with optional features may be larger.
 fn check_size(bytes: u64, features: &str) -> Result<()> {
     println!("dist: the program has {bytes} bytes");
     ensure!(
@@ -132,22 +132,20 @@ fn check_size(bytes: u64, features: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the directory in which cargo builds. Its subdirectory `debug` or `release` contains this
-/// program.
+/// Returns cargo's build directory. This program is in its subdirectory `debug` or `release`.
 fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
 }
 
-/// Packs the directory with the release's files, and compresses the archive.
 fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = pack(release, out)?;
     run_command(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))?;
     Ok(out.join(format!("{}.tar.gz", release.name())))
 }
 
-/// Packs the directory with the release's files. In the archive, the files are sorted, belong to
-/// root and have the time of the commit.
+/// Sorts the files, and sets their owner and time, because the same commit must give the same
+/// bytes.
 fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = out.join(format!("{}.tar", release.name()));
     let mut command = Command::new("tar");
@@ -157,7 +155,6 @@ fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     Ok(tar)
 }
 
-/// Writes `SHA256SUMS` with the checksum of every file of the directory.
 fn checksums(out: &Path) -> Result<()> {
     let mut names: Vec<_> =
         fs::read_dir(out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
@@ -180,14 +177,12 @@ fn git(root: &Path, words: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Runs a command. Fails if the command fails.
 fn run_command(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?} failed: {status}");
     Ok(())
 }
 
-/// Returns the output of a command. Fails if the command fails.
 fn output_of(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let error = String::from_utf8_lossy(&output.stderr);

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The characters of captchas. The list omits characters that people can confuse when the
-/// characters are small, turned or bent.
+/// The characters of captchas. The list omits characters that look alike when they are small or
+/// bent.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
-/// The fonts. For each font: the name of the generated constant, and the name of the font file.
+/// The fonts: the name of the generated constant, and the name of the font file.
 const FACES: [(&str, &str); 3] = [
     ("SANS", "DejaVuSans.ttf"),
     ("SANS_BOLD", "DejaVuSans-Bold.ttf"),
@@ -169,8 +169,8 @@ impl Font<'_> {
         Ok(steps)
     }
 
-    /// Returns the coordinates of each point, and whether the point is on the curve. A point that
-    /// is not on the curve is a control point.
+    /// Returns the coordinates of each point, and whether the point is on the curve. All other
+    /// points are control points.
     fn points(&self, mut at: usize, count: usize) -> Result<Vec<(i32, i32, bool)>> {
         at += 2 + usize::from(self.u16(at)?);
         let mut flags = Vec::new();
@@ -205,8 +205,7 @@ impl Font<'_> {
     }
 }
 
-/// Adds the steps of one closed curve. If two control points follow each other, the curve passes
-/// through the point half-way between them.
+/// Adds one closed curve. Between two control points in sequence, the curve passes half-way.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

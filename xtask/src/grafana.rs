@@ -7,12 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// The path of the dashboard, below the repository's root.
 const DASHBOARD: &str = "packaging/grafana/doorbuster.json";
 /// The number of panels in a row. Grafana has 24 columns.
 const PER_LINE: usize = 3;
 const COLUMNS: usize = 24;
-/// Height of a panel.
 const HEIGHT: usize = 8;
 
 /// If a counter's meaning contains these words, the counter has the same value at every node.
@@ -53,7 +51,7 @@ fn rendered(root: &Path) -> Result<String> {
     Ok(format!("{:#}\n", dashboard(&groups)))
 }
 
-/// Returns the metrics in the guide's section "Metrics". Each subsection becomes one group.
+/// Each subsection of the guide's section "Metrics" becomes one group.
 fn metric_groups(guide: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut is_inside = false;
@@ -72,7 +70,6 @@ fn metric_groups(guide: &str) -> Vec<Group> {
     groups
 }
 
-/// Parses the metric of a row: name, labels and meaning.
 fn metric(line: &str) -> Option<Metric> {
     let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.splitn(3, '|').map(str::trim);
     let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_owned();
@@ -138,9 +135,8 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
     })
 }
 
-/// Returns the expression that shows a metric, and the expression's unit. A counter is shown as a
-/// rate, a histogram as its 99th percentile, and any other metric as its value. Rates of a shared
-/// counter are not added up, because each node already reports the total.
+/// Returns the expression that shows a metric, and the expression's unit. Rates of a shared counter
+/// are not added up, because each node reports the total.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };
@@ -205,7 +201,6 @@ mod tests {
         assert!(found == rendered(root).expect("a guide"), "run `cargo xtask grafana`");
     }
 
-    /// Runs promtool on a file in the directory of the rules.
     fn promtool(words: [&str; 3]) {
         let dir = root().expect("a root").join("packaging/prometheus");
         let mut command = std::process::Command::new(program("promtool"));

@@ -67,7 +67,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `doorbuster lab` with these arguments. Returns the JSON object that the command prints.
 fn lab(program: &Path, words: &[String]) -> anyhow::Result<Value> {
     let mut command = Command::new(program);
     command.arg("lab").args(words).arg("--json").stderr(Stdio::inherit());

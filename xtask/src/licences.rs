@@ -56,8 +56,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a package comes from this repository or from a registry. The lock file has a
-/// checksum of each registry package. A Git branch is not allowed, because its content may change.
+/// The lock file has a checksum of each registry package. A Git branch is not allowed, because its
+/// content may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

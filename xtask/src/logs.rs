@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use doorbuster_api::log_event::{LOG_EVENTS, LogLevel, document};
 
-/// The macros that log, and their levels.
 const MACROS: [(&str, LogLevel); 3] =
     [("error!(", LogLevel::Error), ("warn!(", LogLevel::Warn), ("info!(", LogLevel::Info)];
 /// The start of the field with the event code.
@@ -24,9 +23,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Checks the log lines of a source file. Returns a finding for each line whose event code is not
-/// in the table, or whose level differs from the table. Adds the event codes of all other lines to
-/// `used`.
+/// Returns a finding for each log line whose code or level differs from the table. Adds the event
+/// codes of all other log lines to `used`.
 pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, level) in MACROS {
@@ -57,7 +55,6 @@ pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -
     found
 }
 
-/// Returns a finding for each code of the table that no log line has.
 pub(crate) fn unused(used: &BTreeSet<&'static str>) -> Vec<String> {
     let codes = LOG_EVENTS.iter().map(|event| event.code);
     codes

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// Returns the path of a file in `packaging`.
 fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name)
 }

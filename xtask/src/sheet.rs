@@ -1,10 +1,5 @@
-//! `cargo xtask sheet`: takes a picture of every state of the pages, and puts the pictures on
-//! sheets.
-//!
-//! The browser tests of accessibility and of the states save a picture of each state if an
-//! environment variable names a folder. This task runs these tests. Then it writes sheets with the
-//! pictures, separately for each language, width and colour scheme. The pages for buyers and the
-//! pages for the shop's staff have different sheets.
+//! `cargo xtask sheet`: runs the browser tests that save a picture of every state of the pages.
+//! Then it puts the pictures on sheets, separately for each language, width and colour scheme.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,10 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 /// The folder for the pictures and sheets, below the repository's root.
 const FOLDER: &str = "target/pages";
-/// The tests that save pictures.
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
-/// If the name of a picture begins with one of these words, the picture shows a page for the shop's
-/// staff.
+/// The first words of the names of pictures of the staff's pages.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
 /// The width of a sheet. A page on a phone takes a sixth of this width, and a page on a desktop
 /// takes a third.
@@ -26,13 +19,11 @@ const SHEET_PX: u32 = 2_160;
 /// The space between two pictures, and the height of a picture's name.
 const GAP_PX: u32 = 8;
 const CAPTION_PX: u32 = 32;
-/// The maximum height of a sheet. If the next row does not fit, it begins a new sheet. A sheet with
-/// a single row may be higher.
+/// The maximum height of a sheet. A sheet with a single row may be higher.
 const SHEET_HEIGHT_MAX_PX: u32 = 6_000;
 /// A picture of at most this width shows a page on a phone.
 const PHONE_PX: u32 = 480;
 
-/// A picture of one state.
 struct Picture {
     file: String,
     /// The picture's size on the sheet, in pixels.
@@ -79,7 +70,6 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Reads the size of a PNG picture, and returns the picture's size on a sheet.
 fn picture(path: &Path) -> Result<Picture> {
     let bytes = std::fs::read(path)?;
     let number = |at: usize| -> Result<u32> {
@@ -98,7 +88,6 @@ fn picture(path: &Path) -> Result<Picture> {
     })
 }
 
-/// Puts the pictures into rows, and the rows on sheets.
 fn split(pictures: Vec<Picture>) -> Vec<Vec<Vec<Picture>>> {
     let mut sheets: Vec<Vec<Vec<Picture>>> = vec![vec![]];
     let (mut height, mut row) = (0, Vec::new());
@@ -122,7 +111,6 @@ fn split(pictures: Vec<Picture>) -> Vec<Vec<Vec<Picture>>> {
     sheets
 }
 
-/// Returns the height of a row: the highest picture, its name, and a gap.
 fn height_of(row: &[Picture]) -> u32 {
     row.iter().map(|picture| picture.height).max().unwrap_or_default() + CAPTION_PX + GAP_PX
 }
@@ -165,7 +153,7 @@ figcaption {{ block-size: {CAPTION_PX}px; overflow: hidden; }}
     Ok(())
 }
 
-/// Returns the name of a picture's state: the file name without language, width and colour scheme.
+/// Returns the file name without language, width and colour scheme.
 fn caption(file: &str) -> &str {
     file.rsplitn(4, '-').nth(3).unwrap_or(file)
 }

@@ -1,6 +1,5 @@
-//! `cargo xtask sim`: runs the simulation of the protocol with many seeds. With `--mutants`,
-//! removes one rule of the protocol at a time, and runs the simulation without this rule. Saves the
-//! findings as files.
+//! `cargo xtask sim`: simulates the protocol with many seeds, and saves the findings as files. With
+//! `--mutants`, each simulation lacks one rule of the protocol.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Instant;

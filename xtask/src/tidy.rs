@@ -13,9 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::logs;
 
-/// The largest number of lines of a source file.
 const FILE_LINES_MAX: usize = 400;
-/// The largest number of lines of a function.
 const FUNCTION_LINES_MAX: usize = 70;
 /// Files and functions over their limit, with their present number of lines. Lower these numbers
 /// when the code gets shorter; never raise them or add an entry. If you change a file or a function
@@ -79,8 +77,6 @@ fn root() -> Result<PathBuf> {
     here.parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }
 
-/// Returns whether the event codes of a file's log lines are checked. The log lines of tests, the
-/// harness, the simulator and the lab are not checked.
 fn logs_events(file: &str) -> bool {
     let harness = ["crates/harness/", "crates/lab/", "crates/sim/", "crates/sim-backends/"];
     file.starts_with("crates/")
@@ -121,7 +117,6 @@ fn check(root: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Checks the wording of every file of this repository, and the sentences of the documents.
 fn check_language(file: &str, text: &str, is_ours: bool, found: &mut Vec<String>) {
     let is_list = file == "xtask/src/tidy/language.rs";
     if !is_ours || is_list {
@@ -200,8 +195,8 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     check_functions(file, text, found);
 }
 
-/// Measures the functions of a file. A function ends at the first `}` with the indentation of its
-/// first line. rustfmt guarantees this indentation.
+/// A function ends at the first `}` with the indentation of its first line. rustfmt guarantees this
+/// indentation.
 fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     let mut open: Option<(usize, String, String)> = None;
     for (number, line) in text.lines().enumerate() {
@@ -237,8 +232,6 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the maximum number of lines of a file or function: the number in [`LONG`], or `bound` if
-/// [`LONG`] has no entry `key`.
 fn lines_max(key: &str, bound: usize) -> usize {
     let listed = LONG.lines().filter_map(|line| line.split_once(' '));
     let lines =

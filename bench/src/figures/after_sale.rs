@@ -13,12 +13,10 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 50.0, goal: 10.0 };
 const MEASURED: &str = "p99 of reading one's orders";
-/// The number of orders that buyers read per second.
 const READS_PER_SEC: f64 = 5_000.0;
 /// The rate of new orders in the other sale, per second.
 const ORDERS_PER_SEC: f64 = 2_000.0;
-/// The generator must send at least this share of the planned requests. With a smaller share, the
-/// generator was the bottleneck.
+/// With a smaller share of sent requests, the generator was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures B1.
@@ -54,8 +52,7 @@ struct Measured {
 fn one_round(config: &BenchConfig) -> Result<Measured> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let usual = config.load(sale_server.addr(), ORDER_CONNECTIONS);
-    // The number of arrivals is random. So the number of prepared buyers is a tenth above the
-    // average number of arrivals.
+    // The number of arrivals is random, so the bench prepares a tenth more buyers than the average.
     let seconds = (usual.warm_up + usual.time).as_secs_f64() * 1.1;
     let owners = sale_server::buyers("owner", (READS_PER_SEC * seconds) as u32);
     let others = sale_server::buyers("other", (ORDERS_PER_SEC * seconds) as u32);

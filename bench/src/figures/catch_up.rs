@@ -1,7 +1,5 @@
-//! N1: how long a new node and a new edge need until they serve buyers, while a thousand sales are
-//! open and another sale has a million orders. Afterwards, the node and the edge must know every
-//! sale and every order: a buyer with an order gets this order again, and other buyers get "sold
-//! out".
+//! N1: the start-up time of a new node and a new edge, beside a thousand open sales and a sale with
+//! a million orders. Afterwards, the node and the edge must know every sale and every order.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -20,7 +18,6 @@ use crate::limits::{ORDER_CONNECTIONS, READY_WITHIN, SALES};
 use crate::server::NewSale;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
-/// The pause between two requests to `/readyz`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures N1.
@@ -74,7 +71,6 @@ fn rounds(config: &BenchConfig) -> Result<Measured> {
     Ok(measured)
 }
 
-/// Opens this many sales with one unit each.
 fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     for number in 0..count {
         let id = format!("many-{number:04}");
@@ -88,8 +84,7 @@ fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the server is ready and reports no warning. An edge reports a warning while its copy
-/// is incomplete.
+/// An edge reports a warning while its copy is incomplete.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -102,8 +97,7 @@ fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     }
 }
 
-/// Checks that the server refuses buyers who came too late, and answers a repeated request of an
-/// earlier buyer with the buyer's order.
+/// Late buyers must be refused. A repeated request must get the buyer's order.
 fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> Result<()> {
     for number in [0, SALES - 1] {
         let path = format!("/v1/sales/many-{number:04}/status");

@@ -1,5 +1,4 @@
-//! E4: the processor time that the server needs to make a challenge, and how long visitors wait for
-//! a challenge.
+//! E4: the processor time of a challenge, and how long visitors wait for a challenge.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -21,22 +20,19 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The front door of the sale. The sale is already open. But before the measurement, the bench
-/// waits until the server has filled the sale's pool of prepared challenges. So the pool is as full
-/// as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// The longest wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// The rate of visitors, per second, in the minute before an opening. In this minute the sale page
-/// offers the challenge to the visitors.
+/// The visitors per second in the minute before an opening, while the sale page offers the
+/// challenge.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;
 /// The time within which every visitor of the rush must have an answer.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// How long the bench waits before the measurement, while the server fills the pool.
+/// How long the server may fill its pool of prepared challenges, as before an opening.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -57,8 +53,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// Measures how long visitors wait for a puzzle: in the minute before an opening, and in a rush, in
-/// which visitors come faster than the server can draw puzzles.
+/// In the rush, visitors come faster than the server can draw puzzles.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -103,8 +98,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Measures the processor time of one challenge: the mean of each round. Only the time of this
-/// thread counts, so other work on the machine is not part of the result.
+/// Counts only the processor time of this thread, because the machine may do other work.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

@@ -1,6 +1,6 @@
-//! R4: durable orders over HTTP in shape cluster on this machine, compared with PostgreSQL's hot
-//! row and with a naive design. The naive design also uses Redis and PostgreSQL. Afterwards, the
-//! bench counts the orders that our server and the naive design accepted.
+//! R4: durable orders over HTTP in shape cluster, compared with PostgreSQL's hot row and with a
+//! naive design on Redis and PostgreSQL. Afterwards, the bench counts the orders that our server
+//! and the naive design accepted.
 mod naive_design;
 
 use std::collections::BTreeSet;
@@ -125,12 +125,10 @@ impl ClusterUnderTest {
         Self::start(config, shape, nodes, 0)
     }
 
-    /// Starts one node in shape cluster, and an edge in front of it.
     pub(super) fn open_with_edge(config: &BenchConfig) -> Result<Self> {
         Self::start(config, Shape::Cluster, 1, 1)
     }
 
-    /// Starts two nodes in shape cluster, and an edge.
     pub(super) fn open_to_catch_up(config: &BenchConfig) -> Result<Self> {
         Self::start(config, Shape::Cluster, 2, 1)
     }
@@ -149,7 +147,7 @@ impl ClusterUnderTest {
         config.load(self.cluster.nodes[0].addr(), ORDER_CONNECTIONS)
     }
 
-    /// Opens a sale whose item has this many partitions. Returns its name and new buyers.
+    /// Returns the sale's name and new buyers.
     fn open_sale(&mut self, config: &BenchConfig, partitions: u32) -> Result<(String, Buyers)> {
         self.sales += 1;
         let sale = format!("sale-{:04}", self.sales);
@@ -162,7 +160,6 @@ impl ClusterUnderTest {
         Ok((sale, buyers))
     }
 
-    /// Returns buyers whose tokens the nodes accept.
     pub(super) fn buyers(&self, series: &str, count: u32) -> Buyers {
         Buyers::new(&self.secret, series, count)
     }
@@ -247,7 +244,6 @@ impl ClusterUnderTest {
         ))
     }
 
-    /// Returns the ids of all stored orders of a sale.
     fn order_ids(&self, sale: &str) -> Result<BTreeSet<String>> {
         let rows = self.cluster.postgres.sql(&format!(
             "SELECT o.id FROM orders o JOIN item i ON i.id = o.item_id WHERE i.sale_id = '{sale}'"
@@ -309,7 +305,6 @@ pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
         )))
 }
 
-/// Runs a load, and injects a fault in the middle of it.
 fn during_load(
     time: Duration,
     run_load: impl FnOnce() -> Result<RunResult> + Send,
@@ -318,9 +313,8 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // The fault starts programs. When a thread ends, the kernel also ends the programs that the
-        // thread started. So the caller's thread runs the fault, because a spawned thread would end
-        // with this function.
+        // The kernel ends the programs of a thread when the thread ends. The fault starts programs
+        // that must outlive this function, so the caller's thread runs the fault.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

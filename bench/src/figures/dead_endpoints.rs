@@ -26,7 +26,6 @@ const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
 /// Orders a second, as in D5.
 const ORDERS_PER_SEC: f64 = 300.0;
-/// Connections for these orders.
 const CONNECTIONS: usize = 64;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -80,9 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // There are enough buyers for two loads: one before the endpoints are added, and one
-    // afterwards. The number of arrivals is random. So the number of prepared buyers is a tenth
-    // above the average number of arrivals.
+    // There are enough buyers for two loads: before and after the endpoints are added. The number
+    // of arrivals is random, so the bench prepares a tenth more buyers than the average.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -110,8 +108,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// Returns the largest number of events that wait for an endpoint. Fails if an endpoint did not
-/// fail, or if a delivery became a dead letter.
+/// Fails if an endpoint did not fail, or if a delivery became a dead letter.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
@@ -129,7 +126,6 @@ fn largest_backlog(page: &Value) -> Result<u64> {
     Ok(most)
 }
 
-/// The answer of an endpoint.
 #[derive(Clone, Copy, Debug)]
 enum EndpointAnswer {
     Never,
@@ -145,7 +141,7 @@ struct DeadEndpoint {
 }
 
 impl DeadEndpoint {
-    /// Starts an endpoint with this answer. With `None`, the endpoint refuses connections.
+    /// With `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on a free port")?;
@@ -162,8 +158,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread that waits in `accept`, so that the thread checks
-            // the flag. An error means that the thread has already ended.
+            // This connection wakes the thread that waits in `accept`. An error means that the
+            // thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }
@@ -178,14 +174,13 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // If `fail` returns an error, `fail` has closed the connection without an answer. For
-            // the server, this is a failed delivery too.
+            // An error closes the connection without an answer. For the server, this is a failed
+            // delivery too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }
 }
 
-/// Reads a message and answers `500`.
 fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(REST_WITHIN))?;
     let (mut bytes, mut more) = (Vec::new(), [0; 8_192]);
@@ -198,7 +193,6 @@ fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 500 Not now\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 }
 
-/// Returns whether a request has arrived with its complete body.
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -98,7 +98,6 @@ fn refusal_cost(
     Ok((spent.as_secs_f64() * 1e6 / run.total() as f64, run.total()))
 }
 
-/// Returns the number of purchase requests that the server has answered.
 fn purchases_at(addr: SocketAddr) -> Result<u64> {
     let page = http::send_request(addr, "GET", "/metrics", "", "")?.body;
     let is_purchase = |line: &&str| {

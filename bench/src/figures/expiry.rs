@@ -1,11 +1,9 @@
-//! D5: the end of 100,000 holds. This figure measures how soon the units of the holds are available
-//! again, and the effect on other requests.
+//! D5: how soon the units of 100,000 ended holds are available again, and the effect on other
+//! requests.
 //!
-//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
-//! holds end at one instant, or they end in the sequence and at the intervals in which their orders
-//! were created. Other buyers send purchases, refused purchases and reads of the status,
-//! each kind at a steady rate. These requests run in two phases: before the first hold ends, and
-//! then from the end of the first hold until the last unit is back.
+//! The holds are ordinary orders, and SQL sets their `pay_by`. Other buyers send requests at steady
+//! rates, before the first hold ends and until the last unit is back.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,20 +23,15 @@ mod store_server;
 
 use store_server::{HoldExpiry, StoreKind, StoreServer};
 
-/// The number of holds that end at once.
 const HOLDS: u32 = 100_000;
-/// [`HOLDS`] with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
 /// The largest number of rounds. It is small, because each round takes long.
 const ROUNDS_MAX: usize = 3;
 /// The rates of the other requests, per second: purchases, refusals, and reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
-/// Connections for each kind of request.
 const CONNECTIONS: usize = 64;
-/// The time from the start of the SQL that sets `pay_by` to the end of the first hold. The SQL must
-/// finish in this time.
+/// The time in which SQL must set `pay_by`, from its start to the end of the first hold.
 const AHEAD: Duration = Duration::from_secs(8);
-/// The time between two checks of the returned units.
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 /// The longest time from the end of the first hold until all units are back.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
@@ -49,8 +42,7 @@ const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The longest time from the end of the holds until the last unit is back in PostgreSQL, in
 /// seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The longest time from an order's `pay_by` until the server expires the order, in seconds. The
-/// holds end one after another, as after a rush.
+/// The longest time from an order's `pay_by` to its expiry after a rush, in seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -113,8 +105,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Measures holds that end in the sequence in which the orders were created, as after a rush of
-/// buyers who do not pay.
+/// Measures holds that end in sequence, as after a rush of buyers who do not pay.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
     let what = format!("longest delay of an expiry after a rush, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
@@ -136,7 +127,6 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
     slowest
 }
 
-/// The results of one round.
 #[derive(Debug)]
 struct Measured {
     holds: u32,
@@ -201,8 +191,7 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Waits until every unit is back in the pool or in a slot. Returns the seconds from `due` to the
-/// first unit, to half of the units, and to the last unit.
+/// Returns the seconds from `due` to the first unit, to half of the units, and to the last unit.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -231,7 +220,6 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,
-    /// The number of buyers who bought a unit.
     bought: std::sync::atomic::AtomicU32,
 }
 
@@ -266,8 +254,7 @@ impl BackgroundLoad {
         })
     }
 
-    /// Sends purchases, purchases that are refused, and reads of the status at the same time. Stops
-    /// when the time ends or `over` is set.
+    /// Sends all kinds of requests at the same time, until the time ends or `over` is set.
     fn ask(
         &self,
         store_server: &StoreServer,

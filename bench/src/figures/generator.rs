@@ -14,10 +14,9 @@ use crate::server::BUYER_SECRET;
 
 const TARGET: Target = Target::AtLeast { floor: 100_000.0, goal: 150_000.0 };
 const MEASURED: &str = "storm's answers a second, one thread on one core, against nginx";
-/// The refusal that nginx returns.
 const REFUSAL: &str =
     r#"{"type":"about:blank","title":"Sold out","status":409,"code":"sold_out","retryable":false}"#;
-/// The number of buyers. It is larger than the number of answers in one round.
+/// The number of buyers, which is larger than the number of answers in one round.
 const BUYERS: u32 = 2_000_000;
 const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(3);

@@ -1,8 +1,6 @@
-//! R10: how the cost of an answer grows with the number of sales, connections, known buyers (buyers
-//! with an order) and partitions.
-//!
-//! The compared value is the server's processor time per answer. The number of answers per second
-//! is not compared: with ten connections, it depends on the network and not on the cost.
+//! R10: how the server's processor time for an answer grows with the number of sales, connections,
+//! known buyers and partitions. The number of answers per second is not compared, because it also
+//! depends on the network.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, PARTITIONS_TARGET, over_partitions};
@@ -17,17 +15,13 @@ use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load};
 
-/// The target for the growth of the cost from one sale to many sales.
 const SALES_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.05 };
-/// The target for the growth of the cost from few to many connections.
 const CONNECTIONS_TARGET: Target = Target::AtMost { floor: 1.8, goal: 1.4 };
-/// The target for the growth of the cost from few to many known buyers.
 const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
-/// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The many known buyers place their orders in this number of parts, one part after the other. The
-/// cost of the first part is compared with the cost of the last part.
+/// The many known buyers place their orders in this number of parts. The costs of the first and the
+/// last part are compared.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.
@@ -94,7 +88,7 @@ impl<'a> SideRun<'a> {
         Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
-    /// Returns the processor time of the server per refusal, in microseconds.
+    /// Returns the processor time of the server for a refusal, in microseconds.
     fn measure(&mut self, config: &BenchConfig) -> Result<f64> {
         let core = cores::pair().1;
         let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
@@ -155,8 +149,6 @@ fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
     Ok(figure)
 }
 
-/// Compares the cost of refusals with few and with many known buyers, and the cost of the first
-/// orders with the cost of the last orders.
 fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
     let mut few = SaleServer::open(config, Some(1), None)?;
     few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;
@@ -171,8 +163,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers until the sale is sold out. Compares the cost of the last
-/// orders with the cost of the first orders.
+/// Sells one unit to each of many buyers. Compares the cost of the last orders with the cost of the
+/// first.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

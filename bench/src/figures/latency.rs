@@ -16,8 +16,7 @@ const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
 /// The time that an order may take in addition to the time of the synced append, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
-/// The generator must send at least this share of the planned requests. With a smaller share, the
-/// generator was the bottleneck.
+/// With a smaller share of sent requests, the generator was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures R7.

@@ -26,12 +26,10 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders before the measurement. These orders run every code path once. The number
-/// of orders is small, because many orders would release memory that the measured connections could
-/// reuse.
+/// The number of orders that run every code path once. Many orders would release memory that the
+/// measured connections could reuse.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
-/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
@@ -50,8 +48,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Fills the caches of bounded size with orders. Then measures the memory that the orders of many
-/// buyers add.
+/// Orders first fill the caches of bounded size, because the caches must not count.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -84,8 +81,7 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Measures the memory that requests add while they wait for their verdicts. The requests wait
-/// because this function holds the write lock of the store.
+/// The requests wait because this function holds the write lock of the store.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -126,8 +122,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Waits until the server's resident memory stops growing, but for at most 3 seconds. Returns the
-/// size of this memory in bytes.
+/// Waits until the server's resident memory stops growing, but for at most 3 seconds. Returns
+/// bytes.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {

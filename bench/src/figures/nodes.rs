@@ -30,7 +30,6 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     figures
 }
 
-/// The processor time that each kind of program has used.
 struct Spent {
     nodes: Duration,
     redis: Duration,
@@ -53,7 +52,6 @@ impl OrderCost {
 }
 
 impl ClusterUnderTest {
-    /// Measures the processor time for each order of one round.
     pub(super) fn cost(&mut self, config: &BenchConfig, partitions: u32) -> Result<OrderCost> {
         let before = self.spent()?;
         let run = self.one_round(config, partitions)?;
@@ -70,7 +68,6 @@ impl ClusterUnderTest {
         })
     }
 
-    /// Returns the processor time that each kind of program has used.
     fn spent(&self) -> Result<Spent> {
         let id = |pid: Option<i32>| {
             pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")
@@ -85,7 +82,6 @@ impl ClusterUnderTest {
     }
 }
 
-/// Measures the cost of an order with several nodes under the same load, relative to one node.
 fn over_nodes(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Figure> {
     let several = RefCell::new(ClusterUnderTest::open(config, shape, nodes)?);
     let one = RefCell::new(ClusterUnderTest::open(config, shape, 1)?);
@@ -109,7 +105,6 @@ fn over_nodes(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Figure
     )))
 }
 
-/// Formats the medians of `part` with one node and with several nodes.
 fn change(few: &[OrderCost], many: &[OrderCost], part: fn(&OrderCost) -> f64) -> String {
     let median_of = |costs: &[OrderCost]| median(&costs.iter().map(part).collect::<Vec<_>>());
     format!("{:.0} → {:.0}", median_of(few), median_of(many))

@@ -91,8 +91,7 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// Measures one round with a new server, a sale that does not sell out, and more buyers than the
-/// server can serve.
+/// The sale does not sell out, and there are more buyers than the server can serve.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;

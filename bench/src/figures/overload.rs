@@ -1,11 +1,10 @@
 //! R8: the orders per second of a server that is offered five times its capacity.
 //!
-//! The server and the generator have one core each. Buyers overload the server in two ways. *A
-//! crowd* waits for its verdicts: the generator plans requests at five times the capacity, and
-//! gives up a planned request if no connection is free. *A flood* does not wait for its verdicts
-//! (`Prefer: respond-async`): every connection sends its next request as soon as it has an answer.
-//! So the server's queue is always full, and the server refuses requests. The crowd is also
-//! measured at ten times the capacity, and beside hostile clients.
+//! The server and the generator have one core each. Buyers overload the server in two ways:
+//! - A crowd waits for its verdicts. The generator gives up a planned request if no connection is
+//!   free.
+//! - A flood does not wait for its verdicts (`Prefer: respond-async`). The server's queue is always
+//!   full, so the server refuses requests.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -150,7 +149,6 @@ fn open(config: &BenchConfig) -> Result<SaleServer> {
     SaleServer::open(config, None, cores::pair().0)
 }
 
-/// Measures the capacity, and the orders per second while a crowd waits.
 fn crowd_round(
     config: &BenchConfig,
     buyers: &Buyers,
@@ -170,8 +168,7 @@ fn crowd_round(
         .is_attacked
         .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
         .transpose()?;
-    // The warm-up is long, so that all connections of the crowd wait for answers when the
-    // measurement starts.
+    // The warm-up is long, so that all connections wait for answers when the measurement starts.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
     let mut script = Purchases::each_once(
@@ -188,7 +185,6 @@ fn crowd_round(
     Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
 
-/// Measures the orders per second in the store during a flood.
 fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)> {
     let mut sale_server = open(config)?;
     sale_server.open_plenty("flood")?;
@@ -210,7 +206,6 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
     Ok((settled, run))
 }
 
-/// Waits until each ticket has its verdict: either an order, or a record that it was returned.
 fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("cannot read the store")?;

@@ -1,7 +1,5 @@
 //! R9 by kind: compares the processor time of each kind of refusal with that of an accepted order.
-//!
-//! These figures have no floor. They only show whether a kind of refusal is expensive for the
-//! server.
+//! These figures have no floor.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -17,17 +15,16 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
-/// The target for the processor time of a refusal, relative to an order. The kernel's work for an
-/// answer takes the larger part of this time.
+/// The target for the processor time of a refusal, relative to an order. The kernel's work takes
+/// the larger part of this time.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// A secret that the server does not have. It signs the forged tokens.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
 /// A forged pass with the length of a real one.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
-/// The number of buyers who have an order with as many units as the limit allows.
+/// The number of buyers who have as many units as the limit allows.
 const OWNERS: u32 = 20_000;
 
-/// The buyers who are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RefusedBuyers {
     /// Different buyers without an order.
@@ -40,11 +37,9 @@ enum RefusedBuyers {
     Blocked,
 }
 
-/// One kind of refusal.
 struct RefusalCase {
     /// The code of the refusal, and a remark.
     name: &'static str,
-    /// The status of the answer.
     status: u16,
     sale: &'static str,
     units: u32,
@@ -109,8 +104,7 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // The request keys of each kind of refusal have their own prefix, and no order has a key
-        // with this prefix. So no request repeats an order's request.
+        // No order has a request key with this prefix, so no request repeats an order's request.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(
@@ -120,7 +114,6 @@ impl RefusalCase {
     }
 }
 
-/// The buyers for every kind of refusal.
 struct RefusedCrowd {
     late: Buyers,
     forgers: Buyers,
@@ -186,8 +179,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal. A
-/// rate limit may also admit some requests.
+/// Returns microseconds. Every answer must be this refusal, but a rate limit may also admit some
+/// requests.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -210,16 +203,15 @@ fn refusal(
         }
     };
     match way.status {
-        // The limit admits the first requests. If an admitted request is repeated, the answer is
-        // the buyer's order.
+        // The limit admits the first requests. If a buyer repeats an admitted request, the answer
+        // is the buyer's order.
         429 => run.expect_only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.expect_only(&[way.refused()])?,
     }
     Ok(cost)
 }
 
-/// Checks that the first request is refused with this code. Checks nothing for a rate limit,
-/// because the limit admits the first request.
+/// Checks nothing for a rate limit, because the limit admits the first request.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl RequestScript,
@@ -253,7 +245,6 @@ fn figure(name: &str, comparison: &Comparison) -> Figure {
         .note(note)
 }
 
-/// Starts a server with a sale for each kind of refusal.
 fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     for sale in ["plenty", "paused", "closed"] {
@@ -289,8 +280,7 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     Ok(sale_server)
 }
 
-/// Returns the processor time of the server for one answer in microseconds, and the result of the
-/// load.
+/// Returns the processor time for one answer in microseconds, and the result of the load.
 pub(super) fn cost(
     config: &BenchConfig,
     sale_server: &mut SaleServer,

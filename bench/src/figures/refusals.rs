@@ -61,7 +61,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Returns the body of our server's refusal. nginx returns the same body.
+/// nginx returns the same body as our server.
 fn refusal(
     sale_server: &SaleServer,
     buyers: &doorbuster_harness::generator::buyers::Buyers,

@@ -122,15 +122,13 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds `orders` to the number of confirmed orders. The caller itself ran the load that made
-    /// these orders.
+    /// Adds `orders` to the number of confirmed orders, if the caller itself ran the load.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
 
-    /// Checks the number of reserved units of a sale with one unit per order. This number must be
-    /// the number of orders that `run` confirmed, plus at most one unit for each queued request of
-    /// `run`.
+    /// Checks the reserved units of a sale with one unit per order. They must match the orders that
+    /// `run` confirmed, plus at most one unit for each queued request.
     ///
     /// # Errors
     /// Fails if the numbers differ.

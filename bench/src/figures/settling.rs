@@ -1,9 +1,8 @@
 //! R5: how many requests per second become durable orders without HTTP, compared with SQLite
 //! inserts of the same rows.
 //!
-//! Our side does what the server does behind its HTTP layer. It issues tickets from a slot in
-//! memory, and settles one batch while the next batch fills. The peer reads the rows that our side
-//! wrote and inserts them into the same schema.
+//! Our side does what the server does behind its HTTP layer: it settles one batch while the next
+//! batch fills. The peer inserts the rows that our side wrote into the same schema.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,8 +28,7 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// The number of tickets in progress at the same time. In a server, each of these tickets would
-/// come from its own connection.
+/// The number of tickets in progress. In a server, each of them would come from its own connection.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
@@ -70,8 +68,7 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Returns a buyer's id and a request key of the kind that shops choose: not short, and not in
-/// ascending order.
+/// Names of the kind that shops choose: not short, and not in ascending order.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((
@@ -80,7 +77,7 @@ fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     ))
 }
 
-/// Settles one unit for each name. Returns the time from the first ticket to the last verdict.
+/// Returns the time from the first ticket to the last verdict.
 async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration> {
     let key = IdKey::new(KEY);
     let store = Store::open_sqlite(SqliteOptions {
@@ -118,7 +115,7 @@ fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Opens a sale with this many units, and grants all of them to one slot.
+/// Grants all units to one slot.
 async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let item = NewItem {
         price_minor: 10,
@@ -159,7 +156,6 @@ fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> TicketRequ
     }
 }
 
-/// Settles one batch after another, as the server's settler does.
 async fn settler(
     store: Store,
     slots: Slots,

@@ -1,5 +1,4 @@
-//! Measures, in a separate process, the memory that a slot needs for each request that it
-//! remembers.
+//! Measures a slot's memory for each request that it remembers, in a separate process.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};

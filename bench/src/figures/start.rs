@@ -30,8 +30,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Measures the time from the start of the process to its first `200` at `/readyz`, in
-/// milliseconds.
+/// Measures the time to the first `200` at `/readyz`, in milliseconds.
 fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
     let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
@@ -56,8 +55,7 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", RESIDENT).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// Measures the size of the binary for distribution. If this binary was not built, removes the
-/// symbols from a copy of the server's binary, and measures the copy.
+/// If the binary for distribution was not built, strips and measures a copy of the server's binary.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size = |path: &Path| {
         anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)

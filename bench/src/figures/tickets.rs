@@ -25,7 +25,6 @@ const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The number of tickets that are taken together and acknowledged together, as in a settler.
 const BATCH: usize = SETTLE_BATCH_MAX;
-/// The number of requests in progress at once.
 const UNDER_WAY: usize = 64;
 
 /// Measures S1.
@@ -36,7 +35,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// Measures the time from the first ticket to the last acknowledgement, on one thread.
+/// Measures from the first ticket to the last acknowledgement.
 fn single_thread(config: &BenchConfig) -> Result<Figure> {
     let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;
@@ -76,8 +75,6 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     Ok(rate)
 }
 
-/// Compares two ways to get tickets for concurrent requests: from a slot that a lock protects, and
-/// from a slot that one task owns.
 fn concurrent(config: &BenchConfig) -> Result<Figure> {
     let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
@@ -117,7 +114,6 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64
     })
 }
 
-/// Measures how many tickets per second `ask` gets.
 fn timed<F>(
     runtime: &Runtime,
     requests: &Arc<Vec<TicketRequest>>,
@@ -175,7 +171,6 @@ fn key() -> IdKey {
     IdKey::new([7; 32])
 }
 
-/// Returns one request for one unit from each buyer.
 fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {

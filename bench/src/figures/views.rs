@@ -1,10 +1,9 @@
 //! V1: many page views through nginx with the documented configuration. The figure is the rate of
-//! the requests that reach the server. Requests that no cache can answer do not count.
+//! requests that reach the server, without those that no cache can answer.
 //!
-//! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
-//! its status. Then the page stays open for a while and reads the status as
-//! `crates/web/assets/sale.js` does. The sale opens in the middle of the run. Visitors who came
-//! shortly before the opening wait for it.
+//! A view loads the page, its assets, the sale and its status, as a browser with an empty cache
+//! does. Then the page reads the status as `crates/web/assets/sale.js` does. The sale opens in the
+//! middle of the run.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -26,8 +25,7 @@ mod page_visits;
 use page_visits::PageVisits;
 
 /// The target for the requests per second that reach the server. A CDN would fetch the status once
-/// per second and the sale once per minute. At the opening, pages also use a second URL of the
-/// status for a moment.
+/// per second and the sale once per minute. At the opening, pages use a second status URL.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;
@@ -106,7 +104,6 @@ fn load(addr: SocketAddr) -> Load {
     }
 }
 
-/// Exports the pages as an operator does.
 fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Result<()> {
     let url = format!("http://{}", sale_server.addr());
     let mut command = Command::new(&config.program);
@@ -116,7 +113,6 @@ fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Resu
     Ok(())
 }
 
-/// Returns the assets that a page names.
 fn assets(page: &str) -> Vec<String> {
     let name = |rest: &str| rest.split(['"', '\'']).next().map(|name| format!("/assets/{name}"));
     page.split("/assets/")

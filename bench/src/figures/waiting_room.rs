@@ -1,7 +1,5 @@
 //! E7: the latency of orders by admitted buyers while a crowd joins a waiting room that opens
 //! automatically. The crowd joins at ten times the rate at which a node admits buyers.
-//!
-//! Admitted buyers have a pass and buy at a steady rate. Each buyer of the crowd joins once.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -27,8 +25,8 @@ const ADMITTED_PER_SEC: f64 = 2_000.0;
 const OVERLOAD_FACTOR: f64 = 10.0;
 /// The orders per second of admitted buyers: half of the rate of admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// The units on sale. There are more units than the admitted buyers can buy, because the waiting
-/// room admits further buyers only while units are free.
+/// The units on sale. They must not run out, because the waiting room admits buyers only while
+/// units are free.
 const STOCK: u64 = 100_000;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -82,8 +80,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // The numbers of arrivals are random. So each number of prepared buyers is a tenth above the
-    // average number of arrivals.
+    // The numbers of arrivals are random, so the bench prepares a tenth more buyers than the
+    // average.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =

@@ -10,7 +10,6 @@ use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/front-door.md");
-/// How long nginx may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running cache.
@@ -62,8 +61,7 @@ impl Cache {
     }
 }
 
-/// Returns the configuration of nginx with the documented site. nginx runs as one process, without
-/// a separate worker. It writes no access log and keeps connections open.
+/// nginx runs the documented site as one process, and writes no access log.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

@@ -146,8 +146,7 @@ impl Naive {
     }
 }
 
-/// Returns the path of the bench program. In a test, the running program is the test program, so
-/// this function looks for the bench program beside it.
+/// In a test, the running program is the test program, so the bench program is searched beside it.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

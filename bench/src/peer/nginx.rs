@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// How long nginx may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running nginx.
@@ -54,12 +53,11 @@ impl Nginx {
     }
 }
 
-/// Returns the configuration of nginx as one process without a separate worker. nginx writes no
-/// logs and keeps connections open.
+/// nginx runs as one process without a separate worker, and writes no logs.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
-    // In a quoted string of nginx, a backslash escapes quotes and backslashes. Dollar signs are
-    // removed, because a dollar sign begins a variable.
+    // In a quoted string of nginx, a backslash escapes quotes and backslashes. A dollar sign begins
+    // a variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;

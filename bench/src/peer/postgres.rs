@@ -1,5 +1,5 @@
-//! PostgreSQL as a peer. For every order, one statement updates the same "hot" row and inserts a
-//! row for the order. The statement is durable at its commit.
+//! PostgreSQL as a peer. For every order, one durable statement updates the same "hot" row and
+//! inserts a row for the order.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,9 +12,7 @@ use crate::limits::{PLENTY_OF_STOCK, POSTGRES_CLIENTS};
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// The statement of each client.
 const HOT_ROW: &str = include_str!("hot_row.sql");
-/// How long PostgreSQL may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// PostgreSQL refuses to run as root. If this program runs as root, this user runs PostgreSQL.
 const USER: &str = "postgres";
@@ -149,8 +147,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // `SIGINT` asks for a fast shutdown, which does not wait for clients. If the shutdown
-        // fails, the drop of `process` kills PostgreSQL.
+        // `SIGINT` asks for a shutdown that does not wait for clients. If it fails, the drop of
+        // `process` kills PostgreSQL.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -234,8 +232,8 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        // On a busy machine, pgbench may finish no transaction within a second. Then it reports no
-        // rate, and a longer run follows.
+        // On a busy machine, pgbench may finish no transaction within a second, and then reports no
+        // rate.
         let mut rate = postgres.hot_row(Duration::from_secs(1));
         for seconds in [4, 16] {
             rate = rate.or_else(|_| postgres.hot_row(Duration::from_secs(seconds)));

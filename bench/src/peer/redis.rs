@@ -10,9 +10,7 @@ use crate::process::{self, Process, ProcessSpec};
 use crate::resp;
 use crate::temp_dir::TempDir;
 
-/// The classic Lua script, which books units.
 const RESERVE_SCRIPT: &str = include_str!("booked.lua");
-/// How long Redis may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// Key of the hash with the counter.
 pub const ITEM: &str = "item";

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The settings of the server's store, with one difference. In the server, a separate thread
-/// checkpoints the log. In the peer, SQLite itself checkpoints the log.
+/// The settings of the server's store. But here SQLite itself checkpoints the log, and in the
+/// server a thread does.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
-/// Suffix of a store's file.
 const SUFFIX: &str = ".sqlite3";
 
 /// Returns the store's file in a directory.
@@ -36,8 +35,8 @@ pub struct Rows {
 
 /// The buyer, the item and the units of a quota.
 type Quota = (String, i64, i64);
-/// The type and the actor of an event, and four numbers: the order's grant, the order's number
-/// within the grant, the event's time, and the order's `pay_by`.
+/// The type and the actor of an event. Then the order's grant, the order's number in the grant, the
+/// event's time, and the order's `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]

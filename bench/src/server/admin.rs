@@ -63,8 +63,7 @@ impl NewSale<'_> {
         json!({
             "id": self.id,
             "title": "A bench",
-            // All buyers of a bench have the same address. The sale has no rate limits, because
-            // they would refuse these buyers. Another bench measures the cost of limits.
+            // All buyers of a bench have the same address, so rate limits would refuse them.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",

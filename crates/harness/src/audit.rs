@@ -1,13 +1,9 @@
 //! The independent auditor reads the store by SQL, in one snapshot, and checks the rows with its
 //! own model.
 //!
-//! The rules come from the documents: the invariants I1 to I8 of `docs/protocol.md`, the valid
-//! values of an order, and the allowed changes of an order's state. With an answers file, the
-//! auditor also checks the answers that buyers received: every promised order must exist, and no
-//! verdict may change.
-//!
-//! Only the code that reads the rows depends on the backend ([`sqlite`], [`postgres`]). The checks
-//! read only the plain rows of [`snapshot`].
+//! The rules come from the documents: the invariants I1 to I8 of `docs/protocol.md`, and the valid
+//! values and state changes of an order. With an answers file, the auditor also checks what buyers
+//! were promised. Only [`sqlite`] and [`postgres`] depend on the backend.
 
 mod answers;
 mod feed;
@@ -85,8 +81,7 @@ impl StoreLocation {
     }
 }
 
-/// Returns whether `text` may be an address or a list such as `host=… password=…`, and so may
-/// contain a password.
+/// An address or a list such as `host=… password=…` may contain a password.
 fn may_have_password(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme))
@@ -201,7 +196,7 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // For a negative sum the report shows 0. A check has already added a finding about this sum.
+    // A check has already added a finding about a negative sum, so the report shows 0.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -1,10 +1,8 @@
-//! Chaos tests: load on a complete local installation while a fault is injected. The independent
-//! auditor checks the result.
+//! Chaos tests: load on a complete local installation while a fault is injected.
 //!
-//! Each round sells one item to many buyers through the common address of all nodes. It injects one
-//! fault during the run, at a time that the seed decides. Then all buyers repeat their requests
-//! with the same keys, and other buyers buy the remaining units. The round passes if all of this is
-//! true:
+//! Each round sells one item to many buyers, and injects one fault at a time that the seed decides.
+//! Then all buyers repeat their requests, and other buyers buy the remaining units. A round passes
+//! if:
 //!
 //! - Every buyer received a verdict, and every promise was kept.
 //! - The item is not oversold, and every unit is sold at the end.
@@ -164,9 +162,8 @@ impl RoundReport {
     }
 }
 
-/// Starts an installation and runs the rounds. Calls `report_round` after each round. Returns an
-/// error if the harness cannot continue, for example because a server does not recover. Such an
-/// error can also be a fault of the product.
+/// Runs the rounds in a new installation, and calls `report_round` after each round. Fails if the
+/// harness cannot continue. Such an error can also be a fault of the product.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -183,8 +180,8 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own random generator, so that the same round can be run again without
-        // the earlier rounds.
+        // Each round has its own random generator, so a round can be repeated without the earlier
+        // rounds.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];
@@ -202,8 +199,7 @@ pub fn run(
     Ok(rounds)
 }
 
-/// Returns the summary table. For each fault, a row has the number of rounds with this fault and
-/// the totals of these rounds.
+/// Returns the summary table. A row has the number and the totals of all rounds with one fault.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

@@ -1,6 +1,5 @@
 //! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
-//! address in front of them. `cluster up`, `demo --shape …`, the chaos tests and other tests use
-//! such an installation.
+//! address in front of them.
 
 mod addresses;
 mod clock;
@@ -156,9 +155,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the server in the field `standby` a new standby of the server in the field `postgres`.
-    /// From then on, every commit waits for the standby's confirmation. Waits until the metrics of
-    /// every node show the standby. Does nothing if the plan has no standby.
+    /// Makes `standby` a new standby of `postgres`. Commits then wait for its confirmation. Does
+    /// nothing if the plan has no standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.rebuild_as_standby_of(&self.postgres)?;
@@ -166,8 +164,7 @@ impl Cluster {
         self.wait_until_nodes_see_standby()
     }
 
-    /// Waits until the metrics of every node show that commits wait for the standby. A node that
-    /// has not detected the standby pauses the sales after a failover.
+    /// A node that has not detected the standby pauses the sales after a failover.
     fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
         for node in &self.nodes {
@@ -295,7 +292,6 @@ impl FrontProxy {
     }
 }
 
-/// Returns the addresses of the nodes that answer buyers' requests.
 fn serving_addresses(plan: &ClusterPlan, nodes: &[Node]) -> Vec<SocketAddr> {
     let serves = |number: usize| {
         plan.roles.get(number).is_none_or(|roles| roles.split(',').any(|role| role == "api"))

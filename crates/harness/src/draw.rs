@@ -1,10 +1,10 @@
-//! From the published values and a list of the participants, repeats the draw that decided the
-//! order of a waiting room.
+//! Repeats the draw that decided the order of a waiting room, from the published values and a list
+//! of the participants. The rules are those of `docs/front-door.md`:
 //!
-//! The rules are those of `docs/front-door.md`. A participant's lot is HMAC-SHA-256 of the buyer's
-//! id, and the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero
-//! byte precede the buyer's id. The queue is in ascending order of the lots. The commitment is the
-//! SHA-256 of the seed.
+//! - A lot is HMAC-SHA-256 of the buyer's id, with the 32 bytes of the seed as the key.
+//! - In the room of an item, the item's name and a zero byte precede the buyer's id.
+//! - The queue is in ascending order of the lots.
+//! - The commitment is the SHA-256 of the seed.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,8 @@ use serde::Serialize;
 
 /// The only algorithm that a draw may use.
 pub const ALGORITHM: &str = "hmac-sha256";
-/// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// The largest number of differing ranks that the report lists. If more ranks differ, the report
-/// only counts the others.
+/// The largest number of differing ranks that the report lists. The report only counts the others.
 const FINDINGS_MAX: usize = 10;
 
 /// The values that a shop published about its draw, and the order of admission that the shop
@@ -100,7 +98,6 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     DrawReport { ok: findings.is_empty(), findings, commitment: Some(commitment), order }
 }
 
-/// Returns the queue that a seed gives.
 fn drawn_order(
     seed: &[u8; SEED_BYTES],
     item: Option<&str>,

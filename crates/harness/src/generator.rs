@@ -1,12 +1,12 @@
 //! The load generator. Each of its threads drives many connections with one epoll instance.
 //!
-//! The [`event_loop`] sends all load of this repository. For the benchmarks and `lab headline`,
-//! [`Load`] sends the prebuilt requests of a [`RequestScript`] and measures the answers. For
-//! `storm`, the demo and the chaos tests, the module `load` follows each buyer of a crowd to the
-//! final answer. The lab has its own driver for the event loop.
+//! - The [`event_loop`] sends all load of this repository.
+//! - [`Load`] sends the prebuilt requests of a [`RequestScript`] and measures the answers.
+//! - The module `load` follows each buyer of a crowd to the final answer.
+//! - The lab has its own driver for the event loop.
 //!
-//! A measurement also contains the processor time of the generator, so that the result shows
-//! whether the server or the generator was the bottleneck.
+//! A measurement also contains the generator's processor time, which shows whether the generator
+//! was the bottleneck.
 
 pub mod buyers;
 pub mod cores;

@@ -1,7 +1,4 @@
-//! Tests the product from outside. `generator` is a load generator. `load` uses the generator to
-//! send a crowd of buyers (the command `storm`). `audit` is an independent auditor. `cluster` is a
-//! complete local installation, and `chaos` injects faults into it. `soak` runs an installation for
-//! a long time, and checks that the installation's memory, files and data do not grow too fast.
+//! Tests the product from outside: load, injected faults, and an independent audit of the result.
 //!
 //! The harness uses only HTTP and SQL, and shares no code with the server that it tests. Its rules
 //! about orders, limits and stock come from the documents. From the crate `doorbuster-api`, the

@@ -1,14 +1,12 @@
 //! A crowd: many different buyers, each with one request for the same item, over few keep-alive
 //! connections. The command `storm` sends such a crowd.
 //!
-//! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
-//! After an answer `429` or `5xx` or a broken connection, the worker sends the request again with
-//! the same key. A buyer without a final answer at the end counts as lost. An error of the server
-//! or of a connection never counts as a refusal.
+//! - Every buyer is followed to a final answer: an order, a refusal, or the verdict after a `202`.
+//! - After `429`, `5xx` or a broken connection, the worker repeats the request with the same key.
+//! - A buyer without a final answer counts as lost. An error never counts as a refusal.
 //!
-//! Each worker is one thread with its own [event loop](crate::generator::event_loop) and its own
-//! share of the connections. The thread that calls [`run`] sends no requests and only reports
-//! progress. All tokens are signed before the clock starts.
+//! Each worker is one thread with its own [event loop](crate::generator::event_loop). All tokens
+//! are signed before the clock starts.
 
 mod answer;
 mod answers_file;
@@ -42,9 +40,8 @@ use tally::Tally;
 
 use crate::generator::buyers::Buyers;
 
-/// Runs the load and waits for every verdict. Blocks the calling thread. The calling thread also
-/// calls `progress`, about ten times a second and once at the end. The workers never call it, so a
-/// slow display does not slow them.
+/// Runs the load and waits for every verdict. The calling thread calls `progress` about ten times a
+/// second, so a slow display does not slow the workers.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;
@@ -60,15 +57,13 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Opens one connection before the run. So a wrong address gives one error, and not an error for
-/// each buyer.
+/// With a wrong address, the run then gives one error, and not an error for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
         .map_err(|source| LoadError::Connect { url: plan.url.clone(), source })
 }
 
-/// Runs the workers to their end and adds up their tallies.
 fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Tally, LoadError> {
     let (done_tx, done_rx) = mpsc::sync_channel(shared.workers());
     let mut threads = Vec::with_capacity(shared.workers());
@@ -93,7 +88,7 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run if a worker panics: the panic drops this value. The run's result is then an error,
+/// If a worker panics, this value is dropped and stops the run. The run's result is then an error,
 /// so the other workers need not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
@@ -105,8 +100,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Collects the workers' tallies and shows progress. Stops the run if no more answers arrive, or if
-/// the caller sets the flag `stop`.
+/// Stops the run if no more answers arrive, or if the caller sets the flag `stop`.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,
@@ -137,8 +131,7 @@ fn collect_tallies(
     }
 }
 
-/// Returns one line of an answers file: the record of a refusal. A test checks that the auditor can
-/// read such a line.
+/// A test checks that the auditor can read this line of an answers file.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -1,8 +1,7 @@
-//! Runs an installation for a long time under mixed traffic. Samples the installation's memory,
-//! open files, data, tables and logs. For each value, the slope of a line through its samples shows
-//! whether the value grows too fast.
+//! Runs an installation for a long time under mixed traffic. The slopes of its samples show whether
+//! memory, files, data or logs grow too fast.
 //!
-//! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
+//! Sales open, sell and close, one after the other, and a webhook endpoint refuses most events. The
 //! second node restarts repeatedly. The first node never restarts, so that the samples show the
 //! growth of its memory.
 
@@ -25,17 +24,14 @@ pub use slope::{SlopeCheck, slope};
 /// The first part of the run, as a fraction. This part is not judged, because caches are still
 /// filling.
 const WARM_UP_SHARE: f64 = 0.3;
-/// The smallest number of samples in a run.
 const SAMPLES_MIN: u32 = 20;
-/// Longest time between two samples.
 const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The longest pause between two restarts of the second node. In a short run, the pause is a third
 /// of the run's duration.
 const ROLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many sales a restart of the second node can disturb. In such a sale, buyers may be refused
-/// while the units of the restarting node return to the pool. So the sale may end with unsold
-/// units.
+/// How many sales a restart of the second node can disturb. While this node's units return to the
+/// pool, buyers may be refused, and the sale may end with unsold units.
 const SALES_PER_RESTART: u64 = 2;
 
 /// A soak run.
@@ -100,7 +96,6 @@ impl SoakReport {
         self.problems().is_empty()
     }
 
-    /// Returns what is wrong with the run.
     fn problems(&self) -> Vec<String> {
         let Self { orders, units, .. } = self;
         // The last restart may not be counted yet.
@@ -137,7 +132,6 @@ impl SoakReport {
     }
 }
 
-/// The state that the threads of a run share.
 #[derive(Default)]
 struct Progress {
     stop: AtomicBool,
@@ -156,13 +150,12 @@ impl Progress {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Ends the run with this failure.
     fn fail(&self, why: &anyhow::Error) {
         *self.failure.lock().expect("no holder of the lock panics") = Some(format!("{why:#}"));
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Waits for this time. Returns earlier if the run stops.
+    /// Returns earlier if the run stops.
     fn rest(&self, how_long: Duration) {
         let until = Instant::now() + how_long;
         while !self.is_stopped() && Instant::now() < until {
@@ -219,7 +212,6 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
     })
 }
 
-/// Restarts a node repeatedly.
 fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<()> {
     loop {
         shared.rest(every);

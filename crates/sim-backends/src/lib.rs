@@ -1,25 +1,13 @@
-//! Compares simulated sales with real backends. Every transaction of a sale also runs on a real
-//! store, and every call to a slot also runs on a real slot.
+//! Compares simulated sales with real backends. The transactions and slot calls of a recorded sale
+//! ([`RecordedRun`]) run again on a real store and on real slots.
 //!
-//! First, a simulated sale runs on the model and on reference slots, and is recorded
-//! ([`RecordedRun`]). Then the same transactions and calls run on real backends. The comparison
-//! covers the result of each transaction and call, the state of the slots, and all rows.
+//! - [`compare_rules`] runs the rules of `core` on SQLite's tables in memory, which is quick.
+//! - [`compare_store`] runs a whole [`doorbuster_store::Store`] through the methods that the server
+//!   calls. The store must be *fresh*: without sales, and with items numbered from 1.
+//! - [`compare_slots`] runs [`doorbuster_slots::Slots`]. It needs *fresh* slots for each slot of
+//!   the sale, and whenever a slot loses all its data. In Redis, fresh slots have a new prefix.
 //!
-//! There are three comparisons of a [`RecordedRun`]:
-//!
-//! - [`compare_rules`] runs the rules of `core` on SQLite's tables in memory. This comparison is
-//!   quick.
-//! - [`compare_store`] runs a whole [`doorbuster_store::Store`] of any backend, through the methods
-//!   that the server calls. It needs a function that opens a *fresh* store (no sales, items
-//!   numbered from 1) with the given key, clock and sink ([`StoreSetup`]).
-//! - [`compare_slots`] runs [`doorbuster_slots::Slots`] of any backend. It needs a function that
-//!   makes *fresh* slots, which share no data with earlier ones. In Redis, every call of the
-//!   function must use another prefix. The function is called once for each slot of the sale, and
-//!   again whenever a slot loses all its data.
-//!
-//! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
-//! `tests/it/lua.rs` runs the Lua scripts of Redis slots in an interpreter, without a server, and
-//! compares their results.
+//! `tests/it/lua.rs` runs the Lua scripts of Redis slots in an interpreter, without a server.
 #![forbid(unsafe_code)]
 
 mod slots;
@@ -52,8 +40,8 @@ pub struct ComparisonReport {
     pub differ: Vec<(u64, String)>,
 }
 
-/// Runs the list of operations of each of these seeds, and compares each run with SQLite in memory
-/// and with slots in memory. Several threads divide the seeds among them.
+/// Runs and compares the list of operations of each of these seeds, with SQLite in memory and slots
+/// in memory. Several threads divide the seeds among them.
 ///
 /// # Errors
 /// Fails if a runtime cannot be created.

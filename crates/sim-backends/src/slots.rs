@@ -46,22 +46,19 @@ pub async fn compare_slots(
     Ok(())
 }
 
-/// One real slot. Each slot has its own `Slots`, so that `Slots::take` returns only this slot's
-/// tickets.
+/// Each slot has its own `Slots`, so that `Slots::take` returns only this slot's tickets.
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Maps a queue position of the reference to the position in the real queue, because a position
-    /// is valid only in its own queue. A redelivery clears the map, because it makes all earlier
-    /// positions in the reference's queue invalid.
+    /// Maps a queue position of the reference to the position in the real queue. A redelivery
+    /// clears the map, because it makes all earlier positions of the reference invalid.
     positions: HashMap<u64, u64>,
     /// Tickets that were acknowledged in the real slot. The reader of the real queue may have read
-    /// such a ticket just before its acknowledgement, and may deliver the ticket a second time
-    /// afterwards. The comparison ignores this second delivery, because it settles nothing. In the
-    /// reference, no ticket can be acknowledged during a read, so no second delivery happens.
+    /// such a ticket just before, and deliver it again. The comparison ignores this delivery,
+    /// because it settles nothing.
     acknowledged: HashSet<(u64, Token)>,
-    /// Whether the slot is stopped. A real slot without a grant cannot be stopped, so the call that
-    /// stops the slot is repeated after the slot's `init`.
+    /// Whether the slot is stopped. A real slot without a grant cannot be stopped, so the stop is
+    /// repeated after `init`.
     stopped: bool,
 }
 
@@ -123,18 +120,15 @@ impl SlotComparer {
                 slots.stop(at, *stopped).await?;
                 SlotReply::Done
             }
-            // For `Forget`, the caller makes a new slot. `Save` and `Swap` do nothing, because a
-            // recorded run for real slots has no saved copies.
+            // For `Forget`, the caller makes a new slot. A run for real slots has no saved copies,
+            // so `Save` and `Swap` do nothing.
             Call::Forget | Call::Save | Call::Swap => SlotReply::Done,
         })
     }
 
-    /// Takes tickets, and replaces each ticket's position by the reference's position, so that the
-    /// results can be compared.
-    ///
-    /// One call of `Slots::take` may return only some of the tickets. So this function repeats the
-    /// call until it has as many tickets as the reference delivered. Then it checks once for more
-    /// tickets.
+    /// Replaces each ticket's position by the reference's position, so that the results can be
+    /// compared. `Slots::take` may return only some of the tickets, so it is repeated. The last
+    /// call looks for unexpected tickets.
     async fn take(
         &mut self,
         at_most: usize,

@@ -58,8 +58,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// Returns the price of one unit of an item. If the run has no prices, the function returns an
-/// arbitrary price.
+/// If the run has no prices, returns an arbitrary price.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
@@ -168,7 +167,6 @@ fn sale_of(item: &ItemId) -> String {
     format!("sale-{item}")
 }
 
-/// Creates an open sale that has only this item.
 async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> {
     let id = sale_of(&item.id);
     let new = NewItem {
@@ -194,8 +192,7 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs one transaction through the store's methods. Returns `None` if the result cannot be
-/// compared with the model's result.
+/// Returns `None` if the result cannot be compared with the model's result.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(store.open_grant(*slot, *id, *units).await?),

@@ -69,13 +69,12 @@ pub struct Checker {
     handed: Vec<(TicketId, u8)>,
     /// For each attempt that got the answer `Queued`: the id in the answer.
     handed_by: Map<usize, TicketId>,
-    /// For each node and request: the ticket that the node named when it answered that the request
-    /// is queued. A node that dies forgets its tickets.
+    /// For each node and request: the ticket in the node's answer `Queued`. A node that dies
+    /// forgets its tickets.
     queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The phase to which each item is going to change, and the number of the commit that recorded
-    /// this intended phase.
+    /// The intended phase of each item, and the number of the commit that recorded this phase.
     stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, BuyerAnswer>,
     /// The closed grants, each with the length of its feed at the close.
@@ -111,8 +110,8 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes that the simulation made a slot fail. `grants` are the slot's grants before and after
-    /// the fault. These grants may be closed to repair the slot. A fault excuses no other grant.
+    /// Notes that the simulation made a slot fail. Only `grants`, the slot's grants before and
+    /// after the fault, may then be closed to repair the slot.
     pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
         self.faulty.extend(grants.into_iter().flatten());
     }
@@ -130,10 +129,12 @@ impl Checker {
         self.excused_refunds.extend(payments);
     }
 
-    /// Notes a failover to a standby that lacks commits. `standby` is a copy of this checker, from
-    /// the standby's last commit. The records of lost commits are replaced by the copy's records.
-    /// The records of slots and of buyers stay, except answers that named lost verdicts. `grants`
-    /// has all grants. The flag of a grant is true if the standby lacks the grant.
+    /// Notes a failover to a standby that lacks commits. The records of slots and of buyers stay,
+    /// except answers that named lost verdicts.
+    ///
+    /// - `standby` is a copy of this checker from the standby's last commit. Its records of commits
+    ///   apply again.
+    /// - `grants` has all grants, each with whether the standby lacks the grant.
     pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
         self.has_failed_over = true;
         let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
@@ -149,13 +150,11 @@ impl Checker {
         self.answered_orders.retain(|(_, id)| self.orders.contains_key(id));
     }
 
-    /// Notes that a node lost its memory.
     pub(crate) fn node_fault(&mut self, node: u8) {
         self.queued_at.retain(|(at, _), _| *at != node);
     }
 
-    /// Returns whether the slot of this grant failed under the grant, or a failover excuses the
-    /// grant.
+    /// Returns whether the slot failed under this grant, or a failover excuses the grant.
     fn is_faulty(&self, grant: GrantId) -> bool {
         self.faulty.contains(&grant)
     }
@@ -165,7 +164,7 @@ impl Checker {
         self.count_case("request");
     }
 
-    /// Records a broken promise. Only the first broken promise is kept.
+    /// Only the first broken promise is kept.
     pub(crate) fn record_finding(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });
@@ -182,13 +181,11 @@ impl Checker {
         *self.reached.entry(what).or_default() += 1;
     }
 
-    /// Returns the free units of the item at the latest commit, or `None` if the stock is
-    /// unlimited.
+    /// Returns the item's free units at the latest commit, or `None` if the stock is unlimited.
     pub(crate) fn free(&self, item: ItemId) -> Option<u64> {
         self.history.last().and_then(|m| m.items[item.0 as usize - 1].free)
     }
 
-    /// Returns the last answer to this attempt.
     pub(crate) fn last_answer(&self, attempt: usize) -> Option<BuyerAnswer> {
         self.answers.get(&attempt).copied()
     }
@@ -199,8 +196,7 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time until which the commit `version` was the newest commit: the time of the
-    /// next commit, or `mono` if there is no later commit.
+    /// Returns the time of the next commit after `version`, or `mono` if there is none.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -215,7 +211,6 @@ impl Checker {
             && ticket.is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units)
     }
 
-    /// Returns whether this request holds an order.
     pub(crate) fn holds_any(&self, purchase: &BuyerRequest) -> bool {
         self.requests.contains_key(&purchase.request())
     }

@@ -1,16 +1,12 @@
 //! Explores a small sale completely: every sequence of its messages, and every choice of a few
 //! faults.
 //!
-//! Random seeds reach deep states, but they may miss a short, unlucky sequence of steps. This
-//! search misses no sequence. The search visits each state once, and recognises a state by its hash
-//! (Wolper and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state,
-//! the checker checks the step that led to the state. If no message is in flight, a copy of the
-//! sale is then "run to rest": the copy runs without further faults until nothing changes. The
-//! checker checks the result. So a search without a finding shows that the promises hold in every
-//! state, and that the sale recovers from every state.
+//! Random seeds may miss a short, unlucky sequence of steps. This search visits each state once,
+//! and recognises a state by its hash (Wolper and Leroy, "Reliable Hashing without Collision
+//! Detection", CAV 1993).
 //!
-//! The hash does not depend on the sequence in which messages were sent, because the search
-//! delivers the messages of a state in every sequence.
+//! The checker checks every step. If no message is in flight, a copy of the sale is also "run to
+//! rest": it runs without further faults until nothing changes.
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,7 +112,6 @@ struct State {
 /// The number of parts of the set of visited states. Each part has its own lock.
 const PARTS: usize = 64;
 
-/// The data that all threads of a search share.
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
@@ -176,7 +171,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When this value is dropped in a panic, it ends the search of all threads.
+/// A panic drops this value, which ends the search of all threads.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {
@@ -198,8 +193,7 @@ impl Search<'_> {
         result
     }
 
-    /// Returns the next state. If another thread has no states, a thread with several states gives
-    /// half of its states away.
+    /// If another thread has no states, a thread gives half of its own states away.
     fn next(&self, own: &mut Vec<State>) -> Option<State> {
         if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             lock(&self.open).extend(own.drain(..own.len() / 2));
@@ -223,7 +217,6 @@ impl Search<'_> {
         }
     }
 
-    /// Performs every operation that may follow a state.
     fn visit(
         &self,
         State { world, left, path }: State,
@@ -247,8 +240,7 @@ impl Search<'_> {
             let mut path = path.clone();
             path.push(op);
             // A run to rest first delivers the oldest message in flight. The search also visits the
-            // state after that delivery, and a run to rest from there has the same result. So only
-            // a state without messages is run to rest.
+            // state after that delivery, so only a state without messages is run to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {
@@ -265,8 +257,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the hash of all data that can affect later steps. The texts of the messages are sorted
-/// before they are hashed.
+/// Returns the hash of all data that can affect later steps. The search delivers messages in every
+/// sequence, so the hash must not depend on their sequence.
 fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
     let (flight, late) = (std::mem::take(&mut world.flight), std::mem::take(&mut world.late));
     text.clear();
@@ -288,8 +280,7 @@ fn debug_texts<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<Strin
     messages.into_iter().map(|message| format!("{message:?}")).collect()
 }
 
-/// Returns every operation that may happen next. Each operation comes with the budget that is left
-/// after it.
+/// Returns every operation that may happen next, with the budget that is left after it.
 fn moves(sale: &SmallSale, world: &World, left: Budget) -> Vec<(Op, Budget)> {
     let mut all = Vec::new();
     let (flight, late) = (0..world.flight.len() as u8, 0..world.late.len() as u8);

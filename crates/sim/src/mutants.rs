@@ -18,8 +18,8 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<FailingSeed>,
-    /// The finding of the rule's own list of operations. The list is stored in the directory
-    /// `directed`. `None` if the rule has no list there, or if the list has no finding.
+    /// The finding of the rule's own list in the directory `directed`, if the rule has a list with
+    /// a finding.
     pub directed: Option<Finding>,
 }
 
@@ -65,8 +65,7 @@ pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // If the list has a finding even with every rule in force, the removed rule is not the
-        // cause of the finding.
+        // A finding with every rule in force has another cause than the removed rule.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

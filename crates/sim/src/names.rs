@@ -11,8 +11,7 @@ pub const BUYERS_ALL: usize = 16;
 /// The number of request keys of one buyer.
 pub const KEYS: usize = 24;
 
-/// The names of buyers and keys, and their hashes. All of them are computed once, because they are
-/// the same in every simulated sale.
+/// The names of buyers and keys, and their hashes. They are computed once for all simulated sales.
 pub(crate) struct Names {
     pub(crate) key: IdKey,
     pub(crate) buyers: Vec<BuyerId>,

@@ -1,5 +1,5 @@
-//! The operations of a simulated sale. If an argument names an object, the object's index is the
-//! argument modulo the number of such objects. So any part of a list is a valid list.
+//! The operations of a simulated sale. An index in an argument is taken modulo the number of such
+//! objects, so any part of a list is a valid list.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -14,9 +14,8 @@ pub const REFUSED_AT_DOOR: u8 = 4;
 pub enum Op {
     /// A buyer requests units under a key.
     Buy { node: u8, buyer: u8, key: u8, item: u8, units: u8 },
-    /// A buyer repeats the request of an earlier attempt. `more` modulo 4 is the number of units to
-    /// add. If this number is above 0, the repeated request has other content. If the bit
-    /// [`REFUSED_AT_DOOR`] of `more` is set, the front door refuses the repeated request.
+    /// A buyer repeats the request of an earlier attempt, with `more` modulo 4 additional units.
+    /// The bit [`REFUSED_AT_DOOR`] of `more` makes the front door refuse the request.
     Replay { node: u8, attempt: u8, more: u8 },
     /// A node answers `202` to a request that has a ticket. `attempt` is an index among the
     /// attempts that wait for a verdict.
@@ -31,8 +30,8 @@ pub enum Op {
     /// A buyer cancels an unpaid order. `order` is an index among all orders. The cancellation by
     /// an operator is [`waitlist::WaitlistOp::TakeAway`].
     Cancel { order: u8 },
-    /// A provider captures the price of an order. `order` is an index among all orders. `event` is
-    /// the number of the payment. The provider's message is handled immediately. If the payment
+    /// A provider captures the price of an order, and its message is handled immediately. `order`
+    /// is an index among all orders, and `event` is the number of the payment. If the payment
     /// exists, its message is repeated.
     Pay { order: u8, event: u8 },
     /// An operator refunds a paid order. `order` is an index among all orders.
@@ -42,8 +41,7 @@ pub enum Op {
     Expire { order: u8 },
     /// A message in flight arrives. The oldest message has the index 0.
     Deliver { message: u8 },
-    /// This number of messages arrives, one after another. Each time, the oldest message in flight
-    /// arrives.
+    /// This number of messages arrives, the oldest message in flight first.
     DeliverMany { count: u8 },
     /// A message in flight is lost.
     Lose { message: u8 },
@@ -57,8 +55,8 @@ pub enum Op {
     Take { slot: u8, at_most: u8 },
     /// Another settler takes over. Tickets without an acknowledgement are delivered again.
     Redeliver { slot: u8 },
-    /// A ticket of a batch in flight cannot be settled, so it is returned. The other tickets of the
-    /// batch are settled. `message` is an index among the batches in flight.
+    /// One ticket of a batch in flight cannot be settled, so it is returned. `message` is an index
+    /// among the batches in flight.
     Poison { message: u8 },
     /// A leader opens the slot's next grant with these units from the pool, or sends the open grant
     /// again.
@@ -132,9 +130,11 @@ pub enum Op {
     /// means that it fails and then succeeds, and 3 means that it fails.
     PayAt { session: u8, how: u8 },
     /// A provider captures money outside of any checkout and sends its message. `order` is an index
-    /// among all orders. `how` selects the case: 0 is the order's price, 1 is another amount, and 2
-    /// is another currency. 3 is a valid id without an order, and 4 is an invalid id. 5 means that
-    /// the payment fails, and 6 means that it fails and then succeeds.
+    /// among all orders. The values of `how`:
+    ///
+    /// - 0: the order's price; 1: another amount; 2: another currency
+    /// - 3: a valid id without an order; 4: an invalid id
+    /// - 5: the payment fails; 6: the payment fails and then succeeds
     Charge { order: u8, how: u8 },
     /// A provider repeats the message about a payment. If `how` is even, it sends the same message.
     /// If `how` is odd, it sends a message with another id.
@@ -149,9 +149,12 @@ pub enum Op {
     Reconcile { leader: u8, checkout: u8 },
     /// A leader requests a pending refund from the provider, or asks for the refund's state.
     AskRefund { leader: u8, refund: u8 },
-    /// The provider sends a message about a refund that it accepted. If `how` is 3, the payout
-    /// failed and is tried again. 5 means that the money arrived, but the message is late. 7 means
-    /// that the money came back. Any other value means that the money arrived.
+    /// The provider sends a message about a refund that it accepted. The values of `how`:
+    ///
+    /// - 3: the payout failed and is tried again
+    /// - 5: the money arrived, but the message is late
+    /// - 7: the money came back
+    /// - any other value: the money arrived
     RefundArrives {
         refund: u8,
         #[serde(default)]
@@ -166,9 +169,10 @@ pub enum Op {
     Wait { tens: u8 },
     /// A worker continues to deliver events to an endpoint.
     Tell { worker: u8, endpoint: u8 },
-    /// The behavior of an endpoint changes. If `mood` is 0, the endpoint accepts events, and if it
-    /// is 1, the endpoint fails. 2 means that the endpoint accepts events but its answers never
-    /// arrive. From 3, the endpoint refuses one event.
+    /// The behavior of an endpoint changes. The values of `mood`:
+    ///
+    /// - 0: it accepts events; 1: it fails; 2: it accepts events, but its answers never arrive
+    /// - from 3: it refuses one event
     Endpoint { endpoint: u8, mood: u8 },
     /// A delivery worker ends.
     CrashTeller { worker: u8 },

@@ -199,8 +199,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Returns an operation that cancels an order. If `order` is even, the buyer cancels. If it is odd,
-/// an operator cancels. This choice uses `order`, so it needs no further random number.
+/// If `order` is odd, an operator cancels. This choice uses `order`, so it needs no further random
+/// number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -27,9 +27,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list of operations and records the run. Two things are left out, because a real slot
-    /// cannot have them: bounds that differ from the server's bounds, and an old copy that replaces
-    /// the slot's data.
+    /// Runs a list of operations and records the run. Leaves out other bounds than the server's,
+    /// and old copies of a slot's data, because a real slot has neither.
     ///
     /// # Errors
     /// Returns the checker's finding.

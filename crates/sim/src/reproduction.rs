@@ -1,6 +1,5 @@
-//! Lists of operations that are stored as files. One directory has a shrunk list for each fault
-//! that the checker found in an earlier version of the program. The other directory has a list for
-//! each rule. If this rule is removed, the list has a finding.
+//! Lists of operations that are stored as files. `regressions` has a shrunk list for each fault of
+//! an earlier version. `directed` has a list for each rule, with a finding if the rule is removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -27,7 +26,7 @@ pub struct Reproduction {
 
 impl Reproduction {
     /// Returns a list with its finding. `without` is the rule that must be removed for the finding
-    /// to occur. `without` is `None` if the finding occurs with every rule in force.
+    /// to occur, if any.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());

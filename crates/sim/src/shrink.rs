@@ -1,13 +1,11 @@
-//! Shrinks a list of operations that has a finding. The shrinker first drops groups of operations,
-//! and then single operations. Then it simplifies the arguments and the setup. The shrinker keeps a
-//! change only if the changed list still breaks the same promise.
+//! Shrinks a list of operations that has a finding: drops operations, and simplifies arguments and
+//! the setup. A change stays only if the changed list still breaks the same promise.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// The largest number of changed lists that are run. After that many runs, the smallest list so far
-/// is the result.
+/// The largest number of changed lists that are run. Then the smallest list so far is the result.
 const RUNS_MAX: usize = 20_000;
 
 /// Returns a smaller list that breaks the same promise, and its finding.
@@ -36,7 +34,6 @@ struct Shrinker<F> {
 }
 
 impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
-    /// Keeps the changed list if it breaks the same promise.
     fn accept(&mut self, candidate: Case) -> bool {
         self.runs += 1;
         if self.runs >= RUNS_MAX || candidate == self.best || !candidate.setup.is_valid() {
@@ -70,8 +67,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// For every argument of every operation, tries the values 0, half of the argument, and the
-    /// argument minus one.
+    /// For every argument, tries the values 0, half of the argument, and the argument minus one.
     fn simplify_ops(&mut self) {
         for at in 0..self.best.ops.len() {
             if let Op::DeliverMany { count } = self.best.ops[at] {
@@ -88,8 +84,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Replaces `DeliverMany` by single deliveries. The list becomes longer, but then each single
-    /// delivery can be dropped.
+    /// The list becomes longer, but then each single delivery can be dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -168,13 +163,12 @@ fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
     ops
 }
 
-/// Returns the operation as JSON: its name with its arguments.
 fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation can be written as JSON")
 }
 
-/// Returns the map of an operation's numeric arguments. An operation may have several nested names,
-/// such as `Waitlist` and `Join`. The map is below the last name.
+/// An operation may have several nested names, such as `Waitlist` and `Join`. The map is below the
+/// last name.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

@@ -260,8 +260,8 @@ impl SimStore {
         done
     }
 
-    /// Changes the shown phase, and returns whether it changed. If the intended phase has changed
-    /// since the leader read it, this transaction has no effect.
+    /// Returns whether the phase changed. Without effect if the intended phase has changed since
+    /// the leader read it.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         // The number of a commit is never 0.
         let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);

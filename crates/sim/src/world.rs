@@ -1,9 +1,9 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the store. These actors exchange
-//! messages. The operations of the list deliver the messages one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the store. The operations of the list
+//! deliver the messages of these actors one by one.
 //!
-//! This module replaces the server: it runs the sequences of steps of the crate `steps`, and calls
-//! the rules of `core` in the same order as the server. Besides messages, actors affect each other
-//! only through a transaction of the store or an atomic step of a slot.
+//! This module replaces the server: it runs the steps of the crate `steps`, and calls the rules of
+//! `core` in the server's order. Besides messages, actors affect each other only through a
+//! transaction of the store or an atomic step of a slot.
 mod answer;
 mod applied_payments;
 mod buyer;
@@ -98,8 +98,8 @@ impl World {
         world
     }
 
-    /// Returns a sale like [`World::new`]. This sale records every transaction and every call to a
-    /// slot. The function also returns the rows before the first transaction.
+    /// Returns a sale like [`World::new`] that records every transaction and every call to a slot.
+    /// Also returns the rows before the first transaction.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);
@@ -284,7 +284,6 @@ impl World {
         ItemId((usize::from(item) % self.setup.items.len()) as i64 + 1)
     }
 
-    /// Runs one transaction and checks it.
     pub(crate) fn commit(&mut self, tx: Tx) -> TxResult {
         if !matches!(tx, Tx::Settle(..)) {
             self.xids += 1;
@@ -297,8 +296,7 @@ impl World {
         done
     }
 
-    /// Returns random bits for the ids that actors create. The bits depend only on the number of
-    /// earlier calls.
+    /// The bits depend only on the number of earlier calls.
     pub(crate) fn next_id_bits(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -309,7 +307,6 @@ impl World {
     }
 }
 
-/// Converts the argument of an operation to a number of units. The number is at least 1.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use super::stage::stage;
 use super::{Release, output_of, pack, run_command};
 
-/// How long the program may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// Files that an archive must have.
 const ARCHIVED: [&str; 9] = [
@@ -35,7 +34,6 @@ const INSTALLED: [&str; 6] = [
     "usr/share/doc/doorbuster/copyright",
 ];
 
-/// Checks an archive and a package in the directory of a release.
 pub(super) fn check(release: &Release, archive: &Path, package: &Path, out: &Path) -> Result<()> {
     run_command(Command::new("sha256sum").current_dir(out).args([
         "--check",
@@ -51,8 +49,7 @@ pub(super) fn check(release: &Release, archive: &Path, package: &Path, out: &Pat
     Ok(())
 }
 
-/// Makes all files of the archive a second time, and packs them. The second archive must have the
-/// same bytes as the first.
+/// Packs all files a second time. The second archive must have the same bytes as the first.
 fn check_repetition(release: &Release, archive: &Path, scratch: &Path) -> Result<()> {
     let tree = scratch.join(release.name());
     stage(release, &tree)?;
@@ -120,7 +117,6 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets systemd check the unit with the installed program, if systemd is installed.
 fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
     let path = scratch.join("doorbuster.service");
     fs::write(&path, unit.replace("/usr/bin/doorbuster", &program.display().to_string()))?;
@@ -128,8 +124,7 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "systemd refuses the unit: {text}");
-            // If the unit has a line that systemd does not know, systemd only warns and ignores the
-            // line. Here a warning is an error.
+            // systemd only warns about a line that it does not know. Here a warning is an error.
             ensure!(!text.contains("doorbuster.service:"), "systemd warns about the unit: {text}");
             Ok(())
         }
@@ -141,7 +136,6 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
     }
 }
 
-/// Starts the program with these settings, waits until it serves, and stops it.
 fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
     let version = output_of(Command::new(program).arg("--version"))?;
     let version = String::from_utf8_lossy(&version);
@@ -169,7 +163,6 @@ fn first_line(child: &mut Child) -> Result<String> {
     Ok(line)
 }
 
-/// Asks the program to stop. It must end with code 0.
 fn stop(child: &mut Child) -> Result<()> {
     run_command(Command::new("kill").args(["-TERM", &child.id().to_string()]))?;
     let begun = Instant::now();

@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use super::stage::{COMPLETIONS, install};
 use super::{Release, run_command};
 
-/// For each shell of [`COMPLETIONS`], in the same sequence: the file in which the shell looks for
-/// completions.
+/// The completion file of each shell, in the sequence of [`COMPLETIONS`].
 const COMPLETION_FILES: [&str; 3] = [
     "usr/share/bash-completion/completions/doorbuster",
     "usr/share/zsh/vendor-completions/_doorbuster",
@@ -19,7 +18,6 @@ const COMPLETION_FILES: [&str; 3] = [
 ];
 /// The settings file. An upgrade of the package does not replace this file.
 const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
-/// The scripts that dpkg runs when it installs or removes the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Builds the package from the files of a release in `tree`. Returns the path of the package.
@@ -105,7 +103,7 @@ fn set_directory_modes(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the size of all files below a directory, in KiB. Each file's size is rounded up.
+/// Rounds the size of each file up.
 fn kibibytes(dir: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {

@@ -11,8 +11,7 @@ use super::sbom::Package;
 /// The names of licence files begin with one of these words.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
-/// Returns a page that contains each licence text once, after the names of the packages with that
-/// licence.
+/// Returns a page with each licence text once, after the names of its packages.
 pub(super) fn texts(packages: &[Package]) -> Result<String> {
     let mut page = "The program contains these packages. Each text appears once.\n\n".to_owned();
     for package in packages {

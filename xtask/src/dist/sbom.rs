@@ -15,7 +15,6 @@ pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) licence: String,
-    /// Whether the package is a crate of this repository.
     is_ours: bool,
     /// The directory with the package's source.
     pub(super) dir: PathBuf,
@@ -29,7 +28,6 @@ impl Package {
     }
 }
 
-/// Returns cargo's metadata about the workspace on this platform.
 pub(super) fn metadata(root: &Path) -> Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -76,7 +74,6 @@ pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-/// Returns the packages that a package uses outside of tests.
 fn uses(node: &Value) -> Vec<&str> {
     let is_built = |dependency: &&Value| {
         let kinds = dependency["dep_kinds"].as_array();
@@ -99,8 +96,8 @@ fn package(about: &Value, uses: Option<Vec<&str>>) -> Option<Package> {
     })
 }
 
-/// Returns the bill in CycloneDX 1.5. The bill contains no time and no random number, so each call
-/// returns the same bill.
+/// Returns the bill in CycloneDX 1.5. Each call returns the same bill, because the bill contains no
+/// time and no random number.
 pub(super) fn bill(version: &str, packages: &[Package], root: &Path) -> Result<Value> {
     let hashes = checksums(root)?;
     let reference: BTreeMap<&str, String> =
@@ -150,7 +147,6 @@ fn component(package: &Package, hashes: &BTreeMap<(String, String), String>) -> 
     component
 }
 
-/// Returns the checksums of the lock file, by name and version.
 fn checksums(root: &Path) -> Result<BTreeMap<(String, String), String>> {
     let lock: toml::Table = std::fs::read_to_string(root.join("Cargo.lock"))?.parse()?;
     let packages = lock.get("package").and_then(|packages| packages.as_array());

@@ -10,9 +10,8 @@ use super::{output_of, run_command};
 /// The name of the package and of its systemd unit.
 const NAME: &str = "doorbuster";
 
-/// Installs the package, starts and reloads the unit, stops it, and purges the package. The unit
-/// has `Type=notify`, so systemd waits until the program is ready. The machine must not have the
-/// package yet.
+/// The machine must not have the package yet. systemd waits until the program is ready, because the
+/// unit has `Type=notify`.
 pub(super) fn check(package: &Path) -> Result<()> {
     ensure!(Path::new("/run/systemd/system").is_dir(), "--service: systemd does not run here");
     let known = Command::new("dpkg-query").args(["--show", NAME]).output()?;

@@ -24,7 +24,6 @@ const COPIES: [(&str, &str); 8] = [
     ("packaging/nginx.conf", "nginx.conf"),
 ];
 
-/// Puts the files into `tree`.
 pub(super) fn stage(release: &Release, tree: &Path) -> Result<()> {
     for dir in ["man", "completions", "monitoring"] {
         fs::create_dir_all(tree.join(dir))?;
@@ -57,7 +56,6 @@ pub(super) fn stage(release: &Release, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file with this mode.
 pub(super) fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;

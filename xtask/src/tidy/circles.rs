@@ -57,8 +57,7 @@ fn code(source: &str) -> String {
     code.join("\n").replace("(in crate::", "(in ")
 }
 
-/// Returns the circles of a crate. The modules of a circle import each other, directly or through
-/// other modules.
+/// The modules of a circle import each other, directly or through other modules.
 fn circles(sources: &BTreeMap<String, String>) -> Vec<Vec<String>> {
     let paths: BTreeMap<&str, FilePaths> =
         sources.iter().map(|(module, code)| (module.as_str(), paths(module, code))).collect();
@@ -107,7 +106,6 @@ fn target<'a>(
     }
 }
 
-/// Returns the paths that a module names in its imports and in its code.
 fn paths(module: &str, code: &str) -> FilePaths {
     let mut file = FilePaths::default();
     let mut body = String::new();

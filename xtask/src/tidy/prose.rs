@@ -17,8 +17,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns whether a line may be wide. Lines with an address or a literal may be wide, because a
-/// broken address or literal is harder to read. The rows of a table may be wide too.
+/// A broken address or literal is harder to read, so lines with them may be wide. The rows of a
+/// table may be wide too.
 fn may_be_wide(line: &str) -> bool {
     let comment =
         line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
@@ -92,7 +92,6 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
     all
 }
 
-/// Returns a list item without its bullet or number.
 fn strip_item(content: &str) -> &str {
     let digits = content.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered = (digits.len() < content.len()).then(|| digits.strip_prefix(". ")).flatten();

@@ -31,8 +31,8 @@ enum Mode {
     Text(Option<usize>),
 }
 
-/// Splits `source` into spans. The scanner does not know block comments, because this repository
-/// has none in Rust. A block comment counts as code.
+/// Splits `source` into spans. A block comment counts as code, because this repository's Rust has
+/// no block comments.
 #[must_use]
 pub fn spans(source: &str) -> Vec<Span<'_>> {
     let mut found = Vec::new();

@@ -13,8 +13,8 @@ use crate::figures::sale_server::template;
 use crate::limits::ORDER_CONNECTIONS;
 use crate::peer::naive::Naive;
 
-/// The duration of the load on the naive peer in a round. It is short, because afterwards the
-/// peer's consumer needs many times this duration to insert the orders.
+/// The duration of the load in a round. It is short, because the peer's consumer needs many times
+/// this duration to insert the orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 
 /// Loads the naive peer without a fault. Returns the confirmed orders per second.

@@ -1,5 +1,5 @@
-//! The server of D5 with its store, which is SQLite or PostgreSQL. Operators' requests and SQL can
-//! change the data of the store. At the end, the store is audited.
+//! The server of D5 with its store, which is SQLite or PostgreSQL. At the end, the store is
+//! audited.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -45,7 +45,6 @@ pub enum HoldExpiry {
     AsSold,
 }
 
-/// The items whose holds end.
 const HELD_ITEMS: &str = "(SELECT id FROM item WHERE sale_id = 'held')";
 
 /// A server and its store.
@@ -115,8 +114,8 @@ impl StoreServer {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Returns the available units of a sale: those in its slots and in the pool. A unit that is
-    /// being moved between a slot and the pool is not counted.
+    /// Returns the available units of a sale: those in its slots and in the pool. A unit between a
+    /// slot and the pool is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots = shown["slots"]
@@ -132,9 +131,8 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Sets when the holds end, as an operator's extension would. Calls `at` just before the write.
-    /// The first hold ends at the time that `at` returns. `how` determines when the other holds
-    /// end. Returns the end of the first hold.
+    /// Sets when the holds end. The first hold ends at the time that `at` returns, and `how` says
+    /// when the others end. Returns the end of the first hold.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -151,7 +149,6 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // The `INSERT` and the `UPDATE` apply only to the orders of the sale `held`.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"
@@ -161,9 +158,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns two times in seconds. The first is the time from the end of the first hold to the
-    /// end of the last hold. The second is the longest time from an order's `pay_by` until the
-    /// server expired the order.
+    /// Returns two times in seconds: from the end of the first hold to the end of the last hold,
+    /// and the longest time from an order's `pay_by` to its expiry.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -174,8 +170,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Runs a checkpoint in PostgreSQL. After the checkpoint, the log reuses segments, and no
-    /// further checkpoint is due during the measurement.
+    /// Runs a checkpoint in PostgreSQL, so that no further checkpoint is due during the
+    /// measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),

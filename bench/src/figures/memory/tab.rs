@@ -19,8 +19,7 @@ const SALE: &str = "drawn";
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Fills the caches of bounded size with orders. Then measures the memory that tabs add. The tabs
-/// are opened one after the other and are then idle.
+/// Orders first fill the caches of bounded size. Then idle tabs are opened, one after the other.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     // These orders use few connections, so they leave only a little memory that tabs could reuse.

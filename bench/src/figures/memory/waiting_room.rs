@@ -1,5 +1,5 @@
-//! Measures the memory of a waiting room entry. Also measures how long many buyers need to join,
-//! how soon the first buyers are admitted, and how long reads of the entries take.
+//! Measures the memory of a waiting room entry. Also measures how long many buyers need to join and
+//! to read their entries, and how soon the first are admitted.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -17,17 +17,16 @@ const SALE: &str = "drawn";
 /// A time far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// The bench does not read all entries. It reads the number of entries divided by this constant.
+/// The bench reads the number of entries divided by this constant.
 const LOOKS_PART: u32 = 5;
 
-/// Measures the memory that entries add before the sale opens, while they wait for the draw.
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // The number of entries is the same with `--quick`. With fewer entries, most of the added
-    // memory would belong to the connections.
+    // With fewer entries, most of the added memory would belong to the connections. So `--quick`
+    // does not reduce the number.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;

@@ -10,11 +10,11 @@ use rand::{RngExt, SeedableRng};
 use doorbuster_harness::generator::http::AnswerReader;
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// How long a visitor stays after the page has loaded. A visitor who waits for the opening stays
-/// this long after the opening.
+/// How long a visitor stays after the page has loaded, or after the opening if the visitor waits
+/// for it.
 const STAYS: Duration = Duration::from_secs(30);
-/// If a visitor comes at most this long before the opening, the visitor waits for the opening. The
-/// page then sets its clock with a request that no cache can answer.
+/// A visitor who comes at most this long before the opening waits for the opening. The page then
+/// sets its clock with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
 /// The shortest and the longest time from the opening to a page's next read of the status, in
 /// milliseconds.
@@ -29,8 +29,8 @@ const STATUS_MAX: usize = 4096;
 /// The next request of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRequest {
-    /// A read of the status with a unique version in its URL, so no cache can answer it. The page
-    /// sets its clock by the answer.
+    /// A read of the status with a unique version in its URL, so that no cache answers. The page
+    /// sets its clock by this answer.
     Clock,
     /// A read of the status under a URL that no page uses before the opening.
     Opening,
@@ -60,7 +60,7 @@ pub struct PageVisits {
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
     /// The versions of the status that the server has sent. The first entry is empty, for a page
-    /// that has no version yet.
+    /// without a version.
     versions: Vec<String>,
     clocks: u64,
     polls: u64,
@@ -133,7 +133,6 @@ impl PageVisits {
         Duration::from_secs_f64((low + self.rng.random::<f64>() * (high - low)) / 1e3)
     }
 
-    /// Handles a loaded page.
     fn arrive(&mut self, now: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let soon = !wait.is_zero() && wait <= NEAR_OPENING;
@@ -150,8 +149,8 @@ impl PageVisits {
         }
     }
 
-    /// Schedules the page's next request. If the opening is more than [`NEAR_OPENING`] away, the
-    /// visitor leaves before the next request. So this function then schedules nothing.
+    /// If the opening is more than [`NEAR_OPENING`] away, the visitor leaves before the next
+    /// request.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
@@ -164,7 +163,6 @@ impl PageVisits {
         }
     }
 
-    /// Writes the next request of an open page.
     fn ask_page(&mut self, visitor: Visitor, now: Instant, out: &mut Vec<u8>) {
         let version = match visitor.next {
             NextRequest::Clock => format!("{:032x}", self.rng.random::<u128>()),
@@ -179,7 +177,6 @@ impl PageVisits {
         self.stay(now, visitor.leaves);
     }
 
-    /// Stores the version in a status, if the version is new.
     fn remember_version(&mut self, answer: &[u8]) {
         let Ok(text) = std::str::from_utf8(answer) else { return };
         let named = text.split_once(r#""version":""#).and_then(|(_, rest)| rest.split_once('"'));

@@ -13,7 +13,6 @@ use super::findings::Findings;
 use super::limits::ANSWER_LINE_BYTES_MAX;
 use super::snapshot::{Order, Snapshot};
 
-/// Checks every line of an answers file and returns the number of lines.
 pub(super) fn check(
     snapshot: &Snapshot,
     path: &Path,
@@ -43,8 +42,7 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes to `kept` the lines that the store can confirm. Returns all other lines, whose order or
-/// verdict is not in the store.
+/// Writes to `kept` the lines that the store can confirm. Returns all other lines.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,
@@ -58,10 +56,8 @@ pub(super) fn split(
     for line in text.lines() {
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-        // A slot may deliver the ticket of a missing order again. If the ticket's `decide_by` has
-        // passed, the ticket is returned. The store then has a verdict for the ticket, but the
-        // order is still missing. So this verdict does not confirm an answer that promised the
-        // order.
+        // A slot may deliver the ticket of a missing order again. After its `decide_by`, this
+        // ticket is returned. So a verdict without an order does not confirm a promised order.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -124,7 +120,6 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks an answer that contains an order.
     fn check_promise(
         &mut self,
         answer: &AnswerLine,
@@ -135,8 +130,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If a request has two tickets, only the first ticket becomes an order. An answer that
-        // names the second ticket promises the order of the first ticket.
+        // If a request has two tickets, only the first becomes an order. An answer that names the
+        // second ticket promises the first ticket's order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -203,7 +198,6 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let codes = ["sold_out", "limit_reached", "ended", "not_started", "paused"];
         let Some(code) = answer.code.as_deref().filter(|code| codes.contains(code)) else {
@@ -214,9 +208,9 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks that each recorded refusal is right. If the refused request holds an order, another
-    /// answer must name this order. A refused request key may be used again, for example after the
-    /// sale was resumed. So an order that is newer than every named order gives no finding.
+    /// If a refused request holds an order, another answer must name this order. Buyers may use a
+    /// refused request key again, so an order that is newer than every named order gives no
+    /// finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();
@@ -249,7 +243,6 @@ impl<'a> AnswerAuditor<'a> {
     }
 }
 
-/// Returns whether an order whose state was `before` can have the state `now`.
 fn can_become(before: &str, now: &str) -> bool {
     match before {
         "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),

@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::findings::Findings;
 use super::snapshot::{FeedRow, Grant, Snapshot};
 
-/// Checks the sequence of every feed and the values of every row. Compares the rows with the
-/// tickets, orders and recalls that they name.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut feeds: BTreeMap<i64, Vec<&FeedRow>> = BTreeMap::new();
     for row in &snapshot.feed {
@@ -34,8 +32,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// For each grant, returns the number of units in all finished recalls whose target is this grant.
-/// The result has no entry for a grant without such a recall.
+/// Returns, for each grant, the units of all finished recalls whose target is this grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -120,9 +117,8 @@ fn check_credits(
     }
 }
 
-/// Checks that a grant's feed adds `meant` units. These are the units of all finished recalls whose
-/// target is this grant. The feed may add fewer units only if the grant was closed before a recall
-/// was finished.
+/// The feed must add `meant` units: the units of all finished recalls whose target is this grant.
+/// It may add fewer units only if the grant was closed before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
@@ -136,8 +132,8 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
     }
 }
 
-/// Checks that the feed of an open grant is complete. The feed must credit each returned ticket,
-/// and must return the quota of each ended order.
+/// The feed of an open grant must credit each returned ticket, and must return the quota of each
+/// ended order.
 fn check_complete(
     snapshot: &Snapshot,
     feeds: &BTreeMap<i64, Vec<&FeedRow>>,

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use super::limits::FINDINGS_PER_RULE_MAX;
 use super::snapshot::Snapshot;
 
-/// Formats a time for a person.
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
@@ -20,12 +19,10 @@ pub(super) fn format_time(ms: Option<i64>) -> String {
     }
 }
 
-/// Formats an optional value for a person.
 pub(super) fn format_optional<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
-/// The findings and notices that the checks have added so far.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     snapshot: &'a Snapshot,

@@ -14,7 +14,6 @@ struct GrantTotals {
     recalled: i128,
 }
 
-/// Checks every grant against the orders, feed rows and recalls that name it.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let totals = totals_by_grant(snapshot);
     let nothing = GrantTotals::default();
@@ -116,8 +115,7 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that a slot has at most one open grant, and that this grant has the highest epoch of the
-/// slot.
+/// A slot has at most one open grant, and this grant has the highest epoch of the slot.
 fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
     for grant in snapshot.grants.values() {

@@ -16,10 +16,9 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
     ("paid", "refunded"),
 ];
 
-/// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // An old version of the server recorded no histories. Orders of that version are older than the
-    // first recorded reservation, and their histories may be incomplete.
+    // An old version of the server recorded no histories. Orders that are older than the first
+    // recorded reservation may have an incomplete history.
     let kept_since = snapshot
         .events
         .iter()
@@ -63,7 +62,6 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks the steps of an order's events and compares the last event with the order.
 fn check_order_history<'e>(
     order: &Order,
     is_old: bool,
@@ -76,9 +74,8 @@ fn check_order_history<'e>(
         // The caller passes only events that change the order's state, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be the reservation, unless the order is old. No later event may
-            // be a reservation. An extension (`order.extended`) also keeps the state `reserved`,
-            // and is allowed.
+            // Only the first event may be a reservation. An extension (`order.extended`) also has
+            // the state `reserved`.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };

@@ -9,8 +9,7 @@ pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
 pub(super) const MONEY_NOTICES_MAX: usize = 100;
 /// The largest size of one line of an answers file, in bytes. If a line is longer, the audit fails.
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;
-/// How long the auditor waits for a database that another process has locked. After that time the
-/// audit fails.
+/// How long the auditor waits for a locked database. After that time the audit fails.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting to a database server may take. After that time the audit fails.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,8 +7,6 @@ use super::findings::Findings;
 use super::limits::MONEY_NOTICES_MAX;
 use super::snapshot::{Order, Payment, Refund, Reversal, Snapshot};
 
-/// Checks every payment against its order and its refund, every refund against its payment, and
-/// every paid order against its payment.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut refunds: HashMap<&str, Vec<&Refund>> = HashMap::new();
     for refund in &snapshot.refunds {
@@ -103,7 +101,6 @@ fn check_payment(
     }
 }
 
-/// Checks a refunded payment against its one refund.
 fn check_refund(
     snapshot: &Snapshot,
     payment: &Payment,
@@ -144,8 +141,7 @@ fn check_refund(
     }
 }
 
-/// Checks paid orders. If a provider's message made an order paid, the order must have a captured
-/// payment.
+/// If a provider's message made an order paid, the order must have a captured payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     paying: &HashMap<(i64, i64), &Payment>,
@@ -166,8 +162,7 @@ fn check_paid_orders(
     }
 }
 
-/// Adds notices, newest first, about disputes and about returns of money that the server did not
-/// request. A return gets a notice only if its payment is still `captured`, because then the
+/// Adds notices about disputes, and about returned money whose payment is still `captured`. Such a
 /// payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,

@@ -1,5 +1,4 @@
-//! Reads the ticket's data from an order's id. Reading the data needs no secret. Only a check of
-//! the id's MAC needs the secret.
+//! Reads the ticket's data from an order's id. Only a check of the id's MAC would need the secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +20,6 @@ pub(super) struct OrderIdParts {
     pub units: i64,
 }
 
-/// Parses an id. Returns `None` if the id is invalid.
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;

@@ -5,12 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Snapshot};
 
-/// The longest payment window of an order from the waitlist. If the item's own window is shorter,
-/// the item's window applies.
+/// The longest payment window of an order from the waitlist, unless the item's window is shorter.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
-/// Checks that no two orders have the same id or the same request, and that the values of each
-/// order are possible.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut ids = HashSet::with_capacity(snapshot.orders.len());
     let mut requests = HashSet::with_capacity(snapshot.orders.len());
@@ -101,8 +98,7 @@ impl<'a> ClockSteps<'a> {
     /// even if the order's time is earlier.
     fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
         let opened = self.opened.get(sale).copied();
-        // If the order's time is before the time of an order that was stored earlier, the clock
-        // went back. Then the order's time can be before the opening of its sale.
+        // If the order's time is before the time of an earlier stored order, the clock went back.
         order.reserved_at < self.latest
             || self.reversed.contains(sale)
             || opened.zip(reserved).is_some_and(|(opened, reserved)| opened < reserved)
@@ -138,13 +134,12 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         return;
     };
-    // An operator may have extended the payment window. So the check uses the window's end at the
+    // An operator may have extended the payment window, so the check uses the end at the
     // reservation.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without the event of the reservation, only the present end of the payment window is known. If
-    // the window was never extended, the present end is also the first end.
+    // Without the event of the reservation, the first end is known only if there was no extension.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
@@ -160,8 +155,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that the order was reserved while its sale was open. Returns whether the order's time is
-/// outside of its sale only because the clock went back.
+/// Returns whether the order's time is outside of its sale only because the clock went back.
 fn check_phase(
     snapshot: &Snapshot,
     order: &Order,
@@ -245,8 +239,8 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // The times are out of sequence only if a clock went back. The stock is not affected, so this
-    // is only a notice.
+    // Times out of sequence show that a clock went back. The stock is not affected, so this is only
+    // a notice.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

@@ -1,5 +1,4 @@
-//! Reads the rows from PostgreSQL, read-only and in one snapshot, while any number of nodes may
-//! run.
+//! Reads the rows from PostgreSQL, read-only and in one snapshot, while nodes may run.
 
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::{Client, Row};
@@ -12,8 +11,8 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Reads all rows that the checks need. The function uses a separate thread, because the caller may
-/// already run an event loop. An error never shows the URL, because it may contain a password.
+/// Uses a separate thread, because the caller may already run an event loop. An error never shows
+/// the URL, because it may contain a password.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
     let failed = |shown: String| move |reason: String| AuditError::Store { store: shown, reason };
     let mut address =
@@ -36,7 +35,6 @@ async fn connect_and_read(address: &Address) -> Result<Snapshot, String> {
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
-    // Use one snapshot for all queries.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut snapshot = Snapshot {
         sales: query_all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
@@ -263,8 +261,8 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Selects the reversals that are in force. An older version recorded disputes in `reversal`. Such
-/// a dispute counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute in `reversal` is from an older version, and
+/// counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -6,10 +6,9 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// The text that replaces an address whose parts are not known. The address itself is not shown,
-/// because it may contain a password.
+/// Shown instead of an address whose parts are not known, because the address may contain a
+/// password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
-/// The port of PostgreSQL if the address has no port.
 const DEFAULT_PORT: u16 = 5432;
 /// Selects whether the server is a standby, whether the store has a history, and the timeline. A
 /// standby has no timeline of its own.
@@ -17,26 +16,22 @@ const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') I
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END";
 
-/// An open connection to a primary.
 pub(super) struct PrimaryConnection {
     pub(super) client: Client,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
-    /// The fencing number and the timeline. The primary with the newest history has the largest
-    /// values.
+    /// The fencing number and the timeline. The newest history has the largest values.
     age: (i64, i64),
 }
 
 impl PrimaryConnection {
-    /// Closes the connection.
     pub(super) async fn close(self) {
         drop(self.client);
-        // An error of the connection also makes the client's queries fail, so the task's result is
-        // not needed.
+        // An error of the connection also fails the client's queries, so the task's result is not
+        // needed.
         drop(self.driver.await);
     }
 }
 
-/// Why a host gave no connection to a primary.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error("the server is a standby; give the address of the primary")]
@@ -95,7 +90,7 @@ async fn open(config: &Config, tls: Tls) -> Result<PrimaryConnection, OpenError>
     Err(error)
 }
 
-/// Reads the fencing number and the timeline of a primary. Returns `None` for a standby.
+/// Returns `None` for a standby.
 async fn read_age(db: &Client) -> Result<Option<(i64, i64)>, tokio_postgres::Error> {
     let server = db.query_one(SERVER, &[]).await?;
     if server.try_get(0)? {
@@ -110,7 +105,6 @@ async fn read_age(db: &Client) -> Result<Option<(i64, i64)>, tokio_postgres::Err
     Ok(Some((fence, server.try_get(2)?)))
 }
 
-/// Returns the error text of the database, or the driver's text if the database reported no error.
 pub(super) fn error_text(error: &tokio_postgres::Error) -> String {
     let Some(said) = error.as_db_error() else {
         // The driver's own text ("error connecting to server") does not name the cause.
@@ -120,8 +114,7 @@ pub(super) fn error_text(error: &tokio_postgres::Error) -> String {
     said.to_string()
 }
 
-/// Returns the hosts, the ports and the database of an address, as a text for people. The text
-/// never contains a password.
+/// The text never contains a password.
 pub(super) fn address_text(config: &Config) -> String {
     let count = config.get_hosts().len().max(config.get_hostaddrs().len());
     let hosts: Vec<String> = (0..count).map(|at| host_name(config, at)).collect();
@@ -142,8 +135,8 @@ fn host_name(config: &Config, at: usize) -> String {
     }
 }
 
-/// Splits an address into one configuration for each host. If the lists of hosts, addresses and
-/// ports have different lengths, the address is not split. The driver then reports an error.
+/// If the lists of hosts, addresses and ports have different lengths, the address is not split. The
+/// driver then reports an error.
 fn split(config: &Config) -> Vec<Config> {
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
@@ -166,9 +159,9 @@ fn split(config: &Config) -> Vec<Config> {
     (0..count).map(config_of).collect()
 }
 
-/// Returns the same settings without a host. The function copies each setting, because hosts cannot
-/// be removed from a configuration. The setting `target_session_attrs` is left out. With this
-/// setting, the driver would refuse a standby before the auditor can detect the standby.
+/// Copies each setting, because hosts cannot be removed from a configuration. With
+/// `target_session_attrs`, the driver would refuse a standby before the auditor can detect the
+/// standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

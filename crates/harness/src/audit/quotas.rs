@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use super::snapshot::Snapshot;
 
-/// Checks every buyer's quota against the orders and against the limit.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     // The map is sorted, so that the report is the same each time.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();

@@ -204,7 +204,6 @@ pub(super) struct DeadLetter {
     pub item: i64,
 }
 
-/// An event row.
 #[derive(Debug)]
 pub(super) struct Event {
     pub seq: i64,
@@ -267,7 +266,6 @@ pub(super) struct Reversal {
     pub currency: String,
 }
 
-/// A waitlist entry.
 #[derive(Debug)]
 pub(super) struct WaitlistEntry {
     pub item: i64,

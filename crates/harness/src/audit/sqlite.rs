@@ -1,5 +1,4 @@
-//! Reads the rows from a SQLite database file, read-only and in one snapshot, while the server may
-//! run.
+//! Reads the rows from a SQLite file, read-only and in one snapshot, while the server may run.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +38,6 @@ pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     }
 }
 
-/// Reads all rows that the checks need.
 pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
     let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
     if !path.exists() {
@@ -289,8 +287,8 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Selects the reversals that are in force. An older version recorded disputes in `reversal`. Such
-/// a dispute counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute in `reversal` is from an older version, and
+/// counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -4,7 +4,6 @@
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};
 
-/// Checks every item.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for item in snapshot.items.values() {
         if !snapshot.sales.contains_key(&item.sale) {
@@ -34,8 +33,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks the item's counters of paid and ended units. Each counter must be the sum of the units of
-/// the item's paid orders or of its ended orders.
+/// Each counter must be the sum of the units of the item's paid orders or of its ended orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {
@@ -87,7 +85,6 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
     }
 }
 
-/// Checks that the total is the initial total plus every adjustment.
 fn check_ledger(
     snapshot: &Snapshot,
     item: &Item,

@@ -1,5 +1,5 @@
 //! Tests of the auditor. Each test damages a consistent store in one way, and the auditor must
-//! report the broken rule. For a consistent store, the auditor must report nothing.
+//! report the broken rule.
 
 mod clock;
 mod fixture;
@@ -295,7 +295,6 @@ fn an_unreadable_store_or_answers_file_is_an_error_and_not_a_clean_report() {
     assert!(reason.contains("quota"), "{reason}");
 }
 
-/// Audits a store that the auditor cannot read, and returns the reason of the error.
 #[track_caller]
 fn store_error(store: &StoreLocation) -> String {
     match run(store, None) {
@@ -315,8 +314,7 @@ fn more_than_twenty_findings_of_one_rule_are_counted() {
     assert_eq!(report.audit.findings[20].detail, "and 30 more findings of this rule");
 }
 
-/// Returns a store with `count` orders of one unit, each of a different buyer, and the answers to
-/// these buyers.
+/// Returns a store with `count` orders of different buyers, and the answers to these buyers.
 fn big(count: i64) -> (StoreFixture, String) {
     let fixture = StoreFixture::strict();
     fixture.run(&format!(
@@ -353,8 +351,8 @@ mod windows {
 
     #[test]
     fn a_hundred_thousand_orders_are_audited_in_seconds() {
-        // A debug build is several times slower, so it audits only a fifth of the orders. A check
-        // whose time is not linear exceeds the time limit even with these orders.
+        // A debug build is several times slower. A check whose time is not linear exceeds the time
+        // limit even with fewer orders.
         let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
         let (fixture, answers) = big(count);
         let answers = fixture.answers(&answers);

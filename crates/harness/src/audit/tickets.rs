@@ -7,21 +7,18 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The ticket numbers of one grant. `seen` has the numbers that have a verdict, and `most` is the
-/// highest number.
+/// The ticket numbers of one grant: the numbers with a verdict, and the highest number.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,
     most: i64,
 }
 
-/// Checks the numbers, verdicts and ids of all tickets, and checks dead letters.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
-    // Each waitlist entry uses a ticket number of the waitlist's grant, even while the entry waits
-    // and has no verdict. So the highest number includes the waiting entries.
+    // A waiting entry has no verdict, but uses a ticket number of the waitlist's grant.
     for entry in &snapshot.waitlist {
         let grant =
             snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);
@@ -86,8 +83,7 @@ fn check_counts(
     }
 }
 
-/// Checks an order's id. The id contains the grant, number and units of its ticket. The id also
-/// contains `decide_by`, after which the ticket cannot become an order.
+/// The id contains the grant, number, units and `decide_by` of its ticket.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.add_item_finding(

@@ -7,7 +7,6 @@ use super::findings::{Findings, format_optional, format_time};
 use super::order_id;
 use super::snapshot::{Grant, Snapshot, WaitlistEntry};
 
-/// Checks every entry, every waitlist's grant, and the orders and returned tickets of waitlists.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let grants = check_grants(snapshot, findings);
     let refused: HashMap<(i64, i64), &str> = snapshot
@@ -49,8 +48,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that each item's waitlist has at most one grant, that this grant was never open, and that
-/// all units of this grant are settled. Returns the waitlist's grant of each item.
+/// An item's waitlist has at most one grant. This grant was never open, and its units are settled.
+/// Returns the waitlist's grant of each item.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -77,7 +76,6 @@ fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i6
     waitlist_grants
 }
 
-/// Checks that the id of an entry contains its grant, its number and one unit.
 fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     let WaitlistEntry { id, item, n, .. } = entry;
     match order_id::read(id) {
@@ -97,8 +95,8 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks how an entry ended. A waiting entry has no order and no refusal. A served entry has an
-/// order of the same buyer. Any other entry has a refusal.
+/// A waiting entry has no order and no refusal. A served entry has an order of the same buyer. Any
+/// other entry has a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,
@@ -141,8 +139,7 @@ fn check_end(
     }
 }
 
-/// Checks that each buyer has at most one waiting entry, and that the item's counter of waiting
-/// entries is correct.
+/// Each buyer has at most one waiting entry, and the item's counter of these entries is correct.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
     let mut buyers = HashSet::new();
@@ -174,7 +171,6 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that no entry waits if a later entry of the same item was served or passed over.
 fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut last: HashMap<i64, &WaitlistEntry> = HashMap::new();
     for entry in

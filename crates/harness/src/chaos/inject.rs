@@ -14,7 +14,7 @@ use crate::cluster::{
     Cluster, ClusterError, NetworkCondition, Node, Postgres, Redis, Role, Signal,
 };
 
-/// Injects a fault, waits, and undoes it. Returns a description for the report.
+/// Returns a description for the report.
 pub(super) fn inject(
     cluster: &mut Cluster,
     fault: Fault,
@@ -41,8 +41,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // If the fault affects one node, the other nodes must take over this node's work. If it
-            // affects all nodes, every buyer gets a late answer or an error.
+            // Number 0 stands for all nodes. If the fault affects only one node, the other nodes
+            // must take over its work.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -86,9 +86,8 @@ pub(super) fn inject(
     }
 }
 
-/// Fills the disk of PostgreSQL for a while. During this time PostgreSQL refuses some transactions.
-/// If PostgreSQL needs a new WAL file, PostgreSQL ends. When there is space again, the harness
-/// starts PostgreSQL, as an operator would.
+/// On the full disk, PostgreSQL refuses some transactions, and ends if it needs a new WAL file. The
+/// harness then starts it, as an operator would.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());
@@ -109,9 +108,8 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     Ok(format!("the disk was full for {} ms and caused {reports} errors{how}", pause.as_millis()))
 }
 
-/// Crashes the primary and promotes its standby after a pause. With `postgres-old-primary-returns`,
-/// the old primary then starts again with its old data, and every node restarts. No node may write
-/// to the old primary.
+/// With `postgres-old-primary-returns`, the old primary starts again with its old data after the
+/// failover, and every node restarts. No node may write to the old primary.
 fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
     cluster.postgres.crash()?;
     std::thread::sleep(pause);
@@ -121,11 +119,10 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Wait until a node has registered the new primary. Before the registration, the nodes may use
-    // either server, so the old primary must not run yet.
+    // Before a node has registered the new primary, the nodes may use either server. So the old
+    // primary must not run yet.
     wait_until_used(&cluster.postgres)?;
-    // After a normal start, commits would wait for a standby, but the old primary has no standby
-    // now.
+    // After a normal start, commits would wait for a standby, but there is none now.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -265,8 +262,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Saves a snapshot, and lets buyers continue to buy. Then either the running server or a restarted
-/// server loads the snapshot.
+/// Buyers continue to buy after the snapshot. Then the running server or a restarted server loads
+/// it.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -285,8 +282,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // The server may have written a newer snapshot than the one above, to synchronize its replica.
-    // That snapshot also lacks the latest tickets, so the test is still valid.
+    // The server may have written a newer snapshot for its replica. It also lacks the latest
+    // tickets.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -296,8 +293,6 @@ fn snapshot(
     ))
 }
 
-/// Disconnects the replica, lets buyers continue to buy, kills the primary, and makes the replica
-/// take over.
 fn fail_over_stale_replica(
     redis: &mut Redis,
     primary: usize,
@@ -319,20 +314,19 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// Deletes a snapshot of an earlier round. With that snapshot, the server would not restart empty.
+/// With a snapshot of an earlier round, the server would not restart empty.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
-    // In most cases no snapshot exists, and this call fails without harm.
+    // In most cases no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 
-/// Resets the command statistics of the servers, so that [`busiest_shard`] counts only this sale.
+/// Makes [`busiest_shard`] count only the commands of this sale.
 pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError> {
     let mut servers = cluster.redis.iter().flat_map(Redis::servers);
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// Returns the shard whose primary ran the most scripts. A fault of this shard can lose the most
-/// data.
+/// The shard whose primary ran the most scripts can lose the most data.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);

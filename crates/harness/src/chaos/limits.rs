@@ -5,10 +5,9 @@ use std::time::Duration;
 
 /// New buyers per second. The rate is low enough that the fault happens during the run.
 pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
-/// New buyers per second for the faults `restore` and `postgres-failover-async`. The rate is so low
-/// that buyers still arrive after the backup, or after the standby is cut off.
+/// New buyers per second for the faults `restore` and `postgres-failover-async`. At this low rate,
+/// buyers still arrive after the backup, or after the standby is cut off.
 pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
-/// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
 /// The range from which the number of units in a request is chosen. The chosen number is also the
 /// limit for each buyer.
@@ -17,11 +16,9 @@ pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
 /// The fraction of the run after which the fault happens.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
-/// The numbers of partitions of an item in shape `cluster`. The harness chooses one of these
-/// numbers at random.
+/// The numbers of partitions from which the harness chooses, in shape `cluster`.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// The shortest and the longest time between two changes of the spread, if the plan asks for
-/// repeated changes.
+/// The shortest and the longest time between two changes of the spread.
 pub(super) const SPREAD_STAYS: (Duration, Duration) =
     (Duration::from_millis(300), Duration::from_millis(1_500));
 /// The shortest and the longest time for which a process hangs or stays stopped.
@@ -29,9 +26,8 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// The shortest and the longest time for which a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// The shortest and the longest time for which a disk is full. The time is long enough that
-/// PostgreSQL tries to make a file longer. If PostgreSQL reports no error about the full disk, the
-/// harness fails.
+/// The shortest and the longest time for which a disk is full: long enough that PostgreSQL tries to
+/// make a file longer. The harness fails if PostgreSQL reports no error.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
 /// The shortest and the longest time by which a slow network delays each chunk of data.
@@ -48,13 +44,10 @@ pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);
 pub(super) const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 /// How long selling the remaining units may take. After that time the round has a finding.
 pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
-/// The largest number of concurrent buyers of the remaining units.
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
-/// How often the stock is checked.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of findings that the report of one round shows. The report gives only the
-/// number of the other findings.
+/// The largest number of findings in the report of one round. The report only counts the others.
 pub(super) const FINDINGS_SHOWN: usize = 12;
 /// How long a row that one node wrote may be invisible to another node. After that time, an
-/// operator's request that needs this row fails.
+/// operator's request fails.
 pub(super) const PROPAGATED_WITHIN: Duration = Duration::from_secs(5);

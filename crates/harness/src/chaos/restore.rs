@@ -1,8 +1,6 @@
-//! The fault `restore`: PostgreSQL is lost during a sale, and is restored from a backup. Orders
-//! that were made after the backup are missing, so the nodes must pause the sale. They must also
-//! pause the sale after a failover to a standby that lacks the last orders. This file acts as the
-//! operator: it lowers the stock by the units of the missing orders and resumes the sale, as
-//! `docs/how-to/back-up-and-restore.md` says.
+//! The fault `restore`: PostgreSQL is restored from a backup during a sale. Orders are then
+//! missing, so the nodes must pause the sale, as after a failover to a stale standby. This file
+//! acts as the operator, as `docs/how-to/back-up-and-restore.md` says.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,8 +15,6 @@ use super::round_state::{ITEM, RoundRunner, random_duration};
 use crate::audit::{self, StoreLocation};
 use crate::cluster::{Cluster, ClusterError, Node, http};
 
-/// Copies the database, and lets buyers continue to buy. Then kills the nodes and PostgreSQL, and
-/// starts them again with the copy.
 pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let ids = "SELECT id FROM orders";
     let before: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
@@ -44,9 +40,8 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
 }
 
 impl RoundRunner<'_> {
-    /// Waits until the sale is paused, lowers the stock by the units of the missing orders, and
-    /// resumes the sale. Returns a new answers file, which has only the answers that the store can
-    /// still confirm.
+    /// Lowers the stock by the units of the missing orders, and resumes the sale. Returns a new
+    /// answers file, with only the answers that the store can still confirm.
     pub(super) fn accept_restore(&mut self, answers: &Path) -> Result<PathBuf, ClusterError> {
         self.wait_until_paused()?;
         let store = StoreLocation::parse(&self.cluster.store_url()).and_then(|store| {
@@ -75,9 +70,8 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Waits until the nodes report at least `missing` missing orders. If the nodes report fewer
-    /// orders in the allowed time, adds a finding. The reported number can be larger than
-    /// `missing`, because a node may have confirmed an order whose answer did not reach the buyer.
+    /// Adds a finding if the nodes report fewer than `missing` orders in time. They may report
+    /// more, because a confirmation may not have reached its buyer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";
@@ -99,8 +93,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Lowers the stock. Units in the slots of a killed node are free only after the node's lease
-    /// has ended. Until then the server refuses the request, so this function repeats the request.
+    /// Units in the slots of a killed node are free only after the node's lease has ended. Until
+    /// then the server refuses the request, so this function repeats it.
     fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
         let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
         let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
@@ -118,9 +112,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Waits until the nodes have paused the sale. Between the restore and the pause, no node may
-    /// sell a unit. If a node sells a unit in this time, [`Self::lower_stock`] or the final audit
-    /// fails.
+    /// Between the restore and the pause, no node may sell a unit. If a node does,
+    /// [`Self::lower_stock`] or the final audit fails.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {

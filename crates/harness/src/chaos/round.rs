@@ -22,7 +22,7 @@ use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
 
-/// Runs one round. An error means that the harness could not continue.
+/// An error means that the harness could not continue.
 pub(super) fn run_round(
     cluster: &mut Cluster,
     number: u64,
@@ -35,8 +35,7 @@ pub(super) fn run_round(
         .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
     let part = rng.random_range(STOCK_PART);
-    // The result is at most the number of requested units, so it fits a `u64`. The cast removes the
-    // decimals.
+    // The result is at most the number of requested units, so it fits a `u64`.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = RoundReport::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
@@ -85,7 +84,6 @@ impl RoundRunner<'_> {
         self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
     }
 
-    /// Runs the load and injects the fault.
     fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
         let spreader = self.respread.then(|| SpreadChanger::start(self, rng)).transpose()?;
@@ -98,8 +96,8 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // A server ends when the thread that started it ends. So this thread injects the fault,
-        // because a fault may restart servers. The load runs in another thread.
+        // A server ends when the thread that started it ends. A fault may restart servers, so this
+        // thread injects the fault.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
@@ -121,7 +119,6 @@ impl RoundRunner<'_> {
         self.record_and_audit(report, &file, false)
     }
 
-    /// Waits until all servers are healthy again after the fault.
     fn wait_until_recovered(&mut self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         if let Some(redis) = &self.cluster.redis {
@@ -138,10 +135,9 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// Counts the requests that were refused as sold out too early. No units return during the run.
-    /// So if enough units for a request are free now, every answer "sold out" came too early. In a
-    /// round with a fault, this answer is allowed, because a request may wait in the server for the
-    /// longest allowed time. Without a fault, no request waits that long.
+    /// No units return during the run. So if enough units for a request are free now, every answer
+    /// "sold out" came too early. In a round with a fault, a request may wait for the longest
+    /// allowed time, and may then get this answer.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -156,15 +152,13 @@ impl RoundRunner<'_> {
         Ok(())
     }
 
-    /// Repeats every request with the same key. A buyer with an order must receive that order, even
-    /// if no units are left.
+    /// A buyer with an order must receive that order, even if no units are left.
     fn repeat_requests(&mut self) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
         self.record_and_audit(report, &file, true)
     }
 
-    /// Sells the remaining units to other buyers.
     fn sell_out(&mut self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         let mut turn = 0;
@@ -187,8 +181,7 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Checks the stock, the server's own audit and the repairs at the end of the round. Then
-    /// closes the sale. `before` is the number of repairs before the round.
+    /// `before` is the number of repairs before the round.
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;
@@ -222,8 +215,6 @@ impl RoundRunner<'_> {
             .map(drop)
     }
 
-    /// Records the result of a load run. Then the independent auditor checks the answers of this
-    /// run.
     fn record_and_audit(
         &mut self,
         report: Result<LoadReport, load::LoadError>,
@@ -300,8 +291,7 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // Another node may have just written the row, and this node does not find the row
-                // yet. So the harness repeats the request.
+                // Another node may have just written the row, and this node does not find it yet.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));
@@ -317,7 +307,6 @@ impl RoundRunner<'_> {
     }
 }
 
-/// Formats the number of answers of each kind as one short text.
 pub(super) fn format_answers(answers: &BTreeMap<String, u64>) -> String {
     answers.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,6 @@ use crate::cluster::Cluster;
 /// The item of every sale.
 pub(super) const ITEM: &str = "phone";
 
-/// A round in progress.
 pub(super) struct RoundRunner<'a> {
     pub(super) cluster: &'a mut Cluster,
     pub(super) secret: Vec<u8>,
@@ -20,14 +19,12 @@ pub(super) struct RoundRunner<'a> {
     pub(super) units: u32,
     pub(super) buyers: u32,
     pub(super) seed: u64,
-    /// Whether the spread changes during the load run.
     pub(super) respread: bool,
     /// How many times a node did not yet find a row that another node had just written.
     pub(super) stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }
 
-/// Returns a random duration in this range.
 pub(super) fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
     rng.random_range(from..=to)
 }

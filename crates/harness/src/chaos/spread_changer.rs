@@ -13,7 +13,6 @@ use super::limits::{PARTITIONS, SPREAD_STAYS};
 use super::round_state::{ITEM, RoundRunner, random_duration};
 use crate::cluster::{ClusterError, http};
 
-/// Returns the admin path of the spread of the sale's item.
 pub(super) fn spread_path(sale: &str) -> String {
     format!("/v1/admin/sales/{sale}/items/{ITEM}/spread")
 }
@@ -30,7 +29,6 @@ pub(super) fn random_spread(stock: u64, rng: &mut SmallRng) -> (u32, String) {
     (partitions, spread.to_string())
 }
 
-/// The thread that changes the spread.
 #[derive(Debug)]
 pub(super) struct SpreadChanger {
     stop: Arc<AtomicBool>,
@@ -38,7 +36,6 @@ pub(super) struct SpreadChanger {
 }
 
 impl SpreadChanger {
-    /// Starts to change the spread of the round's item.
     pub(super) fn start(
         runner: &RoundRunner<'_>,
         rng: &mut SmallRng,
@@ -52,8 +49,8 @@ impl SpreadChanger {
             let (mut changes, mut failures) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
                 let (_, body) = random_spread(stock, &mut rng);
-                // During a fault, the server may send no answer or status 503. Every other status
-                // except 200 is an error of the server.
+                // During a fault, the server may send no answer or status 503. Any other status
+                // except 200 is an error.
                 match http::send_request(addr, "PUT", &path, &authorization, &body) {
                     Ok(reply) if reply.status == 200 => changes += 1,
                     Ok(reply) if reply.status != 503 => {
@@ -74,7 +71,7 @@ impl SpreadChanger {
             .map_err(|error| ClusterError::failed("starting to change the spread", error))
     }
 
-    /// Stops the thread. Returns the number of changes, and a text about each refused change.
+    /// Returns the number of changes, and a text about each refused change.
     pub(super) fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread

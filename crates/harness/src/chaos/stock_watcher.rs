@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::limits::POLL_INTERVAL;
 use crate::cluster::{ClusterError, http};
 
-/// The units of an item in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StockTotals {
     /// All units.
@@ -22,11 +21,10 @@ pub(super) struct StockTotals {
 }
 
 impl StockTotals {
-    /// Parses the stock in an answer of the server. Fails if the total is not the sum of the pool,
-    /// the slots, the held units and the paid units.
+    /// Parses the stock in an answer of the server. Fails if the units in all states do not add up.
     pub fn read(body: &Value) -> Result<Self, String> {
         let row = &body["items"][0];
-        // A negative number is an error too, because `as_u64` refuses it.
+        // `as_u64` also refuses a negative number.
         let part = |name: &str| row[name].as_u64().ok_or_else(|| format!("no {name} in {body}"));
         let (total, free) = (part("total")?, part("pool")? + part("in_slots")?);
         let sold = part("held")? + part("paid")?;
@@ -38,7 +36,6 @@ impl StockTotals {
     }
 }
 
-/// The watching thread.
 #[derive(Debug)]
 pub(super) struct StockWatcher {
     stop: Arc<AtomicBool>,

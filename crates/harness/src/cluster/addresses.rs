@@ -1,12 +1,11 @@
-//! The addresses at which nodes reach PostgreSQL and Redis. If the plan asks for proxies, these are
-//! the addresses of the proxies.
+//! The addresses at which nodes reach PostgreSQL and Redis, or the proxies in front of these.
 
 use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the URL of the store for one node, and the proxies that this function started for the
-/// node. If the plan has proxies, the function starts one proxy in front of each PostgreSQL server.
+/// Returns the URL of the store for one node. If the plan has proxies, starts and returns one in
+/// front of each PostgreSQL server.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,
@@ -25,7 +24,7 @@ pub(super) fn store_address(
     Ok((url, proxies))
 }
 
-/// Starts a proxy in front of this local port and returns the proxy's port.
+/// Returns the proxy's port.
 pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
     let target = SocketAddr::from(([127, 0, 0, 1], port));
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;

@@ -6,12 +6,11 @@ use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
 use super::library::{self, FaultControl};
 
-/// Compiles the library that makes clocks adjustable. Fails without a C compiler.
+/// Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     library::compile(cluster_dir, "clock", include_str!("clock.c"))
 }
 
-/// The adjustable clock of one node.
 #[derive(Debug)]
 pub(super) struct Clock(FaultControl);
 

@@ -15,10 +15,9 @@ pub(super) const MARKER_FILE: &str = ".doorbuster-cluster";
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing, and marks it. Refuses a directory that has files but
-    /// no marker, because such a directory belongs to somebody else. Other users can enter a
-    /// created directory, because PostgreSQL may run as another user. But they cannot list the
-    /// files in the directory.
+    /// Creates the directory if it is missing, and marks it. Refuses a directory with files but no
+    /// marker, because it belongs to somebody else. Other users can enter a created directory,
+    /// because PostgreSQL may run as another user.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         let what = || format!("creating {}", cluster_dir.0.display());
@@ -41,7 +40,6 @@ impl ClusterDir {
         Ok(cluster_dir)
     }
 
-    /// Returns whether [`ClusterDir::create`] marked the directory.
     pub(super) fn is_marked(&self) -> bool {
         self.0.join(MARKER_FILE).is_file()
     }
@@ -83,21 +81,19 @@ impl ClusterDir {
     }
 }
 
-/// Writes a file that only this user may read. Replaces an existing file.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError> {
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .with_operation(|| format!("writing {}", path.display()))
 }
 
-/// Creates a directory with this mode. Does not change a directory that exists.
+/// Does not change a directory that exists.
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
     if path.is_dir() {
         return Ok(());
     }
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
-    // The umask can remove permissions from the mode of a new directory, so the mode is set once
-    // more.
+    // The umask can remove permissions from the mode of a new directory.
     let made =
         made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
     made.with_operation(|| format!("creating {}", path.display()))

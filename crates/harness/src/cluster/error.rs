@@ -28,7 +28,6 @@ impl ClusterError {
 
 /// Adds the name of the failed operation to an error.
 pub(super) trait ClusterErrorContext<T> {
-    /// Returns the value. If there is an error instead, returns an error that names the operation.
     fn with_operation(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 

@@ -1,6 +1,5 @@
-//! The simulated disk of a PostgreSQL server. The disk can become full while the server runs. On a
-//! full disk, a write that replaces bytes inside a file succeeds. A write that makes a file longer
-//! fails with "no space left on device".
+//! The simulated disk of a PostgreSQL server, which can become full while the server runs. On a
+//! full disk, a write that makes a file longer fails, and a write inside a file succeeds.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +7,10 @@ use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
 use super::library::{self, FaultControl};
 
-/// Compiles the library that simulates a full disk. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     library::compile(cluster_dir, "full_disk", include_str!("full_disk.c"))
 }
 
-/// The disk of one server.
 #[derive(Debug)]
 pub(super) struct FullDisk {
     is_full: FaultControl,

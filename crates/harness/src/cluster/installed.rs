@@ -12,7 +12,6 @@ use super::cluster_dir::{ClusterDir, MARKER_FILE};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::process::Process;
 
-/// The file that describes the installation.
 const INFO_FILE: &str = "cluster.json";
 
 /// The recorded description of an installation.
@@ -58,7 +57,6 @@ impl InstalledCluster {
     }
 }
 
-/// Writes the description of the installation.
 pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     let part =
         |name: &str, address: String| InstalledServer { name: name.to_owned(), address, pid: None };
@@ -107,14 +105,12 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Returns whether `dir` is the directory of an installation. An installation whose start failed
-/// has a marker but no description. An installation of an earlier version has only a description.
-/// So one of the two is enough.
+/// Returns whether `dir` is the directory of an installation. The directory may have no description
+/// after a failed start, and no marker from an earlier version.
 pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())
 }
 
-/// Opens the directory of an installation. Refuses every other directory.
 fn open_installation(dir: &Path) -> Result<ClusterDir, ClusterError> {
     if !is_installation(dir)? {
         let what = format!("opening {}", dir.display());
@@ -123,9 +119,8 @@ fn open_installation(dir: &Path) -> Result<ClusterDir, ClusterError> {
     ClusterDir::open(dir)
 }
 
-/// Stops every server with a process-id file in `dir`. Stops the servers in the reverse order of
-/// their start, because a server depends on the servers that started before it. Returns the names
-/// of the servers that ran.
+/// Stops every server with a process-id file in `dir`, in the reverse order of their start. Returns
+/// the names of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
     let cluster_dir = open_installation(dir)?;
     let mut stopped = Vec::new();
@@ -133,8 +128,7 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // After TERM, PostgreSQL waits until its clients have disconnected. After INT, it
-        // disconnects them. The other servers treat both signals in the same way.
+        // After TERM, PostgreSQL would wait for its clients. After INT, it disconnects them.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)

@@ -1,6 +1,5 @@
 //! Small libraries in C that a server loads before the standard C library. Each library simulates
-//! one fault for the running server: a wrong clock, or a full disk. Each library reads a number
-//! from a file. The harness writes this number, and so controls the fault.
+//! one fault, which the harness controls by a number in a file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

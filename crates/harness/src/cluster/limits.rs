@@ -3,10 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The ports of the servers. The system does not use ports of this range for outgoing connections,
-/// so no outgoing connection takes the port of a server. A Redis server in a cluster takes a second
-/// port, which is [`BUS_PORT_OFFSET`] higher than the first. The system does not use the second
-/// port for outgoing connections either.
+/// The ports of the servers. The system uses neither these ports nor Redis's cluster bus ports,
+/// which are [`BUS_PORT_OFFSET`] higher, for outgoing connections.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=19_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
@@ -19,7 +17,6 @@ pub const NODES_MAX: usize = 16;
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to stop. After that time it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// The time between two checks of a condition that the harness waits for.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long connecting to a server on this machine may take. After that time the server counts as
 /// unreachable.
@@ -29,12 +26,10 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The time in milliseconds after which the other servers of a Redis Cluster count a silent server
 /// as failed.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
-/// If the servers of a Redis Cluster do not know each other after this time, the harness introduces
-/// them to each other again.
+/// If the servers of a Redis Cluster do not know each other by then, they are introduced again.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// How many bytes from the end of a failed server's log are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
-/// The largest number of bytes that a proxy reads at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);

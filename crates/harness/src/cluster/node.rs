@@ -26,9 +26,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Creates a node without starting it. `start` has the program, its environment and the node's
-    /// name. This function adds the arguments. `clock` is the library that makes the wall clock
-    /// adjustable.
+    /// `start` has the program, its environment and the node's name. `clock` is the library that
+    /// makes the wall clock adjustable.
     pub(super) fn create(
         cluster_dir: &ClusterDir,
         mut start: ProcessSpec,
@@ -51,7 +50,7 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// Sets another build of the program. Each upgrade of the node switches between the two builds.
+    /// Each upgrade of the node switches between the two builds.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }

@@ -11,7 +11,6 @@ use super::process::ProcessSpec;
 use super::secret::secret_bytes;
 use super::{ClusterDir, ClusterError, ClusterPlan, Node};
 
-/// Creates nodes and edges that share their settings and secrets.
 pub(super) struct NodeFactory<'a> {
     plan: &'a ClusterPlan,
     cluster_dir: &'a ClusterDir,
@@ -22,8 +21,8 @@ pub(super) struct NodeFactory<'a> {
 }
 
 impl<'a> NodeFactory<'a> {
-    /// Creates a factory. `slots_urls` has the addresses of the Redis servers. `secrets` has the
-    /// names and values of two settings of the section `auth`.
+    /// `slots_urls` has the addresses of the Redis servers. `secrets` has the names and values of
+    /// two settings of the section `auth`.
     pub(super) fn new(
         plan: &'a ClusterPlan,
         cluster_dir: &'a ClusterDir,
@@ -45,8 +44,7 @@ impl<'a> NodeFactory<'a> {
         Self { plan, cluster_dir, clock, shared }
     }
 
-    /// Creates the node with this number, but does not start the node. The numbers begin with 1.
-    /// `store_url` is the address of the node's PostgreSQL.
+    /// The numbers begin with 1. `store_url` is the address of the node's PostgreSQL.
     pub(super) fn node(&self, number: usize, store_url: String) -> Result<Node, ClusterError> {
         let mut settings = vec![setting("STORE__URL", &store_url)];
         settings.extend(self.plan.roles.get(number - 1).map(|roles| setting("ROLES", roles)));
@@ -56,8 +54,7 @@ impl<'a> NodeFactory<'a> {
         self.create(format!("node-{number}"), settings)
     }
 
-    /// Creates the edge with this number, but does not start the edge. The numbers begin with 1.
-    /// The edge passes requests on to `nodes`.
+    /// The numbers begin with 1. The edge passes requests on to `nodes`.
     pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
         let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
         let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];
@@ -78,7 +75,6 @@ impl<'a> NodeFactory<'a> {
     }
 }
 
-/// Returns the environment variable of a setting, with this value.
 fn setting(name: &str, value: &str) -> (String, String) {
     (format!("DOORBUSTER_{name}"), value.to_owned())
 }

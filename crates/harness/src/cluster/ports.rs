@@ -12,23 +12,20 @@ use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
 /// The ports that this process has given to servers, with their reservations. Such a port can look
-/// free, because its server does not listen yet, or because the server is stopped. A stopped server
-/// needs its port at the next start.
+/// free, because its server is stopped or does not listen yet.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
-/// Returns a free port.
 pub(super) fn free() -> Result<u16, ClusterError> {
     allocate(&[0])
 }
 
-/// Returns a free port whose cluster bus port is free too. Redis servers use the cluster bus port
-/// among themselves.
+/// The cluster bus port of the returned port is free too.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// Finds a number `port` such that the port `port + offset` is free for each of `offsets`. Reserves
-/// all these ports, and returns `port`.
+/// Finds a number `port` such that the port `port + offset` is free for each of `offsets`, and
+/// reserves all these ports.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
@@ -45,9 +42,8 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// Reserves a free port. Another process on this machine that calls this function does not get the
-/// same port. The reservation is a socket with an abstract name. The kernel removes the socket when
-/// this process ends. Returns `None` if the port is reserved or not free.
+/// The reservation is a socket with an abstract name, so other processes do not get this port. The
+/// kernel removes the socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -15,8 +15,7 @@ use super::limits::{POLL_INTERVAL, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
-/// If this program runs as root, the server runs as this user, because PostgreSQL refuses to run as
-/// root.
+/// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 /// The name with which every standby connects to its primary.
 const STANDBY: &str = "doorbuster_standby";
@@ -44,8 +43,7 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// Does the same as [`Postgres::create`]. With a `library`, a test can make the server's disk
-    /// appear full.
+    /// With a `library`, a test can make the server's disk appear full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -76,8 +74,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Creates a server without starting it. [`Postgres::rebuild_as_standby_of`] starts it later,
-    /// as a standby.
+    /// [`Postgres::rebuild_as_standby_of`] starts the server later.
     pub(crate) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
@@ -95,12 +92,10 @@ impl Postgres {
         Ok(())
     }
 
-    /// The directory of the server.
     fn dir(&self) -> PathBuf {
         self.cluster_dir.path().join(&self.start.name)
     }
 
-    /// Chooses a server's directory, port and settings.
     fn prepare(
         cluster_dir: &ClusterDir,
         name: &str,
@@ -118,12 +113,11 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // With this size, the server keeps old WAL segments and reuses them. Otherwise commits
-            // would wait while the server creates new segments.
+            // With this size, the server reuses old WAL segments. Otherwise commits would wait for
+            // new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
-            // The name with which a standby connects to its primary.
             format!("cluster_name={STANDBY}"),
         ];
         let arguments = ["-D".to_owned(), data.clone()].into_iter();
@@ -154,8 +148,7 @@ impl Postgres {
         chown(path, Some(id), None).with_operation(|| "giving PostgreSQL its directory".into())
     }
 
-    /// Makes this server a new standby of `primary`: deletes its data, copies the primary's data,
-    /// and starts.
+    /// Makes this server a new standby of `primary`, with a new copy of the primary's data.
     pub fn rebuild_as_standby_of(&mut self, primary: &Self) -> Result<(), ClusterError> {
         self.stop()?;
         if Path::new(&self.data).exists() {
@@ -167,8 +160,7 @@ impl Postgres {
         self.start()
     }
 
-    /// Copies the data of a running server to a new directory. `words` are further arguments of
-    /// `pg_basebackup`.
+    /// `words` are further arguments of `pg_basebackup`.
     fn copy_of(&self, from: &Self, to: &str, words: &[&str]) -> Result<(), ClusterError> {
         let program = self.bin_dir.join("pg_basebackup").display().to_string();
         let port = from.port.to_string();
@@ -234,9 +226,8 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk. The database was created without syncs. Without this call, the
-    /// recovery after a crash begins with a sync of all files. This sync takes seconds, or much
-    /// longer on a busy disk.
+    /// Writes all files to the disk, because the database was created without syncs. Otherwise the
+    /// recovery after a crash begins with a sync that takes seconds or longer.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
@@ -325,14 +316,12 @@ impl Drop for Postgres {
     }
 }
 
-/// Returns the words to put before a command, so that the command runs as this user.
 fn as_user(user: Option<&str>) -> Vec<&str> {
     user.map_or_else(Vec::new, |user| {
         vec!["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
     })
 }
 
-/// Runs `initdb` for this directory, as this user.
 fn initdb(
     bin_dir: &Path,
     user: Option<&str>,

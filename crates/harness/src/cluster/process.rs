@@ -71,8 +71,8 @@ impl Process {
             .stderr(stderr);
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
-        // The server has its own process group, so it gets no signals from the terminal. The caller
-        // gets the signals, and stops the nodes before Redis and PostgreSQL.
+        // The server has its own process group, so signals of the terminal reach only the caller.
+        // The caller stops the nodes before Redis and PostgreSQL.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().with_operation(what)?;
         let pid = i32::try_from(child.id())
@@ -94,8 +94,8 @@ impl Process {
         })
     }
 
-    /// Reads all process-id files of the installation. In the result, the process that started last
-    /// comes first. A process in the result may have ended.
+    /// Reads all process-id files of the installation, the last started process first. A process in
+    /// the result may have ended.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -145,9 +145,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. When a process has ended, the system can give its id to a
-    /// new process. So for a process from a process-id file, the function also compares the start
-    /// time.
+    /// Returns whether the process runs. The start time of a process from a process-id file is
+    /// compared too, because the system reuses process ids.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -270,13 +269,12 @@ impl Drop for Process {
 /// the process does not exist or is a zombie.
 fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain spaces, so the fields are counted after the last
-    // parenthesis. The start time is the 22nd field of the line.
+    // The name in parentheses may contain spaces, so the fields are counted after it. The start
+    // time is the 22nd field.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if fields.first() == Some(&"Z") { None } else { fields.get(19)?.parse().ok() }
 }
 
-/// Removes this program's settings from the environment of the new process.
 fn clear_settings(command: &mut Command) {
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_"))
@@ -285,7 +283,6 @@ fn clear_settings(command: &mut Command) {
     }
 }
 
-/// Finds a program in `PATH` and in the usual directories.
 pub(super) fn find(name: &str) -> Result<PathBuf, ClusterError> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut dirs = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/usr/bin"]);
@@ -293,7 +290,6 @@ pub(super) fn find(name: &str) -> Result<PathBuf, ClusterError> {
     file.ok_or_else(|| ClusterError::Missing(name.into()))
 }
 
-/// Runs a program to its end and returns its output.
 pub(super) fn run(words: &[String], environment: &[(&str, &str)]) -> Result<String, ClusterError> {
     let what = || format!("running {}", words[0]);
     let mut command = Command::new(&words[0]);

@@ -124,8 +124,7 @@ async fn accept(
     let next = Arc::new(AtomicUsize::new(0));
     let accepted = Arc::new(AtomicUsize::new(0));
     loop {
-        // `accept` fails if no file handle is free, or if the client has already disconnected. So
-        // the loop tries again soon.
+        // `accept` fails if no file handle is free, or if the client has already disconnected.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -146,7 +145,6 @@ async fn accept(
 /// The state with which the proxy forwards the data of one connection.
 #[derive(Clone)]
 struct Connection {
-    /// The connection's number.
     number: usize,
     /// How many connections the proxy has accepted until now. All connections share this counter.
     accepted: Arc<AtomicUsize>,
@@ -171,8 +169,7 @@ async fn serve(
     mut connection: Connection,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
-    // With Nagle's algorithm, a small answer would wait for the acknowledgement of the previous
-    // answer.
+    // With Nagle's algorithm, a small answer would wait for the previous acknowledgement.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (connection.clone(), connection.clone());
@@ -180,13 +177,11 @@ async fn serve(
         async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
-        // `wait_for` also returns, with an error, when the proxy is dropped. Then the connection
-        // ends too.
+        // `wait_for` returns an error when the proxy is dropped. Then the connection ends too.
         _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
 
-/// Connects to the next reachable target.
 async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
     for _ in targets {
         let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
@@ -199,8 +194,7 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
     None
 }
 
-/// Forwards data in one direction, under the present condition of the network, until one side
-/// closes the connection.
+/// Forwards data in one direction until one side closes the connection.
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection: Connection) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {

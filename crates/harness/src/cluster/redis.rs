@@ -15,7 +15,6 @@ use super::limits::{
 use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
-/// Hash slots of a Redis Cluster.
 const HASH_SLOTS: usize = 16_384;
 /// The user with which replicas connect to their primary. Disabling this user forbids only
 /// replication.
@@ -62,9 +61,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key,
-        // or have old data after a restart. In both cases, the nodes would have to replace this
-        // slot.
+        // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key
+        // or have old data, and the nodes would replace the slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -83,8 +81,7 @@ impl RedisServer {
             "repl-diskless-sync-delay 0".to_owned(),
             "enable-debug-command yes".to_owned(),
             format!("masteruser {REPLICATION_USER}"),
-            // All servers have the same password, because any server may become a replica of any
-            // other.
+            // Any server may become a replica of any other, so all have the same password.
             "masterauth follow".to_owned(),
             format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
         ];
@@ -211,9 +208,8 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts `shards` primaries, and the same number of replicas if requested. Joins them into one
-    /// cluster. The function `proxy_port` gets the port of a server, and returns the port that this
-    /// server announces to clients. It returns `None` if the server announces its own port.
+    /// Starts one cluster of `shards` primaries, and of as many replicas if requested. `proxy_port`
+    /// gets a server's port, and returns the port that the server announces instead.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -235,8 +231,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Joins the servers, as `redis-cli --cluster create` does, but with a fixed primary for each
-    /// replica.
+    /// Differs from `redis-cli --cluster create`: each replica has a fixed primary.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -253,8 +248,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // The command fails until the replica has received the primary's address from the other
-            // servers.
+            // The command fails until the replica has received the primary's address.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
@@ -262,9 +256,8 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Introduces the servers to each other. A server forgets a new server that is silent for a
-    /// second, for example because the whole machine pauses. In this case, this function introduces
-    /// the servers again.
+    /// A server forgets a new server that is silent for a second, so the introduction may be
+    /// repeated.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {

@@ -10,8 +10,7 @@ use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 /// The largest size of an answer, in bytes. A longer answer is an error.
 const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Runs one command over a new connection. Returns the answer as text. If the answer is a list,
-/// each entry becomes one line.
+/// If the answer is a list, each entry becomes one line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("sending {} to Redis at {addr}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).with_operation(what)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::*;
 
-/// A directory that is removed at the end.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -24,8 +23,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the system's temporary directory. This is
-        // harmless.
+        // A failed removal is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -93,7 +91,7 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
     let mut found =
         Process::from_pid_files(&cluster_dir).expect("the process-id files can be read");
     assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
-    // The parent must wait for the process. Otherwise the process stays as a zombie.
+    // Without a wait of the parent, the process would stay as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
     assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("the process stops"), ["sleeper"]);
     assert!(waiter.join().expect("the thread does not panic"), "the process must end");

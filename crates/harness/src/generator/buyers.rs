@@ -1,10 +1,8 @@
 //! Buyers, and the request that each buyer sends. Each buyer has a token, which is signed as a shop
 //! signs tokens.
 //!
-//! Only the signature of a token is stored, so a million buyers take 32 MB. The name and the claims
-//! are computed from the buyer's number. All requests come from one template. For each request, the
-//! generator overwrites the token, the key and, with several sales, the sale's number in the
-//! template.
+//! Only the signature of a token is stored, so a million buyers take 32 MB. All requests come from
+//! one template, in which the generator overwrites the token, the key and the sale's number.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -34,8 +32,7 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // If the clock shows a time before 1970, `now` is 0, and the server refuses the tokens as
-        // expired.
+        // Before 1970, `now` is 0, and the server refuses the tokens as expired.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
@@ -101,9 +98,8 @@ impl Buyers {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Writes the buyer's claims into a token that begins with the header. Before the call,
-    /// `claims` contains the claims of another buyer. The function changes `claims` to the claims
-    /// of this buyer.
+    /// Writes the buyer's claims into `claims`, which contains another buyer's claims, and into a
+    /// token that begins with the header.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD

@@ -14,14 +14,13 @@ use super::{Load, Pace, RequestScript, RunResult, cores};
 /// The longest wait for answers after the end of the measured time. A request that gets no answer
 /// by then counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// After the end of the measured time, the generator sends waiting requests for this long. This
-/// time is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in
-/// time.
+/// How long the generator sends waiting requests after the measured time. It is shorter than
+/// [`DRAIN_WITHIN`], so that the answer to a late request can arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// At this number of requests per second, or more, the generator sends together all requests that
-/// are due within one [`TICK`].
+/// From this number of requests per second on, the generator sends all requests of one [`TICK`]
+/// together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest delay of a request that waits to be sent together with other requests. The delay is
 /// part of the measured latency.
@@ -38,12 +37,10 @@ struct Measurement<'a, S> {
     closes_at: Instant,
     /// The time of the last answer.
     last: Instant,
-    /// Whether the script has no more requests.
     ended: bool,
     error: Option<Error>,
 }
 
-/// Runs the load, as [`Load::run_at`] describes.
 pub(super) fn run(
     load: &Load,
     addrs: &[SocketAddr],
@@ -103,7 +100,6 @@ impl<S: RequestScript> Measurement<'_, S> {
         }
     }
 
-    /// Sets the time of the next arrival.
     fn advance(&mut self, rate: f64) {
         let chance = self.rng.random::<f64>().max(f64::MIN_POSITIVE);
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
@@ -118,7 +114,6 @@ impl<S: RequestScript> Measurement<'_, S> {
         }
     }
 
-    /// Returns whether no more requests are due.
     fn has_ended(&self, now: Instant) -> bool {
         let last = match self.pace {
             Pace::Closed => now,
@@ -187,8 +182,8 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // This fault occurs only before the start. At that time, `run` checks that all
-            // connections are open.
+            // This fault occurs only before the start. Then `run` checks that all connections are
+            // open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

@@ -1,8 +1,5 @@
 //! The event loop of the load generator. One thread drives many keep-alive connections with one
-//! epoll instance.
-//!
-//! Each connection has one request under way at a time. A request usually needs one write and one
-//! read. A [`Source`] decides what the connections send and what the answers mean. A source itself
+//! epoll instance. A [`Source`] decides what the connections send and what the answers mean, and
 //! performs no IO.
 
 mod socket;
@@ -15,20 +12,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
-/// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// If a call of epoll returned at least this number of events, the loop calls epoll again at once.
-/// After fewer events, a loop with a [`LoopOptions::tick`] first sleeps for one tick.
+/// After fewer events in one call of epoll, a loop with a [`LoopOptions::tick`] sleeps for one
+/// tick.
 const EVENTS_TOGETHER: usize = 64;
-/// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// The largest size of an incomplete answer, in bytes. If an incomplete answer is larger, the
-/// connection counts as broken.
+/// The largest size of an incomplete answer, in bytes. With a larger one, the connection counts as
+/// broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
 /// How often the loop looks for overdue answers and connections.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest wait for an event. After each wait, the loop asks the source whether the run is
-/// over.
+/// The longest wait for an event, before the loop asks the source whether the run is over.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Why a request has no answer, or why a connection ended.
@@ -119,9 +113,8 @@ pub struct LoopOptions {
     /// How long an answer may take. After that time the loop closes the connection. `None` means
     /// that there is no limit.
     pub answer_within: Option<Duration>,
-    /// The loop collects the requests that are due within this time. It sends these requests
-    /// together, and reads their answers together. Without a tick, client and server would wake up
-    /// for each request, and a wake-up costs more than the request.
+    /// The loop sends all requests that are due within this time together. Otherwise client and
+    /// server would wake up for each request, which costs more than the request.
     pub tick: Duration,
 }
 
@@ -137,7 +130,7 @@ struct Connection<R> {
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
-    /// How many attempts to open the connection have failed since the connection was last open.
+    /// The failed attempts to open the connection since it was last open.
     failures: u32,
 }
 
@@ -189,7 +182,7 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The loop uses the last entry of `free` first. So the first connection must be at the end.
+        // The loop takes free connections from the end of `free`.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }
@@ -236,8 +229,7 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Sends the due requests while connections are free. Returns the time at which the next
-    /// request is due.
+    /// Returns the time at which the next request is due.
     fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
         loop {
             let Some(&number) = self.free.last() else {
@@ -268,14 +260,14 @@ impl<R> EventLoop<R> {
         connection.since = now;
         self.under_way += 1;
         let sent = connection.stream.as_mut().map(|stream| stream.write(&self.outbox));
-        // The socket's buffer is empty and far larger than a request, so an incomplete write is a
+        // The socket's empty buffer has room for a whole request, so an incomplete write is a
         // fault.
         if !matches!(sent, Some(Ok(count)) if count == self.outbox.len()) {
             self.fail(number, Fault::Broken, source, now);
         }
     }
 
-    /// Waits for events. If `pause` is `None`, takes only the events that have already arrived.
+    /// If `pause` is `None`, takes only the events that have already arrived.
     fn wait(&mut self, pause: Option<Duration>) -> io::Result<()> {
         let pause = pause.unwrap_or_default();
         let timeout =
@@ -308,7 +300,7 @@ impl<R> EventLoop<R> {
         self.events = events;
     }
 
-    /// Reads the bytes that have arrived. `ends` is true if the server has closed the connection.
+    /// `ends` is true if the server has closed the connection.
     fn receive<S: Source<Request = R>>(&mut self, number: u32, ends: bool, source: &mut S) {
         loop {
             let connection = &mut self.connections[number as usize];
@@ -375,7 +367,6 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Ends a connection, and the request that waited for an answer on it.
     fn fail<S: Source<Request = R>>(
         &mut self,
         number: u32,

@@ -61,8 +61,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Classifies answers. Stores the body of the last answer "sold out". If the next body is the same,
-/// one comparison replaces the search for the code.
+/// Classifies answers. If an answer has the same body as the last answer "sold out", one comparison
+/// replaces the search for the code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

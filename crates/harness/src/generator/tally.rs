@@ -23,14 +23,11 @@ pub enum AnswerKind {
     Other(u16),
 }
 
-/// When an answer came.
+/// When an answer came, compared with the measured time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerTime {
-    /// Before the measured time.
     WarmUp,
-    /// Within the measured time.
     Measured,
-    /// After the measured time.
     Late,
 }
 
@@ -91,7 +88,6 @@ impl Default for RunResult {
 }
 
 impl RunResult {
-    /// Counts an answer.
     pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, time: AnswerTime) {
         *self.answers.entry(kind).or_default() += 1;
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);

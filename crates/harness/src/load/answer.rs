@@ -1,7 +1,5 @@
-//! Decides what an answer means for a buyer. The decision uses a status, a few headers and a body,
-//! and needs no IO.
-//!
-//! Refusals are frequent, so their `code` is found by a text search. All other answers are parsed.
+//! Decides what an answer means for a buyer, without IO. Refusals are frequent, so their `code` is
+//! found by a text search.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,8 +22,8 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 impl FinalAnswer<'_> {
-    /// Returns the name under which the answer is counted. The name is the code of a refusal, or
-    /// the state of an order. For any other answer, the name is `http_` and the status.
+    /// Returns the name under which the answer is counted: a refusal's code, an order's state, or
+    /// `http_` and the status.
     pub fn kind(&self) -> Cow<'_, str> {
         match (&self.code, &self.state) {
             (Some(code), _) => Cow::Borrowed(code),
@@ -44,14 +42,12 @@ pub(super) enum AnswerDecision<'a> {
     Queued {
         /// The id of the ticket. If the ticket becomes an order, the order has the same id.
         id: Cow<'a, str>,
-        /// The deadline for the verdict.
         decide_by: Timestamp,
     },
     /// The server is overloaded or failed. Send the same request again later.
     Retry {
         /// The pause that the server asks for.
         after: Option<Duration>,
-        /// The HTTP status of the answer.
         status: u16,
     },
     /// The answer violates the contract.
@@ -171,8 +167,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id to this buyer, and must store the ticket's verdict. So an
-        // answer `401`, `403` or `404` violates the contract.
+        // The server issued this id to this buyer and must store the verdict, so these answers
+        // violate the contract.
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
         }
@@ -180,8 +176,7 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
     }
 }
 
-/// Returns the verdict in an event. Returns `None` if the event is not about the order `id`, or has
-/// no verdict.
+/// Returns `None` if the event is not about the order `id`, or has no verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
@@ -191,11 +186,10 @@ pub(super) fn verdict_from_event<'a>(
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// Returns the verdict that the order contains for the ticket `id`. Returns `Some(None)` while the
-/// order is queued, and `None` if the order is invalid.
+/// Returns `Some(None)` while the order is queued, and `None` if the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // If one request has two tickets, both tickets lead to the same order. The order's id may be
-    // the id of the other ticket.
+    // If one request has two tickets, both lead to the same order, whose id may be the id of the
+    // other ticket.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -222,8 +216,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// Returns the value of `"code"` in a JSON object, by a text search. The search cannot match inside
-/// another string value, because a quote in a string value has a backslash before it.
+/// The search cannot match inside another string value, because a quote in a string value has a
+/// backslash before it.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
@@ -239,7 +233,7 @@ fn find_code(body: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
-/// Returns whether the id begins with `ord_` and can be part of a URL path.
+/// The id becomes part of a URL path.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= 256
         && id.starts_with("ord_")

@@ -1,9 +1,6 @@
 //! The answers file: one JSON line for each final answer, so that the auditor can check every
-//! promise.
-//!
-//! Each worker collects lines in a buffer. The worker writes the buffer to the file when the buffer
-//! is full, every 200 milliseconds, and when the worker ends or panics. So an aborted run keeps its
-//! answers.
+//! promise. Each worker buffers lines. It writes them every 200 milliseconds, and also when it
+//! panics, so that an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::answer::FinalAnswer;
 use super::{LoadError, limits};
 
-/// The answers file, which all workers share.
 #[derive(Debug)]
 pub(super) struct AnswersFile {
     path: PathBuf,
@@ -23,8 +19,7 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The error of the first write that failed. After this error, the workers write nothing more
-    /// to the file.
+    /// The error of the first write that failed. Afterwards, the workers write nothing more.
     failed: Option<io::Error>,
 }
 

@@ -5,10 +5,8 @@ use super::answer;
 use super::limits;
 use super::response::{self, ChunkDecoder};
 
-/// The result of reading a part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StreamProgress {
-    /// The stream is still open.
     Open,
     /// The data of an event with the verdict.
     Verdict(Vec<u8>),
@@ -16,8 +14,7 @@ pub(super) enum StreamProgress {
     Closed,
 }
 
-/// The state of one event stream. The stream has a head and then chunks, and the chunks contain the
-/// events.
+/// The state of one event stream: a head, and then chunks that contain the events.
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
     head: Vec<u8>,
@@ -41,7 +38,7 @@ impl EventStream {
         Ok(StreamProgress::Open)
     }
 
-    /// Adds bytes. Returns `false` if the stream has ended.
+    /// Returns `false` if the stream has ended.
     fn add(&mut self, raw: &[u8]) -> Result<bool, &'static str> {
         if self.in_body {
             return self.add_body(raw);
@@ -63,7 +60,7 @@ impl EventStream {
         Ok(self.text.len() <= limits::EVENT_BYTES_MAX && !self.chunks.ended())
     }
 
-    /// Removes the next complete event and returns its data. Skips events without data.
+    /// Skips events without data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;

@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A buyer without a final answer yet.
 #[derive(Debug, Clone)]
 pub(super) struct PendingBuyer {
     /// The buyer's number.
@@ -33,7 +32,6 @@ impl PendingBuyer {
     }
 }
 
-/// A queued purchase.
 #[derive(Debug)]
 pub(super) struct Queued {
     /// The order's id.
@@ -62,8 +60,8 @@ impl Queued {
     }
 }
 
-/// A buyer's next request. Of two requests, the earlier one compares as greater, because a
-/// `BinaryHeap` returns its greatest element first.
+/// Of two requests, the earlier one compares as greater, because a `BinaryHeap` returns its
+/// greatest element first.
 pub(super) struct Scheduled {
     /// The time of the request.
     pub due: Instant,

@@ -88,9 +88,8 @@ impl LoadPlan {
         }
     }
 
-    /// Makes each buyer wait longer than an ordinary buyer, so that the buyer gets an answer even
-    /// if all servers are away for some time. How long servers are away depends on the machine: on
-    /// a busy disk, PostgreSQL may need 30 seconds to start from a backup.
+    /// Makes each buyer wait longer, so that it gets an answer even if all servers are away for
+    /// some time. On a busy disk, PostgreSQL may need 30 seconds to start from a backup.
     #[must_use]
     pub fn patient(self) -> Self {
         Self {
@@ -102,7 +101,6 @@ impl LoadPlan {
         }
     }
 
-    /// Checks the plan before the first byte is sent.
     pub(super) fn check(&self) -> Result<Target, LoadError> {
         let plan = |text: String| Err(LoadError::Plan(text));
         if self.buyers == 0 || self.buyers > limits::BUYERS_MAX {
@@ -142,12 +140,10 @@ impl LoadPlan {
         Target::parse(&self.url)
     }
 
-    /// Returns the number of connections that will be opened.
     pub(super) fn connections_used(&self) -> usize {
         self.connections.min(self.buyers as usize)
     }
 
-    /// Returns the number of threads that will send.
     pub(super) fn workers_used(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or((cores / 2).min(limits::WORKERS_DEFAULT_MAX));
@@ -169,7 +165,6 @@ impl LoadPlan {
     }
 }
 
-/// The address to connect to, and the name in the `Host` header.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     /// The first IPv4 address of the host, or its first address if it has no IPv4 address.

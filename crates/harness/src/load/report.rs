@@ -44,8 +44,7 @@ impl Progress {
     }
 }
 
-/// Returns the latencies from the first request to the final answer. If the plan has a rate, a
-/// latency counts from the intended time of the first request.
+/// If the plan has a rate, a latency counts from the intended time of the first request.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {

@@ -1,6 +1,4 @@
-//! Parses HTTP/1.1 answers. `httparse` parses the head. The body has a length or consists of
-//! chunks. An incomplete answer is not an error, because more bytes may arrive. An invalid answer
-//! is an error.
+//! Parses HTTP/1.1 answers. An incomplete answer is not an error, because more bytes may arrive.
 
 use std::ops::Range;
 
@@ -26,7 +24,6 @@ enum Framing {
     Chunked,
 }
 
-/// A complete answer in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     /// The answer's head.
@@ -35,8 +32,7 @@ pub(super) struct Reply {
     pub body: Range<usize>,
 }
 
-/// Parses one complete answer in `buf`. Returns `None` if more bytes are needed. If the body
-/// consists of chunks, joins the chunks in `buf`.
+/// Returns `None` if more bytes are needed. Joins the chunks of the body in `buf`.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;
@@ -61,8 +57,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Parses the head of an answer. The body of the answer may be incomplete. Skips answers with a
-/// status `1xx`.
+/// The body of the answer may be incomplete. Skips answers with a status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -138,8 +133,8 @@ fn number(value: &[u8]) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// The number of bytes of the current chunk that have not arrived. While the size of the chunk
-    /// is read, this field has the value of the digits so far.
+    /// The missing bytes of the current chunk. While its size is read: the value of the digits so
+    /// far.
     left: usize,
     digits: u8,
 }

@@ -14,11 +14,9 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// The number of bytes of a hash in the prefix of the request keys. A request key has at most 64
-/// characters.
+/// The bytes of a hash in the prefix of the request keys, which have at most 64 characters.
 const HASH_BYTES: usize = 8;
 
-/// The state that all workers of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The plan.
@@ -47,9 +45,7 @@ pub(super) struct Shared {
 pub(super) enum NextBuyer {
     /// The buyer, and the time of its arrival. If the plan has a rate, this is the intended time.
     Buyer(u32, Instant),
-    /// The next buyer arrives later.
     NotYet,
-    /// No further buyer arrives.
     NoMore,
 }
 
@@ -187,17 +183,16 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked. The run reports the panic at its end.
-            // The last counts of this worker are valid, so they are added too.
+            // A poisoned lock means that a worker panicked, which the run reports at its end. The
+            // worker's last counts are valid.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum
     }
 }
 
-/// Returns the prefix of the request keys of a plan. Two plans with the same seed have the same
-/// buyers, but their requests can have different contents. The server refuses a request that
-/// repeats a key but has another content. So the prefix has a hash of the content.
+/// Two plans with the same seed have the same buyers, but may request different contents. The
+/// server refuses a key with another content, so the prefix has a hash of the content.
 fn key_prefix(plan: &LoadPlan) -> String {
     let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
     let hash = digest::digest(&digest::SHA256, content.as_bytes());

@@ -1,8 +1,5 @@
-//! One worker: a thread with its share of the connections, and the buyers that it has started.
-//!
-//! A free connection takes a buyer whose repeated request or poll is due. If no such request is
-//! due, the connection takes a new buyer. A buyer that must wait is in the worker's queue and
-//! occupies no connection. The workers share only the state in [`Shared`].
+//! One worker: a thread with its share of the connections, and the buyers that it has started. A
+//! buyer that must wait is in the worker's queue and occupies no connection.
 
 mod source;
 
@@ -32,15 +29,11 @@ use crate::generator::event_loop::{EventLoop, LoopOptions, Progress};
 /// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerSource {
-    /// The answer to the purchase was final.
     Answer,
-    /// A poll of the queued order brought the final answer.
     Poll,
-    /// An event brought the final answer.
     Event,
 }
 
-/// A request under way.
 pub(super) enum Exchange {
     /// A purchase, or the poll of a queued purchase.
     Buyer(PendingBuyer),
@@ -48,7 +41,6 @@ pub(super) enum Exchange {
     Listen(PendingBuyer, Box<EventStream>),
 }
 
-/// The state of one worker.
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
     index: usize,
@@ -82,9 +74,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
         },
     };
     let opened = EventLoop::open(options, &mut worker);
-    // All workers wait for each other here. A worker that could not open its connections also
-    // waits, and then reports its error. If it did not wait, the other workers would wait for it
-    // forever.
+    // All workers wait for each other here. A worker that could not open its connections waits too,
+    // because the other workers would wait for it forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -121,7 +112,7 @@ impl<'a> Worker<'a> {
             self.tally.counts.clone();
     }
 
-    /// Takes a buyer whose repeated request or poll is due. Skips buyers that are finished.
+    /// Skips buyers that are finished.
     fn take_due(&mut self, now: Instant) -> Option<PendingBuyer> {
         while self.scheduled.peek().is_some_and(|scheduled| scheduled.due <= now) {
             let pending = self.scheduled.pop()?.pending;
@@ -136,7 +127,7 @@ impl<'a> Worker<'a> {
         self.scheduled.push(Scheduled { due: Instant::now() + pause, pending });
     }
 
-    /// Records a buyer's final answer. Only the first final answer of a buyer counts.
+    /// Only the first final answer of a buyer counts.
     fn record_answer(
         &mut self,
         pending: &PendingBuyer,
@@ -164,7 +155,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Marks the buyer as finished. Returns `false` if the buyer was already finished.
+    /// Returns `false` if the buyer was already finished.
     fn close(&mut self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -173,7 +164,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles the answer to a purchase. Returns `false` if the answer violates the contract.
+    /// Returns `false` if the answer violates the contract.
     fn handle_purchase(
         &mut self,
         pending: PendingBuyer,
@@ -200,7 +191,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles the answer to a poll. Returns `false` if the answer violates the contract.
+    /// Returns `false` if the answer violates the contract.
     fn handle_poll(
         &mut self,
         pending: PendingBuyer,
@@ -223,7 +214,6 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles the bytes of an event stream that have arrived.
     fn handle_events(
         &mut self,
         pending: PendingBuyer,
@@ -251,8 +241,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Schedules the request again after `429` or `5xx`, or gives the buyer up after too many
-    /// repeats.
+    /// Gives the buyer up after too many repeats.
     fn schedule_retry(&mut self, mut pending: PendingBuyer, status: u16, after: Option<Duration>) {
         pending.overload_tries += 1;
         if pending.overload_tries > self.shared.plan.overload_tries {
@@ -279,9 +268,8 @@ impl<'a> Worker<'a> {
         self.schedule_again(pending);
     }
 
-    /// Schedules the next request after a broken connection or a malformed answer. For a queued
-    /// buyer, this is a poll. For any other buyer, it is the same purchase, up to the allowed
-    /// number of repeats.
+    /// A queued buyer polls again. Any other buyer repeats the purchase, up to the allowed number
+    /// of repeats.
     fn schedule_again(&mut self, mut pending: PendingBuyer) {
         if pending.queued.is_some() {
             self.poll_later(pending);
@@ -297,8 +285,7 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Waits for the verdict after a `202`. Every buyer polls. The first buyers also listen to
-    /// events. The plan's `listeners` is the largest number of these buyers.
+    /// Every buyer polls. The first buyers also listen to events, up to the plan's `listeners`.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -314,7 +301,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Schedules the next poll, or gives the buyer up after its deadline.
+    /// Gives the buyer up after its deadline.
     fn poll_later(&mut self, pending: PendingBuyer) {
         let Some(queued) = pending.queued.clone() else { return };
         let left = queued.deadline.saturating_duration_since(Instant::now());
@@ -327,8 +314,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Makes the pause up to a quarter longer, at random. So buyers whose requests failed at the
-    /// same time repeat their requests at different times.
+    /// Makes the pause up to a quarter longer, so that buyers whose requests failed together repeat
+    /// them at different times.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The receiver numbers the events that arrive. It accepts an event only if the event's number is a
-/// multiple of this constant.
+/// The receiver accepts one of this many events.
 const ACCEPTED_OF: u64 = 4;
-/// How long a connection may be idle.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The receiver. Its thread ends with the process.
@@ -47,7 +45,6 @@ impl FailingEndpoint {
     }
 }
 
-/// Answers the requests of one connection.
 fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     let mut stream = BufReader::new(stream);

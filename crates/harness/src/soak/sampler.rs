@@ -31,7 +31,6 @@ const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
 /// endpoint.
 const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
 
-/// One sample.
 pub(super) struct Sample {
     /// The time since the start of the run.
     at: Duration,
@@ -107,7 +106,6 @@ fn take(cluster: &Cluster, shared: &Progress, begun: Instant) -> anyhow::Result<
     })
 }
 
-/// Judges the samples after the warm-up.
 pub(super) fn judge(samples: &[Sample], duration: Duration, warm_up: f64) -> Vec<SlopeCheck> {
     let from = duration.mul_f64(warm_up);
     let judged: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= from).collect();

@@ -12,18 +12,14 @@ use crate::load::{self, LoadPlan};
 
 /// The number of buyers for each unit of a sale.
 const STOCK_SHARE: u32 = 2;
-/// An operator's request that fails is repeated for at most this time, because a node may be
-/// restarting.
+/// How long a failing request of an operator is repeated, because a node may be restarting.
 const WITHIN: Duration = Duration::from_secs(60);
-/// The pause before an operator's request is repeated.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Adds an endpoint that receives every event.
 pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
     admin(cluster, "/v1/admin/webhook-endpoints", &json!({"url": url, "types": ["*"]})).map(drop)
 }
 
-/// Runs one sale after another until the run stops.
 pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
     let secret =
         load::read_secret(cluster.buyer_secret()).context("cannot read the buyers' secret")?;
@@ -57,8 +53,8 @@ fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
     admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
 }
 
-/// Sends an operator's request, and repeats it while a node restarts. If an earlier attempt took
-/// effect but its answer was lost, the repeated request gets `409`. This answer counts as success.
+/// Repeats the request while a node restarts. The answer `409` counts as success, because an
+/// earlier attempt may have taken effect without an answer.
 fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (begun, mut tries) = (Instant::now(), 0);

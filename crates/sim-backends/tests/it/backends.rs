@@ -16,18 +16,14 @@ use doorbuster_store::{KnownHistories, PostgresOptions, SqliteOptions, Store};
 use doorbuster_testkit::{postgres, tool};
 use tokio::runtime::{Builder, Runtime};
 
-/// The number of lists of operations for a store on disk and for PostgreSQL, if
-/// `DOORBUSTER_SIM_LISTS` is not set. The lists belong to the first seeds, which cover every
-/// profile.
+/// The number of lists for each store, if `DOORBUSTER_SIM_LISTS` is not set. The first seeds cover
+/// every profile.
 const LISTS: u64 = 28;
-/// The number of lists for slots in Redis. There are more lists for slots than for stores, because
-/// a list finishes sooner on slots.
+/// The number of lists for slots in Redis. A list finishes sooner on slots than on stores.
 const SLOT_LISTS: u64 = 280;
-/// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server. After a line of input, or at the end of the input, the script
-/// kills the server and removes the server's directory. The input ends at the latest when the test
-/// process ends.
+/// Starts a server. After a line of input, or at the end of the input, kills the server and removes
+/// its directory. The input ends at the latest with the test process.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
@@ -38,7 +34,6 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A directory that is removed when its value is dropped.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -52,13 +47,11 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the system's temporary directory, which is
-        // harmless.
+        // A failed removal is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A private Redis on a socket.
 struct Redis {
     dir: Dir,
     keeper: Option<(Child, ChildStdin)>,

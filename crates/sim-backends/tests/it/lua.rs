@@ -1,7 +1,6 @@
 //! Compares the Lua scripts of slots in Redis, except `retire.lua`, with the reference slot. An
-//! interpreter of Lua 5.1 runs the scripts in this process, so many lists of operations run in a
-//! short time. Unlike the slots of a Redis server, these slots can have small bounds, and an old
-//! copy can replace a slot's data.
+//! interpreter of Lua 5.1 runs the scripts in this process, with small bounds, and with old copies
+//! that replace a slot's data.
 mod host;
 mod keyspace;
 
@@ -25,12 +24,11 @@ const LISTS: u64 = 600;
 /// every copy of its slot.
 type Positions = HashMap<Token, u64>;
 
-/// One slot that the scripts run.
 #[derive(Clone)]
 struct LuaSlot {
     slot: ScriptedSlot<LuaHost>,
-    /// The number of redeliveries so far. The reference slot counts its redeliveries in the upper
-    /// 32 bits of its positions. So a position with a smaller count is invalid.
+    /// The number of redeliveries so far. The reference slot has this number in the upper 32 bits
+    /// of a position. A position with a smaller number is invalid.
     redeliveries: u64,
     is_stopped: bool,
 }
@@ -53,8 +51,8 @@ impl LuaSlot {
             Call::Init(terms) => {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
-                // The slot had no grant before, and a slot without a grant cannot be stopped. If
-                // the run stopped the slot before, the slot is stopped now.
+                // A slot without a grant cannot be stopped. So an earlier stop of the run takes
+                // effect now.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }
@@ -86,8 +84,8 @@ impl LuaSlot {
         })
     }
 
-    /// Takes tickets, and replaces each ticket's position by the reference's position, so that the
-    /// results can be compared.
+    /// Replaces each ticket's position by the reference's position, so that the results can be
+    /// compared.
     fn take(
         &mut self,
         at_most: usize,
@@ -105,8 +103,7 @@ impl LuaSlot {
     }
 }
 
-/// Makes the calls of a recorded run to slots that the scripts run. Returns the first difference as
-/// an error.
+/// Returns the first difference as an error.
 fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), String> {
     let fresh = |at: SlotKey| LuaSlot::new(interpreter, at, run.bounds);
     let mut slots: Vec<LuaSlot> = run.slot_keys.iter().map(|&at| fresh(at)).collect();

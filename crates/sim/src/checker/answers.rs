@@ -18,13 +18,11 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) node_now: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The last commit before the last try of the request. In its last try, a request goes to every
-    /// slot that it can reach.
+    /// The last commit before the last try, in which the request goes to every reachable slot.
     pub(crate) last_try: u64,
 }
 
 impl Checker {
-    /// Checks a ticket that a slot issued.
     pub(crate) fn ticket_issued(
         &mut self,
         store: &SimStore,
@@ -53,8 +51,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the invariant I9: the queue of a slot is bounded. In some simulated sales the bound
-    /// is small, so that runs reach it. Also checks that a stopped slot issues no ticket.
+    /// Checks the bound of a slot's queue (I9), which is small in some simulated sales so that runs
+    /// reach it. A stopped slot must issue no ticket.
     pub(crate) fn ticket_queued(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -62,8 +60,8 @@ impl Checker {
         });
     }
 
-    /// Checks a ticket of a slot that had no fault. Such a slot remembers all its requests. So it
-    /// issues one ticket for each request, and keeps each buyer within the limit.
+    /// A slot without a fault remembers all its requests. So it issues one ticket for each request,
+    /// and keeps each buyer within the limit.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -82,8 +80,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // A revived order was paid late, after it had ended. The slot may still lack the feed
-            // row about this payment, so the order's units do not count here.
+            // A revived order was paid after it had ended. The slot may still lack the feed row
+            // about this payment, so the order's units do not count.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -106,7 +104,6 @@ impl Checker {
         });
     }
 
-    /// Checks the answer to an attempt.
     pub(crate) fn buyer_answered(
         &mut self,
         store: &SimStore,
@@ -176,8 +173,8 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal by the front door. The refusal is wrong if the node earlier answered this
-    /// request as queued, and the queued ticket may still become an order.
+    /// A refusal by the front door is wrong if the node answered this request as queued before, and
+    /// the ticket may still become an order.
     fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
         let undecided = queued.filter(|id| {
@@ -187,8 +184,8 @@ impl Checker {
             let is_in_time = id.parts().is_some_and(|parts| node_now <= parts.decide_by);
             !is_refused && is_in_time && !self.lacks_grant(id)
         });
-        // After a failover, the node's memory may name a lost order of this request. The node may
-        // look for this order instead of the queued ticket.
+        // After a failover, the node's memory may name a lost order of this request instead of the
+        // queued ticket.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
         let lost_an_order = tickets.any(|id| self.lost.contains(id));
         if let Some(id) = undecided.filter(|_| !lost_an_order) {
@@ -198,8 +195,7 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal whose reason is a reused key: an earlier request with this key must have
-    /// other content.
+    /// An earlier request with this key must have other content.
     fn has_other_content(&mut self, purchase: &BuyerRequest) {
         let others = self.tickets.get(&purchase.request());
         let other = |id: &TicketId| {
@@ -216,10 +212,9 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal whose reason is the buyer's limit. At the commit `since` or later, the
-    /// buyer's other orders and the requested units together must exceed the limit. The units of
-    /// undecided tickets do not count, because these tickets may be returned. The units of the
-    /// request's own order do not count either.
+    /// At the commit `since` or later, the buyer's other orders and the requested units must exceed
+    /// the limit. The units of undecided tickets do not count, because these tickets may be
+    /// returned.
     fn would_exceed_limit(&mut self, store: &SimStore, purchase: &BuyerRequest, since: u64) {
         let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
         let own = self.requests.get(&purchase.request()).and_then(|id| {
@@ -242,8 +237,8 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal after parking. The refusal is wrong if a slot that the request can reach
-    /// already had the request's ticket before the last try.
+    /// A refusal after parking is wrong if a reachable slot had the request's ticket before the
+    /// last try.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,
@@ -267,8 +262,8 @@ impl Checker {
         }
     }
 
-    /// Checks an answer that names this ticket. A ticket that was refused before the request
-    /// arrived must not answer the request, because a request after the refusal starts a new try.
+    /// A ticket that was refused before the request arrived must not answer the request, because a
+    /// request after the refusal starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -309,9 +304,8 @@ impl Checker {
         });
     }
 
-    /// Checks that a request with an order is not refused. There is one exception: a node may
-    /// refuse the request if the node's snapshot is older than the order. The exception ends when
-    /// this node names the order in an answer.
+    /// A request with an order is not refused, except by a node whose snapshot is older than the
+    /// order. The exception ends when this node names the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -328,8 +322,7 @@ impl Checker {
         });
     }
 
-    /// Checks the verdict that a buyer received for an id. The verdict came with an event, or as
-    /// the answer to a request.
+    /// The verdict came with an event, or as the answer to a request.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,
@@ -358,13 +351,13 @@ impl Checker {
         });
     }
 
-    /// Returns whether the grant of this ticket was lost in a failover. Such a ticket is refused,
-    /// but the store has no row for its verdict.
+    /// Returns whether a failover lost the grant of this ticket. Such a ticket is refused, but the
+    /// store has no row for its verdict.
     pub(super) fn lacks_grant(&self, id: &TicketId) -> bool {
         id.parts().is_some_and(|parts| self.lost_grants.contains(&parts.grant))
     }
 
-    /// Checks an answer without a verdict: the ticket's `decide_by` must not have passed.
+    /// The `decide_by` of a ticket without a verdict must not have passed.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -1,6 +1,5 @@
-//! Checks checkouts with the checker's own tables. An order has at most one open checkout. A
-//! checkout may be recorded as closed only when its provider takes no more money for it. Before an
-//! order expires, it waits for its provider's answer, but only for a limited time.
+//! Checks checkouts with the checker's own tables: how many are open, when one may be closed, and
+//! how long an order waits for its provider.
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -11,22 +10,20 @@ use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// How long an order keeps its units after the first query that its provider did not answer. The
-/// time is in milliseconds. Only queries after the end of the payment window count.
+/// How long an order keeps its units after the first unanswered query since the end of its payment
+/// window, in milliseconds.
 const GRACE_MS: i64 = 120_000;
-/// An order waits for its provider at most this long after the end of its payment window, in
-/// milliseconds. This bound also holds if no query was sent.
+/// How long an order waits for its provider after the end of its payment window, in milliseconds,
+/// even if no query was sent.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window, in milliseconds.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// Returns the time of the first unanswered query since `pay_by`.
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
     checkout?.asked_at.filter(|at| *at >= pay_by)
 }
 
 impl Checker {
-    /// Checks the effect of a transaction on a checkout, or on an order that may have a checkout.
     pub(super) fn checkouts(
         &mut self,
         store: &SimStore,
@@ -53,8 +50,8 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // When an order is extended, the store forgets the unanswered query about the
-                // order's checkout.
+                // An extension makes the store forget the unanswered query about the order's
+                // checkout.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
@@ -89,7 +86,7 @@ impl Checker {
         });
     }
 
-    /// Checks that only the first unanswered query after the payment window is recorded.
+    /// Only the first unanswered query after the payment window may be recorded.
     fn unanswered_recorded(
         &mut self,
         question: (&str, Millis),
@@ -137,8 +134,8 @@ impl Checker {
         }
     }
 
-    /// Checks the expiry of an order whose provider may still take money. The order must wait until
-    /// [`GRACE_MS`] or [`ASK_WITHIN_MS`] is over, whichever ends first.
+    /// An order whose provider may still take money expires only after [`GRACE_MS`] or
+    /// [`ASK_WITHIN_MS`], whichever ends first.
     fn expired(
         &mut self,
         id: &TicketId,
@@ -173,7 +170,7 @@ impl Checker {
         }
     }
 
-    /// Checks a checkout that was recorded as closed: the provider must take no money for it.
+    /// The provider must take no money for a checkout that was recorded as closed.
     pub(crate) fn closed_checkout(
         &mut self,
         store: &SimStore,
@@ -186,8 +183,7 @@ impl Checker {
             format!("checkout {session} is recorded as closed, but still takes money")
         });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            // After a failover, a node may apply the payment again later, after the checkout is
-            // closed.
+            // After a failover, a node may apply the payment again after the checkout is closed.
             let is_lost = self.has_failed_over
                 && (charge.is_remembered(mono) || self.excused_payments.contains(&charge.payment));
             let known = is_applied(&store.model, &charge.payment);
@@ -201,7 +197,6 @@ impl Checker {
         self.count_case("checkout closed");
     }
 
-    /// Checks at the end of a run that no order is still reserved.
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {

@@ -10,7 +10,6 @@ use super::records::ExpectedEvent;
 use super::rows_before::RowsBefore;
 use crate::store::{SimStore, Tx};
 
-/// Returns the subject of an event as one text.
 pub(crate) fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
@@ -37,8 +36,6 @@ impl Checker {
         }
     }
 
-    /// Checks that every change of this commit has its event, and that every event belongs to a
-    /// change.
     pub(super) fn events(&mut self, store: &SimStore, tx: &Tx, before: &RowsBefore) {
         let model = &store.model;
         self.other_changes(model, tx, before);
@@ -99,8 +96,8 @@ impl Checker {
         }
     }
 
-    /// Checks an event that an endpoint accepted. The endpoint must have accepted all earlier
-    /// events of the same subject, except for dead letters.
+    /// The endpoint must have accepted all earlier events of the same subject, except for dead
+    /// letters.
     pub(crate) fn event_delivered(
         &mut self,
         events: &[Event],
@@ -110,9 +107,8 @@ impl Checker {
     ) {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
-        // If a failover lost an order, one transaction may refund a payment for the order, and
-        // another may later refuse the order's ticket. If the second transaction began first, its
-        // event is delivered first.
+        // If a failover lost an order, one transaction may refund its payment, and another may
+        // refuse its ticket. Then their events may be delivered out of sequence.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }
@@ -130,12 +126,10 @@ impl Checker {
         self.count_case("event delivered");
     }
 
-    /// Counts an event that an endpoint refused.
     pub(crate) fn event_refused(&mut self, endpoint: usize, event: usize) {
         *self.deliveries.refused.entry((endpoint, event)).or_default() += 1;
     }
 
-    /// Checks a move of an endpoint's position.
     pub(crate) fn endpoint_position_moved(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
         self.check(pending <= bound, "I9", || {
@@ -143,13 +137,10 @@ impl Checker {
         });
     }
 
-    /// Checks a change of a delivery row.
     pub(crate) fn row_changed(&mut self, was_dead: bool) {
         self.check(!was_dead, "dead letter", || "a worker changed a dead letter".into());
     }
 
-    /// Checks at the end of a run that every endpoint has accepted every event, except for its dead
-    /// letters.
     pub(crate) fn delivered_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
         for (event, it) in events.iter().enumerate() {
             let delivered = self.deliveries.delivered.contains(&(endpoint, event));

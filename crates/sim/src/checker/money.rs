@@ -17,23 +17,21 @@ use crate::store::{SimStore, Tx, TxResult};
 /// The server gives up a refund after this many failed requests.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the refund's money came back to the shop and the provider has not accepted the
-/// refund again.
+/// Returns whether the refund's money came back, and the provider has not accepted the refund
+/// again.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns true if three conditions hold: the refund's money came back, the money has not arrived
-/// after that, and the refund does not need an operator. A message about such a refund may have
-/// been sent before the money came back.
+/// Returns whether a message about the refund may have been sent before its money came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
         || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
-/// Returns whether the message may be about an earlier attempt of the refund. In this case, the
-/// server must query the provider instead of believing the message.
+/// Returns whether the message may be about an earlier attempt of the refund. The server must then
+/// query the provider.
 fn must_ask(refund: &Refund, update: &RefundUpdate) -> bool {
     match update {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
@@ -48,7 +46,6 @@ fn must_ask(refund: &Refund, update: &RefundUpdate) -> bool {
     }
 }
 
-/// The required result of a captured payment.
 #[derive(Debug, PartialEq, Eq)]
 enum ExpectedCapture {
     Repeat,
@@ -88,13 +85,12 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
     }
 }
 
-/// Returns whether the store has the payment's capture. A failed attempt does not count.
+/// A failed attempt does not count.
 pub(crate) fn is_applied(model: &Model, payment: &PaymentId) -> bool {
     model.payments.get(payment).is_some_and(|row| row.state != PaymentState::Failed)
 }
 
 impl Checker {
-    /// Checks a transaction about payments, refunds or checkouts.
     pub(super) fn money(
         &mut self,
         store: &SimStore,
@@ -225,9 +221,8 @@ impl Checker {
         }
     }
 
-    /// Checks the answer to a refund request. If the refund's row changed after the request, the
-    /// answer must either leave the row unchanged or make the server query the provider again
-    /// immediately.
+    /// If the refund's row changed after the request, the answer must leave the row unchanged, or
+    /// make the server query the provider again.
     fn refund_answer(
         &mut self,
         (sent, update, at): (&Refund, &RefundUpdate, Millis),
@@ -257,8 +252,8 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// Checks that each paid order has one payment, each refunded payment has one refund, and all
-    /// amounts match.
+    /// Each paid order has one payment, each refunded payment has one refund, and all amounts
+    /// match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
         let captured = |p: &&Payment| p.state == PaymentState::Captured;
@@ -289,8 +284,8 @@ impl Checker {
 
     /// Checks that refunds are decided once and stay settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Two reports may conflict: the money arrived, and the money came back. It is unknown which
-        // report is newer, so the server may query the provider about a settled refund.
+        // It is unknown whether the report that the money arrived or that it came back is newer. So
+        // the server may query the provider about a settled refund.
         let may_ask = matches!(
             tx,
             Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _)
@@ -320,9 +315,8 @@ impl Checker {
         new
     }
 
-    /// Checks a refund that the provider sends. The provider may send a refund only for a payment
-    /// that the store marks as refunded. This refund must be the payment's only refund, and must
-    /// have the full amount.
+    /// The store must mark the payment as refunded. This must be the payment's only refund, with
+    /// the full amount.
     pub(crate) fn refund_sent(
         &mut self,
         store: &SimStore,
@@ -346,7 +340,6 @@ impl Checker {
         self.count_case("sent back");
     }
 
-    /// Compares the provider's records with the store at the end of a run, to the cent.
     pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
         let model = &store.model;
         let counts = |payment: &PaymentId| {

@@ -8,7 +8,6 @@ use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
 
 impl Checker {
-    /// Compares each slot with the store. Also checks that all recalls are done.
     pub(crate) fn slots_at_rest(
         &mut self,
         store: &SimStore,
@@ -49,8 +48,7 @@ impl Checker {
         });
     }
 
-    /// Checks that no lost slot has an open grant. A slot in a node's memory is lost when the node
-    /// ends.
+    /// A slot in a node's memory is lost when the node ends.
     pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
@@ -61,8 +59,7 @@ impl Checker {
         }
     }
 
-    /// Checks the invariant I8: each id that was given to a buyer has a verdict, except ids of
-    /// grants that were lost in a failover.
+    /// Each id that a buyer received has a verdict (I8), except ids of grants that a failover lost.
     pub(crate) fn verdicts_at_rest(&mut self, store: &SimStore) {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() && !self.lacks_grant(id) {
@@ -74,8 +71,7 @@ impl Checker {
         }
     }
 
-    /// Checks at the end of a run that a request got an order. Before the request was
-    /// made, it had an order, or its units were free and within the buyer's limit.
+    /// The request had an order before, or its units were free and within the buyer's limit.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));
@@ -84,7 +80,6 @@ impl Checker {
         });
     }
 
-    /// Checks at the end of a run that a request is refused as sold out when no unit is free.
     pub(crate) fn must_be_refused(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
@@ -96,8 +91,6 @@ impl Checker {
         });
     }
 
-    /// Checks at the end of a run that the answer to a request names the sale's phase if the sale
-    /// is not open.
     pub(crate) fn must_report_phase(&mut self, purchase: &BuyerRequest, expected: Phase) {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);

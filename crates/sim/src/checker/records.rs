@@ -46,14 +46,12 @@ pub(super) struct CommitState {
     pub(super) phases: [Phase; 2],
 }
 
-/// An event that a transaction must have written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExpectedEvent {
     pub(super) what: EventType,
     pub(super) about: String,
 }
 
-/// The checker's record of events and deliveries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeliveryLog {
     /// The number of events that were checked so far.
@@ -66,7 +64,6 @@ pub(super) struct DeliveryLog {
     pub(super) refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
 }
 
-/// A waiting buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WaitingBuyer {
     pub(super) id: TicketId,
@@ -75,7 +72,6 @@ pub(super) struct WaitingBuyer {
     pub(super) who: (u8, u8),
 }
 
-/// The checker's record of waitlists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waitlists {
     /// The waiting buyers in the order of joining.

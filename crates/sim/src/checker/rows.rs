@@ -1,5 +1,5 @@
-//! Checks each commit. To check the invariants I1, I2, I4 and I7, the checker adds up the rows of
-//! the store. Other checks find changes that the commit was not allowed to make.
+//! Checks each commit against the invariants I1, I2, I4 and I7, from sums of the store's rows. Also
+//! finds changes that the commit was not allowed to make.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::settle::TicketVerdict;
@@ -14,7 +14,6 @@ use super::rows_before::RowsBefore;
 use crate::names::BUYERS_ALL;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// The sums of one item.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     in_slots: u64,
@@ -55,7 +54,7 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// Checks one commit. `before` has the rows that the commit used, as they were before it.
+    /// `before` has the rows that the commit used, as they were before it.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
@@ -174,8 +173,7 @@ impl Checker {
                 )
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant returns its units to the pool. So after that, the grant's feed must
-            // get no further row.
+            // Closing a grant returns its units to the pool, so its feed must get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -207,8 +205,8 @@ impl Checker {
         });
     }
 
-    /// Checks the new phase that buyers see: it must be the intended phase. If a slot had no fault,
-    /// its tickets that were issued before the store recorded this phase must have a verdict.
+    /// Buyers must see the intended phase. Tickets that a slot without a fault issued before the
+    /// store recorded this phase must have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -307,8 +305,8 @@ impl Checker {
         self.check(!refused, "I8", || {
             format!("ticket {id} was reported as refused, but became an order")
         });
-        // If an attempt was answered with a ticket's id, only that ticket may become the attempt's
-        // order. If that ticket was refused, no other ticket of the attempt may become an order.
+        // If an attempt was answered with a ticket's id, no other ticket may become the attempt's
+        // order, even after that ticket is refused.
         let handed = self
             .issued
             .get(&id)
@@ -326,9 +324,10 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict, which must never change. If the ticket's request already had an order for
-    /// the same item and units, the verdict must name that order. If a failover lost the ticket's
-    /// grant, the ticket must not become an order.
+    /// A verdict must never change.
+    ///
+    /// - If the request had an order for the same item and units, the verdict must name that order.
+    /// - If a failover lost the ticket's grant, the ticket must not become an order.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if self.lacks_grant(&id) {
@@ -354,7 +353,7 @@ impl Checker {
             return;
         };
         // Within one commit, a ticket may be returned before another ticket of its request becomes
-        // an order. So only an order of an earlier commit counts here.
+        // an order.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
         let same = row.item == ticket.purchase.item && row.units == ticket.units;
@@ -371,8 +370,7 @@ impl Checker {
         });
     }
 
-    /// Checks a recall whose target is a slot: if the target's grant is open, the recalled units
-    /// must be in the grant's feed.
+    /// If the target's grant is open, the recalled units must be in the grant's feed.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

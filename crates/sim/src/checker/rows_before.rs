@@ -4,7 +4,6 @@ use doorbuster_core::{Item, ItemId, Order, TicketId};
 
 use crate::store::{SimStore, Tx};
 
-/// The rows that a transaction uses, as they were before the transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowsBefore {
     pub(super) item: Option<Item>,
@@ -20,7 +19,6 @@ pub(crate) struct RowsBefore {
 }
 
 impl RowsBefore {
-    /// Reads the rows that a transaction will use.
     pub(crate) fn for_tx(store: &SimStore, tx: &Tx) -> Self {
         let mut before = Self::default();
         match tx {
@@ -87,7 +85,6 @@ impl RowsBefore {
     }
 }
 
-/// Returns the units of an item that are granted and not settled.
 fn in_slots(store: &SimStore, item: ItemId) -> u64 {
     let open = store.model.grants.values().filter(|g| g.open && g.slot.item == item);
     open.map(|g| g.granted.saturating_sub(g.settled)).sum()

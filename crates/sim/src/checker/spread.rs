@@ -1,6 +1,5 @@
-//! Checks the counters of slots, the portions that slots get, the partitions, and the leases. This
-//! file has its own version of the rules about them. Each step of a slot and each decision of a
-//! leader is compared with this version.
+//! Checks the counters of slots, their portions, the partitions and the leases. Each step of a slot
+//! and each decision of a leader is compared with this file's own version of the rules.
 use doorbuster_core::respread::{SlotDrainStep, SpreadSlot};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
@@ -11,7 +10,6 @@ use super::Checker;
 use crate::state::{Call, SlotReply};
 use crate::store::SimStore;
 
-/// Returns the units of the active counter and of the other counter.
 fn active_and_other(view: &SlotView) -> (u64, u64) {
     match view.active {
         Counter::A => (view.counters[0], view.counters[1]),
@@ -19,7 +17,6 @@ fn active_and_other(view: &SlotView) -> (u64, u64) {
     }
 }
 
-/// Returns whether the slot's state after a ticket of `units` is right.
 fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> bool {
     let (active, other) = active_and_other(before);
     let (mut serves, left, rest, mut asks) = if active >= units {
@@ -50,9 +47,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// Returns whether a feed row was applied correctly: the row's units are in the counter that the
-/// row names. A refill or a recall with units must also clear the slot's mark. The mark is a hint
-/// that the slot may need a refill.
+/// The row's units must be in the counter that the row names. A refill or a recall with units must
+/// also clear the slot's mark, which hints that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -107,8 +103,7 @@ impl Checker {
         }
     }
 
-    /// Checks that each new slot gets its initial portion. If the stock is too small for these
-    /// portions, the slots get equal parts.
+    /// If the stock is too small for the initial portions, the new slots get equal parts.
     pub(crate) fn initial_portions_given(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
@@ -122,7 +117,6 @@ impl Checker {
         });
     }
 
-    /// Checks a portion that a leader gives a slot.
     pub(crate) fn portion(
         &mut self,
         spread: &Spread,
@@ -143,8 +137,8 @@ impl Checker {
         });
     }
 
-    /// Checks the registry: the list of the partitions to which nodes send requests. The registry
-    /// must list a partition if and only if the pool or the partition has units.
+    /// The registry lists the partitions to which nodes send requests. It must list a partition if
+    /// and only if the pool or the partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -159,8 +153,7 @@ impl Checker {
         }
     }
 
-    /// Checks the partition of a request's second try. No other partition may have more units,
-    /// except for the partition of the first try.
+    /// No partition may have more units than that of the second try, except that of the first try.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -175,9 +168,8 @@ impl Checker {
         });
     }
 
-    /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
-    /// only after every ticket of the slot is settled. The leader must recall the slot's units
-    /// immediately, and must not wait until the tickets are settled.
+    /// The leader must immediately recall the units of a slot that left its item's spread. The
+    /// grant may be closed only after every ticket of the slot is settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();
@@ -209,7 +201,6 @@ impl Checker {
         });
     }
 
-    /// Checks at the end of a run that slots outside the spread have no open grant.
     pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
         let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
         if let Some(grant) = open {
@@ -219,9 +210,8 @@ impl Checker {
         }
     }
 
-    /// Checks at the end of a run that every new slot of the spread got a part of the units, if the
-    /// parts are large enough for the largest request. `limit` is the size of the largest request.
-    /// If `initial` is 0, sub-domains are not in use.
+    /// Every new slot must have a part of the units, if the parts are large enough for the largest
+    /// request, `limit`. If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -239,8 +229,7 @@ impl Checker {
         });
     }
 
-    /// Checks that the first try of a request goes to a partition that the registry lists, if the
-    /// registry lists any.
+    /// The first try of a request goes to a partition that the registry lists, if it lists any.
     pub(crate) fn first_try_made(&mut self, is_listed: bool, is_registry_empty: bool) {
         self.check(is_listed || is_registry_empty, "first try", || {
             "a request went to a partition without units while another partition has units".into()
@@ -254,7 +243,6 @@ impl Checker {
         });
     }
 
-    /// Checks a leader's decision to close a grant because a node's lease lapsed.
     pub(crate) fn lease_lapsed(&mut self, node: u32, until: Option<Millis>, now: Millis) {
         self.count_case("lease found lapsed");
         self.check(until.is_none_or(|until| until < now), "lease", || {

@@ -26,14 +26,13 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
-/// Returns the units in an item's reserved orders. These units return to the pool if the orders are
-/// not paid.
+/// Returns the units in an item's reserved orders. They return to the pool if the orders are not
+/// paid.
 fn reserved(model: &Model, item: ItemId) -> u64 {
     let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
 }
 
-/// Returns the units of an item that a buyer holds.
 fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
     let holds =
         |o: &&Order| o.item == item && is_active(o) && number_in_name(o.buyer.as_str()) == buyer;
@@ -41,17 +40,14 @@ fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
 }
 
 impl Checker {
-    /// Returns whether this is the id of a waitlist entry.
     pub(super) fn is_waitlist_id(&self, id: &TicketId) -> bool {
         self.waitlists.ended.contains_key(id) || self.waitlists.waiting.iter().any(|s| s.id == *id)
     }
 
-    /// Returns whether a buyer waits for the item.
     pub(crate) fn has_waiting(&self, item: ItemId) -> bool {
         self.waitlists.for_item(item).next().is_some()
     }
 
-    /// Checks the effect of a transaction on a waitlist.
     pub(super) fn waitlist(
         &mut self,
         store: &SimStore,
@@ -93,7 +89,7 @@ impl Checker {
         self.waitlist_rows(store);
     }
 
-    /// Checks that a new grant or a refill leaves one unit in the pool for each waiting entry.
+    /// A new grant or a refill must leave one unit in the pool for each waiting entry.
     fn kept_back(&mut self, store: &SimStore, item: ItemId, before: &RowsBefore) {
         let (Some(was), Some(is)) = (&before.item, store.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
@@ -200,8 +196,7 @@ impl Checker {
         self.tickets.entry(who).or_default().push(id);
     }
 
-    /// Returns the buyer's first served entry whose order expired, or whose order the buyer
-    /// cancelled.
+    /// Returns the buyer's first served entry whose order expired or was cancelled by the buyer.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
@@ -258,7 +253,7 @@ impl Checker {
         }
     }
 
-    /// Checks that the pool's units went to the first eligible buyers, in the order of joining.
+    /// The pool's units must go to the first eligible buyers, in the order of joining.
     fn served(
         &mut self,
         store: &SimStore,
@@ -274,8 +269,7 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows already include this transaction's new orders, at most one for each buyer.
-            // The units of the buyer's new order do not count as held.
+            // The rows already include this transaction's new orders, which do not count as held.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -309,7 +303,7 @@ impl Checker {
         over.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "passed_over"));
     }
 
-    /// Checks that the entries end in the order of joining, and only after the end of the sale.
+    /// The entries end in the order of joining, and only after the end of the sale.
     fn ended_with_sale(&mut self, store: &SimStore, item: ItemId, ended: &WaitlistEnded) {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =
@@ -327,8 +321,7 @@ impl Checker {
         ids.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "ended with its sale"));
     }
 
-    /// Checks that the rows match the checker's record, and that each ended entry has its order or
-    /// its refusal.
+    /// The rows match the checker's record, and each ended entry has its order or its refusal.
     fn waitlist_rows(&mut self, store: &SimStore) {
         let model = &store.model;
         for item in model.items.values() {
@@ -361,14 +354,13 @@ impl Checker {
         }
     }
 
-    /// Checks an answer that an entry waits.
     pub(crate) fn answered_waiting(&mut self, id: &TicketId) {
         let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
         self.check(waits, "waitlist", || format!("{id} is reported as waiting, but does not wait"));
         self.count_case("answered waiting");
     }
 
-    /// Checks an answer that the entry's sale has ended. The entry must never become an order.
+    /// The entry must never become an order.
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {
@@ -377,7 +369,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// Checks at the end of a run that no entry waits if the pool has units or the sale has ended.
+    /// No entry waits if the pool has units or the sale has ended.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

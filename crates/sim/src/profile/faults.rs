@@ -27,9 +27,8 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes returns a fixed sequence of operations. In this sequence, a slot leaves the spread
-/// while one of its tickets is undecided. The buyer repeats the ticket's request, and the request
-/// is parked for the longest time allowed.
+/// Sometimes returns a fixed sequence of operations. A slot leaves the spread while one of its
+/// tickets is undecided, and the buyer's repeated request is parked for the longest time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

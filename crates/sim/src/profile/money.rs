@@ -30,8 +30,7 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a sequence of operations in which a payment window ends while the provider is
-/// unavailable. Most sequences include a query that gets no answer, and some extend the payment
-/// window. Then the order waits for about the longest time allowed, and expires.
+/// unavailable. The order then waits for about the longest time allowed, and expires.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

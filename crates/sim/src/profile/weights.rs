@@ -54,7 +54,6 @@ const BASE: Weights = Weights {
     failovers: 0,
 };
 
-/// Returns the weights of a profile.
 pub(super) fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     match profile {
         Profile::Money | Profile::Silence => {

@@ -8,17 +8,14 @@ use doorbuster_steps::delivery::Effect;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. Two workers are
-/// allowed, because a worker's lease only avoids double work. Correctness must not depend on the
-/// lease.
+/// The number of workers that may deliver to one endpoint at the same time. A lease only avoids
+/// double work, so correctness must not depend on the lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EndpointMode {
-    /// The endpoint accepts events.
     #[default]
     Accepts,
-    /// The endpoint fails.
     Fails,
     /// The endpoint accepts events, but its answer never arrives.
     Hangs,
@@ -30,18 +27,16 @@ pub(crate) enum EndpointMode {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// The rows, each with the position of its event. There is one row for each event that the
-    /// endpoint's position has passed and that was not delivered.
+    /// The rows, by event position: one for each event that the endpoint's position has passed and
+    /// that was not delivered.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
 
-/// The memory of a worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) memories: [Option<EndpointMemory>; ENDPOINTS],
-    /// For each event that the worker is sending: the number of the current try. The key is the
-    /// endpoint and the event's position.
+    /// The number of the current try of each event, by endpoint and event position.
     pub(crate) sendings: BTreeMap<(usize, i64), u64>,
 }
 
@@ -49,7 +44,7 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointMemory {
     pub(crate) queue: DeliveryQueue,
-    /// Outcomes of tries. The worker handles these outcomes when its next turn starts.
+    /// Outcomes of tries, which the worker handles in its next turn.
     pub(crate) outcomes: Vec<(i64, SendOutcome)>,
     /// Changes of rows that are not stored yet.
     pub(crate) results: Vec<RowChange>,
@@ -60,7 +55,6 @@ pub(crate) struct EndpointMemory {
     pub(crate) advancing: Option<u64>,
 }
 
-/// A transaction of a worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WorkerTransaction {
     pub(crate) worker: usize,
@@ -68,7 +62,6 @@ pub(crate) struct WorkerTransaction {
     pub(crate) number: u64,
 }
 
-/// A message between workers, endpoints and the store.
 #[derive(Clone, Debug)]
 pub(crate) enum DeliveryMessage {
     /// A request to an endpoint.
@@ -90,7 +83,6 @@ pub(crate) struct Sending {
     pub(crate) sending: u64,
 }
 
-/// The state of all deliveries: endpoints, workers and positions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],

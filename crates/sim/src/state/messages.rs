@@ -56,7 +56,6 @@ pub(crate) struct UnitsAction {
     pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
 }
 
-/// An action, for example a late payment, that may need more units than the pool has.
 #[derive(Clone, Debug)]
 pub(crate) enum StockAction {
     /// A payment of an ended order.
@@ -72,8 +71,7 @@ pub(crate) enum StockAction {
 }
 
 impl StockAction {
-    /// Continues the action. `recalled` is the number of units that a recall moved. `None` means
-    /// that a wait is over.
+    /// `recalled` is the number of units that a recall moved, or `None` if a wait is over.
     pub(crate) fn resume(&mut self, recalled: Option<u64>, now: Millis) {
         match self {
             Self::Payment { steps, effect, .. } => {
@@ -112,7 +110,6 @@ pub(crate) struct Drain {
     pub(crate) intent: (Phase, u64),
     /// The next slot to check.
     pub(crate) next: usize,
-    /// The effects after the check.
     pub(crate) rest: &'static [sale_stop::Effect],
 }
 
@@ -124,15 +121,14 @@ pub(crate) struct Settling {
     pub(crate) steps: &'static [settlement::Effect],
 }
 
-/// A message.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     /// A node asks a slot for a ticket.
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// A slot answers a node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
-    /// A node has read a buyer's quota, and next reads the order of the buyer's request. Before it
-    /// read the quota, the node knew of `ended_orders` ended orders.
+    /// A node has read a buyer's quota, and next reads the order of the request. `ended_orders` is
+    /// how many ended orders the node knew of before it read the quota.
     Confirm { attempt: usize, asked: u32, used: u32, ended_orders: u64 },
     /// A settler settles a batch in a transaction.
     Settle { xid: u64, settling: Settling },
@@ -168,8 +164,7 @@ pub(crate) enum Message {
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// The store sends a snapshot to a node. `parts` are the parts of the snapshot that the node
-    /// has not published yet.
+    /// The store sends a snapshot to a node, which has not published `parts` yet.
     Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
@@ -180,8 +175,7 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// Returns the leader that has the message in its memory. If the leader fails, the message is
-    /// lost.
+    /// Returns the leader that has the message in its memory. The message is lost with the leader.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Commit { leader, .. }
@@ -190,8 +184,7 @@ impl Message {
             | Self::DrainSlot { leader, .. }
             | Self::Roll { leader, .. }
             | Self::Takeover { leader, .. } => Some(*leader),
-            // A grant on its way to a slot is not in the leader's memory, so it is not lost with
-            // the leader.
+            // A grant on its way to a slot is not in the leader's memory.
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }
@@ -206,7 +199,7 @@ impl Message {
         matches!(self, Self::Money(message) if matches!(**message, MoneyMessage::ApplyAgain { .. }))
     }
 
-    /// Returns the slot that receives the message. A message to a lost slot does not arrive.
+    /// A message to a lost slot does not arrive.
     pub(crate) fn slot(&self) -> Option<usize> {
         match self {
             Self::Ticket { slot, .. }
@@ -236,7 +229,7 @@ impl Message {
         }
     }
 
-    /// Returns the node that has the message in its memory. If the node fails, the message is lost.
+    /// Returns the node that has the message in its memory. The message is lost with the node.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
             Self::Notice { node, .. }

@@ -31,7 +31,6 @@ pub(crate) enum MoneyMessage {
 }
 
 impl MoneyMessage {
-    /// Returns the leader that has the message in its memory.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::NextEffect { leader, .. } | Self::RefundAnswered { leader, .. } => Some(*leader),
@@ -39,7 +38,6 @@ impl MoneyMessage {
         }
     }
 
-    /// Returns the node that has the message in its memory.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
             Self::ApplyAgain { node, .. } => Some(*node),
@@ -56,8 +54,7 @@ pub(crate) struct Closing {
     pub(crate) steps: CheckoutClosing,
 }
 
-/// The data of a leader that closes a checkout and waits until a payment is applied. After that,
-/// the leader continues to close the checkout.
+/// A leader that waits until a payment is applied, and then continues to close the checkout.
 #[derive(Clone, Debug)]
 pub(crate) struct AfterPayment {
     pub(crate) leader: u8,

@@ -13,7 +13,6 @@ use hashbrown::{HashMap, HashSet};
 use crate::request::BuyerRequest;
 use crate::store::PhaseRow;
 
-/// The data of one item in a node's snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemSnapshot {
     pub(crate) pool: u64,
@@ -26,35 +25,28 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. This snapshot and the earlier snapshots of the node together
-    /// contain all such requests up to this commit.
+    /// Requests that hold an order. This snapshot and the node's earlier snapshots together contain
+    /// all such requests up to this commit.
     pub(crate) holders: Vec<u64>,
     /// The position of the snapshot. It tells which transactions the snapshot includes.
     pub(crate) position: SnapshotPosition,
     pub(crate) items: [ItemSnapshot; 2],
-    /// The number of partitions of each item.
     pub(crate) partitions: Vec<usize>,
     /// The granted and unsettled units of each slot.
     pub(crate) levels: Vec<u64>,
-    /// The number of ended orders of each item.
     pub(crate) ended_orders: [u64; 2],
 }
 
-/// A node that answers buyers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Arc<Snapshot>>,
-    /// The requests that hold an order, identified by the low 64 bits of their hashes. The set has
-    /// all such requests up to the node's current snapshot. It also has each later request that
-    /// this node answered with an order or settled.
+    /// The requests that hold an order, as the low 64 bits of their hashes: all requests up to the
+    /// current snapshot, and later requests that this node answered with an order or settled.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The requests that this node answered as queued, identified by the low 64 bits of their
-    /// hashes.
+    /// The requests that this node answered as queued, as the low 64 bits of their hashes.
     pub(crate) queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The position of the node's current snapshot. It tells which transactions the snapshot
-    /// includes.
+    /// The position of the current snapshot. It tells which transactions the snapshot includes.
     pub(crate) position: Option<SnapshotPosition>,
-    /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
     /// The end of the node's lease, by the store's clock.
     pub(crate) until: Millis,
@@ -64,22 +56,19 @@ pub(crate) struct Node {
     pub(crate) turns: u64,
     /// How far the node's clock is ahead of the store's clock, in milliseconds.
     pub(crate) skew_ms: i64,
-    /// For each item: until this time, the node takes no units from the pool, so that other nodes
-    /// can take them.
+    /// Until this time, the node takes no units of the item from the pool, so that others can.
     pub(crate) pool_rests_until: [Millis; 2],
     /// For each item: the number of ended orders that the node knows of.
     pub(crate) ended_orders: [u64; 2],
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
-    /// For each item: the counts of the buyers who have reached the limit. In these counts, the
-    /// time of a read is the number of the last commit before the read.
+    /// For each item: the counts of the buyers who have reached the limit. The time of a read is
+    /// the number of the last commit before it.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
-    /// The payments that the node applied.
     pub(crate) applied: AppliedPayments,
 }
 
 impl Node {
-    /// Remembers that a request holds an order.
     pub(crate) fn remember(&mut self, half: u64) {
         self.holders.insert(half);
     }
@@ -93,8 +82,7 @@ pub(crate) enum AttemptState {
     /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the slot
     /// may have lost the ticket, so the node also checks whether the ticket's grant was closed.
     Waiting { id: TicketId, may_be_lost: bool },
-    /// The request is parked. If `is_short` is true, the request waits for units. Otherwise it
-    /// waits for a commit.
+    /// If `is_short` is true, the parked request waits for units, and otherwise for a commit.
     Parked { until: Millis, is_short: bool },
     /// The node reads the store to confirm a slot's refusal.
     Confirming,
@@ -116,12 +104,11 @@ pub(crate) struct Attempt {
     pub(crate) purchase: BuyerRequest,
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
-    /// The steps of the purchase. The server runs the same steps.
+    /// The server runs the same steps.
     pub(crate) steps: Option<Box<purchase::Attempt>>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
-    /// The number of the latest message that the purchase waits for. Answers to earlier messages
-    /// are ignored.
+    /// The number of the latest message that the purchase waits for. Earlier answers are ignored.
     pub(crate) asked: u32,
     /// The slot that the request tries first.
     pub(crate) home: Option<usize>,
@@ -135,8 +122,7 @@ pub(crate) struct Attempt {
     pub(crate) parked: Option<Millis>,
     /// Whether the request has one of the permits for parked requests.
     pub(crate) has_permit: bool,
-    /// The number of the last commit before the purchase began its last try, in which it asks every
-    /// slot.
+    /// The number of the last commit before the last try, in which the purchase asks every slot.
     pub(crate) last_try: u64,
     /// The verdict for the token, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,

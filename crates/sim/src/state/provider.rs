@@ -13,14 +13,12 @@ pub(crate) struct Charge {
     /// The order's id as a text.
     pub(crate) order: String,
     pub(crate) money: Money,
-    /// Whether the money was captured.
     pub(crate) captured: bool,
     /// The checkout at which the charge was paid.
     pub(crate) session: Option<usize>,
     /// The id of the message about the charge, while no node has answered this message.
     pub(crate) unanswered: Option<String>,
-    /// The nodes that applied the payment, each with the monotonic time at which it applied the
-    /// payment. Nodes that ended since then are left out.
+    /// The nodes that applied the payment, each with the monotonic time. Ended nodes are left out.
     pub(crate) applied_at: Vec<(u8, Millis)>,
 }
 
@@ -65,7 +63,6 @@ impl ProviderRefund {
     }
 }
 
-/// The content of a message.
 #[derive(Clone, Debug)]
 pub(crate) enum ProviderMessage {
     /// A payment was captured.
@@ -76,7 +73,6 @@ pub(crate) enum ProviderMessage {
     Refund(RefundId, RefundUpdate),
 }
 
-/// The provider: its records, and the faults that it has now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,
@@ -94,17 +90,14 @@ impl Provider {
         format!("msg_{}", self.messages)
     }
 
-    /// Allows more payments at the end of the run.
     pub(crate) fn allow_more_at_rest(&mut self) {
         self.at_rest = true;
     }
 
-    /// Returns whether a buyer can pay at this checkout.
     pub(crate) fn takes_money(&self, session: usize, mono: Millis) -> bool {
         self.sessions.get(session).is_some_and(|s| s.open && mono < s.until)
     }
 
-    /// Returns the charges captured at this checkout.
     pub(crate) fn paid_at(&self, session: usize) -> Vec<usize> {
         let here = |c: &Charge| c.captured && c.session == Some(session);
         (0..self.charges.len()).filter(|&i| here(&self.charges[i])).collect()

@@ -73,12 +73,10 @@ pub struct RecordedCall {
     pub view: Option<SlotView>,
 }
 
-/// Returns a slot without data.
 pub(crate) fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
     Slot::with_bounds(item, slot_bounds(setup))
 }
 
-/// Returns the bounds of every slot's memory.
 pub(crate) fn slot_bounds(setup: &Setup) -> SlotBounds {
     match usize::from(setup.tight) {
         0 => SlotBounds::default(),

@@ -1,7 +1,6 @@
 //! The part of an item's spread that changes while the sale runs.
 use crate::op::Setup;
 
-/// The part of an item's spread that changes while the sale runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemWidth {
     /// How many of the slots that all nodes share are in the spread.
@@ -10,7 +9,6 @@ pub(crate) struct ItemWidth {
     pub(crate) choose: u8,
 }
 
-/// Returns the spreads of the items at the start.
 pub(crate) fn first_widths(setup: &Setup) -> Vec<ItemWidth> {
     let width = |(i, item): (usize, &crate::op::ItemSetup)| {
         let shared =

@@ -25,8 +25,7 @@ impl World {
         self.perform_all(i, Box::new(steps), effect);
     }
 
-    /// Passes an input to the purchase. Then performs the effects that the purchase requests, until
-    /// the purchase waits for a message or ends.
+    /// Performs the effects of the purchase, until it waits for a message or ends.
     pub(crate) fn drive(&mut self, i: usize, input: Input) {
         let Some(mut steps) = self.attempts[i].steps.take() else { return };
         let effect = self.next_effect(i, &mut steps, input);
@@ -54,8 +53,7 @@ impl World {
         effect
     }
 
-    /// Performs one effect. Returns the result of the effect, or `None` if the result comes later
-    /// in a message.
+    /// Returns `None` if the result comes later in a message.
     fn perform(&mut self, i: usize, effect: Effect) -> Option<Input> {
         let purchase = self.attempts[i].purchase;
         match effect {
@@ -149,8 +147,8 @@ impl World {
         None
     }
 
-    /// Handles a slot's answer. The node ignores an answer to an earlier try of the attempt. If the
-    /// slot issued a ticket for the earlier try, that ticket is settled anyway.
+    /// The node ignores an answer to an earlier try of the attempt. A ticket of that try is settled
+    /// anyway.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, asked: u32, answer: TicketAnswer) {
         let attempt = &mut self.attempts[i];
         if attempt.state != (AttemptState::Asking { slot }) || attempt.asked != asked {
@@ -201,8 +199,7 @@ impl World {
         None
     }
 
-    /// Returns the answer to a request that holds an order in the store, or `None` if the request
-    /// holds no order.
+    /// Returns `None` if the store has no order of the request.
     fn look_up(&mut self, i: usize) -> Option<Outcome> {
         let purchase = self.attempts[i].purchase;
         let order = self.store.order_of(&purchase.buyer(), &purchase.key())?;
@@ -215,9 +212,8 @@ impl World {
         self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
     }
 
-    /// Ends the confirmation of a slot's refusal: reads the request's order. `used` is the buyer's
-    /// quota, which the node has read before the order. Before that read, the node knew of
-    /// `ended_orders` ended orders.
+    /// Reads the order of the request whose refusal is confirmed. `used` is the quota that the node
+    /// read before, when it knew of `ended_orders` ended orders.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);
@@ -230,7 +226,6 @@ impl World {
         }
     }
 
-    /// Records a verdict in the attempt, and returns it as an input for the purchase.
     fn read(&mut self, i: usize, id: TicketId, verdict: Verdict) -> Input {
         self.attempts[i].decided = Some(id);
         self.attempts[i].order = match verdict {
@@ -241,7 +236,6 @@ impl World {
         Input::Verdict(verdict)
     }
 
-    /// Handles the verdict of the attempt's ticket.
     fn verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
         if let AttemptState::Handed { id: handed } = self.attempts[i].state {
             self.checker.verdict_reported(&self.store, handed, verdict, self.now);
@@ -260,8 +254,6 @@ impl World {
         self.drive(i, input);
     }
 
-    /// Reads the verdict of the attempt's ticket from the store, if the attempt waits for a
-    /// verdict.
     pub(crate) fn poll(&mut self, i: usize) {
         let (AttemptState::Waiting { id, .. } | AttemptState::Handed { id }) =
             self.attempts[i].state
@@ -273,8 +265,8 @@ impl World {
         }
     }
 
-    /// The attempt's node remembers that the attempt's request holds an order. This happens before
-    /// the node answers with the order, and when the buyer reads the verdict of a queued ticket.
+    /// The node remembers the order before it answers with the order, or when the buyer reads the
+    /// verdict of a queued ticket.
     fn remember_order(&mut self, i: usize) {
         let Attempt { purchase, half, .. } = self.attempts[i];
         self.nodes[usize::from(purchase.node)].remember(half);
@@ -291,7 +283,7 @@ impl World {
                         self.nodes[usize::from(node)].remember(half.low_64_bits());
                     }
                 }
-                // A commit brings no counts here: nodes get the counts with snapshots.
+                // Nodes get the counts with snapshots.
                 Part::Counts => {}
                 Part::Verdicts => self.deliver_verdict(node, id, verdict),
             }
@@ -349,8 +341,7 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            // If the node asked no slot, it refused by an earlier count of the buyer's units in its
-            // memory.
+            // A node that asked no slot refused by a count in its memory.
             Refusal::LimitReached { .. } => {
                 BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
             }

@@ -10,7 +10,6 @@ use crate::state::{Message, MoneyMessage};
 use crate::store::{SimStore, Tx, TxResult};
 
 impl World {
-    /// Returns the node that handles the messages about a charge.
     pub(super) fn node_of_charge(&self, charge: usize) -> u8 {
         self.running_node_from((charge % usize::from(self.setup.nodes)) as u8)
     }
@@ -47,7 +46,6 @@ impl World {
         outcome
     }
 
-    /// Lets every running node apply its remembered payments again.
     pub(super) fn apply_payments_again(&mut self) {
         for node in 0..self.setup.nodes {
             if self.nodes[usize::from(node)].is_dead {
@@ -95,8 +93,8 @@ impl World {
         self.checker.excuse_payments(forgotten);
     }
 
-    /// Drops the payments that a node remembered, because the node ends. Excuses the payments that
-    /// the store lacks and that only this node remembered.
+    /// The ending node forgets its payments. Excuses those that the store lacks and that only this
+    /// node remembered.
     pub(super) fn forget_applied(&mut self, node: u8) {
         for charge in &mut self.provider.charges {
             charge.applied_at.retain(|(at, _)| *at != node);

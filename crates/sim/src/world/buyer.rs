@@ -50,8 +50,7 @@ impl World {
             .map(|(i, _)| i)
     }
 
-    /// Ends an attempt's wait for its verdict, as if the waiting time were over. The node then
-    /// answers `202`.
+    /// The node answers `202`, as if the waiting time were over.
     pub(crate) fn end_verdict_wait(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);
@@ -79,9 +78,8 @@ impl World {
         self.get_id(id, buyer);
     }
 
-    /// Asks for the verdict of an id, as a buyer does. If the ticket has no verdict and its
-    /// `decide_by` has passed, the store forces a verdict. Returns `None` if there is still no
-    /// verdict.
+    /// If the ticket has no verdict and its `decide_by` has passed, the store forces a verdict.
+    /// Returns `None` if there is still no verdict.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
         let parts =
@@ -111,7 +109,6 @@ impl World {
         }
     }
 
-    /// Lets an operator refund an order on a node.
     pub(crate) fn refund(&mut self, order: u8) {
         if let Some(id) = self.nth_order(order) {
             let (node, now) = (self.running_node_from(order % self.setup.nodes), self.mono);

@@ -18,8 +18,8 @@ const FEED_ROWS: u64 = 4;
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Starts a slot. If the slot has no grant, it gets a grant of `units` units. The server, in
-    /// contrast, opens each grant without units.
+    /// If the slot has no grant, it gets a grant of `units` units. The server, in contrast, opens
+    /// each grant without units.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) || !self.is_in_spread(slot) {
             return;
@@ -39,7 +39,7 @@ impl World {
         self.send(Message::StartSlot { leader, slot, starting });
     }
 
-    /// Performs one effect of a slot's start. Before the next effect, other actors may act.
+    /// Before the next effect, other actors may act.
     pub(crate) fn continue_start(&mut self, leader: u8, slot: usize, mut starting: Box<Starting>) {
         let input = match starting.effect {
             Effect::OpenGrant => {
@@ -100,19 +100,17 @@ impl World {
         }
     }
 
-    /// Returns some rows of a grant's feed after a position.
     pub(super) fn rows_after(&self, grant: GrantId, after: Seq) -> Vec<FeedRow> {
         let (from, to) = ((grant, Seq(after.0 + 1)), (grant, Seq(after.0 + FEED_ROWS)));
         self.store.model.feed.range(from..=to).map(|(_, row)| row.clone()).collect()
     }
 
-    /// Returns whether the number of pending recalls is below its bound.
     pub(super) fn may_begin_recall(&self) -> bool {
         self.store.pending().count() < RECALLS_MAX
     }
 
-    /// Starts a recall from one slot. If `target` is 0, the units go to the pool. Any other
-    /// `target` names the slot that gets the units, which must be another slot of the same item.
+    /// If `target` is 0, the units go to the pool. Any other `target` names another slot of the
+    /// same item, which gets the units.
     pub(crate) fn recall(&mut self, leader: u8, slot: u8, units: u8, target: u8) {
         let slot = self.slot_of(slot);
         let to = match target {
@@ -164,14 +162,12 @@ impl World {
         self.send(message);
     }
 
-    /// Returns all grants of an item.
     pub(super) fn grants_of(&self, item: ItemId) -> Vec<Grant> {
         let grants = self.store.model.grants.values();
         grants.filter(|grant| grant.slot.item == item).cloned().collect()
     }
 
-    /// Sends a grant's slot the feed rows that the slot has not applied. Returns the slot's state,
-    /// or `None` if the slot does not have the grant.
+    /// Returns the slot's state, or `None` if the slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
         let (mut feed, mut effect) = SlotFeed::begin(applied);
@@ -196,8 +192,7 @@ impl World {
         self.places[slot].slot.view().filter(|view| view.grant == grant.id)
     }
 
-    /// Begins a recall immediately, without a message. Returns `None` if the grant is closed or too
-    /// many recalls are pending.
+    /// Returns `None` if the grant is closed or too many recalls are pending.
     pub(super) fn recall_into(
         &mut self,
         from: GrantId,
@@ -214,7 +209,6 @@ impl World {
         }
     }
 
-    /// Takes the recalled units out of the grant's slot.
     pub(super) fn take_recalled(&mut self, from: &Grant, recall: &Recall) -> RecallOutcome {
         let call = Call::Recall(recall.id, from.id, from.epoch, recall.asked);
         match self.place_of(from.slot).map(|slot| self.call(slot, call)) {
@@ -223,7 +217,6 @@ impl World {
         }
     }
 
-    /// Moves recalled units in the store, and returns the number of moved units.
     pub(super) fn finish_recall(&mut self, recall: RecallId, units: u64) -> u64 {
         match self.commit(Tx::RecallFinish(recall, units)) {
             TxResult::Moved(units) => units,

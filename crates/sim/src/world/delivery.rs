@@ -13,8 +13,7 @@ use crate::state::{
     Worker, WorkerTransaction,
 };
 
-/// Returns bounds that are so small that runs reach them. An event for endpoint 0 is tried once,
-/// and an event for endpoint 1 is tried twice.
+/// Bounds that are so small that runs reach them.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
@@ -33,8 +32,8 @@ fn no_answer(from: Sending) -> Message {
 }
 
 impl World {
-    /// Gives new committed events their positions, in the order of their transactions' numbers. A
-    /// transaction gets its number when it begins, but transactions may commit in any order.
+    /// Events get positions in the order of their transactions' numbers. A transaction gets its
+    /// number when it begins, but transactions may commit in any order.
     pub(crate) fn place_events(&mut self) {
         let mut new: Vec<_> =
             (self.deliveries.placed.len()..self.store.model.events.len()).collect();
@@ -42,7 +41,6 @@ impl World {
         self.deliveries.placed.extend(new);
     }
 
-    /// Returns the next events to read, with their positions.
     fn events_after(&mut self, position: i64, limit: usize) -> Vec<(i64, usize)> {
         if enforces(Rule::ReadByPosition) {
             self.place_events();
@@ -62,8 +60,7 @@ impl World {
         }
     }
 
-    /// Starts a worker's turn for an endpoint, unless this worker's earlier turn for the endpoint
-    /// is still running.
+    /// Does nothing while this worker's earlier turn for the endpoint is running.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
         let Worker { memories, sendings } = &mut self.deliveries.workers[w];
@@ -83,9 +80,8 @@ impl World {
         self.continue_turn(w, e, delivery::effects());
     }
 
-    /// Performs the effects of a turn. Transactions are messages, because other actors may act
-    /// before them. The turn waits until its results are stored, but does not wait until the
-    /// position has moved. The server waits for both, so the simulator tests more sequences.
+    /// Transactions are messages, because other actors may act before them. Unlike in the server,
+    /// the turn does not wait until the position has moved, so the simulator tests more sequences.
     fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: &'static [Effect]) {
         while let Some(effect) = rest.split_off_first() {
             let Some(mut memory) = self.deliveries.workers[worker].memories[endpoint].take() else {
@@ -199,7 +195,6 @@ impl World {
         self.send(Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome }));
     }
 
-    /// Tells a worker the outcome of a try.
     fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
         let Sending { worker, endpoint, position, sending } = from;
         let Worker { memories, sendings } = &mut self.deliveries.workers[worker];
@@ -212,8 +207,7 @@ impl World {
         }
     }
 
-    /// Runs the store's transaction. The position moves only if it still has the value that the
-    /// worker read.
+    /// The position moves only if it still has the value that the worker read.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {
@@ -229,9 +223,8 @@ impl World {
         true
     }
 
-    /// Changes a row. If another worker deleted the row, the row stays deleted. A dead letter stays
-    /// unchanged. Returns false if the result is older than the row. Then the worker must read the
-    /// rows again.
+    /// A row that another worker deleted stays deleted, and a dead letter stays unchanged. Returns
+    /// false if the result is older than the row. Then the worker must read the rows again.
     fn change_row(&mut self, endpoint: usize, note: RowChange) -> bool {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
         let position = match note {
@@ -283,9 +276,8 @@ impl World {
         self.late.retain(|m| !is_lost(m));
     }
 
-    /// Handles the loss or delay of a delivery message. If a request to an endpoint gets no answer,
-    /// the delivery counts as failed. If the outcome of a transaction is unknown, the worker starts
-    /// again from the store's rows.
+    /// Without an answer of the endpoint, the delivery counts as failed. If the outcome of a
+    /// transaction is unknown, the worker starts again from the store's rows.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
@@ -299,7 +291,6 @@ impl World {
         }
     }
 
-    /// Returns whether every event that can be delivered to the endpoint was delivered.
     pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
         let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
         let last = match enforces(Rule::ReadByPosition) {
@@ -309,13 +300,11 @@ impl World {
         *position >= last && rows.values().all(|row| row.dead)
     }
 
-    /// Returns the dead letters of the endpoint.
     pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
         let rows = self.deliveries.endpoints[endpoint].rows.values();
         rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
     }
 
-    /// Returns the time at which a worker next has work for the endpoint.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
         let memories = self.deliveries.workers.iter().filter_map(|w| w.memories[endpoint].as_ref());
         memories.filter_map(|memory| memory.queue.next_due_at()).min()

@@ -1,6 +1,5 @@
-//! Simulates a failover to a standby that lacks commits. The new primary's rows are the rows at the
-//! standby's last commit, so the history of the database forks. Slots and nodes keep what they
-//! learned from the lost commits.
+//! Simulates a failover to a standby that lacks commits. The new primary has the rows of the
+//! standby's last commit. Slots and nodes keep what they learned from the lost commits.
 use doorbuster_core::{GrantId, ItemId, Phase};
 
 use super::World;
@@ -8,7 +7,6 @@ use crate::checker::Checker;
 use crate::state::{Deliveries, Message};
 use crate::store::{SimStore, Tx};
 
-/// The database's failovers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failovers {
     standby: Option<Box<Standby>>,
@@ -34,7 +32,6 @@ impl Failovers {
 }
 
 impl World {
-    /// Keeps the present rows as the rows of the standby.
     pub(crate) fn stop_standby(&mut self) {
         self.failovers.standby = Some(Box::new(Standby {
             store: self.store.clone(),
@@ -44,8 +41,7 @@ impl World {
         }));
     }
 
-    /// Makes the standby the primary. A recorded run has no failover, because its transactions run
-    /// again on one database.
+    /// A recorded run has no failover, because its transactions run again on one database.
     pub(crate) fn fail_over(&mut self) {
         let Some(standby) = self.failovers.standby.take().filter(|_| self.calls.is_none()) else {
             return;
@@ -59,8 +55,8 @@ impl World {
         self.deliveries = standby.deliveries;
         self.checker.failed_over(standby.checker, grants);
         self.commit(Tx::Promote);
-        // The new primary uses the numbers of the lost transactions again. A transaction that was
-        // running starts again on the new primary, with a new number.
+        // The new primary uses the numbers of the lost transactions again, so a running transaction
+        // starts again with a new number.
         self.xids = standby.xids;
         let (flight, late) = (self.flight.iter_mut(), self.late.iter_mut());
         for message in flight.chain(late) {
@@ -74,8 +70,8 @@ impl World {
         self.apply_payments_again();
     }
 
-    /// Returns every grant that the old primary, the new primary or a slot has. The flag of a grant
-    /// is true if the new primary lacks the grant.
+    /// Returns every grant that the old primary, the new primary or a slot has, each with whether
+    /// the new primary lacks the grant.
     fn grants_everywhere(&self, standby: &SimStore) -> Vec<(GrantId, bool)> {
         let stored = self.store.model.grants.keys().chain(standby.model.grants.keys());
         let slots = self.places.iter().flat_map(|place| [Some(&place.slot), place.kept.as_ref()]);
@@ -84,8 +80,8 @@ impl World {
         all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
     }
 
-    /// If a slot gets a grant that a failover lost, excuses the slot's grant in the store: the two
-    /// grants may have the same epoch.
+    /// A grant that a failover lost may have the same epoch as the slot's grant in the store, so
+    /// the checker excuses the latter.
     pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
         if self.failovers.has_happened() && self.store.grant(grant).is_none() {
             let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);
@@ -111,7 +107,6 @@ impl World {
         }
     }
 
-    /// Lets an operator resume the paused sales if the database failed over.
     pub(super) fn resume_after_failover(&mut self) {
         if self.failovers.count == 0 {
             return;
@@ -122,7 +117,7 @@ impl World {
         self.run_until_stable();
     }
 
-    /// Returns the name of the database's timeline. A promoted standby begins a new timeline.
+    /// A promoted standby begins a new timeline.
     pub(super) fn timeline(&self) -> String {
         match self.failovers.count {
             0 => String::new(),

@@ -21,7 +21,6 @@ impl World {
         self.nodes[node].skew_ms = i64::from(tenths) * 100;
     }
 
-    /// Returns a snapshot for a node, as of the newest commit.
     pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
@@ -47,9 +46,8 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order. Leaves out each request that an earlier snapshot of
-    /// the node certainly contained. Also returns the position of a snapshot of the store at this
-    /// time.
+    /// Returns the requests that hold an order, except those that an earlier snapshot of the node
+    /// certainly contained. Also returns the position of a snapshot of the store at this time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let timeline = self.timeline();
         let since = self.nodes[node].position.as_ref();
@@ -72,7 +70,7 @@ impl World {
         (new.map(|winner| winner.half).collect(), position)
     }
 
-    /// Returns how many of the item's units are in issued tickets that are not settled.
+    /// Returns the item's units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {
@@ -127,7 +125,6 @@ impl World {
         }
     }
 
-    /// Makes a slot fail, and tells the checker which grants the fault affects.
     fn fail(&mut self, slot: usize, fault: Call) {
         let grant = |world: &Self| world.places[slot].slot.view().map(|view| view.grant);
         let before = grant(self);

@@ -54,9 +54,8 @@ impl World {
         }
     }
 
-    /// Delivers a message now, and a copy of the message later. A ticket request is not delivered
-    /// twice, because in the server neither the connection nor the client library repeats a
-    /// command.
+    /// A ticket request is not delivered twice, because the server's connection and client library
+    /// repeat no command.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i).expect("the index is valid");
@@ -76,7 +75,6 @@ impl World {
         }
     }
 
-    /// Delivers all messages in flight and all messages that they cause.
     pub(crate) fn deliver_all(&mut self) {
         self.deliver_many(4 * FLIGHT_MAX);
     }
@@ -144,7 +142,6 @@ impl World {
         }
     }
 
-    /// Runs a leader's transaction and the steps that follow from its result.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
         // These transactions use the store's time when they run, and not the time of the decision.
         let tx = match tx {
@@ -173,7 +170,6 @@ impl World {
         }
     }
 
-    /// Performs the slot's atomic step for one request.
     fn issue_ticket(&mut self, attempt: usize, slot: usize, asked: u32, request: &TicketRequest) {
         let before = self.places[slot].slot.view();
         let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {

@@ -6,7 +6,6 @@ use super::World;
 use crate::state::{AttemptState, Call, Message, Node};
 use crate::store::Tx;
 
-/// The duration of a lease, in milliseconds.
 const LEASE_MS: i64 = 5_000;
 
 impl World {
@@ -26,16 +25,14 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// Ends the node's process and starts it again immediately. The requests at the node and the
-    /// slots in the node's memory are lost.
+    /// The requests at the node and the slots in its memory are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         self.end_process(node);
         self.start_process(node);
     }
 
-    /// Ends the node's process, which does not start again by itself. If the node is the last
-    /// running node, nothing happens.
+    /// If the node is the last running node, nothing happens.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -71,8 +68,8 @@ impl World {
         }
     }
 
-    /// Starts a node's process. The new process first closes the open grants of the node's slots,
-    /// because these grants belong to an earlier process.
+    /// The new process first closes the open grants of the node's slots, because they belong to an
+    /// earlier process.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {
@@ -93,7 +90,7 @@ impl World {
         }
     }
 
-    /// Lets a leader, which runs on a node, close the grants of nodes whose leases have lapsed.
+    /// A leader on a dead node does nothing.
     pub(crate) fn close_lapsed_grants(&mut self, leader: u8) {
         let seat = leader % self.setup.nodes;
         if self.nodes[usize::from(seat)].is_dead {
@@ -103,7 +100,7 @@ impl World {
         self.continue_takeover(leader, seat, Box::new((steps, effect)));
     }
 
-    /// Performs one effect of a takeover. Before the next effect, other actors may act.
+    /// Before the next effect, other actors may act.
     pub(super) fn continue_takeover(
         &mut self,
         leader: u8,
@@ -146,8 +143,7 @@ impl World {
         self.send(Message::Takeover { leader, node, takeover });
     }
 
-    /// At the end of the run, lets the leases of dead nodes lapse, because these nodes do not start
-    /// again.
+    /// Dead nodes do not start again, so their leases lapse at the end of the run.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

@@ -7,22 +7,20 @@ use crate::request::BuyerRequest;
 use crate::store::{Tx, TxResult};
 
 impl World {
-    /// Counts an order that the transaction has ended.
     pub(super) fn count_ended_order(&mut self, tx: &Tx, done: &TxResult) {
         if let (Tx::End(..), TxResult::Ended(ChangeOutcome::Done(order))) = (tx, done) {
             self.ended_orders[order.item.0 as usize - 1] += 1;
         }
     }
 
-    /// Returns how many ended orders the request's node knows of. Only orders of the request's item
-    /// count. A failover counts as one ended order of each item, because it may lose orders.
+    /// Only orders of the request's item count. A failover counts as one ended order of each item,
+    /// because it may lose orders.
     pub(super) fn known_ended_orders(&self, purchase: &BuyerRequest) -> u64 {
         let node = &self.nodes[usize::from(purchase.node)];
         node.ended_orders[purchase.item.0 as usize - 1] + node.failovers
     }
 
-    /// Returns the buyer's units if the request's node knows that the request would exceed the
-    /// limit.
+    /// Returns the buyer's units if the node knows that the request would exceed the limit.
     pub(super) fn used_at_limit(&self, purchase: &BuyerRequest) -> Option<u32> {
         let item = purchase.item.0 as usize - 1;
         let node = &self.nodes[usize::from(purchase.node)];
@@ -36,8 +34,7 @@ impl World {
         )
     }
 
-    /// Lets the request's node remember the count of the buyer's units that it read from the store.
-    /// Before it read the count, the node knew of `ended_orders` ended orders.
+    /// Before the node read the count from the store, it knew of `ended_orders` ended orders.
     pub(super) fn learn_used(&mut self, purchase: &BuyerRequest, used: u32, ended_orders: u64) {
         let (buyer, read_at) = (NAMES.buyer_hash(purchase.buyer), self.store.version);
         let node = &mut self.nodes[usize::from(purchase.node)];

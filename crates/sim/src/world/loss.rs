@@ -10,15 +10,15 @@ use crate::state::Message;
 use crate::store::Tx;
 
 impl World {
-    /// Starts the check by reading the grant. The check does not report that a slot's memory is
-    /// full, because another operation of the simulator moves such slots to a new epoch.
+    /// The check does not report a full memory of a slot, because another operation of the
+    /// simulator moves such slots to a new epoch.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let (check, effect) = SlotCheck::start(Arc::new(before.clone()), false);
         self.send(Message::CheckSlot { leader, slot, check: Box::new(check), effect });
     }
 
-    /// Performs the check's next read. Before the read that follows, other actors may act.
+    /// Before the read that follows, other actors may act.
     pub(crate) fn continue_slot_check(
         &mut self,
         leader: u8,
@@ -44,8 +44,7 @@ impl World {
         }
     }
 
-    /// Closes the slot's grant immediately, as if the lease of the slot's node had lapsed. The slot
-    /// may still run.
+    /// Closes the slot's grant as if the lease of its node had lapsed. The slot may still run.
     pub(crate) fn lapse(&mut self, slot: usize) {
         if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));

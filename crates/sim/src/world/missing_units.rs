@@ -1,11 +1,9 @@
 //! Performs the actions that may need more units than the pool has: payments of ended orders
 //! ([`doorbuster_steps::late_payment`]) and changes of an item's total
-//! ([`doorbuster_steps::total_change`]). Both move units from the slots to the pool
-//! ([`doorbuster_steps::pool_recall`]).
+//! ([`doorbuster_steps::total_change`]). Both use [`doorbuster_steps::pool_recall`].
 //!
-//! In the server, a node does not reconcile the item's slots until such an action has ended. A
-//! simulated node may reconcile the slots during the action, because in the server another leader
-//! may do so.
+//! In the server, the node of such an action does not reconcile the item's slots, but another
+//! leader may. So a simulated node may reconcile the slots during the action.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
@@ -22,8 +20,8 @@ use crate::store::{Tx, TxResult};
 const WAITS_MAX: usize = 60;
 
 impl World {
-    /// Applies a captured payment on a node. If the pool has too few units for an ended order, the
-    /// node keeps the payment in its memory until the pool gets units.
+    /// If the pool has too few units for an ended order, the node keeps the payment in its memory
+    /// until the pool gets units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         self.capture_on(self.node_of_charge(charge), charge, capture, after);
     }
@@ -58,7 +56,6 @@ impl World {
         }
     }
 
-    /// Changes an item's total on a node.
     pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
         let (steps, effect) = TotalChange::begin(delta.unsigned_abs(), self.mono);
         let steps = StockAction::Total { delta, steps, effect };
@@ -70,7 +67,7 @@ impl World {
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
-    /// Performs the action's next effect. Before the effect that follows, other actors may act.
+    /// Before the effect that follows, other actors may act.
     pub(super) fn continue_units_action(&mut self, mut action: Box<UnitsAction>) {
         if let Some((steps, effect)) = action.recall.take() {
             return self.continue_pool_recall(action, steps, effect);
@@ -91,7 +88,7 @@ impl World {
                 let capture = (**capture).clone();
                 let missing = match self.try_capture(action.node, *charge, capture, *is_last) {
                     CaptureOutcome::UnitsMissing { units, .. } => Some(units),
-                    // The action ends. The provider sends the message again.
+                    // The provider sends the message again.
                     CaptureOutcome::TooEarly => return,
                     _ => None,
                 };
@@ -150,7 +147,6 @@ impl World {
         }
     }
 
-    /// Returns the item's slots that a node reaches.
     fn slots_at(&self, node: u8, item: ItemId) -> Vec<SlotKey> {
         let is_here = |place: &&super::PlacedSlot| {
             place.at.item == item && place.node.is_none_or(|of| of == node)
@@ -202,7 +198,6 @@ impl World {
         self.send(Message::MissingUnits(action));
     }
 
-    /// Ends the wait of an action.
     pub(crate) fn end_wait(&mut self, pick: u8) {
         if let Some(nth) = usize::from(pick).checked_rem(self.waiting_actions.len()) {
             let mut action = self.waiting_actions.remove(nth);
@@ -211,9 +206,8 @@ impl World {
         }
     }
 
-    /// Completes the actions that wait for units, one after the other. While an action waits, the
-    /// other nodes move the units that only they can reach. The action's own node does not
-    /// reconcile slots during this time, as in the server.
+    /// While an action waits, the other nodes move the units that only they can reach. As in the
+    /// server, the action's own node reconciles no slots meanwhile.
     pub(super) fn end_waits_at_rest(&mut self) {
         self.deliver_all();
         for _ in 0..WAITS_MAX * (1 + self.waiting_actions.len()) {

@@ -1,6 +1,5 @@
-//! Simulates what nodes and leaders do with money. They handle the provider's messages, give
-//! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`]
-//! defines the steps that close a checkout.
+//! Simulates what nodes and leaders do with payments, checkouts and refunds.
+//! [`doorbuster_steps::checkout`] defines the steps that close a checkout.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Refund, RefundState};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{OrderState, TicketId};
@@ -50,7 +49,7 @@ impl World {
         }
     }
 
-    /// Lets a node handle a message from the provider, and answer the message after its effect.
+    /// The node answers the message after its effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
@@ -95,8 +94,7 @@ impl World {
         }
     }
 
-    /// Records that a node applied a payment. If a leader found the payment while it closed the
-    /// payment's checkout, the leader continues to close the checkout.
+    /// If a leader found the payment while it closed the payment's checkout, the leader continues.
     pub(super) fn payment_applied(
         &mut self,
         charge: usize,
@@ -110,8 +108,7 @@ impl World {
         }
     }
 
-    /// Lets a buyer ask for a checkout. The buyer gets the open checkout of the order, or a new
-    /// one.
+    /// The buyer gets the open checkout of the order, or a new one.
     pub(crate) fn ask_checkout(&mut self, pick: u8) {
         let waits: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };
@@ -132,8 +129,7 @@ impl World {
         }
     }
 
-    /// Gives the buyer the order's open checkout. If the order has no open checkout, this new
-    /// checkout is stored and becomes the open checkout.
+    /// If the order has no open checkout, this new checkout becomes the open checkout.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -151,8 +147,7 @@ impl World {
         }
     }
 
-    /// Returns the open checkouts that the provider should close. The order of such a checkout no
-    /// longer waits for a payment, or the order's payment window is over.
+    /// The order of such a checkout no longer waits for a payment, or its payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);
@@ -174,8 +169,8 @@ impl World {
         self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
     }
 
-    /// Sends the next effect as a message, because the leader may fail before this effect. A
-    /// request to the provider is not in the leader's memory, so it is not lost with the leader.
+    /// The leader may fail before this effect, so the effect is a message. A request to the
+    /// provider is not lost with the leader.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,
@@ -185,7 +180,6 @@ impl World {
         self.send(Message::Money(Box::new(message)));
     }
 
-    /// Lets the provider close the checkout and report its charges, if the provider is available.
     fn close_session(&mut self, leader: u8, mut closing: Closing) {
         let (answer, found) = match self.provider.away {
             true => (Answer::Failed, Vec::new()),
@@ -199,7 +193,6 @@ impl World {
         self.send_effect(leader, closing, effect, found);
     }
 
-    /// Performs an effect of closing a checkout.
     fn continue_closing(
         &mut self,
         leader: u8,

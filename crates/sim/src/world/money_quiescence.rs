@@ -44,9 +44,8 @@ impl World {
         });
     }
 
-    /// Repeats the unanswered messages about charges outside of checkouts. A charge at a checkout
-    /// needs no message, because it is found when its checkout is closed. After a failover, the
-    /// store may lack the checkout, so all unanswered messages are repeated.
+    /// A charge at a checkout needs no message, because it is found when its checkout is closed.
+    /// But after a failover, the store may lack the checkout.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
@@ -57,7 +56,7 @@ impl World {
         }
     }
 
-    /// Ends all payment windows. Unpaid orders expire, and all refunds arrive.
+    /// Unpaid orders expire, and all refunds arrive.
     pub(super) fn end_payment_windows(&mut self) {
         let last = self.store.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
         self.now = self.now.max(last.unwrap_or(self.now).plus(1));
@@ -95,7 +94,7 @@ impl World {
         }
     }
 
-    /// Completes the deliveries. All endpoints accept events, except one event that may be refused.
+    /// All endpoints accept events, except one event that may be refused.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

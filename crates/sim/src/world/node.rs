@@ -17,13 +17,11 @@ use crate::request::{BuyerAnswer, BuyerRequest, RequestNumbers};
 use crate::state::{Attempt, AttemptState, Message, Node, Snapshot};
 
 impl World {
-    /// Handles a request that arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
         self.arrive_at_door(node, (buyer, key), (item, units), None);
     }
 
-    /// Sends a buyer's request to a node. `door` is the front door's refusal, if the front door
-    /// refuses the request.
+    /// `door` is the front door's refusal, if the front door refuses the request.
     pub(crate) fn arrive_at_door(
         &mut self,
         node: u8,
@@ -71,7 +69,6 @@ impl World {
         self.begin(i);
     }
 
-    /// Draws a token for the attempt's next ticket.
     pub(crate) fn renew_token(&mut self, i: usize) {
         let skew = self.nodes[usize::from(self.attempts[i].purchase.node)].skew_ms;
         self.attempts[i].token = Token(self.next_id_bits() >> 16);
@@ -84,16 +81,13 @@ impl World {
         self.attempts.iter().filter(|a| a.purchase.node == node && a.has_permit).count()
     }
 
-    /// Ends the wait of a parked request. The input is `Elapsed` if the parking time is over, and
-    /// `Woken` if it is not.
     pub(crate) fn retry(&mut self, i: usize) {
         if let AttemptState::Parked { until, .. } = self.attempts[i].state {
             self.drive(i, if self.mono >= until { Input::Elapsed } else { Input::Woken });
         }
     }
 
-    /// Publishes the next part of a snapshot at a node, and sends the remaining parts as a message.
-    /// So other actors may act between two parts.
+    /// The remaining parts become a message, so that other actors may act between two parts.
     pub(crate) fn take_snapshot(
         &mut self,
         node: u8,
@@ -107,8 +101,7 @@ impl World {
         }
     }
 
-    /// Publishes a part of a snapshot at a node: from then on, the node uses the part. A snapshot
-    /// has no verdicts.
+    /// Makes the node use this part of the snapshot. A snapshot has no verdicts.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Arc<Snapshot>, part: Part) {
         match part {
             Part::Requests => {
@@ -127,8 +120,7 @@ impl World {
         }
     }
 
-    /// Stores the counts, wakes parked requests, and checks the grants of tickets without a
-    /// verdict. If the snapshot is older than the node's current snapshot, nothing changes.
+    /// If the snapshot is older than the node's current snapshot, nothing changes.
     fn take_counts(&mut self, node: usize, snapshot: &Arc<Snapshot>) {
         let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
@@ -144,8 +136,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, new counts wake a request that waits for units only if they
-                // show that too few units are left for the request.
+                // As in the server, new counts wake a request that waits for units only if too few
+                // units are left for it.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -161,8 +153,7 @@ impl World {
         }
     }
 
-    /// Informs the purchase if the grant of its ticket was closed by the commit `version` or by an
-    /// earlier commit.
+    /// Informs the purchase if the commit `version` or an earlier commit closed its ticket's grant.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

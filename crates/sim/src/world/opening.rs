@@ -4,8 +4,8 @@ use doorbuster_core::refill;
 use super::World;
 
 impl World {
-    /// Returns the units with which a slot is opened. If the item uses sub-domains, this is the
-    /// slot's initial portion. Otherwise the setup of the slot has the number of units.
+    /// With sub-domains, a slot is opened with its initial portion, and otherwise with the units in
+    /// its setup.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);

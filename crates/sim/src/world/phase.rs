@@ -9,7 +9,7 @@ use crate::state::{Drain, Message};
 use crate::store::Tx;
 
 impl World {
-    /// Announces a change of the phase and stops the slots. Later a leader continues the change.
+    /// A leader later continues the change.
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
         for effect in sale_stop::effects() {
             match effect {
@@ -50,7 +50,6 @@ impl World {
         }
     }
 
-    /// Lets a leader continue a change of the phase.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
         if let Some(intent) = self.store.phases.get(&item).and_then(|p| p.intent) {
             self.continue_sale_stop(leader, item, intent, sale_stop::effects());
@@ -83,10 +82,8 @@ impl World {
         }
     }
 
-    /// Checks whether the next slot is drained. After the last slot, a transaction shows the new
-    /// phase to buyers. The transaction does this only if the intended phase has not changed since
-    /// the check of the first slot. After such a change, a slot that was already checked may have
-    /// issued tickets again.
+    /// The new phase is shown only if the intended phase has not changed since the check of the
+    /// first slot. After such a change, a checked slot may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
         let Drain { item, intent, next, rest } = drain;
         match self.places.get(next) {
@@ -103,21 +100,18 @@ impl World {
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // If the slot's state is unknown, a grant with units does not count as drained, even if the
-        // grant is not acknowledged. The slot may have accepted the grant and lost its memory
-        // before the store recorded the acknowledgement.
+        // Without the slot's state, a grant with units does not count as drained. The slot may have
+        // lost its memory after it accepted the grant, but before the acknowledgement was stored.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }
 
-    /// Starts to move a slot to a new epoch.
     pub(crate) fn roll(&mut self, leader: u8, slot: usize) {
         self.send(Message::Stop { slot, stopped: true });
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Continues the move to a new epoch: closes the grant if the slot is drained. After the grant
-    /// is closed, the slot gets its next grant and is resumed.
+    /// When the slot is drained, its grant is closed. Then it gets its next grant and is resumed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

@@ -9,8 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// A buyer makes a request at most this many times. An operator tries at most this many times to
-/// remove the free units.
+/// The largest number of tries of a buyer's request, and of an operator's removal of the free
+/// units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -23,8 +23,8 @@ impl World {
             return self.checker.must_report_phase(&purchase, phase);
         }
         self.try_again(item);
-        // While a buyer is on the waitlist, recalled units in the pool are kept for the waitlist.
-        // So a late payment may get no units.
+        // While a buyer waits, units in the pool are kept for the waitlist, so a late payment may
+        // get no units.
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
@@ -57,7 +57,6 @@ impl World {
         self.attempts.len() - 1
     }
 
-    /// Sells the free units to new buyers until no unit is left.
     fn sell_out(&mut self, item: ItemId) {
         let limit = self.limit(item);
         for fresh in BUYERS..BUYERS_ALL {
@@ -78,8 +77,7 @@ impl World {
         }
     }
 
-    /// Repeats the requests of at most two orders. Checks that each repeated request gets its
-    /// order, at any node and in any phase.
+    /// Each repeated request must get its order, at any node and in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
@@ -96,8 +94,8 @@ impl World {
         }
     }
 
-    /// Checks that a refused request can be repeated with the same key. Also checks that the
-    /// buyer's limit counts only the units that the buyer holds.
+    /// A refused request can be repeated with the same key. The buyer's limit counts only the units
+    /// that the buyer holds.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -122,8 +120,7 @@ impl World {
         }
     }
 
-    /// Checks that an ended order can be paid late while its units are free and the buyer's limit
-    /// allows the order.
+    /// An ended order can be paid late while its units are free and the buyer's limit allows it.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
@@ -170,21 +167,21 @@ impl World {
         });
     }
 
-    /// Refunds a paid order, so that its units are free again.
+    /// Makes the order's units free again.
     fn refund_order(&mut self, id: TicketId) {
         self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
         self.run_until_stable();
     }
 
-    /// Checks that all free units can be taken out of the sale.
+    /// All free units can be taken out of the sale.
     fn lower_stock(&mut self, item: ItemId) {
         let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
             return;
         };
         let total = |world: &Self| world.store.model.items.get(&item).map(|row| row.total);
         let (before, lowered) = (total(self), free as i64);
-        // A slot whose memory of recalls is full is moved to a new epoch between two tries. After
-        // that, its units can be recalled from its next grant.
+        // Between two tries, a slot whose memory of recalls is full moves to a new epoch. Then its
+        // units can be recalled.
         for _ in 0..RETRIES_MAX {
             self.adjust(item, -lowered);
             self.end_waits_at_rest();

@@ -1,8 +1,5 @@
-//! A faulty payment provider. Its messages are late, repeated, out of order or lost. Sometimes the
-//! provider takes money for the wrong order, or is unavailable.
-//!
-//! The provider keeps its own records, which are independent of the store: which money it captured,
-//! and which money it sent back.
+//! A faulty payment provider. Its messages are late, repeated, out of order or lost, and it may
+//! take money for the wrong order. It keeps its own records, which are independent of the store.
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundState, RefundUpdate};
 
@@ -13,16 +10,13 @@ use crate::state::{
 };
 use crate::store::rules::PROVIDER;
 
-/// The largest number of payments of one simulated sale.
 const CHARGES_MAX: usize = 40;
-/// The largest number of checkouts of one simulated sale.
 const SESSIONS_MAX: usize = 30;
 /// How long a checkout takes money if it is not closed, in milliseconds.
 const SESSION_MS: i64 = 1_800_000;
 
 impl World {
-    /// Returns the content of the provider's message about a payment. `event` is the id of the
-    /// message.
+    /// `event` is the id of the message.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -57,12 +51,12 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// Returns the name of the next payment. No operation of a list can choose this name.
+    /// No operation of a list can choose this name.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
 
-    /// Captures the money and returns the id of the message about it.
+    /// Returns the id of the message about the money.
     fn take_money(&mut self, charge: usize) -> String {
         let event = self.provider.message_id();
         let it = &mut self.provider.charges[charge];
@@ -85,7 +79,7 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// Returns the price of an order, as the provider recorded it.
+    /// Returns the price of an order from the store's rows.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
         let price = self.store.model.prices.get(&order.item)?;
@@ -95,8 +89,7 @@ impl World {
         })
     }
 
-    /// Captures an order's price and handles the message immediately. If the payment with the
-    /// number `event` exists, repeats this payment's message instead.
+    /// If the payment with the number `event` exists, repeats this payment's message instead.
     pub(crate) fn pay(&mut self, order: u8, event: u8) {
         let name = format!("pay_{event}");
         let known = self.provider.charges.iter().position(|c| c.payment.0 == name);
@@ -192,8 +185,7 @@ impl World {
         }
     }
 
-    /// Creates a checkout for an order. Returns `None` if the provider is unavailable or has too
-    /// many checkouts.
+    /// Returns `None` if the provider is unavailable or has too many checkouts.
     pub(crate) fn make_session(&mut self, order: TicketId, money: Money) -> Option<usize> {
         if self.provider.away || self.provider.sessions.len() >= SESSIONS_MAX {
             return None;
@@ -203,15 +195,14 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// Answers a request for a refund or for the state of a refund.
     pub(crate) fn answer_refund_request(&mut self, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("unavailable".into());
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // The provider pays a refund only once. It pays again only if the money of the earlier
-        // refund was returned to the shop.
+        // The provider pays a refund again only if the money of the earlier refund was returned to
+        // the shop.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();

@@ -1,6 +1,5 @@
-//! Simulates partitions that change while the sale runs. An operator sets the number of partitions.
-//! A leader drains the slots that the spread no longer uses, and gives new slots a part of the
-//! units.
+//! Simulates partitions that change while the sale runs. A leader drains the slots that the spread
+//! no longer uses, and gives new slots a part of the units.
 use doorbuster_core::ItemId;
 use doorbuster_core::respread::SpreadSlot;
 use doorbuster_core::rows::RecallTarget;
@@ -14,8 +13,8 @@ impl World {
         self.widths[item.0 as usize - 1]
     }
 
-    /// Returns the index of a shared slot among the shared slots of its item. Returns `None` for a
-    /// slot in a node's memory.
+    /// Returns a shared slot's index among the shared slots of its item, or `None` for a slot in a
+    /// node's memory.
     fn partition_of(&self, slot: usize) -> Option<usize> {
         let place = &self.places[slot];
         let before = self.places[..slot].iter();
@@ -25,20 +24,17 @@ impl World {
             .then(|| before.filter(|p| p.at.item == place.at.item && p.node.is_none()).count())
     }
 
-    /// Returns whether a spread with this many partitions has the slot.
     pub(crate) fn is_within(&self, slot: usize, partitions: usize) -> bool {
         self.partition_of(slot).is_none_or(|index| index < partitions)
     }
 
-    /// Returns whether the slot is in its item's spread.
     pub(crate) fn is_in_spread(&self, slot: usize) -> bool {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
     /// Returns the slots of an item that have an open grant, but are outside of a spread with this
-    /// many partitions. If a node's snapshot has this number of partitions, the node sends a
-    /// request to these slots only in the request's last try. Either these slots are leaving the
-    /// spread, or the snapshot is older than the present spread.
+    /// many partitions. A node with this number in its snapshot uses them only in a request's last
+    /// try.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;
@@ -85,8 +81,7 @@ impl World {
         })
     }
 
-    /// Checks at the end of the run that slots outside the spread have no grant, and that new slots
-    /// got a part of the units.
+    /// Slots outside the spread have no grant, and new slots got a part of the units.
     pub(super) fn spreads_at_rest(&mut self) {
         let left: Vec<_> = (0..self.places.len())
             .filter(|&i| !self.is_in_spread(i))

@@ -1,6 +1,6 @@
-//! Performs the rounds in which nodes reconcile an item's slots with the store.
-//! [`doorbuster_steps::slot_reconciliation`] defines the sequence of a round's effects. Also drains
-//! slots that left their item's spread ([`doorbuster_steps::slot_drain`]).
+//! Performs the rounds in which nodes reconcile an item's slots with the store
+//! ([`doorbuster_steps::slot_reconciliation`]). Also drains slots that left their item's spread
+//! ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
@@ -83,8 +83,7 @@ impl ItemView for ItemAtNode<'_> {
     }
 
     /// Returns the home slot and the units of the parked request that has waited longest. If the
-    /// item's slots are in nodes' memories, only the requests at this node count, because each node
-    /// serves its own requests.
+    /// slots are in nodes' memories, each node serves only its own requests.
     fn first_demand(&self) -> Option<(SlotKey, Units)> {
         let shared = self.shared();
         let waits = |a: &&super::Attempt| {
@@ -116,8 +115,6 @@ impl World {
         self.places.get(index).is_some_and(|place| place.at == slot).then_some(index)
     }
 
-    /// Begins a round in which a node reconciles an item's slots, if the sale is open and the node
-    /// is running.
     pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
         let is_open = self.store.phases.get(&item).is_some_and(|row| row.shown == Phase::Open);
         if !is_open || self.nodes[usize::from(node)].is_dead {
@@ -128,7 +125,7 @@ impl World {
         self.continue_round(node, Box::new(round));
     }
 
-    /// Performs the round's next effect. Before the effect that follows, other actors may act.
+    /// Before the effect that follows, other actors may act.
     pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
         while let Some(input) = self.perform_in_round(node, &mut round) {
             let item = round.item;
@@ -159,7 +156,6 @@ impl World {
         self.send(Message::Round { node, round });
     }
 
-    /// Returns the slot to which the round's next effect makes a call.
     pub(super) fn slot_of_round(&self, round: &ItemRound) -> Option<usize> {
         match &round.effect {
             Effect::TakeUnits { from, .. } => self.place_of(from.slot),
@@ -168,14 +164,12 @@ impl World {
         }
     }
 
-    /// Performs an effect, or one part of it. Returns the effect's result, or `None` if parts of
-    /// the effect remain.
+    /// Performs an effect, or one part of it. Returns `None` if parts of the effect remain.
     fn perform_in_round(&mut self, node: u8, round: &mut ItemRound) -> Option<Input> {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // If a slot does not have its open grant, the node begins to start the slot now. This
-            // round leaves out the slot.
+            // A slot without its open grant begins to start now, and this round leaves it out.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
                 Input::Started(
@@ -216,8 +210,7 @@ impl World {
             Effect::BeginRecall { from, into, units } => {
                 Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
-            // Nothing to do: the operations of the list and the end of the run begin further
-            // rounds.
+            // The operations of the list and the end of the run begin further rounds.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
             Effect::Stop { slot, stopped } => {
                 if let Some(slot) = self.place_of(*slot) {
@@ -228,8 +221,7 @@ impl World {
         })
     }
 
-    /// Returns the slot if it has its open grant. Otherwise begins to start the slot, and returns
-    /// `None`.
+    /// If the slot lacks its open grant, begins to start the slot and returns `None`.
     fn start_for_round(&mut self, node: u8, slot: SlotKey) -> Option<OpenSlot> {
         let slot = self.place_of(slot)?;
         let place = &self.places[slot];
@@ -255,8 +247,7 @@ impl World {
         }
     }
 
-    /// Checks the portions that slots get from the pool, if the slots already got units under their
-    /// grants.
+    /// Checks only the portions of slots that already got units under their grants.
     fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
         let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
         let spread = self.spread(round.item);
@@ -266,15 +257,14 @@ impl World {
         for Refill { grant, portion, .. } in refills {
             let open = round.steps.slots().iter().find(|slot| slot.grant.id == *grant);
             if let Some(open) = open.filter(|open| open.grant.granted > 0) {
-                // Rows on their way count too, because another leader may have refilled the slot
-                // since this round read the feed.
+                // Another leader may have refilled the slot since this round read the feed, so rows
+                // on their way count too.
                 let basis = (pool, open.rows_on_their_way());
                 self.checker.portion(&spread, &open.view, basis, (portion.counter, portion.units));
             }
         }
     }
 
-    /// Begins to drain a slot that the spread no longer uses.
     pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
         let Some(grant) = self.store.open_grant(self.places[slot].at).map(|grant| grant.id) else {
             return;
@@ -286,7 +276,7 @@ impl World {
         }
     }
 
-    /// Performs one effect of a slot's drain. Before the next effect, other actors may act.
+    /// Before the next effect, other actors may act.
     pub(crate) fn continue_slot_drain(
         &mut self,
         leader: u8,

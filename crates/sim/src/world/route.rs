@@ -7,7 +7,6 @@ use crate::names::NAMES;
 use crate::request::BuyerRequest;
 
 impl World {
-    /// Returns the spread of an item.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
         let width = self.width(item);
@@ -19,15 +18,13 @@ impl World {
         Spread { partitions, auto: false, choose, initial, threshold, refill }
     }
 
-    /// Returns the number of an item's partitions in a node's snapshot.
     fn known_partitions(&self, node: u8, item: ItemId) -> usize {
         let snapshot = self.nodes[usize::from(node)].snapshot.as_ref();
         let known = snapshot.and_then(|s| s.partitions.get(item.0 as usize - 1).copied());
         known.unwrap_or(self.width(item).partitions)
     }
 
-    /// Returns the slots to which a node sends a request: the partitions of the request's item, or
-    /// the slot in the node's own memory.
+    /// Returns the partitions of the request's item, or the slot in the node's own memory.
     pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
         let partitions = self.known_partitions(purchase.node, purchase.item);
         let can = |(i, p): (usize, &super::PlacedSlot)| {
@@ -37,14 +34,12 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// Returns the slots of the request's item that are outside the spread, according to the
-    /// request's node.
+    /// Returns the item's slots that are outside the spread, according to the request's node.
     pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// Returns the request of an attempt, the slots that the request can reach, and the spread over
-    /// these slots.
+    /// Returns an attempt's request, the slots that it can reach, and the spread over these slots.
     fn slots_of(&self, i: usize) -> (BuyerRequest, Vec<usize>, Spread) {
         let purchase = self.attempts[i].purchase;
         let slots = self.reachable(&purchase);
@@ -52,7 +47,6 @@ impl World {
         (purchase, slots, spread)
     }
 
-    /// Returns the slot that an attempt tries first.
     pub(crate) fn first_slot(&mut self, i: usize) -> Option<usize> {
         let (purchase, slots, spread) = self.slots_of(i);
         if slots.len() <= 1 {
@@ -75,7 +69,6 @@ impl World {
         slots.get(first as usize).copied()
     }
 
-    /// Returns the slot for a second try of an attempt.
     pub(crate) fn second_slot(&mut self, i: usize, first: SlotKey) -> Option<usize> {
         let (purchase, slots, _) = self.slots_of(i);
         if slots.len() <= 1 {

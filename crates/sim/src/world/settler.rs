@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// Lets a settler take a batch of tickets. The settler's transaction becomes a message. This
-    /// message may be lost when the settler fails, or may arrive twice.
+    /// The settler's transaction becomes a message, which may be lost when the settler fails, or
+    /// may arrive twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
@@ -32,8 +32,6 @@ impl World {
         self.settle_on(Settling { slot, batch: batch.into(), steps: settlement::effects() });
     }
 
-    /// Performs the effects up to the transaction. The transaction becomes a message, because the
-    /// settler may fail before it runs the transaction.
     fn settle_on(&mut self, mut settling: Settling) {
         while let Some(effect) = settling.steps.split_off_first() {
             match effect {
@@ -42,8 +40,7 @@ impl World {
                     return self.send(Message::Settle { xid: self.xids, settling });
                 }
                 Effect::Acknowledge => self.send_acknowledgement(&settling),
-                // The verdicts are sent before the commit only if the rule `TellAfterCommit` is
-                // removed.
+                // This happens before the commit only if the rule `TellAfterCommit` is removed.
                 Effect::Deliver => {
                     for delivery in settling.batch.iter() {
                         let id = NAMES.key.id_of(&delivery.ticket);
@@ -62,13 +59,12 @@ impl World {
         self.send(Message::Notice { node: delivery.ticket.node.0 as u8, id, verdict });
     }
 
-    /// Runs the transaction, and then the effects after it.
     pub(crate) fn settle(&mut self, xid: u64, settling: Settling) {
         let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        // If the slot is in a node's memory, this node settles the slot's tickets, and learns of
-        // each order at the commit.
+        // A node settles the tickets of a slot in its own memory, and learns of each order at the
+        // commit.
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
@@ -88,9 +84,8 @@ impl World {
         }
     }
 
-    /// Simulates a ticket that cannot be settled, and that becomes a dead letter for this reason.
-    /// The first ticket of a batch in flight is settled as if it were too late, so that its units
-    /// are returned.
+    /// A ticket that cannot be settled becomes a dead letter. Here, the first ticket of a batch is
+    /// settled as if it were too late, so that its units are returned.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { settling, .. } => settling.batch.first(),

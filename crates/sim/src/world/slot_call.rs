@@ -3,7 +3,6 @@ use super::World;
 use crate::state::{Call, RecordedCall, SlotReply, apply_call, fresh_slot};
 
 impl World {
-    /// Calls a slot.
     pub(crate) fn call(&mut self, slot: usize, call: Call) -> SlotReply {
         let fresh = fresh_slot(&self.setup, self.places[slot].at.item);
         let before = self.places[slot].slot.view();

@@ -100,8 +100,7 @@ impl NodeView for View<'_> {
         places.all(|place| place.node.is_some())
     }
 
-    /// Always returns false, because the simulated leader is a separate process that changes the
-    /// store too.
+    /// The simulated leader is a separate process that changes the store too.
     fn is_only_node(&self) -> bool {
         false
     }

@@ -138,8 +138,7 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // Every operation must be in this list: an operation that no profile chooses would test
-    // nothing.
+    // An operation that no profile chooses would test nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
         RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \

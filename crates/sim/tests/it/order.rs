@@ -1,7 +1,6 @@
-//! Checks that docs/protocol.md documents certain rules. In the simulator, a condition in the code
-//! enforces each of these rules, so a test can remove the rule. In the server, only the sequence of
-//! the code enforces the rules. So docs/protocol.md must list these rules, and must name existing
-//! tests that check them in the server.
+//! Checks that docs/protocol.md lists the rules that the server enforces only by the sequence of
+//! its code, and names existing tests of them. In the simulator, a condition enforces each of these
+//! rules.
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -5,8 +5,7 @@ use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// With the first statement, the sale opens after the times of its orders. With the second, the
-/// sale closes before these times.
+/// The sale opens after the times of its orders, or closes before these times.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",

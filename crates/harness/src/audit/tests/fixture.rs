@@ -1,6 +1,5 @@
-//! A small consistent store, made by SQL with the server's own schema. It has one sale with a
-//! counted and an unlimited item, three slots, and every order state. It also has a refill,
-//! recalls, returned tickets and an adjusted total.
+//! A small consistent store, made by SQL with the server's own schema. It has every order state,
+//! and also a refill, recalls, returned tickets and an adjusted total.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +21,6 @@ pub(super) const OPENED: i64 = 1_795_000_000_000;
 /// The length of the payment window, in milliseconds.
 pub(super) const HOLD: i64 = 900_000;
 
-/// A store in its own directory. The directory is removed when this value is dropped.
 pub(super) struct StoreFixture {
     pub db: Connection,
     dir: TempDir,
@@ -109,8 +107,7 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // Each table without constraints is a copy of a real table. The copies have no default
-        // values and do not number new rows. So this function sets the missing values.
+        // The copies of the tables have no default values, and do not number new rows.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -171,8 +168,7 @@ impl StoreFixture {
         }
     }
 
-    /// Writes the event of a state change, with the order's `paid_at` and `ended_at` after the
-    /// change.
+    /// Writes the event of a state change, with the order's times after the change.
     fn event(
         &self,
         state: &str,
@@ -240,9 +236,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. For the ticket with number 9,
-/// the store has NULL instead of the number. The server stores NULL if the number already belongs
-/// to another ticket.
+/// The returned tickets, as grant, number, units, verdict and order. Instead of number 9, the store
+/// has NULL, as if another ticket had this number.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -251,28 +246,22 @@ const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (12, 7, 1, "key_reused", None),
 ];
 
-/// Returns the id of this buyer's order.
 pub(super) fn order_id_of(name: &str) -> String {
     let (_, _, units, grant, n) =
         ORDERS.iter().find(|(buyer, ..)| *buyer == name).expect("the tests name buyers that exist");
     ticket(*grant, *n, *units)
 }
 
-/// Returns the id of a waitlist entry.
 pub(super) fn waitlist_entry_id(grant: i64, n: i64) -> String {
     ticket(grant, n, 1)
 }
 
-/// Returns the id of a ticket.
 pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(OrderIdParts { decide_by: OPENED + 10_000, grant, n, units })
 }
 
-/// Returns SQL that inserts the sale, items, grants, feeds, recalls and quotas.
-///
 /// The total of the phone is 100: the initial 90, plus 20 and minus 10 by adjustments. These units
-/// are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in slot 1 (8 granted, 0 settled),
-/// 10 held and 15 paid.
+/// are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in slot 1, 10 held and 15 paid.
 fn consistent_rows() -> String {
     let at = OPENED;
     format!(

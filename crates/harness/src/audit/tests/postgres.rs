@@ -62,8 +62,7 @@ impl PostgresCopy {
     }
 }
 
-/// Returns SQL for PostgreSQL that inserts the rows of a table. `more` lists the required columns
-/// that only PostgreSQL has.
+/// `more` lists the required columns that only PostgreSQL has.
 fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
     let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();
@@ -77,8 +76,7 @@ fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
             ValueRef::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
             other => panic!("{table}.{name}: {other:?}"),
         };
-        // In every table except `feed`, PostgreSQL numbers the rows by itself. So this function
-        // leaves out the column `seq` of these tables.
+        // PostgreSQL numbers the rows itself, except in `feed`.
         let kept =
             || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
         let mut columns: Vec<String> = kept().map(|(_, name)| name.clone()).collect();

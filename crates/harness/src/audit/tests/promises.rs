@@ -5,8 +5,8 @@ use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
-/// Audits a consistent store with the answers `lines`. The auditor must report only `rule`, with a
-/// text that contains `words`. If `rule` is empty, the auditor must report nothing.
+/// The audit of a consistent store with the answers `lines` must report only `rule`, with a text
+/// that contains `words`. An empty `rule` stands for no finding.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     promises_in(&StoreFixture::consistent(), lines, rule, words);
@@ -33,7 +33,6 @@ fn promises_in(fixture: &StoreFixture, lines: &str, rule: &str, words: &str) {
     assert_eq!(report.answers_checked, lines.lines().count() as u64);
 }
 
-/// One line of an answers file.
 pub(super) fn line(
     buyer: &str,
     units: u32,
@@ -183,8 +182,7 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
 }
 
-/// After a restore, a slot may deliver the ticket of a missing order again. The server then returns
-/// the ticket, so the order is still missing.
+/// After a restore, a slot may deliver the ticket of a missing order again.
 #[test]
 fn an_order_whose_ticket_came_back_counts_as_missing() {
     let fixture = StoreFixture::consistent();

@@ -68,8 +68,8 @@ impl Postgres {
     pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
         let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);
-        // The copy contains all WAL that the recovery needs, so no archive exists. PostgreSQL
-        // requires a `restore_command`; here this command always fails.
+        // The copy contains all WAL that the recovery needs, so the required `restore_command` may
+        // always fail.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {

@@ -9,8 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{CHECK_INTERVAL, Connection, EventLoop, Fault, Source};
 
-/// The largest number of connections that are opened at the same time. Further connections wait, so
-/// that the server's listen queue does not overflow.
+/// The largest number of connections that are opened at the same time, so that the server's listen
+/// queue does not overflow.
 const CONNECTING_MAX: usize = 64;
 /// How long opening a connection may take. After that time the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,8 +36,7 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens the connections that are due, and a connection for each request that needs its own.
-    /// Closes connections that take too long to open, or whose answers take too long.
+    /// Opens the connections that are due. Closes connections that do not open or answer in time.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()
@@ -108,8 +107,7 @@ impl<R> EventLoop<R> {
         self.fail(number, Fault::Connect, source, now);
     }
 
-    /// Handles the first event of a connection. This event shows whether the connection is open or
-    /// failed.
+    /// The first event of a connection shows whether the connection is open or failed.
     pub(super) fn finish_connecting<S: Source<Request = R>>(
         &mut self,
         number: u32,
@@ -138,7 +136,6 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Closes a connection, and sets the time at which it may be opened again.
     pub(super) fn close(&mut self, number: u32, now: Instant) {
         let connection = &mut self.connections[number as usize];
         connection.stream = None;
@@ -153,14 +150,14 @@ impl<R> EventLoop<R> {
     }
 }
 
-/// Begins to open a connection. Turns off Nagle's algorithm, which delays small writes.
+/// Turns off Nagle's algorithm, which delays small writes.
 fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&addr.into()) {
         Ok(()) => {}
-        // The connection is not open yet. A later event reports that it is open.
+        // A later event reports that the connection is open.
         Err(error)
             if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),

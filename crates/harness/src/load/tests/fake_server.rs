@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A received request.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub method: String,
@@ -35,7 +34,6 @@ impl Request {
     }
 }
 
-/// One action of the server after a request.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     Send(String),
@@ -44,7 +42,6 @@ pub(super) enum Action {
     Hang,
 }
 
-/// Returns an answer with a body.
 pub(super) fn answer(status: u16, body: &str) -> Vec<Action> {
     vec![Action::Send(format!(
         "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
@@ -62,7 +59,6 @@ pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Action> {
     ))]
 }
 
-/// Returns a refusal in the format of the contract.
 pub(super) fn refusal(code: &str) -> Vec<Action> {
     answer(
         409,
@@ -70,7 +66,6 @@ pub(super) fn refusal(code: &str) -> Vec<Action> {
     )
 }
 
-/// Returns the order of this request, as JSON.
 pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
     format!(
         "{{\"id\":\"{id}\",\"sale\":\"spring\",\"item\":\"phone\",\"buyer\":\"{}\",\
@@ -81,7 +76,7 @@ pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
 
 type Script = dyn Fn(&Request) -> Vec<Action> + Send + Sync;
 
-/// The running server. It ends when the value is dropped.
+/// The server ends when the value is dropped.
 pub(super) struct FakeServer {
     pub addr: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,

@@ -80,8 +80,8 @@ impl Source for Worker<'_> {
             (None, Fault::Unexpected) => {
                 self.tally.counts.count_fault("an answer without a request")
             }
-            // The server may close an idle connection. If the connection of an event stream ends,
-            // no verdict is lost, because the buyer of the stream also polls.
+            // The server may close an idle connection. A stream that ends loses no verdict, because
+            // its buyer also polls.
             (None | Some(Exchange::Listen(..)), _) => {}
         }
     }

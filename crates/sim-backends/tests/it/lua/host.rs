@@ -15,14 +15,11 @@ pub(super) struct Interpreter {
     data: Rc<RefCell<Keyspace>>,
     /// Maps the source of each script to the compiled script.
     scripts: RefCell<HashMap<Bytes, Function>>,
-    /// The names of the executed commands.
     commands: Commands,
 }
 
-/// The names of commands.
 type Commands = Rc<RefCell<BTreeSet<String>>>;
 
-/// Adds the name of a command.
 fn note(commands: &Commands, words: &[Bytes]) {
     let name = String::from_utf8_lossy(&words[0]);
     if !commands.borrow().contains(&*name) {
@@ -30,7 +27,6 @@ fn note(commands: &Commands, words: &[Bytes]) {
     }
 }
 
-/// The data of one slot, and the interpreter for its scripts.
 #[derive(Clone)]
 pub(super) struct LuaHost {
     interpreter: Rc<Interpreter>,
@@ -63,12 +59,11 @@ impl Interpreter {
         Ok(Self { lua, data, scripts: RefCell::default(), commands })
     }
 
-    /// Returns the names of the executed commands.
     pub(super) fn commands(&self) -> BTreeSet<String> {
         self.commands.borrow().clone()
     }
 
-    /// Runs a script. `words` has the number of keys, then the keys, then the arguments.
+    /// `words` has the number of keys, then the keys, then the arguments.
     fn run(&self, source: &[u8], words: &[Bytes]) -> mlua::Result<Reply> {
         let keys: usize = String::from_utf8_lossy(&words[0]).parse().expect("a number");
         let (keys, arguments) = words[1..].split_at(keys);
@@ -109,8 +104,7 @@ impl ScriptHost for LuaHost {
     }
 }
 
-/// Returns an argument of a command as bytes. Redis also accepts numbers as arguments, and converts
-/// them to text.
+/// Redis also accepts numbers as arguments, and converts them to text.
 fn word(value: &Value) -> mlua::Result<Bytes> {
     match value {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
@@ -123,7 +117,6 @@ fn word(value: &Value) -> mlua::Result<Bytes> {
     }
 }
 
-/// Converts the reply of a command to the value that the script gets.
 fn to_lua(lua: &Lua, reply: Reply) -> mlua::Result<Value> {
     let field = |name: &str, text: &str| -> mlua::Result<Value> {
         let table: Table = lua.create_table()?;
@@ -144,8 +137,7 @@ fn to_lua(lua: &Lua, reply: Reply) -> mlua::Result<Value> {
     })
 }
 
-/// Converts a script's result to the reply that the client gets, as Redis does. A number loses its
-/// fraction. An array ends before its first nil.
+/// As in Redis, a number loses its fraction, and an array ends before its first nil.
 fn from_lua(value: &Value) -> mlua::Result<Reply> {
     Ok(match value {
         Value::Nil | Value::Boolean(false) => Reply::Nil,

@@ -1,6 +1,5 @@
 //! The data of one slot in memory, with the commands of Redis that the scripts and the driver use.
-//! Each command does what the documentation of Redis says, but only for the arguments that the
-//! scripts and the driver use.
+//! Each command supports only the arguments that they use.
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -32,7 +31,6 @@ enum Value {
     Stream(Stream),
 }
 
-/// The data of one slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keyspace(BTreeMap<Bytes, Value>);
 
@@ -67,7 +65,6 @@ fn entry(id: Id, fields: &[Bytes]) -> Reply {
     Reply::Array(vec![bulk(id_text(id)), Reply::Array(fields)])
 }
 
-/// Returns the value after this word in the arguments.
 fn option<'a>(arguments: &'a [Bytes], word: &str) -> Option<&'a Bytes> {
     let at = arguments.iter().position(|it| it.eq_ignore_ascii_case(word.as_bytes()))?;
     arguments.get(at + 1)
@@ -78,7 +75,7 @@ fn count_option(arguments: &[Bytes]) -> usize {
 }
 
 impl Keyspace {
-    /// Executes a command. The first word is the command's name.
+    /// The first word is the command's name.
     pub(super) fn execute(&mut self, words: &[Bytes]) -> Reply {
         let (name, key) = (text(&words[0]).to_uppercase(), &words[1]);
         match (name.as_str(), &words[2..]) {
@@ -193,8 +190,8 @@ impl Keyspace {
             Ok(Some(stream)) => stream,
             Ok(None) => {
                 return match name {
-                    // The stream does not exist, and the scripts use XADD with NOMKSTREAM, so XADD
-                    // adds nothing.
+                    // The scripts use XADD with NOMKSTREAM, so XADD adds nothing to a missing
+                    // stream.
                     "XADD" => Reply::Nil,
                     "XRANGE" => Reply::Array(Vec::new()),
                     "XAUTOCLAIM" => no_group(),
@@ -275,9 +272,8 @@ impl Keyspace {
 }
 
 impl Stream {
-    /// Returns at most `at_most` pending entries from the id `from` on, and the id of the pending
-    /// entry after them. Entries that were deleted from the stream are not pending any more. Unlike
-    /// the reply of Redis, this reply does not name the deleted entries.
+    /// Returns at most `at_most` pending entries from the id `from` on, and the id of the next
+    /// pending entry. Unlike in Redis, the reply does not name deleted entries.
     fn claim(&mut self, from: Id, at_most: usize) -> Reply {
         let Some((_, group)) = &mut self.group else { return no_group() };
         group.pending.retain(|id| self.entries.contains_key(id));
