@@ -1,8 +1,5 @@
-//! The clients for PostgreSQL and Redis. They work like the clients of a usual application server.
-//!
-//! The client for PostgreSQL is a pool of connections with prepared statements. Redis has one
-//! multiplexed connection, which sends the commands of concurrent requests as one pipeline. A
-//! consumer waits for list elements with a blocking command, so it has its own connection.
+//! The clients for PostgreSQL and Redis, which work like those of a usual application server. A
+//! blocking command of a consumer has its own connection to Redis.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,8 +95,8 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders in a Redis list, from the first element to the index `last`. The index -1
-    /// means the last element. Each element has the form `buyer:units`.
+    /// Returns the orders in a Redis list, each in the form `buyer:units`. The index `last` is
+    /// included, and -1 means the last element.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;

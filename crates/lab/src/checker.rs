@@ -1,6 +1,5 @@
-//! The checker, which is the same for all strategies. It compares each buyer's last answer with the
-//! orders at the end of the run. The checker shares no code with the strategies or with the
-//! product's auditor.
+//! The checker, which is the same for all strategies. It shares no code with the strategies or with
+//! the product's auditor.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +30,8 @@ pub struct Findings {
     pub offender: Option<String>,
 }
 
-/// Compares each buyer's last answer with the orders at the end of the run. `orders` has the orders
-/// in the sequence in which the strategy wrote them.
+/// Compares each buyer's last answer with the orders. `orders` has the sequence in which the
+/// strategy wrote them.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for order in orders {
@@ -104,7 +103,6 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     }
 }
 
-/// Describes the first order that made the number of sold units larger than the stock.
 fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     let mut sold = 0;
     let order = orders.iter().find(|order| {
@@ -123,8 +121,8 @@ fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     }
 }
 
-/// Returns how many of the remaining units could have been sold to `without_units`, the buyers who
-/// got no units. A buyer who requested more units than are left could not buy any unit.
+/// Returns how many of the remaining units could have been sold to the buyers without units. Each
+/// of them gets all requested units or none.
 fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -1,5 +1,4 @@
-//! The contract of a strategy: prepare the stock, take units for a buyer, finish accepted requests,
-//! and read the orders.
+//! The contract of a strategy, and its entry in the list of strategies.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,11 +25,11 @@ pub enum Answer {
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Puts `stock` units on sale. PostgreSQL and Redis are empty before the call. One process
-    /// calls this method once, before the first buyer comes.
+    /// Puts `stock` units on sale. One process calls this method once, before the first buyer
+    /// comes. PostgreSQL and Redis are empty then.
     fn prepare(&self, stock: i64) -> Task<'_, ()>;
 
-    /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
+    /// Takes `units` for one buyer. A buyer without an answer repeats the request, and must not get
     /// a second order.
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer>;
 
@@ -46,8 +45,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns how many accepted requests still wait for this process's background work. Before the
-    /// lab stops a process, it waits for these requests, but not longer than `DRAIN_WITHIN`.
+    /// Returns how many accepted requests still wait for this process's background work. The lab
+    /// waits for them before it stops the process, but not longer than `DRAIN_WITHIN`.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }
@@ -115,8 +114,8 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file. The report quotes parts of it. A strategy that runs the
-    /// product has no such file, so its text is a short description.
+    /// The text of the strategy's file. The report quotes parts of the text. For the product, the
+    /// text is a short description.
     #[serde(skip)]
     pub text: &'static str,
     /// The texts of the strategy's separate files with Lua scripts or SQL statements.

@@ -1,9 +1,7 @@
 //! Runs the embedded shape without HTTP. The difference from a run over HTTP is the cost of HTTP.
 //!
-//! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
-//! the engine on the server's data directory. The same buyers buy from this engine without
-//! connections: several tasks call the engine at the same time. [`DirectCrowd::level`] is the
-//! number of these tasks.
+//! The buyers first buy from a server. Then the server stops, and a process runs the engine on the
+//! server's data directory. In this process, [`DirectCrowd::level`] tasks call the engine.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,17 +17,14 @@ use crate::driver::{Answers, BuyerRecord, LastAnswer, Target, order_of_arrival};
 use crate::limits::{RUN_WITHIN, TRIES_MAX};
 use crate::product::{ITEM, ProductInstallation};
 
-/// The pause before a repeated request.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
 
-/// The buyers of one run. The lab writes this value to the standard input of the process that runs
-/// the engine.
+/// The buyers of one run. The lab writes this value to the standard input of the engine's process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DirectCrowd {
     /// The sale.
     pub sale: String,
-    /// A sale that runs before the measured sale, with the same buyers, to warm up the process.
-    /// This sale is not measured.
+    /// A sale before the measured sale, with the same buyers. It only warms up the process.
     pub warm_up: String,
     /// The item.
     pub item: String,
@@ -68,8 +63,8 @@ pub struct DirectAnswers {
     elapsed_micros: u64,
 }
 
-/// Sends every buyer's request to the engine. The function `buy` sends one request. Its arguments
-/// are the buyer's name and the request key.
+/// Sends every buyer's request to the engine. The arguments of `buy` are the buyer's name and the
+/// request key.
 pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
     crowd: DirectCrowd,
     buy: impl Fn(String, String) -> F + Send + Sync + 'static,
@@ -99,7 +94,6 @@ pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
     answers
 }
 
-/// Handles one buyer, from the first request to the last answer.
 async fn serve<F: Future<Output = Result<Answer>>>(
     buyer: i64,
     sale: &str,
@@ -125,8 +119,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the buyers in a process on the product's data directory, after the product's server has
-/// stopped. The sale `warm_up` runs before the sale `target`, and only warms up the process.
+/// Runs the buyers in a process on the data directory of the stopped server. The sale `warm_up` is
+/// not measured.
 pub(crate) async fn measure(
     product: &ProductInstallation,
     [warm_up, target]: [&Target; 2],

@@ -1,7 +1,5 @@
-//! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats this request if the answer is "busy" or does not arrive. The
-//! driver gives the checker only each buyer's last answer. The load generator opens the
-//! connections.
+//! The driver sends the same buyers to every strategy. Each buyer repeats one request until its
+//! answer is final. The checker gets only each buyer's last answer.
 
 mod crowd;
 mod target;
@@ -34,8 +32,8 @@ pub struct BuyerLoad {
     pub level: usize,
     /// The seed that decides in which sequence the buyers come.
     pub seed: u64,
-    /// The time over which the buyers arrive in waves. `None` means that a new buyer comes as soon
-    /// as an earlier buyer has a last answer.
+    /// The time over which the buyers arrive in waves. With `None`, a new buyer comes as soon as an
+    /// earlier buyer has a last answer.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
     pub within: Duration,
@@ -101,7 +99,7 @@ pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     order
 }
 
-/// Sends the buyers' requests, on a separate thread. The connections are divided among `servers`.
+/// Sends the buyers' requests on a separate thread. The connections are divided among `servers`.
 pub async fn send(
     crowd: BuyerLoad,
     target: Target,

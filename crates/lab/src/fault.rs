@@ -19,8 +19,8 @@ use crate::system::System;
 pub enum Fault {
     /// There is no fault.
     None,
-    /// Each process that takes units is killed once at a random time and started again. If the
-    /// system has only one such process, this process is killed twice.
+    /// Each process that takes units is killed once at a random time and started again. If there is
+    /// only one such process, it is killed twice.
     Crash,
     /// One database connection in ten is delayed by 200 ms in each direction.
     Slow,
@@ -45,9 +45,8 @@ impl Fault {
 }
 
 /// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
-/// system. For example, a restart of Redis has no effect if no process is connected to Redis. Call
-/// this function on the thread that started the servers, because each server ends when the thread
-/// that started it ends.
+/// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
+/// system. Call this on the thread that started the servers, because a server ends with its thread.
 pub async fn inject(
     fault: Fault,
     seed: u64,
@@ -80,8 +79,8 @@ pub async fn inject(
     }
 }
 
-/// Waits until this many buyers got the answer "sold", but no longer than half of the time during
-/// which buyers arrive.
+/// Waits until this many buyers got the answer "sold", but at most for half of the time of
+/// arrivals.
 async fn until_sold(orders: u64, progress: &Progress) {
     let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
     while progress.sold.load(Ordering::Relaxed) < orders

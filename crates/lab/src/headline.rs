@@ -1,9 +1,5 @@
-//! `lab headline`: runs a sale at a fixed rate against one process of the product, and checks the
-//! result.
-//!
-//! Every buyer sends one request, for one of 10,000 units. The load generator of the benchmarks
-//! sends the requests. After the sale, the product's rows are checked and the independent auditor
-//! runs.
+//! `lab headline`: runs a sale at a fixed rate against one process of the product. Afterwards the
+//! lab checks the product's rows, and the independent auditor runs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,10 +25,10 @@ use crate::shape::Shape;
 /// Units on sale.
 const STOCK: i64 = 10_000;
 /// The default number of keep-alive connections. At 120,000 requests a second and 1 ms for each
-/// answer, about 120 requests wait for answers at any time. So more connections are not needed.
+/// answer, about 120 requests wait at any time.
 pub const CONNECTIONS: usize = 128;
-/// The requested rate counts as reached if the server answered at least this fraction of the due
-/// requests during the sale. The last requests are answered a little later.
+/// The rate counts as reached if the server answered at least this fraction of the due requests in
+/// time. The last requests are answered a little later.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -50,8 +46,8 @@ pub struct HeadlineOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// The largest number of requests of a run. A run with more requests is refused, because each
-/// buyer's token stays in memory.
+/// The largest number of requests of a run. Each buyer's token stays in memory, so a run with more
+/// requests is refused.
 pub const REQUESTS_MAX: u64 = 10_000_000;
 
 /// The auditor's result.
@@ -136,7 +132,6 @@ impl HeadlineReport {
     }
 }
 
-/// The counts that decide whether the sale was correct.
 #[derive(Debug, Clone, Default)]
 struct Counts {
     stock: i64,
@@ -148,15 +143,12 @@ struct Counts {
     lost_answers: u64,
     /// The order ids in the answers "reserved".
     promised: BTreeSet<String>,
-    /// The number of answers "reserved".
     reserved: u64,
-    /// The ids of the orders at the end.
     orders: BTreeSet<String>,
     audit_ok: bool,
 }
 
 impl Counts {
-    /// Returns the checks that failed.
     fn findings(&self) -> Vec<String> {
         let sellable = self.requests.min(self.stock.unsigned_abs());
         let orders = self.orders.len() as u64;
@@ -264,7 +256,7 @@ fn report(
     }
 }
 
-/// Sends the requests. Returns the result and the order ids in the answers.
+/// Returns the result and the order ids in the answers.
 fn send(
     options: &HeadlineOptions,
     product: &ProductInstallation,
@@ -273,8 +265,7 @@ fn send(
     let Target::Product { sale, .. } = target else {
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
-    // Arrivals are random, so more buyers than the expected number can arrive. So the run prepares
-    // 5% more buyers than the expected number, plus 1,000.
+    // Arrivals are random, so the run prepares more buyers than the expected number.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
@@ -290,8 +281,8 @@ fn send(
     let load = Load {
         addr: *product.addrs().first().context("the server has no address")?,
         connections: options.connections,
-        // A request that finds no free connection waits, and its latency counts from the time when
-        // it was due. So a slow server shows in the latency and in the rate.
+        // A request that finds no free connection waits, and its latency counts from its due time.
+        // Thus a slow server shows in the latency and in the rate.
         pace: Pace::Open(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),

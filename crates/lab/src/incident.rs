@@ -1,10 +1,10 @@
-//! `lab incident`: shows how a lock fails if the lock expires before the protected work has ended.
-//! A seed makes the run repeatable.
+//! `lab incident`: shows how a lock fails if it expires before the protected work has ended.
 //!
-//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
-//! contains a call to a payment company. This call usually takes 5 ms. The seed decides which calls
-//! take longer than the lock lasts. The incident runs the lab's strategies without a change to
-//! their code. This module only simulates the payment company, and records the events.
+//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work calls
+//! a payment company, usually for 5 ms. The seed decides which calls take longer than the lock.
+//!
+//! The incident runs the lab's strategies unchanged. This module simulates the payment company and
+//! records the events.
 
 mod journal;
 
@@ -140,7 +140,7 @@ struct Sale {
     timeline: Vec<Event>,
 }
 
-/// Sells the bottles with the shop's servers and one of the lab's strategies.
+/// Sells with the shop's servers and one of the lab's strategies.
 async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Result<Sale> {
     let (file, renewal) = match id {
         RENEWED => ("redis-lock", LockRenewal::Yes),
@@ -189,7 +189,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 
-/// Sells the bottles with Doorbuster itself, to the same number of buyers.
+/// Sells with the product, to the same number of buyers.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let mut product = ProductInstallation::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;
@@ -229,14 +229,13 @@ impl IncidentReport {
         format!("doorbuster lab incident --seed {}{variant}", self.seed)
     }
 
-    /// Returns whether the incident happened as the documents describe it: the unsafe lock
-    /// oversold, and the safe variants did not.
+    /// Returns whether the incident happened as documented: the unsafe lock oversold, and the safe
+    /// variants did not.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
             "redis-lock-unsafe" => variant.oversold > 0,
-            // These two variants may oversell, because the lock can end while its holder still
-            // works.
+            // The lock can end while its holder still works, so these two variants may oversell.
             "redis-lock" | RENEWED => true,
             _ => variant.oversold == 0,
         })
@@ -244,8 +243,8 @@ impl IncidentReport {
 }
 
 impl VariantReport {
-    /// Returns the part of the timeline that shows the failure. This part begins shortly before the
-    /// first call that takes longer than the lock lasts.
+    /// Returns the part of the timeline around the first call that takes longer than the lock
+    /// lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

@@ -1,10 +1,9 @@
-//! The lab compares every known way to deduct stock. All of them run on real servers.
+//! The lab compares every known way to deduct stock, on real servers. It is not part of the
+//! product.
 //!
-//! Each file of [`strategies`] is one strategy. A worker process serves the strategy over HTTP, and
-//! a driver sends the same buyers to each strategy. The lab also injects faults into the servers
-//! and connections. A checker, which is the same for all strategies, compares the buyers' answers
-//! with the orders at the end. The lab is not part of the product. The product's three shapes take
-//! part over HTTP, as child processes.
+//! Each file of [`strategies`] is one strategy. A worker process serves it over HTTP, and a driver
+//! sends the same buyers to each strategy while faults occur. One checker compares the buyers'
+//! answers with the orders. The product takes part as child processes.
 
 mod backends;
 mod checker;

@@ -3,11 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The number of worker processes for each strategy. There are several, because a shop also runs
-/// several application servers.
+/// The number of worker processes for each strategy, because a shop also runs several servers.
 pub const WORKERS: usize = 2;
-/// The largest number of connections of one worker to PostgreSQL. Further requests wait for a free
-/// connection.
+/// The largest number of connections of one worker to PostgreSQL. Further requests wait.
 pub const POOL_MAX: usize = 32;
 /// The allowed number of buyers in one run. Other numbers are refused.
 pub const BUYERS: RangeInclusive<i64> = 1..=1_000_000;
@@ -17,15 +15,14 @@ pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
 /// The allowed number of simultaneous buyers. Other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// The largest number of times that a buyer sends the request. After the last time, a buyer who got
-/// "busy" or no answer gives up.
+/// The largest number of times that a buyer sends the request. Then the buyer gives up.
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// After this time no new buyer starts in a run. Buyers who have started still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
-/// In a run with a fault, the arrivals of buyers are spread over this time, so that the fault
-/// happens during the sale.
+/// In a run with a fault, the arrivals of buyers take this time, so that the fault happens during
+/// the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 /// How long accepted requests may wait for background work after the last answer.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);

@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::result::Machine;
 
 impl Machine {
-    /// Reads the description of the machine from the system.
     pub(crate) fn read(servers: Vec<String>) -> Self {
         let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
         let value = |text: &str, name: &str| {

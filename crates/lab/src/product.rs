@@ -1,5 +1,5 @@
 //! The product in its three shapes, as child processes. The lab's buyers use the product's HTTP
-//! API, as visitors of a shop do.
+//! API.
 
 pub use crate::shape::Shape;
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +20,6 @@ use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 /// The only item of every sale.
 pub const ITEM: &str = "unit";
 
-/// Every order of a sale.
 const ORDERS: &str = "SELECT o.id, o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
@@ -49,7 +48,6 @@ enum Installation {
     Nodes(Box<Cluster>),
 }
 
-/// The server of shape `embedded`.
 struct EmbeddedServer {
     program: PathBuf,
     data_dir: PathBuf,
@@ -61,8 +59,8 @@ struct EmbeddedServer {
 
 impl ProductInstallation {
     /// Starts an installation, which ends when the calling thread ends. Of every ten connections
-    /// from a node to the database, one is slow: the connection whose number ends with the digit
-    /// `slow`. The numbers begin with 0. With `None`, no connection is slow.
+    /// from a node to the database, one is slow: its number ends with the digit `slow`. The numbers
+    /// begin with 0.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -137,8 +135,8 @@ impl ProductInstallation {
         format!("{SERIES}-{buyer:08}")
     }
 
-    /// Returns the command `lab direct`, which sells without HTTP on the data directory of a
-    /// stopped server.
+    /// Returns the command `lab direct`, which sells without HTTP on a stopped server's data
+    /// directory.
     pub fn direct_command(&self) -> Result<Command> {
         let Installation::Embedded(server) = &self.installation else {
             bail!("only the embedded shape runs without HTTP");
@@ -148,8 +146,8 @@ impl ProductInstallation {
         Ok(command)
     }
 
-    /// Opens a new sale, and returns the sale as the target of requests. First waits until all
-    /// servers are ready, because an earlier run may have killed them.
+    /// Opens a new sale as the target of requests. First waits until all servers are ready, because
+    /// an earlier run may have killed them.
     pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.wait_until_ready().await?;
         self.sales += 1;
@@ -200,7 +198,8 @@ impl ProductInstallation {
     }
 
     /// Kills each Redis server and starts it again. Returns whether any process had a connection to
-    /// one of these servers, and `false` in a shape without Redis.
+    /// Kills each Redis server and starts it again. Returns whether any process had a connection to
+    /// one of these servers.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };
@@ -257,7 +256,7 @@ impl ProductInstallation {
     }
 }
 
-/// Parses a row of the output of `psql`: the id, the buyer and the units, separated by bars.
+/// A row has the id, the buyer and the units, separated by bars.
 fn parse_row(line: &str) -> Result<OrderRow> {
     let mut values = line.splitn(3, '|').map(str::to_owned);
     let mut value = || values.next().context("a row of orders has three values");
@@ -310,7 +309,6 @@ impl EmbeddedServer {
         Ok(())
     }
 
-    /// Returns the command that runs the program with the server's secrets and settings.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         let is_ours = |name: &str| name.starts_with("DOORBUSTER_");

@@ -11,7 +11,6 @@ use tokio::sync::Mutex;
 use crate::backends::parse_order;
 use crate::order::Order;
 
-/// How long Redis may take to answer a command.
 const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The connection to Redis. After a connection error, the next command opens a new connection.
@@ -19,8 +18,7 @@ const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 pub struct RedisLink {
     pub(crate) client: redis::Client,
     pub(crate) connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// A separate connection for the blocking command with which a consumer waits for list
-    /// elements.
+    /// A separate connection, because a consumer waits for list elements with a blocking command.
     pub(crate) blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
@@ -46,12 +44,11 @@ impl RedisLink {
         self.checked(call.invoke_async(&mut connection).await).await
     }
 
-    /// Waits until a list has an element of the form `buyer:units`. Removes the oldest elements, up
-    /// to the number `most`, and returns them.
+    /// Waits until a list has an element of the form `buyer:units`. Removes and returns at most
+    /// `most` of the oldest elements.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
-        // If the command fails, this call drops the connection, and the next call opens a new
-        // connection.
+        // A failed command drops the connection, and the next call opens a new one.
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => {

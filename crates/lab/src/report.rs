@@ -1,5 +1,5 @@
-//! Writes the report as three files: `report.html`, `report.md` for a pull request, and
-//! `report.json`. The HTML page needs no network.
+//! Writes the report: `report.html`, which needs no network, `report.md` for a pull request, and
+//! `report.json`.
 
 mod drawing;
 mod html;
@@ -58,7 +58,6 @@ fn write_file(dir: &Path, name: &str, text: &str) -> Result<()> {
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Returns one paragraph that summarises the run.
 fn summary(run: &RunReport) -> String {
     let ids = |wanted: &dyn Fn(&RunResult) -> bool| {
         let mut ids: Vec<&str> =
@@ -69,8 +68,7 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // The strategies that have the verdict `Held` in every run, although at least one run is
-    // unfinished.
+    // The strategies that held in every run, although at least one run is unfinished.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());
@@ -114,7 +112,7 @@ fn summary(run: &RunReport) -> String {
     text
 }
 
-/// Returns a number with separated thousands.
+/// Returns the number with a comma after each thousand.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

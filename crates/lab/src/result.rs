@@ -270,7 +270,6 @@ impl RunResult {
         ]
     }
 
-    /// Makes the result of a run from the driver's measurements and the checker's findings.
     pub(crate) fn new(
         entry: &StrategyEntry,
         run: &RunKey,
@@ -288,8 +287,7 @@ impl RunResult {
             };
             *counts.entry(word).or_default() += 1;
         }
-        // If the fault did not affect the run, the verdict is compared with the promise for runs
-        // without faults.
+        // If the fault did not affect the run, the promise for runs without faults applies.
         let effective = if run.applies { run.fault } else { Fault::None };
         Self {
             strategy: entry.id.to_owned(),
@@ -325,7 +323,6 @@ impl RunResult {
     }
 }
 
-/// One run of a strategy: its level, its seed, and its fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunKey {
     pub level: usize,
@@ -336,7 +333,6 @@ pub(crate) struct RunKey {
 }
 
 impl DirectRunResult {
-    /// Combines the measurements of a sale of `stock` units with the checker's findings.
     pub(crate) fn new(answers: &Answers, stock: i64, findings: &Findings) -> Self {
         let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();
         Self {

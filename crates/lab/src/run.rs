@@ -58,8 +58,8 @@ pub struct RunProgress<'a> {
     pub latest: &'a str,
 }
 
-/// Runs every strategy at every level with every fault. If a run fails, the other runs continue.
-/// The servers stop when the calling thread ends.
+/// Runs every strategy at every level with every fault. A failed run does not end the others. The
+/// servers stop when the calling thread ends.
 pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();

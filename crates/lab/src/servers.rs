@@ -21,8 +21,7 @@ use crate::worker::WorkerSpec;
 pub struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Creates the directory. Other users can enter the directory, because PostgreSQL may run as
-    /// another user.
+    /// Creates the directory. Other users can enter it, because PostgreSQL may run as another user.
     pub fn create() -> Result<Self> {
         // The name is short, because the path of PostgreSQL's socket may have only 107 bytes.
         let name = format!("doorbuster-lab-{:08x}", rand::random::<u32>());
@@ -39,7 +38,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // If the directory cannot be removed, it stays among the temporary files.
+        // A directory that cannot be removed stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -49,8 +48,7 @@ impl Drop for WorkDir {
 pub struct Servers {
     postgres: Postgres,
     redis: RedisServer,
-    /// The proxy of a run with slow connections. Each run has a new proxy, so that the numbers of
-    /// the connections begin at 0 in each run.
+    /// The proxy of a run with slow connections. A new proxy counts the connections from 0 again.
     slow_proxy: Option<Proxy>,
     /// The directory of the workers' logs.
     dir: PathBuf,
@@ -74,11 +72,12 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
-    /// slow connection. In a run with several buyers at a time, the newest connection is slow until
-    /// the chosen connection exists. So a consumer that has only one connection is slow too. In a
-    /// run with one buyer at a time, only the chosen connection is slow. Such a run may use only
-    /// one connection. If this connection were slow, the run would sell very few units.
+    /// Starts a proxy between the workers and PostgreSQL. The seed chooses the slow connection.
+    ///
+    /// * With several buyers at a time, the newest connection is slow until the chosen one exists.
+    ///   A consumer with only one connection is then slow too.
+    /// * With one buyer at a time, only the chosen connection is slow. If the run's only connection
+    ///   were slow, very few units would be sold.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -104,8 +103,7 @@ impl Servers {
         self.addresses_at(self.postgres.port(), pool)
     }
 
-    /// Returns the addresses for workers. If a proxy runs, the address of PostgreSQL is the proxy's
-    /// address.
+    /// Returns the addresses for workers. If a proxy runs, workers reach PostgreSQL through it.
     pub fn worker_addresses(&self, pool: usize) -> Addresses {
         let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
         self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
@@ -210,8 +208,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the workers and waits until they listen. The first worker also runs the consumer or
-    /// the scheduler.
+    /// Starts the workers and waits until they listen. The first one is also the consumer or the
+    /// scheduler.
     pub fn start(program: &Path, strategy: &str, servers: &Servers, level: usize) -> Result<Self> {
         let pool = level.div_ceil(WORKERS).clamp(2, POOL_MAX);
         let mut workers = Self {
@@ -242,7 +240,7 @@ impl Workers {
     }
 
     /// Kills one worker without a shutdown and starts it again. Meanwhile the buyers repeat their
-    /// requests until the worker listens.
+    /// requests.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         self.kill(number);
         self.spawn(number)
@@ -284,7 +282,6 @@ impl Workers {
         Ok(())
     }
 
-    /// Returns the last line of the workers' errors.
     fn last_error(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().last().unwrap_or("it gave no reason").to_owned()
@@ -316,11 +313,11 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Of every ten database connections, one is slow. Returns the number of this connection. The
-/// numbers begin with 0. The seed chooses connection 1 or 2. As soon as the chosen connection
-/// exists, connection 0 is normal. So a system with several connections has both slow and normal
-/// connections.
+/// Returns the number of the slow connection among every ten connections to the database. The seed
+/// chooses connection 1 or 2.
+///
+/// As soon as the chosen connection exists, connection 0 is normal. A system with several
+/// connections thus has both slow and normal ones.
 pub fn slow_connection(seed: u64) -> usize {
-    // The remainder is 0 or 1.
     1 + (seed % 2) as usize
 }

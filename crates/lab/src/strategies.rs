@@ -1,6 +1,5 @@
-//! One file for each strategy, that is, each way to deduct stock. Each file can be read alone: the
-//! header says how the strategy works, where it comes from, when it holds and how it breaks. The
-//! main part is `take`.
+//! One file for each strategy. Its header says how the strategy works, where it comes from, when it
+//! holds and how it breaks. The main part is `take`.
 
 pub mod check_then_update;
 pub mod combined;

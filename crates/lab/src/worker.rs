@@ -1,7 +1,7 @@
 //! A worker process: one application server that runs one strategy and serves buyers over HTTP.
 //!
-//! Several workers share the same PostgreSQL and Redis. In runs with the fault `crash`, the lab
-//! kills each worker at a random time. So data that must survive has to be in PostgreSQL or Redis.
+//! The lab may kill each worker at a random time, so data that must survive has to be in PostgreSQL
+//! or Redis.
 
 use std::convert::Infallible;
 use std::io::{BufRead, Read, Write};
@@ -21,9 +21,9 @@ use crate::backends::{Addresses, Backends};
 use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
-/// The pause before the next call of the background work, if no work is waiting.
+/// The pause of the background work if no work is waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// The pause before the next call of the background work, after an error.
+/// The pause of the background work after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The parameters of a worker. The lab writes them to the worker's standard input as one line.
@@ -39,7 +39,7 @@ pub struct WorkerSpec {
     pub leads: bool,
 }
 
-/// Serves buyers until standard input ends. Standard input also ends if the lab dies, so no worker
+/// Serves buyers until standard input ends. This also happens if the lab dies, so no worker
 /// outlives the lab.
 pub fn run() -> Result<()> {
     let mut line = String::new();
@@ -48,8 +48,7 @@ pub fn run() -> Result<()> {
         serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // The end of the input means that the lab has ended. An error when reading the input means
-        // the same.
+        // Both the end of the input and an error mean that the lab has ended.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });
@@ -70,7 +69,7 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         // With Nagle's algorithm, a small answer would wait for the acknowledgement of the previous
-        // answer.
+        // one.
         let _ = stream.set_nodelay(true);
         let strategy = Arc::clone(&strategy);
         tokio::spawn(async move {
@@ -83,7 +82,6 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     }
 }
 
-/// Calls the strategy's background work again and again, also after an error.
 async fn run_background(strategy: Arc<dyn Strategy>) {
     loop {
         match strategy.background().await {

@@ -1,5 +1,5 @@
-//! Starts and stops the server. Before the server stops, it finishes the requests in progress and
-//! settles the accepted tickets.
+//! Starts and stops the server. A stop finishes the requests in progress and settles the accepted
+//! tickets.
 
 mod announce;
 mod demo;
@@ -40,15 +40,11 @@ use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use doorbuster_web::{self as web, App};
 
-/// The longest time for each step of a stop, except the settling of tickets. One of these steps
-/// finishes the purchases and operators' changes whose clients have disconnected.
+/// The longest time for each step of a stop, except the settling of tickets.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
-/// logging. `reloader` loads the settings again on request.
-///
-/// When the server is ready, it passes its address to `ready`. It also notifies the service
-/// manager.
+/// Serves until `asked_to_stop` completes, or until the store fails permanently. Passes the address
+/// to `ready` when the server is ready.
 ///
 /// # Errors
 ///
@@ -67,9 +63,8 @@ pub async fn serve(
     let context = StartContext { settings: &settings, secrets: &secrets, node: &node };
     let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // The store failed, so this process must write nothing more to the store. Confirmed orders
-        // are on the disk. The next start returns the units of all tickets without a confirmed
-        // order.
+        // The store failed, so this process must write nothing more to it. The next start returns
+        // the units of all tickets without a confirmed order.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -78,8 +73,7 @@ pub async fn serve(
     if let Some(backup) = backup {
         backup.await.ok();
     }
-    // The flush blocks until the collector has the last traces. Without tracing, the flush returns
-    // immediately.
+    // The flush blocks until the collector has the last traces.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -100,7 +94,6 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
     })
 }
 
-/// A started node that has no connections yet.
 struct StartedEngine {
     engine: EngineParts,
     secrets: Secrets,
@@ -110,7 +103,6 @@ struct StartedEngine {
     backup: Option<ContinuousBackup>,
 }
 
-/// Prepares the directory and the secrets, and starts the engine.
 async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> {
     if let Shape::Embedded = &settings.shape {
         let path = settings.data_dir.clone();
@@ -125,11 +117,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Postgres { .. } | Shape::Cluster { .. } => {
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
-            // Each failover begins a new history of the database. This node must know the newest
-            // history before it reads the shared secrets. Otherwise it could read the secrets from
-            // an outdated database, such as an old primary. The engine asks the other nodes for the
-            // newest history only later, so this code asks them now. This code cannot ask Redis,
-            // because the names of the keys in Redis depend on a secret.
+            // This node must know the database's newest history before it reads the shared secrets.
+            // Otherwise it could read them from an outdated database, such as an old primary. Only
+            // the peers can tell: the names of the keys in Redis depend on a secret.
             let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -141,8 +131,7 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => {
             let secrets = secrets::load_or_create_all(settings, &history).await?;
-            // Announce a new key now. If this start failed later, the next start would not show the
-            // key.
+            // Announce a new key now: the next start does not show it, even if this start fails.
             announce_key(settings, &secrets);
             secrets
         }
@@ -163,7 +152,6 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     }
 }
 
-/// Serves with a started node until the node must stop.
 async fn run(
     context: StartContext<'_>,
     engine: EngineParts,
@@ -216,20 +204,18 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The store keeps the sender until the store itself is dropped, so this receiver gets no
-        // error while the server runs.
+        // The store keeps the sender, so this receiver gets no error while the server runs.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The node begins its stop while the current requests still run. The timeout is necessary: if
-    // the disk hangs, an operator's change can lock an item forever, and the node would wait for
-    // this item.
+    // The node begins its stop while the current requests still run. The timeout is necessary: on a
+    // hung disk, an operator's change can lock an item forever.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_node_stop())).0;
     if ended.is_ok() {
-        // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
-        // start, the buyer can repeat the request with the same key.
+        // A request that does not finish in time gets no answer. After the next start, the buyer
+        // can repeat the request with the same key.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended

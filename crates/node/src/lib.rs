@@ -1,5 +1,4 @@
-//! Joins the parts of the server into one process, starts and stops these parts, and maintains the
-//! files of a store.
+//! Starts, runs and stops the server as one process, and maintains the files of a store.
 
 pub mod boot;
 pub mod maintenance;

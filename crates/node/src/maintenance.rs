@@ -1,5 +1,4 @@
-//! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
-//! store to this program's schema.
+//! Maintenance of a store without a server: backup, restore and migration.
 
 mod temporary;
 
@@ -67,14 +66,12 @@ pub enum MigrateError {
     Open(#[from] OpenError),
 }
 
-/// Copies the embedded store and its generated secrets to the file `path`, which must not exist
-/// yet. Encrypts the copy if there is a passphrase. A server may use the store at the same time.
-/// Creates its temporary files in `temporary`. The call blocks.
+/// Copies the embedded store and its secrets to the new file `path`, and encrypts the copy if there
+/// is a passphrase. A server may use the store at the same time. The call blocks.
 ///
 /// # Errors
 ///
-/// If `path` exists, the file system fails, or the store fails. In that case no partial copy is
-/// left behind.
+/// If `path` exists, the file system fails, or the store fails. Then no partial copy remains.
 pub fn backup(
     settings: &Settings,
     path: &Path,
@@ -87,8 +84,8 @@ pub fn backup(
         return Err(BackupError::Exists(path.to_owned()).into());
     }
     let _lock = lock_data_dir(dir);
-    // If the backup is encrypted, the unencrypted copy is first written to the data directory. This
-    // directory contains the same data without encryption anyway.
+    // The unencrypted copy for an encrypted backup goes to the data directory. This directory
+    // contains the same data without encryption anyway.
     let in_data_dir = dir.join("backup");
     let beside = if passphrase.is_some() { in_data_dir.as_path() } else { path };
     let plain = create_beside(temporary, beside)?;
@@ -109,9 +106,8 @@ fn create_beside(temporary: &TemporaryDirs, path: &Path) -> Result<TemporaryDir,
     })
 }
 
-/// Restores a backup to the data directory, which must not contain a store. Pauses every open or
-/// scheduled sale. An encrypted backup needs the passphrase. Creates the decrypted file in
-/// `temporary`. The call blocks.
+/// Restores a backup to a data directory without a store, and pauses every open or scheduled sale.
+/// The call blocks.
 ///
 /// # Errors
 ///
@@ -138,9 +134,8 @@ pub fn restore(
     Ok(doorbuster_store::restore(&plain.file(), dir, now)?)
 }
 
-/// Restores a continuous backup to the data directory, as [`restore`] restores a file. The result
-/// is the state at `until`, or the newest state. A signal handler can remove the temporary files
-/// through `temporary`.
+/// Restores a continuous backup as [`restore`] restores a file. The result is the state at `until`,
+/// or the newest state.
 ///
 /// # Errors
 ///
@@ -163,9 +158,8 @@ pub async fn restore_continuous(
     doorbuster_backup::restore(&target, dir, until, passphrase).await
 }
 
-/// Migrates the store to this program's schema. If the store is missing, creates the store. If the
-/// new store is embedded, also creates the secrets, because a server refuses a store whose key is
-/// missing.
+/// Migrates the store to this program's schema, or creates the store. A new embedded store also
+/// gets its secrets, because a server refuses a store whose key is missing.
 ///
 /// # Errors
 ///
@@ -181,8 +175,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let failed = |error| SecretsError::InDirectory { path: dir.clone(), error };
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    // A restore that is running may write the secrets of its backup. So this function must not
-    // create other secrets at the same time.
+    // A running restore may write the secrets of its backup, so this function must not create
+    // others.
     doorbuster_store::check_unlocked(dir)?;
     let new_secrets = match doorbuster_store::is_store(dir) {
         true => None,
@@ -195,8 +189,7 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let clock = Clock::default();
     let opened = Store::open_sqlite(SqliteOptions {
         dir: dir.clone(),
-        // The value of the key does not matter. The store creates no id while it is opened, and the
-        // store is closed immediately afterwards.
+        // The key's value does not matter: no id is created before the store closes.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

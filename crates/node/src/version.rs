@@ -17,8 +17,8 @@ pub fn features(is_built: bool) -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()
 }
 
-/// Returns the versions of the program and of its stores, and the program's optional parts. Each
-/// fact has its own line.
+/// Returns the program's version, the versions of its stores, and its optional parts, one fact per
+/// line.
 #[must_use]
 pub fn details(commit: &str) -> String {
     let store = store_versions();

@@ -1,5 +1,5 @@
 //! The conformance suite of slot backends: one function for each requirement. Each backend's tests
-//! run every function on a fresh set of slots.
+//! run every function on fresh slots.
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::time::Duration;
@@ -76,8 +76,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets until `wanted` tickets have arrived. Tickets arrive in the order of issue, but one
-/// call of `Slots::take` may return only some of them.
+/// One call of `Slots::take` may return only some of the tickets.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -171,8 +170,8 @@ pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     );
 }
 
-/// A repeated request gets its ticket again. A request with the same key and other content gets the
-/// answer "key reused". Neither of these requests deducts units.
+/// A repeated request gets its ticket again. Other content under the same key gets the answer "key
+/// reused". Neither deducts units.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     open_slot(&slots, 10).await;
     let first = issue(&slots, "a", "k", 4).await;
@@ -195,8 +194,8 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
-/// A credit gives a ticket's units and quota back. A repeated credit changes nothing. After the
-/// credit, the slot treats the same request as a new one.
+/// A credit returns a ticket's units and quota once. Afterwards the slot treats the same request as
+/// a new one.
 pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
@@ -213,8 +212,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// A credit makes the slot forget the request even if the credit has no request key. The store
-/// issues such a credit if it decides a ticket from the ticket's id alone.
+/// A credit without a request key makes the slot forget the request too. The store issues such a
+/// credit if it decides a ticket from the ticket's id alone.
 pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;
@@ -251,8 +250,7 @@ pub async fn a_recall_takes_units_once(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// The queue delivers tickets in sequence, keeps them until they are acknowledged, and can deliver
-/// them again.
+/// The queue delivers tickets in sequence, and keeps them until they are acknowledged.
 pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     open_slot(&slots, 10).await;
     for i in 0..4 {
@@ -309,11 +307,11 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// If the active counter has too few units, the other counter becomes active. The same happens if
-/// the active counter falls below the threshold and the other counter has more units. If neither
-/// counter has enough units, but both together have enough, the counters merge. A ticket sets the
-/// refill mark if the active counter has too few units for the ticket, or falls below the
-/// threshold. A refill clears the mark.
+/// - The other counter becomes active if the active counter has too few units. The same happens if
+///   the active counter falls below the threshold and the other counter has more units.
+/// - The counters merge if only both together have enough units.
+/// - A ticket sets the refill mark if the active counter has too few units for it, or falls below
+///   the threshold. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -350,8 +348,7 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!((recalled, state().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot can be retired only after its queue is empty. A retired slot has no epoch until a later
-/// grant restores the slot.
+/// A slot is retired only after its queue is empty. Afterwards it has no epoch until a later grant.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;

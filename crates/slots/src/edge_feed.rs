@@ -1,6 +1,5 @@
-//! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with the
-//! fencing number of its lock. Edges may read the feed from replicas. If Redis loses the feed,
-//! the writer begins a new generation. `doorbuster_core::edge` has the rules.
+//! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with its
+//! lock's fencing number. `doorbuster_core::edge` has the rules.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -12,16 +11,16 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of hashes of buyers' requests in one write or read of the feed. Redis serves
-/// no other call during a write or read, so this number bounds the delay of other calls.
+/// The largest number of requests' hashes in one write or read of the feed. Redis serves no other
+/// call meanwhile, so this number bounds their delay.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read of the feed.
 pub const FEED_ENTRIES_MAX: usize = 64;
 /// The time from the last write until the feed expires, in milliseconds. An edge cannot use counts
 /// that are so old.
 const LIFETIME_MS: u32 = 60_000;
-/// The time from the newest report of any edge until all reports expire, in milliseconds. A reader
-/// also ignores each report that is too old.
+/// The time from the newest report until all reports expire, in milliseconds. A reader also ignores
+/// each report that is too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges whose reports Redis keeps.
 const EDGES_MAX: usize = 1_024;
@@ -44,7 +43,7 @@ pub struct FeedChange<'a> {
 pub struct FeedPart {
     /// The number of the feed's generation.
     pub generation: u64,
-    /// The feed's head: the text that says how many requests and changes an edge must read.
+    /// The head: the text that says how many requests and changes an edge must read.
     pub head: Vec<u8>,
     /// The feed's position at the beginning of this part.
     pub from: FeedPosition,
@@ -82,8 +81,8 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change to the feed, in the generation of `change.before`. Returns false if the feed
-    /// is not at `change.before`, because Redis lost the feed or another node writes the feed.
+    /// Writes a change. Returns false if the feed is not at `change.before`, because Redis lost the
+    /// feed or another node writes it.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The change may
@@ -134,8 +133,8 @@ impl SharedRedis {
         Ok(reply.items().iter().filter_map(about).collect())
     }
 
-    /// Reads the next part of the feed after the position `at`. If the feed has another generation
-    /// than `at`, reads the first part of the feed. Returns `None` if this server has no feed.
+    /// Reads the next part of the feed after the position `at`, or the first part if the generation
+    /// differs. Returns `None` if this server has no feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, if the server does not answer in time, or if the feed is

@@ -1,8 +1,7 @@
 //! The slot contract and its backends: each slot issues tickets for units of one item.
 //!
-//! A backend is a variant of [`Slots`], chosen once at boot. The documentation of each method says
-//! what must hold after a call. [`conformance`] tests every backend, with
-//! `doorbuster_core::slot::Slot` as the reference.
+//! A backend is a variant of [`Slots`]. The documentation of each method says what must hold after
+//! a call, and [`conformance`] tests every backend against `doorbuster_core::slot::Slot`.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
@@ -64,7 +63,7 @@ pub struct DeliveryRef {
     pub slot: SlotKey,
     /// The ticket's position in the queue.
     pub at: u64,
-    /// The ticket's token. The token is needed because positions can repeat after a slot lost its
+    /// The ticket's token. The position is not enough, because positions repeat after a loss of
     /// memory.
     pub token: Token,
 }
@@ -85,16 +84,14 @@ pub struct ServerIdentity {
     pub is_replica: bool,
 }
 
-/// Evidence that slots may have lost their memory. The evidence is only a hint, and does not show
-/// every loss.
+/// Evidence that slots may have lost their memory. It is only a hint, and does not show every loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. At its start, a node refuses such a
-    /// server.
+    /// Servers that can no longer hold slots, with the reason. A starting node refuses them.
     pub refusals: Vec<String>,
 }
 
@@ -103,22 +100,20 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. The futures of calls to Redis are boxed, so that
-    /// purchases on other backends do not reserve memory for these futures.
+    /// Slots in Redis, which all nodes share. Calls are boxed, so that purchases on other backends
+    /// need no memory for their futures.
     Redis(Redis),
 }
 
 impl Slots {
-    /// Returns slots in this node's memory. The slots live as long as the process. `bounds` limit
-    /// the memory of one slot.
+    /// Returns slots in this node's memory. `bounds` limit the memory of one slot.
     #[must_use]
     pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. The function checks every server, including the cluster's servers
-    /// that no URL names. The function refuses a server that evicts keys, is too old or is a
-    /// replica.
+    /// Returns slots in Redis. Refuses a server that evicts keys, is too old or is a replica, even
+    /// if no URL names this server of the cluster.
     ///
     /// # Errors
     /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
@@ -127,12 +122,11 @@ impl Slots {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// Makes this node take the tickets of these slots in Redis, and of no other slots in Redis.
-    /// The node always takes the tickets of all slots in its own memory, because no other node can
-    /// reach these slots.
+    /// Makes this node take the tickets of exactly these slots in Redis. The node always takes the
+    /// tickets of the slots in its own memory.
     ///
     /// # Errors
-    /// Fails if there are more slots than one node can read. Then the node takes only the tickets
+    /// Fails if there are more slots than one node can read. The node then takes only the tickets
     /// of the first slots.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
@@ -141,8 +135,8 @@ impl Slots {
         }
     }
 
-    /// Records the live nodes. All nodes outside this list count as dead. When this node begins to
-    /// read a queue, it takes over the tickets of dead nodes at once.
+    /// Records the live nodes; all others count as dead. When this node begins to read a queue, it
+    /// takes over the tickets of dead nodes at once.
     pub fn set_live_nodes(&self, nodes: &[NodeId]) {
         if let Self::Redis(redis) = self {
             redis.set_live_nodes(nodes);
@@ -173,9 +167,9 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After the call, the
-    /// slot has `available` units, all in counter A. The slot remembers no requests, buyers or
-    /// recalls, and has applied no feed rows. A repeated call changes nothing.
+    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. Afterwards the slot
+    /// has `available` units in counter A, and remembers no requests, buyers, recalls or feed rows.
+    /// A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.
@@ -186,9 +180,8 @@ impl Slots {
         }
     }
 
-    /// Issues a ticket in one atomic step. The slot checks whether the request is repeated, and
-    /// checks the buyer's limit and the units. Then it deducts the units, remembers the request and
-    /// queues the ticket.
+    /// Issues a ticket in one atomic step. The slot checks the request key, the buyer's limit and
+    /// the units, deducts the units, and remembers and queues the ticket.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may repeat the request under the same key,
@@ -221,8 +214,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot. The slot stores the number of the taken units under
-    /// the recall's id. A repeated recall gets the stored number, and takes no more units.
+    /// Takes at most `units` out of the slot. A repeated recall with the same id gets the same
+    /// number, and takes no more units.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.
@@ -240,9 +233,8 @@ impl Slots {
         }
     }
 
-    /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. The
-    /// tickets stay in their queues until [`Slots::acknowledge`] removes them. If the caller drops
-    /// the future, no ticket is lost.
+    /// Waits for undelivered tickets, and delivers up to `at_most` of them. The tickets stay queued
+    /// until [`Slots::acknowledge`]. A dropped future loses no ticket.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -266,8 +258,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers the slot's unacknowledged tickets again. Call this after the settler that received
-    /// these tickets has stopped.
+    /// Delivers the slot's unacknowledged tickets again. Call this after their settler has stopped.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -279,13 +270,11 @@ impl Slots {
         Ok(())
     }
 
-    /// Stops taking tickets, because this node stops. Returns the unacknowledged tickets to their
-    /// queues, so that other nodes get them soon. For slots in memory, the call does nothing,
-    /// because no other node reaches them.
+    /// Stops taking tickets from Redis, and returns the unacknowledged tickets, so that other nodes
+    /// get them soon. Slots in memory keep their tickets, because no other node reaches them.
     ///
     /// # Errors
-    /// Fails if a queue cannot be reached. Other nodes then get the tickets of that queue a few
-    /// seconds later.
+    /// Fails if a queue cannot be reached. Other nodes get its tickets a few seconds later.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -293,8 +282,8 @@ impl Slots {
         }
     }
 
-    /// Stops or resumes a slot. When the call returns, a stopped slot issues no new tickets. Known
-    /// requests still get their tickets.
+    /// Stops or resumes a slot. A stopped slot issues no new tickets, but known requests still get
+    /// their tickets.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.
@@ -318,9 +307,8 @@ impl Slots {
     }
 
     /// Drops a slot whose queue is empty and whose grant stays closed. Returns false if tickets are
-    /// queued, or if the slot has a newer grant. `closed` is the epoch of the closed grant. If the
-    /// slot gets no further grant, `closed` may be `None`: the call then compares no epochs. The
-    /// call may be repeated.
+    /// queued, or if the slot has a newer grant than the epoch `closed`. `None` means that the slot
+    /// gets no further grant. The call may be repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

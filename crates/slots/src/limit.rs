@@ -1,5 +1,4 @@
-//! Rate limits that all nodes share. In one call, a node takes shares of limits, and reports the
-//! requests that the node allowed without a share. The state of the limits never affects stock.
+//! Rate limits that all nodes share. Their state never affects stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -10,8 +9,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies all of these calls in one round trip. The number in front of each call identifies
-    /// the limit. It is a keyed hash, and all nodes compute the same hash.
+    /// Applies these calls in one round trip. Each limit's number is a keyed hash, the same on all
+    /// nodes.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

@@ -1,9 +1,7 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! Each slot has one lock. The lock is held only for the atomic step (well under a microsecond) and
-//! never across an await. Measurements show that a lock is faster than a task that owns the slot
-//! and reads requests from a channel. The reason is that the step is shorter than a switch between
-//! tasks.
+//! Each slot has one lock, which is never held across an await. A lock is faster than a task with a
+//! channel, because the atomic step is shorter than a switch between tasks.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,8 +15,8 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, DequeuedTicket};
 
-/// The largest number of feed rows that are applied under one lock of a slot. Requests wait for
-/// that lock, so the number bounds their delay.
+/// The largest number of feed rows under one lock. Requests wait for that lock, so the number
+/// bounds their delay.
 const APPLY_AT_ONCE: usize = 32;
 
 /// Slots of this process.
@@ -41,8 +39,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Locks the mutex, even if a panic inside the atomic step poisoned it. After such a panic, the
-/// slot's state may be wrong, but settling still checks every ticket.
+/// Locks the mutex even if a panic poisoned it. The slot's state may then be wrong, but settling
+/// still checks every ticket.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -87,7 +85,6 @@ impl Local {
         answer
     }
 
-    /// Adds the slot to the queue of slots with tickets, if it is not in the queue yet.
     fn mark_ready(&self, slot: SlotKey, local: &LocalSlot) {
         if !local.is_ready.swap(true, Ordering::AcqRel) {
             lock(&self.0.ready).push_back(slot);
@@ -131,8 +128,7 @@ impl Local {
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
             let Some(local) = self.local(slot) else { continue };
-            // Clear the flag before reading the queue. Then a ticket that is issued after the read
-            // marks the slot again.
+            // Cleared before the read, so that a ticket issued after the read marks the slot again.
             local.is_ready.store(false, Ordering::Release);
             let more = {
                 let mut s = lock(&local.slot);

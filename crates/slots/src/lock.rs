@@ -1,11 +1,9 @@
-//! Locks that nodes share to avoid duplicate work, such as two loaders or two exporters. These
-//! locks never protect stock, and correctness never depends on them.
+//! Locks that nodes share to avoid duplicate work. They never protect stock, and correctness never
+//! depends on them.
 //!
-//! A lock is on one server, or on a majority of several independent servers. The holder renews the
-//! lock until it releases the lock, and learns when a renewal fails. Each new holder gets a greater
-//! fencing number, which is part of every write under the lock. A write fails if the written
-//! resource has seen a greater number. So a holder that slept past its lease does no harm.
-//! `docs/locks.md` says what locks are for.
+//! A lock is on one server, or on a majority of several independent servers. Each holder gets a
+//! greater fencing number, and a write fails if the resource has seen a greater one. Thus a holder
+//! that slept past its lease does no harm. `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -26,10 +24,9 @@ use server::LockServer;
 
 use crate::{SharedRedis, SlotError};
 
-/// The time after which a lock expires if it is not renewed. After a holder crashes, other nodes
-/// wait at most this long.
+/// A lock expires after this time without a renewal. After a crash, other nodes wait at most this
+/// long.
 const LEASE: Duration = Duration::from_secs(10);
-/// The number of renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
 /// The tolerated clock drift is the lease divided by this number, plus `DRIFT_MIN`.
 const DRIFT_DIVISOR: u32 = 100;
@@ -49,8 +46,8 @@ struct Inner {
 }
 
 impl Locks {
-    /// Returns locks on these servers. A lock needs a majority of the servers. If the number of
-    /// servers is even, the last server is not used, because it could only add failures.
+    /// Returns locks on a majority of these servers. The last of an even number of servers is not
+    /// used, because it could only add failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -62,8 +59,8 @@ impl Locks {
         )
     }
 
-    /// Returns locks on the same servers with this lease. Use a short lease if other nodes must
-    /// take over soon after a crash.
+    /// Returns locks on the same servers with this lease. With a short lease, other nodes take over
+    /// soon after a crash.
     #[must_use]
     pub fn lasting(&self, lease: Duration) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(self.draw(|rng| rng.random())));
@@ -101,9 +98,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // With several servers, each server returns its own fencing number, and the holder uses the
-        // greatest. A majority must know this number before the holder uses it. Then every later
-        // holder gets a greater number.
+        // The holder uses the greatest number of all servers. A majority must know this number
+        // first, so that every later holder gets a greater one.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -111,8 +107,7 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // Release the lock also on servers whose answer was lost, because these servers may have
-        // stored the lock.
+        // A server whose answer was lost may have stored the lock.
         if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
             self.release(name, &owner).await;
         }
@@ -123,8 +118,8 @@ impl Locks {
         }
     }
 
-    /// Waits until this process has the lock of this name. Tries about once in each `pause`, so
-    /// that a node that waits for hours puts little load on the servers.
+    /// Waits until this process has the lock of this name. Tries only about once in each `pause`,
+    /// because a node may wait for hours.
     pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
         loop {
             // If too few servers can be reached, a later try may succeed.
@@ -164,8 +159,7 @@ impl Locks {
         drop(released.await);
     }
 
-    /// Calls all servers at the same time, and waits for all answers. Each server answers or fails
-    /// within a bounded time.
+    /// Calls all servers at the same time. Each server answers or fails within a bounded time.
     async fn ask_all<T, F>(
         &self,
         ask: impl Fn(LockServer, Duration) -> F,
@@ -200,8 +194,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// Returns how long a holder may rely on its lock, counted from the start of the request for
-    /// the lock.
+    /// How long a holder may rely on its lock, from the start of the request for it.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

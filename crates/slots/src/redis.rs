@@ -1,9 +1,7 @@
-//! Slots in Redis, which any number of nodes share. Every call is one script on the server that has
-//! the slot.
+//! Slots in Redis, which any number of nodes share. Every call is one script on the slot's server.
 //!
-//! The servers are one server, several plain servers, or a Redis Cluster. All keys of a slot are on
-//! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store shows
-//! when Redis forgot, repeated or rolled back data. Such a loss only costs time.
+//! All keys of a slot are on one server ([`keys`](self)). Redis may lose any of its data. A
+//! comparison with the store then finds the loss, which only costs time.
 pub(crate) mod address;
 mod batcher;
 mod calls;
@@ -64,8 +62,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// The number of replicas that must confirm tickets before the callers get these tickets. 0
-    /// means none. The wait is bounded, and safety does not depend on the wait.
+    /// The number of replicas that must confirm a ticket before its caller gets it. 0 means none.
+    /// The wait is bounded, and safety does not depend on it.
     pub wait_replicas: u32,
 }
 
@@ -83,7 +81,7 @@ struct Shared {
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, QueueReader>>,
     live: Arc<LiveConsumers>,
-    /// The watch task. Like the readers, the task ends when the slots are dropped.
+    /// Like the readers, the watch task ends when the slots are dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -122,7 +120,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Calls a script. The call is repeated only if it certainly had no effect.
+    /// Repeats the call only if it certainly had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -153,7 +151,7 @@ impl Redis {
     }
 
     /// Repeats a call that had no effect because the server does not have the slot or is not
-    /// available. Before each repeat, the function finds the slots' servers again.
+    /// available. Before each repeat, finds the slots' servers again.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,
@@ -218,9 +216,8 @@ impl Redis {
         }
     }
 
-    /// Applies rows of one grant in one call. If a row names a ticket but no request, the script
-    /// looks for the request in the queue. If the request is not in the queue, this function finds
-    /// the request in the slot's memory and calls the script again.
+    /// Applies rows of one grant in one call. If the script cannot find a ticket's request in the
+    /// queue, this function finds the request in the slot's memory and calls the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -282,7 +279,7 @@ impl Redis {
         let now = changes.wait_for(|&now| now != seen).await.ok().map(|now| *now);
         match now {
             Some(now) => now,
-            // This does not happen, because the watch lives as long as these slots.
+            // Unreachable, because the watch lives as long as these slots.
             None => std::future::pending().await,
         }
     }

@@ -1,11 +1,10 @@
-//! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
-//! status. The server never has data about stock.
+//! A Redis server that all nodes share for data that may be lost, and never for data about stock.
 //!
-//! With several plain servers, each node uses the first server that the node can reach in the
-//! sorted list of servers. So all nodes use the same server, as long as all nodes can reach it. In
-//! a Redis Cluster, each node uses the server that has the keys. A call with an effect is never
-//! sent twice. If the answer does not arrive, the error says that the call may have taken effect.
-//! While no server can be reached, calls fail at once.
+//! Each node uses the first server of the sorted list that it can reach, so all nodes use the same
+//! one. In a Redis Cluster, each node uses the server that has the keys.
+//!
+//! A call with an effect is never sent twice. Without an answer, the error says that the call may
+//! have taken effect. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -38,17 +37,16 @@ use crate::redis::address::server_address;
 use crate::redis::failure::{RedisFailure, check_reply};
 use crate::redis::link::connect;
 
-/// How long a server may take to accept a connection. After that time the next server is tried.
+/// If a server accepts no connection in this time, the next server is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// How long a server may take to answer. After that time the connection is dropped, and the call
-/// may have taken effect.
+/// Without an answer in this time, the connection is dropped, and the call may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
 /// The pause after a call that could reach no server. During the pause, all calls fail at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// If another server is in use, the first server is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// The largest number of redirects that one call follows in a cluster. If the server at this bound
-/// redirects the call too, the call fails and has no effect.
+/// The largest number of redirects that one call follows in a cluster. At the bound, the call fails
+/// without an effect.
 const REDIRECTS_MAX: usize = 3;
 /// The largest number of scripts whose digests are remembered. At the bound, each call of a further
 /// script sends the source of that script.
@@ -67,7 +65,6 @@ struct Inner {
     at: tokio::sync::Mutex<CurrentServer>,
 }
 
-/// The server in use.
 #[derive(Default)]
 struct CurrentServer {
     server: Option<ConnectedServer>,
@@ -77,7 +74,6 @@ struct CurrentServer {
     down_until: Option<Instant>,
 }
 
-/// A connection, and the address of its server.
 #[derive(Clone)]
 struct ConnectedServer {
     connection: MultiplexedConnection,
@@ -86,14 +82,14 @@ struct ConnectedServer {
 
 impl std::fmt::Debug for SharedRedis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URLs are not printed, because they contain passwords.
+        // The URLs contain passwords.
         f.debug_struct("SharedRedis").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
 }
 
 impl SharedRedis {
-    /// Returns a handle that sorts this list and uses the first reachable server. This function
-    /// sends nothing, so an unreachable server does not prevent the start of the program.
+    /// Returns a handle that uses the first reachable server of the sorted list. This function
+    /// sends nothing, so an unreachable server does not prevent the start.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -105,8 +101,7 @@ impl SharedRedis {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must have the servers in the same sequence, because all nodes should use the
-        // same server.
+        // All nodes should use the same server, so the sequence must be the same on every node.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {
@@ -131,8 +126,8 @@ impl SharedRedis {
         Self::open_each(urls, prefix, false)
     }
 
-    /// Returns one handle for each of these servers, for reads whose results may be a little old.
-    /// If a server is a replica in a Redis Cluster and has the key, the replica answers.
+    /// Returns one handle for each of these servers, for reads whose results may be a little old. A
+    /// replica in a Redis Cluster may answer.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -152,7 +147,7 @@ impl SharedRedis {
     }
 
     /// Returns a key's full name. All names have one hash tag, so that one script can use any of
-    /// these keys.
+    /// them.
     #[must_use]
     pub fn key(&self, room: &str, name: &str) -> String {
         format!("{}:{{shared}}:{room}:{name}", self.0.prefix)
@@ -180,9 +175,8 @@ impl SharedRedis {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // Either the server forgot the script and did nothing, or the table of digests is full
-            // and no call was sent. So the call is sent with the source of the script, which also
-            // loads the script.
+            // The server forgot the script, or the table of digests is full and no call was sent.
+            // The source also loads the script again.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }
@@ -210,8 +204,7 @@ impl SharedRedis {
         Ok(())
     }
 
-    /// Returns a script's digest, which is the same on every server. Returns `None` if the table of
-    /// digests is full.
+    /// Returns `None` if the table of digests is full.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,8 +226,7 @@ impl SharedRedis {
         Ok(Some(digest))
     }
 
-    /// Sends one command, and follows a cluster's redirects. A redirect means that the command had
-    /// no effect.
+    /// Follows a cluster's redirects. A redirected command had no effect.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
         let mut server = self.server().await?;
         for _ in 0..REDIRECTS_MAX {
@@ -264,8 +256,7 @@ impl SharedRedis {
     }
 
     async fn server(&self) -> Result<ConnectedServer, RedisFailure> {
-        // While one caller connects, the other callers wait. The wait is bounded, because each
-        // attempt to connect to a server has a time limit.
+        // The other callers wait while one connects. The time limit of an attempt bounds this wait.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(server) = &at.server
@@ -300,8 +291,7 @@ impl SharedRedis {
         Err(last)
     }
 
-    /// Connects to the server of the cluster that has the keys. The server with the address `asked`
-    /// named this host and port.
+    /// The server with the address `asked` named this host and port.
     async fn follow_redirect(
         &self,
         asked: &str,
@@ -315,15 +305,14 @@ impl SharedRedis {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let addr = server_address(template, asked, host, port);
         let server = self.connect(&template.clone().set_addr(addr)).await?;
-        // This server has all keys of this module. So later calls use it, and do not try the first
-        // server of the list again.
+        // This server has all keys of this module, so later calls do not try the first server
+        // again.
         *self.0.at.lock().await =
             CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
         Ok(server)
     }
 }
 
-/// Returns the server to which a cluster redirects the call.
 fn redirect_target(reply: &Result<Value, RedisError>) -> Option<(String, u16)> {
     let details = match reply {
         Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {

@@ -13,8 +13,7 @@ fn order(buyer: i64) -> Order {
     Order { buyer, units: 2 }
 }
 
-/// Returns a correct sale of four units. Each buyer requested two units. Buyers 1 and 2 got their
-/// units, and buyer 3 was refused.
+/// A correct sale of four units to three buyers who want two units each. Buyer 3 is refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
     let records = vec![
         record(1, LastAnswer::Sold),

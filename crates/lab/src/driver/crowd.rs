@@ -1,5 +1,5 @@
-//! Implements [`Source`] for the buyers of a run. The load generator's event loop gets the requests
-//! from this source.
+//! Implements [`Source`] for the buyers of a run. The load generator gets the requests from this
+//! source.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,12 +17,12 @@ use super::{
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 
 /// The first and the longest pause before a repeated request. Each pause is twice as long as the
-/// previous pause, up to the longest pause.
+/// one before.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
-/// A buyer who has started and has no last answer yet. `index` is the buyer's position in the
-/// sequence of arrival.
+/// A buyer who has started and has no last answer yet. `index` is the position in the sequence of
+/// arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PendingBuyer {
     index: usize,
@@ -31,7 +31,6 @@ pub(super) struct PendingBuyer {
     errors: u32,
 }
 
-/// The state of all buyers of a run.
 pub(super) struct BuyerSource<'a> {
     crowd: &'a BuyerLoad,
     target: Target,
@@ -71,21 +70,19 @@ impl<'a> BuyerSource<'a> {
         }
     }
 
-    /// Sets the time of the first request.
     pub(super) fn start(&mut self, now: Instant) {
         (self.start, self.last_answer) = (now, now);
         self.answers = Answers::default();
     }
 
-    /// Returns the result. The result has no record of a buyer who did not start or has no last
-    /// answer.
+    /// The result has no record of a buyer who did not start or has no last answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;
         self.answers
     }
 
-    /// Returns the time at which the next new buyer comes, or `None` if no more buyers come.
+    /// Returns `None` if no more buyers come.
     fn arrival(&self) -> Option<Instant> {
         if self.next == self.order.len() {
             return None;
@@ -93,8 +90,8 @@ impl<'a> BuyerSource<'a> {
         let at = match self.crowd.arrivals {
             None => self.start,
             Some(arrivals) => {
-                // The buyers of a wave arrive at the same time, so that they compete. A wave has as
-                // many buyers as the level allows.
+                // The buyers of a wave arrive together, so that they compete. A wave has as many
+                // buyers as the level allows.
                 let wave = self.next / self.crowd.level * self.crowd.level;
                 self.start + arrivals.mul_f64(wave as f64 / self.order.len() as f64)
             }
@@ -102,8 +99,8 @@ impl<'a> BuyerSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now. If no request is due, the error is the time of
-    /// the next request, or `None` if no request is planned.
+    /// Returns the buyer who sends a request now. Otherwise the error is the time of the next
+    /// request, or `None` if no request is planned.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {

@@ -1,5 +1,5 @@
-//! The two kinds of servers: workers of the lab, and the product. For each kind, this module
-//! defines a buyer's request and the meaning of an answer.
+//! The two kinds of servers, workers of the lab and the product. Each kind has its own requests and
+//! answers.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
@@ -29,16 +29,15 @@ pub enum Reply {
     Error(String),
 }
 
-/// The bytes of each buyer's request. A repeated request has the same bytes.
+/// The requests of all buyers. A repeated request has the same bytes.
 pub(super) enum Requests {
     /// Requests to workers of the lab, for this number of units.
     Workers(i64),
-    /// Requests to the product, with tokens that are signed before the run.
+    /// The tokens are signed before the run.
     Product(Box<(Buyers, Template)>),
 }
 
 impl Requests {
-    /// Writes the request of this buyer.
     pub(super) fn write(&mut self, buyer: i64, out: &mut Vec<u8>) {
         match self {
             Self::Workers(units) => out.extend_from_slice(
@@ -58,14 +57,12 @@ impl Requests {
 }
 
 impl Target {
-    /// Returns the requests of these buyers.
     pub(super) fn requests(&self, crowd: &BuyerLoad) -> Result<Requests> {
         let Self::Product { sale, secret } = self else {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // The lab's buyers have the numbers 1 to `buyers`, but the tokens have numbers from 0. So
-        // one more token is signed.
+        // The lab's buyers count from 1, but the tokens count from 0, so one more token is signed.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

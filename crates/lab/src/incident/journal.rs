@@ -1,5 +1,5 @@
-//! The incident's timeline: the events of each actor, with their times. Strategies report what they
-//! do with their lock. Only `lab incident` records these events and makes the work take time.
+//! The incident's timeline. Strategies report what they do with their lock. Only `lab incident`
+//! records the events and makes the work take time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,13 +15,12 @@ use crate::redis_link::RedisLink;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
-/// How long a usual call to the payment company takes, and how long a slow call takes.
+/// The durations of a usual call and of a slow call to the payment company.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
 /// On average, one call in this number of calls is slow.
 const SLOW_ONE_IN: u32 = 8;
-/// The largest number of events in the timeline. Later events are left out, and the last event
-/// gives their number.
+/// The largest number of events in the timeline. The last event gives the number of the later ones.
 const EVENTS_MAX: usize = 400;
 
 /// The kind of an event. It decides how the timeline shows the event.
@@ -38,8 +37,7 @@ pub enum EventKind {
     BeginsLongWork,
     /// The actor releases its own lock.
     ReleasesLock,
-    /// The actor tries to release its lock after the lock's time is over. Another actor may hold
-    /// the lock now.
+    /// The actor tries to release its lock too late. Another actor may hold the lock now.
     ReleasesLate,
     /// The database refuses the actor's write.
     IsRefused,
@@ -109,7 +107,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// The holder of the lock, and when the lock's time ends.
+    /// The holder of the lock, and the end of the lock's time.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -157,16 +155,14 @@ impl Journal {
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// Returns how long the lock lasts, in milliseconds. In `lab incident`, this is [`LOCK_MS`],
-    /// which is shorter than a slow call to the payment company. In other commands, this is
-    /// `usual`.
+    /// Returns how long the lock lasts, in milliseconds: [`LOCK_MS`] in `lab incident`, and
+    /// otherwise `usual`. A slow call to the payment company takes longer than [`LOCK_MS`].
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that this actor took the lock. If the journal names another actor as the holder,
-    /// that actor has not begun to release its lock. But Redis gave the lock to this actor, so the
-    /// time of the other actor's lock must be over.
+    /// Records that this actor took the lock. If the journal still has another holder, this holder
+    /// has not begun its release, so its lock's time must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -195,8 +191,8 @@ impl Journal {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// Waits as long as a call to the payment company takes, and records a slow call. Outside of
-    /// `lab incident`, this method does nothing.
+    /// Waits as long as a call to the payment company takes, and records a slow call. Does nothing
+    /// outside of `lab incident`.
     pub async fn simulate_payment_call(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
@@ -221,8 +217,7 @@ impl Journal {
     }
 
     /// Records that the actor is about to delete the lock without checking who holds it. Call this
-    /// before the delete command, because the next holder can take the lock before the answer to
-    /// that command arrives.
+    /// first, because the next holder may take the lock before the answer arrives.
     pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -235,8 +230,8 @@ impl Journal {
         });
     }
 
-    /// Records that the actor is about to release its lock. Call this before the release command,
-    /// because the next holder can take the lock before the answer to that command arrives.
+    /// Records that the actor is about to release its lock. Call this first, because the next
+    /// holder may take the lock before the answer arrives.
     pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
@@ -244,8 +239,7 @@ impl Journal {
         });
     }
 
-    /// Records the result of the release script. The script deletes the lock only if the lock still
-    /// has the actor's token.
+    /// Records the result of the release script, which deletes only a lock with the actor's token.
     pub fn released(&self, was_ours: bool) {
         self.write(|_, _, _| {
             if was_ours {
@@ -257,8 +251,7 @@ impl Journal {
         });
     }
 
-    /// Records that the database refused the actor's write, because a later holder of the lock has
-    /// used the database.
+    /// Records that the database refused the actor's write, because a later holder has used it.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
             let text = "is refused by the database, because a later holder used the database";
@@ -275,8 +268,7 @@ impl Journal {
         }
     }
 
-    /// If the variant renews its lock, starts a timer that renews the lock. Otherwise returns
-    /// `None`.
+    /// Starts a timer that renews the lock, or returns `None` if the variant renews no lock.
     pub fn renewal(
         &self,
         redis: &RedisLink,
@@ -295,8 +287,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // If the script did not renew the lock, for example because another actor holds it,
-                // the timer ends. Later, the release script detects that the lock is lost.
+                // If the lock was not renewed, the timer ends. Later, the release script detects
+                // the loss.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }

@@ -1,12 +1,10 @@
-//! Draws the incident's timeline. Each actor has a lane. A bar in the lane shows the time in which
-//! the actor works under the lock. From the end of the lock's time, the bar is red. Each event has
-//! the number of its entry in the list.
+//! Draws the incident's timeline. Each actor has a lane, in which bars show the work under the
+//! lock. A bar is red from the end of the lock's time.
 
 use std::fmt::Write;
 
 use crate::incident::{Event, EventKind, LOCK_MS, VariantReport};
 
-/// The largest number of events that are drawn.
 const EVENTS_DRAWN: usize = 30;
 /// The left and right ends of the lanes, and the height of a lane.
 const LEFT: f64 = 90.0;
@@ -75,7 +73,7 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// One piece of work under the lock: when the work starts and ends, and when the lock's time ends.
+/// The start and the end of one piece of work, and the end of the lock's time.
 #[derive(Debug, PartialEq, Eq)]
 struct Bar {
     from: u64,
@@ -102,8 +100,8 @@ impl Bar {
     }
 }
 
-/// Returns the bars of the actor's work under the lock between the times `from` and `to`. If the
-/// timeline has no event for the end of the work, the bar ends at `to`.
+/// Returns the bars of the actor's work between the times `from` and `to`. A bar without an event
+/// for its end ends at `to`.
 fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     let mut is_open = false;

@@ -15,7 +15,7 @@ use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// The styles of the shop's pages: first imports, then the design tokens, then the rules.
+/// The shop's styles: first imports, then the design tokens, then the rules.
 const LOOK: &str = include_str!("../../../web/assets/look.css");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
@@ -63,8 +63,7 @@ pub fn render_incident(incident: &IncidentReport) -> String {
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
-    // The page leaves out the imports before the design tokens, because the imports would need the
-    // network.
+    // The imports before the design tokens would need the network.
     let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
     let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
     format!(
@@ -105,10 +104,9 @@ fn run_facts(run: &RunReport) -> String {
     facts(&rows)
 }
 
-/// A value that is longer than this number of bytes has a row of its own.
+/// A value with more than this number of bytes has a row of its own.
 const LONG_FACT: usize = 60;
 
-/// Returns a list of names and values.
 fn facts(rows: &[(&str, String)]) -> String {
     let mut text =
         String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
@@ -120,7 +118,6 @@ fn facts(rows: &[(&str, String)]) -> String {
     text + "</dl>"
 }
 
-/// Returns the verdict as coloured words.
 fn pill(result: &RunResult) -> String {
     let class = match result.verdict {
         Verdict::Held if result.is_unfinished() => "pill pill--warn",
@@ -131,8 +128,8 @@ fn pill(result: &RunResult) -> String {
     format!("<span class=\"{class}\">{}</span>", result.verdict_text())
 }
 
-/// Returns the section of the plots. The plots show only results with the first fault of the run.
-/// Each point is the median over the seeds.
+/// Returns the plots, which show only results with the run's first fault. Each point is the median
+/// over the seeds.
 fn plots(run: &RunReport) -> String {
     let fault = run.results.first().map_or(Fault::None, |result| result.faults);
     let fault = match fault {
@@ -181,7 +178,6 @@ fn incident_section(incident: &IncidentReport) -> String {
     )
 }
 
-/// Returns one section for each strategy.
 fn ways(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each strategy works, and how it \
@@ -224,8 +220,7 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// Describes the strategy's runs that have a verdict other than `Held`. Names the first affected
-/// buyer of each run.
+/// Describes the runs with a verdict other than `Held`, each with its first affected buyer.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results
@@ -249,7 +244,6 @@ fn broke(run: &RunReport, id: &str) -> String {
     text
 }
 
-/// Compares two results of the embedded shape: over HTTP, and without HTTP.
 fn without_http(run: &RunReport, id: &str) -> String {
     let results = run.results.iter().filter(|result| result.strategy == id);
     let mut text = String::new();

@@ -59,7 +59,6 @@ pub fn render_run(run: &RunReport) -> String {
     text
 }
 
-/// Returns the runs without a verdict.
 fn failures(run: &RunReport) -> String {
     if run.failures.is_empty() {
         return String::new();
@@ -123,7 +122,6 @@ pub fn render_headline(report: &HeadlineReport) -> String {
     )
 }
 
-/// Compares two results of the embedded shape: over HTTP, and without HTTP.
 fn without_http(run: &RunReport) -> String {
     let results = run.results.iter();
     let direct: Vec<_> =

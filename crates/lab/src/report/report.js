@@ -14,8 +14,8 @@ const plain = report.results.filter((result) => result.faults === report.results
 const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => a - b);
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
-// Each chosen strategy has a number, which decides its colour and its dash. The numbers below six
-// have different colours. When a strategy is no longer chosen, its number becomes free.
+// The number of a chosen strategy decides its colour and its dash. The numbers below six have
+// different colours. A strategy that is no longer chosen frees its number.
 const shown = new Map();
 
 function choose(id) {
@@ -91,7 +91,6 @@ function redraw() {
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-// Draws a piece of the strategy's line beside its name.
 function drawKey(key, id) {
   key.replaceChildren();
   if (!shown.has(id)) return;

@@ -1,7 +1,6 @@
 //! The parts of a strategy's file that the report quotes: its header and the code that decides.
 
-/// Returns the header's sections as paragraphs. A section begins with "How …", "Where …" or "When
-/// …".
+/// Returns the header's sections as paragraphs, which begin with "How …", "Where …" or "When …".
 pub fn paragraphs(text: &str) -> Vec<String> {
     let mut paragraphs: Vec<String> = Vec::new();
     for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
@@ -22,9 +21,9 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 /// Functions that the quoted code leaves out, because they do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
-/// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
-/// header, the imports, the constant `ENTRY`, the functions of `LEFT_OUT`, and the calls that
-/// record the incident.
+/// Returns the lines of a strategy's file that show how the strategy decides. The header, the
+/// imports, `ENTRY`, the functions of `LEFT_OUT`, and the calls that record the incident are
+/// missing.
 pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
     // The last line of the part that is being left out.
@@ -46,7 +45,6 @@ pub fn decision_lines(text: &str) -> String {
             essence.push(line);
         }
     }
-    // If several empty lines follow each other, only one of them stays.
     essence.dedup_by(|line, before| line.is_empty() && before.is_empty());
     essence.join("\n").replace("\n\n}", "\n}").replace("{\n\n", "{\n").trim().to_owned() + "\n"
 }
@@ -63,7 +61,7 @@ mod tests {
     use crate::contract::{StrategyEntry, StrategyKind};
     use crate::registry::{ENTRIES, find};
 
-    /// Checks that the quoted code has `take` and the statements or scripts that take units.
+    /// The quoted code must have `take` and the statements or scripts that take units.
     fn assert_essence(entry: &StrategyEntry) {
         let (id, essence) = (entry.id, decision_lines(entry.text));
         assert!(essence.contains("fn take("), "{id}: {essence}");

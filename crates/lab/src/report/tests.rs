@@ -11,7 +11,7 @@ use crate::result::{DirectRunResult, LatencyMs, Machine, RunFailure};
 
 const LATENCY: LatencyMs = LatencyMs { p50: 1.0, p99: 2.0, max: 3.0 };
 
-/// Returns the result of a run with the verdict `Held`.
+/// Returns a result with the verdict `Held`.
 pub(super) fn result(strategy: &str) -> RunResult {
     let entry = registry::find(strategy).expect("a strategy");
     RunResult {
@@ -47,7 +47,6 @@ pub(super) fn result(strategy: &str) -> RunResult {
     }
 }
 
-/// Returns the report of these results.
 pub(super) fn run(results: Vec<RunResult>) -> RunReport {
     RunReport {
         machine: Machine {
@@ -71,8 +70,7 @@ pub(super) fn run(results: Vec<RunResult>) -> RunReport {
     }
 }
 
-/// Returns the result of an unsafe strategy that oversold. An unsafe strategy promises nothing, so
-/// the result breaks no promise.
+/// An unsafe strategy promises nothing, so this result breaks no promise.
 fn oversold() -> RunResult {
     let verdict = Verdict::Oversold;
     RunResult { verdict, oversold: 5, sold: 25, ..result("unsafe-update") }

@@ -1,9 +1,7 @@
 //! Estimates the remaining time of the runs.
 //!
-//! The time of a run depends on its level and its fault far more than on its strategy. Without a
-//! fault, a level of one buyer at a time takes longest. With a fault, a run takes about as long as
-//! the arrival of the buyers. So a remaining run is expected to take as long as the average past
-//! run with the same level and fault.
+//! A run's time depends on its level and its fault far more than on its strategy. Thus a remaining
+//! run is expected to take as long as the average past run with the same level and fault.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,7 +28,6 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Counts all runs of these options as remaining, because no run has started.
     pub(super) fn new(options: &RunOptions, strategies: usize) -> Self {
         let mut runs: BTreeMap<(usize, Fault), Runs> = BTreeMap::new();
         for &fault in &options.faults {
@@ -42,7 +39,6 @@ impl Estimate {
         Self { runs, counted_at: Instant::now() }
     }
 
-    /// Returns the number of remaining runs.
     pub(super) fn runs_left(&self) -> usize {
         self.runs.values().map(|runs| runs.left as usize).sum()
     }
@@ -58,13 +54,12 @@ impl Estimate {
         }
     }
 
-    /// Returns the expected time of the remaining runs.
     pub(super) fn left(&self) -> Duration {
         let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
             let each = match (runs.done, fault) {
                 (1.., _) => runs.took / runs.done,
-                // A run with one buyer at a time takes nearly `RUN_WITHIN`. With more buyers at a
-                // time, a run takes less time.
+                // A run with one buyer at a time takes nearly `RUN_WITHIN`, and other runs take
+                // less.
                 (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
                 (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
             };
@@ -123,8 +118,8 @@ mod tests {
             estimate.counted_at -= Duration::from_secs(secs);
             estimate.count(16, Fault::Crash);
         }
-        // Two of the four runs remain. The estimate for each is now 200 s, the mean of the two past
-        // runs. The estimates for all other runs have not changed.
+        // Two of the four runs remain, and each is expected to take 200 s, the mean of the two past
+        // runs.
         let unknown = (OVERHEAD + ARRIVALS_WITH_FAULT) * 4;
         let grown = (estimate.left() + unknown).saturating_sub(before).as_secs_f64();
         assert!((400.0..401.0).contains(&grown), "{grown}");

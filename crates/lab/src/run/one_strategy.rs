@@ -23,13 +23,11 @@ use crate::servers::{Servers, Workers, wait_until};
 use crate::shape::Shape;
 use crate::system::System;
 
-/// The level and the seed of a run.
 pub(super) type LevelAndSeed = (usize, u64);
 
 /// A function that is called with the outcome of each run.
 pub(super) type Outcomes<'a> = dyn FnMut(LevelAndSeed, Result<RunResult>) + 'a;
 
-/// One strategy with one fault.
 pub(super) struct OneStrategy<'a> {
     pub(super) options: &'a RunOptions,
     pub(super) entry: &'a StrategyEntry,
@@ -37,7 +35,6 @@ pub(super) struct OneStrategy<'a> {
 }
 
 impl OneStrategy<'_> {
-    /// Returns every pair of level and seed.
     fn runs(&self) -> Vec<LevelAndSeed> {
         let seeds = (0..u64::from(self.options.seeds)).map(|n| self.options.seed.wrapping_add(n));
         let levels = self.options.levels.iter();
@@ -48,19 +45,17 @@ impl OneStrategy<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    /// Returns whether each run is repeated without HTTP.
     fn repeats_without_http(&self) -> bool {
         matches!(self.entry.kind, StrategyKind::Product(Shape::Embedded))
             && self.fault == Fault::None
     }
 
-    /// Returns whether the caller stopped the runs before this result got its run without HTTP.
     pub(super) fn lacks_run_without_http(&self, result: &RunResult) -> bool {
         let has_outcome = result.without_http.is_some() || result.without_http_error.is_some();
         self.repeats_without_http() && !has_outcome
     }
 
-    /// Adds the outcome of the run without HTTP. After a request to stop, an error is not reported.
+    /// After a request to stop, an error is not reported.
     pub(super) fn add_run_without_http(
         &self,
         result: &mut RunResult,
@@ -73,8 +68,7 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs every level and seed. After a request to stop, reports runs that have a result, but no
-    /// errors.
+    /// After a request to stop, runs with a result are reported, but no errors.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
             if outcome.is_ok() || !self.is_stopped() {
@@ -97,9 +91,9 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs one shape of the product. If a run fails, its installation stops, and the next run
-    /// starts a new installation. With the fault `slow`, each run has a new installation, so that
-    /// the run's seed decides which connections are slow.
+    /// Runs one shape of the product. If a run fails, the next run starts a new installation. With
+    /// the fault `slow`, each run has its own installation, so that its seed decides which
+    /// connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -129,7 +123,7 @@ impl OneStrategy<'_> {
     }
 
     /// Runs the embedded shape over HTTP, and then repeats each run without HTTP and with the same
-    /// buyers. If a run fails, its installation stops, and the next run starts a new installation.
+    /// buyers. If a run fails, the next run starts a new installation.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
         while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {
@@ -151,8 +145,7 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Repeats each run of `results` without HTTP. Reports each run's results over HTTP and without
-    /// HTTP.
+    /// Repeats each run without HTTP, and reports its results over HTTP and without HTTP.
     async fn repeat_without_http(
         &self,
         product: &mut ProductInstallation,
@@ -172,8 +165,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the product over HTTP. Also returns two new sales for the run without HTTP: one to warm
-    /// up, and one to measure.
+    /// Runs the product, and returns two new sales for the run without HTTP: one to warm up, and
+    /// one to measure.
     async fn run_for_comparison(
         &self,
         product: &mut ProductInstallation,
@@ -205,8 +198,8 @@ impl OneStrategy<'_> {
         (level, seed): LevelAndSeed,
     ) -> Result<RunResult> {
         {
-            // The connections in this block close before the sale, so that during the sale only the
-            // workers are connected.
+            // These connections close before the sale, so that during the sale only the workers are
+            // connected.
             let backends = Backends::new(&servers.addresses(2))?;
             backends.clear().await?;
             make(&backends).prepare(self.options.stock).await?;
@@ -233,7 +226,7 @@ impl OneStrategy<'_> {
         servers.stop_slow_proxy();
         let sold = sold?;
         running?;
-        // Open new connections, because Redis may have been restarted.
+        // These connections are new, because Redis may have been restarted.
         let backends = Backends::new(&servers.addresses(2))?;
         self.check_answers(sold, &make(&backends).orders(&backends).await?)
     }
@@ -250,7 +243,7 @@ impl OneStrategy<'_> {
         self.check_answers(sold, &product.orders(&target)?)
     }
 
-    /// Sends the requests of the buyers, and injects the fault at the same time.
+    /// Sends the buyers' requests, and injects the fault at the same time.
     async fn sell(
         &self,
         (level, seed): LevelAndSeed,
@@ -268,9 +261,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The number of buyers is at most twice the number of buyers who can get units. The
-            // buyers arrive over a longer time than without a fault, so that the fault happens
-            // during the sale.
+            // At most twice as many buyers as there are orders to sell. They arrive over a longer
+            // time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -300,12 +292,10 @@ impl OneStrategy<'_> {
     }
 }
 
-/// Reports `error` as the outcome of each run in `runs`.
 fn fail_all(runs: impl Iterator<Item = LevelAndSeed>, error: &Error, done: &mut Outcomes<'_>) {
     runs.for_each(|run| done(run, Err(anyhow!("{error:#}"))));
 }
 
-/// Waits until the background work of the workers has handled every accepted request.
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
         // If a worker does not finish in time, orders are missing, and the checker finds that.

@@ -34,7 +34,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The lock's value is the holder's token, as in `redis_lock`. So the same script releases the
+/// The lock's value is the holder's token, as in `redis_lock`, so the same script releases the
 /// lock.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "

@@ -33,8 +33,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of orders in memory. When this number is reached, further buyers wait for the
-/// next flush.
+/// The largest number of orders in memory. At this number, further buyers wait for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -100,8 +99,8 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Task<'_, u64> {
-        // A flush holds this lock until its orders are in the database. So this function waits for
-        // a flush to end, and then counts only the remaining orders.
+        // A flush holds this lock until its orders are in the database, so no order is missing from
+        // the count.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 }

@@ -8,18 +8,15 @@ use crate::backends::Backends;
 use crate::contract::{Answer, Strategy, StrategyEntry, StrategyKind};
 use crate::servers::{Servers, WorkDir, wait_until};
 
-/// The number of requests in the queue.
 const REQUESTS: i64 = 2_000;
-/// The number of units on sale.
 const STOCK: i64 = 1_000;
 
-/// Creates the strategy of `entry`, which uses the clients in `backends`.
 fn strategy(entry: &StrategyEntry, backends: &Backends) -> Box<dyn Strategy> {
     let StrategyKind::Worker(make) = entry.kind else { panic!("{} has a worker", entry.id) };
     make(backends)
 }
 
-/// When a consumer is killed, its last commit can overlap with the work of the next consumer.
+/// A killed consumer's last commit can overlap with the work of the next consumer.
 #[test]
 fn two_consumers_of_one_queue_do_not_oversell() {
     let dir = WorkDir::create().expect("a directory");
@@ -52,7 +49,7 @@ fn two_consumers_of_one_queue_do_not_oversell() {
     assert_eq!(i64::try_from(orders.len()), Ok(STOCK));
 }
 
-/// Sells to buyers until a buyer is refused. Returns the number of buyers who got units.
+/// Returns the number of buyers who got units.
 async fn sell_all(strategy: &dyn Strategy, units: i64) -> i64 {
     for buyer in 1.. {
         let mut answer = Answer::Busy;
@@ -140,8 +137,7 @@ fn a_slow_connection_makes_a_lock_end_during_the_work() {
     let dir = WorkDir::create().expect("a directory");
     let mut servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     servers.start_slow_proxy(1, 2).expect("the proxy starts");
-    // The slow server's only connection goes through the slow proxy. The other server connects
-    // directly.
+    // The slow server's only connection goes through the slow proxy.
     let slow = Backends::new(&servers.worker_addresses(1)).expect("valid addresses");
     let fast = Backends::new(&servers.addresses(1)).expect("valid addresses");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -1,5 +1,4 @@
-//! When the server starts, logs and prints what the operator must know. Also finds the addresses
-//! under which other machines reach the server.
+//! Logs and prints what the operator must know at a start.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -56,12 +55,12 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Writes a generated operators' key to its file, and logs the path of a new key's file. The log
-/// never contains the key itself. This function shows a new key only on a terminal.
+/// Writes a generated operators' key to its file, and logs the path of a new key's file. The key
+/// itself appears only on a terminal, never in the log.
 pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
-    // The file can be missing although the key is not new: another node may have created the key,
-    // or an earlier start may have failed before it wrote the file.
+    // The file of an old key can be missing: another node may have created the key, or an earlier
+    // start may have failed.
     let is_file_missing =
         settings.auth.admin_key.is_none() && !dir.as_os_str().is_empty() && !path.exists();
     let is_new = secrets.admin_key_is_new;
@@ -91,7 +90,6 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Warns if a restore of the store paused sales, and some of these sales are still paused.
 async fn warn_of_restore(node: &Node) -> Result<(), EngineError> {
     let catalogue = node.catalogue();
     let is_paused = |id: &str| {
@@ -117,17 +115,14 @@ async fn warn_of_restore(node: &Node) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Formats a time of the store for people.
 fn time_text(at: doorbuster_core::Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-/// Replaces an unspecified address, such as `0.0.0.0`, by an address that other machines in the
-/// network can reach. The result is the source address of this machine's outgoing packets. The
-/// function sends no packet.
+/// Replaces an unspecified address, such as `0.0.0.0`, by the address of this machine in its
+/// network. Sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
-    // The address 192.0.2.1 is reserved for documentation, and the system routes it like any
-    // outside address.
+    // The system routes 192.0.2.1, an address for documentation, like any outside address.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;

@@ -11,13 +11,12 @@ use doorbuster_store::{NewItem, NewSale};
 
 /// Time from the start of the server to the sale's start.
 pub(super) const OPENS_IN: Duration = Duration::from_secs(20);
-/// The payment window of the demo's orders. It is short, so that a visitor can watch how the unit
-/// of an unpaid order becomes available again.
+/// The payment window is short, so that a visitor can watch how the unit of an unpaid order becomes
+/// available again.
 const HOLD: Duration = Duration::from_secs(120);
 /// The maximum number of demo sales in one data directory.
 const SALES_MAX: u32 = 10_000;
 
-/// Creates and schedules the sample sale. Returns its id.
 pub(super) async fn open(node: &Node, sales: &SaleControl) -> Result<String, EngineError> {
     let starts_at = node.now().plus(OPENS_IN.as_millis() as i64);
     for number in 1..=SALES_MAX {

@@ -69,8 +69,8 @@ pub enum ServeError {
     /// The store failed permanently while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// Accepted tickets were not settled in time. Either the next start returns their units, or
-    /// other nodes settle the tickets.
+    /// Accepted tickets were not settled in time. The next start returns their units, or another
+    /// node settles them.
     #[error(
         "accepted tickets did not settle within {} s; either the next start returns their units, \
          or other nodes settle the tickets",

@@ -4,8 +4,7 @@ use std::io;
 
 use tokio::runtime::Runtime;
 
-/// The maximum number of threads for blocking work, such as reads of key files. Other threads serve
-/// HTTP.
+/// These threads do blocking work, such as reads of key files. Other threads serve HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Creates the server's event loop, with this number of threads.
@@ -17,9 +16,8 @@ pub fn runtime(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // Before each task, a worker checks for tasks that other threads woke. The settler is such
-        // a task. If workers checked less often, a flood of requests would delay the settler by
-        // tens of milliseconds. The store's writer would be idle in that time.
+        // Before each task, a worker checks for tasks that other threads woke, such as the settler.
+        // Otherwise a flood of requests would delay the settler by tens of milliseconds.
         .global_queue_interval(1)
         .enable_all()
         .build()
@@ -33,8 +31,7 @@ mod tests {
 
     use super::*;
 
-    /// The number of tasks that are ready at the same time. This number is larger than the capacity
-    /// of a worker's own queue.
+    /// The number of ready tasks. It is larger than the capacity of a worker's own queue.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
@@ -63,8 +60,8 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // The test measures a wait as the number of polls of other tasks. With Tokio's default
-        // `global_queue_interval`, the result is 32,000 polls.
+        // A wait is the number of polls of other tasks. With Tokio's default interval, a wait has
+        // 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -7,11 +7,11 @@ use super::ServeError;
 /// The minimum number of connections with which a server starts.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the process's limit of open files for `wanted` connections, as far as the system allows.
-/// Returns how many of these connections the new limit allows.
+/// Raises the limit of open files for `wanted` connections, as far as the system allows. Returns
+/// how many of these connections the new limit allows.
 pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
     let needed = wanted as u64 + HANDLES_SPARE;
-    // If the limit cannot be read, the server assumes that it is high enough.
+    // If the limit cannot be read, it counts as high enough.
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
     if allowed < CONNECTIONS_MIN + HANDLES_SPARE {
         return Err(ServeError::Handles { allowed, needed: CONNECTIONS_MIN + HANDLES_SPARE });

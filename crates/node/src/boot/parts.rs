@@ -1,5 +1,4 @@
-//! What a server needs for its start: its context, and the options of the engine. Also publishes
-//! the keys for edges.
+//! What a server needs for its start: its context, the engine's options, and the keys for edges.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ServeError;
 
-/// The settings, the secrets and the node of a server that starts.
 #[derive(Clone, Copy)]
 pub(super) struct StartContext<'a> {
     pub(super) settings: &'a Settings,
@@ -27,8 +25,7 @@ pub(super) struct StartContext<'a> {
     pub(super) node: &'a Node,
 }
 
-/// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
-/// deployment has no shared Redis.
+/// Publishes the keys for edges in the shared Redis, if there is one, until `stop` is cancelled.
 pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationToken) {
     let Some(shared) = context.node.shared() else { return };
     let sealed = SealedKeys::new(context.secrets);
@@ -38,7 +35,6 @@ pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationT
     }
 }
 
-/// Returns which store and which slots the server uses, according to the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,
@@ -64,7 +60,6 @@ pub(super) fn stock_location(
     })
 }
 
-/// Returns the continuous backup, if the settings have one.
 pub(super) fn continuous_backup(
     settings: &Settings,
 ) -> Result<Option<ContinuousBackup>, ServeError> {
@@ -83,7 +78,6 @@ pub(super) fn continuous_backup(
     }))
 }
 
-/// Returns the options of the engine.
 pub(super) fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
@@ -99,8 +93,8 @@ pub(super) fn engine_options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // Each start of a node uses a new id. So the node does not mistake data of an earlier
-            // process for its own data.
+            // Each start uses a new id, so that the node does not mistake data of an earlier
+            // process for its own.
             Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }

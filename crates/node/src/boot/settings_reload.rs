@@ -29,7 +29,7 @@ impl Reloader {
         Ok(Self { hangups: signal(SignalKind::hangup())?, flags, values, levels })
     }
 
-    /// Reloads the settings at each signal. Runs until the caller drops the returned future.
+    /// Runs until the caller drops the returned future.
     pub(super) async fn run(mut self, app: Arc<App>) {
         while self.hangups.recv().await.is_some() {
             self.reload(&app).await;
@@ -80,8 +80,7 @@ impl Reloader {
     }
 }
 
-/// Returns the checked settings and their values. If there are faults, returns all faults in one
-/// line.
+/// The error has all faults in one line.
 fn load(flags: &Flags) -> Result<(Settings, SettingValues), String> {
     let (mut settings, values) = config::load_with_values(flags, std::env::vars_os())
         .map_err(|faults| faults.to_string().replace('\n', "; "))?;

@@ -1,5 +1,5 @@
-//! Runs the embedded shape without HTTP: the caller buys from a node by direct calls. The crate
-//! `doorbuster-lab` compares such a run with a run over HTTP, to measure the cost of HTTP.
+//! Runs the embedded shape without HTTP. The crate `doorbuster-lab` measures the cost of HTTP with
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,7 @@ pub enum DirectAnswer {
 }
 
 impl DirectSale {
-    /// Buys units. The node makes the same checks as for an HTTP request: first from memory, then
-    /// at the slot. The sale must have no front door.
+    /// Buys units, with the same checks as for an HTTP request. The sale must have no front door.
     pub async fn buy(&self, buyer: &str, key: &str, units: u32) -> DirectAnswer {
         let (Some(id), Some(request_key), Some(units)) =
             (BuyerId::new(buyer), RequestKey::new(key), Units::new(units))

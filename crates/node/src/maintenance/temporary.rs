@@ -11,14 +11,12 @@ use doorbuster_store::{OpenError, RestoreError, backup_part_path, restore_part_p
 
 /// The beginnings of the names of temporary directories in the data directory.
 const NAMES: [&str; 2] = ["backup", "restore"];
-/// The number of random hexadecimal digits in the name of a temporary directory.
 const DIGITS: usize = 8;
-/// The largest number of attempts to remove one directory. An attempt can fail because another
-/// thread creates files in the directory.
+/// The largest number of attempts to remove one directory. Another thread may create files in it.
 const ATTEMPTS_MAX: usize = 100;
 
-/// The temporary directories and files of one command. A clone has the same paths, so another
-/// thread can remove them.
+/// The temporary directories and files of one command. A clone shares them, so another thread can
+/// remove them.
 #[derive(Clone, Debug, Default)]
 pub struct TemporaryDirs(Arc<Mutex<State>>);
 
@@ -30,8 +28,8 @@ struct State {
 }
 
 impl TemporaryDirs {
-    /// Removes the directories and their files. Afterwards, the backup or the restore cannot create
-    /// a temporary file, so it fails.
+    /// Removes the directories and their files. Afterwards no temporary file can be created, so the
+    /// backup or the restore fails.
     pub fn remove_all(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -40,12 +38,11 @@ impl TemporaryDirs {
         }
     }
 
-    /// Adds the temporary files of a restore to `data_dir`. [`Self::remove_all`] removes them.
     pub(super) fn add_restore_files(&self, data_dir: &Path) {
         self.lock().paths.extend(restore_files(data_dir));
     }
 
-    /// Creates a directory beside `path`. Only the user of this process can read the directory.
+    /// Creates a directory beside `path` that only the user of this process can read.
     pub(super) fn create_beside(&self, path: &Path) -> io::Result<TemporaryDir> {
         let path = backup_part_path(path);
         let mut state = self.lock();
@@ -63,14 +60,12 @@ impl TemporaryDirs {
     }
 }
 
-/// A directory that is removed when this value is dropped.
 pub(super) struct TemporaryDir {
     path: PathBuf,
     dirs: TemporaryDirs,
 }
 
 impl TemporaryDir {
-    /// Returns the path of the directory's only file.
     pub(super) fn file(&self) -> PathBuf {
         self.path.join("store")
     }
@@ -95,7 +90,7 @@ pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
     Some(lock)
 }
 
-/// Locks the data directory for a restore. Then removes the temporary directories of killed
+/// Locks the data directory for a restore, and removes the temporary directories of killed
 /// commands. The lock is exclusive, because two restores would write the same temporary files.
 /// Returns `None` if the file system has no such locks.
 pub(super) fn lock_for_restore(data_dir: &Path) -> Result<Option<File>, RestoreError> {
@@ -110,14 +105,13 @@ pub(super) fn lock_for_restore(data_dir: &Path) -> Result<Option<File>, RestoreE
     }
 }
 
-/// Returns the temporary files whose names are the same in each restore to `data_dir`.
 fn restore_files(data_dir: &Path) -> impl Iterator<Item = PathBuf> {
     let continuous = doorbuster_backup::restore_part_paths(data_dir);
     restore_part_paths(data_dir).into_iter().chain(continuous)
 }
 
-/// Removes the temporary directories and files of earlier commands. Call this function only while
-/// no command restores a store.
+/// Removes the temporary directories and files of earlier commands. Call this only while no command
+/// restores a store.
 fn remove_old(data_dir: &Path) {
     for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name().to_string_lossy()) {
@@ -137,8 +131,7 @@ fn is_temporary(name: &str) -> bool {
     })
 }
 
-/// Removes a file, or a directory with its files. If the file system fails, the next backup or
-/// restore removes them.
+/// If the file system fails, the next backup or restore removes the rest.
 fn remove(path: &Path) {
     for _ in 0..ATTEMPTS_MAX {
         let removed = match fs::symlink_metadata(path) {

@@ -14,19 +14,15 @@ use tokio::task::JoinHandle;
 use crate::http::{Connection, Reply, request};
 use crate::watch::Stopwatch;
 
-/// The secret that signs buyers' tokens in tests.
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// The operators' key in the settings of tests.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header that lets a purchase wait for its verdict. The wait is so long that a pause of the
-/// test machine does not end it.
+/// The header that lets a purchase wait for its verdict, longer than a pause of the test machine.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. The machine may be slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// A time later than the end of every test, in seconds since 1970.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
 
-/// A running server and its directory.
 pub(crate) struct TestApp {
     pub address: SocketAddr,
     dir: PathBuf,
@@ -35,7 +31,6 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    /// Starts a server with default settings.
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -47,14 +42,12 @@ impl TestApp {
         Self::try_start(dir, settings, false).await.expect("the server starts")
     }
 
-    /// Starts a demonstration.
     pub(crate) async fn demo() -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         Self::try_start(dir, &[], true).await.expect("the server starts")
     }
 
-    /// Starts a server in this directory, or returns the reason why it did not start.
     pub(crate) async fn try_start(
         dir: PathBuf,
         settings: &[(&str, &str)],
@@ -80,7 +73,7 @@ impl TestApp {
             None,
             move |address| ready.send(address).expect("the test waits"),
             async move {
-                // The server also stops if the test drops the sender without a message.
+                // A dropped sender counts as a stop too.
                 let _ = stopped.await;
             },
         );
@@ -98,13 +91,13 @@ impl TestApp {
         self.dir.clone()
     }
 
-    /// Asks the server to stop. The returned task ends with the server's result.
+    /// The returned task ends with the server's result.
     pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
         self.stop.take();
         self.task.take().expect("the server was not asked to stop before")
     }
 
-    /// Stops the server and returns its directory for the next server.
+    /// Returns the server's directory for the next server.
     pub(crate) async fn stop(mut self) -> PathBuf {
         self.ask_to_stop()
             .await
@@ -117,7 +110,7 @@ impl TestApp {
         Connection::connect(self.address).await
     }
 
-    /// Sends one request on a new connection.
+    /// Sends the request on a new connection.
     pub(crate) async fn call(
         &self,
         method: &str,
@@ -135,7 +128,6 @@ impl TestApp {
         self.call("GET", path, &[], b"").await
     }
 
-    /// Sends a request as an operator with the configured key.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         self.admin_with(method, path, &[], body).await
     }
@@ -157,12 +149,10 @@ impl TestApp {
         self.call(method, path, &headers, bytes.as_bytes()).await
     }
 
-    /// Sends a request as this buyer.
     pub(crate) async fn buyer(&self, name: &str, method: &str, path: &str) -> Reply {
         self.call(method, path, &[("Authorization", &bearer(name))], b"").await
     }
 
-    /// Sends a purchase and waits for the verdict.
     pub(crate) async fn buy(
         &self,
         buyer: &str,
@@ -180,8 +170,8 @@ impl TestApp {
         .await
     }
 
-    /// Does the same as [`Self::buy`], but repeats the purchase with the same key after a `503`. A
-    /// server on a busy machine answers `503` while its database is slow.
+    /// Repeats the purchase with the same key after a `503`, because the database of a busy machine
+    /// may be slow.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
         let timer = Stopwatch::start();
         loop {
@@ -210,13 +200,11 @@ impl TestApp {
         self.call("POST", "/v1/orders", &headers, body.as_bytes()).await
     }
 
-    /// Creates a sale of one item and opens it.
     pub(crate) async fn open_sale(&self, id: &str, stock: Value, limit: u32) {
         self.make_sale(id, stock, limit).await;
         self.step(id, "open").await;
     }
 
-    /// Creates a draft of one item, `phone`.
     pub(crate) async fn make_sale(&self, id: &str, stock: Value, limit: u32) {
         let reply = self.admin("POST", "/v1/admin/sales", Some(sale(id, stock, limit))).await;
         assert_eq!(reply.verdict(), "201", "{}", reply.text());
@@ -227,14 +215,12 @@ impl TestApp {
         assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
     }
 
-    /// Returns how often an operator or the server itself did this action.
     pub(crate) async fn count_actions(&self, action: &str) -> usize {
         let path = format!("/v1/admin/actions?limit=200&action={action}");
         let list = self.admin("GET", &path, None).await.json();
         list["actions"].as_array().expect("a list").len()
     }
 
-    /// Polls until `holds` returns true.
     pub(crate) async fn until(
         &self,
         path: &str,
@@ -265,7 +251,6 @@ impl Drop for TestApp {
     }
 }
 
-/// Returns the authorization header of a signed-in buyer.
 pub(crate) fn bearer(buyer: &str) -> String {
     format!(
         "Bearer {}",
@@ -276,7 +261,6 @@ pub(crate) fn bearer(buyer: &str) -> String {
     )
 }
 
-/// Returns the body of a sale with one item, `phone`.
 pub(crate) fn sale(id: &str, stock: Value, limit: u32) -> Value {
     json!({
         "id": id, "title": "Spring drop",

@@ -1,4 +1,4 @@
-//! Tests authentication: valid and invalid tokens and keys, and the permissions of each role.
+//! Tests valid and invalid tokens and keys, and the permissions of each role.
 
 use std::time::Duration;
 
@@ -35,8 +35,7 @@ async fn a_buyer_is_identified_by_the_shops_signature() {
     check("Bearer nonsense", "401 unauthenticated").await;
     check("Bearer", "401 unauthenticated").await;
     check("Basic YTpi", "401 unauthenticated").await;
-    // This token consists of {"alg":"none"} and {"sub":"anna","exp":4000000000}, without a
-    // signature.
+    // This token is {"alg":"none"} and {"sub":"anna","exp":4000000000} without a signature.
     check(
         "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
         "401 unauthenticated",

@@ -14,20 +14,16 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
-/// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
-/// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
-/// machine to most bursts. Allocations of the refusals themselves are in every burst. So the test
-/// sorts the bursts by their allocations, and checks a burst near the lowest number.
+/// The number of refusals in a burst. Other work of the server adds allocations to most bursts, but
+/// the refusals' own allocations are in every burst. So the test checks a burst near the lowest
+/// number.
 const BURST: u64 = 50;
-/// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
-/// The maximum number of allocations for one refusal: a read buffer and a write buffer. A
-/// connection has no buffers while it waits for a request.
+/// The maximum number of allocations for one refusal: a read buffer and a write buffer.
 const EACH: u64 = 2;
 /// Longest time of a burst. The machine may pause for a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A buyer who is refused repeatedly on one connection.
 struct RefusedRequest {
     stream: TcpStream,
     request: Vec<u8>,
@@ -94,7 +90,7 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
     runtime.block_on(async { drop(app.stop().await) });
 }
 
-/// Checks the allocations of refusals. Each case is a sale and the code of its refusals.
+/// Each case is a sale and the code of its refusals.
 fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
     for (sale, code) in cases {
         let mut refused = runtime.block_on(RefusedRequest::new(app, sale, code));
@@ -147,9 +143,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < TIMEOUT, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // In the sale `few`, the node admitted one request of `anna` and three requests of `late`. The
-    // node reports each admitted request to the other nodes at most once, so there are at most four
-    // reports.
+    // In the sale `few`, the node admitted one request of `anna` and three of `late`. It reports
+    // each admitted request at most once.
     let reports = calls();
     assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });

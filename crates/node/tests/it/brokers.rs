@@ -1,5 +1,5 @@
-//! Tests brokers as event endpoints. RabbitMQ and NATS receive events, and stop while buyers
-//! continue to buy. After a restart, the broker receives all missed events.
+//! Tests RabbitMQ and NATS as event endpoints. Each broker stops while buyers buy, and receives all
+//! missed events after a restart.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -19,7 +19,6 @@ const NAME: &str = "shop-events";
 /// pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
-/// A broker and its received messages.
 enum BrokerServer {
     Rabbit(Rabbit),
     Nats(NatsServer),
@@ -58,7 +57,6 @@ impl BrokerServer {
     }
 }
 
-/// The received messages, in order.
 struct BrokerConsumer {
     queue: Option<Queue>,
     messages: Vec<Value>,
@@ -76,7 +74,6 @@ impl BrokerConsumer {
         Self { queue, messages: Vec::new() }
     }
 
-    /// Connects to a restarted broker.
     async fn reconnect(&mut self, broker: &BrokerServer) {
         if let (BrokerServer::Rabbit(rabbit), Some(queue)) = (broker, &self.queue) {
             self.queue = Some(queue.again(rabbit).await);
@@ -109,8 +106,8 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns the types of each order's events, in the sequence of arrival. A repeated event
-    /// counts once.
+    /// Returns the types of each order's events, in the sequence of arrival and without repeated
+    /// events.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -163,7 +160,6 @@ async fn trade(
     }
 }
 
-/// Runs the whole test with one broker.
 async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let mut ear = BrokerConsumer::of(&broker).await;
     let app = start(broker.port()).await;
@@ -189,7 +185,6 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     assert_eq!((&event["time"], &order["state"]), (&order["reserved_at"], &json!("reserved")));
     assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
 
-    // The broker stops while buyers continue to buy, and stays down for a while.
     let ending = std::thread::spawn(move || broker.stop());
     let timer = Stopwatch::start();
     trade(&app, 4..34, &mut wanted).await;

@@ -1,5 +1,4 @@
-//! Tests buying: answers to a purchase, repeated request keys, a buyer's orders, and the public
-//! list of sales.
+//! Tests purchases, repeated request keys, a buyer's orders, and the public list of sales.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,4 @@
-//! Tests challenges as clients use them. A challenge is for one buyer and one sale, and can be
-//! answered once.
+//! Tests challenges as clients use them.
 
 mod pool;
 
@@ -13,7 +12,6 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::sealed::solve_sealed;
 
-/// Opens a sale with this kind of challenge.
 async fn open(app: &TestApp, id: &str, challenge: &str) {
     let mut sale = sale(id, 100.into(), 10);
     sale["front_door"] = json!({"challenge": challenge});
@@ -35,7 +33,6 @@ async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value
     reply.json()
 }
 
-/// Requests a pass with this challenge and this answer.
 async fn answer(
     app: &TestApp,
     buyer: &str,
@@ -156,7 +153,6 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     );
 }
 
-/// Returns how many numbers the client had to try before it found this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");
@@ -327,7 +323,6 @@ async fn an_unavailable_challenge_is_refused() {
     assert_eq!(ask("spring", json!({})).await, "409 ended");
 }
 
-/// Returns a number from the page of metrics.
 async fn metric(app: &TestApp, line: &str) -> u64 {
     let text = app.get("/metrics").await.text();
     let number = text.lines().find_map(|found| found.strip_prefix(line)).expect(line);
@@ -368,7 +363,6 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     }
 }
 
-/// Opens a sale with these limits, with challenges, and with a waiting room.
 async fn open_limited(app: &TestApp, limits: Value) {
     let mut body = sale("spring", 100.into(), 10);
     body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});

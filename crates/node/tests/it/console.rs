@@ -1,5 +1,5 @@
-//! Tests the endpoints that the console uses: sessions, actions, nodes, a sale's statistics for
-//! each second, one buyer's history, and the check before opening.
+//! Tests the console's endpoints: sessions, actions, nodes, statistics, a buyer's history, and the
+//! check before opening.
 
 mod buyers;
 mod changes;
@@ -16,7 +16,7 @@ use crate::http::Reply;
 
 const CONSOLE: (&str, &str) = ("x-doorbuster-console", "1");
 
-/// Creates a key with this role and returns its id and the key.
+/// Returns the key's id and the key.
 async fn new_key(app: &TestApp, role: &str) -> (String, String) {
     let body = json!({"name": "night shift", "role": role});
     let made = app.admin("POST", "/v1/admin/keys", Some(body)).await.json();
@@ -30,7 +30,7 @@ async fn sign_in(app: &TestApp, key: &str) -> Reply {
     app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await
 }
 
-/// Returns the name and value of the cookie that an answer sets.
+/// Returns the cookie as `name=value`.
 fn cookie(reply: &Reply) -> String {
     let set = reply.header("set-cookie").expect("a cookie");
     set.split(';').next().expect("a pair").to_owned()

@@ -28,7 +28,6 @@ async fn a_sale_that_was_scheduled_and_unscheduled_can_be_deleted() {
         let gone = app.admin("DELETE", path, None).await;
         assert_eq!(gone.status, 204, "{}", gone.text());
     }
-    // A new sale with the same id has all its units.
     app.open_sale("spring", 5.into(), 5).await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 5).await.verdict(), "201");
 }

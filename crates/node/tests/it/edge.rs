@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node. The tests check the answers from the edge's memory, the
-//! requests that the edge passes on, and its behaviour with an old copy.
+//! Tests an edge in front of a node: its own answers, the requests that it passes on, and an old
+//! copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,6 @@ mod nodes;
 mod settings;
 mod streams;
 
-/// A purchase of one phone.
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
 
 /// A node, a counting proxy in front of the node, and an edge in front of the proxy.
@@ -62,7 +61,7 @@ impl Tier {
         tier
     }
 
-    /// Waits until the edge's copy is fresh, so that the edge refuses requests itself.
+    /// With a fresh copy, the edge refuses requests itself.
     async fn wait_until_fresh(&self) {
         until("the edge has a fresh copy", async || {
             let ready = self.edge.get("/readyz").await;
@@ -71,7 +70,6 @@ impl Tier {
         .await;
     }
 
-    /// Waits until the edge shows this state of the sale's item.
     async fn wait_for_state(&self, state: &str) {
         until(state, async || {
             let status = self.edge.get("/v1/sales/spring/status").await;
@@ -84,7 +82,6 @@ impl Tier {
         self.edge.buy(buyer, key, "spring", "phone", 1).await.verdict()
     }
 
-    /// Returns how often the edge read the feed from its beginning.
     async fn generations(&self) -> u64 {
         let page = self.edge.get("/metrics").await.text();
         let name = "doorbuster_edge_feed_generations_total ";
@@ -98,7 +95,6 @@ impl Tier {
     }
 }
 
-/// Polls until `holds` returns true.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let timer = Stopwatch::start();
     while !holds().await {
@@ -168,15 +164,13 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Anna bought through the edge, and Bert at the node. Now each of them repeats the earlier
-    // request, so neither of them gets "sold out".
+    // Both repeat an earlier request, so neither of them gets "sold out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals to the node. The node itself has counted the requests that
-    // reached it.
+    // The edge reports its refusals to the node. The node itself counts the requests that reach it.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;
@@ -213,7 +207,6 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     tier.wait_for_state("on_sale").await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    // The edge does not know of the block yet, so the node refuses the request.
     assert_eq!(tier.buy("robot", "k").await, "403 forbidden");
     until("the edge knows of the block", async || {
         let before = tier.proxy.purchases();
@@ -242,8 +235,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     tier.node.open_sale("spring", 1.into(), 1).await;
     assert_eq!(tier.buy("anna", "k").await, "201");
     tier.wait_for_state("held_out").await;
-    // Redis stops answering. The edge's copy becomes old, so the edge passes each request on to the
-    // node.
+    // Redis stops answering, so the edge's copy becomes old.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
     until("the edge's copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
@@ -291,8 +283,8 @@ async fn operators_see_an_edge_among_the_nodes() {
         .await;
     let nodes = found["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 2, "{found}");
-    // The list has only nodes with a lease. Each node reports long before its lease ends, so the
-    // last report of each node is recent.
+    // Only nodes with a lease are listed. A node reports long before its lease ends, so its last
+    // report is recent.
     for node in nodes {
         assert!(node["lag_ms"].as_u64().is_some_and(|lag| lag < 10_000), "{node}");
     }
@@ -326,7 +318,6 @@ async fn an_edge_refuses_a_request_that_another_edge_passed_on() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
     tier.wait_for_state("on_sale").await;
-    // The second edge sends all its requests to the first edge.
     let second = edge_before(tier.edge.address, &tier.slots, &[]).await;
     let before = tier.proxy.passed_on();
     assert_eq!(second.buy("anna", "k", "spring", "phone", 1).await.verdict(), "503 unavailable");

@@ -1,6 +1,5 @@
-//! Tests the router against the table of endpoints. Each endpoint must require the authorization
-//! that its row of the table names. `HEAD` must work wherever `GET` works. For every other method,
-//! the answer must be `405` with the `Allow` header.
+//! Tests the router against the table of endpoints: authorization, `HEAD` wherever `GET` works, and
+//! `405` with `Allow` for other methods.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
@@ -74,8 +73,8 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no `Content-Length`. The length of the metrics can change between
-        // the two requests.
+        // A streamed answer has no `Content-Length`. The metrics can change between the two
+        // requests.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

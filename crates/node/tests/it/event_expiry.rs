@@ -1,5 +1,4 @@
-//! Tests the end of an event stream. The stream ends when its token expires. If the client sends a
-//! newer token, the stream ends when the newer token expires.
+//! Tests that an event stream ends when the newest token of its client expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +12,6 @@ use crate::app::{SECRET, TIMEOUT, TestApp};
 use crate::events::{Socket, next, open};
 use crate::http::request;
 
-/// Returns a token that expires in this many seconds.
 fn short_token(buyer: &str, secs: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let now = i64::try_from(now).expect("a time");
@@ -27,7 +25,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// Returns the close frame. Only pings and pongs may come before the close frame.
+/// Only pings and pongs may come before the close frame.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =

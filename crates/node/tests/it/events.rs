@@ -1,5 +1,5 @@
-//! Tests events by SSE and WebSocket: `hello` comes first, then the buyer's own orders and the
-//! requested sales. The tests also check slow readers.
+//! Tests events by SSE and WebSocket: `hello`, the buyer's own orders, the requested sales, and
+//! slow readers.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::watch::Stopwatch;
 mod handshake;
 mod idle;
 
-/// A client's WebSocket.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 pub(crate) async fn open(
@@ -44,7 +43,6 @@ pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocket
     socket
 }
 
-/// Returns the next event.
 pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         let message = tokio::time::timeout(TIMEOUT, socket.next()).await.expect("an event arrives");
@@ -171,7 +169,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // Returns the last frame of a socket. The server answers a close frame with a close frame.
+    // Returns a socket's last frame. The server answers a close frame with a close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -224,7 +222,6 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
         (&json!("status"), &json!("spring")),
         "a reader that reconnects must get the current status"
     );
-    // The reader is disconnected while its order is cancelled and other orders are made.
     drop((connection, text));
     let id = placed["id"].as_str().expect("an id");
     assert_eq!(
@@ -313,7 +310,6 @@ async fn buy_many(app: &TestApp, orders: usize) {
     }
 }
 
-/// Waits until the metrics contain one of these lines.
 async fn wait_for_metric(app: &TestApp, lines: &[&str]) {
     let watch = Stopwatch::start();
     loop {
@@ -390,7 +386,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // When the server has noticed that a buyer closed a stream, the buyer may open another stream.
+    // A closed stream no longer counts after the server has noticed its end.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {
@@ -409,7 +405,6 @@ async fn the_limit_of_streams_is_a_setting() {
     drop(streams);
 }
 
-/// Checks that the stream ends and that no event comes before its end.
 async fn is_over(connection: &mut Connection, text: &str) {
     let chunk = tokio::time::timeout(TIMEOUT, connection.chunk()).await.expect("the stream ends");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
@@ -450,7 +445,6 @@ async fn a_blocked_buyer_receives_no_more_events() {
     let carl = bearer("carl");
     let from_there = [("Authorization", carl.as_str()), ("X-Forwarded-For", "192.0.2.8")];
     assert_eq!(app.call("GET", "/v1/events", &from_there, b"").await.verdict(), "403 forbidden");
-    // The streams of other buyers stay open.
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     while next(&mut bert).await["type"] != "order" {}
 }

@@ -1,4 +1,4 @@
-//! Tests HTTP messages that a proxy and the server may read differently (request smuggling). Also
+//! Tests request smuggling: HTTP messages that a proxy and the server may read differently. Also
 //! tests answers that caches must not keep.
 
 use doorbuster_api::endpoints::{self, Method};

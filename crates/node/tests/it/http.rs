@@ -7,10 +7,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub status: u16,
@@ -19,7 +17,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Returns the header with this name. Fails if the header occurs more than once.
+    /// Fails if the header occurs more than once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -37,8 +35,7 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Returns the status and, for a problem, its code. Checks the members that every problem must
-    /// have.
+    /// Returns the status and, for a problem, its code. Checks the members that every problem has.
     pub(crate) fn verdict(&self) -> String {
         if self.status < 400 {
             return self.status.to_string();
@@ -62,7 +59,6 @@ impl Reply {
     }
 }
 
-/// A connection.
 pub(crate) struct Connection {
     pub stream: TcpStream,
     read: Vec<u8>,
@@ -80,8 +76,7 @@ impl Connection {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Returns the next answer, or `None` if the connection ends first. If `head` is true, the
-    /// answer has no body, even if the answer's headers say otherwise.
+    /// Returns `None` if the connection ends first. If `head` is true, the answer has no body.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(TIMEOUT, self.read_reply(head))
             .await
@@ -145,7 +140,7 @@ impl Connection {
         }
     }
 
-    /// Returns the next chunk of a streamed body. The chunk is empty at the end.
+    /// The last chunk is empty.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let end = loop {
             if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
@@ -174,7 +169,6 @@ impl Connection {
         (read > 0).then_some(())
     }
 
-    /// Reads until the server closes the connection. Returns the bytes.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         tokio::time::timeout(TIMEOUT, async { while self.read_more().await.is_some() {} })
             .await
@@ -183,7 +177,7 @@ impl Connection {
     }
 }
 
-/// Returns the bytes of a request. Adds `Host`, and the length of the body if there is one.
+/// Adds `Host`, and the length of the body if there is one.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

@@ -1,5 +1,5 @@
-//! Tests the server's lifecycle: clients that disconnect or stall, the limit of connections, the
-//! stop, and the data directory.
+//! Tests clients that disconnect or stall, the limit of connections, the stop, and the data
+//! directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut connection = app.connect().await;
-    // The test sends two requests in one piece, and then one request in many pieces.
+    // Two requests arrive in one piece, and then one request in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     connection.send(&two).await;
     assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "201");
@@ -139,7 +139,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         .expect("the server stops without an error");
     assert!(timer.elapsed() < Duration::from_secs(10), "{:?}", timer.elapsed());
     for part in crowd {
-        // A task may fail, because a stopping server refuses connections.
+        // A stopping server refuses connections.
         drop(part.await);
     }
     let sold = sold.lock().expect("the server did not panic").clone();

@@ -11,7 +11,7 @@ use crate::watch::Stopwatch;
 mod nodes;
 mod proxies;
 
-/// Opens a sale with this stock and limits. With a stock of 1, one purchase sells out the sale.
+/// With a stock of 1, one purchase sells out the sale.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -31,7 +31,7 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
-/// Sends a purchase with these additional headers, such as the headers that a proxy adds.
+/// `proxies` are additional headers, such as a proxy adds.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await
@@ -44,8 +44,8 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Sends `each` purchases on each of 64 connections. Returns how many purchases the limits
-/// admitted, and the answer to one purchase that a limit refused.
+/// Sends `each` purchases on each of 64 connections. Returns the number of admitted purchases, and
+/// the answer to a refused one.
 async fn press(
     apps: &[&TestApp],
     each: u32,
@@ -162,7 +162,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
         };
         let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
         check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
-        // If a request is invalid or its sale is unknown, the default limits of a sale apply.
+        // For an invalid request or an unknown sale, the default limits apply.
         let unknown = app.buy_with("anna", "k", more, &order("nowhere", 1)).await;
         for (reply, verdict) in [
             (ask(&order("spring", 0)).await, "422 invalid_request"),
@@ -205,7 +205,6 @@ async fn the_default_limits_affect_only_a_flood() {
     app.stop().await;
 }
 
-/// Sends one purchase on an open connection.
 async fn press_once(connection: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [
@@ -261,7 +260,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     while let Some(person) = people.join_next().await {
         person.expect("no panic");
     }
-    // The refusal says how long to wait. After this wait, the limit admits one request per second.
+    // After the wait that the refusal names, the limit admits one request per second.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -312,11 +311,10 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
         5
     );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
-    // All addresses of an IPv6 /64 network belong to one client, so they count as one address.
+    // All addresses of an IPv6 /64 network belong to one client.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // If the two headers name different addresses, the server trusts neither. The requests then
-    // count for the proxy's own address.
+    // If the two headers name different addresses, the requests count for the proxy's address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];
@@ -380,7 +378,6 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     };
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
     assert_eq!(from("anna", "192.0.3.9").await, "201");
-    // The address is blocked, but the repeated request gets its order.
     assert_eq!(from("anna", "192.0.2.9").await, "200");
     for wrong in [
         json!({"kind": "buyer", "value": "no name"}),
@@ -423,7 +420,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// Returns the current time plus `later`, in the format of the API.
+/// Returns the time in the format of the API.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();

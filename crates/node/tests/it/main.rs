@@ -1,5 +1,4 @@
-//! Tests the server as its clients see it: a real server on a free port, with its own directory.
-//! The tests send and read bytes.
+//! Tests the server as its clients see it: as bytes, on a free port, with its own directory.
 
 mod app;
 mod authentication;

@@ -1,10 +1,8 @@
-//! Tests thousands of random changes to input from outside: tokens, passes, order ids, providers'
-//! messages and WebSocket frames. The server accepts no changed input, never answers with a server
-//! error, and continues to run.
+//! Tests random changes to tokens, passes, order ids, providers' messages and WebSocket frames. The
+//! server accepts no changed input and answers none with a server error.
 //!
-//! `corpus/` has the initial inputs, one in each line. The test adds a valid input of each kind.
-//! `DOORBUSTER_MANGLED` sets the number of inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets
-//! the seed.
+//! `corpus/` has the initial inputs, one in each line. `DOORBUSTER_MANGLED` sets the number of
+//! inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets the seed.
 
 use doorbuster_core::TicketId;
 use rand::rngs::SmallRng;
@@ -17,14 +15,13 @@ use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_t
 
 /// The number of inputs of each kind, if `DOORBUSTER_MANGLED` is not set.
 const MANGLED: usize = 400;
-/// The largest number of changes of one text.
+/// One text gets at most this many changes.
 const CHANGES_MAX: usize = 4;
-/// The longest piece of a text that the test moves, doubles or removes, in bytes.
+/// The longest piece that the test moves, doubles or removes, in bytes.
 const PIECE_MAX: usize = 40;
-/// Replacement bytes for texts in a header or in an address.
+/// The replacement bytes for texts in a header or in an address.
 const PLAIN: &[u8] = b"ABCZabcz0129-_.=";
 
-/// Changes texts at random.
 struct Mangler {
     seed: u64,
     rng: SmallRng,
@@ -42,14 +39,14 @@ impl Mangler {
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }
     }
 
-    /// Returns the lines of the corpus unchanged, followed by changed copies of these lines and of
-    /// the valid text `right`.
+    /// Returns the lines of the corpus, and changed copies of these lines and of the valid text
+    /// `right`.
     fn texts(&mut self, corpus: &str, right: &str, plain: bool) -> Vec<String> {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // About half of the texts are changed copies of the valid input. A nearly valid text
-            // gets past the first checks, so it also tests the later checks.
+            // Half of the texts are changed copies of the valid text. Such a text gets past the
+            // first checks, so it also tests the later checks.
             let from = if self.rng.random() {
                 right
             } else {
@@ -88,7 +85,6 @@ impl Mangler {
         bytes
     }
 
-    /// Fails if the answer has none of these statuses.
     fn judge(&self, reply: &Reply, statuses: &[u16], sent: &str) {
         let status = reply.status;
         assert!(
@@ -142,8 +138,7 @@ async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order()
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // A request with an empty id reads the list. A request with an invalid path reaches no
-        // endpoint.
+        // An empty id reads the list. An invalid path reaches no endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;
@@ -177,8 +172,7 @@ async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_i
     let now = now_secs().to_string();
     let by = signature(money::KEY, "msg_right", &now, &right);
     for wrong in mangler.texts("v1,\nv1\nv2,AAAA\nv1a,AAAA\nv1,AAAA v1,BBBB\n,", &by, true) {
-        // A list of signatures is valid if it contains the valid signature, with or without Base64
-        // padding.
+        // A list is valid if it contains the valid signature, with or without Base64 padding.
         if wrong.contains(by.trim_end_matches('=')) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Tests payments: messages of providers, and their effects for buyers and operators.
+//! Tests providers' messages about payments, and their effects for buyers and operators.
 
 mod erasures;
 mod exports;
@@ -40,19 +40,18 @@ pub(crate) async fn start() -> TestApp {
     .await
 }
 
-/// Returns the seconds since 1970.
 pub(crate) fn now_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// Returns `v1,` and the signature. The test computes the signature without the tested code.
+/// Returns `v1,` and the signature, computed without the tested code.
 pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// Sends a message signed now with [`KEY`].
+/// Sends a message that is signed with [`KEY`] at the current time.
 pub(crate) async fn send_message(app: &TestApp, id: &str, body: &Value) -> Reply {
     send_text(app, id, &body.to_string()).await
 }
@@ -68,26 +67,23 @@ pub(crate) async fn send_text(app: &TestApp, id: &str, body: &str) -> Reply {
     .await
 }
 
-/// Sends a message with these headers.
 pub(crate) async fn send(app: &TestApp, headers: &[(&str, &str)], body: &str) -> Reply {
     let headers = [&[("Content-Type", "application/json")], headers].concat();
     app.call("POST", "/v1/payments/sandbox/webhook", &headers, body.as_bytes()).await
 }
 
-/// Returns the report of a captured payment.
 pub(crate) fn captured(payment: &str, order: &str, minor: i64) -> Value {
     json!({"type": "payment.captured", "timestamp": "2026-11-20T10:00:00.000Z",
            "data": {"payment": payment, "order": order, "amount": {"amount_minor": minor, "currency": "CNY"}}})
 }
 
-/// Buys units at 0.10 yuan each. Returns the order's id.
+/// Each unit costs 0.10 yuan. Returns the order's id.
 pub(crate) async fn order(app: &TestApp, buyer: &str, key: &str, units: u32) -> String {
     let bought = app.buy(buyer, key, "spring", "phone", units).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     bought.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Returns the order as operators see it.
 pub(crate) async fn read(app: &TestApp, order: &str) -> Value {
     app.admin("GET", &format!("/v1/admin/orders/{order}"), None).await.json()
 }
@@ -102,7 +98,6 @@ pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)>
     pairs(app, "refunds", "payment", order).await
 }
 
-/// Returns the number of unresolved dead letters of refunds, as the metrics report it.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let number = metrics
@@ -130,7 +125,6 @@ pub(crate) async fn open_sale(app: &TestApp, stock: Value, limit: u32, hold_secs
     app.step("spring", "open").await;
 }
 
-/// Checks that the audit finds nothing.
 pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!(audit["ok"], true, "{audit}");
@@ -148,7 +142,6 @@ pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
 /// wait for.
 pub(crate) const BRIEF_SECS: u32 = 5;
 
-/// Polls until `holds` returns a value.
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
     let timer = Stopwatch::start();
     loop {

@@ -1,5 +1,5 @@
-//! Tests several nodes on one store. Each test has a private PostgreSQL and a private Redis, and
-//! can stop a node abruptly, as if its process were killed.
+//! Tests several nodes on one store, each test with its own PostgreSQL and Redis. A test can stop a
+//! node as if its process were killed.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,7 +36,6 @@ const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Returns the value of a metric.
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let value =
@@ -97,7 +96,6 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, timeout: Duration) -> u64 {
     sold.load(Ordering::Acquire)
 }
 
-/// Checks that every unit is sold and confirmed, and that the audit has no findings.
 async fn is_sold(node: &TestNode, stock: u64, sold: u64) {
     let counts = node.counts().await;
     assert_eq!((sold, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
@@ -205,8 +203,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses a sale while buyers purchase at both nodes. The units of issued tickets are sold, and no
-/// other unit is sold during the pause. Both nodes sell again after the sale resumes.
+/// Pauses a sale while buyers purchase at both nodes. During the pause, only the units of issued
+/// tickets are sold.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;

@@ -1,5 +1,4 @@
-//! Tests the operators' endpoints: a sale's phases and changes, stock, orders of all buyers,
-//! statistics, the audit, and the export.
+//! Tests the operators' endpoints for sales, stock, orders, statistics, the audit, and the export.
 
 use serde_json::{Value, json};
 
@@ -79,7 +78,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
     let app = TestApp::start().await;
     let soon = || time(now_ms() + 3_000);
     let mut body = sale("spring", 5.into(), 1);
-    // The start is far away. Later the test sets a near start, and after a purchase a near end.
+    // The start is far away. Later the test sets a near start and a near end.
     body["starts_at"] = json!("2100-01-01T00:00:00Z");
     let patch = async |body: Value| {
         let reply = app.admin("PATCH", "/v1/admin/sales/spring", Some(body)).await;
@@ -108,8 +107,8 @@ async fn a_change_of_the_times_opens_and_closes_no_sale_at_once() {
     let refused = async |member: &str| {
         let reply = patch(json!({ member: past })).await;
         assert_eq!(reply.verdict(), "422 invalid_request", "{member}: {}", reply.text());
-        // An `ends_at` in the past is also before `starts_at`, so the answer has two errors about
-        // `ends_at`. The last error says that the time must be in the future.
+        // An `ends_at` in the past is also before `starts_at`, so there are two errors about it.
+        // The last error says that the time must be in the future.
         let faults = reply.json()["errors"].as_array().expect("a list").clone();
         let fault = faults.last().expect("a fault");
         assert_eq!(fault["pointer"], format!("/{member}"));

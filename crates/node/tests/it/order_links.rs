@@ -1,12 +1,11 @@
-//! Tests the signed link to an order. A person with the link can read the order and pay for it, and
-//! has no other right.
+//! Tests the signed link to an order. A person with the link can only read the order and pay for
+//! it.
 
 use serde_json::json;
 
 use crate::app::{TestApp, bearer};
 use crate::webhooks::receiver::Receiver;
 
-/// Returns the key in a link.
 fn key(link: &str) -> String {
     link.rsplit_once("#key=").expect("a key").1.to_owned()
 }

@@ -1,6 +1,5 @@
-//! Tests the pages and their assets. All visitors get the same bytes, under a strict content
-//! security policy. Assets have hashed names and are compressed. One test checks guests in
-//! demonstrations.
+//! Tests the pages and their assets: equal bytes for all visitors, a strict content security
+//! policy, hashed names, compression, and guests in demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -10,8 +9,7 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// Words that no sentence of the pages may contain. The pages are only about orders and payments,
-/// because only the shop can promise the steps after a payment.
+/// Words that the pages must not contain: only the shop can promise the steps after a payment.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -29,7 +27,6 @@ fn guarded(reply: &Reply) {
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
 
-/// Returns every `/assets/…` path in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let name = |rest: &str| {
         rest.chars()
@@ -44,8 +41,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the sentences of a language by their keys. The language's JavaScript file contains
-/// comments and one object. The object's texts are in single quotes without escapes.
+/// The language's JavaScript file contains comments and one object. The object's texts are in
+/// single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/../web/assets/texts-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");
@@ -309,8 +306,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // A page that has not learned of a change requests the version before the change. All such
-    // pages request the same version, so a shared cache may keep the answer.
+    // All pages that have not learned of a change request the same version, so a shared cache may
+    // keep the answer.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

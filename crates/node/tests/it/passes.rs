@@ -1,5 +1,4 @@
-//! Tests purchase passes. The server refuses each misuse with its own problem code, and accepts a
-//! valid pass.
+//! Tests purchase passes. Each misuse gets its own problem code.
 
 mod spent;
 
@@ -27,7 +26,6 @@ pub(crate) fn time(millis: i64) -> String {
     doorbuster_api::value::Time::from_millis(millis).to_string()
 }
 
-/// Returns the authorization header of a buyer with this membership and this level.
 fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
     let claims = NewToken {
         exp: FAR_FUTURE,
@@ -73,14 +71,12 @@ impl TestApp {
         .await
     }
 
-    /// Requests a pass for a phone.
     async fn pass(&self, buyer: &str, sale: &str) -> String {
         let reply = self.ask_pass(&bearer(buyer), sale, json!({"item": "phone"})).await;
         assert_eq!(reply.verdict(), "201", "{}", reply.text());
         reply.json()["pass"].as_str().expect("a pass").to_owned()
     }
 
-    /// Buys one unit of the item with this request key and these headers.
     async fn order(&self, key: &str, headers: &[(&str, &str)], sale: &str, item: &str) -> Reply {
         let mut all = vec![("Idempotency-Key", key), ("Content-Type", "application/json")];
         all.extend_from_slice(headers);
@@ -97,7 +93,6 @@ impl TestApp {
     }
 }
 
-/// Replaces the two characters at this position by two other characters.
 fn altered(pass: &str, at: usize) -> String {
     let other = if &pass[at..at + 2] == "AA" { "BA" } else { "AA" };
     format!("{}{other}{}", &pass[..at], &pass[at + 2..])
@@ -243,7 +238,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
         app.order("k", &[("Authorization", &bearer("anna"))], "near", "phone").await.verdict(),
         "409 not_started"
     );
-    // Another test waits until a sale opens at its start. Here an operator opens the sale.
+    // An operator opens the sale, because another test waits for a sale's start.
     app.step("near", "open").await;
     assert_eq!(app.order("k", &with, "near", "phone").await.verdict(), "201");
     app.step("near", "pause").await;

@@ -1,5 +1,4 @@
-//! Tests web push with a stand-in push service. The tests check each pushed message, its time and
-//! its receiver.
+//! Tests web push with a stand-in push service.
 
 mod nodes;
 mod restart;
@@ -33,7 +32,6 @@ const SHOP: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
 /// How long a test waits to check that no further message arrives.
 const WATCH: Duration = Duration::from_millis(300);
 
-/// A request that the push service got.
 #[derive(Clone, Debug)]
 struct Pushed {
     head: String,
@@ -49,7 +47,7 @@ impl Pushed {
         named.unwrap_or_else(|| panic!("{name}: {}", self.head))
     }
 
-    /// The message, decrypted as a browser does it.
+    /// Decrypts the message as a browser does it.
     fn message(&self) -> Value {
         let (salt, rest) = self.body.split_at(16);
         let (server, record) = rest[5..].split_at(usize::from(rest[4]));
@@ -103,7 +101,6 @@ impl PushService {
         self.url_of("browser")
     }
 
-    /// The address of the browser with this name.
     fn url_of(&self, browser: &str) -> String {
         format!("http://{}/p/{browser}", self.address)
     }
@@ -163,7 +160,6 @@ async fn answer(mut stream: TcpStream, status: u16, got: Arc<Mutex<Vec<Pushed>>>
     }
 }
 
-/// The settings of a server that sends messages to the stand-in.
 const SETTINGS: [(&str, &str); 3] = [
     ("DOORBUSTER_PAGE__PUSH__KEY", SHOP),
     ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),

@@ -21,15 +21,12 @@ mod schema;
 
 /// The number of requests, if `DOORBUSTER_RANDOM_REQUESTS` is not set.
 const REQUESTS: u64 = 2_000;
-/// The test opens a new sale after this many requests, because random requests close existing
-/// sales.
+/// Random requests close existing sales, so the test opens a new one after this many requests.
 const FRESH_SALE_EVERY: u64 = 50;
-/// One in this many requests may get a 503. Requests come one after another and every service is
-/// available, so only a pause of the machine causes a `503`. The pause may come while a purchase is
-/// parked, while tickets are settled, or while a buyer waits for a read. A pause can also make the
-/// node's snapshot too old. Each pause affects only a few requests.
+/// One in this many requests may get a `503`. All services are available, so only a pause of the
+/// machine causes it, and each pause affects only a few requests.
 const REQUESTS_PER_503: u64 = 50;
-/// Additional 503 answers that a short run may have.
+/// Additional `503` answers that a short run may have.
 const SPARE_503: usize = 5;
 /// The longest part of a request or an answer that a failure prints, in bytes.
 const SHOWN_BYTES: usize = 1_500;
@@ -126,7 +123,7 @@ async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
     }
 }
 
-/// Sends the request on the last connection or on a new one, and reads the answer.
+/// Sends the request on the last connection or on a new one.
 async fn exchange(
     app: &TestApp,
     kept: &mut Option<Connection>,
@@ -136,15 +133,14 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // With this header, the connection ends after the answer. So the test can detect a body
-        // after an answer that must have no body.
+        // With this header, the connection ends after the answer, so the test can detect a
+        // forbidden body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
     if let Some(mut connection) = kept.take().filter(|_| !drawn.fresh) {
         connection.send(&bytes).await;
-        // If the server closed the connection in the meantime, send the request again on a new
-        // connection.
+        // If the server closed the connection in the meantime, the request is sent on a new one.
         if let Some(reply) = read_reply(&mut connection, drawn, head).await {
             *kept = stays(&reply, drawn, head).then_some(connection);
             return (Some(reply), bytes);
@@ -185,8 +181,7 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
         && reply.header("connection") != Some("close")
 }
 
-/// Checks that the table of endpoints allows this answer to this request, and that the answer's
-/// JSON matches `/openapi.json`.
+/// The table of endpoints must allow the answer, and the answer's JSON must match `/openapi.json`.
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
     // Answers with 503 are allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {
@@ -244,7 +239,6 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     Ok(())
 }
 
-/// Returns the schema in `/openapi.json` for an endpoint's JSON answer.
 fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Option<&'a Value> {
     let method = endpoint.method.as_str().to_ascii_lowercase();
     let answer = document
@@ -256,7 +250,6 @@ fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Optio
     answer.get("content")?.get("application/json")?.get("schema")
 }
 
-/// Returns whether a path matches `template`.
 fn matches(template: &str, path: &str) -> bool {
     let fits = |(wanted, part): (&str, &str)| {
         wanted == part || wanted.starts_with('{') && !part.is_empty()
@@ -297,7 +290,6 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
     wants("allow", reply.status == 405)
 }
 
-/// Checks that the units of every item add up, and that the audit has no findings.
 async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
     let mut cursor = String::new();
     loop {

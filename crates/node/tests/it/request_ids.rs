@@ -13,7 +13,6 @@ async fn answers_to_operators_changes_have_the_requests_id() {
     assert_eq!((viewer.status, viewer.header("x-request-id")), (201, Some("night-7")));
     let viewer = viewer.json()["key"].as_str().map(|key| format!("Bearer {key}")).expect("a key");
 
-    // A change that is refused before its handler runs.
     let json = ("Content-Type", "application/json");
     let path = "/v1/admin/sales";
     for headers in [vec![("Authorization", viewer.as_str()), json, id], vec![json, id]] {
@@ -22,7 +21,6 @@ async fn answers_to_operators_changes_have_the_requests_id() {
         assert_eq!(refused.header("x-request-id"), Some("night-7"), "{}", refused.text());
     }
 
-    // A sign-in. The recorded action has the same id.
     let body = json!({ "key": ADMIN_KEY }).to_string();
     let path = "/v1/admin/session";
     let signed_in = app.call("POST", path, &[json], body.as_bytes()).await;

@@ -1,5 +1,4 @@
-//! Tests the waiting room as buyers see it: one position for each buyer, a reproducible draw, and
-//! admissions while units are available.
+//! Tests the waiting room as buyers see it: positions, a reproducible draw, and admissions.
 
 mod auto;
 mod crowd;
@@ -19,12 +18,11 @@ use crate::app::{TIMEOUT, TestApp, sale};
 use crate::events::{Socket, next, socket};
 use crate::http::Reply;
 
-/// Schedules a sale with a waiting room.
 async fn announce(app: &TestApp, stock: Value, limit: u32) {
     announce_with(app, stock, limit, &json!({})).await;
 }
 
-/// Does the same as [`announce`], with these additional settings of the front door.
+/// `more` has additional settings of the front door.
 async fn announce_with(app: &TestApp, stock: Value, limit: u32, more: &Value) {
     let mut sale = sale("spring", stock, limit);
     sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
@@ -45,7 +43,6 @@ async fn look(app: &TestApp, buyer: &str) -> Value {
     app.buyer(buyer, "GET", "/v1/sales/spring/waiting-room").await.json()
 }
 
-/// Polls the buyer's waiting-room entry until `holds` returns true.
 async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -127,7 +124,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
     // There are four units, so four buyers are admitted. Four more buyers wait in case an admitted
-    // buyer does not buy. The other buyers get the state `gone`.
+    // buyer does not buy.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",
@@ -271,12 +268,11 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     assert_eq!(polls(&app).await, before + 2);
 }
 
-/// Gets a pass for a phone and buys with it.
 async fn buy(app: &TestApp, buyer: &str) -> Reply {
     buy_item(app, buyer, "phone").await
 }
 
-/// Gets a pass for this item and buys with the pass. The request key is the item's id.
+/// The request key is the item's id.
 async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
@@ -313,7 +309,6 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     assert_eq!(gone["position"], 1);
     until(&app, "d", "no unit is left for the buyer", is("gone")).await;
     reported(&mut waits, &gone).await;
-    // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
     let admitted = until(&app, "c", "the buyer is admitted", is("admitted")).await;

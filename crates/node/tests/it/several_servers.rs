@@ -1,5 +1,4 @@
-//! Tests servers that share a store. A change at one server is visible at the other servers
-//! immediately.
+//! Tests servers that share a store. Each server sees a change at another one immediately.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,6 @@ pub(crate) fn address(home: &Cluster, database: &str) -> String {
     format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"))
 }
 
-/// Starts a server of shape `postgres` on this database.
 async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     let url = address(home, database);
     let settings = [
@@ -40,9 +38,9 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a draft, and schedules it in the database as another node does, but without the
-/// notification. Then requests the sale immediately, because after about a second the node finds
-/// the change even without a request. Returns whether the node shows the sale.
+/// Creates a draft, and schedules it as another node does, but without the notification. After
+/// about a second the node would find the change anyway, so the request comes immediately. Returns
+/// whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -71,9 +69,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // A request for the page and a request for events both make the node read the sales
-    // immediately. But if the node's last read took more than 0.1 s, the node may have to wait
-    // before the next read. Then the test tries another sale.
+    // Both requests make the node read the sales immediately. But after a slow read, the node may
+    // have to wait before the next one, so the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -167,9 +164,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Each round moves one order to a new sale that the node does not know. A node also finds a new
-    // sale by itself after a while. So the test makes several rounds, and reads the buyer's orders
-    // immediately in each round.
+    // Each round moves one order to a sale that the node does not know. A node finds a new sale by
+    // itself after a while, so the read follows immediately.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(
@@ -198,7 +194,6 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
     app.stop().await;
 }
 
-/// Returns the settings of a node, with the node's directory `dir` if it has one.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let vars =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
@@ -207,7 +202,7 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
         .expect("valid settings")
 }
 
-/// Returns the secrets of a node, and whether the node created the operators' key.
+/// Returns the secrets, and whether the node created the operators' key.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,
@@ -234,14 +229,13 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
         .expect_err("no node has created a secret")
         .to_string();
     assert!(error.contains("the database of store.url"), "{error}");
-    // One node has a directory. The other node has no directory, as if XDG_DATA_HOME and HOME were
-    // not set.
+    // The second node has no directory, as if XDG_DATA_HOME and HOME were not set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
     assert!(first.0 != second.0, "only the node whose key was stored must show the key");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // The node uses a configured secret without storing it. The stored secret does not change.
+    // The node uses a configured secret without storing it.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let configured = secrets(None, &url, &[own]).await;
     assert_eq!((configured.0, configured.1[1].as_str()), (false, own.1));

@@ -52,8 +52,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         others == 2 && slots.iter().any(|slot| numbers(slot) == *wanted)
     };
     app.until(SLOTS, "the inactive counter is refilled", |shown| is_at(shown, &sold)).await;
-    // The next ticket leaves fewer units in the active counter than in the other counter. So the
-    // other counter becomes active, and the first counter is refilled.
+    // After the next ticket, the active counter has fewer units than the other counter, which then
+    // becomes active.
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});
@@ -97,7 +97,6 @@ async fn a_spread_changes_while_the_sale_is_open_and_the_slots_show_the_progress
         let refused = put(json!({"partitions": wrong})).await;
         assert_eq!(refused.verdict(), "422 invalid_request", "{wrong}");
     }
-    // The last unit is sold.
     for n in 0..5 {
         let buyer = format!("bert{n}");
         assert_eq!(app.buy(&buyer, "k", "spring", "phone", 5).await.verdict(), "201");

@@ -1,12 +1,11 @@
-//! Tests a sale's texts in the page's HTML, pages for wrong addresses, the list of sales with their
-//! states, and a buyer's cookie.
+//! Tests a sale's texts in the page's HTML, wrong addresses, the list of sales, and a buyer's
+//! cookie.
 
 use serde_json::json;
 
 use crate::app::{TIMEOUT, TestApp, bearer};
 use crate::http::Reply;
 
-/// Repeats a check until it succeeds.
 async fn until<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
     let repeated = async {
         loop {
@@ -81,8 +80,8 @@ async fn a_calendar_replaces_the_entry_of_a_sale_that_moved_or_closed_before_its
     assert_eq!(calendar(&app, "", &[], "DTSTART").await, "20991127T200000Z");
     assert_eq!(calendar(&app, "", &[], "UID").await, "spring@own.example");
     assert_eq!(calendar(&app, "", &[], "URL").await, "https://own.example/sale/spring");
-    // Without the setting `page.url`, the calendar entry contains the host of the request. So a
-    // shared cache must not keep the entry.
+    // Without `page.url`, the entry contains the request's host, so a shared cache must not keep
+    // it.
     for (app, cache) in [(&app, "public, max-age=60"), (&other, "private, max-age=60")] {
         let entry = app.get("/sale/spring/calendar.ics").await;
         assert_eq!(entry.header("cache-control"), Some(cache));
@@ -159,8 +158,8 @@ async fn a_page_and_its_script_come_as_brotli_and_stay_small() {
         assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("br")), "{path}");
         bytes += reply.body.len();
     }
-    // A first view of the page also requests the status, the session, the event stream and a
-    // picture. This test does not count these requests.
+    // A first view also requests the status, the session, the event stream and a picture, which do
+    // not count here.
     assert!(requests.len() <= 4, "{requests:?}");
     assert!(bytes < 57 * 1024, "{bytes} bytes");
 }

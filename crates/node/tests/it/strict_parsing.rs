@@ -111,7 +111,6 @@ async fn an_invalid_key_type_or_size_is_refused_before_authentication() {
     check(&with, body, "201").await;
 }
 
-/// Opens a sale with this front door.
 async fn open_with(app: &TestApp, id: &str, stock: u32, door: Value) {
     let mut body = sale(id, stock.into(), 100);
     body["front_door"] = door;
@@ -134,7 +133,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // First test each fault alone. The combinations below contain two faults.
+    // These cases have one fault each. The combinations below contain two faults.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }
@@ -223,7 +222,6 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let large = vec![b' '; 1024 * 1024];
     let reply = app.call("POST", "/v1/orders", &headers(("X", "y")), &large).await;
     assert_eq!(reply.verdict(), "413 body_too_large");
-    // This large body is sent in chunks, without a length.
     let mut chunked =
         request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
     for _ in 0..40 {
@@ -235,7 +233,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let mut connection = app.connect().await;
     connection.send(&chunked).await;
     assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
-    // The server refuses a client with `Expect: 100-continue` before the client sends the body.
+    // With `Expect: 100-continue`, the refusal comes before the body.
     let mut connection = app.connect().await;
     let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
         .concat();

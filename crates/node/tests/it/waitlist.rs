@@ -1,5 +1,5 @@
-//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer. The unit
-//! is for sale again only if no buyer waits.
+//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer, if there
+//! is one.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ mod nodes;
 mod turns;
 
 const WAITLIST: &str = "/v1/sales/spring/items/phone/waitlist";
-/// Time within which the first waiting buyer gets an event about a returned unit.
+/// The first waiting buyer gets an event about a returned unit within this time.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 impl TestApp {
@@ -42,7 +42,6 @@ impl TestApp {
         read.json()
     }
 
-    /// Waits until the order with this id has this state.
     async fn becomes(&self, buyer: &str, id: &str, state: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -64,9 +63,8 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Creates a sold-out sale of phones. Buyer `a` holds `stock` units. Each of the `others`
-    /// buyers holds one unit during the whole test. The waitlist takes one buyer for each held
-    /// unit. Returns the id of the order of `a`.
+    /// Creates a sold-out sale. Buyer `a` holds `stock` units, and `others` buyers hold one unit
+    /// each during the whole test. Returns the id of the order of `a`.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -100,8 +98,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // The payment window of the later orders must end during the test, but must be long enough for
-    // a slow machine. The first order's window must not end during the test.
+    // The later orders expire during the test, but not too early for a slow machine. The first
+    // order must not expire.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -206,7 +204,7 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the entry must be found");
     let a = app.joined("a").await;
     assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer must be on the waitlist");
-    // Two units are held, so two buyers may wait. The node or the store refuses a third buyer.
+    // Two units are held, so two buyers may wait.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
     assert_eq!(app.join("d", "again").await.verdict(), "200", "the buyer must keep the entry");
@@ -258,7 +256,6 @@ async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     assert_eq!(app.waiting_entry("c", &c).await["ahead"], 0);
     let operators = app.admin("GET", &format!("/v1/admin/orders/{c}"), None).await.json();
     assert_eq!((&operators["state"], &operators["buyer"]), (&json!("waiting"), &json!("c")));
-    // A buyer who left may join again at the end of the waitlist.
     let again = app.join("b", "line").await;
     assert_eq!((again.verdict().as_str(), &again.json()["ahead"]), ("201", &json!(1)));
     assert_ne!(id(&again.json()), b);

@@ -1,5 +1,4 @@
-//! Tests outgoing webhooks. Receivers fail, do not answer, answer slowly, redirect, or send too
-//! much. Operators manage endpoints and dead letters.
+//! Tests outgoing webhooks: receivers that fail or misbehave, endpoints, and dead letters.
 
 mod bodies;
 mod dead_letters;
@@ -16,13 +15,12 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-/// Starts a server that may deliver to this machine.
 pub(crate) async fn start() -> TestApp {
     TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await
 }
 
-/// Starts a server that waits only one second for an answer. Tests use it with receivers that
-/// answer too late.
+/// Starts a server that waits only one second for an answer, for tests with receivers that answer
+/// too late.
 async fn start_hasty() -> TestApp {
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
@@ -31,7 +29,7 @@ async fn start_hasty() -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Adds an endpoint. Returns its id and secret.
+/// Returns the endpoint's id and secret.
 pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, String) {
     let body = json!({"url": url, "types": types});
     let reply = app.admin("POST", "/v1/admin/webhook-endpoints", Some(body)).await;
@@ -41,14 +39,13 @@ pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, Stri
     (text("id"), text("secret"))
 }
 
-/// Buys a unit of `spring`. Returns the order's id.
+/// Returns the order's id.
 pub(crate) async fn buy(app: &TestApp, n: usize) -> String {
     let bought = app.buy(&format!("buyer-{n}"), &format!("key-{n}"), "spring", "phone", 1).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     bought.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Cancels an order as its buyer.
 pub(crate) async fn cancel(app: &TestApp, n: usize, order: &str) {
     let reply =
         app.buyer(&format!("buyer-{n}"), "POST", &format!("/v1/orders/{order}/cancel")).await;

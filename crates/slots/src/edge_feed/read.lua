@@ -1,8 +1,8 @@
 -- Reads the next part of the feed in one snapshot. The script writes nothing, so replicas can run
 -- it too.
 -- KEYS: head, requests, entries, order of the entries.
--- ARGV begins with what the reader has: the generation, the number of the newest change, and the
--- number of requests. Then follow the largest numbers of requests and of entries to return.
+-- ARGV: the reader's generation, the number of its newest change, the number of its requests, the
+-- largest numbers of requests and of entries to return.
 -- Returns nothing if the feed has no head. Otherwise returns the generation, the head, 1 if the
 -- part begins the generation, the requests, and the number, name and content of each entry.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'head')

@@ -1,11 +1,11 @@
 -- Writes one change of the feed: new requests, new entries, and the head that counts them.
 -- KEYS: head, requests, entries, order of the entries.
--- ARGV begins with the position of the feed before the change: the generation, the number of the
--- newest change, and the number of requests. The change follows: the new head, the number of the
--- newest change after this call, the lifetime in milliseconds, the number of new requests, these
--- requests, and the name and content of each new entry. The new entries get the numbers that follow
--- the number of the newest change before this call.
--- Returns 1. If the feed is not at the position that ARGV gives, returns 0 and changes nothing.
+-- ARGV, the position before the change: the generation, the number of the newest change, the number
+-- of requests.
+-- ARGV, the change: the new head, the number of the newest change after this call, the lifetime in
+-- milliseconds, the number of new requests, these requests, the name and content of each new entry.
+-- The new entries get the numbers that follow the number of the newest change before this call.
+-- Returns 1. If the feed is not at the position in ARGV, returns 0 and changes nothing.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
   return 0

@@ -1,5 +1,4 @@
-//! A lock that this process holds. A task renews the lock until the guard is dropped, and then
-//! releases the lock.
+//! A lock that this process holds and renews.
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -14,7 +13,7 @@ use super::Locks;
 #[derive(Debug)]
 pub struct LockGuard {
     fence: u64,
-    /// The time until which the lock is certainly held. After that time the lock is lost.
+    /// The lock is certainly held until this time, and lost afterwards.
     pub(super) until: watch::Receiver<Instant>,
     /// When this value is dropped, the renewals stop, and the lock is released.
     done: DropGuard,

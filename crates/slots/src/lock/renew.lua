@@ -1,5 +1,5 @@
--- Renews a lock for its owner. Raises this server's fencing number to the given number, if the
--- given number is greater. The given number may come from another server.
+-- Renews a lock for its owner. Raises this server's fencing number to the given number, if that is
+-- greater. The given number may come from another server.
 -- KEYS: lock, fence. ARGV: the owner's token, milliseconds of the new lease, fencing number.
 -- Returns 1. If the lock does not belong to this owner, returns 0 and changes nothing.
 -- The script must never renew or restore another owner's lock.

@@ -1,4 +1,4 @@
-//! One server of the locks, and its three operations. Each operation is a script.
+//! One server of the locks. Each of its operations is a script.
 use std::time::Duration;
 
 #[cfg(test)]
@@ -9,18 +9,15 @@ const TAKE: &str = include_str!("take.lua");
 const RENEW: &str = include_str!("renew.lua");
 const RELEASE: &str = include_str!("release.lua");
 
-/// A server.
 #[derive(Clone, Debug)]
 pub(super) enum LockServer {
-    /// A real Redis server.
     Redis(SharedRedis),
-    /// A simulated server.
     #[cfg(test)]
     SimulatedServer(SimulatedServer),
 }
 
 impl LockServer {
-    /// Takes the lock if it is free and returns the fencing number.
+    /// Returns the fencing number if the lock was free.
     pub(super) async fn take(
         &self,
         name: &str,
@@ -38,7 +35,7 @@ impl LockServer {
         }
     }
 
-    /// Renews the lock if it belongs to this owner. Returns false if it does not.
+    /// Returns false if the lock does not belong to this owner.
     pub(super) async fn renew(
         &self,
         name: &str,
@@ -56,7 +53,7 @@ impl LockServer {
         }
     }
 
-    /// Releases the lock if it belongs to this owner. Returns false if it does not.
+    /// Returns false if the lock does not belong to this owner.
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {

@@ -1,5 +1,5 @@
-//! A simulated server of locks, for the simulation of locks. Messages arrive late or get lost, and
-//! the server fails or loses its memory.
+//! A simulated server of locks. Messages arrive late or get lost, and the server fails or loses its
+//! memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,6 @@ pub(super) const FAULTY_FOR: Duration = Duration::from_secs(20);
 /// Timeout of a call, as with a real server.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 
-/// A connection from one process to a simulated server.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedServer {
     pub(super) server: Arc<Mutex<Server>>,
@@ -39,7 +38,7 @@ pub(super) struct Process {
     pub(super) paused_until: Option<Instant>,
 }
 
-/// The state that all simulated servers share: the random numbers and the faults.
+/// All simulated servers share the random numbers and the faults.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) rng: Arc<Mutex<StdRng>>,
@@ -47,15 +46,13 @@ pub(super) struct World {
     pub(super) faults_on: Faults,
 }
 
-/// The faults of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Faults {
     pub(super) servers_forget: bool,
     pub(super) clocks_differ: bool,
     /// A deliberate bug that the checks must find: a release that does not check the owner.
     pub(super) releases_foreign_locks: bool,
-    /// A deliberate bug that the checks must find: a renewal that does not store a greater fencing
-    /// number on the server.
+    /// A deliberate bug that the checks must find: a renewal that stores no greater fencing number.
     pub(super) keeps_fence_number: bool,
 }
 
@@ -85,7 +82,7 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// Performs a call: the request, the step and the answer. A sleeping process neither sends nor
+    /// Performs the request, the step and the answer. A sleeping process neither sends nor
     /// receives.
     pub(super) async fn call<T>(
         &self,

@@ -1,8 +1,5 @@
-//! Tests locks in a simulation. The holders and waiters run the production code. The servers and
-//! the time are simulated, and a seed determines each run.
-//!
-//! Messages arrive late or get lost, servers fail or lose their memory, and processes sleep past
-//! their lease. There are three checks:
+//! Tests locks in a simulation. Holders and waiters run the production code, the servers and the
+//! time are simulated, and a seed determines each run. There are three checks:
 //!
 //! - Two processes never rely on the same lock at the same time.
 //! - Fencing numbers grow from holder to holder.
@@ -29,7 +26,6 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// The number of runs of each kind.
 const SEEDS: u64 = 8;
 
-/// The observations that the checks compare.
 #[derive(Debug, Default)]
 struct LockChecker {
     /// For each process, the time until which it relies on its newest lock.
@@ -110,8 +106,7 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     faults
 }
 
-/// Runs a process: it takes the lock, works in steps, sometimes sleeps past its lease, and releases
-/// the lock.
+/// The process takes the lock, works in steps, sometimes sleeps past its lease, and releases it.
 async fn run_process(
     process: usize,
     locks: Locks,
@@ -175,8 +170,8 @@ fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
 fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // If the only server loses its memory, a second process can get the lock too early. The fencing
-    // numbers then protect against the first holder's writes.
+    // A second process can get the lock too early if the only server loses its memory. The fencing
+    // numbers then stop the first holder's writes.
     let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }

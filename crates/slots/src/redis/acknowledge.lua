@@ -38,8 +38,8 @@ end
 if #ids == 0 then
   return 0
 end
--- XACK is the first write. If Redis accepts XACK, Redis also accepts the removal. If the group does
--- not exist, there is nothing to acknowledge, so the script ignores the error of XACK.
+-- XACK is the first write. If Redis accepts XACK, Redis also accepts the removal. Without the
+-- group, there is nothing to acknowledge, so the error of XACK is ignored.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then
   local epoch, n = string.match(last, '^(%d+)-(%d+)$')

@@ -2,9 +2,8 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a cluster's server, with the connection settings of `template`. `host`
-/// and `port` come from the answer of the server with the address `asked`. An empty host or `?`
-/// means the host of the server that answered. In this case, the result has the host of `asked`.
+/// Returns the address of a cluster's server, with the settings of `template`. The server `asked`
+/// named the host and the port. An empty host or `?` means the host of `asked`.
 pub(crate) fn server_address(
     template: &ConnectionInfo,
     asked: &str,

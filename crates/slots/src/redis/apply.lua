@@ -8,9 +8,8 @@
 -- - the hash of the ticket's request: nothing if the caller does not know the hash, and "-" if the
 --   caller searched for the request and did not find it.
 -- Returns {applied}, the slot's position in the feed, or {} if the slot has another grant or epoch.
--- Returns {applied, i} if neither row i nor the queue has the request of the row. The first row is
--- row 1. In this case the script changes nothing, and the caller must first search the slot's
--- memory in separate calls.
+-- Returns {applied, i} and changes nothing if neither row i (from 1) nor the queue has the row's
+-- request. The caller must then search the slot's memory in separate calls.
 -- The script must never apply a row twice or out of sequence. It must check every row before it
 -- writes. It must never scan the memory of requests.
 local WORDS = 9
@@ -25,8 +24,7 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- Returns the value that the field has after the earlier rows of this call, or false if the field
--- is missing.
+-- Returns the field's value after the earlier rows of this call, or false if the field is missing.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)
@@ -64,7 +62,7 @@ for i = 1, count do
     if token ~= '' then
       if hash == '' then
         -- The store decided the ticket from its id alone. If no settler acknowledged the ticket,
-        -- its entry is still in the queue and has the hash of the request.
+        -- its entry in the queue has the hash of the request.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

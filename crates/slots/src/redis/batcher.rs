@@ -1,8 +1,5 @@
-//! Batches the requests to one server. Requests that arrive together go out in one write, with one
-//! call for each slot.
-//!
-//! While a write waits for its answer, the next requests gather in a batch. So the batches grow
-//! with the load, and the requests share the network cost.
+//! Batches the requests to one server: one write, with one call for each slot. While a write waits
+//! for its answer, the next requests gather, so the batches grow with the load.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
@@ -21,7 +18,6 @@ use super::limits::{
 use super::link::ServerConnections;
 use super::script::{Script, ScriptForm};
 
-/// The settings that every call needs.
 #[derive(Clone, Debug)]
 pub(super) struct RedisSettings {
     pub(super) prefix: String,
@@ -32,7 +28,6 @@ pub(super) struct RedisSettings {
 
 type TicketReply = Result<TicketAnswer, RedisFailure>;
 
-/// A request that waits for its answer.
 #[derive(Debug)]
 struct PendingTicket {
     slot: SlotKey,
@@ -40,8 +35,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// Accepts requests for one server. After the batcher is dropped, waiting requests still get their
-/// answers. After the last answer, the batcher's tasks end.
+/// After the batcher is dropped, waiting requests still get their answers. After the last answer,
+/// the tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -57,7 +52,6 @@ impl TicketBatcher {
         Self(sender)
     }
 
-    /// Sends one request and waits for its answer.
     pub(super) async fn ask(&self, slot: SlotKey, request: &TicketRequest) -> TicketReply {
         let (answer, reply) = oneshot::channel();
         let ask = PendingTicket { slot, request: request.clone(), answer };
@@ -72,7 +66,7 @@ impl TicketBatcher {
     }
 }
 
-/// A writer with its own connection, so that a slow write does not delay the other writers.
+/// Each writer has its own connection, so that a slow write does not delay the other writers.
 struct BatchWriter {
     link: Arc<ServerConnections>,
     settings: Arc<RedisSettings>,
@@ -116,10 +110,8 @@ impl BatchWriter {
         }
     }
 
-    /// Writes one call for each part, and returns the answers. If the settings require replicas,
-    /// the function sends the command WAIT after the calls. The answers are used even if too few
-    /// replicas confirm in time. This is safe, because a ticket is not yet an order. If a failover
-    /// loses a ticket, the buyer's request is repeated.
+    /// Writes one call for each part, and then WAIT if the settings require replicas. The answers
+    /// are used even if too few replicas confirm, because a ticket is not yet an order.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -166,7 +158,7 @@ impl BatchWriter {
     }
 }
 
-/// Groups requests by slot. One group has at most as many requests as one call can carry.
+/// A group has at most as many requests as one call can carry.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {
@@ -180,9 +172,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Gives each caller its part of one call's answer. If a caller no longer waits, its part is
-/// dropped. If the slot issued a ticket, the ticket is settled without the caller, or the buyer
-/// repeats the request.
+/// Gives each caller its part of the answer. If a caller no longer waits, its ticket is settled
+/// anyway, or the buyer repeats the request.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -1,5 +1,5 @@
-//! Builds the arguments of the scripts, and parses the replies. For `ticket.lua` and `view.lua`,
-//! the module `codec` does this. Nothing here needs a connection.
+//! Builds the arguments of the scripts, and parses the replies, without a connection. For
+//! `ticket.lua` and `view.lua`, the module `codec` does this.
 use std::collections::HashMap;
 
 use doorbuster_core::rows::FeedCause;
@@ -12,11 +12,10 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// Maps the index of a feed row to the hash of the row's request. The map has only the rows whose
-/// requests the caller searched for. The hash is "-" if the search did not find the request.
+/// Maps the index of a feed row to its request's hash, for the rows whose requests the caller
+/// searched for. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
-/// Returns an error if the epoch is above the maximum.
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {
     if epoch.0 <= EPOCH_MAX {
         return Ok(());
@@ -25,13 +24,12 @@ pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> 
     Err(SlotError { reason, may_have_happened: false })
 }
 
-/// Adds the arguments of `init.lua`.
 pub(super) fn init(call: &mut Cmd, terms: GrantTerms) {
     let GrantTerms { grant, epoch, counted, available, threshold } = terms;
     call.arg(grant.0).arg(epoch.0).arg(u8::from(counted)).arg(available).arg(threshold);
 }
 
-/// Adds the arguments of `apply.lua`. All rows are of one grant.
+/// All rows are of one grant.
 pub(super) fn apply(
     call: &mut Cmd,
     key: &IdKey,
@@ -45,8 +43,7 @@ pub(super) fn apply(
     }
 }
 
-/// Adds the arguments of one feed row. `found` is the hash of the row's request, if the caller
-/// searched for the request.
+/// `found` is the hash of the row's request, if the caller searched for the request.
 fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>) {
     let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
     call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
@@ -74,7 +71,6 @@ fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>)
     };
 }
 
-/// The reply of `apply.lua`.
 pub(super) enum Applied {
     /// The rows were applied, or the slot has another grant or epoch.
     Outcome(ApplyOutcome),
@@ -82,12 +78,10 @@ pub(super) enum Applied {
     NeedsRequest {
         /// The index of the row.
         row: usize,
-        /// The ticket's token.
         token: Token,
     },
 }
 
-/// Parses the reply of `apply.lua` for these rows.
 pub(super) fn parse_apply_reply(
     reply: &Value,
     rows: &[FeedRow],
@@ -117,7 +111,7 @@ pub(super) fn outcome(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
     }
 }
 
-/// Adds the arguments of `recall.lua`. The slot remembers at most `recalls_max` recalls.
+/// The slot remembers at most `recalls_max` recalls.
 pub(super) fn recall(
     call: &mut Cmd,
     id: RecallId,
@@ -129,7 +123,6 @@ pub(super) fn recall(
     call.arg(id.0).arg(grant.0).arg(epoch.0).arg(units).arg(recalls_max);
 }
 
-/// Parses the reply of `recall.lua`.
 pub(super) fn parse_recall_reply(reply: Value) -> Result<RecallOutcome, RedisFailure> {
     Ok(match codec::array(reply)?.first() {
         Some(taken) => RecallOutcome::Taken(number(taken)?),
@@ -137,19 +130,17 @@ pub(super) fn parse_recall_reply(reply: Value) -> Result<RecallOutcome, RedisFai
     })
 }
 
-/// Adds the arguments of `acknowledge.lua`. The tickets are sorted by their positions.
+/// The tickets are sorted by their positions.
 pub(super) fn acknowledge(call: &mut Cmd, tickets: &[DeliveryRef]) {
     for ticket in tickets {
         call.arg(codec::entry_id(ticket.at)).arg(ticket.token.0);
     }
 }
 
-/// Adds the arguments of `stop.lua`.
 pub(super) fn stop(call: &mut Cmd, stopped: bool) {
     call.arg(u8::from(stopped));
 }
 
-/// Adds the arguments of `retire.lua`.
 pub(super) fn retire(call: &mut Cmd, closed: Option<Epoch>) {
     call.arg(RETIRED_KEEP.as_millis() as u64).arg(closed.map_or(EPOCH_MAX, |epoch| epoch.0));
 }

@@ -1,5 +1,5 @@
-//! Encodes the arguments of `ticket.lua`, and decodes the answers of `ticket.lua` and `view.lua`.
-//! Also decodes queue entries.
+//! Encodes the arguments of `ticket.lua`, and decodes the answers of `ticket.lua` and `view.lua`
+//! and the queue entries.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
@@ -13,25 +13,21 @@ use redis::{Cmd, Value};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::EPOCH_MAX;
 
-/// How many bits of a position contain the ticket's number. The higher bits contain the epoch.
+/// This many lower bits of a position have the ticket's number. The higher bits have the epoch.
 const NUMBER_BITS: u32 = 40;
 
-/// Returns the position of the queue entry `EPOCH-N` as one 64-bit number.
 fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
 
-/// Returns the id of the entry at this position.
 pub(super) fn entry_id(at: u64) -> String {
     format!("{}-{}", at >> NUMBER_BITS, at & ((1 << NUMBER_BITS) - 1))
 }
 
-/// Adds the first arguments of a ticket call.
 pub(super) fn ticket_bounds(call: &mut Cmd, bounds: &SlotBounds) {
     call.arg(bounds.requests).arg(bounds.queue).arg(SLOT_QUEUE_AGE_MAX_MS);
 }
 
-/// Adds the arguments of one request.
 pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
     call.arg(&request.request.0.to_be_bytes()[..])
         .arg(&request.buyer_hash.to_be_bytes()[..])
@@ -41,8 +37,7 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
         .arg(format!("{} {} {} {}", request.token, request.node, request.buyer, request.key));
 }
 
-/// Parses the slot's grant, and the answer to each request. Returns `None` if the slot has no
-/// epoch.
+/// Returns the slot's grant and the answers, or `None` if the slot has no epoch.
 pub(super) fn ticket_answers(
     value: Value,
     requests: usize,
@@ -58,7 +53,6 @@ pub(super) fn ticket_answers(
     }
 }
 
-/// Parses the answer to one request.
 pub(super) fn ticket_answer(
     grant: GrantId,
     value: &Value,
@@ -105,8 +99,7 @@ pub(super) fn ticket_answer(
     })
 }
 
-/// Parses the ticket in a queue entry. Returns `None` if the entry is invalid, or if its ticket is
-/// already acknowledged.
+/// Returns `None` if the entry is invalid, or if its ticket is already acknowledged.
 pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<QueuedTicket> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
@@ -118,7 +111,7 @@ pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<QueuedT
     Some(QueuedTicket { at: position(epoch, n), ticket: Arc::new(ticket) })
 }
 
-/// Parses the ticket of an entry: "grant units decide_by token node buyer key".
+/// The text is "grant units decide_by token node buyer key".
 fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     let words: Vec<&str> = carried.split(' ').collect();
     let &[grant, units, decide_by, token, node, buyer, key] = words.as_slice() else { return None };
@@ -135,7 +128,6 @@ fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     })
 }
 
-/// Parses the state of the slot.
 pub(super) fn view(value: Value, bounds: &SlotBounds) -> Result<Option<SlotView>, RedisFailure> {
     let values = array(value)?;
     if values.is_empty() {
@@ -176,7 +168,7 @@ pub(super) fn text(value: &Value) -> Result<&str, RedisFailure> {
     }
 }
 
-/// Parses a number, or a text of digits.
+/// The number may be a text of digits.
 pub(super) fn number(value: &Value) -> Result<u64, RedisFailure> {
     match value {
         Value::Int(n) => u64::try_from(*n).map_err(|_| unexpected_reply(value)),
@@ -218,12 +210,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Any queue entry is either read as the ticket that it describes, or refused.
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Most generated entries consist of seven numbers. Such an entry can be valid, because
-            // a buyer's id and a key may also be numbers.
+            // Most generated entries have seven numbers. Such an entry can be valid, because a
+            // buyer's id and a key may also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

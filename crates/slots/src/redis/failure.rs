@@ -1,10 +1,9 @@
-//! The reason why a call failed. The reason says whether the call may have taken effect, and
-//! whether another server may answer the call.
+//! The reason why a call failed, whether it may have taken effect, and whether to ask another
+//! server.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;
 
-/// The reason why a call has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum RedisFailure {
     /// The server does not have the slot, or is not available now. The call had no effect.
@@ -20,7 +19,6 @@ pub(crate) enum RedisFailure {
 }
 
 impl RedisFailure {
-    /// Reads an error that the server sent as its answer.
     pub(crate) fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => {
@@ -34,7 +32,7 @@ impl RedisFailure {
         }
     }
 
-    /// Reads an error of the scripts from its text, which begins with the error's code.
+    /// The text begins with the error's code.
     #[cfg(feature = "script-host")]
     pub(super) fn of_text(text: &str) -> Self {
         let code = text.split(' ').next().unwrap_or_default();
@@ -61,7 +59,7 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // The call was refused before the script's first write, so nothing was written.
+            // Redis refuses before the script's first write, so nothing was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }
@@ -71,7 +69,6 @@ impl RedisFailure {
         }
     }
 
-    /// Returns this failure with the address of the server in its text.
     pub(crate) fn with_address(self, address: &str) -> Self {
         match self {
             Self::WrongServer(reason) => Self::WrongServer(format!("{address}: {reason}")),
@@ -82,12 +79,10 @@ impl RedisFailure {
         }
     }
 
-    /// Returns whether a later call to the same server can succeed.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::WrongServer(_) | Self::Busy(_))
     }
 
-    /// Returns whether the connection is unusable.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::NoReply(_))
     }
@@ -108,7 +103,6 @@ impl From<RedisFailure> for SlotError {
     }
 }
 
-/// Returns the answer, or the failure that the answer reports.
 pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     match value {
         Value::ServerError(error) => Err(RedisFailure::from_server_error(&error)),
@@ -116,7 +110,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// Returns the failure for an unexpected answer. The call may have taken effect.
+/// The call may have taken effect.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

@@ -1,7 +1,6 @@
-//! Finds a request in a slot's memory by its ticket. The store can decide a ticket from the
-//! ticket's id alone. If that ticket has left the queue, only this search finds the request. The
-//! memory may be large, so the search takes small steps, and the server answers other calls between
-//! the steps.
+//! Finds a request in a slot's memory by its ticket. The store can decide a ticket from its id
+//! alone, and if the ticket has left the queue, only this search finds the request. The search
+//! takes small steps, so that the server answers other calls in between.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 
@@ -11,25 +10,21 @@ use super::keys::Keys;
 use super::limits::SEARCH_STEP;
 use super::routes::Routes;
 
-/// The cursor with which a search begins. The search is complete when a step returns this cursor.
+/// A search begins with this cursor, and is complete when a step returns it.
 pub(super) const START: &str = "0";
 
-/// The result of one step.
 pub(super) struct Page {
     /// The hash of the request, if this step found it.
     pub(super) found: Option<Vec<u8>>,
-    /// The cursor of the next step.
     pub(super) next: String,
 }
 
-/// Builds one step.
 pub(super) fn scan(keys: &Keys, cursor: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("HSCAN").arg(keys.requests()).arg(cursor).arg("COUNT").arg(SEARCH_STEP);
     call
 }
 
-/// Parses the reply to a step. `token` is the ticket's token.
 pub(super) fn read_page(reply: Value, token: Token) -> Result<Page, RedisFailure> {
     let ends_with = format!(" {token}");
     let mut parts = array(reply)?.into_iter();

@@ -1,7 +1,6 @@
-//! Reads the identity of a server from `INFO`, and decides whether the server can hold slots.
+//! Reads a server's identity from `INFO`, and decides whether the server can hold slots.
 use super::limits::VERSION_MIN;
 
-/// The fields of the answer to INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) address: String,
@@ -41,7 +40,7 @@ fn version(text: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// Returns an error with the reason if the server cannot hold slots.
+/// The error is the reason why the server cannot hold slots.
 pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {

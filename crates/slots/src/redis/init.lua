@@ -25,8 +25,8 @@ if has_queue then
   local info = redis.call('XINFO', 'STREAM', KEYS[5])
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      -- The queue has entries of this epoch or a later one, so Redis would refuse to append tickets
-      -- of this epoch. This happens if Redis lost the term but not the queue.
+      -- The queue has entries of this epoch or a later one, so Redis would refuse the epoch's
+      -- tickets. This happens if Redis lost the term but not the queue.
       local last = whole(string.match(info[i + 1], '^(%d+)-'))
       if not last or epoch <= last then
         return {}

@@ -48,15 +48,15 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Returns the plain server that has the slot. An item's partitions are assigned to the servers one
-/// after another. The item decides which server gets the first partition. So any two servers have
-/// nearly the same number of the item's partitions: the difference is at most one.
+/// Returns the plain server that has the slot. The item decides which server gets its first
+/// partition, and the others follow in turn. Thus the servers' shares of an item differ by at most
+/// one partition.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)
 }
 
-/// Computes CRC-16/XMODEM, as the cluster specification requires.
+/// The cluster specification requires CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {

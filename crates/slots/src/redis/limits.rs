@@ -1,22 +1,19 @@
 //! Every bound of the slots in Redis (sizes, times and numbers of attempts), and its effect.
 use std::time::Duration;
 
-/// How long a server may take to accept a connection. After that time the server counts as
-/// unreachable.
+/// A server that accepts no connection in this time counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a server may take to answer. After that time the connection is dropped, and the call
-/// may have taken effect.
+/// Without an answer in this time, the connection is dropped, and the call may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the starting program waits for a server. During this time, the program tries again if
-/// the server is busy or still loads its file. After that time the program does not start.
+/// How long the starting program waits for a server that is busy or still loads its file.
+/// Afterwards the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest time that answers wait until replicas have the tickets. After that time the answers
-/// are sent anyway.
+/// The longest wait for replicas. Afterwards the answers are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
-/// The pause after a failed attempt to connect to a server. Calls that need a new connection to
-/// the server fail at once during the pause.
+/// The pause after a failed attempt to connect to a server. Meanwhile, calls that need a new
+/// connection fail at once.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest number of requests that wait for one server. At the bound a request fails at once,
 /// with no effect.
@@ -24,44 +21,40 @@ pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
 /// The largest number of writes that wait for the answer of one server. Meanwhile, further requests
-/// are collected for the next write.
+/// are collected.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of the script. The server does no other
-/// work during the call.
+/// work meanwhile.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
 /// The largest number of feed rows in one call of the script.
 pub(super) const SCRIPT_ROWS_MAX: usize = 128;
 /// The largest number of tickets that one call of the script acknowledges.
 pub(super) const SCRIPT_DONE_MAX: usize = 256;
-/// How long a read of a queue waits for tickets. After that time the reader sends a new read.
+/// How long a read of a queue waits for tickets.
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 /// The largest number of tickets in one read of a queue.
 pub(super) const READ_MAX: usize = 256;
 /// How long a reader pauses if its queue cannot be read or does not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// The largest number of tickets in the inbox: tickets that a reader has read and no settler has
-/// taken. At the bound the readers wait.
+/// The largest number of tickets that a reader has read and no settler has taken. At the bound the
+/// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// The largest number of slots that one node reads, each through its own connection. If there are
-/// more slots, the node does not read the last slots, and `Slots::serve` returns an error.
+/// The largest number of slots that one node reads. If there are more slots, the node does not read
+/// the last ones, and `Slots::serve` returns an error.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
-/// The interval at which a reader searches for tickets that a settler received and never
-/// acknowledged.
+/// How often a reader searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
-/// If a settler received a ticket this long ago and has not acknowledged it, another settler gets
-/// the ticket. Redis measures this time. A wrong clock is harmless, because a ticket that is
-/// delivered twice is settled once.
+/// After this time without an acknowledgement, another settler gets the ticket. Redis measures the
+/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call. If the server does not have the slot or is
-/// unavailable, the call had no effect, and is repeated. At the bound the call fails.
+/// The largest number of attempts of a call. Only a call without an effect is repeated. At the
+/// bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// The interval at which the servers' identities are checked. A broken connection starts a check at
-/// once.
+/// How often the servers' identities are checked. A broken connection starts a check at once.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks of the servers' identities. This pause applies while
-/// connections break continuously.
+/// The shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);

@@ -1,7 +1,7 @@
 //! One server: how to connect to it, and one shared connection for short calls.
 //!
-//! A connection never sends a command twice. If an answer does not arrive, the connection is
-//! dropped, and the caller learns that the call may have taken effect.
+//! A connection never sends a command twice. Without an answer, the connection is dropped, and the
+//! caller learns that the call may have taken effect.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use super::failure::{RedisFailure, check_reply};
 use super::limits::{CONNECT_MAX, RECONNECT_PAUSE, RESPONSE_MAX};
 use super::script::Scripts;
 
-/// One server.
 #[derive(Debug)]
 pub(super) struct ServerConnections {
     pub(super) address: String,
@@ -63,7 +62,6 @@ impl ServerConnections {
         made
     }
 
-    /// Makes one call over the shared connection.
     pub(super) async fn ask(&self, call: &Cmd) -> Result<Value, RedisFailure> {
         let mut connection = {
             let mut control = self.control.lock().await;
@@ -90,13 +88,13 @@ impl ServerConnections {
         reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply)
     }
 
-    /// Reports a broken connection, so that the watch task checks the servers.
+    /// The watch task then checks the servers.
     pub(super) fn report_broken(&self) {
         self.broken.notify_one();
     }
 }
 
-/// Connects to a server. If this fails, nothing was sent.
+/// If this fails, nothing was sent.
 pub(crate) async fn connect(
     client: &Client,
     connect_max: Duration,
@@ -116,9 +114,8 @@ pub(crate) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // If the server runs a long script of another program, the server refuses the `SELECT` for
-        // the URL's database. The client library keeps only the text of that error, so this code
-        // searches the text.
+        // A server that runs another program's long script refuses the `SELECT` for the URL's
+        // database. The client library keeps only the text of that error.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

@@ -9,7 +9,7 @@ use super::codec::{self, array, text};
 use super::failure::RedisFailure;
 use super::reader::consumer;
 
-/// The names of the live consumers. The set is empty while the live nodes are not known.
+/// Empty while the live nodes are not known.
 #[derive(Debug, Default)]
 pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
 
@@ -19,8 +19,8 @@ impl LiveConsumers {
             nodes.iter().map(|node| consumer(*node)).collect();
     }
 
-    /// Parses the answer to `XINFO CONSUMERS`, and returns the dead consumers that have
-    /// unacknowledged entries. Returns no consumer while the live consumers are not known.
+    /// Returns the dead consumers of an answer to `XINFO CONSUMERS` that have unacknowledged
+    /// entries, and none while the live consumers are not known.
     pub(super) fn parse_dead_consumers(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {
@@ -37,7 +37,7 @@ impl LiveConsumers {
     }
 }
 
-/// Parses a consumer's name and the number of its unacknowledged entries.
+/// Returns the name, and the number of unacknowledged entries.
 fn parse_consumer(entry: Value) -> Result<(String, u64), RedisFailure> {
     let mut fields = match entry {
         Value::Map(pairs) => pairs,

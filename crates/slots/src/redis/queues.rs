@@ -15,8 +15,8 @@ use super::{Redis, Shared, calls};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
-    /// Makes this node read the queues of these slots and of no other slots. If there are more
-    /// slots than the bound allows, the node reads only the first slots.
+    /// Makes this node read exactly these queues. Beyond the bound, the node reads only the first
+    /// slots.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
@@ -40,7 +40,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Records the live nodes. A new reader does not take over the tickets of a live node.
+    /// A new reader does not take over the tickets of a live node.
     pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
         self.0.live.set(nodes);
     }
@@ -62,8 +62,7 @@ impl Redis {
         self.0.inbox.take(at_most).await
     }
 
-    /// Acknowledges these deliveries, at all slots at the same time. If some slots do not answer,
-    /// returns one of their errors.
+    /// Asks all slots at the same time. If some slots do not answer, returns one of their errors.
     pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
@@ -82,7 +81,6 @@ impl Redis {
         result
     }
 
-    /// Acknowledges these deliveries of one slot.
     async fn acknowledge_slot(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         for some in done.chunks(SCRIPT_DONE_MAX) {
             let arguments = |call: &mut Cmd| calls::acknowledge(call, some);
@@ -91,8 +89,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even if
-    /// another node had received them. These tickets replace the slot's tickets in the inbox.
+    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even those
+    /// of another node. They replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =
             (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());

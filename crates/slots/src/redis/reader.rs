@@ -1,10 +1,9 @@
-//! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
+//! Reads one slot's queue through its own connection, because a read waits for tickets. Slots
+//! cannot share a connection: one command can wait only on queues with the same hash slot.
 //!
-//! Slots cannot share a connection. In a Redis Cluster, one command can wait only on queues with
-//! the same hash slot, and the queues of two slots usually have different hash slots. Each queue is
-//! read by one node. If that node is lost, the next reader claims the lost node's unacknowledged
-//! tickets at once. Tickets of a live node are claimed only after a while. Only the script
-//! `acknowledge.lua` acknowledges tickets.
+//! One node reads each queue. The next reader claims the unacknowledged tickets of a lost node at
+//! once, and those of a live node only after a while. Only the script `acknowledge.lua`
+//! acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -23,7 +22,6 @@ use super::routes::Routes;
 use super::ticket_buffer::TicketBuffer;
 use crate::DequeuedTicket;
 
-/// Reads one slot's queue into the inbox.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) slot: SlotKey,
@@ -50,31 +48,28 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end by itself after its current read. If the reader ended at once, this node
-    /// might not get the answer to that read. The tickets in that answer would then wait until
-    /// another node claims them.
+    /// Lets the reader end after its current read. Without this read's answer, its tickets would
+    /// wait until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
     }
 
-    /// Ends the reader at once, and waits until its connection is closed.
+    /// Waits until the reader's connection is closed.
     pub(super) async fn shutdown(mut self) {
         self.task.shutdown().await;
     }
 }
 
-/// An id that is lower than the id of every entry. The first claim starts at this id. A claim
-/// returns this id if no entries are left.
+/// An id that is lower than the id of every entry. The first claim starts at this id, and the last
+/// claim returns it.
 pub(super) const CLAIM_START: &str = "0-0";
 
-/// Returns the consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
     format!("node-{node}")
 }
 
 impl Reader {
-    /// Reads the queue until `ends` is cancelled.
     async fn run(self) {
         while !self.ends.is_cancelled() {
             if self.session().await.is_ok() {
@@ -86,14 +81,13 @@ impl Reader {
         }
     }
 
-    /// Reads the queue through one connection, until the connection fails or `ends` is cancelled.
+    /// Ends when the connection fails or `ends` is cancelled.
     async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // Either the server is busy, or the queue does not exist yet. The slot's next grant
-                // creates the queue.
+                // Either the server is busy, or the slot's next grant must first create the queue.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -107,8 +101,8 @@ impl Reader {
     }
 
     async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        // First read the tickets that this node received before its restart, or before the
-        // connection broke.
+        // First read the tickets from before the node's restart, or from before the end of the
+        // connection.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self
@@ -141,8 +135,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Claims the tickets that dead nodes received. The consumer's name shows which node received a
-    /// ticket.
+    /// Claims the tickets of dead nodes. A ticket's consumer name shows which node received it.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut command = Cmd::new();
         command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
@@ -165,10 +158,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops these invalid entries from the queue. A reader finds invalid entries when it claims
-    /// them: [`CLAIM_IDLE`] after their delivery, or at once from a dead node. If invalid entries
-    /// stayed, they would block every drain, and the slot would seem to have no settler. No order
-    /// depends on an invalid entry.
+    /// Drops invalid entries, which a reader finds when it claims them. Otherwise they would block
+    /// every drain, and the slot would seem to have no settler. No order depends on an invalid
+    /// entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -191,7 +183,7 @@ impl Reader {
         send(connection, &drop_them).await.map(drop)
     }
 
-    /// Makes one read. Returns the tickets of the read, and the id of its last entry.
+    /// Returns the tickets of one read, and the id of its last entry.
     async fn deliver(
         &self,
         connection: &mut MultiplexedConnection,
@@ -202,7 +194,7 @@ impl Reader {
     }
 }
 
-/// Sends a command that may take as long as a read of a queue.
+/// The command may take as long as a read of a queue.
 async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
     match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
         .await
@@ -212,8 +204,8 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Builds a read of at most `count` entries. The read starts after the id `from`. If `from` is ">",
-/// it starts after the entries that the group received.
+/// Builds a read of at most `count` entries after the id `from`. If `from` is ">", the read starts
+/// after the entries that the group received.
 pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count);
@@ -221,8 +213,8 @@ pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) 
     call
 }
 
-/// Builds a claim: `consumer` takes over the entries that were delivered at least `idle_ms` ago.
-/// The claim starts at the id `from`.
+/// Builds a claim: `consumer` takes over the entries from the id `from` that were delivered at
+/// least `idle_ms` ago.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")
@@ -236,8 +228,8 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Builds a query for the entries that `consumer` received and did not acknowledge. The query
-/// starts at the id `from`.
+/// Builds a query for the entries from the id `from` that `consumer` received and did not
+/// acknowledge.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");
@@ -245,18 +237,15 @@ pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     call
 }
 
-/// Parses the ids in the answer to [`pending`].
 pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
     let id = |row: Value| text(&array(row)?.into_iter().next().unwrap_or_default()).map(Into::into);
     array(reply)?.into_iter().map(id).collect()
 }
 
-/// The answer to a claim.
 pub(super) struct Claimed {
-    /// The id at which the next claim begins. It is [`CLAIM_START`] if no entries are left.
+    /// The next claim begins at this id, which is [`CLAIM_START`] if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
-    /// Entries that are invalid.
     unreadable: Vec<String>,
 }
 
@@ -267,7 +256,6 @@ pub(super) fn read_claimed(slot: SlotKey, reply: Value) -> Result<Claimed, Redis
     Ok(Claimed { next, tickets, unreadable })
 }
 
-/// Entries of a queue.
 #[derive(Default)]
 pub(super) struct Entries {
     pub(super) tickets: Vec<DequeuedTicket>,
@@ -275,13 +263,12 @@ pub(super) struct Entries {
     unreadable: Vec<String>,
 }
 
-/// Parses the answer to [`xreadgroup`].
 pub(super) fn read_streams(slot: SlotKey, reply: Value) -> Result<Entries, RedisFailure> {
     let Some(stream) = array(reply)?.into_iter().next() else { return Ok(Entries::default()) };
     read_entries(slot, array(stream)?.into_iter().nth(1).unwrap_or_default())
 }
 
-/// Parses the entries of a read. An invalid entry does not block the entries behind it.
+/// An invalid entry does not block the entries behind it.
 fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> {
     let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {

@@ -3,7 +3,7 @@
 -- KEYS: see term.lua. ARGV: id, grant, epoch, largest number of units to take, largest number of
 -- remembered recalls.
 -- Returns {taken}: the units that this call, or an earlier call with the same id, took. Returns {}
--- if the slot refuses the recall. In this case the recall stays pending in the store.
+-- if the slot refuses the recall, which then stays pending in the store.
 -- The script must never take units twice under one id, or from another grant or epoch.
 local epoch, units, recalls_max = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[5])
 if not epoch or not units or not recalls_max then

@@ -1,9 +1,8 @@
-//! Returns tickets to their queues when this node stops: all tickets that the node received and has
-//! not acknowledged. Without this return, another settler would get these tickets later:
-//! [`CLAIM_IDLE`] after their delivery, or once this node counts as dead.
+//! Returns a stopping node's unacknowledged tickets to their queues. Otherwise another settler
+//! would get them later: [`CLAIM_IDLE`] after their delivery, or once this node counts as dead.
 //!
 //! A stream cannot take entries back. Instead, a command sets the time since each entry's delivery
-//! to [`CLAIM_IDLE`]. So the next claim of another settler takes the entry.
+//! to [`CLAIM_IDLE`], so that the next claim takes the entry.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 
@@ -15,15 +14,13 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues, and returns the unacknowledged tickets. If a slot cannot be
-    /// reached, the function continues with the other slots. Other nodes claim the unreachable
-    /// slot's tickets later.
+    /// Stops reading all queues. An unreachable slot does not stop the others; other nodes claim
+    /// its tickets later.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());
         for (slot, reader) in readers {
-            // After the shutdown, the reader's connection is closed, and the reader receives no
-            // more tickets.
+            // After the shutdown, the reader receives no more tickets.
             reader.shutdown().await;
             slots.push(slot);
         }

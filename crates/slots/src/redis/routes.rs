@@ -1,10 +1,8 @@
-//! Finds the server that has a slot: the only server, one of several plain servers, or a server of
-//! a Redis Cluster.
+//! Finds the server that has a slot, among plain servers or in a Redis Cluster.
 //!
-//! The client library's own cluster mode is not used. That mode repeats commands after a lost
-//! connection, and cannot wait on a queue. This module never repeats a command after a lost
-//! connection. After a redirect, the module asks the cluster which server has the slot, and the
-//! next attempt goes to that server.
+//! The client library's own cluster mode is not used: it repeats commands after a lost connection,
+//! and cannot wait on a queue. After a redirect, this module asks the cluster which server has the
+//! slot.
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -25,14 +23,12 @@ use super::limits::{CONNECT_MAX, OPEN_MAX, OPEN_PAUSE};
 use super::link::{ServerConnections, connect};
 use super::script::Scripts;
 
-/// A server and the batcher of its requests.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) link: Arc<ServerConnections>,
     pub(super) batcher: TicketBatcher,
 }
 
-/// The servers of the slots.
 #[derive(Debug)]
 pub(super) struct Routes {
     settings: Arc<RedisSettings>,
@@ -50,12 +46,12 @@ pub(super) struct Routes {
     broken: Arc<Notify>,
 }
 
-/// The servers, and the server of each hash slot of a cluster.
+/// In a cluster, `ranges` has the server of each hash slot.
 #[derive(Clone, Debug, Default)]
 struct ServerMap {
     servers: Vec<Arc<Server>>,
     ranges: Vec<SlotRange>,
-    /// The replicas. A refresh asks them if no server of `servers` answers.
+    /// A refresh asks these replicas if no server of `servers` answers.
     replicas: Vec<Arc<ServerConnections>>,
 }
 
@@ -68,7 +64,7 @@ struct SlotRange {
 }
 
 impl Routes {
-    /// Connects to all servers of these URLs, checks each, and loads the scripts.
+    /// Checks all servers of these URLs, and loads the scripts.
     pub(super) async fn open(
         urls: &[String],
         settings: Arc<RedisSettings>,
@@ -76,8 +72,8 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must have the servers in the same sequence, because a slot's server is found
-        // by its position in the list.
+        // A slot's server is found by its position in the list, so every node needs the same
+        // sequence.
         urls.sort();
         urls.dedup();
         let refused =
@@ -93,9 +89,8 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // The program starts even if a server of a cluster is unreachable or busy. If a plain
-        // server is unreachable or busy, its stock cannot be sold, so the program does not start.
-        // If any server cannot hold slots, the program does not start either.
+        // An unreachable or busy server of a cluster does not prevent the start. A plain server
+        // does, because its stock could not be sold. A server that cannot hold slots always does.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -140,8 +135,8 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// Probes the servers of the cluster that were not probed yet, because the URLs may name only
-    /// some of the servers. An unreachable server does not prevent the start.
+    /// Probes the cluster's servers that the URLs do not name. An unreachable server does not
+    /// prevent the start.
     async fn probe_all(
         &self,
         known: Vec<Health>,
@@ -181,7 +176,6 @@ impl Routes {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the servers that have slots.
     pub(super) fn servers(&self) -> Vec<Arc<Server>> {
         self.map().servers
     }
@@ -209,10 +203,9 @@ impl Routes {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, which server has which hash slots. The first answer
-    /// counts. Concurrent callers share one answer. If no server answers, asks the replicas and the
-    /// servers that the URLs name. So a cluster is found again even if all its primaries have new
-    /// addresses.
+    /// Asks a cluster's servers, in turn, for the map of hash slots. Concurrent callers share the
+    /// first answer. If no server answers, asks the replicas and the servers of the URLs, so that a
+    /// cluster with new addresses is found again.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -236,8 +229,7 @@ impl Routes {
                 Err(fail) => last = fail,
             }
         }
-        // This refresh asks all remaining servers at the same time, because every caller waits for
-        // the refresh.
+        // All remaining servers are asked at the same time, because every caller waits.
         let mut rest = JoinSet::new();
         let mut asked: HashSet<&str> = in_turn.iter().map(|link| &*link.address).collect();
         for link in before.replicas.iter().chain(&self.named) {
@@ -331,8 +323,8 @@ async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
     link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await
 }
 
-/// Reads a server's health, loads the scripts and returns their digests. Fails at once if the
-/// server is unreachable. Retries a busy server until the time `until`.
+/// Loads the scripts and returns their digests. Fails at once if the server is unreachable, but
+/// retries a busy server until the time `until`.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -364,8 +356,7 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses after a temporary failure, so that the caller can retry. Returns the failure if it is
-/// permanent, or if the time `until` has passed.
+/// Returns the failure if it is permanent, or if the time `until` has passed.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

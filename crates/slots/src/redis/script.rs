@@ -1,13 +1,11 @@
-//! The scripts. They are loaded once on every server, and called by their digests. If a server
-//! forgot a script, the call is repeated with the script's source, which also loads the script
-//! again.
+//! The scripts, which every server loads once. If a server forgot a script, the repeated call has
+//! the script's source, which also loads the script again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
 use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::keys::Keys;
 
-/// A script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Init,
@@ -20,12 +18,10 @@ pub(super) enum Script {
     Retire,
 }
 
-/// How a call names its script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptForm {
-    /// By its digest, which is short.
     Digest,
-    /// By its source, for a server that does not know the digest.
+    /// A server that does not know the digest needs the source.
     Source,
 }
 
@@ -47,12 +43,11 @@ const SOURCES: [&str; 8] = [
     source!("retire.lua"),
 ];
 
-/// The scripts' digests, which are the same on every server.
+/// The digests are the same on every server.
 #[derive(Debug)]
 pub(super) struct Scripts([String; SOURCES.len()]);
 
 impl Scripts {
-    /// Loads all scripts on a server, and returns the digests.
     pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, RedisFailure> {
         let mut pipe = Pipeline::with_capacity(SOURCES.len());
         for source in SOURCES {
@@ -75,7 +70,7 @@ impl Scripts {
         Ok(Self(all))
     }
 
-    /// Starts a call. The caller adds the arguments.
+    /// The caller adds the arguments.
     pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
         match by {
             ScriptForm::Digest => start_call("EVALSHA", &self.0[script as usize], keys),
@@ -84,7 +79,7 @@ impl Scripts {
     }
 }
 
-/// Starts a call that contains the script's source. The caller adds the arguments.
+/// The call contains the script's source. The caller adds the arguments.
 pub(super) fn call_by_source(script: Script, keys: &Keys) -> Cmd {
     start_call("EVAL", SOURCES[script as usize], keys)
 }

@@ -1,7 +1,6 @@
-//! A slot without a server: an interpreter runs the real scripts on the slot's data. So a test can
-//! run many calls in a short time. The arguments and replies are the same as with a server. Only
-//! tests use this module. The module has its own copies of the loops that make several calls,
-//! because the original loops of [`crate::Slots`] wait for a server.
+//! A slot without a server, for tests: an interpreter runs the real scripts, with the arguments and
+//! replies of a server. The loops of several calls are copies, because those of [`crate::Slots`]
+//! wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -19,8 +18,8 @@ use super::script::{Script, call_by_source};
 use super::{codec, find_request, reader};
 use crate::{DeliveryRef, SlotError};
 
-/// Executes the commands of one slot, in place of a server. The commands are `EVAL`, `HSCAN`,
-/// `XREADGROUP` and `XAUTOCLAIM`.
+/// Executes the commands `EVAL`, `HSCAN`, `XREADGROUP` and `XAUTOCLAIM` of one slot, in place of a
+/// server.
 pub trait ScriptHost {
     /// Executes a command. The first word is the command's name.
     fn execute(&mut self, words: Vec<Vec<u8>>) -> HostReply;
@@ -223,8 +222,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // A real server may deliver an acknowledged ticket again. Such a delivery settles nothing,
-        // so this type leaves it out.
+        // A real server may deliver an acknowledged ticket again, which settles nothing.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

@@ -2,14 +2,13 @@
 -- term.
 -- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream), the same for every script.
 -- Defines five functions:
--- - whole(text) returns the number if the text has only digits and the number is at most 2^53 - 1.
---   Otherwise returns nil.
--- - digits(n) returns the text of a number.
--- - is_type(key, wanted, or_none) returns whether a key has this type. If or_none is true, also
---   returns true for a missing key.
--- - flag(text) returns 0 or 1, or nil if the text is neither.
--- - read_term() returns the term. If there is no term, returns nil, and also the epoch if the slot
---   is retired.
+-- - whole(text): the number, if the text has only digits and the number is at most 2^53 - 1.
+--   Otherwise nil.
+-- - digits(n): the text of a number.
+-- - is_type(key, wanted, or_none): whether the key has this type. If or_none is true, a missing key
+--   counts too.
+-- - flag(text): 0 or 1, or nil if the text is neither.
+-- - read_term(): the term, or nil and the epoch of a retired slot.
 -- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
 -- out of range.
 -- This file must never write.

@@ -5,13 +5,13 @@
 -- ARGV: the largest numbers of remembered requests and of queued tickets, and the milliseconds that
 -- the oldest ticket may wait. Then for each request: its hash, the buyer's hash, units, the buyer's
 -- limit, decide_by, and "token node buyer key" for the queue entry.
--- Returns {} if the slot has no epoch or its queue is invalid, else {grant, answer…}. An answer
--- that is a number is the number of the issued ticket. An answer that is a text begins with its
--- kind: again, reused, stopped, limit, short, full, or damaged.
+-- Returns {} if the slot has no epoch or its queue is invalid, else {grant, answer…}. An answer is
+-- the number of the issued ticket, or a text that begins with its kind: again, reused, stopped,
+-- limit, short, full, or damaged.
 -- The script decides every request and checks every value before it writes. Redis can refuse only
 -- the first write (if the stream is missing, memory is full, or the server is a replica). In this
--- case nothing is written. The script reads no clock: to learn how long the oldest ticket waits, it
--- compares the request's decide_by with that ticket's decide_by.
+-- case nothing is written. The script reads no clock: the difference between the decide_by of the
+-- request and of the oldest ticket shows how long that ticket waits.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS
@@ -53,9 +53,9 @@ if waiting > 0 then
   end
 end
 
--- If the active counter has too few units, the other counter becomes active. If neither counter has
--- enough units, both are merged into the active counter. After the deduction, if the active counter
--- is below the threshold and the other counter has more units, the other counter becomes active.
+-- If the active counter has too few units, the other counter becomes active. If neither has enough,
+-- both are merged into the active counter. If the deduction leaves the active counter below the
+-- threshold and the other counter has more units, the other one becomes active.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

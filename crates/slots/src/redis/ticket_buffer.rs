@@ -1,7 +1,5 @@
-//! The inbox: the tickets that readers got from the queues and that no settler has taken.
-//!
-//! The inbox is bounded: a reader waits until the inbox has room. The inbox never has two copies of
-//! a ticket, even if the ticket was read twice.
+//! The inbox: the tickets that readers got from the queues and that no settler has taken. A reader
+//! waits until the inbox has room. A ticket that was read twice is in the inbox once.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +9,6 @@ use tokio::sync::Notify;
 use super::limits::INBOX_MAX;
 use crate::DequeuedTicket;
 
-/// The inbox of this node.
 #[derive(Debug, Default)]
 pub(super) struct TicketBuffer {
     queued: Mutex<Tickets>,
@@ -34,7 +31,6 @@ impl TicketBuffer {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the inbox has room for another read.
     pub(super) async fn wait_for_room(&self) {
         loop {
             let room = self.room.notified();
@@ -56,8 +52,7 @@ impl TicketBuffer {
         self.arrived.notify_one();
     }
 
-    /// Removes the slot's tickets from the inbox, and adds `tickets`: all unacknowledged tickets of
-    /// the slot, in sequence.
+    /// `tickets` are all unacknowledged tickets of the slot, in sequence.
     pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<DequeuedTicket>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);
@@ -66,7 +61,7 @@ impl TicketBuffer {
         self.push(tickets);
     }
 
-    /// Waits for tickets. If the caller drops the future, no ticket is lost.
+    /// If the caller drops the future, no ticket is lost.
     pub(super) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         loop {
             let arrived = self.arrived.notified();

@@ -1,12 +1,10 @@
-//! Checks the servers' identities each second, and at once after a broken connection. A server that
-//! starts again, or a replica that takes over, has another identity, and its slots may have lost
-//! their memory. So the leader notices such a loss soon.
+//! Checks the servers' identities each second, and at once after a broken connection. A restarted
+//! server, or a replica that took over, may have lost its slots' memory, so the leader then checks
+//! the slots at once.
 //!
-//! A changed identity does not prove that a slot lost its memory. The change only makes the leader
-//! check the slots at once. A slot can also lose its memory without such a change, because
-//! `FLUSHALL` does not change the identity. The watch task also reports a change if a server can no
-//! longer hold slots. The cause can be a failover to an unsuitable server, or an operator's change
-//! of a server's settings.
+//! A changed identity does not prove a loss, and `FLUSHALL` loses a slot's memory without such a
+//! change. The watch also reports a server that can no longer hold slots, for example after a
+//! failover.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -18,7 +16,6 @@ use super::limits::{WATCH_INTERVAL, WATCH_PAUSE};
 use super::routes::Routes;
 use crate::{LossEvidence, ServerIdentity};
 
-/// The last observations of the servers.
 #[derive(Debug)]
 pub(super) struct ServerWatch {
     healths: RwLock<Vec<Health>>,
@@ -30,7 +27,6 @@ impl ServerWatch {
         Self { healths: RwLock::new(first), changes: watch::channel(0).0 }
     }
 
-    /// Returns a receiver of the number of changes.
     pub(super) fn changes(&self) -> Receiver<u64> {
         self.changes.subscribe()
     }
@@ -52,7 +48,7 @@ impl ServerWatch {
         }
     }
 
-    /// Checks the servers until the slots are dropped.
+    /// Ends when the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
             drop(tokio::time::timeout(WATCH_INTERVAL, routes.broken().notified()).await);
@@ -62,8 +58,7 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its entry, because only a later answer can show a
-        // change.
+        // Only a later answer can show a change, so a silent server keeps its entry.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

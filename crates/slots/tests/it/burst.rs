@@ -5,7 +5,6 @@ use doorbuster_slots::conformance::request;
 use doorbuster_slots::{SlotError, Slots};
 use tokio::task::JoinSet;
 
-/// The number of requests in flight at the same time.
 const AT_ONCE: u64 = 128;
 
 /// The results of the requests.
@@ -27,8 +26,7 @@ impl Outcome {
     }
 }
 
-/// Sends this many requests to these slots in turn. Each request is for one unit and has its own
-/// buyer.
+/// Sends requests for one unit to these slots in turn, each from its own buyer.
 pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let mut tasks = JoinSet::new();

@@ -1,6 +1,5 @@
-//! Tests servers that refuse commands for a while: one runs a long script, and one loads its file.
-//! A refused command changes nothing. Once the server accepts commands again, its slots sell again.
-//! If a node starts while a server refuses commands, the node tries again for some seconds.
+//! Tests servers that refuse commands for a while, because they run a long script or load their
+//! file. A refused command changes nothing. A starting node tries again for some seconds.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -57,8 +56,7 @@ fn wait_for(url: &str, word: &str) {
     }
 }
 
-/// Starts a script that runs for `millis` milliseconds, and waits until the server refuses other
-/// callers.
+/// Runs a script for `millis` milliseconds, and returns when the server refuses other callers.
 fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     let at = url.clone();
     let running = std::thread::spawn(move || {
@@ -96,9 +94,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (issued, failed)
 }
 
-/// Checks that some calls failed with this error, and that these calls had no effect. Then checks
-/// that the next ticket has the next number. If answers were lost, the number may be higher: each
-/// call without an answer may have issued a ticket.
+/// Some calls must have failed with this error and without effect. The next ticket must have the
+/// next number, or a higher one: each call without an answer may have issued a ticket.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");
@@ -161,9 +158,8 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // In cases 1 and 2, the busy server is alone: its URL has no database number in case 1, and has
-    // one in case 2. In cases 3 and 4, the busy server belongs to a cluster: `urls` contains its
-    // URL in case 3, and does not contain it in case 4.
+    // - Cases 1 and 2: the busy server is alone. In case 2, its URL has a database number.
+    // - Cases 3 and 4: the busy server belongs to a cluster. In case 4, `urls` lacks its URL.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

@@ -1,6 +1,5 @@
 //! Compares the slot with the classic script, which counts in a hash with the fields `Total` and
-//! `Booked`. The slot and the script give the same answers to the same inputs, with one exception:
-//! a negative number adds stock to the hash, but never to the slot.
+//! `Booked`. Both give the same answers, but a negative number adds stock only to the hash.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -19,7 +18,6 @@ const OURS: &str =
 /// The stock of the hash and of the slot at the start.
 const TOTAL: u64 = 40;
 
-/// One server with the classic hash and a slot.
 struct Both {
     server: Server,
 }
@@ -56,8 +54,7 @@ impl Both {
         self.server.ask(&["HGET", "item", "Booked"])
     }
 
-    /// Calls the slot's script with `n` as the number of units. Returns whether the script issued a
-    /// ticket.
+    /// `n` is the number of units. Returns whether the slot's script issued a ticket.
     fn ours(&self, n: &str) -> bool {
         let script = Script::new(OURS);
         let mut call = script.prepare_invoke();

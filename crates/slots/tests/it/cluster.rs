@@ -14,14 +14,12 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// If a server sends no message for this many milliseconds, the other servers of the cluster mark
-/// that server as failed. If the server has just joined the cluster, the other servers forget it
-/// instead. The time is long, because a busy machine may pause all servers for a while. Once the
-/// servers know each other, a test that replaces a server shortens the time.
+/// After this time without a message, in milliseconds, a server counts as failed, or is forgotten
+/// if it has just joined. The time is long, because a busy machine may pause all servers. A test
+/// that replaces a server shortens it.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
-/// Starts three primaries, each with this many replicas.
 fn start_with(replicas: usize) -> Vec<Server> {
     let arguments = [
         "--cluster-enabled",
@@ -87,7 +85,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The URL names only the first server. The client gets the other addresses from that server.
+    // The client gets the other addresses from the first server.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("the servers can hold slots")
 }
 

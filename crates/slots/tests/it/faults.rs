@@ -19,7 +19,7 @@ const GRANT: GrantId = GrantId(1 << 62);
 /// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Opens slots without a settler, so that only calls change them.
+/// Without a settler, only calls change the slots.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots")
 }
@@ -46,8 +46,8 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
 async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
-        // The first request after a broken connection gets an error. The request is retried with
-        // the same key.
+        // The first request after a broken connection gets an error, and is retried with the same
+        // key.
         match ask(slots, buyer, key).await {
             Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -178,7 +178,6 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     );
 }
 
-/// Returns every key of the server with its value.
 fn dump(server: &Server) -> Vec<(String, Vec<u8>)> {
     let mut keys: Vec<String> = server.ask(&["KEYS", "*"]);
     keys.sort();
@@ -287,7 +286,7 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // Now the server gets the grant again, but not the ticket, like a replica that lags behind.
+    // Like a replica that lags behind, the server has the grant but not the ticket.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;
@@ -362,7 +361,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Send many requests at the same time, so that every connection is opened.
+    // Many requests at the same time open every connection.
     assert_eq!(burst(&slots, &[SLOT], 50).await.issued.len(), 50);
     server.freeze();
     let answer = ask(&slots, "a", "k").await;
@@ -387,8 +386,7 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // If a connection breaks during a call, the call may have taken effect. So the client does not
-    // send the call again on a new connection.
+    // A call on a broken connection may have taken effect, so the client does not send it again.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
         assert!(Instant::now() < until, "no call shows that the server is down");
     }

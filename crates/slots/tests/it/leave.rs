@@ -12,8 +12,7 @@ use super::watch::Stopwatch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
-/// If a live settler does not acknowledge a ticket within this time, another settler gets the
-/// ticket.
+/// After this time without an acknowledgement, another settler gets a live settler's ticket.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 async fn node(server: &Server, node: u32) -> Slots {
@@ -21,7 +20,6 @@ async fn node(server: &Server, node: u32) -> Slots {
     Slots::redis(options).await.expect("the server can hold slots")
 }
 
-/// Returns a node that reads a queue.
 async fn reading_node(server: &Server, number: u32) -> Slots {
     let slots = node(server, number).await;
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 1_000)).await.expect("reachable");
@@ -37,7 +35,7 @@ async fn issue(slots: &Slots, from: usize) {
     }
 }
 
-/// Takes this many tickets, and returns their positions in the queue, sorted.
+/// Returns the tickets' positions in the queue, sorted.
 async fn take(slots: &Slots, many: usize) -> Vec<u64> {
     let mut taken: Vec<DequeuedTicket> = Vec::new();
     while taken.len() < many {

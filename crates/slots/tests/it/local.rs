@@ -87,13 +87,11 @@ impl Drop for RunningThread<'_> {
     }
 }
 
-/// A slot that several threads use at the same time, and the results of these threads.
 struct ContendedSlot {
     slots: Slots,
     slot: SlotKey,
-    /// Issued tickets.
     issued: AtomicU64,
-    /// Threads that may still change the slot.
+    /// These threads may still change the slot.
     working: AtomicU64,
 }
 
@@ -111,8 +109,7 @@ impl ContendedSlot {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers")
     }
 
-    /// Sends the requests of all buyers and keys, and then sends them all again. So refused
-    /// requests are repeated too.
+    /// Sends all requests twice, so that refused requests are repeated too.
     fn ask(&self, thread: u64) {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -129,8 +126,7 @@ impl ContendedSlot {
         }
     }
 
-    /// In each step, adds units to the slot and recalls some units. Returns how many units were
-    /// recalled.
+    /// Each step adds some units and recalls some. Returns how many units were recalled.
     fn refill_and_recall(&self) -> u64 {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -159,7 +155,7 @@ impl ContendedSlot {
         recalled
     }
 
-    /// Takes and acknowledges tickets until all threads have stopped sending requests.
+    /// Takes and acknowledges tickets until no thread sends requests.
     fn settle(&self) -> Vec<Arc<Ticket>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -167,8 +163,8 @@ impl ContendedSlot {
         while self.working.load(Ordering::Acquire) > 0
             || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
-            // A thread counts a ticket in `issued` after the slot has issued it. So a ticket may be
-            // taken before it is counted.
+            // A thread counts a ticket in `issued` only after the issue, so the ticket may be taken
+            // first.
             if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;
@@ -184,8 +180,8 @@ impl ContendedSlot {
     }
 }
 
-/// Four threads send the same requests, while units are added and taken away and a settler works.
-/// Each request gets one ticket, no buyer exceeds the limit, and no unit is lost.
+/// Units are added and taken away, and a settler works. No buyer exceeds the limit, and no unit is
+/// lost.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };

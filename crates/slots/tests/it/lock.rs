@@ -1,5 +1,4 @@
-//! Tests locks on real servers: expiry during work, a paused holder, another holder's lock,
-//! failover (also to a replica), and majorities.
+//! Tests locks on real servers: expiry, a paused holder, failover, and majorities.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LockGuard, Locks, SharedRedis};
@@ -8,7 +7,7 @@ use super::server::Server;
 use super::watch::Stopwatch;
 
 const NAME: &str = "loader";
-/// The lease. It is longer than the pauses of a busy machine, so that a renewed lock is not lost.
+/// The lease is longer than the pauses of a busy machine, so that a renewed lock is not lost.
 const LEASE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -23,7 +22,6 @@ async fn take(locks: &Locks) -> LockGuard {
     tokio::time::timeout(3 * TIMEOUT, taken).await.expect("the lock becomes free")
 }
 
-/// Waits until the holder knows that its lock is lost.
 async fn lost(held: &LockGuard) {
     let until = Instant::now() + TIMEOUT;
     while held.is_held() {
@@ -106,8 +104,7 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server])).await });
-    // The test does not drive the runtime `sleeper` from here on. So no task of that runtime runs,
-    // not even the task that renews the lock.
+    // From here on, no task of the runtime `sleeper` runs, not even the one that renews the lock.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -137,8 +134,8 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     lost(&late).await;
 }
 
-/// Waits until the replica has every earlier write of the primary. A comparison of some keys would
-/// not be enough: the replica may have loaded a snapshot, but not yet applied the writes after it.
+/// Waits until the replica has every earlier write of the primary. Equal keys would not show this,
+/// because a loaded snapshot can lack the newest writes.
 async fn follows(replica: &Server, primary: &Server) {
     const MARK: &str = "mark";
     let until = Instant::now() + TIMEOUT;
@@ -152,15 +149,14 @@ async fn follows(replica: &Server, primary: &Server) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The holder renews the lock every ten seconds. A renewal fails if the lock is lost. So the
-    // holder notices a lost lock long before this lease ends.
+    // Renewals come every ten seconds, so the holder notices a lost lock long before this lease
+    // ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
-    // A client uses the first server of the sorted list that it can reach. So it uses `primary`, as
-    // long as `primary` runs.
+    // A client uses the first reachable server of the sorted list, so it uses `primary` first.
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
@@ -173,8 +169,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary).await;
-    // From now on, the replica expects its primary at an address without a server. So later writes
-    // do not reach the replica.
+    // The replica expects its primary at an address without a server, so it gets no later writes.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();
@@ -235,8 +230,7 @@ async fn a_majority_of_servers_decides() {
     }
     let fence = held.fence();
     held.release().await;
-    // The first server restarts without data. The next fencing number must still be greater than
-    // `fence`.
+    // The first server restarts without data, but the next fencing number must still be greater.
     servers[0].restart();
     servers[2].kill();
     let next = take(&other).await;

@@ -21,8 +21,7 @@ mod tls;
 
 use doorbuster_testkit::watch;
 
-/// Makes a test of each function of the conformance suite. Each test calls `$open` with the test's
-/// name, and so gets its own slots.
+/// Makes a test of each function of the conformance suite. `$open` gives each test its own slots.
 #[macro_export]
 macro_rules! conforms {
     ($open:path) => {

@@ -1,5 +1,5 @@
-//! Runs random lists of calls on the reference slot and on Redis. After each call, the test
-//! compares the two answers and the two views.
+//! Runs random lists of calls on the reference slot and on Redis, and compares each answer and each
+//! view.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -37,7 +37,6 @@ struct Seed {
     later_ms: i64,
 }
 
-/// A feed row of the slot's grant.
 #[derive(Clone, Debug)]
 struct Row {
     what: What,
@@ -66,7 +65,7 @@ enum Op {
         available: u64,
         threshold: u64,
     },
-    /// Tickets that are sent in one call.
+    /// One call sends all of these tickets.
     Tickets(Vec<Seed>),
     Apply(Vec<Row>),
     Recall {
@@ -142,7 +141,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
-    /// The unacknowledged tickets, each as the reference and as the real slot delivered it.
+    /// Each unacknowledged ticket, as the reference and as the real slot delivered it.
     delivered: Vec<(QueuedTicket, DequeuedTicket)>,
 }
 
@@ -173,8 +172,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first: the
-    /// reference counts a ticket until all earlier tickets are acknowledged, but Redis does not.
+    /// With a low bound of the queue, the oldest ticket must be acknowledged first. Only the
+    /// reference counts a ticket until all earlier tickets are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -204,7 +203,7 @@ impl Both {
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
                     // Before a slot's first epoch, Redis ignores a stop, but the reference
-                    // remembers the stop. So the test sends the stop again.
+                    // remembers it.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -367,8 +366,7 @@ impl Both {
         }
     }
 
-    /// Deletes everything, as FLUSHALL does. The readers start again, so that they deliver no
-    /// ticket that they read before.
+    /// Deletes everything, as FLUSHALL does. New readers deliver no ticket that was read before.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -6,7 +6,7 @@ use doorbuster_slots::{Slots, conformance};
 
 use super::server::{Server, options};
 
-/// Opens slots on a server that all these tests share. Each test has its own key prefix.
+/// All these tests share a server, and each has its own key prefix.
 async fn slots(test: &str) -> Slots {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| Server::start(&[]));

@@ -1,4 +1,4 @@
-//! Tests which servers can hold slots, and the errors for servers that cannot hold slots.
+//! Tests which servers can hold slots, and the errors for other servers.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;

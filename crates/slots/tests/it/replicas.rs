@@ -50,8 +50,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     let slots = open(&primary, 1, "shop").await;
     issue(&slots, "a").await;
     assert_eq!(waits(&primary), 1);
-    // Each concurrent request gets its own answer. No request gets the answer of the `WAIT`
-    // command.
+    // Each concurrent request gets its own answer, and not the answer of the `WAIT` command.
     let all = (0..50).map(|i| {
         let slots = slots.clone();
         tokio::spawn(async move { issue(&slots, &format!("b{i}")).await })
@@ -61,8 +60,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     }
     assert!(waits(&primary) < 51, "the server must wait once for each batch, not for each request");
 
-    // If a replica does not answer, the server waits until the bound. Then every caller gets its
-    // answer.
+    // If a replica does not answer, the server waits until the bound.
     replica.freeze();
     let began = Instant::now();
     issue(&slots, "c").await;

@@ -1,8 +1,8 @@
-//! Checks that a slot in memory is linearizable. In a schedule, three threads make random calls in
-//! parallel. Some sequence that fits the calls' times must give the same answers on the reference.
+//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. Some
+//! sequence that fits the calls' times must give the same answers on the reference.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
-//! The same seed gives the same calls, but their interleaving is random.
+//! A seed determines the calls, but not their interleaving.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,13 +24,13 @@ use call::{Answer, Call, Did, now};
 
 mod call;
 
-/// The number of schedules if `DOORBUSTER_SCHEDULES` is not set.
+/// The number of schedules, if `DOORBUSTER_SCHEDULES` is not set.
 const SCHEDULES: u64 = 600;
 const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
-/// The answers that must occur in the schedules, so that the rule of each answer is tested.
+/// These answers must occur, so that the rule of each answer is tested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",
@@ -48,7 +48,6 @@ const REACHED: &[&str] = &[
 /// A step of a thread. During the run, the thread fills in the missing values.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Sends one of the requests.
     Ask(usize),
     Take,
     /// Acknowledges the ticket that was taken last.
@@ -63,7 +62,6 @@ enum Step {
     Look,
 }
 
-/// A slot, and the requests for it.
 struct World {
     slots: Slots,
     bounds: SlotBounds,
@@ -93,7 +91,7 @@ impl World {
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
 
-    /// Returns a slot with random bounds. The bounds are so low that a few calls reach them.
+    /// The bounds are so low that a few calls reach them.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
         let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
@@ -135,7 +133,7 @@ impl World {
         Did { call, answer, called, answered: self.instant() }
     }
 
-    /// Waits until every thread has arrived, so that their first calls overlap.
+    /// Returns when every thread has arrived, so that their first calls overlap.
     fn meet(&self) {
         self.here.fetch_add(1, Ordering::SeqCst);
         for turn in 0_u64.. {
@@ -149,7 +147,7 @@ impl World {
         }
     }
 
-    /// Makes the calls that show the final state of the slot and of its memory.
+    /// These calls show the final state of the slot and of its memory.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -159,8 +157,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether the calls can be put into one sequence that explains these answers. The
-    /// calls of one thread must stay in the thread's sequence.
+    /// Returns whether some sequence of the calls gives these answers. The calls of one thread must
+    /// stay in the thread's sequence.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -190,7 +188,6 @@ impl World {
     }
 }
 
-/// A thread with the values that it knows.
 struct Caller<'a> {
     world: &'a World,
     /// The last token that the thread created.
@@ -301,8 +298,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Runs these steps. After each step, the thread loops as often as the step's number says. If
-    /// the number is 1, the thread yields instead.
+    /// After each step, the thread loops as often as the step's number says, or yields if it is 1.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -319,7 +315,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Runs the schedule of a seed. Returns each thread's calls and the final state.
+/// Returns each thread's calls and the final state.
 fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let world = World::draw(&mut rng);
@@ -354,7 +350,6 @@ fn shown(threads: &[Vec<Did>]) -> String {
     })
 }
 
-/// Returns how many calls overlapped with calls of other threads.
 fn overlapping(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {

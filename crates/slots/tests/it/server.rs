@@ -13,11 +13,9 @@ use doorbuster_testkit::tool;
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
-/// The longest time until a server listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server, and stops the server after one line of input or the end of the
-/// input. The input ends at the latest when the test's process ends. If the line is not `keep`, the
-/// script also removes the server's directory.
+/// Runs a server until one line of input or the end of the input. The input ends at the latest with
+/// the test's process. Without the line `keep`, the server's directory is removed.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -165,9 +163,9 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port `p`. The port `p + 10_000` is free too. A server of a cluster uses that port
-/// for messages to the other servers. Both ports are below the range of automatic ports, so they
-/// are still free when the server restarts.
+/// Returns a free port `p`. The port `p + 10_000` is free too, because a cluster's servers use it
+/// among themselves. Both are below the range of automatic ports, so they stay free until a
+/// restart.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);

@@ -1,5 +1,4 @@
-//! Tests the server that nodes share for data that may be lost: scripts, redirections, and an
-//! unreachable server.
+//! Tests the server that nodes share: scripts, redirects, and an unreachable server.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -108,8 +107,7 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     }
 }
 
-/// Returns a call for a limit. The limit allows one request every 10 seconds, and a burst of six
-/// requests.
+/// The limit allows one request every 10 seconds, and a burst of six requests.
 fn limit_call(used_us: u64, wanted_us: u64) -> LimitCall {
     let (cost_ns, burst_us) = (10_000_000_000, 60_000_000);
     LimitCall { used_us, wanted_us, cost_ns, burst_us, reserved_us: 0 }
@@ -154,8 +152,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
 async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
     let server = Server::start(&[]);
     let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
-    // All amounts are multiples of ten minutes, so the time that passes during the test changes no
-    // decision.
+    // Amounts are multiples of ten minutes, so the time of the test changes no decision.
     const UNIT_US: u64 = 600_000_000;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let number = |most: u64| proptest::num::u64::ANY.prop_map(move |n| n % (most + 1));

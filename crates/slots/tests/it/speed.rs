@@ -18,8 +18,7 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs `caller` in many tasks until the time is over. Each task adds its calls to the counter.
-/// Returns the number of calls per second.
+/// Runs `caller` in many tasks, which add their calls to the counter. Returns the calls per second.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -69,8 +68,7 @@ async fn through_slots(url: String, stock: u64) -> f64 {
 }
 
 /// Measures the classic script with one call per request. If `shared` is true, all callers share
-/// one connection, which writes many commands together. If it is false, each caller has its own
-/// connection.
+/// one connection, which writes many commands together.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();

@@ -7,7 +7,6 @@ use crate::contract::Claim;
 use crate::fault::Fault;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// Returns the table.
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
@@ -68,7 +67,7 @@ fn row(run: &RunReport, id: &str) -> String {
     row + &format!("<td>{}</td><td>{}</td></tr>", survived(&results), escape(first.suits))
 }
 
-/// Describes the result of each fault: the verdict, or that the fault did not affect the strategy.
+/// Describes the verdict under each fault, or that the fault did not affect the strategy.
 fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
@@ -84,7 +83,6 @@ fn survived(results: &[&RunResult]) -> String {
     if parts.is_empty() { "not run".to_owned() } else { parts.join("<br>") }
 }
 
-/// Returns the result with the worst verdict.
 fn worst<'a>(results: impl Iterator<Item = &'a &'a RunResult>) -> Option<&'a RunResult> {
     let rank = |verdict| match verdict {
         Verdict::Held => 0,

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use super::{escape, number, pill};
 use crate::result::{RunReport, RunResult};
 
-/// Returns the table and the list as sections of the page.
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every run</h2>\
@@ -52,8 +51,7 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     ];
     numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
     for (name, count) in result.counts() {
-        // `untold` counts the orders of buyers who got no answer. Such an order contradicts no
-        // answer, so it breaks no promise.
+        // An order of a buyer without an answer contradicts no answer, so it breaks no promise.
         let class = if count > 0 && name != "untold" { "num broke" } else { "num" };
         row += &format!("<td class=\"{class}\">{}</td>", number(count as f64));
     }
@@ -67,7 +65,6 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     row + &format!("<td>{}</td></tr>", escape(result.suits))
 }
 
-/// Returns the runs without a verdict.
 fn failures(run: &RunReport) -> String {
     if run.failures.is_empty() {
         return String::new();

@@ -1,5 +1,4 @@
-//! Tests that the server draws pictures in advance, so that the opening of a sale does not wait for
-//! pictures.
+//! Tests that the server draws pictures before a sale opens.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,12 +10,11 @@ use crate::watch::Stopwatch;
 
 /// Longest wait for pictures. The server pauses between two pictures, and the machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// A number of ready pictures. It is larger than the number of pictures that a test requests at the
-/// same time.
+/// This is more pictures than a test requests at the same time.
 const READY_PICTURES: u64 = 8;
 
-/// Returns a time after the end of all these tests. The time is less than ten minutes ahead, so the
-/// server already draws pictures for a sale that opens then.
+/// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
+/// server already draws pictures for this opening.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
@@ -24,7 +22,6 @@ fn soon() -> String {
         .to_string()
 }
 
-/// Schedules a sale that requires this challenge and opens at `starts_at`.
 async fn scheduled(app: &TestApp, id: &str, challenge: &str, starts_at: &str) {
     let mut sale = sale(id, 100.into(), 10);
     let limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -43,7 +40,6 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
     metric(app, &format!("doorbuster_challenges_total{{kind=\"{kind}\"}}")).await
 }
 
-/// Waits until the predicate `holds` is true for the number of ready challenges of this kind.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     let timer = Stopwatch::start();
     loop {
@@ -59,8 +55,8 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Requests challenges for several buyers, in rounds, until a round reduces the number of ready
-/// pictures. A picture that is drawn on request does not reduce the number of ready pictures.
+/// Requests challenges in rounds, until a round reduces the number of ready pictures. A picture
+/// that is drawn on request does not reduce this number.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (timer, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {

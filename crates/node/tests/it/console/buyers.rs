@@ -1,5 +1,4 @@
-//! Tests the history of one buyer in a sale: the buyer's orders, and the refusals that the buyer
-//! got from each endpoint.
+//! Tests a buyer's history in a sale: the orders and the refusals.
 
 use serde_json::{Value, json};
 

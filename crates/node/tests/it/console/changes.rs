@@ -6,15 +6,13 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-/// Returns the changes of the newest action with this name.
 async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     let path = format!("/v1/admin/actions?limit=1&action={action}");
     let list = app.admin("GET", &path, None).await.json();
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Searches `value` and the objects inside it. For each value that is not an object, adds the
-/// value's JSON pointer to `paths`.
+/// Adds the JSON pointer of each value in `value` that is not an object.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());
@@ -108,8 +106,7 @@ async fn an_action_records_what_was_replaced_or_deleted() {
     let endpoint = post("webhook-endpoints", Some(body)).await;
     let rotate =
         format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
-    // An endpoint has at most five secrets. It has five secrets before the last rotation, so this
-    // rotation does not change their number.
+    // An endpoint has at most five secrets, so the last rotation does not change their number.
     for _ in 0..5 {
         post(&rotate, None).await;
     }

@@ -1,4 +1,4 @@
-//! Tests the check before opening: which problems it finds, and which of them are errors.
+//! Tests the problems that the check before opening finds, and their severity.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// Returns the problems that the check of this sale finds.
 async fn check(app: &TestApp, sale: &str) -> Vec<Value> {
     let report = app.admin("POST", &format!("/v1/admin/sales/{sale}/check"), None).await.json();
     let problems = report["problems"].as_array().unwrap_or_else(|| panic!("{report}")).clone();
@@ -17,7 +16,7 @@ async fn check(app: &TestApp, sale: &str) -> Vec<Value> {
     problems
 }
 
-/// Returns the severity and the detail of the problem with this code.
+/// Returns the problem's severity and detail.
 fn found(problems: &[Value], code: &str) -> Option<(String, String)> {
     let problem = problems.iter().find(|problem| problem["code"] == code)?;
     let text = |member: &str| problem[member].as_str().expect("a text").to_owned();

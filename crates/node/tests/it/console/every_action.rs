@@ -1,5 +1,4 @@
-//! Tests that every kind of change by an operator is recorded as an action. A call without an
-//! effect records no action.
+//! Tests that every effective change by an operator is recorded as an action.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,8 +9,7 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Stopwatch;
 
-/// The actions that this test causes. The test causes no action that needs a failed or repeated
-/// delivery, such as the retry of a dead letter.
+/// This test causes no action that needs a failed or repeated delivery.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",
@@ -42,7 +40,6 @@ const ACTIONS: [&str; 27] = [
     "visitors.admitted",
 ];
 
-/// Sends a change that must succeed, and returns its answer.
 async fn done(app: &TestApp, method: &str, path: &str, body: Option<Value>) -> Value {
     let key = [("Idempotency-Key", "k")];
     let reply = app.admin_with(method, &format!("/v1/admin/{path}"), &key, body).await;
@@ -74,7 +71,7 @@ async fn change_sales_and_orders(app: &TestApp) {
     assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
     done(app, "POST", &format!("orders/{paid}/refund"), None).await;
     done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
-    // Every code begins with one of these characters, so the loop revokes every code.
+    // Every code begins with one of these characters.
     for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
         done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
     }

@@ -39,8 +39,7 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         let busiest = points.iter().filter_map(|point| point["busiest_second"].as_u64()).max();
         assert_eq!(busiest, most_in_a_second, "step {step}");
     }
-    // If one window ends where the next window begins, each point is in only one of the two
-    // windows.
+    // A point belongs to only one of two adjacent windows.
     let whole = app.admin("GET", path, None).await.json();
     let points = whole["points"].as_array().expect("points");
     let at = |point: &Value| point["at"].as_str().expect("a time").to_owned();
@@ -61,8 +60,8 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
     }
     let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
     assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
-    // One answer has at most 3,600 steps of one second. An hour that begins in the middle of a
-    // second overlaps 3,601 steps, so the answer leaves out the first step.
+    // One answer has at most 3,600 steps of one second. An hour from the middle of a second
+    // overlaps 3,601 steps, so the first step is missing.
     for (from, to, expected) in [
         ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", json!("2026-01-01T00:00:00.000Z")),
         ("2026-01-01T00:00:00.500Z", "2026-01-01T01:00:00.500Z", json!("2026-01-01T00:00:01.000Z")),
@@ -104,8 +103,7 @@ async fn the_requests_of_a_sales_first_second_are_not_before_its_opening() {
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
-    // Shortly after the opening, the node may still read the counts of the second before the
-    // opening.
+    // Shortly after the opening, the node may still read the counts of the second before.
     while now_ms() < starts_at + 150 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -141,7 +139,6 @@ async fn an_order_of_a_queued_purchase_is_counted_once() {
     app.open_sale("spring", 3.into(), 1).await;
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
     for _ in 0..2 {
-        // The second request repeats the first one.
         app.buy_with("ann", "k", &[("Prefer", "respond-async")], body).await;
     }
     let path = "/v1/admin/sales/spring/series";

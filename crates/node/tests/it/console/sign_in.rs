@@ -24,14 +24,13 @@ const SECRET: &str = "a:secret";
 /// The query of the browser's visit, and the claims of the person who signed in.
 type Visit = (Vec<(String, String)>, Value);
 
-/// The issuer's address and key, and the newest visit of a browser to the issuer.
 struct Issuer {
     address: String,
     key: Ed25519KeyPair,
     visit: Mutex<Option<Visit>>,
 }
 
-/// A running issuer; it stops with the test.
+/// The issuer stops with the test.
 struct StandIn {
     issuer: Arc<Issuer>,
     task: JoinHandle<()>,
@@ -60,8 +59,7 @@ impl StandIn {
         Self { issuer, task }
     }
 
-    /// Visits the issuer and signs in, as a person does. Returns the query with which the browser
-    /// returns to the server.
+    /// Returns the query with which the browser returns to the server.
     fn sign_in(&self, location: &str, claims: Value) -> String {
         let url = Url::parse(location).expect("an address");
         let pairs: Vec<(String, String)> =
@@ -144,7 +142,7 @@ async fn start(issuer: &str) -> TestApp {
     .await
 }
 
-/// If the answer sets a cookie with this name, returns the whole value of the header `Set-Cookie`.
+/// Returns the whole value of the header `Set-Cookie`.
 fn set_cookie(reply: &Reply, name: &str) -> Option<String> {
     let start = format!("{name}=");
     let is_it = |(header, value): &&(String, String)| {
@@ -157,7 +155,7 @@ fn pair(cookie: &str) -> &str {
     cookie.split(';').next().expect("a pair")
 }
 
-/// Begins a sign-in. Returns the address at the issuer, and the cookie of the attempt.
+/// Returns the address at the issuer, and the cookie of the attempt.
 async fn begin(app: &TestApp) -> (String, String) {
     let begun = app.get("/console/sign-in").await;
     assert_eq!(begun.status, 303);
@@ -233,7 +231,7 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
     check("failed", "error=access_denied", &attempt).await;
     let (_, other) = begin(&app).await;
     check("failed", &query, &other).await;
-    // The issuer refuses a code that was used, or that belongs to another code verifier.
+    // The issuer refuses a used code, and a code of another code verifier.
     let (second, attempt) = begin(&app).await;
     let query = stand_in.sign_in(&second, person(json!(["day-shift"])));
     let forged = format!("{}.{}", attempt.rsplit_once('.').expect("parts").0, "v".repeat(43));
@@ -248,7 +246,7 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
 async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
     let stand_in = StandIn::start().await;
     let app = start(&stand_in.issuer.address).await;
-    // Another site can make an operator's browser send these requests, so they must not count as
+    // Another site can cause these requests in an operator's browser, so they must not count as
     // wrong keys.
     for _ in 0..12 {
         let reply = app.get("/console/callback?code=c0de&state=s").await;
@@ -260,8 +258,7 @@ async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
         statuses.push(come_back(&app, "code=c0de&state=other", &attempt).await.status);
     }
     assert_eq!(statuses[..10], [303; 10]);
-    // An address may make ten failed attempts per minute. A minute may end during the test, so the
-    // test makes more than 20 attempts.
+    // An address may make ten failed attempts per minute. A minute may end during the test.
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 

@@ -21,8 +21,7 @@ pub(super) struct CountingProxy {
 }
 
 impl CountingProxy {
-    /// Starts a proxy in front of this server. Each client must send one request at a time on a
-    /// connection.
+    /// Each client must send one request at a time on a connection.
     pub(super) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -37,8 +36,7 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// Returns the number of requests so far, without the edge's own requests: its health checks
-    /// and its relay.
+    /// The edge's own requests, its health checks and its relay, do not count.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }

@@ -3,7 +3,6 @@
 use doorbuster_config::{Flags, load};
 use doorbuster_node::boot::serve;
 
-/// A public key of a shop.
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","alg":"EdDSA",
     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 

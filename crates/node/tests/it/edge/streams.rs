@@ -1,5 +1,5 @@
-//! Tests the event streams of an edge. The edge itself creates the events about the status of a
-//! sale. A node sends the events about orders and positions over one connection, the relay.
+//! Tests the event streams of an edge. A node sends the events about orders and positions over one
+//! connection, the relay.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -11,13 +11,11 @@ use crate::http::request;
 use crate::nodes::number;
 use crate::nodes::servers::{ServerCluster, start};
 
-/// Waits until a node sends buyers' events to the edge.
 async fn wait_for_relay(edge: &TestApp) {
     let is_up = async || number(edge, "doorbuster_edge_relay_up ").await == 1;
     until("the edge has a relay", is_up).await;
 }
 
-/// Starts a node and an edge, opens a sale, and waits until the relay is connected.
 async fn open_tier() -> Tier {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
@@ -26,7 +24,6 @@ async fn open_tier() -> Tier {
     tier
 }
 
-/// Returns the next event that satisfies `is_wanted`.
 async fn event(socket: &mut Socket, is_wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
         let event = next(socket).await;
@@ -103,7 +100,7 @@ async fn streams_outlive_the_node_that_sends_their_events() {
     wait_for_relay(&edge).await;
     let mut anna = socket(&edge, "anna", "?sale=spring").await;
     runtime.shutdown_background();
-    // The relay was connected to one of the two nodes, maybe to the node that has just stopped.
+    // The relay may have been connected to the node that has just stopped.
     let is_at_node = async || number(&node, "doorbuster_events_websockets ").await == 1;
     until("the relay is at the other node", is_at_node).await;
     wait_for_relay(&edge).await;
@@ -133,7 +130,7 @@ async fn a_new_relay_follows_every_buyer() {
     let tier = Tier::start(&[]).await;
     wait_for_relay(&tier.edge).await;
     let mut buyers = Vec::new();
-    // The edge and the node handle 256 messages at a time, so 600 buyers need several batches.
+    // The edge and the node handle 256 messages at a time.
     for number in 0..600 {
         buyers.push(socket(&tier.edge, &format!("buyer{number}"), "").await);
     }
@@ -199,13 +196,12 @@ async fn a_block_ends_the_streams_of_an_edge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_without_a_relay_passes_streams_on() {
     let tier = open_tier().await;
-    // The edge's copy has no sale of this name, so a node must answer.
+    // The edge's copy has no such sale, so a node must answer.
     let before = tier.proxy.passed_on();
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
     assert!(unknown.is_err());
     assert_eq!(tier.proxy.passed_on() - before, 1);
-    // A node does not accept a relay without a valid proof that it belongs to an edge of this
-    // deployment.
+    // A relay must prove that it belongs to an edge of this deployment.
     let forged = open(&tier.node, "", &[("doorbuster-relay", "0123")]).await;
     assert!(forged.is_err());
     tier.stop().await;

@@ -1,5 +1,4 @@
-//! Tests the WebSocket handshake in bytes: the accepted handshakes, and the answers to other
-//! requests.
+//! Tests the WebSocket handshake in bytes.
 
 use crate::app::{TestApp, bearer};
 use crate::http::request;
@@ -8,7 +7,6 @@ use crate::http::request;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// The headers of a WebSocket request as clients send it.
 const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -16,7 +14,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// Returns `UPGRADE_HEADERS`, but changes or leaves out one header.
+/// Returns `UPGRADE_HEADERS` with one header changed or left out.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,

@@ -14,7 +14,6 @@ use crate::watch::Stopwatch;
 /// A time that is long enough for a connection to become idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
-/// Returns the number of idle connections.
 async fn idle_count(app: &TestApp) -> u64 {
     let page = app.get("/metrics").await.text();
     let number =
@@ -22,7 +21,6 @@ async fn idle_count(app: &TestApp) -> u64 {
     number.and_then(|number| number.parse().ok()).expect("the metric exists")
 }
 
-/// Waits until this many connections are idle.
 async fn wait_for_idle(app: &TestApp, count: u64) {
     let timer = Stopwatch::start();
     while idle_count(app).await != count {
@@ -44,7 +42,7 @@ async fn message(socket: &mut Socket) -> Option<Message> {
     }
 }
 
-/// Reads events until one of them is about an order. Returns the order's state.
+/// Returns the state of the order in the next event about an order.
 async fn order(socket: &mut Socket) -> Value {
     loop {
         let mut event = next(socket).await;
@@ -121,8 +119,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     }
     wait_for_idle(&app, 1).await;
     anna.send(Message::Text("x".repeat(200).into())).await.expect("the server takes the message");
-    // The answer to this ping shows that the server has also read the text frame, which was sent
-    // first.
+    // The answer to this ping shows that the server has also read the earlier text frame.
     anna.send(Message::Ping(vec![9].into())).await.expect("the server takes the message");
     assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
     wait_for_idle(&app, 1).await;
@@ -130,7 +127,6 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     assert_eq!(message(&mut anna).await, Some(Message::Close(None)));
     assert_eq!(message(&mut anna).await, None);
     wait_for_idle(&app, 0).await;
-    // A frame that is too long gets the same answer as on an active connection.
     let mut long = socket(&app, "anna", "").await;
     wait_for_idle(&app, 1).await;
     long.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");

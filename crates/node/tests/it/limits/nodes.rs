@@ -1,5 +1,4 @@
-//! Tests rate limits that nodes share, with and without a private Redis. One test creates a block
-//! at one node, and checks that the block applies at the other node.
+//! Tests rate limits and blocks that nodes share, with and without a private Redis.
 
 use std::time::{Duration, Instant};
 
@@ -14,23 +13,20 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
-/// The number of requests that a limit admits in a burst. Afterwards the limit admits one request
-/// per minute.
+/// The limit admits this number of requests in a burst, and then one request per minute.
 const BURST: u32 = 1_000;
-/// The time after which a limit of one request per minute admits one more request.
+/// After this time, a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The nodes report admitted requests to Redis. At any time, at most this many admitted requests of
-/// all nodes are unreported.
+/// The nodes report admitted requests to Redis. At most this many of them are unreported at any
+/// time.
 const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
-/// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
-/// at each of two nodes. Before a wave begins, both nodes know of all earlier requests.
+/// The number of requests in a wave. They arrive together, half of them at each of two nodes.
+/// Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
-/// The number of requests that the nodes may admit before they read from Redis how much of the
-/// limit is used. One wave can be in progress. If the answer of Redis is late, three more waves can
-/// follow.
+/// The number of requests that the nodes may admit before they read the used part of the limit from
+/// Redis. These are one wave, and three more waves while the answer is late.
 const UNSEEN_MAX: u32 = 4 * WAVE;
 
-/// Starts a node of shape `cluster`.
 async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
     let store = address(home, database);
     TestApp::with(&[
@@ -41,7 +37,7 @@ async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Starts two nodes with an open, sold-out sale that has these limits.
+/// Starts two nodes with an open, sold-out sale.
 async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, TestApp) {
     let database = home.database();
     let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
@@ -55,13 +51,11 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     (first, second)
 }
 
-/// Returns whether the page of metrics has this line. Compares whole lines, because the help line
-/// of a metric can contain the same words.
+/// Compares whole lines, because a metric's help line can contain the same words.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
 
-/// Waits until this node knows of the other node.
 async fn knows_of_both(app: &TestApp) {
     let timer = Stopwatch::start();
     while !says(app, "doorbuster_nodes 2").await {
@@ -70,8 +64,8 @@ async fn knows_of_both(app: &TestApp) {
     }
 }
 
-/// Starts three nodes with an open sale that has these limits and enough stock. The nodes have
-/// shape `cluster` if `slots` is set, and shape `postgres` if it is not.
+/// Starts three nodes with an open sale that has enough stock. The shape is `cluster` if `slots` is
+/// set, and `postgres` if not.
 async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec<TestApp> {
     let store = address(home, &home.database());
     let mut settings = vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &*store)];
@@ -99,9 +93,8 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
     apps
 }
 
-/// Sends `each` purchases of one buyer on each of 48 connections to all nodes. The connections are
-/// used at the same time. Each round has its own keys. Returns how many purchases the limits
-/// allowed.
+/// Sends `each` purchases of one buyer on each of 48 connections, which work at the same time. Each
+/// round has its own keys. Returns how many purchases the limits allowed.
 async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32 {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..48 {
@@ -121,8 +114,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
     crowd.join_all().await.into_iter().sum()
 }
 
-/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse all
-/// further purchases from memory.
+/// In each scope, three nodes together allow exactly the burst, and refuse all further purchases
+/// from memory.
 async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     let home = Cluster::start(&[]);
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
@@ -170,8 +163,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
-    // The requests go to both nodes in turn. Each node knows of the other node's request before the
-    // next request arrives.
+    // Each node knows of the other node's request before the next request arrives.
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
@@ -198,8 +190,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit a few requests above the limit. On a busy machine, the nodes may
-    // admit more of these requests than the test allows. Then the test tries another buyer.
+    // Redis, they may admit too many requests, and on a busy machine more than the test allows.
+    // Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -219,17 +211,15 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns the used part of the limit in Redis. The result is the time until the whole limit is
-/// available again.
+/// Returns the used part of the limit in Redis, as the time until the whole limit is available.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
     Duration::from_millis(ahead.max().unwrap_or(0))
 }
 
-/// Sends requests of one buyer from one address to two nodes, in waves, until a whole wave is
-/// refused. Returns how many requests the nodes admitted, or `None` if Redis was unavailable for
-/// some time.
+/// Sends one buyer's requests to two nodes in waves, until a whole wave is refused. Returns the
+/// number of admitted requests, or `None` if Redis was unavailable for some time.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -259,8 +249,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // The used part of the limit in Redis decreases as time passes, so the test adds the
-        // elapsed time.
+        // Time reduces the used part in Redis, so the test adds the elapsed time.
         let started = Stopwatch::start();
         while shared_use(&redis) + timer.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
@@ -296,8 +285,7 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
             }
         }
         let let_in = let_in.expect("Redis must be available in one of three attempts");
-        // Earlier requests of the buyer `winner` also used a little of the limit that all buyers
-        // share.
+        // Requests of the buyer `winner` also used a little of the limit that all buyers share.
         assert!(
             (BURST - BURST / 10..=BURST + UNREPORTED_MAX + UNSEEN_MAX).contains(&let_in),
             "{scope}: {let_in} requests were admitted"
@@ -341,8 +329,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Redis stays down. No request waits for Redis. The node admits half of the limit, because
-    // there are two nodes.
+    // Redis stays down. The node admits half of the limit, because there are two nodes.
     drop(redis);
     away(&first, "1").await;
     let timer = Stopwatch::start();

@@ -76,8 +76,7 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // An erased buyer cannot read, pay or cancel the orders, even with a known id. An operator can
-    // still read the orders.
+    // An erased buyer cannot use the orders, even with a known id. An operator can still read them.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {
@@ -91,15 +90,14 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // The reserved order had not ended, so the erasure kept it. After the end of the order, a
-    // second erasure erases the order.
+    // The erasure kept the reserved order, because it had not ended.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));
     assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure must change nothing");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
-    // Payments and the ledger keep their rows. In these rows, another name replaces the buyer's id.
+    // Payments and the ledger keep their rows, with another name instead of the buyer's id.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
         "200"
@@ -140,8 +138,7 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let erased = ask(&app, json!({"buyer": format!("buyer-{n}")})).await;
         assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
     }
-    // For two seconds after it has read an event, the server may send the event without reading it
-    // again.
+    // For two seconds after it read an event, the server may send it without reading it again.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let before = shop.received().len();
     is_up.store(true, Ordering::SeqCst);

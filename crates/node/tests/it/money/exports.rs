@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::{assert_ledger_adds_up, captured, open_sale, order, send_message, start};
 use crate::app::TestApp;
 
-/// Returns the lines of an export. Each line maps the names of the columns to the cells. In these
-/// tests, no cell contains a comma.
+/// Each line maps the names of the columns to the cells. No cell here contains a comma.
 async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, String>> {
     let reply = app.admin("GET", &format!("/v1/admin/exports/{list}.csv{query}"), None).await;
     assert_eq!(reply.verdict(), "200", "{list}: {}", reply.text());
@@ -29,8 +28,8 @@ pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     reply.json()
 }
 
-/// Makes four orders: one is paid, one is paid and refunded, one is cancelled and then paid, and
-/// one is paid with too little money. Also makes a payment without an order.
+/// Makes four orders (paid; paid and refunded; cancelled and then paid; paid with too little money)
+/// and a payment without an order.
 async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     open_sale(app, 20.into(), 5, 900).await;
     let adjust = app

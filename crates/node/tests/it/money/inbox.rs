@@ -1,5 +1,4 @@
-//! Tests the inbox for provider messages: signatures, repeated messages, and the effect of each
-//! message.
+//! Tests the inbox for provider messages: signatures, repetitions and effects.
 
 use serde_json::json;
 
@@ -85,8 +84,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
-        // The order id of this payment differs from a real id in one character. The payment matches
-        // no order, so the payment is refunded immediately.
+        // This order id differs from a real id in one character, so the payment is refunded.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let reply = send_message(
@@ -357,7 +355,7 @@ async fn a_failed_payment_is_recorded_and_may_still_succeed() {
         send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"],
         "paid"
     );
-    // The failure happened before the capture but is reported last. The report changes nothing.
+    // The failure happened before the capture but is reported last.
     assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
     assert_eq!(read(&app, &id).await["state"], "paid");

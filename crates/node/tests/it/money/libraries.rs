@@ -40,7 +40,6 @@ const [secret, message, at] = process.argv.slice(1);
 console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(0, "utf8")));
 "#;
 
-/// The library in one language.
 struct Library {
     official: Official,
     /// The interpreter's option, and the program that signs with the library.
@@ -48,14 +47,13 @@ struct Library {
 }
 
 impl Library {
-    /// Returns a message that is signed with this secret at this time.
     fn signed(&self, secret: &str, id: &str, at: u64, body: &Value) -> Message {
         let (at, body) = (at.to_string(), body.to_string());
         let mut command = self.official.command();
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        // A program that ends early prints the reason itself, so a failed write is ignored.
+        // A program that ends early prints the reason itself.
         let _ = child.stdin.take().expect("the input is piped").write_all(body.as_bytes());
         let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -69,7 +67,6 @@ impl Library {
     }
 }
 
-/// A message with its headers.
 #[derive(Clone)]
 struct Message {
     id: String,
@@ -88,7 +85,6 @@ impl Message {
         send(app, &headers, &self.body).await
     }
 
-    /// Sends the message to a server that accepts the secret. Returns the outcome.
     async fn outcome(&self, app: &TestApp) -> String {
         let reply = self.send(app).await;
         assert_eq!(reply.verdict(), "200", "{}: {}", self.id, reply.text());
@@ -96,20 +92,20 @@ impl Message {
     }
 }
 
-/// Reports a captured payment several times, and then another payment for the same order. The first
-/// payment pays the order once, and the other payment is refunded once.
+/// Reports a payment several times, and then another payment for the same order. The first one pays
+/// the order once, and the other one is refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // A signature covers the raw bytes. To test this, some bytes of the body are not ASCII.
+    // A signature covers the raw bytes, so some bytes of the body are not ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
     assert_eq!(first.outcome(&app).await, "repeated", "a repeated message must not pay again");
-    // If a provider gets no answer, it signs the message again, with the time of the new attempt.
+    // Without an answer, a provider signs the message again with the time of the new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -144,8 +140,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks messages that must have no effect. The messages have no signature, or a signature with
-/// another secret, time or content.
+/// These messages must have no effect: they have no signature, or one with another secret, time or
+/// content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -184,8 +180,8 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks payments that arrive after their orders have expired. If a unit remains, the payment buys
-/// the unit. Otherwise the server refunds the payment.
+/// The payments arrive after their orders have expired. If a unit remains, a payment buys the unit.
+/// Otherwise the server refunds the payment.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
@@ -196,7 +192,6 @@ async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
         })
         .await;
     }
-    // Before the late payments arrive, another buyer buys one of the two units.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())

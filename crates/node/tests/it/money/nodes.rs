@@ -1,5 +1,5 @@
-//! Tests payments with several nodes on one store. Any node may receive a provider's message, and
-//! the order's units may be at another node.
+//! Tests payments with several nodes on one store. A message can arrive at any node, and the
+//! order's units may be at another one.
 
 use super::{
     KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret,
@@ -21,7 +21,7 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
 }
 
 /// Buys units that were returned at the other server. This server may refuse the purchase until it
-/// has read the commit that returned the units.
+/// knows of the return.
 async fn order_when_free(app: &TestApp, name: &str, units: u32) -> String {
     let attempt = std::cell::Cell::new(0);
     until("this server sells the returned units", async || {
@@ -41,8 +41,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let database = home.database();
     let (first, second) = (server(&home, &database).await, server(&home, &database).await);
     open_sale(&first, 10.into(), 10, 900).await;
-    // Two nodes receive the same message at the same time. One of the two nodes handles the
-    // message.
+    // Two nodes receive the same message at the same time, and one of them handles it.
     let id = order(&first, "anna", "k", 2).await;
     let body = captured("pay_1", &id, 20);
     let (here, there) =
@@ -51,8 +50,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // The buyer orders and cancels at the first server, and then the payment arrives at the second
-    // server. At that time, the order's units may be in a slot of either server or in the pool.
+    // The order was at the first server, and the payment arrives at the second one. The returned
+    // units may be in a slot of either server or in the pool.
     for n in 0..6 {
         let id = order_when_free(&first, &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
@@ -77,7 +76,6 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         })
         .await;
     }
-    // One node opens a checkout, and the other node shows it. The buyer can pay at either node.
     let id = order_when_free(&first, "k2", 1).await;
     let path = format!("/v1/orders/{id}/checkout");
     let (here, there) =

@@ -131,7 +131,6 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         if n % 2 == 0 {
-            // The returned units go to the slot, where they are free.
             app.until("/v1/admin/sales/spring/stock", "the units are in the slot", |stock| {
                 stock["items"][0]["pool"] == 0
             })
@@ -156,7 +155,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
         "200"
     );
-    // Anna's other order uses up her quota. Units remain, but she has reached her limit.
+    // Anna's other order uses up her quota, although units remain.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
         send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
@@ -167,7 +166,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(),
         "200"
     );
-    // Other buyers have all units. Anna is below her limit, but no units remain.
+    // No units remain, although Anna is below her limit.
     until("both units are sold", async || {
         (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(())
     })
@@ -210,8 +209,6 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
     assert!(after > before, "{after}");
     let millis = |text: &str| Time::parse(text).expect("a time").millis();
     assert_eq!(millis(&after) - millis(&before), 600_000);
-    // A repeated request with the same time changes nothing. A time that is too early or too late
-    // is refused.
     assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
     for wrong in [
         json!({}),
@@ -265,8 +262,7 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, &id).await.len();
         match (state.as_str(), owed) {
-            // The payment may arrive after the cancellation. If it then takes a unit from the pool,
-            // the order also counts as paid.
+            // A payment after the cancellation can still pay the order with a unit from the pool.
             ("paid", 0) => paid += 1,
             ("cancelled", 1) => refunded += 1,
             other => panic!("{other:?}, cancel {}", cancelled.status),
@@ -278,8 +274,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice while another buyer tries to buy the unit. `after_ms` is the time of the
-/// payment, counted from the end of the order's payment window. Returns the outcome of the payment.
+/// Sends a payment twice while another buyer tries to buy the unit. `after_ms` counts from the end
+/// of the order's payment window. Returns the payment's outcome.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
@@ -309,16 +305,15 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
-    // The first payments arrive before the window ends. The last payments arrive when other buyers
-    // may have the units.
+    // The first payments arrive before the window ends, and the last ones when other buyers may
+    // have the units.
     let outcomes =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, outcome)) in ids.iter().zip(outcomes).enumerate() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
         let stands = match (outcome.as_str(), state.as_str(), owed) {
-            // The payment may arrive after the expiry. If it then takes a unit from the pool, the
-            // order also counts as paid.
+            // A payment after the expiry can still pay the order with a unit from the pool.
             ("paid", "paid", 0) => "captured",
             ("refunded", "expired", 1) => "refunded",
             other => panic!("{n}: {other:?}"),

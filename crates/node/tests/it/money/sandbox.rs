@@ -1,5 +1,4 @@
-//! Tests the sandbox provider: its checkout, its buttons, its messages over HTTP, and status
-//! queries after messages were lost.
+//! Tests the sandbox provider: its checkout, its messages, and status queries after lost messages.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::{
 use crate::app::TestApp;
 use crate::watch::Stopwatch;
 
-/// Opens the order's checkout. Returns the path of the checkout's page.
+/// Opens the checkout, and returns the path of its page.
 async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
     let opened = app.buyer(buyer, "POST", &format!("/v1/orders/{order}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -27,7 +26,6 @@ async fn press(app: &TestApp, page: &str, button: &str) -> (u16, Value) {
     (pressed.status, pressed.json())
 }
 
-/// Waits until the order is in this state.
 async fn becomes(app: &TestApp, order: &str, state: &str) -> Value {
     let what = format!("{order} becomes {state}");
     until(&what, async || Some(read(app, order).await).filter(|order| order["state"] == state))
@@ -73,7 +71,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
         (again.verdict().as_str(), &again.json()["state"]),
         ("409 wrong_state", &json!("paid"))
     );
-    // An operator refunds the payment, and the sandbox reports that the money arrived.
+    // The operator's refund settles when the sandbox reports that the money arrived.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
@@ -242,7 +240,6 @@ async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
     }
     becomes(&app, &first, "expired").await;
     becomes(&app, &second, "expired").await;
-    // Another buyer buys one of the two units before both late payments have arrived.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
@@ -309,8 +306,7 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         orders.push(id);
     }
-    // The server restarts immediately. So some messages were delivered before the restart, and some
-    // were not.
+    // Only some messages were delivered before this restart.
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &settings, false).await.expect("the server starts again");
     for id in &orders {
@@ -325,7 +321,6 @@ async fn refunds_of_unknown_payments_stay_pending_until_an_operator_settles_them
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     send_message(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
-    // Waits until the worker has sent the refund request.
     until("the refund was requested", async || {
         let text = app.get("/metrics").await.text();
         text.contains("doorbuster_refunds_total{answer=\"accepted\"} 1").then_some(())

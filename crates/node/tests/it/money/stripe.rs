@@ -39,8 +39,7 @@ async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&settings[..], more].concat()).await
 }
 
-/// Returns the `Stripe-Signature` of a body. The test computes the signature without the tested
-/// code.
+/// Computes the `Stripe-Signature` of a body without the tested code.
 fn header(body: &str, at: u64, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
@@ -59,7 +58,6 @@ async fn send_message(app: &TestApp, id: &str, kind: &str, object: &Value) -> Re
     send_event_at(app, id, kind, object, now_secs()).await
 }
 
-/// Sends an event that Stripe created at this time.
 async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, created: u64) -> Reply {
     let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
     let body = event.to_string();
@@ -67,8 +65,7 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
     send(app, &body, &proof).await
 }
 
-/// Returns the value of `metadata[doorbuster]` in the server's request for a session. Fails if the
-/// server has not requested a session yet.
+/// Returns `metadata[doorbuster]` of the server's request for a session.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("the server has not requested a session")
@@ -82,7 +79,6 @@ fn paid(stripe: &StripeStandIn, session: &str, order: &str, minor: i64) -> Value
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
-/// Opens the order's checkout. Returns the checkout's address.
 async fn checkout(app: &TestApp, id: &str) -> String {
     let opened = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -218,8 +214,8 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     until("the refund was accepted", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    // For each idempotency key, Stripe repeats its first answer. The server uses another key only
-    // after it has confirmed that no refund exists.
+    // Stripe repeats its first answer for each key. The server uses another key only after it has
+    // confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the refunds must be read first");
 }

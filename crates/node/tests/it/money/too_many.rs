@@ -29,8 +29,7 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
             "{reply:?}"
         );
     }
-    // A checkout request for a cancelled order does not count against the limit. The answer reports
-    // the sale's limits.
+    // A checkout request for a cancelled order does not count against the limit.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),
@@ -40,8 +39,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     assert_eq!(reply.verdict(), "409 wrong_state");
     assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(reply.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // If the server does not know the buyer or the buyer's order, it cannot find the sale and the
-    // sale's limits. So the default limits of checkouts apply.
+    // Without a known buyer and order, the server cannot find the sale's limits. Thus the default
+    // limits of checkouts apply.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (reply, verdict) in [

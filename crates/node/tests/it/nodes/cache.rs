@@ -1,5 +1,5 @@
-//! Tests the shared cache: reads of the store for unknown ids, the delay until a new sale is known,
-//! access rights, and operation without Redis.
+//! Tests the shared cache: reads for unknown ids, the delay until a new sale is known, access
+//! rights, and operation without Redis.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,20 +18,19 @@ use super::fixture::{Deployment, SALE, TestNode, phone, until};
 use crate::app::TIMEOUT;
 use crate::watch::Stopwatch;
 
-/// The number of requests with unknown ids.
 const MISSES: usize = 10_000;
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The shortest time between two reads of the store. Without Redis, this time applies to each node
-/// by itself. With Redis, it applies to all nodes together.
+/// The shortest time between two reads of the store: for all nodes together with Redis, and for
+/// each node without Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.node.meter().catalogue_checks.get()).sum()
 }
 
-/// Sends [`MISSES`] requests for unknown ids to each of these nodes at the same time. Returns the
-/// duration, and the number of reads of the store.
+/// Sends [`MISSES`] requests for unknown ids to each node at the same time. Returns the duration,
+/// and the number of reads of the store.
 async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -109,12 +108,10 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
     b.stop().await;
 }
 
-/// Returns how often these nodes read all sales from the store.
 fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.node.meter().read_all.get()).sum()
 }
 
-/// Describes one of many sales of a shop.
 fn another(number: usize) -> NewSale {
     NewSale { front_door: "{}".into(), ..new_sale(&format!("other-{number}"), Vec::new()) }
 }
@@ -146,8 +143,8 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
-        // After `PEER_READ_MAX`, a node stops waiting for another node and reads the store itself.
-        // So the test counts only changes that took less time.
+        // After `PEER_READ_MAX`, a node stops waiting and reads the store itself, so slower changes
+        // do not count.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
@@ -160,13 +157,11 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         read <= quick + quick / 4,
         "for {quick} changes, all sales were read {read} times, which is too often"
     );
-    // Without a change, no node reads the store.
     let before = read_all(&nodes);
     for node in &nodes {
         node.engine.catalogue_reader.refresh().await.expect("a store");
     }
     assert_eq!(read_all(&nodes), before);
-    // The shared copy of a sale equals the store's row.
     nodes[1].open_sale(20, 10, Spread::default()).await;
     for node in &nodes {
         node.wait_for_phase(Phase::Open).await;
@@ -196,8 +191,7 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.sales.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.catalogue_reader.refresh().await.expect("a store");
-    // The sale is deleted and created again. Node `b` does not read the catalogue between these two
-    // changes.
+    // Node `b` does not read the catalogue between the deletion and the new creation.
     let looked = b.engine.clone();
     let store = a.engine.node.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -209,8 +203,8 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     b.stop().await;
 }
 
-/// Returns the item's counts in Redis, and the number of the writer that published them. Redis
-/// refuses counts from a writer with a lower number.
+/// Returns the item's counts in Redis and their writer's number. Redis refuses counts from a writer
+/// with a lower number.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
@@ -262,14 +256,12 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
-    // Write the values of a later writer. They do not expire, so they disappear only if the node
-    // replaces them.
+    // These values do not expire, so they disappear only if the node replaces them.
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
     // A node publishes only while it holds a lock. After a refused write, the node releases the
-    // lock and acquires it again. After three acquisitions, Redis has refused a write at least
-    // once.
+    // lock and acquires it again. Three acquisitions thus prove a refused write.
     let (begun, mut times, mut last) = (Stopwatch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the node tries to publish");

@@ -1,5 +1,5 @@
-//! Tests slots whose memory of requests is full. Such a slot is drained and continues under the
-//! next epoch. The audit must account for all units.
+//! Tests slots whose memory of requests is full. Such a slot drains and continues with the next
+//! epoch.
 use doorbuster_config::Roles;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};

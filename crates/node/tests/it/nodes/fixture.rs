@@ -1,5 +1,4 @@
-//! A fixture for nodes that each have their own event loop. A test can stop one node abruptly while
-//! the other nodes continue.
+//! A fixture for nodes with their own event loops. A test can stop one of them abruptly.
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ use crate::watch::Stopwatch;
 pub(crate) const SALE: &str = "spring";
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Polls until `holds` returns true.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Stopwatch::start();
     while !holds().await {
@@ -62,12 +60,11 @@ impl Deployment {
         self.redis.as_ref().expect("a cluster")
     }
 
-    /// Runs SQL in the store's database, and returns the output.
     pub(crate) fn sql(&self, sql: &str) -> String {
         postgres::shared().psql(&self.database, sql).expect("the database answers")
     }
 
-    /// Locks this table, so that all changes of its rows wait.
+    /// All changes of the table's rows wait until the lock is released.
     pub(crate) fn lock_table(&self, table: &str) -> TableLock {
         let database = self.database.clone();
         let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
@@ -85,7 +82,6 @@ impl Deployment {
         TableLock { backend_pid, locking }
     }
 
-    /// Starts a node.
     pub(crate) async fn node(&self, roles: Roles) -> TestNode {
         let store = postgres::shared().url(&self.database).into();
         let location = match &self.redis {
@@ -118,7 +114,6 @@ impl Deployment {
     }
 }
 
-/// A lock on the rows of a table.
 pub(crate) struct TableLock {
     backend_pid: String,
     locking: std::thread::JoinHandle<Result<String, String>>,
@@ -135,13 +130,11 @@ impl TableLock {
     }
 }
 
-/// A node.
 pub(crate) struct TestNode {
     pub(crate) engine: Arc<EngineParts>,
     runtime: OnceLock<Runtime>,
 }
 
-/// Describes an item with this stock.
 pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     NewItem {
         price_minor: 10,
@@ -202,7 +195,6 @@ impl TestNode {
         self.item().gauge.clone()
     }
 
-    /// Runs a future as a job of this node.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -211,7 +203,7 @@ impl TestNode {
         handle.spawn(work).await.expect("the task did not panic")
     }
 
-    /// Blocks all jobs of this node for this long, as if its process were stopped.
+    /// Blocks all jobs of this node, as if its process were stopped.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
         let handle = self.runtime.get().expect("the node is running").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })
@@ -229,7 +221,6 @@ impl TestNode {
         (go_on, stands)
     }
 
-    /// Returns the refusal that the node gives from its memory, without the store and the slots.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.node.catalogue().sale(SALE).cloned().expect("created");
         refuse_from_memory(
@@ -247,7 +238,6 @@ impl TestNode {
         self.engine.stock.queued(&self.item()).await
     }
 
-    /// Returns the number of requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
         self.engine.purchases.parked()
     }
@@ -265,7 +255,6 @@ impl TestNode {
         self.step(PhaseStep::Open).await;
     }
 
-    /// Creates a draft.
     pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
         let sale = NewSale { front_door: "{}".into(), ..new_sale(SALE, vec![phone(stock, limit)]) };
         self.engine
@@ -289,7 +278,6 @@ impl TestNode {
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }
 
-    /// Waits until this node knows that the sale is in this phase.
     pub(crate) async fn wait_for_phase(&self, phase: Phase) {
         let shows = async || {
             self.engine.node.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase)
@@ -297,7 +285,6 @@ impl TestNode {
         until("the node shows the other node's change", shows).await;
     }
 
-    /// Stops cleanly.
     pub(crate) async fn stop(mut self) {
         let (runtime, engine) =
             (self.runtime.take().expect("the node is running"), self.engine.clone());

@@ -20,9 +20,8 @@ use crate::watch::Stopwatch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// The shortest time between two reads of the store for unknown ids. Without Redis, this time
-/// applies to each node by itself. With Redis, it applies to all nodes together. The shared marker
-/// for unknown ids lasts for the same time.
+/// The shortest time between two reads for unknown ids: for all nodes together with Redis, and for
+/// each node without Redis. The shared marker for unknown ids lasts as long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -31,8 +30,8 @@ const SALES: u32 = 4;
 /// The maximum number of reads of the store for each new sale. The operator's requests and the
 /// nodes' notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// A request finds a new sale within this time, even without a notification. Normally a request
-/// finds the sale within 20 ms, but reads may be slow on a busy machine.
+/// A request finds a new sale within this time, even without a notification. Normally it takes 20
+/// ms, but reads may be slow on a busy machine.
 const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
@@ -63,7 +62,6 @@ async fn readings(nodes: &[&TestApp]) -> u64 {
     all
 }
 
-/// A flood of requests for unknown sales, on many connections at the same time.
 struct Flood {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
@@ -113,8 +111,7 @@ async fn ask_for_nothing(mut connection: Connection, stop: Arc<AtomicBool>, aske
 }
 
 /// Creates a sale without a notification to this node. The node's polls treat the change as the
-/// node's own change, so they do not find the sale. The node finds the sale only when a request
-/// names it.
+/// node's own, so only a request that names the sale finds it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -145,8 +142,7 @@ fn marker_is_short(redis: &Redis) {
     assert!(lives.is_some_and(|ms: u64| (1..=10).contains(&ms)), "{command}");
 }
 
-/// Floods two nodes and creates sales during the flood. Counts all reads of the store, and measures
-/// the time.
+/// Floods two nodes and creates sales. Returns the number of reads of the store, and the time.
 async fn flood(
     nodes: &[&TestApp; 2],
     (home, database): (&Cluster, &str),

@@ -1,5 +1,4 @@
-//! Tests two nodes that both act as leader all the time. The result must be correct although there
-//! is no single leader.
+//! Tests two nodes that both act as leader all the time. The result must be correct anyway.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +20,6 @@ async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
     nodes
 }
 
-/// Checks that both nodes became leader, and that no node lost the lead.
 fn both_led(nodes: [&TestNode; 2]) {
     assert_eq!(nodes.map(|node| node.engine.node.meter().leads.get()), [1, 1]);
 }
@@ -71,7 +69,6 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
     assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
-    // Both nodes find that the dead node's lease has ended, and sell the dead node's units.
     let sold = sell_out(&[&first, &second], STOCK - 2, TIMEOUT + Duration::from_secs(12)).await;
     is_sold(&second, STOCK, sold + 2).await;
     both_led([&first, &second]);

@@ -19,7 +19,7 @@ use crate::watch::Stopwatch;
 const STOCK: u64 = 1_200;
 /// The number of buyers whose tickets wait in one slot.
 const CROWD: u32 = 1_500;
-/// After a change of the spread, exactly the slots of the new spread must be open within this time.
+/// After a change of the spread, exactly its slots must be open within this time.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 /// All slots that leave the spread must be closed within this time, even if their server hangs. A
 /// drain is overdue after eight seconds.
@@ -100,8 +100,7 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     };
     let selling = async {
         let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
-        // On a slow machine, most units may be sold before a few changes are complete. So wait for
-        // three changes before the last units are sold.
+        // On a slow machine, most units may be sold before three changes are complete.
         while changes.load(Ordering::Acquire) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -223,7 +222,7 @@ async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     node.stop().await;
 }
 
-/// The test locks the orders. So no ticket is settled, and the tickets wait in the slot.
+/// The test locks the orders, so the tickets wait in the slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
     let home = Deployment::cluster();

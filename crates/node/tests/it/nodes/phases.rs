@@ -40,9 +40,8 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     second.stop().await;
 }
 
-/// Installs a trigger that changes a sale after each of the first `changes` announcements of a
-/// drain. Another node could change the sale in the same way. Counts the announcements in the table
-/// `drain_announced`.
+/// Changes a sale after each of the first `changes` announcements of a drain, as another node
+/// could. Counts the announcements in the table `drain_announced`.
 fn change_after_announcements(home: &Deployment, changes: u32) {
     home.sql(&format!(
         "CREATE TABLE drain_announced (sale text);
@@ -84,7 +83,7 @@ async fn a_pause_that_another_node_took_first_returns_the_newest_version() {
     let home = Deployment::postgres();
     let node = home.node(Roles::ALL).await;
     node.open_sale(10, 1, Spread::default()).await;
-    // Another node pauses the sale after the first announcement of the drain.
+    // The trigger pauses the sale after the drain's first announcement, as another node could.
     home.sql(
         "CREATE FUNCTION pause_sale() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              UPDATE sale SET phase = 'paused', version = version + 1

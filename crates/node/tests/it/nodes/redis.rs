@@ -1,5 +1,5 @@
-//! A private Redis on a socket in its own directory. The server ends when the test program ends,
-//! even if the program crashes.
+//! A private Redis on a socket in its own directory. The server ends with the test program, even
+//! after a crash.
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// A script that runs the server until the script's input ends. The input ends when the test stops
-/// the server, or when the test's process ends.
+/// A script that runs the server until the script's input ends. The input ends with the test's
+/// process at the latest.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {
@@ -84,13 +84,12 @@ impl Redis {
         assert_eq!(self.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas]).trim(), "OK");
     }
 
-    /// Runs one command and returns the answer.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
         self.cli(words)
     }
 
-    /// Waits for a command that contains these texts, and returns the command as Redis reports it:
-    /// each word in double quotes. Returns an empty text if no such command arrives in this time.
+    /// Returns the first command that contains these texts, as Redis reports it: each word in
+    /// double quotes. Returns an empty text if no such command arrives in this time.
     pub(crate) fn next_command(&self, texts: &[&str], within: Duration) -> String {
         let mut monitor = Command::new("timeout");
         monitor.arg(within.as_secs().to_string()).arg(tool::program("redis-cli"));
@@ -104,14 +103,12 @@ impl Redis {
         found.unwrap_or_default()
     }
 
-    /// Returns the number of script calls.
     pub(crate) fn script_calls(&self) -> u64 {
         let said = self.cli(&["INFO", "commandstats"]);
         let calls = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
         calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
-    /// Returns the number of keys that end in this word.
     pub(crate) fn keys(&self, word: &str) -> usize {
         self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()
     }

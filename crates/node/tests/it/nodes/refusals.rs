@@ -1,5 +1,5 @@
-//! Tests what operators see and do on several nodes: a buyer's refusals, the end of a session, and
-//! the limit on wrong keys. One test reads the statistics of minutes that ended while no node led.
+//! Tests a buyer's refusals, the end of a session, the limit on wrong keys, and late statistics
+//! with several nodes.
 
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     };
     first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
     first.stop().await;
-    // Change the rows as if the nodes had been stopped for an hour after the purchases.
+    // The rows then look as if the nodes had been stopped for an hour after the purchases.
     let away = "DELETE FROM sale_point WHERE step_secs = 60;
                 UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
     assert!(home.psql(&database, away).expect("a table").contains("moved"));
@@ -184,7 +184,7 @@ async fn a_key_over_the_limit_is_not_counted_as_wrong() {
     }
     let wrong = home.psql(&database, "SELECT wrong FROM wrong_key").expect("a table");
     assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
-    // Lower the count below the limit, as if one of the ten keys had been right.
+    // The count then is the same as if one of the ten keys had been right.
     home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
     // The second node still refuses the address from memory for at most one second.
     until("the key is accepted", async || sign_in(&second, ADMIN_KEY).await == "204").await;

@@ -7,7 +7,6 @@ use crate::app::TestApp;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// The store and the Redis of several nodes.
 pub(crate) struct ServerCluster {
     home: Cluster,
     database: String,
@@ -22,7 +21,6 @@ impl ServerCluster {
         Self { home, database, redis, slots }
     }
 
-    /// Returns the settings of a node.
     pub(crate) fn settings(&self, roles: &'static str) -> Vec<(&'static str, String)> {
         vec![
             ("DOORBUSTER_SHAPE", "cluster".to_owned()),
@@ -32,7 +30,6 @@ impl ServerCluster {
         ]
     }
 
-    /// Starts a node with these roles.
     pub(crate) async fn node(&self, roles: &'static str) -> TestApp {
         start(self.settings(roles)).await
     }
@@ -47,7 +44,6 @@ impl ServerCluster {
     }
 }
 
-/// Starts a server with these settings.
 pub(crate) async fn start(settings: Vec<(&'static str, String)>) -> TestApp {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     TestApp::with(&settings).await

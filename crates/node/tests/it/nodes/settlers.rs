@@ -26,7 +26,6 @@ async fn settled(node: &TestNode) -> Vec<Vec<String>> {
     rows.iter().map(|row| names.remove(&row.node).unwrap_or_default()).collect()
 }
 
-/// Waits until this many nodes share all slots, and each slot has one settler.
 async fn wait_for_shares(node: &TestNode, nodes: usize) {
     until("each slot has one settler", async || {
         let settled = settled(node).await;
@@ -88,7 +87,6 @@ fn listed(list: &Value) -> Vec<Vec<String>> {
     nodes.iter().map(slots).collect()
 }
 
-/// Waits until the list shows this many nodes that settle tickets, and one node for each slot.
 async fn wait_for_list(app: &TestApp, nodes: usize, slots: usize) {
     let is_shared = |list: &Value| {
         let settled = listed(list);
@@ -164,7 +162,7 @@ async fn scheduled_sales_with_too_many_slots_cannot_run_at_the_same_time() {
     assert_eq!(change("spring", json!({"ends_at": null})).await, "409 wrong_state");
     let later = json!({"starts_at": at(2104), "ends_at": at(2105)});
     assert_eq!(change("autumn", later).await, "200");
-    // If `autumn` opens before its start, it is open from now until 2105. So it overlaps `spring`.
+    // If `autumn` opens early, it is open from now until 2105 and overlaps `spring`.
     let opened = node.admin("POST", "/v1/admin/sales/autumn/open", None).await;
     assert_eq!(opened.verdict(), "409 wrong_state", "{}", opened.text());
     node.stop().await;

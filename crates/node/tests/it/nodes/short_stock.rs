@@ -1,5 +1,4 @@
-//! Tests that a node does not refuse a buyer only because another node's message is late, or
-//! because the other node is unreachable.
+//! Tests that a node does not refuse a buyer because another node is late or unreachable.
 use std::time::{Duration, Instant};
 
 use doorbuster_config::Roles;
@@ -14,8 +13,8 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Stopwatch;
 
-/// In a valid attempt, the awaited change comes while the request is parked. A request is parked
-/// for at most one second, so the change must come within this shorter time.
+/// The awaited change must come within this time, because a request is parked for at most one
+/// second.
 const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
@@ -198,7 +197,6 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     first.open_sale(100, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    // Block the leader for about the length of a lease.
     let stands = first.block_runtime(Duration::from_millis(2_800));
     home.redis().flush();
     let lost = Stopwatch::start();
@@ -278,8 +276,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
-        // The test sends each request only once. The unit may be in any slot, so the request may be
-        // parked until the unit arrives.
+        // The test sends each request only once. The request may be parked until the unit arrives.
         let outcome = node.buy(&format!("b{n}"), "k", 1).await;
         let PurchaseOutcome::Created(order) = outcome else { panic!("{n}: {outcome:?}") };
         let engine = node.engine.clone();
@@ -338,8 +335,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
-            // After `LAST_QUERY_MIN` the request queries the slots again, with or without a
-            // message. So a late answer proves nothing.
+            // After `LAST_QUERY_MIN` the request queries the slots again without a message, so a
+            // late answer proves nothing.
             if after < LAST_QUERY_MIN {
                 break;
             }
@@ -349,8 +346,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
     second.stop().await;
 }
 
-/// Buys at a node that does not lead. At that time, the sale is open, but no slot has units.
-/// Returns the time at which the units arrived, the answer, and the time at which the answer came.
+/// Buys at a node that does not lead, before any slot has units. Returns the time at which the
+/// units arrived, the answer, and the time of the answer.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);

@@ -1,6 +1,5 @@
-//! Tests upper bounds on the time that a request waits. In one test, a slot hangs. In another test,
-//! the request's ticket is lost after the request was parked. In the last test, the verdict comes
-//! late.
+//! Tests upper bounds on the time that a request waits: for a hanging slot, for a lost ticket, and
+//! for a late verdict.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,17 +9,15 @@ use doorbuster_engine::purchase::{Purchase, PurchaseOutcome, Refusal};
 
 use super::fixture::{Deployment, SALE, TestNode, until};
 
-/// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// If the slots begin to hang within this time, the request is still parked at that moment.
+/// If the slots begin to hang within this time, the request is still parked.
 const HANG_BY: Duration = Duration::from_millis(600);
-/// The latest time of the answer. This time includes the time of parking, one second for the
-/// request's queries to all slots, and a margin.
+/// The latest time of the answer: the time of parking, one second for the request's queries to all
+/// slots, and a margin.
 const ANSWER_BY: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
 
-/// Returns a spread with one unit in each of this many slots.
 fn one_each(slots: u32) -> Spread {
     Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
 }
@@ -54,15 +51,13 @@ pub(super) async fn hang(process: &str) {
     .await;
 }
 
-/// Pauses or resumes a process.
 pub(super) fn signal(process: &str, signal: &str) {
     let sent = Command::new("kill").args([signal, process]).status();
     assert!(sent.expect("every machine has the command").success(), "{signal} {process}");
 }
 
-/// Buys more units than any slot has. The Redis server of all slots hangs while the request is
-/// parked. Returns the time at which the server hung, the answer, and the time at which the answer
-/// came.
+/// Buys more units than any slot has, and lets Redis hang while the request is parked. Returns the
+/// time of the hang, the answer, and the time of the answer.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
@@ -115,9 +110,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. When the request is not parked any more, the slot loses its
-/// memory, and with it the ticket. Returns the answer, and how often the node sent the request
-/// again.
+/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory, and
+/// with it the ticket. Returns the answer, and how often the node sent the request again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -173,9 +167,9 @@ async fn has_left_the_queues(node: &TestNode) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
 }
 
-/// Buys with a request that is parked and queued until units are gathered. Afterwards the request
-/// waits for a verdict, and no verdict can come while the test locks the orders. Returns whether
-/// the request left the queues, and the final answer.
+/// The request is parked and queued until units are gathered, and then waits for a verdict. The
+/// verdict cannot come while the test locks the orders. Returns whether the request left the
+/// queues, and the final answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;
@@ -194,8 +188,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // The request may be answered during the first check. Then it has left the queues too, so check
-    // `is_finished` last.
+    // An answered request has left the queues too, so `is_finished` must be checked last.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

@@ -1,5 +1,5 @@
-//! Tests that each challenge and each access code works only once at all nodes together. If no pass
-//! is issued, the challenge or the code stays unused.
+//! Tests that each challenge and each access code works once at all nodes together, and only if a
+//! pass is issued.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn solved(app: &TestApp, buyer: &str) -> Value {
     json!({"item": "phone", "challenge": issued["challenge"], "answer": {"altcha": work}})
 }
 
-/// Starts two nodes with these settings. Both nodes know an open sale with this front door.
+/// Both nodes know an open sale with this front door.
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;
@@ -47,8 +47,7 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     nodes
 }
 
-/// Requests passes for a crowd at the same time, half of them at each node. Returns how many buyers
-/// get a pass.
+/// Half of the crowd requests passes at each node. Returns how many buyers get a pass.
 async fn let_in(
     nodes: &[TestApp; 2],
     buyer: impl Fn(usize) -> String,
@@ -125,7 +124,6 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     let mut body = solved(&app, "anna").await;
     body["access_code"] = json!(code);
     let anna = bearer("anna");
-    // The test requests passes without a solved challenge until the limit refuses a request.
     let mut asked = 0;
     while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict()
         == "403 not_eligible"

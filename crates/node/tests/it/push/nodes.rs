@@ -1,5 +1,5 @@
-//! Tests that exactly one of several nodes sends the messages of a subscription, and that another
-//! node takes over when this node stops.
+//! Tests that exactly one node sends a subscription's messages, and that another node takes over
+//! after its stop.
 
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -13,7 +13,6 @@ use crate::several_servers::address;
 
 const SUBSCRIPTIONS: &str = "doorbuster_push_subscriptions";
 
-/// Starts a node on this database.
 async fn node(url: String) -> TestApp {
     let store = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
     TestApp::with(&[&SETTINGS[..], &store].concat()).await
@@ -37,8 +36,8 @@ async fn another_node_sends_the_messages_of_a_node_that_died() {
     first.open_sale("spring", 20.into(), 2).await;
     assert_eq!(subscribe(&first, "anna", &service.url()).await.status, 204);
     runtime.shutdown_background();
-    // At this time no node sends messages for `anna`. The second node sends the message after it
-    // has taken over the subscription.
+    // No node sends messages for `anna` now. The second node sends this one after it has taken
+    // over.
     assert_eq!(number(&second, SUBSCRIPTIONS).await, 0);
     let order = second.buy_retrying("anna", "a", "spring").await.json();
     let path =

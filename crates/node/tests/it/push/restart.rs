@@ -9,12 +9,10 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::nodes::number;
 use crate::watch::Stopwatch;
 
-/// Starts a server again in its directory.
 async fn start_again(dir: PathBuf) -> TestApp {
     TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts")
 }
 
-/// Waits until the server has this many subscriptions in its memory.
 pub(super) async fn until_subscriptions(app: &TestApp, count: u64) {
     let timer = Stopwatch::start();
     while number(app, "doorbuster_push_subscriptions").await != count {

@@ -1,5 +1,4 @@
-//! Generates request bodies: an endpoint's example with existing names, and invalid variants of
-//! this example.
+//! Generates request bodies: an endpoint's example with existing names, and invalid variants.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -108,8 +107,7 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
     bytes
 }
 
-/// Replaces the first number of a body with an unusual number. Most of these numbers are not
-/// allowed by JSON or by the API.
+/// Replaces the body's first number with one that JSON or the API mostly does not allow.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
     let odd = *pick(
         rng,

@@ -1,7 +1,5 @@
-//! Sends random requests generated from `/openapi.json` alone. If the document allows a request,
-//! the server must not refuse the request's shape. Some rules cannot be expressed in a schema. The
-//! table `RULES` lists these exceptions with their reasons. If the server refuses a request for a
-//! reason that is not in this table, the document has a gap.
+//! Sends random requests that `/openapi.json` allows. The server may refuse one only for a rule in
+//! `RULES`, which no schema can express. Any other refusal is a gap in the document.
 //!
 //! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
@@ -21,21 +19,22 @@ use value::{KnownIds, Values};
 mod pattern;
 mod value;
 
-/// The test opens a new sale and places a new order after this many requests, because random
-/// requests end existing ones.
+/// Random requests end existing sales and orders, so the test makes new ones after this many
+/// requests.
 const FRESH_SALE_EVERY: usize = 50;
-/// The number of operations for which the server may refuse every random body, because each body
-/// breaks one of the rules below by chance. The test checks this number only if it sends at least
-/// [`EACH_FOR_LUCK`] requests of each operation.
+/// For this many operations, every random body may break one of the rules below by chance. The test
+/// checks the number only if it sends at least [`EACH_FOR_LUCK`] requests of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
-/// An address where no server listens.
+/// No server listens at this address.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// The errors that a schema cannot express. Each entry has the location of the error, the start of
-/// its text, and the reason why a schema cannot express the rule. A location is a JSON pointer, in
-/// which `*` stands for an array index. For a query parameter, it is `?` and the parameter's name.
-/// A pointer that ends with `/` also matches every location inside it.
+/// The errors that a schema cannot express. Each entry has the location of an error, the start of
+/// its text, and the reason why a schema cannot express the rule.
+///
+/// A location is a JSON pointer, in which `*` stands for an array index. For a query parameter, it
+/// is `?` and the parameter's name. A pointer that ends with `/` also matches every location inside
+/// it.
 const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must not be before from", "two parameters are compared"),
@@ -91,8 +90,7 @@ impl<'a> Operation<'a> {
         self.spec["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// If this operation creates an object, returns the name of the members and parameters that
-    /// take the object's id.
+    /// Returns the name of the members and parameters that take the created object's id.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -105,7 +103,6 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// The results of the requests.
 #[derive(Debug)]
 struct OperationCounts<'a> {
     seed: u64,
@@ -162,7 +159,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.spec.get("requestBody").is_some());
-        // The server accepts only signed messages of a provider, so it accepts no random message.
+        // The server accepts only signed messages of a provider.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }
@@ -178,8 +175,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Asserts that enough of the `requests` succeeded, that few answers were 503, and that almost
-    /// every operation accepted a body. `each` is the number of requests of one operation.
+    /// Enough requests must succeed, few answers may be 503, and almost every operation must accept
+    /// a body. `each` is the number of requests of one operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
@@ -202,8 +199,7 @@ impl<'a> OperationCounts<'a> {
     }
 }
 
-/// Creates a draft, a key and a webhook endpoint. Returns values for the parameters that need
-/// existing ids.
+/// Creates a draft, a key and a webhook endpoint, and returns known ids for the parameters.
 async fn a_world(app: &TestApp) -> KnownIds {
     app.make_sale("draft", 50.into(), 40).await;
     let key =
@@ -226,7 +222,6 @@ async fn a_world(app: &TestApp) -> KnownIds {
     ])
 }
 
-/// Opens a new sale and places an order in it.
 async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
     app.open_sale(id, 500.into(), 40).await;
     known.entry("sale").or_default().push(id.to_owned());
@@ -290,7 +285,6 @@ fn request(
     drawn
 }
 
-/// Generates values for the path, the query and the headers.
 fn parameters(
     rng: &mut SmallRng,
     document: &Value,
@@ -389,7 +383,6 @@ fn is_beyond_schemas(fault: &Value) -> bool {
     })
 }
 
-/// Remembers the id of a created object.
 fn record_ids(operation: Operation<'_>, reply: &Reply, known: &mut KnownIds) {
     if let (Some(kind), 201 | 202) = (operation.makes(), reply.status) {
         let id = reply.json()["id"].as_str().expect("a created object has an id").to_owned();

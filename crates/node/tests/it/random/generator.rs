@@ -1,4 +1,4 @@
-//! Generates valid and invalid requests from the table of endpoints and from earlier answers.
+//! Generates requests from the table of endpoints and from earlier answers.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method, Param, ParamLocation};
 use doorbuster_api::header::BodyType;
@@ -10,9 +10,9 @@ use super::{body, samples};
 use crate::app::{ADMIN_KEY, bearer};
 use crate::http::Reply;
 
-/// The number of values of each kind that the generator remembers from earlier answers.
+/// The generator remembers this many values of each kind from earlier answers.
 const KNOWN_MAX: usize = 64;
-/// Endpoints that move units. The generator chooses them more often than other endpoints.
+/// Endpoints that move units. The generator prefers them.
 const BUSY: [&str; 9] = [
     "purchase",
     "purchase",
@@ -39,7 +39,6 @@ pub(crate) struct GeneratedRequest {
 }
 
 impl GeneratedRequest {
-    /// Returns the target without its query.
     pub(crate) fn path(&self) -> &str {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
@@ -60,7 +59,6 @@ pub(crate) struct KnownIds {
     idempotency: Vec<String>,
 }
 
-/// Generates requests.
 #[derive(Debug)]
 pub(crate) struct RequestGenerator {
     rng: SmallRng,
@@ -237,7 +235,6 @@ impl RequestGenerator {
             drawn.headers.push((name.into(), value.into()));
         }
         if !sound && one_in(&mut self.rng, 20) && !drawn.headers.is_empty() {
-            // Remove or repeat a header of the request.
             let at = self.rng.random_range(0..drawn.headers.len());
             let header = drawn.headers.remove(at);
             if one_in(&mut self.rng, 2) {
@@ -295,7 +292,6 @@ impl RequestGenerator {
         let spoils = !sound && one_in(&mut self.rng, 2);
         let max = endpoint.body_bytes_max();
         if endpoint.body.is_none() {
-            // Give the request an unexpected body.
             if spoils && one_in(&mut self.rng, 6) {
                 drawn.body = body::spoil(&mut self.rng, json!({"sale": "spring"}), max);
             }
@@ -340,8 +336,7 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // Nothing listens at this address. The address is numeric, so it needs no look-up of a
-            // name.
+            // Nothing listens at this address, and it needs no look-up of a name.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }
@@ -353,7 +348,6 @@ impl RequestGenerator {
         value
     }
 
-    /// Remembers the ids in an answer.
     pub(crate) fn record_ids(&mut self, drawn: &GeneratedRequest, reply: &Reply) {
         if let Some(tag) = reply.header("etag") {
             keep(&mut self.known.tags, tag);
@@ -381,7 +375,6 @@ fn keep(known: &mut Vec<String>, word: &str) {
     known.push(word.to_owned());
 }
 
-/// Returns the valid `Content-Type` values for a body.
 fn right(media: BodyType) -> &'static [&'static str] {
     media.media_types()
 }

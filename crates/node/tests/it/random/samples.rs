@@ -86,7 +86,6 @@ pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("Upgrade", "h2c"),
 ];
 
-/// Values for `Accept`.
 pub(crate) const ACCEPTS: &[&str] = &[
     "*/*",
     "application/json",
@@ -136,7 +135,6 @@ pub(crate) const KEYS: &[&str] = &[
     "01234567890123456789012345678901234567890123456789012345678901234",
 ];
 
-/// Values for `Prefer`.
 pub(crate) const PREFERENCES: &[&str] = &[
     "respond-async",
     "wait=0",

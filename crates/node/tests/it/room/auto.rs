@@ -1,5 +1,4 @@
-//! Tests a waiting room that opens automatically. The threshold is so low that any concurrent
-//! requests exceed it.
+//! Tests a waiting room that opens automatically. Any concurrent requests exceed its threshold.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +10,13 @@ use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Stopwatch;
 
-/// The lowest possible setting: four admissions per second, which is one admission every 250 ms.
+/// The lowest possible setting: one admission every 250 ms.
 const SLOW_ADMISSIONS: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
 /// The number of buyers who buy at the same time. With the default settings, the server does not
 /// treat so few buyers as a crowd.
 const CROWD: usize = 200;
-/// The connections that the crowd uses.
 const CONNECTIONS: usize = 8;
 /// The server detects a crowd within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
@@ -32,21 +30,19 @@ pub(super) async fn open_sale(app: &TestApp, stock: u64) {
     app.step("spring", "open").await;
 }
 
-/// Requests a pass for a phone.
 pub(super) async fn ask(app: &TestApp, buyer: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await
 }
 
-/// Gets a pass for a phone.
 pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
     let reply = ask(app, buyer).await;
     assert_eq!(reply.verdict(), "201", "{}", reply.text());
     reply.json()["pass"].as_str().expect("a pass").to_owned()
 }
 
-/// Purchases with this pass and returns the verdict.
+/// Returns the verdict.
 pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, &[("Purchase-Pass", pass), WAIT_FOR_ORDER], &wanted).await.verdict()
@@ -56,7 +52,6 @@ pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> 
 pub(super) struct CrowdWithPasses(Vec<(String, String)>);
 
 impl CrowdWithPasses {
-    /// Opens a sale and gets a pass for each buyer.
     pub(super) async fn with_passes(app: &TestApp, stock: u64) -> Self {
         open_sale(app, stock).await;
         let mut crowd = Vec::with_capacity(CROWD);
@@ -68,8 +63,8 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// For each buyer, sends one purchase with this key. Uses several connections at the same time.
-    /// Returns the verdicts.
+    /// Sends one purchase with this key for each buyer, on several connections. Returns the
+    /// verdicts.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
@@ -113,7 +108,7 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
     verdicts
 }
 
-/// Requests passes for these buyers one after another. Returns the verdicts.
+/// Returns the verdicts.
 async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     let mut verdicts = Vec::new();
     for buyer in buyers {
@@ -122,8 +117,8 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     verdicts
 }
 
-/// Restarts the server with the lowest rate of admissions. The restarted server does not
-/// count the requests before the restart.
+/// Restarts the server with the lowest rate of admissions. The new server does not count earlier
+/// requests.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[SLOW_ADMISSIONS], false)
         .await
@@ -184,7 +179,6 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
     assert_eq!(buy(&app, refused).await.verdict(), "201");
 }
 
-/// Returns the number of admitted buyers.
 async fn admitted(app: &TestApp) -> u128 {
     let metrics = app.get("/metrics").await.text();
     let name = "doorbuster_waiting_room_admitted_total{sale=\"spring\"} ";
@@ -204,8 +198,7 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let admitted = admitted(&app).await;
-        // Each admission round admits one buyer. The first round may start as soon as the sale
-        // opens.
+        // Each round admits one buyer, and the first round may start as soon as the sale opens.
         let most = timer.elapsed().as_millis() / LOOK_MS + 2;
         assert!(
             admitted <= most,

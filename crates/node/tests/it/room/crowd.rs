@@ -13,8 +13,7 @@ fn resident() -> u64 {
     pages * 4_096
 }
 
-/// Sends one request for each of these buyers on one connection. Returns the duration of each
-/// request in microseconds.
+/// Sends one request for each buyer on one connection. Returns the durations in microseconds.
 async fn each(
     app: &TestApp,
     method: &str,

@@ -1,5 +1,4 @@
-//! Tests a sale in which each item has its own waiting room. Each room has its own stock,
-//! admissions, draw and events.
+//! Tests a sale in which each item has its own waiting room.
 
 use serde_json::{Value, json};
 
@@ -36,7 +35,6 @@ async fn look(app: &TestApp, buyer: &str, item: &str) -> Reply {
     app.buyer(buyer, "GET", &format!("{ROOM}?item={item}")).await
 }
 
-/// Polls the buyer's entry in the room of this item until `holds` returns true.
 async fn until(app: &TestApp, buyer: &str, item: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let timer = Stopwatch::start();
     loop {
@@ -75,7 +73,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
             (&json!("phone"), &json!("before"))
         );
     }
-    // Bert also wants a case. His two positions have different ids.
+    // Bert's two positions have different ids.
     for buyer in ["bert", "carl"] {
         assert_eq!(enter(&app, buyer, "case").await.verdict(), "201");
     }
@@ -87,7 +85,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
     let phones = order_of(&app, "phone", &["anna", "bert"]).await;
     let (first, second) = (phones[0].as_str(), phones[1].as_str());
     until(&app, first, "phone", is("admitted")).await;
-    // There are enough cases for both buyers, so both are admitted in the room of the case.
+    // There are enough cases for both buyers.
     for buyer in ["bert", "carl"] {
         until(&app, buyer, "case", is("admitted")).await;
     }

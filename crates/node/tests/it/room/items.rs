@@ -19,7 +19,6 @@ async fn a_buyer_of_a_sold_out_item_is_admitted_while_another_item_is_available(
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
     until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "anna").await.verdict(), "201");
-    // The last phone is sold, and two more buyers want a phone.
     for buyer in ["bert", "carl"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }

@@ -10,7 +10,6 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
 
-/// Starts a server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several_servers::address(home, database);
     TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
@@ -38,8 +37,7 @@ async fn nodes_share_a_room() {
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // For up to a second, a cache or the node itself may still have the state from before
-        // the opening.
+        // For up to a second, a cache or the node may have the state from before the opening.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(
@@ -96,7 +94,6 @@ async fn a_buyer_who_left_at_one_node_enters_again_at_another() {
     }
 }
 
-/// Waits until the node knows that the sale is open.
 async fn wait_until_open(app: &TestApp) {
     let is_open = |status: &Value| status["phase"] == "open";
     app.until("/v1/sales/spring/status", "the node knows that the sale is open", is_open).await;
@@ -172,8 +169,7 @@ async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
     }
 }
 
-/// Sets the time until which the waiting room stays open: `ms` milliseconds from now. Writes this
-/// time into the database, as a node does when it detects a crowd.
+/// Keeps the waiting room open for `ms` milliseconds, as a node does when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
@@ -241,7 +237,6 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     until(&app, "dora", "the buyer is admitted, and the queue is empty", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // Close the room now, so that the test does not wait until the room closes by itself.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
     assert_eq!(
@@ -261,8 +256,7 @@ async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
-    // The room was open when Anna entered it. Change the database as if the open time of the room
-    // had ended while no node was running.
+    // The database then looks as if the room's open time had ended while no node was running.
     let dir = app.stop().await;
     let ended = "UPDATE waiting_room SET open_until =
          (SELECT max(entered_at) FROM waiting_room_visitor) RETURNING 'ended'";
@@ -315,8 +309,8 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
         verdicts.iter().all(|one| one == "201"),
         "so few buyers must not open the room: {verdicts:?}"
     );
-    // The other nodes are only rows in the store. With a thousand nodes, this node admits only its
-    // share: two buyers per second. Each renewal of this node's lease renews the other leases too.
+    // The other nodes are only rows in the store. With a thousand nodes, this node admits only two
+    // buyers per second. Each renewal of its lease renews the other leases too.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, (SELECT max(until) FROM node)

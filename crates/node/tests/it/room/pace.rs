@@ -10,7 +10,7 @@ use crate::events::{next, socket};
 
 /// The interval between two buyers. Each buyer buys and cancels.
 const INTERVAL: Duration = Duration::from_millis(400);
-/// Longest duration of the whole test.
+/// The longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
 /// The tolerance. Estimates are whole seconds, and the test notices an admission only at its next
 /// poll.
@@ -31,7 +31,6 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
     let mut estimated: Option<(String, Instant, Value)> = None;
     for n in 0.. {
         ticks.tick().await;
-        // Each admitted buyer buys and cancels, and afterwards the next buyer is admitted.
         let buyer = format!("b{n}");
         until(&app, &buyer, "the buyer is admitted", is("admitted")).await;
         let order = buy(&app, &buyer).await;

@@ -1,5 +1,5 @@
-//! Tests how a waitlist and its entries end. A waitlist ends with its sale, even across a restart,
-//! and each entry ends with one event.
+//! Tests how a waitlist and its entries end: with the sale, even across a restart, and with one
+//! event for each entry.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,11 +18,9 @@ use crate::money::{self, captured, now_secs, send_message};
 use crate::webhooks::receiver::{ReceivedRequest, Receiver};
 
 const STOCK: &str = "/v1/admin/sales/spring/stock";
-/// The settings of a server that is restarted.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
-/// Returns the type and the id of each event about the order or the waitlist entry `id`, without
-/// repetitions.
+/// Returns the type and the id of each event about the order or the waitlist entry `id`.
 fn states_sent(received: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
     received
         .iter()
@@ -31,7 +29,7 @@ fn states_sent(received: &[ReceivedRequest], id: &str) -> BTreeSet<(String, Stri
         .collect()
 }
 
-/// Changes the database as if the server had stopped after it closed a sale and before it ended the
+/// The database then looks as if the server had stopped between closing a sale and ending its
 /// waitlists.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);
@@ -112,8 +110,8 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
             break;
         }
     }
-    // The server keeps no returned units for the waitlist any more. Every event of the waitlist
-    // comes before the event about this cancellation.
+    // The server keeps no returned units for the waitlist any more. This cancellation's event comes
+    // after all events of the waitlist.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
@@ -162,7 +160,7 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // Every event of the waitlist comes before the event about this cancellation.
+    // This cancellation's event comes after all events of the waitlist.
     app.cancel("a", &first).await;
     let received = shop
         .until(10, "the event about the cancellation arrives", |received| {

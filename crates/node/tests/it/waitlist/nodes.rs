@@ -11,7 +11,6 @@ use crate::money::{self, captured, send_message};
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
 
-/// Starts a server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several_servers::address(home, database);
     TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
@@ -48,8 +47,7 @@ async fn all_nodes_share_one_waitlist() {
         );
         entries.push((buyer, id));
     }
-    // Each served buyer cancels the order at one node. The next buyer gets the event at the other
-    // node.
+    // Each served buyer cancels at one node, and the next buyer gets the event at the other node.
     let mut held = ("a", first);
     for (n, (buyer, id)) in entries.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
@@ -78,7 +76,6 @@ async fn all_nodes_share_one_waitlist() {
     assert_eq!((&row["held"], &row["waiting"], &row["kept"]), (&json!(4), &json!(0), &json!(0)));
 }
 
-/// Starts a server of shape `cluster`.
 async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     let (url, secret) =
         (crate::several_servers::address(home, database), money::secret(money::KEY));
@@ -91,7 +88,7 @@ async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Starts two servers of shape `cluster`. Returns the leader first.
+/// Returns the leader first.
 async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let database = home.database();
     let (one, other) =
@@ -112,7 +109,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     }
 }
 
-/// Joins at a node that possibly does not know yet that the item is sold out.
+/// Joins at a node that may not know yet that the item is sold out.
 async fn joined_at(app: &TestApp, buyer: &str) -> String {
     let begun = Instant::now();
     loop {
@@ -182,8 +179,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Other events arrive every second, so the wait for the next event never times out. If the
-        // expected event is lost, only this limit ends the test.
+        // Other events arrive every second, so the wait for the next event never times out.
         assert!(begun.elapsed() < TIMEOUT, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);

@@ -1,5 +1,4 @@
-//! Tests a large waitlist. Each buyer has one entry, and waiting buyers get units as fast as units
-//! return.
+//! Tests a large waitlist. Waiting buyers get units as fast as units return.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Tests the complete bodies of events. Each body must match the operators' view of the same
-//! object.
+//! Tests the complete bodies of events. Each body must match the operators' view of the object.
 
 use serde_json::{Value, json};
 
@@ -34,8 +33,7 @@ fn bare(received: &[ReceivedRequest]) -> Vec<Value> {
     received.iter().map(bare).collect()
 }
 
-/// Returns the expected message of the type `what`, without its id. The message is built from the
-/// operators' current view of the order.
+/// Builds the expected message of the type `what` from the operators' view of the order.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
@@ -46,8 +44,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
 }
 
-/// Returns one row of the operators' list `list`: this payment of the order, or the payment's
-/// refund.
+/// Returns the row of this payment of the order, or of the payment's refund.
 async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
     let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
     let rows = found[list].as_array().expect("a list");

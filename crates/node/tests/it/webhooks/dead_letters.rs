@@ -1,5 +1,4 @@
-//! Tests endpoints that answer 410, and dead letters. Operators retry or discard dead letters, one
-//! at a time or many in one request.
+//! Tests endpoints that answer 410, and the retry and discard of dead letters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,8 +12,8 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// Returns the types of the events that the endpoint accepted for one order, in the order of
-/// arrival. An event that arrived several times counts once.
+/// Returns the types of the events that the endpoint accepted for one order, in the sequence of
+/// arrival and without repeated events.
 pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
@@ -21,7 +21,7 @@ pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<Stri
     mine.map(ReceivedRequest::event_type).collect()
 }
 
-/// Reads the metrics. Returns the age of the oldest event that waits for an endpoint, in seconds.
+/// Returns the age of the oldest event that waits for an endpoint, in seconds.
 async fn lag(app: &TestApp) -> f64 {
     let metrics = app.get("/metrics").await.text();
     let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
@@ -156,8 +156,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
-    // The timeout is longer than the test, so that no delivery fails. After a failed delivery, the
-    // worker would start another delivery.
+    // The timeout is longer than the test, because the worker would start another delivery after a
+    // failed one.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -175,8 +175,7 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // The worker polls twice a second. If it had no limit for concurrent deliveries, it would send
-    // more events during this time.
+    // The worker polls twice a second, so without a limit it would send more events by now.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let requests = slow.received();
     assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
@@ -191,8 +190,7 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // If the server must accept the answer, it has the default timeout of 10 s. With a timeout
-        // of 1 s, a pause of the machine could make the answer too late.
+        // With a timeout of 1 s, a pause of the machine could make an accepted answer too late.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();

@@ -1,5 +1,4 @@
-//! Tests how operators manage endpoints. They add, change and remove endpoints, rotate secrets, and
-//! send an event again. Invalid endpoints are refused.
+//! Tests how operators manage endpoints: changes, secrets, repeated events, and invalid endpoints.
 
 use serde_json::{Value, json};
 
@@ -246,7 +245,6 @@ async fn a_disabled_endpoint_receives_the_missed_events_once_it_is_enabled() {
     shop.until(30, "the endpoint gets the event", |received| received.len() == 1).await;
 }
 
-/// Changes the types of an endpoint.
 async fn set_types(app: &TestApp, id: &str, types: Value) {
     let reply = app.admin("PATCH", &format!("{PATH}/{id}"), Some(json!({"types": types}))).await;
     assert_eq!(reply.verdict(), "200", "{}", reply.text());

@@ -1,7 +1,5 @@
-//! Runs the examples of docs/webhooks.md unchanged with the official libraries. A real server sends
-//! events to the examples, and the test sends forged events.
-//!
-//! The tests need Python and Node; see [`super::official`].
+//! Runs the examples of docs/webhooks.md unchanged with the official libraries. The tests need
+//! Python and Node; see [`super::official`].
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,8 +13,7 @@ use super::{add, buy, start};
 use crate::http::{Connection, request};
 use crate::money::now_secs;
 
-/// The longest wait for one line of an example's output. This time includes the start of Python or
-/// Node.
+/// The longest wait for one line of an example's output, with the start of Python or Node.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Invalid signatures. Some are empty, lack a comma, have several commas, or are not base64. The
@@ -46,8 +43,7 @@ impl Drop for Example {
     }
 }
 
-/// Runs an example as an endpoint that receives all events. Asserts that the example prints each
-/// event once, including events without an order.
+/// The example receives all events. It must print each event once, even an event without an order.
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
@@ -62,7 +58,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // The thread ends when the example ends, because the end of the example closes its output.
+    // The end of the example closes its output and thus ends the thread.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });
@@ -84,7 +80,6 @@ async fn receives_every_event(official: Official, mut command: Command) {
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 
-/// Checks that messages without a valid signature are answered with `401`.
 async fn refuses_forged_messages(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {

@@ -1,5 +1,5 @@
-//! Runs programs that use the official libraries of Standard Webhooks. The libraries are stored
-//! with the tests.
+//! Runs programs that use the official libraries of Standard Webhooks, which are stored with the
+//! tests.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,6 @@ use std::process::Command;
 
 use doorbuster_testkit::tool::program;
 
-/// The directory in which the libraries are stored.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor/standardwebhooks");
 
 /// A language, and a directory in which its programs find the library. The directory is removed
@@ -18,8 +17,7 @@ pub(crate) struct Official {
 }
 
 impl Official {
-    /// Prepares the directory of the libraries for programs in `language`, which is `python3` or
-    /// `node`.
+    /// The language is `python3` or `node`.
     pub(crate) fn of(language: &str) -> Self {
         let language = program(language);
         let dir =
@@ -31,12 +29,10 @@ impl Official {
         Self { dir, language }
     }
 
-    /// Returns the directory in which the programs run.
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// Returns a command that runs a program in this language.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.language);
         command.current_dir(&self.dir).env("PYTHONPATH", Path::new(LIBRARIES).join("python"));

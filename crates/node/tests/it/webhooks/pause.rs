@@ -27,8 +27,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let shop = Receiver::with(answer).await;
     app.open_sale("spring", 99.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
-    // The endpoint is disabled until all orders exist, so that their events are sent at the same
-    // time.
+    // The endpoint is disabled until all orders exist, so that their events are sent together.
     change(&app, &id, json!({"enabled": false})).await;
     let mut orders = Vec::new();
     for n in 0..DELIVERIES_IN_FLIGHT_MAX {
@@ -41,7 +40,6 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // New events also wait until the pause is over.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
     let is_told = |received: &[ReceivedRequest], n: usize| {

@@ -1,5 +1,4 @@
-//! A local receiver of webhooks. It accepts requests on a port, answers as configured, and records
-//! the requests.
+//! A local receiver of webhooks that answers as configured and records the requests.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,10 +16,8 @@ use tokio::task::JoinHandle;
 use crate::money::{now_secs, signature};
 use crate::watch::Stopwatch;
 
-/// The answer to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum CannedReply {
-    /// Answers with this status.
     Status(u16),
     /// Answers with this status and these header lines.
     With(u16, String),
@@ -36,7 +33,6 @@ pub(crate) enum CannedReply {
     Drop,
 }
 
-/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
@@ -59,7 +55,6 @@ impl ReceivedRequest {
         self.json()["type"].as_str().expect("a type").to_owned()
     }
 
-    /// Returns the id of the order in the event.
     pub(crate) fn order(&self) -> String {
         self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
     }
@@ -81,7 +76,7 @@ impl ReceivedRequest {
     }
 }
 
-/// The transfer of a long or slow body. The client may abort the transfer before its end.
+/// A long or slow body. The client may abort the transfer before its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.
@@ -92,7 +87,6 @@ pub(crate) struct AbortedBody {
 
 type ReplyRule = Arc<dyn Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync>;
 
-/// The shared state of a receiver.
 #[derive(Default)]
 struct ReceiverState {
     connections: AtomicUsize,
@@ -110,7 +104,7 @@ impl ReceiverState {
     }
 }
 
-/// A running receiver. It ends when it is dropped.
+/// The receiver ends when it is dropped.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     state: Arc<ReceiverState>,
@@ -151,7 +145,7 @@ impl Receiver {
         self.state.received().clone()
     }
 
-    /// Returns the number of connections so far, with or without requests.
+    /// Returns the number of connections, with or without requests.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
@@ -161,7 +155,6 @@ impl Receiver {
         crate::money::until(what, async || self.state.aborted_bodies().first().copied()).await
     }
 
-    /// Waits until `holds` returns true for the received requests, for at most `secs` seconds.
     pub(crate) async fn until(
         &self,
         secs: u64,
@@ -191,7 +184,6 @@ impl Drop for Receiver {
     }
 }
 
-/// Reads and answers the requests of a connection until the connection ends.
 async fn serve(mut stream: TcpStream, state: Arc<ReceiverState>, rule: ReplyRule) {
     let mut bytes = Vec::new();
     while let Some(mut received) = read(&mut stream, &mut bytes).await {

@@ -1,5 +1,4 @@
-//! Tests a receiver over HTTPS with its own certificate. A delivery succeeds only if the machine
-//! trusts the certificate.
+//! Tests a receiver over HTTPS. A delivery succeeds only if the machine trusts the certificate.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -74,8 +73,8 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
         "a_shop_receives_events_over_tls_if_its_certificate_is_trusted",
         "a_server_delivers_to_a_shop_over_tls",
     );
-    // Each check runs in its own process, because the process reads trusted certificates from the
-    // environment.
+    // A process reads trusted certificates from its environment, so each check needs its own
+    // process.
     let inner = |trusted: &str| {
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
         inner

@@ -13,7 +13,6 @@ use super::SLOT;
 /// A number of tickets that is higher than the queue's bound.
 const ALL: usize = 100;
 
-/// A call to the slot.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Ticket(TicketRequest),
@@ -43,7 +42,6 @@ pub(super) enum Answer {
     Nothing,
 }
 
-/// A call, and the times of the call and its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Did {
     pub(super) call: Call,
@@ -52,7 +50,7 @@ pub(super) struct Did {
     pub(super) answered: u64,
 }
 
-/// Returns the answer, or `None` if the call would wait.
+/// Returns `None` if the call would wait.
 fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(shown) => Some(shown.expect("local")),
@@ -65,7 +63,6 @@ pub(super) fn now<T>(call: impl Future<Output = Result<T, SlotError>>) -> T {
 }
 
 impl Call {
-    /// Makes the call on the real slot, and returns its answer.
     pub(super) fn here(&self, slots: &Slots) -> Answer {
         match self {
             Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
@@ -102,7 +99,6 @@ impl Call {
         }
     }
 
-    /// Makes the call on the reference, and returns its answer.
     pub(super) fn there(&self, slot: &mut Slot, key: &IdKey) -> Answer {
         let mut taken = Vec::new();
         match self {

@@ -1,5 +1,4 @@
-//! Tests refunds and disputes that start in the Stripe account, outside this server. One test
-//! checks the rate of requests to Stripe.
+//! Tests refunds and disputes that start in the Stripe account, and the rate of requests to Stripe.
 use super::*;
 
 async fn notices(app: &TestApp) -> Vec<(String, String)> {
@@ -10,7 +9,6 @@ async fn notices(app: &TestApp) -> Vec<(String, String)> {
     all.map(|notice| (word(notice, "kind"), word(notice, "order"))).collect()
 }
 
-/// Buys an order and pays it with this payment.
 async fn bought(app: &TestApp, stripe: &StripeStandIn, key: &str, payment: &str) -> String {
     let id = order(app, "anna", key, 2).await;
     checkout(app, &id).await;
@@ -45,7 +43,7 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         (json!("paid"), vec![])
     );
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the server must request no refund");
-    // The operator requests a refund, and Stripe answers that the payment is already refunded.
+    // Stripe answers that the payment is already refunded.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
@@ -76,8 +74,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Checks a payment after a person refunded a part of it at the provider. This server refunds the
-/// remaining amount, and this refund is settled when the remaining amount has arrived.
+/// A person refunded a part of the payment at the provider, so this server refunds the rest. The
+/// refund settles when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the remaining amount", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -174,7 +172,7 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
            "metadata": {"refund": row["refund"]}})
 }
 
-/// Retries a failed refund as an operator. The server must refund exactly the part that was lost.
+/// After an operator's retry, the server must refund exactly the part that was lost.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the refund has failed", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
@@ -342,7 +340,6 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
-    // A second dispute of the same payment is a separate dispute.
     send_message(
         &app,
         "evt_other",
@@ -401,7 +398,6 @@ async fn a_refund_reported_before_its_capture_is_reported_again() {
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
 
-/// Returns the kinds of differences in the reconciliation.
 async fn differences(app: &TestApp) -> Vec<String> {
     let report = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
     let all = report["differences"].as_array().expect("a list");

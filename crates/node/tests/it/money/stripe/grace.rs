@@ -1,5 +1,4 @@
-//! Tests how long an expired order waits for the provider's answer. In each test, the provider is
-//! down or limits requests, or many orders expire at the same time.
+//! Tests how long an expired order waits for the provider's answer.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +8,10 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// The number of orders. There are so many that the server cannot ask Stripe about all of them at
-/// the same time.
+/// More orders than the server can ask Stripe about at the same time.
 const MANY: usize = 300;
-/// While the provider is silent, the server asks about only a few checkouts, and postpones all
-/// others. When the silence has lasted this long, the grace period of the postponed checkouts
-/// begins.
+/// The server asks a silent provider about only a few checkouts, and postpones the others. After
+/// this time of silence, the grace period of the postponed checkouts begins.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -61,18 +58,16 @@ impl StripeShop {
         self.home.psql(&self.database, &sql).expect("a change");
     }
 
-    /// Returns the number of checkouts that satisfy this condition.
     fn checkouts(&self, condition: &str) -> usize {
         let sql = format!("SELECT count(*) FROM checkout WHERE {condition}");
         self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
     }
 
-    /// Returns the number of requests to Stripe that close a session.
+    /// Counts the requests to Stripe that close a session.
     fn questions(&self) -> usize {
         self.stripe.all().iter().filter(|sent| sent.path.ends_with("/expire")).count()
     }
 
-    /// Waits until Stripe has received this many more requests about a session.
     async fn asked_again(&self, session: &str, times: usize) {
         let path = format!("/v1/checkout/sessions/{session}/expire");
         let count = || self.stripe.sent("POST", &path).len();
@@ -132,7 +127,7 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
         0,
         "an answer about a rate limit must not begin the grace period"
     );
-    // The order was paid in time, but the message is lost. The last status query finds the payment.
+    // The message about the payment is lost. The last status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
     until("the order is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
@@ -159,9 +154,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     shop.sell(MANY).await;
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // At first, the grace period begins only for the checkouts that the server asks about. The
-    // server postpones all other checkouts. Their grace period begins when the provider has been
-    // silent for `BELIEVED_AFTER`.
+    // At first, the grace period begins only for the checkouts that the server asks about. For the
+    // postponed ones, it begins after the silence of `BELIEVED_AFTER`.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

@@ -1,5 +1,4 @@
-//! Tests delayed payment methods such as bank transfers. The checkout completes before the payment
-//! succeeds or fails.
+//! Tests delayed payment methods such as bank transfers, which succeed or fail after the checkout.
 use super::*;
 
 /// Returns a session that the buyer completed, with its payment in this state.

@@ -1,4 +1,4 @@
-//! Tests lost responses: Stripe carried out a request, but the server did not receive the answer.
+//! Tests requests that Stripe carried out, but whose answers were lost.
 use super::*;
 use crate::money::exports::reconciliation;
 use crate::postgres::Cluster;
@@ -52,7 +52,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Opens the order's checkout. Stripe creates a session, but Stripe's answer is lost.
+/// Opens the order's checkout. Stripe creates a session, but the answer is lost.
 async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     let made = stripe.made();
     stripe.lose_next("POST", SESSIONS);
@@ -63,8 +63,7 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
 }
 
 /// Returns an order and its session. Stripe's first answer was lost, and the server repeated the
-/// request with the same idempotency key. This key changes each minute of the server's clock. If a
-/// minute ends between the two requests, the function tries again with another order.
+/// request with the same key. The key changes each minute, so the function may need another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;

@@ -1,7 +1,6 @@
-//! Compares the server with Stripe's official Python library: both must send the same requests to
-//! Stripe, and accept the same signatures. The library is too large to store with the tests, so pip
-//! installs the library once. If pip has no network, the test prints that it skipped the
-//! comparison.
+//! Compares the server's requests and signatures with Stripe's official Python library. The library
+//! is too large to store here, so pip installs it once. Without a network, the test prints that it
+//! skipped the comparison.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +14,8 @@ use super::{
     send, start, until,
 };
 
-/// Returns the path of a Python interpreter that has Stripe's official library. The library is
-/// installed once for all test runs. Returns `None` if the library is not available.
+/// Returns a Python interpreter that has Stripe's library, or `None` if the library is not
+/// available. The installation serves all test runs.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -64,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // Now the other kinds of requests follow. The stand-in refuses to close the session, so the
-    // server reads the session. It also refuses the refund, so the server reads all refunds.
+    // The stand-in refuses to close the session, so the server reads the session. It also refuses
+    // the refund, so the server reads all refunds.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;
@@ -117,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library always sends a key, so compare the keys only if the server sends one.
+            // The library always sends a key, but the server sends one only with some requests.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

@@ -1,4 +1,4 @@
-//! A local HTTP stand-in for the parts of Stripe's API that the server uses: sessions and refunds.
+//! A local stand-in for Stripe's sessions and refunds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct SentRequest {
     pub method: String,
@@ -32,23 +31,20 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// How much of every payment was refunded by hand, in minor units.
+    /// The part of every payment that was refunded by hand, in minor units.
     by_hand: i64,
-    /// The state of the refund by hand.
     by_hand_status: &'static str,
-    /// The amount of every payment. If the test sets no amount, each payment has the amount of the
-    /// last session.
+    /// The amount of every payment: of the last session, or as the test set it.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// If true, the server's next refund succeeds at once. In the same moment, the refund that a
-    /// person made at Stripe fails.
+    /// The server's next refund succeeds at once, and the refund by hand fails in the same moment.
     by_hand_fails_next: bool,
     /// The answer to the next request with this method and path is lost.
     loses: Option<(String, String)>,
 }
 
-/// The stand-in. It stops with the test.
+/// The stand-in stops with the test.
 pub(super) struct StripeStandIn {
     pub address: String,
     state: Arc<Mutex<State>>,
@@ -80,22 +76,18 @@ impl StripeStandIn {
         look(&mut self.state.lock().expect("the task did not panic"))
     }
 
-    /// Returns all received requests.
     pub(super) fn all(&self) -> Vec<SentRequest> {
         self.with(|state| state.sent.clone())
     }
 
-    /// Returns the requests to this path.
     pub(super) fn sent(&self, method: &str, path: &str) -> Vec<SentRequest> {
         self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
     }
 
-    /// From now on, returns `session` as the session with this id.
     pub(super) fn set_session(&self, id: &str, session: Value) {
         self.with(|state| state.sessions.insert(id.to_owned(), session));
     }
 
-    /// Sets whether every request fails.
     pub(super) fn fail(&self, fails: bool) {
         self.with(|state| state.fails = fails);
     }
@@ -105,7 +97,6 @@ impl StripeStandIn {
         self.with(|state| state.is_busy = is_busy);
     }
 
-    /// Sets whether creating a session fails.
     pub(super) fn refuse_sessions(&self, refuses: bool) {
         self.with(|state| state.refuses_sessions = refuses);
     }
@@ -115,7 +106,6 @@ impl StripeStandIn {
         self.with(|state| state.hides_payments = true);
     }
 
-    /// Puts all refunds that exist now into this state.
     pub(super) fn refunds_are(&self, status: &str) {
         self.with(|state| {
             state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status))
@@ -127,13 +117,12 @@ impl StripeStandIn {
         self.refunded_by_hand(1);
     }
 
-    /// From now on, reports that this amount of every payment was refunded by hand. Refuses every
-    /// further refund.
+    /// From now on, this amount of every payment counts as refunded by hand, and every further
+    /// refund is refused.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
 
-    /// From now on, refunds by hand have this state.
     pub(super) fn by_hand_status(&self, status: &'static str) {
         self.with(|state| state.by_hand_status = status);
     }
@@ -148,19 +137,16 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the server's next refund succeed at once. In the same moment, the refund that a person
-    /// made at Stripe fails.
+    /// The server's next refund succeeds at once, and the refund by hand fails in the same moment.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// Loses the answer to the next request with this method and path. The request still takes
-    /// effect.
+    /// The request takes effect, but its answer is lost.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
 
-    /// Returns the number of created sessions.
     pub(super) fn made(&self) -> usize {
         self.with(|state| state.made)
     }
@@ -170,7 +156,6 @@ impl StripeStandIn {
         self.with(|state| state.answers.clear());
     }
 
-    /// Forgets the received requests.
     pub(super) fn forget(&self) {
         self.with(|state| state.sent.clear());
     }
@@ -291,7 +276,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
     }
 }
 
-/// Creates a refund of a payment's remaining amount. Failed refunds do not count as refunded.
+/// Refunds a payment's remaining amount. Failed refunds do not count as refunded.
 fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
     let lives = |status: &str| !matches!(status, "failed" | "canceled");
     let of_it =

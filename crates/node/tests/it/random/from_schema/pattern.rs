@@ -12,11 +12,10 @@ use crate::random::generator::{one_in, pick};
 pub(crate) const CHARS: &str = "abcXYZ019 _.:-/~!\"'<>&\\%+,;=@#?*(){}[]|^`$é字😀\
     \u{85}\u{a0}\u{202e}\u{2028}\u{feff}\t\n\r\u{0}\u{1}\u{7f}";
 
-/// A pattern for a whole text: a choice of sequences.
+/// A choice of sequences that matches a whole text.
 #[derive(Debug)]
 pub(crate) struct Pattern(Vec<Vec<Piece>>);
 
-/// A part of a sequence and its number of repetitions.
 #[derive(Debug)]
 struct Piece {
     what: PieceKind,
@@ -34,8 +33,6 @@ enum PieceKind {
 }
 
 impl Pattern {
-    /// Parses a pattern.
-    ///
     /// # Panics
     /// On unsupported syntax, because ignoring it could change the meaning.
     pub(crate) fn parse(text: &str) -> Self {
@@ -114,8 +111,7 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// Returns the character that begins at `next`. If `next` is a backslash, parses the escape, such
-/// as `\u0020`.
+/// Returns the character that begins at `next`, which may be an escape such as `\u0020`.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;
@@ -160,8 +156,7 @@ impl PieceKind {
     }
 }
 
-/// Appends one of the sequences to `text`. The appended text is at most `spare` characters longer
-/// than the shortest sequence.
+/// Appends one of the sequences. It is at most `spare` characters longer than the shortest one.
 fn fill(
     rng: &mut SmallRng,
     runs: &[Vec<Piece>],

@@ -12,7 +12,6 @@ use crate::random::generator::{one_in, pick};
 /// Known ids, by the names of the parameters and members that take them.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
-/// Keywords that the generator supports.
 const SUPPORTED_KEYWORDS: [&str; 23] = [
     "$ref",
     "type",
@@ -47,7 +46,6 @@ const FREE_CHARS: usize = 80;
 /// to a random host.
 const ALWAYS_KNOWN: &str = "url";
 
-/// Generates values.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
     /// The document that contains the targets of the schemas' references.
@@ -59,8 +57,6 @@ pub(crate) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Returns a value of the parameter or member `name`.
-    ///
     /// # Panics
     /// On an unknown keyword, because ignoring it could change the meaning.
     pub(crate) fn draw(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
@@ -105,8 +101,8 @@ impl Values<'_> {
         }
     }
 
-    /// Returns the known values of this name. The member `endpoint` of a push subscription is an
-    /// address, so the known ids of webhook endpoints do not fit.
+    /// The member `endpoint` of a push subscription is an address, so the ids of webhook endpoints
+    /// do not fit.
     fn known_values(&self, schema: &Value, name: &str) -> Option<&Vec<String>> {
         let is_address = name == "endpoint" && schema.get("pattern").is_some();
         self.known.get(name).filter(|known| !known.is_empty() && !is_address)
