@@ -1,9 +1,8 @@
 //! Records an operator's action in the transaction that makes the change.
 //!
-//! The caller gives [`recorded`] two arguments: an action, and a call of a store's method. The
-//! method's transaction adds the changed fields to the action and writes the action's row. A
-//! transaction that changes nothing writes no row. So an action is recorded if and only if its
-//! change is committed.
+//! [`recorded`] runs a store's method for an action. If the method's transaction changes anything,
+//! it adds the changed fields to the action and writes the action's row. So an action is recorded
+//! if and only if its change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -27,20 +26,17 @@ pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
     CURRENT.scope(Arc::new(action), call).await
 }
 
-/// Returns the operator's action to which the current call belongs, if any.
 pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Returns the changes of an action as JSON: first the changes that the transaction found, then the
-/// changes that the caller added.
+/// The changes that the transaction found come before the changes that the caller added.
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
     Value::Array(changed.iter().chain(&action.changes).map(row).collect()).to_string()
 }
 
-/// Parses the output of [`changes_to_json`]. Returns `None` if the text is invalid.
 pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     let rows: Vec<Value> = serde_json::from_str(text).ok()?;
     let change = |mut row: Value| {
@@ -53,14 +49,12 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// Returns the fields of a sale that differ between `before` and `after`. `before` is `None` for a
-/// new sale, and `after` is `None` for a deleted sale.
+/// `before` is `None` for a new sale, and `after` is `None` for a deleted sale.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     differences(before, after, sale_view)
 }
 
-/// Returns the change of an item's stock. `from` is `None` for a new sale, and `to` is `None` for a
-/// deleted sale.
+/// `from` is `None` for a new sale, and `to` is `None` for a deleted sale.
 pub(crate) fn changed_stock(item: &str, from: Option<Stock>, to: Option<Stock>) -> FieldChange {
     let view = |stock: Option<Stock>| match stock {
         Some(Stock::Counted(units)) => Value::from(units),
@@ -70,8 +64,7 @@ pub(crate) fn changed_stock(item: &str, from: Option<Stock>, to: Option<Stock>) 
     FieldChange { path: format!("/items/{item}/stock"), from: view(from), to: view(to) }
 }
 
-/// Returns the fields that a transaction changed in an order, or `None` if the transaction did not
-/// change the order.
+/// Returns `None` if the transaction did not change the order.
 pub(crate) fn changed_order(
     before: Option<&Order>,
     changed: &ChangeOutcome,
@@ -81,7 +74,7 @@ pub(crate) fn changed_order(
     Some(differences(before, Some(after), view))
 }
 
-/// Returns the fields that an adjustment changed. `total` is the item's total after the adjustment.
+/// `total` is the item's total after the adjustment.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![
@@ -90,13 +83,12 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// Returns the fields that record an erasure: how many rows of each kind one transaction replaced.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// Returns the fields of a block that differ between `before` and `after`. The blocked value may be
-/// a buyer's id, which an erasure must remove from the store. So the value is not recorded.
+/// The blocked value may be a buyer's id, which an erasure must remove from the store. So the value
+/// is not recorded.
 pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
     differences(before, after, |block| {
         json!({
@@ -107,14 +99,12 @@ pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Ve
     })
 }
 
-/// Returns the fields of an operator's key that differ between `before` and `after`. The key itself
-/// is a secret.
+/// The key itself is a secret, so it is not recorded.
 pub(crate) fn changed_key(before: Option<&AdminKey>, after: Option<&AdminKey>) -> Vec<FieldChange> {
     differences(before, after, |key| json!({"name": key.name, "role": key.role.as_str()}))
 }
 
-/// Returns the fields of a webhook endpoint that differ between `before` and `after`. An address
-/// may contain a secret, so only its host and port are recorded.
+/// An address may contain a secret, so only its host and port are recorded.
 pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
@@ -136,7 +126,7 @@ fn host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// Returns the fields in which the views of two rows differ. The view of a missing row is `null`.
+/// The view of a missing row is `null`.
 fn differences<T>(
     before: Option<&T>,
     after: Option<&T>,
@@ -148,8 +138,6 @@ fn differences<T>(
     changes
 }
 
-/// Adds a change for each field in which two JSON values differ. Objects are compared field by
-/// field.
 fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>) {
     let (old, new) = match (from, to) {
         _ if from == to => return,
@@ -168,8 +156,8 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
     }
 }
 
-/// Returns the fields of a sale that operators can set, under their names in the API. Points in
-/// time are in milliseconds since the Unix epoch.
+/// Returns the fields of a sale that operators can set, under their names in the API. Times are in
+/// milliseconds since the Unix epoch.
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =
         sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();
@@ -186,7 +174,7 @@ fn sale_view(sale: &SaleRow) -> Value {
 
 /// Adds the fields of a page's document to the view of a sale or of an item. A text in several
 /// languages replaces the text of the column. If no language has the column's text, an older
-/// version of the program has changed only the column. Then the view keeps the column's text.
+/// program changed only the column, so the column's text stays.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {
@@ -200,8 +188,8 @@ fn with_page(mut view: Value, page: &str) -> Value {
     view
 }
 
-/// Returns the settings of a front door. A limit that is switched off gets the text `none`. Its
-/// stored form is `null`, but in an action `null` stands for a missing field.
+/// The text `none` stands for a limit that is switched off. Its stored form is `null`, but in an
+/// action `null` stands for a missing field.
 fn door_view(stored: &str) -> Value {
     let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
     if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {

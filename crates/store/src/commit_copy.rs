@@ -1,12 +1,12 @@
 //! Copies of commits, for a continuous backup of a store in SQLite.
 //!
-//! After each commit, the writer adds the pages that the commit changed to a buffer in memory. From
-//! time to time, the server takes the pages of the buffer as a [`Segment`] and stores the segment
-//! in the backup. A base is a copy of the whole store. Segments contain whole pages. So a base and
-//! all later segments together are a copy of the store after the last commit.
+//! After each commit, the writer adds the changed pages to a buffer in memory. From time to time,
+//! the server stores these pages in the backup as a [`Segment`]. A base is a copy of the whole
+//! store. Segments contain whole pages, so a base and all later segments together are a copy of the
+//! store.
 //!
-//! If the pages in the buffer exceed [`COPY_BYTES_MAX`], all pages are dropped, and the backup
-//! needs a new base. So the writer never waits for the backup.
+//! If the buffer exceeds [`COPY_BYTES_MAX`], all pages are dropped, and the backup needs a new
+//! base. So the writer never waits for the backup.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +82,6 @@ pub(crate) struct LogPages {
 }
 
 impl CommitBuffer {
-    /// Adds the pages of a commit that was made at the time `at`.
     pub(crate) fn add(&self, log: LogPages, at: Millis) {
         let mut gathered = self.gathered();
         let number = self.0.newest.fetch_add(1, Ordering::AcqRel) + 1;
@@ -117,15 +116,14 @@ impl CommitBuffer {
         self.0.newest.load(Ordering::Acquire)
     }
 
-    /// Records whether a commit is in progress. The writer passes true when it begins a commit, and
-    /// false after it has added the commit's pages.
+    /// The writer passes true when it begins a commit, and false after it has added the commit's
+    /// pages.
     pub(crate) fn set_committing(&self, is_committing: bool) {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
 
     /// Returns the number of the newest commit that a reader can see now. A reader can see a commit
-    /// shortly before its pages are added. So this call first waits until the pages of the current
-    /// commit are added.
+    /// shortly before its pages are added, so this call waits until they are added.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();
@@ -135,8 +133,8 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Removes the gathered pages from the buffer and returns them. From now on, the progress shows
-    /// that the backup waits for these pages, until [`CommitBuffer::set_progress`] changes this.
+    /// Takes the gathered pages out of the buffer. The progress then shows that the backup waits
+    /// for these pages, until [`CommitBuffer::set_progress`] changes this.
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
@@ -161,8 +159,7 @@ impl CommitBuffer {
         })
     }
 
-    /// Empties the buffer and starts to gather pages again, after [`CommitBuffer::break_off`] or a
-    /// full buffer.
+    /// Empties the buffer and starts to gather pages again, after pages were dropped.
     pub fn restart(&self) {
         *self.gathered() = Gathered::default();
     }

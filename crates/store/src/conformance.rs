@@ -1,8 +1,8 @@
 //! The conformance suite of the stores. Each backend runs every function of the suite as a test,
-//! with a fresh store for each test.
+//! with a fresh store.
 //!
-//! A backend opens each store with the key [`id_key`], the clock [`Clock::reader`] and the sink
-//! [`CommitLog::sink`]. The backend passes the store, the clock and the log as a [`Fixture`].
+//! A backend opens each store with [`id_key`], [`Clock::reader`] and [`CommitLog::sink`]. It passes
+//! the store, the clock and the log as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -175,8 +175,8 @@ impl Fixture {
         sale.items[0].id
     }
 
-    /// Creates an item with counted stock. Opens and acknowledges a grant of `granted` units for
-    /// slot 0, and returns the grant.
+    /// Creates an item with counted stock, and returns an acknowledged grant of `granted` units for
+    /// slot 0.
     pub async fn slot(&self, stock: u64, granted: u64, limit: u32) -> Grant {
         let item = self.item(Stock::Counted(stock), limit).await;
         self.open(SlotKey { item, index: 0 }, granted).await
@@ -226,7 +226,7 @@ impl Fixture {
         resolved.into_iter().next().expect("one answer for one ticket")
     }
 
-    /// Settles one ticket, asserts that the ticket becomes an order, and returns the order.
+    /// Settles one ticket that must become an order, and returns the order.
     pub async fn reserve(&self, grant: &Grant, n: u64, who: &str, units: u32) -> Order {
         let ticket = self.ticket(grant, n, who, &format!("key-{n}"), units);
         self.settle(&ticket).await.order.expect("an order")

@@ -124,8 +124,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// The time until which a pause or a close of the sale waits for the requests in flight at
-    /// every node ([`crate::Store::drain_sale`]). `None` if no pause or close waits.
+    /// A pause or a close of the sale waits until this time for requests in flight at the nodes
+    /// ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -134,9 +134,8 @@ pub struct SaleRow {
 /// Every sale, in one snapshot of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// The version of the catalogue. Each commit that changes a sale or the description of an item
-    /// sets a new version, which was never used before. The version is empty if a single process
-    /// owns the store, because that process knows its own changes.
+    /// Each commit that changes a sale or the description of an item sets a new version, which was
+    /// never used before. Empty in an embedded store, which needs no version.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,
@@ -190,10 +189,9 @@ pub struct NewItem {
     pub spread: Spread,
 }
 
-/// A function that changes a sale's row. It may change texts, times, prices, limits and the front
-/// door, but never ids, phase, version, spread or stock. The function runs inside the transaction,
-/// so it gets the newest row. If the function returns `Err`, nothing is written, and the caller
-/// gets the same error.
+/// A function that changes a sale's row inside the transaction. It may change texts, times, prices,
+/// limits and the front door, but never ids, phase, version, spread or stock. If it returns `Err`,
+/// nothing is written, and the caller gets the same error.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// The result of a patch.
@@ -240,7 +238,7 @@ pub enum DeleteOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "a phase rarely changes, so few values exist")]
 pub enum StepOutcome {
-    /// The sale has the requested phase. `changed` is false if the sale already had the phase.
+    /// The sale has the requested phase.
     Done {
         /// The sale after this call.
         sale: SaleRow,
@@ -316,34 +314,32 @@ pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the
     /// counts of settled tickets may follow some milliseconds after the orders.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created, or whose state changed. Each order has its newest state, and the
-    /// orders of earlier commits come first. An order may be published twice. Every order that
-    /// `counts` includes is in `orders` or `digests`, or was published before.
+    /// The newest state of each order that was created or changed, oldest commit first. An order
+    /// may be published twice. Every order that `counts` includes is in `orders` or `digests`, or
+    /// was published before.
     pub orders: Vec<Order>,
     /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
     /// store.
     pub digests: Vec<OrderDigest>,
     /// Verdicts that another node gave to this node's tickets. Empty in an embedded store.
     pub verdicts: Vec<(Token, TicketVerdict)>,
-    /// Whether another node changed sales or the descriptions of items. If true, the receiver must
-    /// read the catalogue again.
+    /// Whether another node changed sales or the descriptions of items. The receiver must then read
+    /// the catalogue again.
     pub sales: bool,
     /// Whether the database failed over, so that orders of earlier commits may be lost.
     pub may_lose_orders: bool,
-    /// Whether the commit may have appended events to deliver. The value may be true although there
-    /// are no events.
+    /// Whether the commit may have appended events to deliver.
     pub events: bool,
 }
 
-/// A function that the store calls after each commit, in commit order, from the store's own thread.
-/// The call happens *before* the callers of that commit get their answers. If several nodes share a
-/// store, the store also calls the function for the commits of other nodes. The function must be
-/// quick and must not call the store.
+/// A function that the store calls after each commit, in commit order, before the commit's callers
+/// get their answers. The store calls it from its own thread, also for commits of other nodes. The
+/// function must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// A function that takes a buyer's tag (`core::digest::buyer_tag`), and returns whether this node
-/// needs the buyer's orders in full. The store calls this function for each order that another node
-/// changed. The function must be quick and must not call the store.
+/// Returns whether this node needs the orders of the buyer with this tag
+/// (`core::digest::buyer_tag`) in full. The store calls the function for each order that another
+/// node changed. The function must be quick and must not call the store.
 pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 
 /// A filter for a list of orders.

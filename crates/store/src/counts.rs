@@ -1,5 +1,4 @@
-//! The queries that count the units of items. [`crate::rows::counts`] reads the columns of these
-//! queries.
+//! The queries that count the units of items, for [`crate::rows::counts`].
 use crate::sql::Statement;
 
 macro_rules! sqlite_counts {

@@ -12,7 +12,6 @@ use crate::rows::waitlist::{entry, entry_columns};
 use crate::rows::{self, money};
 use crate::sql::Row;
 
-/// A query, and the function that adds one row of its result to the model.
 pub(crate) struct Table {
     pub(crate) sql: &'static str,
     pub(crate) add: fn(&mut Model, Row<'_>) -> Done<()>,
@@ -22,7 +21,7 @@ const fn table(sql: &'static str, add: fn(&mut Model, Row<'_>) -> Done<()>) -> T
     Table { sql, add }
 }
 
-/// The queries that read the data of a [`Model`]. Both databases run the same queries.
+/// Both databases run the same queries.
 pub(crate) const TABLES: &[Table] = &[
     table(concat!("SELECT ", rows::item_columns!(), " FROM item"), |model, row| {
         let item = rows::item(row)?;
@@ -82,7 +81,7 @@ pub(crate) const TABLES: &[Table] = &[
         model.waitlist.insert((entry.item, entry.n), entry);
         Ok(())
     }),
-    // Events of sales are left out, because the model has no sales. The model has no positions of
+    // The model has no sales, so events of sales are left out. The model has no positions of
     // events, so the query selects `seq` in place of the position.
     table(select_events!("e.seq", "ORDER BY e.seq"), |model, row| {
         let event = stored_event(row)?.event;

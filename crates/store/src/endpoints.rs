@@ -5,17 +5,14 @@ use serde_json::{Value, json};
 
 use crate::contract::EndpointSecret;
 
-/// Returns the event filter as a JSON document.
 pub(crate) fn types_to_json(wanted: &EventFilter) -> String {
     json!(wanted.words()).to_string()
 }
 
-/// Parses the output of [`types_to_json`]. Returns `None` if the document is invalid.
 pub(crate) fn types_from_json(document: &str) -> Option<EventFilter> {
     serde_json::from_str(document).ok().map(EventFilter::from_words)
 }
 
-/// Returns the secrets as a JSON document.
 pub(crate) fn secrets_to_json(secrets: &[EndpointSecret]) -> String {
     let each = secrets
         .iter()
@@ -23,7 +20,6 @@ pub(crate) fn secrets_to_json(secrets: &[EndpointSecret]) -> String {
     Value::Array(each.collect()).to_string()
 }
 
-/// Parses the output of [`secrets_to_json`]. Returns `None` if the document is invalid.
 pub(crate) fn secrets_from_json(document: &str) -> Option<Vec<EndpointSecret>> {
     let values: Vec<Value> = serde_json::from_str(document).ok()?;
     let secret = |value: &Value| {

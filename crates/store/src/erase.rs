@@ -33,7 +33,7 @@ macro_rules! of_grant {
 }
 
 /// The condition for an event about a refused ticket of this buyer ($1). The JSON text is compared,
-/// not parsed. This is enough, because buyer ids contain no character that JSON escapes.
+/// not parsed, because buyer ids contain no character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -41,9 +41,8 @@ macro_rules! of_refused {
     };
 }
 
-/// The condition for a quota row without an order. If a settle batch of PostgreSQL runs again after
-/// a conflict, it first inserts all missing quota rows. Such a row stays without an order if the
-/// buyer's ticket does not become an order.
+/// The condition for a quota row without an order. A settle batch of PostgreSQL that runs again
+/// inserts all missing quota rows first. Such a row stays if the ticket is then returned.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -51,8 +50,8 @@ macro_rules! of_no_order {
     };
 }
 
-/// Counts the rows that name a buyer ($1). The columns are the sale, a word, whether the rows are
-/// orders, and the number of rows. The word is `erasable` or the reason why the rows must stay.
+/// Counts the rows that name a buyer ($1), by sale, by a word, and by whether the rows are orders.
+/// The word is `erasable` or the reason why the rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
     "SELECT sale, word, is_order = 1, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
@@ -96,9 +95,8 @@ pub(crate) const TRACES: Statement = statement(concat!(
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 ));
 
-/// Selects the orders of a buyer ($1) that can be erased. The columns are the order's grant, its
-/// number in the grant, the request key, the item, and the units that count toward the buyer's
-/// limit.
+/// Selects the orders of a buyer ($1) that can be erased. The last column is the number of units
+/// that count toward the buyer's limit.
 pub(crate) const FIND_ORDERS: Statement = statement(concat!(
     "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
      ELSE 0 END FROM orders o",
@@ -130,8 +128,8 @@ pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 ));
-/// Selects waiting room positions. The seed and the item's name are selected too, because a buyer's
-/// lot in the draw is computed from them.
+/// Selects waiting room positions, with the seed and the item's name, from which a buyer's lot in
+/// the draw is computed.
 pub(crate) const FIND_VISITORS: Statement = statement(
     "SELECT p.sale_id, p.item_id, r.seed, i.name
      FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
@@ -164,14 +162,14 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// As long as the buyer has an order of the item, even an ended order, the row must stay. A missing
-/// row of `quota` means that the buyer never had an order of the item.
+/// A missing row of `quota` means that the buyer never had an order of the item. So the row must
+/// stay while the buyer has any order of the item, even an ended order.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
 );
-/// The row is deleted only if it still counts no units, because a ticket may have become an order
-/// since the row was found.
+/// A ticket may have become an order since the row was found. So the row is deleted only if it
+/// counts no units.
 pub(crate) const DELETE_UNUSED_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2 AND used = 0
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -189,8 +187,8 @@ pub(crate) const RENAME_EVENT: Statement = statement(
                                        '\"buyer\":\"' || CAST($1 AS text) || '\"',
                                        '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3",
 );
-/// A lot in the draw is computed from the buyer's id. The lot changes together with the id, because
-/// the old lot would reveal the old id.
+/// A lot in the draw is computed from the buyer's id, and would reveal the old id. So the lot
+/// changes together with the id.
 pub(crate) const RENAME_DRAWN: Statement = statement(
     "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
      WHERE sale_id = $3 AND item_id = $4 AND buyer = $5 AND lot IS NOT NULL",
@@ -208,7 +206,6 @@ pub(crate) const RENAME_BLOCK: Statement =
 pub(crate) const DELETE_SUBSCRIPTIONS: Statement =
     statement("DELETE FROM push_subscription WHERE buyer = $1");
 
-/// A buyer, and the id that replaces the buyer's id.
 pub(crate) struct ErasedNames {
     pub(crate) old: BuyerId,
     pub(crate) new: BuyerId,
@@ -220,8 +217,8 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// Returns the key that replaces an order's request key. The replacement depends on the order,
-    /// because a buyer may use a request key again after an erasure, and be erased again.
+    /// The replacement depends on the order, because a buyer may use a request key again after an
+    /// erasure, and be erased again.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }
@@ -232,7 +229,6 @@ impl ErasedNames {
     }
 }
 
-/// An order to erase.
 pub(crate) struct ErasableOrder {
     pub(crate) grant: i64,
     pub(crate) n: i64,
@@ -242,7 +238,6 @@ pub(crate) struct ErasableOrder {
     pub(crate) held: i64,
 }
 
-/// A waiting room position to erase.
 pub(crate) struct ErasableVisitor {
     pub(crate) sale: String,
     pub(crate) item: i64,
@@ -250,9 +245,9 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// The rows to erase in tables other than `orders`, identified by the keys of their tables. These
-/// rows are read first, and a later transaction changes or deletes them. That transaction checks
-/// again that each row belongs to the buyer.
+/// The rows to erase in tables other than `orders`, identified by the keys of their tables. The
+/// rows are read first. A later transaction changes or deletes those that still belong to the
+/// buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

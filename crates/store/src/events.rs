@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::contract::SaleRow;
 
-/// Returns the word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
 pub(crate) fn actor_text(actor: &Actor) -> Cow<'static, str> {
     match actor {
         Actor::Buyer => Cow::Borrowed("buyer"),
@@ -50,8 +49,7 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     })
 }
 
-/// Returns the JSON document of a subject, or `None` if other columns contain all data of the
-/// subject.
+/// Returns `None` if other columns contain all data of the subject.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: decided, .. } => {
@@ -72,8 +70,7 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Returns the event for a sale that enters the phase `to`. Only the closing and the first opening
-/// of a sale have an event. In all other cases, returns `None`.
+/// Only the closing and the first opening of a sale have an event.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
@@ -88,7 +85,6 @@ pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event
     })
 }
 
-/// Returns the state of an order after an event of this type.
 fn state_after(what: EventType) -> Option<OrderState> {
     Some(match what {
         EventType::OrderReserved | EventType::OrderExtended => OrderState::Reserved,
@@ -100,7 +96,7 @@ fn state_after(what: EventType) -> Option<OrderState> {
     })
 }
 
-/// A row of `event`. If the event is about an order, the order's current row is included.
+/// A row of `event`, with the current row of its order, if the event is about an order.
 pub(crate) struct EventRow {
     pub(crate) what: String,
     pub(crate) order: Option<Order>,
@@ -146,8 +142,7 @@ impl EventRow {
     }
 }
 
-/// Returns the subject of an event row that cannot be read: the order or sale in the row. Later
-/// events about the same subject are delivered after this event.
+/// Returns the subject of an event row that cannot be read: the order or sale in the row.
 pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,

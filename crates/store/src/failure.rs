@@ -1,5 +1,4 @@
-//! Failures of a backend, and the reaction to each: retry the transaction, report an error, give up
-//! one ticket, or stop.
+//! Failures of a backend, and the reaction to each.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -83,13 +82,11 @@ impl Failure {
         }
     }
 
-    /// Returns whether no further write is allowed.
     pub(crate) fn is_fatal(&self) -> bool {
         self.kind() == FailureKind::Damaged
     }
 
-    /// Returns whether the connection to PostgreSQL can still be used after the transaction is
-    /// rolled back.
+    /// Returns whether the connection to PostgreSQL can still be used after a rollback.
     pub(crate) fn keeps_connection_usable(&self) -> bool {
         match self {
             Self::Row(_) => true,
@@ -100,9 +97,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure that the caller gets if this failure happened after COMMIT was sent. If
-    /// the database answered that it refused the commit, the failure stays the same. Without such
-    /// an answer, the outcome is unknown.
+    /// Returns the failure for the caller, if this failure happened after COMMIT was sent. The
+    /// outcome is unknown, unless the database answered that it refused the commit.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -137,8 +133,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Returns whether an error with this code means that the database refused the statement. A refusal
-/// rolls back the transaction and leaves the session open.
+/// Returns whether the database refused the statement. A refusal rolls back the transaction and
+/// leaves the session open.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -151,9 +147,9 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
         // A serialisation failure, a deadlock, or a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // A connection failed, a server shut down, a time limit passed, or a resource was missing.
-        // The two codes of class 25 mean that the server is read-only during a failover, or that a
-        // session was idle too long in a transaction.
+        // A failed connection, a shutdown, a passed time limit, or a missing resource. Class 25
+        // stands for a server that is read-only during a failover, and for a session that was idle
+        // too long.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -161,9 +157,9 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
     }
 }
 
-/// Returns the database's message with its detail, because `tokio_postgres` alone shows only that
-/// there was an error. The detail of a refused row is left out. That detail contains the buyer's
-/// id, which must not appear in a log.
+/// Returns the database's message with its detail, which `tokio_postgres` alone does not show. The
+/// detail of a refused row is left out, because it contains the buyer's id, which must not appear
+/// in a log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
@@ -191,7 +187,6 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// Whether a store accepts work.
 pub(crate) struct StoreState {
     on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// The reason why the store failed permanently, if it did.
@@ -201,12 +196,10 @@ pub(crate) struct StoreState {
 }
 
 impl StoreState {
-    /// Returns the state of a store that works. `on_fatal` is called when the store fails.
     pub(crate) fn new(on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
         Self { on_fatal, failed: OnceLock::new(), closed: AtomicBool::new(false) }
     }
 
-    /// Returns whether the store works.
     pub(crate) fn health(&self) -> Result<(), StoreError> {
         match self.failed.get() {
             Some(reason) => Err(StoreError::Fatal(reason.clone())),
@@ -214,7 +207,6 @@ impl StoreState {
         }
     }
 
-    /// Returns whether the store accepts new work.
     pub(crate) fn check_accepting(&self) -> Result<(), StoreError> {
         self.health()?;
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
@@ -224,8 +216,7 @@ impl StoreState {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Marks the store as failed. The first failure is reported to the program. From then on, every
-    /// call is refused.
+    /// Only the first failure is reported to the program. From then on, every call is refused.
     pub(crate) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(
@@ -237,7 +228,7 @@ impl StoreState {
         }
     }
 
-    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
+    /// A fatal failure makes the whole store fail.
     pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
@@ -247,7 +238,6 @@ impl StoreState {
     }
 }
 
-/// Returns the message of a panic.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::contract::{OpenError, PausedSale};
 
-/// Compares the fingerprint of the given key with the fingerprint in the store.
 pub(crate) fn check_key(given: &str, expected: String) -> Result<(), OpenError> {
     match given == expected {
         true => Ok(()),
@@ -12,14 +11,11 @@ pub(crate) fn check_key(given: &str, expected: String) -> Result<(), OpenError> 
     }
 }
 
-/// Returns the sales that a restore or a failover paused, as the JSON text that the store's history
-/// contains.
 pub(crate) fn paused_json(paused: &[PausedSale]) -> String {
     let row = |sale: &PausedSale| json!({"sale": sale.sale, "was": sale.was.as_str()});
     Value::from_iter(paused.iter().map(row)).to_string()
 }
 
-/// Parses the output of [`paused_json`].
 pub(crate) fn parse_paused(text: &str) -> Option<Vec<PausedSale>> {
     let rows: Vec<Value> = serde_json::from_str(text).ok()?;
     let sale = |row: &Value| {

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
 
-/// A function that stores a history that this node has learned. The node reads this history at its
-/// next start. The function is called before the database is used.
+/// A function that stores a history for this node's next start. The function is called before the
+/// database is used.
 pub type SaveHistory = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// A function that asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
@@ -21,8 +21,8 @@ pub(crate) type Positions = BTreeMap<String, i64>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
 ///
-/// Several deployments may share a data directory. So each history is stored under its deployment.
-/// A deployment is identified by the fingerprint of its key for order ids.
+/// Several deployments may share a data directory, so each history is stored under its deployment.
+/// The fingerprint of the key for order ids identifies a deployment.
 #[derive(Clone, Default)]
 pub struct KnownHistories(Arc<Inner>);
 
@@ -53,7 +53,7 @@ impl KnownHistories {
     pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: SaveHistory) -> Self {
         let memory = Self::default();
         memory.state().known = kept;
-        // `set` fails only if the cell already has a function. The cell of a new memory is empty.
+        // `set` fails only if the cell already has a function, and a new memory's cell is empty.
         let _ = memory.0.remember.set(remember);
         memory
     }
@@ -108,7 +108,6 @@ impl KnownHistories {
         }
     }
 
-    /// Returns the known positions.
     pub(crate) fn positions(&self) -> Positions {
         let state = self.state();
         let known = state.of_peers.iter().chain(state.known.values());
@@ -120,14 +119,12 @@ impl KnownHistories {
         positions
     }
 
-    /// Sets this process's deployment.
     pub(crate) fn bind(&self, deployment: &str) {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// Returns the newest known history of this process's deployment. If the process does not know
-    /// its deployment yet, the function uses the argument `deployment`: the deployment that a
-    /// database names.
+    /// `deployment` is the deployment that a database names. It is used until this process knows
+    /// its own deployment.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);
@@ -166,8 +163,8 @@ impl KnownHistories {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the receivers of changes if the newest history differs from `before`. Tokens are
-    /// compared too, because two histories can have the same fencing number.
+    /// Wakes the receivers of changes if the newest history differs from `before`. Two histories
+    /// can have the same fencing number, so their tokens are compared too.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {
@@ -179,7 +176,6 @@ impl KnownHistories {
 }
 
 impl State {
-    /// Raises the position of each history with this token.
     fn raise_position(&mut self, token: &str, position: i64) {
         let histories = self.known.values_mut().chain(&mut self.of_peers);
         for history in histories.filter(|history| history.token == token) {
@@ -187,7 +183,6 @@ impl State {
         }
     }
 
-    /// Returns the fencing number and the token of the newest history.
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());
         known.map(|known| (known.fence, known.token.clone()))

@@ -11,27 +11,25 @@ pub const READERS: usize = 2;
 /// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 /// When the jobs of one commit have this many tickets or visitors in total, the commit accepts no
-/// further job. A job without tickets or visitors counts as one ticket. The last accepted job may
-/// bring a commit above this number.
+/// further job. A job without any counts as one. The last job may exceed this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
-/// When the write-ahead log has this many pages, the checkpoint thread copies them into the
-/// database.
+/// If the write-ahead log has this many pages, the checkpoint thread copies them to the database.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain to be copied, the writer copies them itself, so that the log
-/// can restart from its beginning. Callers wait a few milliseconds for the writer.
+/// can restart. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// For a long log, a higher bound than [`CHECKPOINT_LAST_PAGES`] applies: the number of the log's
-/// pages, divided by this number. Under full load, the remaining pages of a long log might never
+/// For a long log, the bound is the number of its pages divided by this number, if that is higher
+/// than [`CHECKPOINT_LAST_PAGES`]. Under full load, the remaining pages of a long log might never
 /// fall to the lower bound.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// If this many pages remain to be copied, the writer pauses after each commit while a checkpoint
 /// runs. The pauses let the disk keep up with the log. While a reader has an old snapshot, no page
-/// can be copied, and the log grows until the reader ends.
+/// can be copied, and the log grows.
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
-/// If another program removed a file of the store, the writer copies the log into the open store
-/// file. This is the time limit of the copy.
+/// The time limit for copying the log into the open store file, after another program removed a
+/// file of the store.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
@@ -58,15 +56,14 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
 /// this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long the rows of ended challenges are kept, in milliseconds. A node whose clock is slightly
-/// behind may accept an answer to an ended challenge. The row shows this node that the challenge
-/// was answered before.
+/// How long the rows of ended challenges are kept, in milliseconds. With the row, a node whose
+/// clock is slightly behind sees that a challenge was answered before.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// The number of orders that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check pauses after each group of reads. The pause is one to two times as long as the
-/// reads of one group. The check keeps its snapshot during the pauses, so longer pauses let the
-/// write-ahead log grow more.
+/// How long a check pauses after each group of reads: one to two times as long as the reads take.
+/// The check keeps its snapshot during the pauses, so longer pauses let the write-ahead log grow
+/// more.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// The largest number of rows of each table that one transaction of an erasure replaces. Further
 /// transactions replace the remaining rows.
@@ -96,12 +93,12 @@ const _: () = assert!(
 
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The latest end of a lease, in milliseconds from now. A lease that ends later is void, because it
-/// was taken before the database's clock was set back. The limit is longer than any lease, so
-/// that a small difference between two clocks makes no lease void.
+/// The latest end of a lease, in milliseconds from now. A lease with a later end is void, because
+/// it was taken before the database's clock was set back. The limit is longer than any lease, so
+/// that small differences between clocks make no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
-/// The number of rows for commit checks. A commit check writes one small row to find out whether
-/// commits succeed. Two nodes share a row if their node numbers are equal modulo this constant.
+/// The number of rows that commit checks write. Two nodes share a row if their node numbers are
+/// equal modulo this constant.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it confirmed. After a failover, the node compares
 /// these orders with the database.
@@ -113,7 +110,7 @@ pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// orders.
 pub const COMPARED_AT_ONCE: usize = 2_000;
 /// How long a report of lost orders is shown, in milliseconds. The time starts when a sale that the
-/// failover paused is closed. If the failover paused no sale, the time starts at the failover.
+/// failover paused is closed, or at the failover if it paused no sale.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// The largest number of ids of lost orders that a node records. The recorded count includes all
 /// lost orders.
@@ -142,8 +139,8 @@ pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 /// How long a session may stay idle in a transaction, for example because its node was suspended.
 /// After that time PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
-/// How long the row of a rate limit is kept after the limit allows its full number of requests
-/// again. The unit is microseconds.
+/// How long a rate limit's row is kept after the limit allows its full number of requests again, in
+/// microseconds.
 pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
 /// How long a node waits for an answer of PostgreSQL. After that time the node closes the
 /// connection, and the outcome of a COMMIT is unknown.
@@ -173,15 +170,13 @@ pub const PG_POLL_ROWS: usize = 5_000;
 /// further pages of the same snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
 /// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
-/// of this time. The second half is a margin, because the transaction that deletes digests may run
-/// while a node polls.
+/// of this time, because digests may be deleted while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHIN_MS;
 /// The largest number of this node's commits in the queue of the publisher. At the bound, the
 /// callers of further commits wait until the queue has room.
 pub const PG_COMMITS_MAX: usize = 1_024;
-/// A node reads the database's clock in samples. This is the longest permitted round trip of a
-/// sample. Except for the first sample, a sample with a longer round trip is discarded, because it
-/// is too imprecise.
+/// The longest permitted round trip of a sample of the database's clock. A sample with a longer
+/// round trip is too imprecise, and is discarded unless it is the first.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 /// The largest permitted difference between the database's clock and the monotonic clock. If the
 /// difference is larger, the node raises an alarm.

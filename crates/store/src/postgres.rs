@@ -1,10 +1,9 @@
 //! The store in PostgreSQL, which any number of nodes share.
 //!
 //! The module `transaction` runs functions of `doorbuster-core` over a [`PostgresLedger`]. The
-//! module `settle` settles a batch of tickets in two round trips. The module `publisher` has the
-//! task that publishes the commits of this node and of other nodes. Several nodes may write at the
-//! same time. All transactions lock rows in the same sequence (see the schema), and a transaction
-//! that loses a conflict runs again.
+//! module `settle` settles a batch of tickets in two round trips. The module `publisher` publishes
+//! the commits of this node and of other nodes. All transactions lock rows in the same sequence
+//! (see the schema). A transaction that loses a conflict runs again.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,7 +66,6 @@ pub struct Postgres(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     warnings: Vec<String>,
-    /// The task that publishes commits.
     publisher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -139,9 +137,8 @@ impl Postgres {
         shared.state.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // The messages of the queued commits come before this stop message. So the task
-            // publishes these commits before it ends. If the sending fails, the task has already
-            // ended.
+            // The task publishes the queued commits before it gets this message and ends. If the
+            // sending fails, the task has already ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

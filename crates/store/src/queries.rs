@@ -8,8 +8,7 @@ use crate::sql::{Statement, dialects, locking, statement};
 
 pub(crate) const ITEM: Statement =
     locking!(concat!("SELECT ", item_columns!(), " FROM item WHERE id = $1"), "FOR NO KEY UPDATE");
-/// The lock on the sale is shared. So other transactions can open grants meanwhile, but a phase
-/// change of the sale waits.
+/// The lock on the sale is shared. Other transactions can open grants, but a phase change waits.
 pub(crate) const ON_SALE: Statement = locking!(
     "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id
      WHERE i.id = $1",
@@ -41,8 +40,7 @@ pub(crate) const TICKET_OF: Statement = statement(
     "SELECT id FROM orders WHERE grant_id = $1 AND n = $2
      UNION ALL SELECT ticket FROM resolution WHERE grant_id = $1 AND n = $2",
 );
-/// Finds an order by its grant and its number. The order's id contains both. The caller then
-/// compares the whole id.
+/// Finds an order by its grant and its number. The caller must compare the whole id.
 pub(crate) const ORDER: Statement = statement(concat!(
     "SELECT ",
     order_columns!(),
@@ -58,8 +56,8 @@ pub(crate) const ORDERS_OF_BUYER: Statement = statement(concat!(
     order_columns!(),
     " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2"
 ));
-/// Searches the buyer's orders. The `+` prevents the planners from using the index on the grant.
-/// With that index, they would read all orders of the grant.
+/// Without the `+`, the planners would use the index on the grant, and read all orders of the
+/// grant.
 pub(crate) const FIRST_UNPAID: Statement = statement(concat!(
     "SELECT ",
     order_columns!(),

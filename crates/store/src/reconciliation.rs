@@ -1,7 +1,7 @@
 //! The SQL of reconciliation, which both backends run. `$1` is the sale, or NULL for all sales.
 //!
-//! The totals come from orders, grants, payments and refunds. Reversals are in a separate list.
-//! Items also have counters of paid and ended units, which are only compared with the totals.
+//! The totals come from orders, grants, payments and refunds. Reversals are in a separate list. The
+//! items' counters of paid and ended units are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
@@ -26,8 +26,8 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. The whole sum
-/// may be too large for one column.
+/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`], because the
+/// whole sum may be too large for one column.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -39,7 +39,6 @@ macro_rules! sum_of {
         )
     };
 }
-/// The base at which `sum_of` splits amounts.
 const SUM_BASE: i128 = 1_000_000_000;
 
 /// Computes the whole sum from the two columns of `sum_of`.
@@ -104,14 +103,13 @@ pub(crate) const MONEY: &str = concat!(
     ORDER BY o.item_id, p.currency"
 );
 
-/// A payment with its order, item and sale, under the aliases that all queries use.
+/// A payment with its order and item, under the aliases that all queries use.
 macro_rules! payments {
     () => {
         "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON \
          i.id = o.item_id"
     };
 }
-/// The payment of a refund, with its order and item.
 macro_rules! its_payment {
     () => {
         "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = \
@@ -238,8 +236,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // If a disputed payment also has a settled refund, the buyer got the money twice, which is
-        // wrong. Without a settled refund, only the dispute returned the money, which is correct.
+        // A disputed payment with a settled refund returned the money twice, which is wrong.
+        // Without a settled refund, only the dispute returned the money, which is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -295,14 +293,12 @@ macro_rules! moved {
     };
 }
 
-/// The changes of orders, in the sequence of their commits. An embedded store has one writer, so
-/// `seq` follows this sequence. In PostgreSQL several transactions commit at once, so only
-/// `position` follows the commits. The columns are position, order, item, units, type, at, actor,
-/// why and previous type.
+/// The changes of orders, in the sequence of their commits. In PostgreSQL several transactions
+/// commit at once, so only `position` follows this sequence. The columns are position, order, item,
+/// units, type, at, actor, why and previous type.
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 
-/// Returns the state of an order after an event whose type is `word`.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {
     OrderState::ALL
         .iter()
@@ -317,7 +313,7 @@ pub(crate) struct ItemRow {
 }
 
 /// Returns the kinds to read, each with its query and the position after which the query starts.
-/// `after` lists the kinds that have further pages. If `after` is `None`, all kinds are read.
+/// `after` lists the kinds that have further pages. `None` means all kinds.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -329,7 +325,7 @@ pub(crate) fn kinds_to_read(
 }
 
 /// Cuts the differences of one kind to one page. The query reads one row more than a page has. If
-/// the query found the additional row, also returns the position after which the next page begins.
+/// that row exists, also returns the position after which the next page begins.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
@@ -342,8 +338,7 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Builds the report. If a report has several pages, only the first page lists the units that do
-/// not add up.
+/// If a report has several pages, only the first page lists the units that do not add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,

@@ -6,7 +6,6 @@ use doorbuster_core::{
     Grant, GrantId, Item, ItemId, Recall, RecallId, TicketId, TicketN, WaitlistEntry,
 };
 
-/// A row with the key by which a transaction finds it.
 pub(crate) trait Keyed: Clone + PartialEq {
     type Key: Ord + std::fmt::Debug;
 
@@ -41,7 +40,7 @@ keyed! {
 #[derive(Clone, Debug)]
 pub(crate) struct CachedRow<R> {
     pub(crate) row: R,
-    /// The row as the table has it. `None` if the row is not in the table yet.
+    /// `None` if the row is not in the table yet.
     pub(crate) read: Option<R>,
 }
 
@@ -51,7 +50,6 @@ impl<R: PartialEq> CachedRow<R> {
     }
 }
 
-/// The cached rows of one table, sorted by key.
 #[derive(Debug)]
 pub(crate) struct Rows<R: Keyed>(BTreeMap<R::Key, CachedRow<R>>);
 
@@ -66,15 +64,15 @@ impl<R: Keyed> Rows<R> {
         self.0.get(key).map(|cached| &cached.row)
     }
 
-    /// Caches a row that was read. If a version of the row is already cached, that version is newer
-    /// and stays.
+    /// Caches a row that was read. If the row is already cached, the cached version is newer and
+    /// stays.
     pub(crate) fn read(&mut self, row: R) -> R {
         let cached =
             self.0.entry(row.key()).or_insert_with(|| CachedRow { read: Some(row.clone()), row });
         cached.row.clone()
     }
 
-    /// Caches the new version of a row. A row that is not cached yet is not in the table either.
+    /// A row that is not cached yet is not in the table either.
     pub(crate) fn put(&mut self, row: &R) {
         let row = row.clone();
         match self.0.get_mut(&row.key()) {
@@ -90,7 +88,6 @@ impl<R: Keyed> Rows<R> {
         }
     }
 
-    /// Returns the rows that must be written.
     pub(crate) fn dirty(&self) -> impl Iterator<Item = &CachedRow<R>> {
         self.0.values().filter(|cached| cached.is_dirty())
     }

@@ -63,7 +63,7 @@ pub(crate) fn ticket(row: Row<'_>, at: usize) -> Done<TicketId> {
     row.parse(at, "ticket id", TicketId::parse)
 }
 
-/// Returns the units to sell, as a column: NULL means unlimited.
+/// NULL means unlimited.
 pub(crate) fn total(stock: Stock) -> Option<i64> {
     match stock {
         Stock::Counted(units) => Some(to_i64(units)),
@@ -150,9 +150,8 @@ pub(crate) fn recall(row: Row<'_>) -> Done<Recall> {
     })
 }
 
-/// Returns two columns of a returned ticket: the word for its verdict, and the order that the
-/// verdict names. A consumed ticket has no such columns, because its record is the order that it
-/// became.
+/// Returns the word for a returned ticket's verdict, and the order that the verdict names. A
+/// consumed ticket has no such columns, because its record is the order that it became.
 pub(crate) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
@@ -186,7 +185,7 @@ pub(crate) fn counts(row: Row<'_>) -> Done<ItemCounts> {
         kept: pool.min(waiting),
         in_slots: row.number(5)?,
         // Rows that do not add up cause no error here, because an error would end every poll of the
-        // item. Instead, the audit finds the fault and pauses the sale.
+        // item. The audit finds the fault and pauses the sale.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

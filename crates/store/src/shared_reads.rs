@@ -1,7 +1,6 @@
 //! The reads that both ledgers do in the same way.
 
-/// Defines these methods in an implementation of `Ledger`. The file with the implementation imports
-/// the types. `$sql` runs the statements.
+/// The file with the implementation imports the types. `$sql` runs the statements.
 macro_rules! shared_reads {
     ($self:ident, $dialect:ident, $sql:expr) => {
         fn on_sale(&mut $self, item: ItemId) -> Done<bool> {

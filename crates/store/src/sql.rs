@@ -1,8 +1,8 @@
 //! Statements, parameters and rows that are the same for SQLite and PostgreSQL.
 //!
-//! The text of a statement names its parameters `$1`, `$2` and so on. Both databases understand
-//! these names. `CAST(… AS bigint)` is needed around a sum, and around a parameter whose type
-//! PostgreSQL cannot know, as in `CAST($1 AS text) IS NULL`.
+//! Both databases understand parameters with the names `$1`, `$2` and so on. `CAST(… AS bigint)` is
+//! needed around a sum, and around a parameter whose type PostgreSQL cannot know, as in `CAST($1 AS
+//! text) IS NULL`.
 use std::borrow::Cow;
 use std::error::Error;
 
@@ -14,14 +14,12 @@ use doorbuster_core::{BuyerId, GrantId, ItemId, Millis, NodeId, TicketId, Ticket
 
 use crate::failure::{Done, Failure};
 
-/// A statement: its text for each database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statement {
     pub(crate) sqlite: &'static str,
     pub(crate) postgres: &'static str,
 }
 
-/// Returns a statement with one text for both databases.
 pub(crate) const fn statement(text: &'static str) -> Statement {
     Statement { sqlite: text, postgres: text }
 }
@@ -35,9 +33,8 @@ macro_rules! locking {
 }
 pub(crate) use locking;
 
-/// Makes a statement in which one part differs between the databases: `sqlite | postgres`. For
-/// example, SQLite uses a partial index `WHERE open = 1` only if the statement contains the
-/// condition `open = 1`.
+/// Makes a statement in which one part differs: `sqlite | postgres`. For example, SQLite uses a
+/// partial index `WHERE open = 1` only if the statement contains the condition `open = 1`.
 macro_rules! dialects {
     ($before:expr, $sqlite:literal | $postgres:literal, $after:expr) => {
         $crate::sql::Statement {
@@ -48,7 +45,6 @@ macro_rules! dialects {
 }
 pub(crate) use dialects;
 
-/// A parameter of a statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Value<'a> {
     Null,
@@ -63,7 +59,6 @@ pub(crate) enum Value<'a> {
     Texts(Vec<String>),
 }
 
-/// Makes the parameters of a statement.
 macro_rules! values {
     ($($value:expr),* $(,)?) => {
         [$($crate::sql::Value::from($value)),*]
@@ -106,7 +101,7 @@ impl ToPostgres for Value<'_> {
         }
     }
 
-    /// Every type is accepted here, because the type is checked when the value is sent.
+    /// The type is checked when the value is sent.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -114,18 +109,15 @@ impl ToPostgres for Value<'_> {
     to_sql_checked!();
 }
 
-/// Returns the values as parameters for PostgreSQL.
 pub(crate) fn postgres_params<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToPostgres + Sync)> {
     values.iter().map(|value| value as _).collect()
 }
 
-/// Converts a `u64` to a signed column. Every valid number is below 2^63. A larger number comes
-/// from damaged data, and keeps its bits.
+/// Every valid number is below 2^63. A larger number comes from damaged data, and keeps its bits.
 pub(crate) fn to_i64(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// Returns a limit as a SQL parameter.
 pub(crate) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -175,7 +167,6 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     }
 }
 
-/// A row of a query.
 #[derive(Clone, Copy)]
 pub(crate) enum Row<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
@@ -218,7 +209,6 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// Returns the 32 bytes of a column.
     pub(crate) fn bytes(self, at: usize, what: &str) -> Done<[u8; 32]> {
         self.bytes_opt(at, what)?.ok_or_else(|| bad_row(what))
     }
@@ -231,7 +221,7 @@ impl<'r> Row<'r> {
         bytes.map(|bytes| bytes.try_into().map_err(|_| bad_row(what))).transpose()
     }
 
-    /// Returns the texts of an array, which only PostgreSQL has.
+    /// Only PostgreSQL has arrays.
     pub(crate) fn texts(self, at: usize) -> Done<Vec<String>> {
         match self {
             Self::Sqlite(_) => Err(bad_row("array")),
@@ -239,7 +229,6 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// Returns a number that is stored in a signed column.
     pub(crate) fn number(self, at: usize) -> Done<u64> {
         Ok(self.get::<i64>(at)?.cast_unsigned())
     }
@@ -248,7 +237,6 @@ impl<'r> Row<'r> {
         Ok(self.get::<Option<i64>>(at)?.map(i64::cast_unsigned))
     }
 
-    /// Returns a number whose type is smaller than its column.
     pub(crate) fn number_u32(self, at: usize, what: &str) -> Done<u32> {
         u32::try_from(self.get::<i64>(at)?).map_err(|_| bad_row(what))
     }

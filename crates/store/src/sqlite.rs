@@ -63,7 +63,6 @@ struct Handle {
     reads: SyncSender<read::ReadJob>,
     /// A channel that disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
-    /// The copies of commits, if the store has a continuous backup.
     copy: Option<CommitBuffer>,
     /// A channel that disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,
@@ -77,8 +76,7 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
 
-    /// Opens a store with this value for `log_pages_max`: [`LOG_PAGES_MAX`], or a smaller value in
-    /// tests.
+    /// `log_pages_max` is [`LOG_PAGES_MAX`], or a smaller value in tests.
     fn open_bounded(
         options: SqliteOptions,
         log_pages_max: i64,
@@ -182,15 +180,14 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.state.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // If a queue is full, sending blocks, and the runtime must not block. So another thread
-        // sends the messages. If a message cannot be sent, the receiving thread has already ended.
+        // Sending blocks if a queue is full, and the runtime must not block. If a message cannot be
+        // sent, the receiving thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
             drop(writes.send(writer::WriteJob::Stop));
         });
         let _ = stopped.await;
-        // These channels carry no values. The expected result is an error, which means that the
-        // sender was dropped.
+        // These channels carry no values. The expected error means that the sender was dropped.
         let _ = readers_end.clone().changed().await;
         let _ = writer_ends.clone().changed().await;
     }
@@ -260,10 +257,10 @@ impl Sqlite {
 /// Checkpoints the write-ahead log whenever the writer reports that the log has many pages, until
 /// the writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is copied. The writer copies this last
-/// page while its callers wait. This thread copies and syncs the other pages earlier, so that the
-/// writer's sync has almost nothing to do. A reader with an old snapshot prevents the copying of
-/// newer pages. If no page was copied, this thread syncs nothing.
+/// SQLite syncs the file only with the last page of the log, which the writer copies while its
+/// callers wait. This thread copies and syncs the other pages earlier, so that the writer's sync
+/// has almost nothing to do. If a reader with an old snapshot prevented all copying, this thread
+/// syncs nothing.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
@@ -284,7 +281,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
     }
 }
 
-/// Starts a thread of the store. A panic of the thread fails the store.
+/// A panic of the thread fails the store.
 fn spawn(
     name: &str,
     shared: &Arc<Shared>,

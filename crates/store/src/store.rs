@@ -1,9 +1,8 @@
 //! The handle of a store: one method for each operation, for every backend.
 //!
-//! Each method that writes is one transaction, which is durable when the method returns. A method
-//! returns a refusal as a value, not as an error. Some errors say that the effect may have
-//! happened. After any other [`StoreError`], nothing was done. After a method returned, every read
-//! sees the method's writes.
+//! Each method that writes is one transaction. When the method returns, the transaction is durable,
+//! and every read sees its writes. A refusal is a value, not an error. After an error, nothing was
+//! done, unless the error says that the effect may have happened.
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
 //! for these futures.
@@ -64,7 +63,6 @@ pub enum Store {
     Postgres(Postgres),
 }
 
-/// Opens and closes a store, and reports the store's health.
 impl Store {
     /// Locks the directory, opens or creates the store in it, and checks and migrates the store.
     /// The call blocks, so use it only at the start of the program.
@@ -84,8 +82,7 @@ impl Store {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// Returns warnings for the operator about unsafe database settings. With such settings, a
-    /// failure can lose orders.
+    /// Returns warnings about database settings with which a failure can lose orders.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -103,9 +100,8 @@ impl Store {
         }
     }
 
-    /// Returns the store's time, for actions that must not happen too early. If a database's clock
-    /// was set forward while this process ran, the returned time is earlier than the time of that
-    /// clock.
+    /// Returns the time for actions that must not happen too early. This time does not follow a
+    /// database's clock that is set forward while this process runs.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -114,8 +110,8 @@ impl Store {
         }
     }
 
-    /// Returns whether a database's clock was set while this process ran. Returns false for an
-    /// embedded store, because the caller provides the clock of such a store.
+    /// Returns whether a database's clock was set while this process ran. Always false for an
+    /// embedded store, because the caller provides the store's clock.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -124,8 +120,8 @@ impl Store {
         }
     }
 
-    /// Returns the largest possible age of the published state. The state may lack commits that
-    /// other nodes made within this time. The age is zero for an embedded store.
+    /// Returns the largest possible age of the published state: newer commits of other nodes may be
+    /// missing. Zero for an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {
@@ -154,9 +150,8 @@ impl Store {
         }
     }
 
-    /// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint or if
-    /// the file is new. Does nothing for a store in PostgreSQL: such a store contains the key
-    /// itself, so the key always matches.
+    /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
+    /// Does nothing for a store in PostgreSQL, which contains the key itself.
     ///
     /// # Errors
     ///
@@ -177,8 +172,7 @@ impl Store {
         }
     }
 
-    /// Returns a receiver that wakes when the database's history changes, or `None` for an embedded
-    /// store.
+    /// Returns a receiver that wakes when the history changes, or `None` for an embedded store.
     #[must_use]
     pub fn history_changes(&self) -> Option<watch::Receiver<i64>> {
         match self {
@@ -197,8 +191,8 @@ impl Store {
     }
 
     /// Returns the reports about acknowledged orders that the database lacks after a failover. A
-    /// report is returned until an operator has resumed each sale that the failover paused. If such
-    /// a sale was closed instead, or if the failover paused no sale, a report is returned for
+    /// report is returned until an operator has resumed each sale that the failover paused. If a
+    /// paused sale was closed, or none was paused, it is returned for
     /// [`crate::limits::LOSS_SHOWN_MS`].
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
@@ -233,14 +227,11 @@ impl Store {
     }
 }
 
-/// The store's method that checks all rows.
 impl Store {
-    /// Checks all rows in one snapshot, with its own SQL. Checks these rules of docs/protocol.md:
-    /// I1, I2 (with the active units of the orders), I4 (quotas against orders and limits), and I5
-    /// (payments against orders and refunds). Also checks that no grant settled more units than it
-    /// has, that feeds have no gaps, and that the counters `paid` and `ended` agree with the
-    /// orders. Also lists payments that a provider or a buyer made by mistake. The check is fast
-    /// enough to run every few seconds.
+    /// Checks all rows in one snapshot, with its own SQL, fast enough to run every few seconds. The
+    /// findings are violations of the rules of docs/protocol.md, such as differences between orders
+    /// and the quotas, grants, items, payments and waitlist entries. The notices are payments that
+    /// a provider or a buyer made by mistake.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

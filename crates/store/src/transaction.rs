@@ -13,8 +13,7 @@ use crate::sqlite::SqliteLedger;
 /// SQLite always has a known outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryUnknown {
-    /// The transaction may run again. A second run finds the effect of the first run and returns
-    /// the same answer.
+    /// A second run finds the effect of the first run and returns the same answer.
     Allowed,
     /// The transaction must not run again. The caller must read whether the transaction had its
     /// effect.
@@ -26,15 +25,12 @@ const INSERT_ACTION: Statement = statement(
                VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
 
-/// The tables, as one transaction reads and writes them.
 pub(crate) enum Transaction<'t, 'c> {
     Sqlite(&'t mut SqliteLedger<'c>),
     Postgres(&'t mut PostgresLedger<'c>),
 }
 
-/// Runs statements in this transaction.
 impl Transaction<'_, '_> {
-    /// Returns every row of a query.
     pub(crate) fn all<T>(
         &mut self,
         sql: Statement,
@@ -47,7 +43,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Returns the first row of a query.
     pub(crate) fn one<T>(
         &mut self,
         sql: Statement,
@@ -60,12 +55,10 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Returns whether a query has a row.
     pub(crate) fn exists(&mut self, sql: Statement, values: &[Value<'_>]) -> Done<bool> {
         Ok(self.one(sql, values, |_| Ok(()))?.is_some())
     }
 
-    /// Runs a statement and returns the number of changed rows.
     pub(crate) fn run(&mut self, sql: Statement, values: &[Value<'_>]) -> Done<u64> {
         match self {
             Self::Sqlite(ledger) => ledger.sql.execute(sql.sqlite, values),
@@ -74,9 +67,7 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// Gives access to the ledger, takes locks and records actions, in the same way for both databases.
 impl Transaction<'_, '_> {
-    /// Returns the store's time.
     pub(crate) fn now(&self) -> Millis {
         match self {
             Self::Sqlite(ledger) => ledger.now,
@@ -84,7 +75,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Returns the ledger, for calls of functions of `doorbuster-core`.
     pub(crate) fn ledger(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
         match self {
             Self::Sqlite(ledger) => &mut **ledger,
@@ -100,8 +90,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks the grants of a recall. The grants of a recall never change, so they can be read
-    /// before they are locked.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -109,8 +97,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks an order's grant, and then the quota of the order's buyer. Without this call, some
-    /// functions of `doorbuster-core` would lock the item before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -118,7 +104,6 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Locks the rows of an order that a payment names, if the order exists.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -126,8 +111,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Writes and drops the cached rows of SQLite, before a statement changes their tables. In
-    /// PostgreSQL the call does nothing, because every transaction has its own cache.
+    /// Writes and drops the cached rows of SQLite, before a statement changes their tables.
+    /// PostgreSQL needs no call, because every transaction has its own cache.
     pub(crate) fn drop_cached_rows(&mut self) -> Done<()> {
         if let Self::Sqlite(ledger) = self {
             ledger.flush()?;
@@ -136,9 +121,9 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    /// Prepares a change of sales or of their items' descriptions. In SQLite, drops the cached
-    /// items, because they have the old limits. In PostgreSQL the commit also tells other nodes of
-    /// the change.
+    /// Must precede a change of sales or of their items' descriptions. In SQLite, drops the cached
+    /// items, because they have the old limits. In PostgreSQL, the commit tells other nodes of the
+    /// change.
     pub(crate) fn change_catalogue(&mut self) -> Done<()> {
         if let Self::Postgres(ledger) = self {
             ledger.catalogue = true;
@@ -146,16 +131,15 @@ impl Transaction<'_, '_> {
         self.drop_cached_rows()
     }
 
-    /// Publishes the counts of a new item with the commit. In PostgreSQL the call does nothing,
-    /// because the next poll for commits finds new items.
+    /// Publishes the counts of a new item with the commit. In PostgreSQL the next poll finds new
+    /// items.
     pub(crate) fn publish_counts(&mut self, item: ItemId) {
         if let Self::Sqlite(ledger) = self {
             ledger.touch(item);
         }
     }
 
-    /// Records the operator's action of this transaction, with the changed fields. Does nothing if
-    /// no operator made the change.
+    /// Does nothing if no operator made the change.
     pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
         let action = match self {
             Self::Sqlite(ledger) => ledger.action.clone(),
@@ -169,7 +153,7 @@ impl Transaction<'_, '_> {
         self.run(INSERT_ACTION, &values).map(drop)
     }
 
-    /// Records the operator's action if the transaction had an effect. Returns `is_effective`.
+    /// Records the operator's action if the transaction had an effect.
     pub(crate) fn record_if(&mut self, is_effective: bool) -> Done<bool> {
         if is_effective {
             self.record(&[])?;
@@ -177,7 +161,6 @@ impl Transaction<'_, '_> {
         Ok(is_effective)
     }
 
-    /// Returns whether an operator makes this transaction's change.
     pub(crate) fn has_action(&self) -> bool {
         match self {
             Self::Sqlite(ledger) => ledger.action.is_some(),
@@ -187,7 +170,6 @@ impl Transaction<'_, '_> {
 }
 
 impl PostgresLedger<'_> {
-    /// Returns every row of a query that SQLite runs too.
     pub(crate) fn query<T>(
         &self,
         sql: &str,
@@ -197,7 +179,6 @@ impl PostgresLedger<'_> {
         self.all(sql, &postgres_params(values), read)
     }
 
-    /// Returns the first row of a query that SQLite runs too.
     pub(crate) fn first<T>(
         &self,
         sql: &str,
@@ -207,7 +188,6 @@ impl PostgresLedger<'_> {
         self.one(sql, &postgres_params(values), read)
     }
 
-    /// Runs a statement that SQLite runs too, and returns the number of changed rows.
     pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Done<u64> {
         self.run(sql, &postgres_params(values))
     }

@@ -1,7 +1,7 @@
 //! The SQL that finds inconsistent waitlist entries.
 
-/// The queries and their rules. Each query finds violations of its rule. The columns are the item,
-/// and a text with the numbers that differ. Both backends run the queries.
+/// The queries, each with the rule whose violations it finds. The columns are the item, and a text
+/// with the numbers that differ. Both backends run the queries.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

@@ -129,8 +129,6 @@ impl Segment {
     }
 }
 
-/// Returns the little-endian number in the first four bytes of a slice. The slice must have at
-/// least four bytes.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

@@ -1,5 +1,4 @@
-//! Tests blocks: which buyers and addresses are blocked, until when, and the version that other
-//! nodes read.
+//! Tests blocks: whom they block, until when, and the version that other nodes read.
 use doorbuster_core::Millis;
 
 use super::Fixture;
@@ -27,8 +26,7 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
     fixture.store.blocks_version().await.expect("reads")
 }
 
-/// A block is in force until its end. A new block of the same value replaces the old block. A
-/// deletion ends a block at once.
+/// A block is in force until its end, its replacement or its deletion.
 pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(
         (blocked(&fixture).await, version(&fixture).await),

@@ -1,5 +1,4 @@
-//! Tests challenges: the first answer spends a challenge, and the challenge stays spent until its
-//! end. The store counts wrong answers for a limited time.
+//! Tests challenges: only the first answer counts, and wrong answers are counted for a while.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
@@ -24,8 +23,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Spends challenges with all these answers concurrently. For each answer, returns whether it is
-/// right, and how many earlier wrong answers the store counted.
+/// Spends challenges concurrently. For each answer, returns whether it is right, and how many
+/// earlier wrong answers the store counted.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -49,8 +48,7 @@ async fn at_once(
     counts
 }
 
-/// A challenge is spent by its first answer, right or wrong. A later answer does not spend it
-/// again.
+/// Only the first answer spends a challenge, whether it is right or wrong.
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
@@ -80,7 +78,7 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// Each buyer's wrong answers are counted for a period. Then the count resets to 0.
+/// Each buyer's wrong answers are counted for a period, and then the count resets to 0.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
@@ -107,10 +105,7 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Each of several concurrent wrong answers gets a different count of earlier wrong answers, even
-/// if right answers arrive between them. So if a caller ignores a buyer's answers after ten wrong
-/// answers, it evaluates exactly ten wrong answers. A later right answer gets the count of all
-/// wrong answers.
+/// Each of several concurrent wrong answers gets a different count of earlier wrong answers.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
@@ -135,8 +130,7 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer that reaches the store after the end of its challenge does not count. This is true for
-/// spent and for unspent challenges.
+/// An answer after the end of its challenge does not count, even if the challenge is unspent.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
@@ -167,9 +161,7 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
 
-/// Ended challenges are deleted when other challenges are spent, so that the table stays bounded.
-/// An ended challenge is kept for some time. If it were deleted at once, a node whose clock is
-/// slightly behind could accept it again.
+/// Spending a challenge deletes rows of challenges that ended some time ago.
 pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(

@@ -1,19 +1,16 @@
-//! Tests access codes: one call adds all of its codes or no code. A limited number of buyers can
-//! spend each code. If a buyer spends the same code again, the code does not lose another use.
+//! Tests access codes: each code admits a limited number of buyers, and a call adds all or none.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, DeleteOutcome};
 use crate::store::CodeHash;
 
-/// The number of concurrent calls.
 const CROWD: usize = 64;
 
 fn hash(n: u8) -> CodeHash {
     [n; 32]
 }
 
-/// Returns the first characters of the test's code with the number `n`.
 fn prefix(n: u8) -> String {
     format!("AB{n:02}")
 }
@@ -39,8 +36,7 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code admits as many buyers as it has uses. If a buyer spends the same code again, the call
-/// succeeds, and the code does not lose another use.
+/// A code admits as many buyers as it has uses, and a repeat by the same buyer costs no use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;
@@ -56,8 +52,7 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
-/// Codes are revoked by their first characters or by their hash. A buyer who spent a code before it
-/// was revoked keeps the access.
+/// Codes are revoked by prefix or by hash, and buyers who spent them before keep the access.
 pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     sale(&fixture, "spring").await;
     sale(&fixture, "autumn").await;

@@ -46,8 +46,7 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     assert_eq!(found(2).await, None);
 }
 
-/// The list of nodes shows when each lease expires, which node leads, and how each node describes
-/// itself.
+/// The list of nodes shows each node's lease, its description, and whether it leads.
 pub async fn nodes_describe_themselves(fixture: Fixture) {
     let store = &fixture.store;
     let now = fixture.clock.now();
@@ -71,8 +70,7 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// Each node adds its statistics for a second or a minute once. The statistics for seconds and the
-/// statistics for minutes expire separately.
+/// A node's statistics for a step are written once, and expire separately for seconds and minutes.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SaleSeriesRow {
@@ -140,8 +138,7 @@ async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture)
     assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 
-/// Wrong keys are counted separately for each network and minute. The counts of past minutes are
-/// deleted.
+/// Wrong keys are counted for each network and minute, and counts of past minutes are deleted.
 pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     let store = &fixture.store;
     let [one, other] = ["192.0.2.1", "2001:db8::"];

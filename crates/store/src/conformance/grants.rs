@@ -1,5 +1,4 @@
-//! Tests grants: units move between an item's pool and its slots, and each slot learns of its units
-//! through a feed.
+//! Tests grants: units move between an item's pool and its slots, with feeds for the slots.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
@@ -9,8 +8,7 @@ use doorbuster_core::{
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// Opening a grant takes its units from the pool once. A second call for the same slot returns the
-/// open grant and takes no units.
+/// A second call for the same slot returns the open grant and takes no units from the pool.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
@@ -27,7 +25,7 @@ pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     assert_eq!(fixture.store.open_grants().await.expect("reads"), [first]);
 }
 
-/// A grant takes at most the units that are in the pool. A grant from an empty pool has no units.
+/// A grant takes at most the units that are in the pool, and none from an empty pool.
 pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(5), 1).await;
     let all = fixture.open(SlotKey { item, index: 0 }, 50).await;
@@ -49,8 +47,7 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A slot keeps the terms of its grant. So before the sale opens, a new spread closes the grants,
-/// and the slots can get grants with the new terms. The grants of an open sale stay open.
+/// Before the opening, a new spread closes the grants, because a slot keeps its grant's terms.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -68,8 +65,7 @@ pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture)
     }
 }
 
-/// The items of a draft, of a paused sale and of a closed sale get no grants. Pausing or closing a
-/// sale closes its grants.
+/// A draft, a paused sale and a closed sale have no open grants.
 pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -101,8 +97,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// A grant id opens only one grant. If the transaction that opened the grant runs again after the
-/// grant was closed, it opens no second grant.
+/// A grant id opens only one grant, even if its transaction runs again after the grant was closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -110,8 +105,7 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// After a slot has acknowledged its grant, a refill moves units from the pool to the grant. The
-/// slot gets these units through the grant's feed.
+/// A refill moves units to an acknowledged grant, and reaches the slot through the feed.
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
@@ -168,8 +162,7 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     );
 }
 
-/// Closed grants are counted by the cause of their closing. If a grant is closed because its slot
-/// failed, the closing also counts as a repair.
+/// Closed grants are counted by cause, and the closings of failed slots also count as repairs.
 pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     for cause in [CloseCause::EpochMissing, CloseCause::Ended, CloseCause::EpochMissing] {
@@ -231,8 +224,7 @@ fn by(item: ItemId, units: i64, key: &str) -> Adjustment {
     Adjustment { item, units, reason: "recount".to_owned(), key: key.to_owned() }
 }
 
-/// An adjustment adds units to the pool or removes units from it. A repeated call with the same key
-/// and units changes nothing.
+/// An adjustment adds or removes units of the pool, and a repeated call changes nothing.
 pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let grant = fixture.slot(100, 60, 1).await;
     let item = grant.slot.item;
@@ -259,8 +251,7 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// An adjustment does not change a closed sale. A repeated call still finds the effect of the first
-/// call.
+/// A closed sale is not adjusted, but a repeated call finds the effect of the first call.
 pub async fn an_adjustment_leaves_a_closed_sale_unchanged(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");

@@ -1,5 +1,4 @@
-//! Tests sales in which each item has its own waiting room. The rooms of a sale share only the seed
-//! of the draw.
+//! Tests sales in which each item has its own waiting room.
 use doorbuster_core::gate::draw::{self, DrawSeed};
 use doorbuster_core::gate::room::{IDLE_TURN_MS, RoomSupply};
 use doorbuster_core::sale::PhaseStep;
@@ -20,7 +19,6 @@ fn room(item: ItemId) -> RoomKey {
     RoomKey { sale: SALE.into(), item: Some(item) }
 }
 
-/// Creates a draft with two items, phones and phone cases, and returns both items.
 async fn sale(fixture: &Fixture, phones: u64, cases: u64) -> [ItemId; 2] {
     let items = vec![
         new_item("phone", Stock::Counted(phones), 1),
@@ -46,7 +44,6 @@ async fn enter(
     entered.expect("writes").expect("a sale").1
 }
 
-/// Admits as many visitors of the item's room as the rules allow, and returns them.
 async fn admit_all(fixture: &Fixture, item: ItemId) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads").expect("a room");
     let admitted = admit(fixture, &seen, ADMISSIONS_MAX, FOR_MS).await;
@@ -58,8 +55,7 @@ async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
     view.expect("a room").shop
 }
 
-/// All rooms of a sale have the seed of its first room. The draw also uses the item's name, so each
-/// room has its own order of buyers.
+/// All rooms of a sale have one seed, but each room has its own order of buyers.
 pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 5, 5).await;
     let (seed, names) = (DrawSeed::new([3; 32]), ["anna", "bert", "carl", "dora"]);
@@ -87,8 +83,7 @@ pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     }
 }
 
-/// A room admits buyers for the units of its item only. A buyer can wait in the rooms of two items,
-/// with one position in each room.
+/// A room admits buyers only for its item's units, and a buyer can wait in two rooms.
 pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 1, 8).await;
     let seed = || DrawSeed::new([3; 32]);
@@ -119,8 +114,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
         (2, 0),
         "an order for a phone must not use the admission to buy a case"
     );
-    // Bert leaves the waiting room for phone cases. Bert's position in the waiting room for phones
-    // stays.
+    // Bert's position in the waiting room for phones stays.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
@@ -138,8 +132,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction admits visitors of both rooms. If the snapshot of one room is old, only the
-/// other room admits visitors.
+/// One transaction admits visitors of both rooms, but none of a room whose snapshot is old.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;
@@ -182,8 +175,7 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
-/// If a room was open until some time, the store knows whether a visitor who entered before this
-/// time still waits. Such a visitor may be in the draw or may have come later.
+/// The store knows whether a visitor who entered while the room was open still waits.
 pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;
     let seed = || DrawSeed::new([3; 32]);

@@ -6,8 +6,7 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Creates seven orders for two items and three buyers. Returns the grants of the two items, and
-/// the orders, earliest first.
+/// Returns the grants of two items, and seven orders of three buyers, earliest first.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -34,7 +33,7 @@ async fn list(fixture: &Fixture, query: OrderQuery) -> Vec<u64> {
     }
 }
 
-/// Orders are listed in pages, newest first. A list can be filtered by buyer, items and state.
+/// Orders are listed in pages, newest first, and can be filtered by buyer, items and state.
 pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     let (a, b, orders) = seven(&fixture).await;
     fixture
@@ -104,8 +103,7 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// A starting node reads which requests for some items already have an order. The node reads these
-/// requests page by page.
+/// A starting node reads page by page which requests for some items already have an order.
 pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;

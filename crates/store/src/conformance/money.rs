@@ -1,5 +1,4 @@
-//! Tests payments: each captured payment becomes one paid order or one refund, even if it is
-//! repeated, late or wrong.
+//! Tests payments: each captured payment becomes one paid order or one refund.
 use std::slice::from_ref;
 
 use doorbuster_core::backoff::backoff_ms;
@@ -26,7 +25,6 @@ pub mod undecided;
 
 const PROVIDER: &str = "paybank";
 
-/// Returns the price of this many units of a test's item.
 fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
@@ -238,8 +236,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// If the pool lacks units for a late payment but slots may have them, nothing is decided yet. The
-/// caller first recalls units from the slots.
+/// If only slots may have the units for a late payment, the caller can first recall them.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -307,7 +304,7 @@ pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture)
     fixture.expect_units(grant.slot.item, 0, 0, 3, 0).await;
 }
 
-/// A failed payment is recorded and changes no order. The same payment may succeed later.
+/// A failed payment changes no order, and may succeed later.
 pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -438,7 +435,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server retries a refund, with growing pauses. After the last attempt, an operator must act.
+/// The server retries a refund with growing pauses, and finally makes it a dead letter.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

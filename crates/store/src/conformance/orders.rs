@@ -21,8 +21,7 @@ fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     }
 }
 
-/// A cancellation returns the order's units to the pool, and lowers the buyer's quota in the store
-/// and in the slot. A repeated cancellation changes nothing.
+/// A cancellation returns the units to the pool and lowers the buyer's quota, once.
 pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -113,8 +112,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// One call expires at most the requested number of orders. The call takes the orders that were due
-/// first.
+/// One call expires at most the requested number of orders, longest due first.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
@@ -132,8 +130,7 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent calls divide the due orders among themselves. Each call expires the requested number
-/// of orders, and no two calls expire the same order.
+/// Concurrent calls expire different orders, each as many as requested.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -150,8 +147,7 @@ pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction expires four orders of one buyer, for two items and from three slots. The quota
-/// of each item falls by the expired units. Each slot gets its feed rows in sequence.
+/// One transaction expires orders of two items and three slots, and lowers each quota.
 pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
@@ -181,8 +177,7 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// Buyers buy through another slot, and pay or cancel due orders, while their holds expire.
-/// Afterwards, the quota of each buyer matches the buyer's active orders.
+/// After concurrent expiries, purchases and payments, quotas match the active orders.
 pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
@@ -271,8 +266,7 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     assert_eq!(rows, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
 }
 
-/// If the pool has too few units for a late payment, the order stays ended and the payment is
-/// refunded.
+/// Without enough units in the pool, the order stays ended and the payment is refunded.
 pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -285,8 +279,7 @@ pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
 
-/// If a revived order would exceed the buyer's limit, the order stays ended and the late payment is
-/// refunded.
+/// Beyond the buyer's limit, the order stays ended and the late payment is refunded.
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(9, 8, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -296,7 +289,7 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 3, 1, 0).await;
 }
 
-/// An order can end after its grant was closed. In this case, no slot gets a feed row.
+/// An order can end after its grant was closed, and then no slot gets a feed row.
 pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -306,8 +299,7 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// If a payment, a cancellation and an expiry run concurrently, the order ends at most once. The
-/// order is active only if the payment succeeds.
+/// Concurrent changes end an order at most once, and only a payment leaves the order active.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {

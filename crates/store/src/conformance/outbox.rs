@@ -1,5 +1,4 @@
-//! Tests the outbox: the order of events, endpoints and their positions, pending deliveries, dead
-//! letters, and the deletion of old rows.
+//! Tests the outbox: events, endpoints, deliveries, dead letters, and deletions.
 use std::sync::Arc;
 
 use doorbuster_core::event::{Attribution, EventType, Subject};
@@ -37,12 +36,12 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
     fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
-/// Returns the events. All of them must be readable.
+/// All events must be readable.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("the event row is readable")).collect()
 }
 
-/// Gives every event its position. Returns the events whose position is higher than `after`.
+/// Gives every event its position, and returns the events after the position `after`.
 async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
@@ -71,8 +70,7 @@ pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     (from, events)
 }
 
-/// Events are read in the order in which they happened. Each event contains its order's values
-/// after the change.
+/// Events are read in the order in which they happened, with their orders' values after the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = events_after(&fixture, 0).await;
@@ -152,7 +150,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs messages. Each earlier secret signs until its end time.
+/// After a rotation, the new secret signs messages, and each earlier secret signs until its end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -267,7 +265,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     );
 }
 
-/// As soon as an event is committed, it waits for each endpoint, even before it has a position.
+/// A committed event waits for each endpoint, even before it has a position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -309,8 +307,7 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(lease(2, 100).await && !lease(1, 100).await, "another node must get a void lease");
 }
 
-/// A dead letter is either retried from the first attempt or discarded with a reason. Each of these
-/// actions works only once.
+/// A dead letter is either retried from the first attempt or discarded with a reason, once.
 pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -432,8 +429,7 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     );
 }
 
-/// Old events that are not about an order are deleted after every endpoint has passed them. Dead
-/// and discarded deliveries are deleted when they are old enough. Events of orders stay.
+/// Old events that are not about an order, and old dead and discarded deliveries, are deleted.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);
@@ -487,8 +483,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Old provider messages are deleted. If such a message arrives again, it changes nothing, because
-/// the store still has the payment's id.
+/// A message that arrives again after its deletion changes nothing, because the store still has the
+/// payment's id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

@@ -42,8 +42,7 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     assert_eq!(none, StepOutcome::NotFound);
 }
 
-/// After a drain, the phase changes only if nothing else changed the sale since the drain was
-/// announced. With a single process, nothing else can change the sale.
+/// After a drain, the phase changes only if nothing else has changed the sale meanwhile.
 pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     let store = &fixture.store;
     create(&fixture, "spring").await;
@@ -55,8 +54,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     };
     let announced = drain().await;
     let others = announced.is_some();
-    // After the announcement, another operator pauses the sale and resumes it. Then the slots sell
-    // again, so the drain is void.
+    // Another operator pauses and resumes the sale. The slots sell again, so the drain is void.
     for step in [PhaseStep::Pause, PhaseStep::Resume] {
         store.step_sale("spring", step).await.expect("writes");
     }
@@ -82,15 +80,14 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
             if sale.phase == Phase::Closed && *changed == by_this_call)
     };
     assert!(is_closed(&closed, true), "{closed:?}");
-    // The sale is already closed, so it does not have to be drained again.
+    // A closed sale does not have to be drained again.
     let again = close(announced).await;
     assert!(is_closed(&again, false), "{again:?}");
     assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);
     store.cancel_drain("autumn").await.expect("writes");
 }
 
-/// A timed step changes nothing if the sale is now a draft, or if an operator has changed the
-/// step's time.
+/// A timed step changes nothing if the sale is a draft or if the step's time has changed.
 pub async fn a_timed_step_that_is_not_needed_changes_nothing(fixture: Fixture) {
     let store = &fixture.store;
     let (start, end) = (fixture.clock.now(), fixture.clock.now().plus(60_000));

@@ -21,7 +21,6 @@ async fn put(fixture: &Fixture, node: NodeId, browser: &PushSubscription) -> Sub
     put.await.expect("writes")
 }
 
-/// Returns the ids of the subscriptions that a node owns, in ascending order.
 async fn owned(fixture: &Fixture, node: NodeId) -> Vec<u64> {
     let owned = fixture.store.owned_push_subscriptions(node).await.expect("reads");
     let mut ids: Vec<u64> = owned.iter().map(|owned| owned.id).collect();
@@ -33,8 +32,7 @@ async fn take_over(fixture: &Fixture, node: NodeId, limit: usize) -> u64 {
     fixture.store.take_over_push_subscriptions(node, limit).await.expect("writes")
 }
 
-/// A browser that subscribes again renews its subscription. A browser with other keys gets a new
-/// subscription.
+/// A browser that subscribes again renews its subscription, unless it has other keys.
 pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     let store = &fixture.store;
     let anna = browser("anna", "one");
@@ -67,7 +65,7 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
 }
 
 /// When another buyer subscribes in a browser, the browser gets no more messages of the earlier
-/// buyer. A buyer who knows only the browser's address cannot end another buyer's subscription.
+/// buyer. Knowing only the browser's address is not enough.
 pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
     let also = put(&fixture, FIRST, &browser("anna", "two")).await;
@@ -79,8 +77,7 @@ pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
-/// If a buyer has the maximum number of subscriptions, a new subscription replaces the subscription
-/// that ends first.
+/// At the maximum, a new subscription of a buyer replaces the one that ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
     for path in ["one", "two"] {
@@ -93,8 +90,7 @@ pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
 }
 
-/// A node keeps its subscriptions while the node has a lease. After the lease ends, the first node
-/// that asks for the subscriptions becomes their owner.
+/// After a node's lease ends, the first node that asks gets the node's subscriptions.
 pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
     let store = &fixture.store;
     for node in [FIRST, SECOND] {
@@ -123,8 +119,7 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(take_over(&fixture, FIRST, 9).await, 2);
 }
 
-/// A subscription that has ended gets no new owner, and is deleted. If there are too many
-/// subscriptions, the subscriptions that end first are deleted.
+/// Subscriptions that have ended are deleted, and so are surplus subscriptions that end first.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
@@ -151,8 +146,7 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 
-/// The search finds the unpaid orders of several buyers. The search finds no order that is paid,
-/// ended or due for expiry.
+/// The search finds the unpaid orders of several buyers, except orders that are due for expiry.
 pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
     let store = &fixture.store;
     let grant = fixture.slot(9, 9, 3).await;

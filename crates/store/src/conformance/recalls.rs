@@ -29,8 +29,7 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units that are recalled for another slot reach that slot through its feed. The commit is
-/// published, although the counts do not change.
+/// Recalled units reach another slot through its feed, and the commit is published.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -120,8 +119,7 @@ pub async fn a_recall_is_clamped(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 0, 7, 0).await;
 }
 
-/// Closing a grant finishes its recalls, because the closing returns all unsettled units to the
-/// pool.
+/// Closing a grant finishes its recalls, because all unsettled units return to the pool.
 pub async fn closing_finishes_recalls(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     for id in 1..=2 {

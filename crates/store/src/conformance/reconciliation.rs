@@ -22,7 +22,6 @@ async fn reconcile(fixture: &Fixture, sale: Option<&str>) -> Reconciliation {
     fixture.store.reconcile(sale.map(str::to_owned), None).await.expect("reads")
 }
 
-/// Returns every state change, read in pages of three.
 async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTransition> {
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
     let (mut all, mut after) = (Vec::new(), 0);

@@ -1,5 +1,4 @@
-//! Tests an operator's request to deliver an event again, while the server still tries to deliver
-//! the event.
+//! Tests requests to deliver an event again while the server still tries to deliver it.
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use super::Fixture;
@@ -9,8 +8,7 @@ use crate::contract::Redelivery;
 /// The largest number of pending deliveries.
 const MOST: usize = 9;
 
-/// An attempt that began before an operator requested the delivery again does not change the
-/// delivery. A later attempt changes it.
+/// Only an attempt that began after an operator's request changes the requested delivery.
 pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at = events[0].position;
@@ -27,8 +25,8 @@ pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fi
     assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
     assert!(!record(20, true).await, "the attempt must be too old");
     assert_eq!(tries().await, Some(0), "the old attempt must not count as a try");
-    // The result of a postponed attempt does not increase `tries`. A result may be recorded twice,
-    // if it was unknown whether its commit succeeded.
+    // A postponed attempt does not increase `tries`. A result may be recorded twice, because the
+    // outcome of its commit may have been unknown.
     for number in [0, 1, 1, 2] {
         assert!(record(number, false).await);
         assert_eq!(tries().await, Some(number));

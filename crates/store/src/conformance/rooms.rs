@@ -14,9 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission, in milliseconds. If other visitors wait, an admission at first lasts
-/// only `IDLE_TURN_MS`. The two lengths are equal here, so waiting visitors do not change the
-/// length.
+/// The length of an admission, in milliseconds. It is `IDLE_TURN_MS`, so that waiting visitors do
+/// not make an admission shorter.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -32,7 +31,6 @@ fn buyers(names: &[&str]) -> Vec<BuyerId> {
     names.iter().map(|name| buyer(name)).collect()
 }
 
-/// Creates a draft with this number of units.
 async fn sale(fixture: &Fixture, units: u64, limit: u32) -> ItemId {
     let new = new_sale(SALE, vec![new_item("phone", Stock::Counted(units), limit)]);
     fixture.store.create_sale(new).await.expect("writes").expect("a free id").items[0].id
@@ -42,7 +40,6 @@ async fn open(fixture: &Fixture) {
     fixture.store.step_sale(SALE, PhaseStep::Open).await.expect("writes");
 }
 
-/// Lets these buyers enter, and returns the outcomes.
 async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
     fixture
         .store
@@ -53,7 +50,6 @@ async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
         .1
 }
 
-/// Admits visitors of one room, and returns them.
 pub(super) async fn admit(
     fixture: &Fixture,
     seen: &WaitingRoomView,
@@ -65,7 +61,6 @@ pub(super) async fn admit(
     admitted.pop().expect("one room")
 }
 
-/// Admits as many visitors as the rules allow, and returns them.
 async fn admit_all(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     let admitted = admit(fixture, &seen, ADMISSIONS_MAX, FOR_MS).await;
@@ -152,8 +147,7 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     );
 }
 
-/// Buyers who came before the opening are admitted in the order of the draw, which anyone can
-/// recompute. Later buyers follow in the order of arrival.
+/// Buyers in the draw are admitted in its order, and later buyers in the order of arrival.
 pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
@@ -184,7 +178,6 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
 }
 
 /// The room admits one visitor for each available unit, even if several nodes admit visitors.
-/// Bought, held, returned and unused units are counted correctly.
 pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
@@ -217,8 +210,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // The sale is paused after the snapshot, so no unit is free. An admission with the old snapshot
-    // admits no visitor.
+    // The sale is paused after the snapshot, so no unit is free.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
@@ -231,8 +223,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     assert_eq!(admit_all(&fixture).await, ["d"]);
 }
 
-/// A visitor who does not buy in time loses the admission, and the next visitor gets the unit. A
-/// visitor who enters again gets a position at the end.
+/// An unused admission expires, and the next visitor gets the unit.
 pub async fn an_unused_admission_expires(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;
@@ -264,8 +255,8 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert!(admit_all(&fixture).await.is_empty(), "the room must have no visitor left");
 }
 
-/// While other visitors wait, an admission is short at first. If the visitor acts in this time, the
-/// admission is extended once to its full length. Later acts do not extend it again.
+/// While other visitors wait, an admission is short at first. The visitor's first act extends it
+/// once to its full length.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
@@ -303,9 +294,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over. If the visitor returns before the visitor's rank is
-/// admitted, the position is the same as before. An admitted visitor who leaves loses the admission
-/// at once. The draw does not change.
+/// A visitor who leaves is passed over or loses the admission, and the draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
@@ -326,8 +315,8 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The first call admits the rank of the visitor who left. That admission has already ended, so
-    // the second call gives the unit to the next visitor.
+    // The first call admits the rank of the visitor who left, but that admission has already ended.
+    // So the second call gives the unit to the next visitor.
     assert_eq!(admit_all(&fixture).await, drawn[..1]);
     assert_eq!(admit_all(&fixture).await, drawn[1..2]);
     assert!(admit_all(&fixture).await.is_empty());
@@ -359,8 +348,7 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     assert_eq!(admit_all(&fixture).await, ["c"]);
 }
 
-/// An operator can admit more visitors than there are units. The action contains the number of
-/// admitted visitors.
+/// An operator can admit more visitors than there are units, and the action contains their number.
 pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fixture) {
     let store = &fixture.store;
     sale(&fixture, 1, 1).await;

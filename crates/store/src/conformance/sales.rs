@@ -17,8 +17,7 @@ pub(super) async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
 
-/// A created sale is a draft. All its stock is in the pools, and its items are in the sequence that
-/// the shop gave.
+/// A created sale is a draft, with all its stock in the pools and its items in the shop's sequence.
 pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     fixture.commits.forget();
     let sale = create(&fixture, "spring").await;
@@ -52,8 +51,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// If several nodes share the store, each change of the catalogue sets a new version, and nothing
-/// else changes the version. If a single process owns the store, the version is always empty.
+/// If several nodes share the store, only a change of the catalogue sets a new version. In an
+/// embedded store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -99,8 +98,8 @@ pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixtur
     );
 }
 
-/// A patch changes the permitted fields and increases the version. If concurrent patches expect the
-/// same version, only one succeeds.
+/// A patch changes the permitted fields and increases the version. Of concurrent patches that
+/// expect the same version, only one succeeds.
 pub async fn a_patch_raises_the_version(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -159,7 +158,7 @@ pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
 
-/// Only a draft can be deleted. The numbers of the draft's items are never used again.
+/// Only a draft can be deleted, and the numbers of its items are never used again.
 pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let delete =
@@ -172,8 +171,7 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     assert!(again.items[0].id > sale.items[1].id);
     fixture.store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
-    // The slots of a scheduled sale have grants. If the sale becomes a draft again, these grants
-    // are closed.
+    // The grants of a scheduled sale are closed when the sale becomes a draft again.
     let slot = SlotKey { item: again.items[0].id, index: 0 };
     for grant in [GrantId(1), GrantId(2)] {
         let opened = fixture.store.open_grant(slot, grant, 2).await.expect("writes");
@@ -227,8 +225,7 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.keys().await.expect("reads"), keys[1..]);
 }
 
-/// Only one node is the leader at a time. A node stays the leader as long as the node renews the
-/// leader's lease.
+/// Only one node is the leader at a time, as long as it renews the leader's lease.
 pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     let take_leader_lease =
         async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");
@@ -243,8 +240,7 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
-/// If the store's clock is set back, every earlier lease is void. Otherwise such a lease would stay
-/// valid until the clock reaches the lease's end again.
+/// If the store's clock is set back, every earlier lease is void.
 pub async fn a_lease_from_before_a_clock_step_is_void(fixture: Fixture) {
     let store = &fixture.store;
     let take_leader_lease =
@@ -266,8 +262,7 @@ pub async fn a_lease_from_before_a_clock_step_is_void(fixture: Fixture) {
     assert_eq!(nodes().await, [(1, false), (2, true)], "a renewed lease must be valid");
 }
 
-/// An operator's change is recorded with its changed fields, in the transaction of the change. A
-/// call that changes nothing is not recorded.
+/// An operator's change is recorded with its changed fields, in the transaction of the change.
 pub async fn operator_actions_are_recorded(fixture: Fixture) {
     let store = &fixture.store;
     let action = |action: &str, subject: &str| NewAction {

@@ -6,7 +6,7 @@ use doorbuster_core::{CloseCause, GrantId, Millis, OrderState, Seq, Stock, Ticke
 
 use super::{Fixture, HOLD_MS, buyer, id_key, id_of, request_key};
 
-/// A consumed ticket is an order. The order is found by its id and by its request.
+/// A consumed ticket is an order, which is found by its id and by its request.
 pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "k", 4);
@@ -78,8 +78,7 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A second ticket for the same request gets the first ticket's order. The units of the second
-/// ticket are credited to the slot.
+/// A second ticket for a request gets the first ticket's order, and its units are credited.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -185,8 +184,7 @@ pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// If the tickets of a grant take more units than the grant has, the slot is faulty. The ticket
-/// that exceeds the units is returned, and the grant is closed.
+/// A ticket that exceeds the grant's units is returned, and the faulty slot's grant is closed.
 pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
@@ -206,8 +204,7 @@ pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// If two tickets have the same number, the slot is faulty. The second ticket is recorded without
-/// the number, and the grant is closed.
+/// A second ticket with a used number is recorded without it, and the grant is closed.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -230,7 +227,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
-/// A returned ticket keeps its number, as an order does. No other ticket can use the number.
+/// A returned ticket keeps its number, as an order does, and no other ticket can use the number.
 pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -273,8 +270,7 @@ pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A whole batch is one transaction. The store publishes the transaction before the caller gets an
-/// answer.
+/// A whole batch is one transaction, which is published before the caller gets an answer.
 pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();
@@ -296,8 +292,7 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// After a ticket's `decide_by`, a caller can force the ticket's verdict. A forced verdict never
-/// changes.
+/// After a ticket's `decide_by`, a caller can force a verdict, which then never changes.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
@@ -332,8 +327,7 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// If a ticket became an order, forcing its verdict finds this order. Forcing the verdict of a
-/// second ticket of the same request finds the same order.
+/// A forced verdict finds the order that the ticket, or another ticket of its request, became.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

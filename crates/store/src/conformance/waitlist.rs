@@ -17,7 +17,7 @@ use crate::contract::WaitlistServed;
 pub mod ends;
 pub mod orders;
 
-/// Creates an item whose units are all held. Each unit is in its own reserved order.
+/// Creates an item whose units are all held, each in its own reserved order.
 async fn all_on_hold(fixture: &Fixture, stock: u64, limit: u32) -> (Grant, Vec<Order>) {
     let grant = fixture.slot(stock, stock, limit).await;
     let mut orders = Vec::new();
@@ -31,7 +31,6 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str, key: &str) -> JoinOutc
     fixture.store.join_waitlist(item, buyer(who), request_key(key)).await.expect("writes")
 }
 
-/// Adds a buyer to the waitlist, and expects a new entry.
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(entry) = join(fixture, item, who, &format!("line-{who}")).await else {
         panic!("{who} must get an entry")
@@ -51,13 +50,11 @@ async fn cancel(fixture: &Fixture, order: &Order) {
         .expect("writes");
 }
 
-/// Returns the state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
     let found = fixture.store.waitlist_position(id).await.expect("reads").expect("an entry");
     (found.entry.state, found.ahead)
 }
 
-/// Asserts how many entries wait, and how many units are kept for them.
 async fn expect_waitlist(fixture: &Fixture, item: ItemId, waiting: u64, kept: u64) {
     let c = fixture.counts(item).await;
     assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting entries or kept units differ");
@@ -68,8 +65,7 @@ fn names(orders: &[Order]) -> Vec<&str> {
     orders.iter().map(|order| order.buyer.as_str()).collect()
 }
 
-/// Each buyer has one entry, and the entries are in the order of joining. A repeated call returns
-/// the buyer's entry.
+/// Each buyer has one entry, in the order of joining, and repeated calls return it.
 pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     let (grant, _) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -107,7 +103,7 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "joining must not close a grant");
 }
 
-/// Many calls join an empty waitlist concurrently. Each buyer gets one entry, with a unique number.
+/// Concurrent calls that join an empty waitlist give each buyer one entry, with a unique number.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -188,8 +184,7 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Returned units are kept for the waitlist, so no slot gets them. The buyer who waited longest is
-/// served, and has a short time to pay.
+/// Returned units go to the buyer who waited longest, with a short time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -246,8 +241,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// Many calls serve the waitlist concurrently while orders end. The entries that waited longest are
-/// served, one for each returned unit. No entry is served twice.
+/// Concurrent calls serve the entries that waited longest, and no entry twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -288,15 +282,14 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
 }
 
 /// A buyer is passed over if the buyer is at the limit, or if the entry's key already has an order.
-/// Then the next buyer is served.
 pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three units are kept for the waitlist, and two go to the slot. Anna and Bert wait, but buy
-    // the slot's two units. Bert uses the key of Bert's waitlist entry.
+    // Three units are kept for the waitlist. Anna and Bert wait, but buy the slot's two units. Bert
+    // uses the key of the waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -334,7 +327,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer can end a waiting entry once. Then the later entries move forward.
+/// A buyer can end a waiting entry once, and then the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -384,8 +377,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// The number of held and kept units limits the length of the waitlist, because only these units
-/// can go to waiting buyers. Paid units do not count, because they normally stay sold.
+/// Held and kept units limit a waitlist, because only these units can go to waiting buyers.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

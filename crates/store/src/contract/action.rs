@@ -1,5 +1,4 @@
-//! Operators' actions: each change by an operator is one row, written in the transaction of the
-//! change.
+//! Operators' actions: each change is one row, written in the transaction of the change.
 use serde_json::Value;
 
 use doorbuster_core::Millis;

@@ -1,5 +1,4 @@
-//! The data of the console, except sales and orders: sessions, operators' keys, nodes, and the
-//! statistics of a sale.
+//! The data of the console: sessions, operators' keys, nodes, and the statistics of a sale.
 use doorbuster_core::{Millis, NodeId};
 
 pub use doorbuster_types::Role;
@@ -51,7 +50,6 @@ impl SessionOwner {
         }
     }
 
-    /// Returns the person, if the session belongs to no key.
     pub(crate) fn person(&self) -> Option<&Person> {
         match self {
             Self::Key(_) => None,

@@ -12,8 +12,7 @@ pub struct BuyerTraces {
     pub other: u64,
     /// Rows that cannot be erased now: one element for each sale and reason.
     pub held_back: Vec<RetainedRows>,
-    /// Whether operators block this buyer. An erasure keeps an active block. The block stays until
-    /// its end, or until an operator deletes it.
+    /// Whether operators block this buyer. An erasure keeps an active block.
     pub blocked: bool,
 }
 

@@ -22,12 +22,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns the error of a store that was closed normally.
     pub(crate) fn closed() -> Self {
         Self::Unavailable { reason: "the store is closed".to_owned(), may_have_happened: false }
     }
 
-    /// Returns the error of a call that is refused because the queue is full.
     pub(crate) fn busy() -> Self {
         Self::Unavailable {
             reason: "too many requests are waiting for the store".to_owned(),

@@ -5,9 +5,8 @@ use doorbuster_core::outbox::ordering_key;
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// The event's position. A reader continues after the last position that it read. Later commits
-    /// have higher positions, and a position never changes. Of two events of one order, the later
-    /// event has the higher position. 0 means that the event has no position yet.
+    /// The event's position, which never changes. 0 means that the event has no position yet.
+    /// Events of later commits, and later events of one order, have higher positions.
     pub position: i64,
     /// The number of the event's row.
     pub seq: i64,
@@ -15,8 +14,8 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
-/// An event row that this program cannot read, because the row is damaged or a newer program wrote
-/// the row. The event cannot be delivered, but other events can.
+/// An event row that is damaged, or that a newer program wrote. The event cannot be delivered, but
+/// other events can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEvent {
     /// The event's position, as in [`StoredEvent::position`].

@@ -39,12 +39,12 @@ pub struct Replication {
     /// How many standbys must confirm a commit. 0 if commits wait for no standby.
     pub required: u64,
     /// How many connected standbys confirm commits synchronously. `None` if the database user lacks
-    /// the role `pg_monitor` and so cannot see this number.
+    /// the role `pg_monitor`, which this number needs.
     pub synchronous: Option<u64>,
     /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,
-    /// The connected standbys in `synchronous_standby_names`, each with its state and the time of
-    /// its last answer to the primary, as text for an operator.
+    /// Texts for an operator about the connected standbys in `synchronous_standby_names`: the
+    /// state, and the time of the last answer to the primary.
     pub standbys: Vec<String>,
 }
 

@@ -37,8 +37,8 @@ doorbuster_core::labels! {
         Restored = "restored",
         /// A standby of PostgreSQL became the primary.
         Promoted = "promoted",
-        /// The rows are in another database cluster or in another database of the same cluster, for
-        /// example after a restore of PostgreSQL.
+        /// The rows are in another database or database cluster than before, for example after a
+        /// restore of PostgreSQL.
         Moved = "moved",
     }
 }

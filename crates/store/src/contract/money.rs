@@ -67,21 +67,20 @@ pub struct Reversal {
     pub kind: ReversalKind,
     /// The total reversed amount. `None` means the whole payment.
     pub money: Option<Money>,
-    /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that the
-    /// shop has the money again.
+    /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// The time of the report, by the provider's clock. A report that is older than the stored
-    /// report of the same reversal changes nothing. If a query found the reversal, this is the wall
-    /// clock's time at the start of the query. `None` means the time when the report arrives.
+    /// The time of the report by the provider's clock, or the wall-clock time at the start of the
+    /// query that found the reversal. `None` means the time when the report arrives. A report that
+    /// is older than the stored report of the reversal changes nothing.
     pub reported_at: Option<Millis>,
     /// The provider's id of the dispute, unique within a payment, if the provider names a dispute.
     pub dispute: Option<String>,
 }
 
 impl Reversal {
-    /// Records the report's message, so that the message is handled only once. Records nothing if
-    /// the store does not know the payment yet, or if the payment failed. Returns the payment. If
-    /// the report must not be recorded, returns the outcome for the caller instead.
+    /// Records the report's message, so that the message is handled only once, and returns the
+    /// payment. If the message is known, or if its payment is unknown or failed, records nothing
+    /// and returns the outcome for the caller.
     pub(crate) fn record_message<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
@@ -111,14 +110,12 @@ impl Reversal {
             .then(|| (self.dispute.clone().unwrap_or_default(), self.reported_at.unwrap_or(now)))
     }
 
-    /// Returns whether this report, with the amount `written`, changes the stored reversal.
-    /// `before` has the stored amount, and whether the stored reversal was in force.
+    /// `written` is this report's amount. `before` has the stored amount, and whether the stored
+    /// reversal was in force.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
-    /// Returns the event for the stored reversal. The event has the reversed amount, and the order
-    /// that the reversed payment named.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
         let dispute = self.dispute.clone();

@@ -45,7 +45,7 @@ pub struct PostgresOptions {
     /// The store calls this function after every commit of this node, and for the commits of other
     /// nodes.
     pub sink: CommitSink,
-    /// Selects the buyers whose orders this node reads in full after another node has changed the
+    /// Selects the buyers whose orders this node reads in full when another node changes the
     /// orders.
     pub follows: BuyerFilter,
     /// The store calls this function once when the database's data is damaged. The process must

@@ -88,7 +88,6 @@ pub struct Rotation {
 }
 
 impl EndpointChange {
-    /// Applies this change to the endpoint.
     pub(crate) fn apply(&self, endpoint: &mut Endpoint, now: Millis) {
         if let Some(url) = &self.url {
             endpoint.url.clone_from(url);
@@ -165,8 +164,7 @@ pub enum Redelivery {
     NoEvent,
     /// No such endpoint exists.
     NoEndpoint,
-    /// The endpoint has not reached the event yet. It will get the event after the earlier events,
-    /// without this request.
+    /// The endpoint has not reached the event yet, and will get the event without this request.
     Ahead,
     /// The endpoint has the maximum number of pending deliveries.
     Full,

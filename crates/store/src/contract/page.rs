@@ -10,8 +10,8 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Makes a page from rows. The query reads one row more than `limit`. If the query finds the
-    /// additional row, there is a next page. `at` returns the position of a row.
+    /// Makes a page from at most `limit + 1` rows. The additional row means that there is a next
+    /// page. `at` returns the position of a row.
     pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -19,7 +19,6 @@ impl<T> Page<T> {
         Self { rows, next }
     }
 
-    /// Makes a page from rows with their positions, like [`Page::of`].
     pub(crate) fn of_pairs(rows: Vec<(T, i64)>, limit: usize) -> Self {
         let Page { rows, next } = Page::of(rows, limit, |(_, at)| *at);
         Self { rows: rows.into_iter().map(|(row, _)| row).collect(), next }

@@ -56,9 +56,8 @@ pub struct Reconciliation {
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// The kinds that have more differences than this report contains. A report contains at most
-    /// [`crate::limits::DIFFERENCES_MAX`] differences of a kind. The second value is the position
-    /// after which the next differences of the kind begin.
+    /// The kinds with more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
+    /// position after which its next differences begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 

@@ -1,20 +1,18 @@
 //! The cutoffs before which old rows may be deleted.
 use doorbuster_core::Millis;
 
-/// The rules for the deletion of old rows. For most kinds of rows, a field has a time, and only
-/// rows from before this time are deleted. Another field limits the number of subscriptions. Rows
-/// that are still needed are kept. Blocks that have ended are deleted without a cutoff.
+/// The rules for the deletion of old rows. Rows that are still needed are kept. Blocks that have
+/// ended are deleted without a cutoff.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that are not about an order. An event is kept until the positions of all enabled
-    /// endpoints have reached it. It is also kept while it has a pending or dead delivery. The
-    /// history of an order is kept.
+    /// Events that are not about an order. An event is kept until all enabled endpoints have passed
+    /// it, and while it has a pending or dead delivery.
     pub events_before: Millis,
     /// Dead or discarded deliveries, and dead letters of tickets. They are deleted even if no
     /// operator has resolved them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Ids of handled provider messages. A message that arrives again after its id was deleted has
-    /// no effect, because the store still knows the payment's id.
+    /// Ids of handled provider messages. A repeated message has no effect even without its id,
+    /// because the store still knows the payment's id.
     pub inbox_before: Millis,
     /// Operators' actions.
     pub actions_before: Millis,

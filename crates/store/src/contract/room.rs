@@ -54,16 +54,16 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The lot of a buyer who entered before the opening.
     pub lot: Option<DrawLot>,
-    /// The stored rank. For a buyer in the draw, the store writes the rank at admission. Until
-    /// then, the field is `None`, and the rank is the position of the buyer's lot among all lots.
+    /// The stored rank. For a buyer in the draw, it is `None` until admission. Until then, the rank
+    /// is the position of the buyer's lot among all lots.
     pub rank: Option<u64>,
     /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,
 }
 
 impl RoomVisitor {
-    /// Returns the visitor's position in the form that the rules use. If the store has no rank for
-    /// the visitor, the rank is `drawn`, the rank in the draw.
+    /// Returns the visitor's position. `drawn` is the rank in the draw, for a visitor without a
+    /// stored rank.
     #[must_use]
     pub fn queue_position(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }

@@ -1,5 +1,4 @@
-//! The orders that this node confirmed to buyers in the last minutes. After a failover the node
-//! compares them with the database.
+//! The orders that this node confirmed recently, to compare with the database after a failover.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -13,7 +12,7 @@ use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
 impl AcknowledgedOrders {
-    /// Remembers committed orders. At the bound the oldest orders are forgotten.
+    /// At the bound the oldest orders are forgotten.
     pub(super) fn add(&self, orders: &[Order]) {
         if orders.is_empty() {
             return;
@@ -28,14 +27,14 @@ impl AcknowledgedOrders {
         }
     }
 
-    /// Returns the remembered orders, each in its newest state. Old orders are removed only when a
-    /// new order is added, so the node forgets no orders during an outage.
+    /// Each order is in its newest state. Old orders are removed only when a new order is added, so
+    /// the node forgets no orders during an outage.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = HashMap::with_capacity(kept.len());
         for &(_, id, state) in kept.iter() {
-            // If the answer to a settlement was lost, the state `Reserved` can be added after a
-            // later state of the order. So this state never replaces another state.
+            // If the answer to a settlement was lost, `Reserved` can be added after a later state
+            // of the order. So this state never replaces another state.
             if state == OrderState::Reserved {
                 states.entry(id).or_insert(state);
             } else {
@@ -45,9 +44,9 @@ impl AcknowledgedOrders {
         states
     }
 
-    /// Forgets orders that were reported as lost. The next failover must not report them again. An
-    /// entry that was added after `compared_at` is kept, because the order may have been committed
-    /// again.
+    /// Forgets orders that were reported as lost, so that the next failover does not report them
+    /// again. Entries that were added after `compared_at` stay, because these orders may have been
+    /// committed again.
     pub(super) fn forget(&self, lost: &HashSet<TicketId>, compared_at: Instant) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(at, id, _)| *at > compared_at || !lost.contains(id));

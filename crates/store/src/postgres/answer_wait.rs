@@ -5,14 +5,13 @@ use tokio::time::timeout;
 use crate::failure::Failure;
 use crate::limits::PG_ANSWER_WAIT;
 
-/// Waits for an answer of the database, at most for [`PG_ANSWER_WAIT`].
 pub(super) async fn await_answer<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Waits for the answer to a COMMIT. Without an answer, the outcome is unknown.
+/// Without an answer, the outcome is unknown.
 pub(super) async fn await_commit<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {

@@ -1,5 +1,4 @@
-//! The check of all rows, in one snapshot, with queries over whole tables. The check compares
-//! orders with the other tables.
+//! The check of all rows, in one snapshot, with queries over whole tables.
 use tokio_postgres::Client;
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -17,13 +16,12 @@ use super::shared::Shared;
 use super::transaction::{end_transaction, retry};
 use super::{Postgres, connect};
 
-/// The queries and their rules (see docs/protocol.md). Each query finds violations of its rule. The
-/// columns are the item, and a text with the numbers that differ.
+/// The queries, each with the rule of docs/protocol.md whose violations it finds. The columns are
+/// the item, and a text with the numbers that differ.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        // The log must not contain a buyer's id. So the finding names the buyer's newest order
-        // instead.
+        // The log must not contain a buyer's id, so the finding names the buyer's newest order.
         "SELECT item_id,
                 format('the buyer of %s has %s units in active orders, a quota of %s '
                        'and a limit of %s',
@@ -162,8 +160,6 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// Checks the rules I1, I2, I4 and I5 of docs/protocol.md. Also checks that no grant settled
-    /// more units than it has, that feeds have no gaps, and that waitlist entries are consistent.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.state.check_accepting()?;
@@ -204,7 +200,6 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
 }
 
 impl Postgres {
-    /// Runs these queries in one snapshot. `add` gets each row with the index of its query.
     pub(crate) async fn in_snapshot<T: Default>(
         &self,
         queries: &[(&'static str, Vec<Value<'static>>)],
@@ -234,8 +229,7 @@ async fn read_all<T: Default>(
     .await
 }
 
-/// Runs `read` in one snapshot, in a session of the pool for reads. If the caller drops the future,
-/// the session is closed, because its transaction is still open.
+/// If the caller drops the future, the session is closed, because its transaction is still open.
 async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

@@ -1,8 +1,7 @@
-//! Checkouts in PostgreSQL, and the documents of the built-in provider.
+//! Postpones checkouts in PostgreSQL.
 //!
-//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
-//! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
-//! `due` depends on the order, so every write of an order also writes `due` (`flush`).
+//! Each open checkout stores when it must be closed (`due`). `due` depends on the order, so every
+//! write of an order also writes `due` (`flush`).
 use std::sync::Arc;
 
 use doorbuster_core::{OrderState, money};
@@ -20,8 +19,8 @@ use super::transaction::{CommittedResult, end_transaction, retry};
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
-    /// Postpones the closing of checkouts. If the outcome of the transaction is unknown, the
-    /// transaction runs again. The result is the same, but the delay starts at the second run.
+    /// After an unknown outcome, the transaction runs again. The delay then starts at the second
+    /// run.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.state.check_accepting()?;
@@ -33,8 +32,7 @@ impl Postgres {
     }
 }
 
-/// Postpones many checkouts at once. The function first locks the orders of the checkouts. Then it
-/// reads the checkouts, applies the rules of `doorbuster-core`, and writes all changes together.
+/// The orders are locked before the checkouts are read.
 async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],
@@ -54,7 +52,7 @@ async fn put_off(
             if it.unanswered {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // While the order waits for payment, its checkout is closed only after the payment
+            // The checkout of an order that waits for payment is closed only after the payment
             // window. Another transaction may have extended this window since the caller read the
             // order.
             let waits = ledger
@@ -66,7 +64,7 @@ async fn put_off(
             later.push((parts.grant, parts.n, due));
         }
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // A write of a checkout in `queries` also sets `due`. So this statement must come last.
+        // A write of a checkout in `queries` also sets `due`, so this statement must come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
@@ -83,7 +81,6 @@ async fn put_off(
     outcome
 }
 
-/// Returns whether the order has this checkout and the checkout is open.
 fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
     let kept = ledger.cache.checkouts.get(&it.order);
     kept.is_some_and(|kept| kept.open && kept.session == it.session)

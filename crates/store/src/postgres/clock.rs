@@ -1,11 +1,10 @@
-//! The database's time on this node. The node reads the database's clock from time to time. Between
-//! these reads, it adds the elapsed local time (`Instant`).
+//! The database's time on this node: the last sample of the database's clock, plus the local time
+//! since then (`Instant`).
 //!
-//! The store's time is the database's clock. With any other clock, this node and the database's
-//! transactions would use different times. A second clock, the monotonic clock, follows the
-//! database's clock. If the database's clock is set to another time, the monotonic clock follows
-//! slowly. Orders expire and sales open by the earlier time of the two clocks. So no order expires
-//! and no sale opens too early after the database's clock was set forward.
+//! The store's time is the database's clock, so that this node and the database's transactions use
+//! the same time. A second clock, the monotonic clock, follows slowly if the database's clock is
+//! set to another time. Orders expire and sales open by the earlier time of the two clocks. So
+//! neither happens too early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +15,6 @@ use crate::limits::{
     PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_INTERVAL, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
 };
 
-/// The clock of a store in PostgreSQL.
 pub(crate) struct Clock {
     /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
@@ -36,8 +34,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Returns the clock. In tests, `fixed` replaces the database's clock, and `fixed_monotonic`
-    /// replaces the monotonic clock. Without `fixed_monotonic`, `fixed` replaces both clocks.
+    /// Without `fixed_monotonic`, `fixed` replaces both clocks.
     pub(super) fn new(
         fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
         fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
@@ -74,8 +71,8 @@ impl Clock {
         }
     }
 
-    /// Returns whether the database's clock was set to another time, and the monotonic clock has
-    /// not reached that time yet.
+    /// Returns whether the database's clock was set to a time that the monotonic clock has not
+    /// reached yet.
     pub(crate) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
@@ -85,13 +82,12 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// Records that the age of the published state is unknown. Then [`Clock::staleness`] returns a
-    /// very long time.
+    /// The age of the published state is then unknown, and [`Clock::staleness`] returns a very long
+    /// time.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
 
-    /// Returns how old the published state may be.
     pub(crate) fn staleness(&self) -> Duration {
         let now = millis(self.born.elapsed());
         Duration::from_millis(
@@ -99,14 +95,14 @@ impl Clock {
         )
     }
 
-    /// Returns the time of a transaction: `reported`, the time that the database reported. In a
-    /// test with a fixed clock, returns the fixed clock's time.
+    /// Returns `reported`, the time that the database reported, or the time of a test's fixed
+    /// clock.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
         self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }
 
-    /// Adds a sample: the database's time, read between these two instants. Except for the first
-    /// sample, a sample with a long round trip is discarded, because it is too imprecise.
+    /// Adds a sample: the database's time, read between these two instants. A sample with a long
+    /// round trip is too imprecise, and is discarded unless it is the first.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {

@@ -1,5 +1,4 @@
-//! Connections to the database: the address, session settings, pools, and the checks before a
-//! database is first used.
+//! Connections to the database: the address, session settings, pools, and the first checks.
 use std::ops::Deref;
 use std::pin::Pin;
 use std::time::Duration;
@@ -25,9 +24,8 @@ use super::standbys;
 /// `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// PostgreSQL plans a prepared statement once and keeps the plan, even if the tables were empty at
-/// that time. A plan for empty tables would be slow for full tables, so only index scans are
-/// allowed.
+/// PostgreSQL keeps the first plan of a prepared statement. A plan for empty tables would be slow
+/// for full tables, so only index scans are allowed.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -65,7 +63,6 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     Ok(address)
 }
 
-/// A pool of sessions.
 pub(super) struct Sessions {
     pool: Pool,
     connector: Connector,
@@ -77,17 +74,14 @@ impl Sessions {
     }
 }
 
-/// Returns a pool of writing sessions.
 pub(super) fn writers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, WRITER_PLANS, size)
 }
 
-/// Returns a pool of reading sessions.
 pub(super) fn readers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, "", size)
 }
 
-/// Opens the sessions of a pool, with these session options.
 struct PoolConnector {
     connector: Connector,
     options: &'static str,
@@ -101,16 +95,16 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
-                // This error does not contain the reason, because the client library offers no way
-                // to create an error with a reason. The connector keeps the reason.
+                // The client library offers no way to create an error with a reason. The connector
+                // keeps the reason.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// Returns an error of the client library's type. This error replaces a failure of another type,
-/// because the pool accepts only the library's errors.
+/// The pool accepts only errors of the client library, so this error replaces failures of another
+/// type.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -123,8 +117,8 @@ fn sessions(
     options: &'static str,
     size: usize,
 ) -> Result<Sessions, OpenError> {
-    // The pool reuses a connection without a test query. This is safe, because after a failed
-    // transaction the code rolls back or drops the connection.
+    // A connection is reused without a test query. This is safe, because after a failed transaction
+    // the code rolls back or drops the connection.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let connect = PoolConnector { connector: connector.clone(), options };
     let manager = Manager::from_connect(Config::new(), connect, manager);
@@ -147,7 +141,6 @@ fn sessions(
     Ok(Sessions { pool: pool.map_err(failed)?, connector: connector.clone() })
 }
 
-/// Returns a session of a pool.
 pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     let Sessions { pool, connector } = sessions;
     if pool.status().waiting >= PG_WAITING_MAX {
@@ -161,12 +154,12 @@ pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     })
 }
 
-/// A session in a transaction. If this value is dropped, for example because a request was
-/// cancelled, the session ends. So no session returns to the pool with an open transaction.
+/// A session in a transaction. If this value is dropped, the session ends, so that no session
+/// returns to the pool with an open transaction.
 pub(super) struct TransactionSession(Option<Object>);
 
 impl TransactionSession {
-    /// Returns the session to its pool after the transaction has ended.
+    /// The transaction must have ended.
     pub(super) fn return_to_pool(mut self) {
         drop(self.0.take());
     }
@@ -188,7 +181,6 @@ impl Drop for TransactionSession {
     }
 }
 
-/// Returns a session of a pool for a transaction.
 pub(super) async fn get_for_transaction(
     sessions: &Sessions,
 ) -> Result<TransactionSession, Failure> {

@@ -34,7 +34,6 @@ const NO_HOST: usize = usize::MAX;
 /// The largest number of attempts to open a session while other nodes change the history.
 const REGISTER_TRIES: usize = 3;
 
-/// The purpose of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectorUse {
     /// The store uses the connection. If the history has changed, the change is registered first.
@@ -56,11 +55,11 @@ struct Inner {
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
     /// Whether a connection was accepted before. If so, each further connection first commits a
-    /// row. With a synchronous standby, this commit returns only after the standby has all earlier
-    /// commits. So no caller sees commits that the standby lacks.
+    /// row. A synchronous standby confirms this commit only after it has all earlier commits. So no
+    /// caller sees commits that the standby lacks.
     used: AtomicBool,
-    /// The time of the last report that the standby did not confirm a commit. Other sessions can
-    /// see this commit, so sessions that were opened before this time must not be used any more.
+    /// When the standby last failed to confirm a commit. Other sessions can see this commit, so
+    /// sessions that were opened before this time must not be used any more.
     unconfirmed_at: Mutex<Option<Instant>>,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
@@ -85,7 +84,7 @@ struct Opened {
 impl Opened {
     /// Returns the known history of this database's deployment, with the position that was known
     /// before the inspection. A later position may include commits that were made during the
-    /// inspection. Compared with such a later position, the inspected database would look old.
+    /// inspection, and the inspected database would look old.
     fn known(&self, memory: &KnownHistories) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -115,7 +114,7 @@ impl Connector {
         }))
     }
 
-    /// Opens a session with these additional options. The session's messages go to `listener`.
+    /// The session's messages go to `listener`.
     pub(super) async fn open(
         &self,
         options: &str,
@@ -142,12 +141,10 @@ impl Connector {
         &self.0.memory
     }
 
-    /// Returns the number of the row that this node writes in its commit checks.
     pub(super) fn slot(&self) -> i32 {
         self.0.slot
     }
 
-    /// Returns whether a connection that was opened at this time must be checked again.
     pub(super) fn is_outdated(&self, opened: Instant) -> bool {
         self.0.memory.is_outdated(opened) || self.may_see_unconfirmed(opened)
     }
@@ -157,7 +154,6 @@ impl Connector {
         self.0.current.store(NO_HOST, Ordering::Release);
     }
 
-    /// Records whether commits wait for a standby.
     pub(super) fn set_synchronous(&self, is_synchronous: bool) {
         self.0.was_synchronous.store(is_synchronous, Ordering::Release);
     }
@@ -198,8 +194,8 @@ impl Connector {
         Err(Failure::NoConnection("other nodes keep changing the database's history".to_owned()))
     }
 
-    /// Makes one attempt of `open_newest`. Returns `None` if another node registered a change of
-    /// the history during the attempt. That node's row must be read before the next attempt.
+    /// Returns `None` if another node registered a change of the history meanwhile. That node's row
+    /// must be read before the next attempt.
     async fn try_newest(
         &self,
         options: &str,
@@ -249,8 +245,8 @@ impl Connector {
             };
             match next {
                 Some(Ok(found)) => {
-                    // A process that has used no database yet waits for every host, until the host
-                    // answers or the connection to it times out.
+                    // A process that has used no database yet waits until every host has answered
+                    // or timed out.
                     let wait = match self.0.used.load(Ordering::Acquire) {
                         true => PG_OTHER_HOSTS_WAIT,
                         false => PG_CONNECT_WAIT,
@@ -264,9 +260,8 @@ impl Connector {
         }
     }
 
-    /// Decides whether a database may be used. If the history of the database has changed,
-    /// registers the change before the database is used. Returns `None` if another node registered
-    /// the change first.
+    /// Decides whether a database may be used. A change of its history is registered first. Returns
+    /// `None` if another node registered the change.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let known = opened.known(&self.0.memory);
         let Opened { host, session: (client, driver), found, .. } = opened;
@@ -282,8 +277,8 @@ impl Connector {
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
-                    // If standbys are missing, the commit check below would wait for them, and the
-                    // operator would not learn why. So this call returns an error first.
+                    // If standbys are missing, the commit check below would wait, and the operator
+                    // would not learn why.
                     self.expect_standbys(&client).await?;
                     let check = inspect_database::commit_check(&client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;
@@ -309,14 +304,12 @@ impl Connector {
         *self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Returns the state of the standbys, if the last connection was refused because standbys are
-    /// missing.
     pub(super) fn missing_standbys(&self) -> Option<Replication> {
         self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a change in a separate task, because the caller may stop waiting. In the caller's
-    /// task, the transaction would then be interrupted and would keep its lock.
+    /// Registers a change in a separate task. If the caller stopped waiting, a transaction in the
+    /// caller's task would be interrupted and would keep its lock.
     async fn register(
         &self,
         client: Client,
@@ -345,7 +338,6 @@ impl Connector {
         registered.await.unwrap_or_else(|error| Err(Failure::Panicked(error.to_string())))
     }
 
-    /// Learns the position that a commit check returned.
     pub(super) fn learn_position(&self, position: Option<(String, i64)>) {
         if let Some((token, position)) = position {
             self.0.memory.learn_position(&token, position);

@@ -1,13 +1,12 @@
 //! Events in PostgreSQL, and the sequencer that assigns their positions.
 //!
-//! A row gets its `seq` before its commit, and transactions may commit in another order. So a
-//! reader that continued by `seq` would skip rows. Instead, readers continue by `position`. One
-//! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
-//! are always higher than the positions that readers have seen.
+//! Transactions may commit in another order than the order of `seq`, so a reader that continued by
+//! `seq` would skip rows. Instead, readers continue by `position`. One transaction at a time
+//! assigns positions to visible rows, in the order of `seq`. New positions are higher than all
+//! positions that readers have seen.
 //!
-//! The events of one order get their positions in the right sequence, because these events are
-//! written under one lock. The later of two such events has the higher `seq` and becomes visible
-//! later, so it gets the higher position.
+//! The events of one order are written under one lock. So the later event has the higher `seq`,
+//! becomes visible later, and gets the higher position.
 use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
 use crate::sql::{as_limit, to_i64};
@@ -18,15 +17,14 @@ use super::transaction::RetryUnknown;
 
 /// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
-/// Assigns the positions. The statement runs after the lock was taken, so it sees the positions
-/// that every earlier sequencer assigned.
+/// The statement runs after the lock was taken, so it sees the positions that every earlier
+/// sequencer assigned.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
            FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
            LIMIT $2) AS fresh) AS t
      WHERE event.seq = t.seq";
 
-/// Assigns positions to at most `limit` committed events, and returns their number.
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(LOCK_TURN, &[], |row| row.get::<i64>(0))?;
     let last = last.ok_or_else(|| {
@@ -40,11 +38,10 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 }
 
 impl Postgres {
-    /// Assigns positions to at most `limit` committed events, and returns their number. If the
-    /// number is less than `limit`, every event that was committed before the call has a position.
+    /// If the returned number is less than `limit`, every event that was committed before the call
+    /// has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually every event has a position. A query without a transaction finds this out at a
-        // lower cost than the transaction below.
+        // Usually every event has a position. This query finds that out without a transaction.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

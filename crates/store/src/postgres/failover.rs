@@ -1,6 +1,5 @@
-//! A node's reaction to a change of the database's history. The node pauses sales, because the
-//! database may lack confirmed orders. The node also compares the orders that it confirmed to
-//! buyers with the rows of the database.
+//! A node's reaction to a change of the database's history. The database may lack confirmed orders,
+//! so the node pauses sales, and compares the orders that it confirmed with the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +27,6 @@ use super::acknowledged::is_lost;
 use super::ledger::PostgresLedger;
 use super::transaction::RetryUnknown;
 
-/// Selects the states of the orders with these ids.
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
@@ -37,10 +35,9 @@ const STATES: &str =
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
-/// Selects the reports about lost orders that still need an operator. The reports of a failover
-/// need an operator until each sale that the failover paused was resumed. If a paused sale was
-/// closed instead, the reports need an operator for [`LOSS_SHOWN_MS`] after the closing. If the
-/// failover paused no sale, the reports need an operator for [`LOSS_SHOWN_MS`] after the failover.
+/// Selects the reports about lost orders that still need an operator. A paused sale needs an
+/// operator until it is resumed, or until [`LOSS_SHOWN_MS`] after it was closed. A failover that
+/// paused no sale needs an operator for [`LOSS_SHOWN_MS`].
 const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, l.sample
      FROM lost_orders l JOIN store_history h ON h.fence = l.fence
      WHERE CASE WHEN h.paused = '[]' THEN h.at > $1 ELSE EXISTS (
@@ -51,7 +48,6 @@ const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, 
      ORDER BY l.fence DESC, l.node LIMIT $2";
 
 impl Postgres {
-    /// Returns the history of the database that this node uses.
     pub(crate) fn database(&self) -> Option<DatabaseHistory> {
         self.shared().connector.memory().known()
     }
@@ -60,7 +56,6 @@ impl Postgres {
         self.shared().connector.memory().changes()
     }
 
-    /// Commits one small row, to find out whether commits succeed.
     pub(crate) async fn commit_check(&self) -> StoreResult<()> {
         let shared = Arc::clone(self.shared());
         shared.state.check_accepting()?;
@@ -70,8 +65,8 @@ impl Postgres {
         .await
     }
 
-    /// Compares this node's acknowledged orders with the database, once for each new history. Also
-    /// pauses sales for a new history, if no node has paused them yet. Returns what this call did.
+    /// The orders are compared once for each new history. Sales are paused if no node has paused
+    /// them yet.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";
@@ -84,8 +79,6 @@ impl Postgres {
         Ok(HistoryReaction { paused, lost })
     }
 
-    /// Compares the orders that this node confirmed to buyers with the rows of the database, once
-    /// for each history.
     async fn compare_acknowledged(&self) -> StoreResult<Option<LostOrders>> {
         let shared = self.shared();
         let Some(fence) = self.database().map(|known| known.fence) else { return Ok(None) };
@@ -127,7 +120,6 @@ impl Postgres {
         Ok((report.lost > 0).then_some(report))
     }
 
-    /// Returns the nodes' reports about lost orders that still need an operator.
     pub(crate) async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         let since = self.now().plus(-LOSS_SHOWN_MS).0;
         self.all(UNRESOLVED, &[&since, &LOST_ROWS_MAX], |row| {
@@ -157,9 +149,9 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
     ledger.run(pause, &[&row.fence]).map(drop)
 }
 
-/// Pauses one sale because of a change of the database's history. Returns `None` if no sale is left
-/// to pause. The function first locks the row of the history. So only one node at a time pauses a
-/// sale, and the list of paused sales is complete.
+/// Pauses one sale because of a change of the database's history. Returns `None` if no sale is
+/// left. The row of the history is locked first. So only one node at a time pauses a sale, and the
+/// list of paused sales is complete.
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());
@@ -179,8 +171,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // A scheduled sale needs its own function, because `PhaseStep::Pause` is refused for a sale
-        // that has not opened.
+        // `PhaseStep::Pause` is refused for a sale that has not opened.
         Phase::Scheduled => {
             drop(phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?)
         }

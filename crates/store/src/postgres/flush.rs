@@ -24,14 +24,12 @@ mod waitlist;
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
-/// A statement with its values.
 pub(super) struct Query {
     sql: &'static str,
     values: Vec<Value>,
 }
 
 impl Query {
-    /// Inserts the dead letter of a ticket.
     pub(super) fn dead_letter(id: &TicketId, ticket: &Ticket, reason: &str, now: Millis) -> Self {
         let values = vec![
             value(id.to_string()),
@@ -46,8 +44,8 @@ impl Query {
     }
 }
 
-/// COMMIT has no time limit in the database, because it may wait for a standby. If the wait were
-/// cancelled, the commit would become visible although the standby lacks it.
+/// COMMIT has no time limit in the database, because it may wait for a standby. A cancelled wait
+/// would make the commit visible although the standby lacks it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
@@ -86,8 +84,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // All transactions insert orders sorted by buyer and request key. So if two transactions insert
-    // orders of the same requests, one waits for the other without a deadlock.
+    // All transactions insert orders sorted by buyer and request key. So two transactions that
+    // insert orders of the same requests never deadlock.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
@@ -192,10 +190,10 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// Writes quotas. If another transaction has already inserted one of the new rows, the statement
-/// fails and this transaction runs again. For existing rows, another statement adds the changes to
-/// the stored quotas, in lock order. This is safe, because each of these rows is locked, or its
-/// quota only decreases. As in `doorbuster-core`, a quota never falls below 0.
+/// Writes quotas. If another transaction has inserted one of the new rows, the statement fails and
+/// this transaction runs again. Changes of existing rows are added to the stored quotas, in lock
+/// order. This is safe, because each row is locked, or its quota only decreases. As in
+/// `doorbuster-core`, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
@@ -292,9 +290,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes items. The changes are added to the numbers in the row, because another transaction may
-/// change the row at the same time. Settling and the expiry of orders read an item without a lock,
-/// because their decisions do not depend on the pool.
+/// Writes items. Settling and expiry read an item without a lock, because their decisions do not
+/// depend on the pool. So the changes are added to the numbers in the row.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.dirty() {
         let Some(read) = read else { continue };
@@ -316,11 +313,10 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes the changes and commits. The statements are sent together, and each result is checked,
-/// because after a failed statement COMMIT becomes ROLLBACK without an error.
+/// Sends the statements together, and commits. After a failed statement, COMMIT becomes ROLLBACK
+/// without an error, so each result is checked.
 ///
-/// Returns the id of the transaction, if other nodes must read the rows of the transaction
-/// (`is_published`).
+/// Returns the id of the transaction, if other nodes must read its rows (`is_published`).
 pub(super) async fn commit(
     client: &Object,
     queries: &[Query],

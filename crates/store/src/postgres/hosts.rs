@@ -3,7 +3,6 @@ use doorbuster_postgres_tls::Address;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-/// One host of an address.
 #[derive(Clone)]
 pub(super) struct DatabaseHost {
     /// The host and its port, as a text for people.
@@ -11,13 +10,12 @@ pub(super) struct DatabaseHost {
     pub(super) address: Address,
 }
 
-/// Splits an address into its hosts.
 pub(super) fn split(address: &Address) -> Vec<DatabaseHost> {
     let config = &address.config;
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
-    // If the lists of hosts, addresses and ports have different lengths, the address is not split.
-    // The client library then reports an error.
+    // If the lists of hosts, addresses and ports have different lengths, the address is not split,
+    // and the client library reports an error.
     let lists_differ = !hosts.is_empty() && !addrs.is_empty() && hosts.len() != addrs.len();
     if count <= 1 || lists_differ || (ports.len() > 1 && ports.len() != count) {
         let name = hosts.first().map_or_else(String::new, |host| host_name(host, ports.first()));
@@ -52,8 +50,7 @@ fn host_name(host: &Host, port: Option<&u16>) -> String {
     }
 }
 
-/// Returns the same settings without a host. The function copies each setting, because hosts cannot
-/// be removed from a configuration.
+/// Each setting is copied, because hosts cannot be removed from a configuration.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -21,8 +21,8 @@ const SERVER: &str = "SELECT pg_is_in_recovery(),
                 AND attname = 'database_id'),
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint END";
-/// Selects the newest thousand rows. Older rows are never compared. An older schema has no column
-/// `database_id`, so the query reads the column through JSON.
+/// Selects the newest thousand rows, because older rows are never compared. An older schema has no
+/// column `database_id`, so the query reads the column through JSON.
 const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
         (SELECT id_key FROM identity),
         to_jsonb(h) ->> 'database_id' <>
@@ -30,8 +30,8 @@ const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
             || '/' || h.tableoid
         FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
 /// Writes the ids of the database and of its table `store_history` to the newest row. A dump
-/// contains these ids. The database into which the dump is restored has other ids, so a node can
-/// see that the rows come from a dump.
+/// contains these ids, and the database into which it is restored has other ids. So a node can see
+/// that the rows come from a dump.
 pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
         SET database_id = d.oid || '/' || h.tableoid
         FROM pg_database d
@@ -44,13 +44,12 @@ pub(super) struct Inspected {
     pub(super) seen: SeenDatabase,
     /// The fingerprint of the deployment's key, if a node has started on this database.
     pub(super) deployment: Option<String>,
-    /// Whether the database's schema has the table for commit checks.
     pub(super) has_commit_check: bool,
     /// Whether the database's schema has the column `store_history.database_id`.
     has_database_id: bool,
 }
 
-/// Inspects a database. Returns `None` if the database is a standby.
+/// Returns `None` if the database is a standby.
 pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     let server = rows(client, SERVER).await?.into_iter().next();
     let server =
@@ -122,14 +121,14 @@ pub(super) async fn register(
 }
 
 /// Commits one small row. After that, every earlier commit that this session can see is as durable
-/// as this commit. A synchronous standby, if there is one, then has all of these commits.
+/// as this commit, also at a synchronous standby.
 ///
 /// Returns the token of the newest row of the history, and a position in the write-ahead log before
-/// this commit. Returns `None` if `synchronous_commit` is off. Then a crash of the database may
-/// lose this commit, and the database may return to an earlier position.
+/// this commit. Returns `None` if `synchronous_commit` is off, because a crash may then lose this
+/// commit.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
-    // The server runs both statements in one transaction. So the commit record comes after the
-    // position, and the position survives a crash.
+    // The server runs both statements in one transaction. The commit record comes after the
+    // position, so the position survives a crash.
     let sql = format!(
         "INSERT INTO commit_check (slot, at)
          VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)

@@ -1,9 +1,8 @@
 //! The [`Ledger`] of `doorbuster-core`, over one PostgreSQL transaction.
 //!
-//! Rows are read once, after they are locked, and cached ([`RowCache`]). `flush` writes the changes
-//! together at the end. A live ledger reads rows on demand, and must run on a thread that may
-//! block. A prefetched ledger has every row that its work can read. So a row that a prefetched
-//! ledger lacks is not in the table.
+//! Rows are locked, read once, and cached ([`RowCache`]). `flush` writes the changes together at
+//! the end. A live ledger reads rows on demand, and must run on a thread that may block. A
+//! prefetched ledger has every row that its work can read. A row that it lacks is not in the table.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -33,12 +32,10 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) struct LiveConnection<'c> {
     pub(super) client: &'c Object,
     pub(super) runtime: Handle,
-    /// The time limit of one statement.
     pub(super) wait_max: Duration,
 }
 
 impl LiveConnection<'_> {
-    /// Waits for an answer, on a thread that may block.
     pub(super) fn wait<T>(
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -71,7 +68,6 @@ impl<'c> PostgresLedger<'c> {
         Self { live: None, cache, now, node: None, catalogue: false, action: None }
     }
 
-    /// Returns every row of a query.
     pub(crate) fn all<T>(
         &self,
         sql: &str,
@@ -85,7 +81,6 @@ impl<'c> PostgresLedger<'c> {
         rows.iter().map(|row| read(row.into())).collect()
     }
 
-    /// Returns the first row of a query.
     pub(crate) fn one<T>(
         &self,
         sql: &str,
@@ -95,7 +90,6 @@ impl<'c> PostgresLedger<'c> {
         Ok(self.all(sql, params, read)?.into_iter().next())
     }
 
-    /// Runs a statement and returns the number of changed rows.
     pub(crate) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
         let Some(live) = &self.live else {
             return Err(Failure::Row("a prefetched ledger cannot run statements".to_owned()));
@@ -195,7 +189,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only while its grant is locked. So an order is cached only under this lock.
+    /// An order changes only while its grant is locked, so an order is cached only under this lock.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));
@@ -261,8 +255,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(found.map(|row| self.cache.recalls.read(row)))
     }
 
-    /// A recall changes only while the grant that gives the units is locked. So this read needs no
-    /// lock of its own.
+    /// A recall changes only while the grant that gives the units is locked, so this read needs no
+    /// lock.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![to_i64(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
@@ -352,8 +346,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout changes only while the grant of its order is locked. So this read needs no lock
-    /// of its own.
+    /// A checkout changes only while the grant of its order is locked, so this read needs no lock.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.clone()));

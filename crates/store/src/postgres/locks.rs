@@ -17,8 +17,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the grants of a recall. A recall always names the same grants, so they can be found
-    /// before they are locked. All other rows are read after the grants are locked.
+    /// Locks the grants of a recall. A recall always names the same grants, so they are found
+    /// without a lock. All other rows are read after the grants are locked.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
         let found =
@@ -38,12 +38,11 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the grant of an order that a payment names, and then the quota of the order's buyer.
-    /// Without this call, the payment functions of `doorbuster-core` would lock the item before the
-    /// quota.
+    /// Locks the grant of an order that a payment names, and then the buyer's quota, like
+    /// [`Self::lock_order`].
     ///
-    /// If the order has ended, these functions read all slots of the order's item, to find out
-    /// whether units can be recalled. So this call also locks the grants of those slots.
+    /// If the order has ended, the payment functions read all slots of its item, to find units to
+    /// recall. So this call also locks the grants of those slots.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         let Some(id) = TicketId::parse(order) else { return Ok(()) };
         let Some(seen) = self.order(&id)? else { return Ok(()) };
@@ -57,8 +56,8 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Caches an order that is not locked. The caller may use only those fields of the order that
-    /// never change.
+    /// Caches an order without a lock. The caller may use only those fields of the order that never
+    /// change.
     pub(crate) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(order) = self.order(id)? {
             self.cache.cache_order(order);

@@ -42,11 +42,10 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
 const LOCK: i64 = 0x4462_726d;
 /// How long a node waits for another node that migrates. After that time the start fails.
 const WAIT: Duration = Duration::from_secs(120);
-/// A node accepts a schema that is at most this many versions newer than its own schema, because
-/// nodes are upgraded one after the other.
+/// A node accepts a schema that is at most this many versions newer than its own, because nodes are
+/// upgraded one after the other.
 const NEWER_MAX: i32 = 1;
 
-/// The newest schema that this program knows.
 pub(crate) fn known_schema() -> i64 {
     MIGRATIONS.len() as i64
 }
@@ -107,12 +106,11 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Rewrites rows whose transaction ids this database has not reached yet. Such rows were copied
-/// from another database, for example by a dump. Without the rewriting, every poll would treat
-/// these rows as new.
+/// Rewrites rows whose transaction ids this database has not reached yet. Such rows come from
+/// another database, for example from a dump. Every poll would treat them as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // The copied digests are deleted. A node reads digests only in a poll, and no node polls this
-    // database yet.
+    // A node reads digests only in a poll, and no node polls this database yet. So the copied
+    // digests are deleted.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -121,13 +119,12 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         .await?;
     let mut is_copied = false;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // The rows that this migration wrote also have a transaction id after the snapshot. These
-        // rows are correct, so they are left out.
+        // The rows that this migration wrote also have a transaction id after the snapshot, but
+        // they are correct.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
-        // For orders, this query would be a long scan, and it is not needed: a transaction that
-        // creates an order also writes the order's grant. So if the grants come from this database,
-        // the orders do too.
+        // For orders, this query would be a long scan. The grants show the same, because a
+        // transaction that creates an order also writes the order's grant.
         if table != "orders" {
             let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
             let is_ahead: bool = transaction.query_one(&any, &[]).await?.get(0);

@@ -1,14 +1,13 @@
 //! The notification by which a node tells other nodes of its commits.
 //!
-//! A node sends the notification together with its next poll. So under load the number of
-//! notifications does not grow with the number of commits. A notification inside the transaction of
-//! a commit would also make PostgreSQL commit such transactions one after the other.
+//! A node sends the notification with its next poll, so under load one notification stands for many
+//! commits. A notification inside a transaction would make PostgreSQL commit such transactions one
+//! after the other.
 
 /// The channel of notifications. A lost notification does no harm, because nodes also poll without
 /// notifications.
 pub(super) const CHANNEL: &str = "doorbuster";
 
-/// The notification of a commit for other nodes.
 #[derive(Clone, Copy)]
 pub(super) struct CommitNotice {
     /// The writer number of the store that committed.
@@ -18,8 +17,7 @@ pub(super) struct CommitNotice {
 }
 
 /// The suffix after the writer number if the commit appended events. A node of the previous version
-/// cannot parse a text with this suffix. That node treats the notification as a hint that some
-/// other node committed.
+/// cannot parse it, and treats the notification as a hint that some node committed.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {
@@ -29,7 +27,7 @@ impl CommitNotice {
         text
     }
 
-    /// Parses a notification. Returns `None` for a text that another program sent.
+    /// Returns `None` for a text that another program sent.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })

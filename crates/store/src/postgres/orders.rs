@@ -1,4 +1,4 @@
-//! Expiry, extensions of orders, and lists of orders.
+//! Expires orders.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -17,10 +17,8 @@ use super::shared::Shared;
 use super::transaction::{CommittedResult, end_transaction, retry};
 use super::{Postgres, connect, flush, prefetch};
 
-/// Selects only the numbers of due orders. The orders are read after they are locked.
-///
-/// Orders that are due at the same time are sorted by their creation, even if they were updated
-/// later.
+/// Selects only the numbers of due orders, because the orders are read after they are locked.
+/// Orders that are due at the same time are sorted by their creation.
 const DUE: &str = "SELECT grant_id, n, item_id FROM order_due WHERE at <= $1 ORDER BY at, seq
      LIMIT $2";
 
@@ -36,9 +34,6 @@ impl Postgres {
     }
 }
 
-/// Expires many due orders at once. The function finds the orders, locks them, and reads them
-/// again. Then it expires them with the rules of `doorbuster-core`, and writes all changes
-/// together.
 async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
     let _turn = shared.expiring.lock().await;
     let object = connect::get_for_transaction(&shared.writes).await?;
@@ -81,9 +76,9 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider, but the previous version of the program
-            // stored another waiting time (`ask_ms`). The time is written again, so that expiry
-            // finds the order when the wait is over.
+            // The previous version of the program stored another waiting time (`ask_ms`). The time
+            // is written again, so that expiry finds the order when the wait for the provider is
+            // over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.checkouts.rewrite(&order.id);
             }

@@ -1,14 +1,14 @@
 //! One poll of the committed changes. A poll takes a snapshot, and reads every row that the
 //! previous poll's snapshot did not include.
 //!
-//! Each row has the id of the transaction that wrote it last. Orders are an exception: an order's
-//! row has the id of the transaction that created the order. This is enough, because digests name
-//! the changed orders. A row is new if the new snapshot includes its transaction and the old
-//! snapshot did not. So each row is new in exactly one poll, regardless of the order in which
-//! transactions commit. Counts come from the same snapshot, so every order that the counts include
-//! is published with the counts or earlier. This is also true for this node's own commits. If the
-//! snapshot includes a commit that the poll does not know yet, the poll reads the commit's orders
-//! as if another node had committed them.
+//! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
+//! includes its transaction and the old snapshot did not. So each row is new in exactly one poll,
+//! regardless of the order in which transactions commit. An order's row has the id of the
+//! transaction that created the order, because digests name the changed orders.
+//!
+//! Counts come from the same snapshot, so every order that the counts include is published with the
+//! counts or earlier. If the snapshot includes a commit of this node that the poll does not know,
+//! the poll reads the commit's orders like another node's.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -40,17 +40,14 @@ use super::snapshot::{SNAPSHOT, since};
 mod resolutions;
 mod statements;
 
-/// The result of a poll.
 pub(super) struct PollResult {
-    /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The backlog: the earlier orders that must still be read. `None` if the poll continued at the
-    /// previous position.
+    /// The earlier orders that must still be read. `None` if the poll continued at the previous
+    /// position.
     pub(super) old: Option<Backlog>,
 }
 
-/// The changes that a poll read.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) counts: Vec<ItemCounts>,
@@ -58,7 +55,6 @@ pub(super) struct Changes {
     pub(super) digests: Vec<OrderDigest>,
     pub(super) verdicts: Vec<(Token, TicketVerdict)>,
     pub(super) sales: bool,
-    /// See [`Committed::may_lose_orders`](crate::Committed::may_lose_orders).
     pub(super) may_lose_orders: bool,
 }
 
@@ -74,11 +70,9 @@ impl Changes {
     }
 }
 
-/// The connection that polls, with its prepared statements.
 pub(super) struct Poller {
     client: Client,
     connector: Connector,
-    /// When the connection was opened.
     opened: Instant,
     node: NodeId,
     snapshot: Statement,
@@ -127,15 +121,14 @@ impl Poller {
         self.client.is_closed() || self.connector.may_see_unconfirmed(self.opened)
     }
 
-    /// Returns the current position, which includes every transaction that is committed now.
+    /// The position includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
         since((&row).into(), sent, Instant::now(), clock)
     }
 
-    /// Sends the notification to the other nodes, if there is one. Returns false if the sending
-    /// failed.
+    /// Returns false if the sending failed.
     pub(super) async fn notify(&self, notice: Option<CommitNotice>) -> bool {
         let Some(notice) = notice else { return true };
         if let Err(error) = self.client.execute(&self.notify, &[&CHANNEL, &notice.text()]).await {
@@ -149,9 +142,9 @@ impl Poller {
     /// them. `publish` receives the earlier parts of a long result. The function returns the last
     /// part, with the counts.
     ///
-    /// The previous position may be unknown, too old, or of another timeline, or a digest may be
-    /// unreadable. In each of these cases, every row counts as new. Earlier orders are then read in
-    /// parts ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
+    /// Every row counts as new if the previous position is unknown, too old, or of another
+    /// timeline, or if a digest is unreadable. Earlier orders are then read in parts
+    /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
     /// orders.
     pub(super) async fn poll(
         &self,
@@ -186,7 +179,7 @@ impl Poller {
     }
 
     /// Reads the next part of the backlog. Returns the number of the part's last order, or `None`
-    /// if this part is the last part.
+    /// if there is no further part.
     pub(super) async fn read_backlog(
         &self,
         old: &Backlog,
@@ -238,8 +231,8 @@ impl Poller {
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
         let mut cause = restart_cause(since_then, &position);
-        // If this poll starts at the beginning, its backlog will contain every order of this
-        // snapshot. Then an unknown digest needs no restart.
+        // If this poll starts at the beginning, its backlog will contain every order, so an unknown
+        // digest needs no restart.
         let is_restart = since_then.is_beginning();
         if cause.is_none()
             && !self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?
@@ -284,12 +277,9 @@ impl Poller {
         }
     }
 
-    /// Adds the digests of a page, and the orders that this node needs in full. Returns false if a
-    /// digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
-        // The orders that this node needs. The key is the grant and number of an order. The value
-        // is true if a digest says that the order was created for this node. Several digests may
-        // contain the same order.
+        // Maps an order's grant and number to whether a digest says that the order was created for
+        // this node. Several digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         let mut are_known = true;
         for row in page {

@@ -38,12 +38,10 @@ pub(super) const QUOTAS: &str =
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
 /// Selects the orders with the buyers and request keys of the tickets, and the orders with the
-/// numbers of the tickets. A ticket whose number is above `max_n` of its grant has no verdict yet,
-/// so it has no order.
+/// numbers of the tickets. A ticket whose number is above `max_n` of its grant has no order yet.
 ///
-/// Each order has its own lookup with `OFFSET 0`, which the planner does not merge into the rest of
-/// the query. Without `OFFSET 0`, a plan that was made for a nearly empty table could later read
-/// all orders of a grant.
+/// `OFFSET 0` keeps the planner from merging the lookups of the orders. A merged plan, made for a
+/// nearly empty table, could later read all orders of a grant.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -70,8 +68,7 @@ const RESOLUTIONS: &str = concat!(
       CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id
       AND r.n = t.n OFFSET 0) r"
 );
-/// Selects checkouts. Each checkout has its own lookup, for the same reason as the orders in
-/// [`ORDERS`].
+/// Each checkout has its own lookup, for the same reason as the orders in [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -87,12 +84,12 @@ const ORDERS_BY_NUMBER: &str = concat!(
       AND o.n = t.n OFFSET 0) o"
 );
 
-/// Says when a batch inserts missing quota rows: together with its other writes, or before its
-/// reads. If the batch inserts the rows before its reads, it can lock them.
+/// Says when a batch inserts missing quota rows.
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
-/// of a batch inserts these rows together with its other writes. If another transaction inserted a
-/// row meanwhile, the batch runs again and inserts the missing rows before it reads.
+/// of a batch inserts these rows with its other writes. If another transaction inserted a row
+/// meanwhile, the batch runs again. It then inserts the missing rows before its reads, so that it
+/// can lock them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -101,8 +98,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// The transaction locks grants, then locks quotas, then reads orders. So if the transaction sees
-/// the quota of a request, it also sees the order of this request.
+/// The transaction locks grants, then locks quotas, then reads orders. So if it sees the quota of a
+/// request, it also sees the order of this request.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -153,8 +150,8 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// Identifies an order to end, or an order whose checkout is postponed. `n` is the order's number
-/// in the grant. `item` is given only if the item's row is needed.
+/// An order to end, or an order whose checkout is postponed. `n` is the order's number in the
+/// grant. `item` is given only if the item's row is needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,
@@ -163,7 +160,7 @@ pub(super) struct DueOrder {
 }
 
 /// Begins a transaction and reads the rows for ending these orders, or for postponing their
-/// checkouts, in one round trip. The orders are read after their grants are locked.
+/// checkouts. The orders are read after their grants are locked.
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;

@@ -1,6 +1,6 @@
-//! The task that publishes commits to the node. The task publishes the node's own commits before
-//! the callers of these commits get their answers. It publishes other nodes' commits after a
-//! notification, and at least once a second.
+//! The task that publishes commits to the node. The callers of the node's own commits get their
+//! answers after the publication. Other nodes' commits are published after a notification, and at
+//! least once a second.
 //!
 //! Only this task calls the sink. Counts come only from polls, so older counts are never published
 //! after newer counts. Every order that the counts include is published with the counts or earlier.
@@ -28,11 +28,10 @@ use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
 /// If a settled batch has fewer orders than this number, the load is low, and the orders are
-/// published with the counts. So if a buyer sends one request after the other, the counts that the
-/// buyer sees always include the buyer's own orders.
+/// published with the counts. So a buyer who sends one request after the other always sees counts
+/// that include the buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
-/// The state of the task that publishes commits.
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
@@ -48,17 +47,13 @@ pub(super) struct Publisher {
     /// The notification for other nodes about this node's newest commits. It is sent with the next
     /// poll.
     notice: Option<CommitNotice>,
-    /// Whether the last poll failed.
     is_failing: bool,
 }
 
-/// Commits of this node that must be published.
 #[derive(Default)]
 struct OwnCommits {
     orders: Vec<Order>,
-    /// Whether one of these commits appended events.
     events: bool,
-    /// Whether these commits must be published with the counts.
     needs_counts: bool,
     /// Callers that wait until these commits are published.
     waiting: Vec<oneshot::Sender<()>>,
@@ -89,8 +84,7 @@ impl Publisher {
         })
     }
 
-    /// Runs until it is stopped. If the sink panics, the store fails, because nothing would be
-    /// published any more.
+    /// If the sink panics, the store fails, because nothing would be published any more.
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
@@ -99,8 +93,8 @@ impl Publisher {
         shared.state.stop_accepting();
     }
 
-    /// Polls soon after a commit or a notification. Several large batches of settled tickets share
-    /// a poll, because they are published before the poll. So under load, the number of polls does
+    /// Polls soon after a commit or a notification. Large batches of settled tickets are published
+    /// before their poll, and several of them share a poll. So under load, the number of polls does
     /// not grow with the number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
@@ -131,7 +125,7 @@ impl Publisher {
         }
     }
 
-    /// Collects the queued commits. Also returns whether the task must end.
+    /// The returned `bool` says whether the task must end.
     fn collect(&mut self, first: Option<CommitMessage>) -> (OwnCommits, bool) {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
@@ -139,7 +133,7 @@ impl Publisher {
                 Some(CommitMessage::Committed(commit)) => {
                     let OwnCommit { transaction, orders, events, only_settled, done } = commit;
                     // If an earlier poll included this transaction, its orders are already
-                    // published. The orders in this message may be outdated now, so they are not
+                    // published. The orders in this message may be outdated, so they are not
                     // published again.
                     let lives = self.follower.is_complete()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
@@ -152,9 +146,8 @@ impl Publisher {
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    // If the polling session has ended, another node may have changed an order, and
-                    // this node may not know it. Then the orders are published with the next
-                    // counts.
+                    // If the polling session has ended, another node may have changed an order
+                    // unnoticed. So the orders are published with the next counts.
                     own.needs_counts |=
                         !(only_settled && lives && own.orders.len() >= EARLY_ORDERS_MIN);
                     own.waiting.push(done);
@@ -168,7 +161,6 @@ impl Publisher {
         }
     }
 
-    /// Polls, and publishes the changes and this node's commits.
     async fn poll_and_publish(&mut self, own: OwnCommits) {
         let began = Instant::now();
         let looked = self.poll().await;
@@ -200,8 +192,8 @@ impl Publisher {
         }
     }
 
-    /// If there is a backlog (earlier orders that this node has not read yet), reads its next part.
-    /// After a failure, the next call continues at the same position.
+    /// Reads the next part of the backlog, if there is one. After a failure, the next call
+    /// continues at the same position.
     async fn read_backlog(&mut self) {
         let (Some(look), Some(old)) = (&self.look, self.follower.backlog()) else { return };
         let mut tell = publish_in_parts(&self.shared);
@@ -224,13 +216,12 @@ impl Publisher {
         }
     }
 
-    /// Publishes the changes and this node's commits, and releases the callers.
     fn publish(&self, own: OwnCommits, seen: Changes) {
         let OwnCommits { mut orders, events, waiting, .. } = own;
         orders.extend(seen.orders);
         let announced = self.shared.events.swap(false, Ordering::AcqRel);
-        // Counts are published even if their numbers are unchanged. A slot's feed may have new
-        // units that another grant gave up, and the numbers do not show this.
+        // Counts are published even if their numbers are unchanged, because a slot's feed may have
+        // new units that another grant gave up.
         let committed = Committed {
             counts: seen.counts,
             orders,
@@ -276,9 +267,9 @@ impl Publisher {
         Ok(seen)
     }
 
-    /// Compares the database's newest fencing number with the number that this deployment has used.
-    /// If they differ, this session is at an old primary, or another node registered a change. The
-    /// returned error makes the task open a new session, which inspects the database again.
+    /// If the database's fencing number is not the deployment's, this session is at an old primary,
+    /// or another node registered a change. The error makes the task open a new session, which
+    /// inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -295,7 +286,6 @@ impl Publisher {
         )))
     }
 
-    /// Adds commits to the notification for other nodes.
     fn add_notice(&mut self, events: bool) {
         let events = events || self.notice.is_some_and(|notice| notice.events);
         self.notice = Some(CommitNotice { writer: self.shared.writer, events });
@@ -307,9 +297,8 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` says that a commit was announced,
-/// and that no poll has read this commit yet. `apart` is the shortest time between two polls whose
-/// cause is an announced commit.
+/// Returns the longest time from one poll to the next. `has_hint` says that a commit was announced
+/// and not polled yet. `apart` is the shortest time between two polls for announced commits.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its
@@ -333,7 +322,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     }
 }
 
-/// Returns a message that requests a poll. No caller waits for this poll.
+/// Returns a message that requests a poll for which no caller waits.
 fn empty_commit() -> CommitMessage {
     let (done, (orders, events)) = (oneshot::channel().0, (Vec::new(), false));
     let (transaction, only_settled) = (None, false);

@@ -6,9 +6,8 @@ use crate::contract::{Replication, StoreResult};
 use crate::sql::Row;
 
 impl Postgres {
-    /// Returns whether commits wait for standbys, and which standbys confirm the commits. If the
-    /// last connection was refused because standbys are missing, returns the state of the standbys
-    /// at that time.
+    /// If the last connection was refused because standbys are missing, returns the state of the
+    /// standbys at that time.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
         let connector = &self.shared().connector;
         let read = |row: Row<'_>| {

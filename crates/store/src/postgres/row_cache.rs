@@ -1,5 +1,4 @@
-//! The rows of one transaction. They are read once, changed in memory, and written together when
-//! the transaction ends.
+//! The rows of one transaction, read once, changed in memory, and written at its end.
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
@@ -12,7 +11,7 @@ use doorbuster_core::{
 use crate::row_cache::Rows;
 
 /// A buyer's units of an item: the current number, and the number in the table (`None` if there is
-/// no row). If the row exists, the write adds the difference of the two numbers to the row.
+/// no row). The write adds the difference to an existing row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -25,15 +24,15 @@ impl CachedQuota {
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
-/// All rows of a transaction. Once this transaction has locked a row, the row's cached version is
-/// current until the transaction ends.
+/// All rows of a transaction. A row that this transaction has locked stays current until the
+/// transaction ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     pub(super) grants: Rows<Grant>,
     pub(super) items: Rows<Item>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
     pub(super) recalls: Rows<Recall>,
-    /// Maps an order's id to the order, for each order that was read, created or changed.
+    /// The orders that were read, created or changed.
     pub(super) orders: HashMap<TicketId, Order>,
     /// Maps a request to the id of its order.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
@@ -46,14 +45,12 @@ pub(super) struct RowCache {
     /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
     is_changed: HashSet<TicketId>,
-    /// Records of returned tickets to insert. If it is known which node waits for a ticket, that
-    /// node is given with the record.
+    /// Records of returned tickets to insert, each with the node that waits for the ticket, if this
+    /// node is known.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
-    /// Feed rows to append.
     pub(super) feed: Vec<FeedRow>,
     /// Orders that were created or changed, in the sequence of their changes.
     pub(super) touched_orders: Vec<TicketId>,
-    /// Events to append.
     pub(super) events: Vec<Event>,
     /// Provider messages to record: provider, message, time.
     pub(super) inbox: BTreeMap<(String, String), Millis>,
@@ -61,17 +58,16 @@ pub(super) struct RowCache {
     pub(super) refunds: Rows<Refund>,
     pub(super) checkouts: Rows<Checkout>,
     pub(super) waitlist: Rows<WaitlistEntry>,
-    /// True if `checkouts` contains the checkouts of all orders in `orders`. Then an order that is
-    /// missing in `checkouts` has no checkout.
+    /// True if `checkouts` has the checkouts of all orders in `orders`. An order that is missing in
+    /// `checkouts` then has no checkout.
     pub(super) has_every_checkout: bool,
-    /// True if quotas only decrease and no rule depends on their size. Then quotas are neither read
+    /// True if quotas only decrease and no rule depends on their size. Such quotas are neither read
     /// nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 
 impl RowCache {
-    /// Caches an order that was read. If this transaction created or changed the order, the cached
-    /// order stays.
+    /// If this transaction created or changed the order, the cached order stays.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);
@@ -102,8 +98,8 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// Returns the record of a ticket, if it is cached. The record of a consumed ticket is the
-    /// order that the ticket became.
+    /// Returns the cached record of a ticket. The record of a consumed ticket is the order that the
+    /// ticket became.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
             Some(o) => Some(Resolution {
@@ -127,7 +123,7 @@ impl RowCache {
     }
 
     /// Returns the orders to publish, in their final state. An order that changed several times is
-    /// in the list several times.
+    /// listed several times.
     pub(super) fn changed_orders(&self) -> Vec<Order> {
         self.touched_orders.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
     }

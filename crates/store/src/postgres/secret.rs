@@ -7,9 +7,8 @@ use crate::history_memory::KnownHistories;
 use super::connector::{Connector, ConnectorUse};
 use super::{connect, migrate};
 
-/// Returns the deployment's stored secret of this name. If there is none, stores `fresh` and
-/// returns `fresh`. The function is called before any store is opened, so the function itself
-/// migrates the schema.
+/// Returns the deployment's stored secret of this name. If there is none, stores and returns
+/// `fresh`. Migrates the schema, because no store is open yet.
 ///
 /// # Errors
 ///

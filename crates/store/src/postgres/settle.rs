@@ -2,7 +2,7 @@
 //!
 //! The first round trip locks and reads every row that the batch can need. Then the rules of
 //! `doorbuster-core` run in memory. The second round trip writes all changes and commits. A single
-//! round trip would need a copy of the rules in SQL, so a batch takes a second round trip instead.
+//! round trip would need a copy of the rules in SQL.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -46,9 +46,8 @@ enum SettleTask<'a> {
     DeadLetter(&'a str),
 }
 
-/// Settles tickets in one transaction. If a ticket fails, the two halves of the batch are settled
-/// separately. The splitting is repeated until the failing ticket is alone. Then this ticket
-/// becomes a dead letter.
+/// Settles tickets in one transaction. If a ticket fails, the batch is halved until the failing
+/// ticket is alone and becomes a dead letter.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<TicketVerdict>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
@@ -76,7 +75,7 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
 }
 
 /// Lets the rules return a ticket that cannot be settled, and records a dead letter. The rules get
-/// a time after the ticket's `decide_by` as the current time. Then they can only return the ticket.
+/// a time after the ticket's `decide_by`, so they can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -99,8 +98,8 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.state.store_error(failure)),
     };
-    // The attempt to return the ticket failed too. The ticket's units return to the pool when the
-    // grant is closed.
+    // The attempt to return the ticket failed too. Its units return to the pool when the grant is
+    // closed.
     let reason = format!("{reason}; the ticket could not be returned either: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
@@ -116,8 +115,8 @@ async fn settle_poisoned(
     Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, and retries it after a temporary failure. A batch with an unknown outcome
-/// is settled again. This is safe, because a ticket with a verdict keeps its verdict.
+/// A batch with an unknown outcome is settled again. This is safe, because a ticket with a verdict
+/// keeps its verdict.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
@@ -143,8 +142,8 @@ async fn run_with_retries(
     }
 }
 
-/// Remembers the orders that an earlier transaction made for these tickets. If the answer to that
-/// transaction's COMMIT was lost, the node does not remember the orders yet.
+/// Remembers the orders that an earlier transaction made for these tickets, in case the answer to
+/// that transaction's COMMIT was lost.
 fn acknowledge_earlier_orders(shared: &Shared, resolved: &[TicketVerdict]) {
     let is_earlier = |one: &&TicketVerdict| !one.fresh && one.verdict == Verdict::Reserved;
     let orders: Vec<Order> =
@@ -187,7 +186,6 @@ async fn attempt(
     outcome
 }
 
-/// Applies the rules to each ticket.
 fn resolve(
     ledger: &mut PostgresLedger<'_>,
     key: &IdKey,

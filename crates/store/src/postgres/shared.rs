@@ -23,28 +23,24 @@ use super::{connect, inspect_database};
 /// A period in which this node cannot use the database.
 pub(super) struct Outage {
     began: Instant,
-    /// When the outage was last logged.
     logged_at: Instant,
-    /// The newest error.
     error: String,
 }
 
-/// A message to the publisher.
 pub(super) enum CommitMessage {
     Committed(OwnCommit),
     /// Publish the queued commits, then end.
     Stop,
 }
 
-/// A commit of this node that must be published.
 pub(super) struct OwnCommit {
     /// The transaction's id, if other nodes must read the transaction's rows.
     pub(super) transaction: Option<String>,
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// Whether the transaction only settled tickets. If so, it changed no order that existed before
-    /// the transaction, and its orders may be published before the counts.
+    /// Whether the transaction only settled tickets. If so, it changed no earlier order, and its
+    /// orders may be published before the counts.
     pub(super) only_settled: bool,
     /// Notifies the caller when the commit is published.
     pub(super) done: oneshot::Sender<()>,
@@ -65,28 +61,23 @@ pub(crate) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Locked while due orders are found, expired and committed. The lock is released before the
-    /// commit is published. Then the next expiry may begin, because the expired orders are no
-    /// longer due.
+    /// Locked while due orders are found, expired and committed. The next expiry may begin before
+    /// the commit is published, because the expired orders are no longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// The orders that this node confirmed recently.
     pub(super) acknowledged: AcknowledgedOrders,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number of this store. The number marks the orders and the verdicts that this node
-    /// creates, and the catalogue changes that it writes.
+    /// The writer number of this store. It marks the orders, verdicts and catalogue changes of this
+    /// node.
     pub(super) writer: i32,
-    /// The current outage of the database, if there is one.
     pub(super) unavailable: Mutex<Option<Outage>>,
-    /// The shortest time, in microseconds, between two polls whose cause is a commit of another
-    /// node or a large batch of this node.
+    /// The shortest time, in microseconds, between two polls for commits of other nodes or large
+    /// batches of this node.
     pub(super) refreshes_apart_us: AtomicU64,
 }
 
 impl Shared {
-    /// Returns the shortest time between two polls whose cause is a commit of another node or a
-    /// large batch of this node. If several notifications arrive within this time, they share one
-    /// poll.
+    /// Notifications that arrive within this time share one poll.
     pub(super) fn refresh_interval(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
             .clamp(REFRESH_INTERVAL_MIN, REFRESH_INTERVAL_MAX)
@@ -97,7 +88,7 @@ impl Shared {
         self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
 
-    /// Publishes a commit of this node. Returns after it is published.
+    /// Returns after the commit is published.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
@@ -113,8 +104,6 @@ impl Shared {
         }
     }
 
-    /// Commits one small row. After that, every commit that this node can see is as durable as the
-    /// commit of this row.
     pub(super) async fn commit_check(&self) -> Result<(), Failure> {
         let object = connect::get(&self.writes).await?;
         let slot = self.connector.slot();
@@ -133,8 +122,8 @@ impl Shared {
         }
     }
 
-    /// Records the result of a poll. The log gets a line when an outage begins, a line after every
-    /// [`OUTAGE_LOG_INTERVAL`], and a line when the outage ends.
+    /// The log gets a line when an outage begins, after every [`OUTAGE_LOG_INTERVAL`], and when the
+    /// outage ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -186,8 +175,8 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. To nodes of the previous version, a negative number means that
-/// the writer adds a digest to each commit. Migrations write 0.
+/// Returns a random writer number. A negative number tells nodes of the previous version that the
+/// writer adds a digest to each commit. Migrations write 0.
 pub(super) fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

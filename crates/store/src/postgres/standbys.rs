@@ -26,9 +26,9 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// Returns the state of the standbys. The three numbers count all connected standbys, the connected
-/// standbys whose state this database user cannot see, and the synchronous standbys. The first list
-/// has the names of the connected standbys. The second list becomes [`Replication::standbys`].
+/// The three numbers count all connected standbys, the standbys whose state this database user
+/// cannot see, and the synchronous standbys. The first list has the names of the connected
+/// standbys. The second list becomes [`Replication::standbys`].
 pub(super) fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),
@@ -50,7 +50,6 @@ pub(super) fn replication(
     }
 }
 
-/// Returns a text that names the missing standbys for which commits wait.
 pub(super) fn missing_text(found: &Replication) -> String {
     let missing = match found.missing.as_slice() {
         [] => "any".to_owned(),
@@ -63,7 +62,6 @@ pub(super) fn missing_text(found: &Replication) -> String {
     )
 }
 
-/// The parsed `synchronous_standby_names`.
 #[derive(Debug, PartialEq, Eq)]
 struct StandbyNames {
     required: u64,

@@ -41,9 +41,8 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Commits a small row if an attempt had an unknown outcome, because that attempt may have been
-    /// committed although the standby lacks the commit. After the commit of the row, every earlier
-    /// commit is as durable as the row.
+    /// Commits a small row if an attempt had an unknown outcome, because the standby may lack that
+    /// attempt's commit. Afterwards, every earlier commit is as durable as the row.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,
@@ -51,8 +50,8 @@ impl RetryState {
         }
     }
 
-    /// Waits until the next attempt should begin. If there must be no further attempt, returns the
-    /// failure that the caller gets.
+    /// Waits until the next attempt should begin. Returns the failure for the caller if there must
+    /// be no further attempt.
     pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,
@@ -80,8 +79,7 @@ impl RetryState {
         if self.began.elapsed() >= PG_RETRY_WITHIN || shared.state.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
-        // The publisher already logs the outage. This line has the level debug, because retries can
-        // cause many lines a second.
+        // The publisher already logs the outage, and retries can cause many lines a second.
         tracing::debug!(%failure, "the database is unreachable; retrying");
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);
@@ -90,7 +88,7 @@ impl RetryState {
 }
 
 /// Runs `attempt` until it succeeds, or until its failure must be returned. `attempt` may also run
-/// again if its outcome is unknown. Returns the value, and the failed attempts.
+/// again after an unknown outcome.
 pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
     shared: &Shared,
     attempt: impl Fn() -> F,
@@ -112,23 +110,20 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
 pub(super) struct CommittedResult<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
-    /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// Whether the transaction only settled tickets.
     pub(super) only_settled: bool,
     /// The id of the transaction, if its changes must be published.
     pub(super) transaction_id: Option<String>,
 }
 
 impl<T> CommittedResult<T> {
-    /// Returns the result of a transaction that changed these rows.
     pub(super) fn of(value: T, cache: &RowCache, transaction_id: Option<String>) -> Self {
         let (orders, events) = (cache.changed_orders(), !cache.events.is_empty());
         Self { value, orders, events, only_settled: false, transaction_id }
     }
 
     /// Publishes the commit and returns the result. If the outcome of an attempt is unknown, the
-    /// next poll publishes the changes of that attempt, and the caller waits for that poll.
+    /// caller waits for the next poll, which publishes the changes of that attempt.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
         let Self { value, orders, events, only_settled, transaction_id } = self;
         if transaction_id.is_some() || tries.unknown {
@@ -140,8 +135,6 @@ impl<T> CommittedResult<T> {
 }
 
 impl Postgres {
-    /// Runs `work` as one transaction. `work` may run several times, each time with the current
-    /// rows.
     pub(crate) async fn job<T: Send + 'static>(
         &self,
         again: RetryUnknown,
@@ -200,7 +193,6 @@ impl Postgres {
             .map_err(|failure| shared.state.store_error(failure))
     }
 
-    /// Returns every row of a query, from a new snapshot. SQLite can run the same query.
     pub(crate) async fn query<T>(
         &self,
         sql: &str,
@@ -210,7 +202,6 @@ impl Postgres {
         self.all(sql, &postgres_params(values), read).await
     }
 
-    /// Returns the first row of a query.
     pub(super) async fn one<T>(
         &self,
         sql: &str,
@@ -236,8 +227,8 @@ async fn query(
     rows
 }
 
-/// Returns a session to its pool after a transaction. If the transaction failed and the session no
-/// longer works, ends the session.
+/// Returns a session to its pool after a transaction. If the session no longer works after a
+/// failure, ends the session.
 pub(super) async fn end_transaction(session: TransactionSession, failure: Option<&Failure>) {
     let has_ended = match failure {
         None => true,
@@ -253,8 +244,7 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// database session. In the reverse order, the attempt could keep a session while it waits for a
-/// thread, and settling may need that session.
+/// database session. Otherwise it could keep a session that settling needs, and wait for a thread.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

@@ -1,9 +1,8 @@
 //! Reads, caches and locks waitlist entries for the PostgreSQL ledger.
 //!
-//! A waitlist is stored as a grant. An entry changes only while this grant is locked. So an entry
-//! is cached only if it was read after the grant was locked. To serve entries, a transaction locks
-//! the sale, the waitlist, the quotas of the first waiting buyers, and then the item. Every
-//! transaction locks in this order.
+//! A waitlist is stored as a grant. An entry changes only while this grant is locked, so an entry
+//! is cached only if it was read under the lock. Every transaction locks in this order: the sale,
+//! the waitlist, the quotas of the first waiting buyers, the item.
 use doorbuster_core::{
     BuyerId, Grant, ItemId, Ledger, SlotKey, TicketId, WaitlistEntry, WaitlistState,
 };
@@ -78,8 +77,8 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.clone()));
     }
     let found = ledger.one(queries::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
-    // The query may find an entry that ended in this transaction, because only the cache has the
-    // entry's new state.
+    // The query may find an entry that ended in this transaction, because only the cache has its
+    // new state.
     Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
 }
 
@@ -121,8 +120,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for entry in entries {
-        // A missing row cannot be locked. If another transaction inserts the row first, the
-        // insertion of this transaction fails, and this transaction runs again.
+        // A missing row cannot be locked. If another transaction inserts it first, the insertion of
+        // this transaction fails, and this transaction runs again.
         ledger
             .cache
             .quotas

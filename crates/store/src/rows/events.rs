@@ -26,7 +26,6 @@ macro_rules! select_events {
 }
 pub(crate) use select_events;
 
-/// Parses a row of [`select_events`].
 pub(crate) fn stored_event(row: Row<'_>) -> Done<StoredEvent> {
     let order = match row.text_opt(0, "order id")? {
         Some(_) => Some(rows::order(row)?),
@@ -52,7 +51,7 @@ pub(crate) fn stored_event(row: Row<'_>) -> Done<StoredEvent> {
     Ok(StoredEvent { position: row.get::<Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
-/// Parses a row of [`select_events`], even if the row is invalid.
+/// Returns an invalid row as an [`UnreadableEvent`].
 pub(crate) fn read(row: Row<'_>) -> Done<EventRead> {
     let position = row.get::<Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.get::<Option<String>>(at).ok().flatten();

@@ -25,8 +25,7 @@ macro_rules! checkout_columns {
         "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"
     };
 }
-/// The SQL condition that selects the refunds caused by a mistake of a provider or a buyer
-/// ([`RefundCause::is_irregular`]).
+/// The SQL condition for irregular refunds ([`RefundCause::is_irregular`]).
 macro_rules! notices {
     () => {
         "r.cause IN ('mismatch', 'second', 'unknown_order')"
@@ -71,7 +70,6 @@ pub(crate) fn checkout(row: Row<'_>) -> Done<Checkout> {
     checkout_at(row, 0)
 }
 
-/// Returns a checkout whose columns begin at `from`.
 pub(crate) fn checkout_at(row: Row<'_>, from: usize) -> Done<Checkout> {
     Ok(Checkout {
         order: ticket(row, from)?,

@@ -47,7 +47,6 @@ fn difference(kind: DifferenceKind, row: Row<'_>) -> Done<Difference> {
     Ok(Difference { kind, item, order: row.get(1)?, payment: row.get(2)?, detail: row.get(3)? })
 }
 
-/// Returns a difference with its position.
 pub(crate) fn keyed_difference(kind: DifferenceKind, row: Row<'_>) -> Done<(i64, Difference)> {
     Ok((row.get(4)?, difference(kind, row)?))
 }

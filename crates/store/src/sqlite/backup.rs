@@ -1,9 +1,9 @@
 //! Backups: a consistent copy of a store that stays in use, with the other files of the deployment.
 //!
-//! A backup is a SQLite file. The file contains the tables of the store and two more tables: one
-//! with the time of the backup, and one with the other files. The application id of the file
-//! differs from the id of a store, so that no program opens it as a store. Only `restore` reads a
-//! backup. A restore also pauses the sales.
+//! A backup is a SQLite file with the tables of the store. Two more tables have the time of the
+//! backup and the other files. The application id differs from the id of a store, so that no
+//! program opens the file as a store. Only `restore` reads a backup, because a restore also pauses
+//! the sales.
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ use super::open::{create_private, data_path};
 /// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Copies the store of a directory, and these files, to `path`. `path` must not exist. The store
-/// may be in use during the copy. After an error, `path` does not contain a partial copy.
+/// Copies the store of a directory, and these files, to `path`, which must not exist. The store may
+/// be in use during the copy. After an error, no partial copy remains.
 pub fn backup(
     dir: &Path,
     path: &Path,
@@ -45,8 +45,8 @@ pub fn backup(
     copied
 }
 
-/// Copies the store of a directory, page by page, to the new file `path`. This copy is the base of
-/// a continuous backup. The store may be in use during the copy.
+/// Copies the store of a directory, page by page, to the new file `path`, as the base of a
+/// continuous backup. The store may be in use during the copy.
 pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
     let source = open::reader(dir).map_err(failed)?;
     create_private(path).map_err(failed)?;
@@ -92,12 +92,11 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Turns the copy into a backup: sets its application id, and adds the tables that only a backup
-/// has.
+/// Turns the copy into a backup.
 fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result<()> {
     let mut conn = Connection::open(part)?;
-    // The mode MEMORY keeps no journal on the disk. A crash here can damage only the temporary
-    // file, because the copy is synced before it gets its final name.
+    // The mode MEMORY keeps no journal on the disk. A crash can damage only the temporary file,
+    // because the copy is synced before it gets its final name.
     conn.execute_batch("PRAGMA journal_mode = MEMORY;")?;
     let transaction = conn.transaction()?;
     transaction.execute_batch(&format!(
@@ -122,7 +121,7 @@ pub fn publish_backup(part: &Path, path: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        // The link fails if the file system has no hard links. Then the copy is renamed.
+        // The link fails if the file system has no hard links.
         Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
         Err(_) => return Err(BackupError::Exists(path.to_owned())),
     }

@@ -22,8 +22,7 @@ impl Sqlite {
         self.weighed_job(1, work).await
     }
 
-    /// Does the same as [`Sqlite::job`] for a job with this weight. The weight is the number of
-    /// tickets or visitors that the job handles.
+    /// Like [`Sqlite::job`]. `weight` is the number of tickets or visitors that the job handles.
     pub(crate) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,

@@ -1,9 +1,8 @@
-//! The check of all rows. The check reads the orders once, in one snapshot, and compares them with
-//! the other tables.
+//! The check of all rows. It reads the orders once, in one snapshot, and compares them with the
+//! other tables.
 //!
-//! The check runs on a reader's thread, never blocks the writer, and needs a fraction of a
-//! microsecond for each order. The check pauses after every thousand orders. Without the pauses,
-//! the check would keep one core busy, and buyers would have to wait.
+//! The check runs on a reader's thread, and never blocks the writer. It pauses after every thousand
+//! orders. Otherwise it would keep one core busy, and buyers would have to wait.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -20,19 +19,16 @@ use super::read::Reader;
 mod buyers;
 mod money;
 
-/// The sums over the orders of one item.
 #[derive(Default)]
 struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// The number of paid orders. The field `payments` has the number of captured payments of paid
-    /// orders.
+    /// The number of paid orders. `payments` is the number of captured payments of paid orders.
     paid_orders: u64,
     payments: u64,
 }
 
-/// The sums over the orders of each item and of each grant, and the findings so far.
 #[derive(Default)]
 struct CheckRun {
     items: BTreeMap<ItemId, Sums>,
@@ -62,7 +58,6 @@ impl CheckRun {
     }
 }
 
-/// The columns of an order that the check counts.
 struct CountedOrder<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -81,7 +76,6 @@ fn counted_order<'a>(row: Row<'a>) -> Done<CountedOrder<'a>> {
     })
 }
 
-/// The columns of a quota that the check counts.
 struct QuotaRow<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -107,8 +101,6 @@ impl Pacer {
     }
 }
 
-/// Checks the rules I1, I2, I4 and I5 of docs/protocol.md. Also checks that no grant settled more
-/// units than it has, that feeds have no gaps, and that waitlist entries are consistent.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
@@ -122,14 +114,13 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Compares buyers' orders with their quotas. The function reads each table once in storage order,
-/// which is several times as fast as reading each buyer separately.
+/// Compares buyers' orders with their quotas. Each table is read once in storage order, which is
+/// several times as fast as reading each buyer separately.
 ///
-/// The function computes two fingerprints for each item: one of the units in active orders, and one
-/// of the units in quotas. The two fingerprints must be equal. For each unit, a keyed hash of its
-/// buyer is added to the fingerprint (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash
-/// Functions, ASIACRYPT 2003). The key is secret and random. A check overlooks a difference with a
-/// probability of 2⁻⁶⁰.
+/// Each item has two fingerprints, which must be equal: one of the units in active orders, and one
+/// of the units in quotas. A fingerprint is the sum of a keyed hash of the buyer of each unit
+/// (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is
+/// secret and random. A check overlooks a difference with a probability of 2⁻⁶⁰.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -217,7 +208,6 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
     Ok(in_slots)
 }
 
-/// Compares waitlist entries with the items and orders.
 fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     for (rule, text) in waitlist::CHECKS {
         let found = sql.all(text, [], |row| {
@@ -228,7 +218,6 @@ fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     Ok(())
 }
 
-/// Compares every item's stock with its orders.
 fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u64>) -> Done<()> {
     for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
         let sums = run.items.remove(&item.id).unwrap_or_default();

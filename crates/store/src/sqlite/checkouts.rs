@@ -1,8 +1,7 @@
-//! Checkouts in SQLite, and the documents of the built-in provider.
+//! Checkouts in SQLite.
 //!
-//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
-//! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
-//! `due` depends on the order, so a trigger on the order updates `due`.
+//! Each open checkout stores when it must be closed (`due`). `due` depends on the order, so a
+//! trigger on the order updates `due`.
 use rusqlite::params;
 
 use doorbuster_core::money::Checkout;

@@ -1,5 +1,4 @@
-//! Events in SQLite: each change appends one row in its transaction. There is only one writer, so
-//! `seq` is the commit order, and readers continue by `seq`.
+//! Events in SQLite. `seq` is the commit order, because there is only one writer.
 use rusqlite::params;
 
 use doorbuster_core::event::{Event, Subject};
@@ -11,8 +10,8 @@ use crate::sql::to_i64;
 
 use super::ledger::SqliteLedger;
 
-/// Appends an event. Most events are about orders. To save space, such an event has the number and
-/// the times of its order instead of a JSON document.
+/// Most events are about orders. To save space, such an event has the number and the times of its
+/// order instead of a JSON document.
 pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     let (what, at, by) = (event.what.as_str(), event.at.0, actor_text(&event.by.actor));
     let why = event.by.why.as_deref();
@@ -64,7 +63,6 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     Ok(())
 }
 
-/// Returns the grant and number of a named order, if the order exists.
 pub(super) fn order_numbers(
     ledger: &mut SqliteLedger<'_>,
     order: &str,

@@ -1,5 +1,4 @@
-//! A store in memory. Tests compare its rows with a [`Model`] that the functions of
-//! `doorbuster-core` changed.
+//! A store in memory, for tests that compare its rows with a [`Model`].
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;
@@ -19,8 +18,7 @@ use super::statement_cache::Statements;
 use super::txn::Txn;
 
 /// A ledger for the functions of `doorbuster-core`, over a SQLite database in memory. The tables,
-/// statements and row caches are the same as for a database on disk. All work runs in the caller's
-/// thread.
+/// statements and row caches are the same as for a database on disk.
 pub struct InMemory(Connection);
 
 impl InMemory {

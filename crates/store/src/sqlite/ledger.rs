@@ -16,8 +16,8 @@ use crate::{queries, rows};
 use super::row_cache::RowCache;
 use super::statement_cache::Statements;
 
-/// The quota rows of the buyer whose rows were read last. One buyer is enough, because the reads
-/// and writes for one ticket follow each other, and most buyers are new.
+/// The quota rows of the buyer whose rows were read last. One buyer is enough, because the accesses
+/// for one ticket follow each other, and most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
@@ -40,7 +40,6 @@ pub struct SqliteLedger<'c> {
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,
-    /// The operator's action to which the job belongs, if any.
     pub(crate) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
@@ -58,7 +57,6 @@ impl<'c> SqliteLedger<'c> {
         }
     }
 
-    /// Writes every cached row that changed.
     pub(crate) fn flush(&mut self) -> Done<()> {
         self.cache.flush(&mut self.sql, self.now)
     }
@@ -74,7 +72,6 @@ impl<'c> SqliteLedger<'c> {
         }
     }
 
-    /// Reads the buyer's quota rows, if they are not cached.
     fn cached_quotas(&mut self, buyer: &BuyerId) -> Done<&mut CachedQuotas> {
         if self.quotas.as_ref().is_none_or(|quotas| quotas.buyer != *buyer) {
             let used = self.sql.all(

@@ -1,8 +1,8 @@
 //! Reads the pages of each commit from the write-ahead log, for a continuous backup.
 //!
 //! The writer's thread reads the pages after its commit and before its next transaction. Only a
-//! transaction of the writer restarts the log, so no page is overwritten before this thread has
-//! read it. The log's file stays the same while the store is open.
+//! transaction of the writer restarts the log, so no page is overwritten before it is read. The
+//! log's file stays the same while the store is open.
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,10 +18,9 @@ use super::open::{data_path, with_suffix};
 const HEADER: usize = 32;
 /// The size of the header before each page in the log, in bytes.
 const FRAME_HEADER: usize = 24;
-/// The bytes of the two numbers (salts) in the log's header that change whenever the log restarts.
+/// The bytes of the salts in the log's header: two numbers that change whenever the log restarts.
 const SALTS: std::ops::Range<usize> = 16..24;
 
-/// Reads the pages of each commit from the log, after the writer committed.
 pub(super) struct LogReader {
     log: File,
     copy: CommitBuffer,
@@ -31,14 +30,13 @@ pub(super) struct LogReader {
 }
 
 impl LogReader {
-    /// Opens the log of the store in this directory.
     pub(super) fn open(dir: &Path, copy: CommitBuffer) -> io::Result<Self> {
         let real = std::fs::canonicalize(data_path(dir))?;
         let log = File::open(with_suffix(&real, "-wal"))?;
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })
     }
 
-    /// Skips every valid frame that is in the log now. `frames` is the number of these frames.
+    /// Skips the valid frames that are in the log now. `frames` is their number.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // If the log has no header yet, the next call reads the log from its beginning.
@@ -47,15 +45,12 @@ impl LogReader {
         }
     }
 
-    /// Records whether a commit is in progress: true when the writer begins a commit, and false
-    /// when the writer has finished it.
     pub(super) fn set_committing(&self, is_committing: bool) {
         self.copy.set_committing(is_committing);
     }
 
-    /// Copies all pages that were written to the log since the last call. `frames` is the number of
-    /// valid frames in the log. After an error the store continues, but the backup needs a new
-    /// base.
+    /// Copies all pages that were written since the last call. `frames` is the number of valid
+    /// frames in the log. After an error the store continues, but the backup needs a new base.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),
@@ -113,7 +108,6 @@ impl LogReader {
     }
 }
 
-/// Returns the big-endian number in the first four bytes of a longer slice.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

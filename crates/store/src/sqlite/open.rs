@@ -1,5 +1,4 @@
-//! Opens a store: the directory's lock, the checks of the file, its migrations, and the
-//! connections' settings.
+//! Opens a store: the lock, the checks of the file, migrations, and connection settings.
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -23,7 +22,6 @@ const FILE: &str = "doorbuster.sqlite3";
 /// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
 
-/// Returns the path of a directory's store.
 pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
@@ -35,15 +33,13 @@ pub fn is_store(dir: &Path) -> bool {
     fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
 }
 
-/// Returns the path of a file that SQLite keeps beside the store's file: the log (`-wal`) or the
-/// log's index (`-shm`).
+/// `end` is `-wal` for the log of a store's file, or `-shm` for the log's index.
 pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// Returns the path of a directory's lock.
 pub(super) fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
@@ -62,9 +58,8 @@ impl DirLock {
 }
 
 impl Drop for DirLock {
-    /// Unlocks the file. Closing it is not enough: another thread may have just forked a child
-    /// process, which shares the open file. The child would keep the lock until it executes its
-    /// program.
+    /// Unlocks the file, because closing it is not enough. A child process that another thread just
+    /// forked shares the open file, and keeps the lock until it executes its program.
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(
@@ -76,8 +71,7 @@ impl Drop for DirLock {
     }
 }
 
-/// Creates the directory if it does not exist, and takes its lock. Dropping the returned value
-/// releases the lock.
+/// Creates the directory if it does not exist. Dropping the returned value releases the lock.
 pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
@@ -90,8 +84,8 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     }
 }
 
-/// Checks that no other process uses the directory at this moment. Ignores all other faults of the
-/// directory, because opening the store reports them.
+/// Checks that no other process uses the directory at this moment. Ignores other faults, because
+/// opening the store reports them.
 ///
 /// # Errors
 ///
@@ -106,7 +100,7 @@ pub fn check_unlocked(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// If the file does not exist, creates an empty file that only its owner may read. SQLite creates
+/// Creates an empty file that only its owner may read, if the file does not exist. SQLite creates
 /// the log of this file with the same mode.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
@@ -115,8 +109,7 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets only the owner read a store's file, its log, the log's index and the lock, because they
-/// contain buyers' ids and keys.
+/// The files contain buyers' ids and keys, so only the owner may read them.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     let files = ["", "-wal", "-shm"].map(|end| with_suffix(path, end));
     let lock = path.parent().map(lock_path);
@@ -136,8 +129,8 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
 /// The content of the lock file of a directory that contains a store.
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to create a new store if the directory's store file was removed, because the new file
-/// would destroy the remaining files of the old store.
+/// Refuses to create a new store in place of a removed file. The new store would destroy the
+/// remaining files of the old store.
 fn expect_store(path: &Path, lock: &DirLock) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -152,7 +145,6 @@ fn expect_store(path: &Path, lock: &DirLock) -> Result<(), OpenError> {
     }
 }
 
-/// Writes a text into the lock file. The text says that the directory contains a store.
 pub(super) fn write_lock_text(DirLock(file): &DirLock) -> io::Result<()> {
     match file.metadata()?.len() {
         0 => (&*file).write_all(LOCK_FILE_TEXT).and_then(|()| file.sync_all()),
@@ -179,8 +171,8 @@ pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError
 /// Sets up the connection of the writer or of the checkpoint thread. A commit returns only after it
 /// is on the disk. SQLite starts no checkpoint by itself.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not run a checkpoint by itself, because a checkpoint after a failed sync may
-    // lose pages of the log. A clean shutdown runs the checkpoint explicitly.
+    // A checkpoint after a failed sync may lose pages of the log, so closing must not run one. A
+    // clean shutdown runs the checkpoint explicitly.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
@@ -192,7 +184,6 @@ fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Returns the connection of the checkpoint thread.
 pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -213,7 +204,6 @@ pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
 }
 
-/// Returns a read-only connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -268,7 +258,6 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The newest schema that this program knows.
 pub(crate) fn known_schema() -> i64 {
     let runner = embedded::migrations::runner();
     runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0)
@@ -283,13 +272,12 @@ fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Migrates the schema to the newest version that this program knows.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     // All migrations and their history are one transaction, so after a crash the next start runs
     // them again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
-        // The first line of the error is the reason. The next lines are the text of the migration,
-        // which does not help an operator.
+        // The next lines of the error are the text of the migration, which does not help an
+        // operator.
         let text = error.to_string();
         failed("failed to migrate the store's schema", text.lines().next().unwrap_or_default())
     })?;

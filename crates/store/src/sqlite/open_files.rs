@@ -1,13 +1,13 @@
 //! Checks that the store's files are still at the paths where they were opened.
 //!
-//! An open file may be removed, moved, or hidden by a mount. Such a file still accepts writes and
-//! syncs, but the next start of the program does not find the file's data. So a commit is published
-//! only after a check of the paths: each path must lead to the open file. Open files keep their
-//! inode numbers, so no new file has the same number. The check opens no file, because closing a
-//! file of the store would release the locks of this process on that file.
+//! An open file that was removed, moved, or hidden by a mount still accepts writes and syncs. But
+//! the next start of the program does not find its data. So before a commit is published, each path
+//! must lead to the open file. Open files keep their inode numbers, so no new file has the same
+//! number. The check opens no file, because closing a file of the store would release the locks of
+//! this process on it.
 //!
 //! SQLite replaces none of these files while a connection is open. A checkpoint at most truncates
-//! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another file.
+//! the log, and `VACUUM` writes into the existing file.
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -31,12 +31,10 @@ impl FileId {
     }
 }
 
-/// The files that a store has open, with their paths.
 pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
-    /// Records the store's file, its log, the log's index, and the lock file. All of them exist
-    /// after a connection has read from the store.
+    /// All these files exist only after a connection has read from the store.
     pub(super) fn remember(dir: &Path, lock: &DirLock) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;
@@ -54,7 +52,6 @@ impl OpenFiles {
         Ok(Self(files))
     }
 
-    /// Checks that every path leads to the same file as when the store was opened.
     pub(super) fn check_in_place(&self) -> Result<(), Failure> {
         for (path, id) in &self.0 {
             let what = match fs::metadata(path) {
@@ -65,8 +62,7 @@ impl OpenFiles {
                 {
                     format!("cannot be found any more: {error}")
                 }
-                // The check itself failed. This says nothing about the open file, so the file
-                // counts as in place.
+                // A failed check says nothing about the open file, so the file counts as in place.
                 Err(_) => continue,
             };
             return Err(Failure::Gone(format!("{} {what}", path.display())));

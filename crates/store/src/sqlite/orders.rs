@@ -18,8 +18,8 @@ use crate::sql::as_limit;
 use super::ledger::SqliteLedger;
 use super::txn::Txn;
 
-/// Settles all tickets together. If a ticket fails, the tickets are settled one by one, and the
-/// failing ticket becomes a dead letter.
+/// If a ticket fails, the tickets are settled one by one, and the failing ticket becomes a dead
+/// letter.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,
@@ -64,7 +64,7 @@ fn settle_alone(
         event = "settle.dead_letter",
         "failed to settle a ticket; returning it as a dead letter"
     );
-    // `late` is after the ticket's `decide_by`. At that time, the rules can only return the ticket.
+    // `late` is after the ticket's `decide_by`, so the rules can only return the ticket.
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
@@ -73,8 +73,8 @@ fn settle_alone(
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The attempt to return the ticket failed too. The ticket's units return to the pool
-            // when the grant is closed.
+            // The attempt to return the ticket failed too. Its units return to the pool when the
+            // grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; the ticket could not be returned either: {failure}");
             if let Err(failure) =
@@ -118,7 +118,6 @@ fn insert_dead_ticket(
     Ok(())
 }
 
-/// Expires at most `limit` due orders.
 pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
     let now = ledger.now;
     let due = ledger.sql.all(
@@ -131,9 +130,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider, but the previous version of the program wrote
-            // a different waiting time (`ask_ms`). The row is written again with the right time.
-            // Expiry then finds the order when the wait is over.
+            // The previous version of the program stored another waiting time (`ask_ms`). The time
+            // is written again, so that expiry finds the order when the wait for the provider is
+            // over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

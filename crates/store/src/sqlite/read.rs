@@ -13,33 +13,29 @@ use crate::limits::STATEMENTS_MAX;
 
 use super::statement_cache::Statements;
 
-/// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;
-/// A query together with the code that answers its caller. The argument is the connection, or an
-/// error if the read transaction could not begin.
+/// A query together with the code that answers its caller. The argument is an error if the read
+/// transaction could not begin.
 pub(super) type ReadCall = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
-/// A message from a handle to the readers.
 pub(super) enum ReadJob {
-    /// A query.
     Read(ReadCall),
     /// Ends one reader.
     Stop,
 }
 
-/// Runs a reader's thread.
 pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<ReadJob>>>) {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mut reader = Statements::new(&conn);
     loop {
-        // One reader waits in `recv`, and the others wait for the lock. If a reader panics, the
-        // receiver is still intact.
+        // One reader waits in `recv`, and the others wait for the lock. A reader that panics leaves
+        // the receiver intact.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(ReadJob::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
-                // A panic affects only one read. The caller of this read gets the error of a
-                // dropped job, and the statements reset themselves.
+                // A panic affects only one read. Its caller gets the error of a dropped job, and
+                // the statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
                     tracing::error!(event = "store.read_panicked", "a read panicked");
                 }

@@ -52,7 +52,6 @@ pub fn restore_copy(
     write(Source { file, is_backup: false, at, files }, dir, now)
 }
 
-/// The data to restore.
 struct Source<'a> {
     file: &'a Path,
     /// Whether the file has the tables of a backup.
@@ -105,7 +104,6 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {
     RestoreError::Failed(format!("{}: {error}", path.display()))
 }
 
-/// Reads the time and the files of a backup.
 fn read_backup(file: &Path) -> Result<(Millis, Vec<BackupFile>), RestoreError> {
     let no_backup = |_| RestoreError::NotABackup(file.to_owned());
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -130,8 +128,6 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
 
-/// Copies the source to `part`. Then deletes the tables that only a backup has, migrates the
-/// schema, and pauses the sales.
 fn write_store(
     source: &Source<'_>,
     part: &Path,
@@ -151,8 +147,7 @@ fn write_store(
 
 fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>, RestoreError> {
     let fault = |error: rusqlite::Error| failed(source.file, error);
-    // A signal handler can remove the copy at any time. Then SQLite must not create an empty store
-    // in its place.
+    // A signal handler may have removed the copy. Then SQLite must not create an empty store.
     let flags =
         rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(part, flags).map_err(fault)?;
@@ -229,8 +224,7 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Writes those files of the backup that the directory lacks. Each file is checked again, because
-/// another process may have created the file since the restore began.
+/// Each file is checked again, because another process may have created it since the restore began.
 fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
     for file in files {
         if has_file(dir, file)? {
@@ -243,8 +237,7 @@ fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Returns whether the directory has this file of the backup. A file with other content is an
-/// error.
+/// A file with other content is an error.
 fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
     let path = dir.join(&file.name);
     match fs::read(&path) {
@@ -255,9 +248,8 @@ fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
     }
 }
 
-/// Creates a file that only its owner may read, and writes its content. After an error, no
-/// incomplete file is left behind, because a server would use it, and a second restore would refuse
-/// it.
+/// Creates a file that only its owner may read. After an error, no incomplete file is left. A
+/// server would use it, and a second restore would refuse it.
 fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     write(&mut file).and_then(|()| file.sync_all()).inspect_err(|_| {

@@ -11,7 +11,7 @@ use crate::sql::to_i64;
 use super::statement_cache::Statements;
 
 /// The items and grants that were read or created. The functions of `doorbuster-core` read a row
-/// before they write it. So a grant that is not cached is new, and an item is never new.
+/// before they write it, so a grant that is not cached is new. An item is never new.
 #[derive(Default)]
 pub(super) struct RowCache {
     pub(super) items: Rows<Item>,
@@ -19,8 +19,7 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// Writes every cached row that changed. Closed grants come first, so that a slot never has two
-    /// open grants.
+    /// Closed grants come first, so that a slot never has two open grants.
     pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
         for open in [false, true] {
             for CachedRow { row, read } in self.grants.dirty().filter(|c| c.row.open == open) {

@@ -12,14 +12,12 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) state: StoreState,
-    /// A bound for the pages of the log that are not checkpointed. From this number on, the writer
-    /// pauses after each commit while a checkpoint runs.
+    /// If this many pages of the log are not checkpointed, the writer pauses after each commit
+    /// while a checkpoint runs.
     pub(super) log_pages_max: i64,
-    /// Whether a checkpoint is running.
     pub(super) is_checkpointing: AtomicBool,
 }
 
-/// A guard that fails the store if the thread that owns the guard panics.
 pub(super) struct FailsOnPanic<'a>(pub(super) &'a StoreState);
 
 impl Drop for FailsOnPanic<'_> {

@@ -1,14 +1,11 @@
-//! Prepared statements. A statement lives as long as its connection, and is found by the address of
-//! its text.
+//! Prepared statements, which live as long as their connection.
 use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 
 use crate::failure::{Done, Failure};
 use crate::sql::{Row, Value};
 
-/// The statements of one connection.
-///
-/// A statement's text is a constant, so the address of the text identifies the statement, and a
-/// lookup does not need to hash the text.
+/// The text of a statement is a constant, so its address identifies the statement, and a lookup
+/// does not hash the text.
 pub(crate) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<Prepared<'c>>,
@@ -18,7 +15,7 @@ struct Prepared<'c> {
     text: *const str,
     statement: CachedStatement<'c>,
     /// The number in the name of each parameter. SQLite counts parameters in the order in which the
-    /// text first names them. This list has the same order.
+    /// text first names them, and so does this list.
     numbers: Vec<usize>,
 }
 
@@ -48,12 +45,10 @@ impl<'c> Statements<'c> {
         Ok(&mut self.prepared(sql)?.statement)
     }
 
-    /// Runs a statement and returns the number of changed rows.
     pub(crate) fn run(&mut self, sql: &'static str, params: impl Params) -> Done<usize> {
         Ok(self.get(sql)?.execute(params)?)
     }
 
-    /// Returns the first row of a query.
     pub(super) fn one<T>(
         &mut self,
         sql: &'static str,
@@ -64,7 +59,6 @@ impl<'c> Statements<'c> {
         rows.next()?.map(|row| read(row.into())).transpose()
     }
 
-    /// Returns every row of a query.
     pub(super) fn all<T>(
         &mut self,
         sql: &'static str,
@@ -77,12 +71,10 @@ impl<'c> Statements<'c> {
 
 /// Statements that PostgreSQL runs too.
 impl<'c> Statements<'c> {
-    /// Runs a statement and returns the number of changed rows.
     pub(crate) fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Done<u64> {
         Ok(self.bind(sql, values)?.raw_execute()? as u64)
     }
 
-    /// Returns the first row of a query.
     pub(crate) fn first<T>(
         &mut self,
         sql: &'static str,
@@ -93,7 +85,6 @@ impl<'c> Statements<'c> {
         rows.next()?.map(|row| read(row.into())).transpose()
     }
 
-    /// Returns every row of a query.
     pub(crate) fn query<T>(
         &mut self,
         sql: &'static str,

@@ -13,12 +13,10 @@ use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 /// The value of `log_pages_max` in these tests. Checkpoints begin at a slightly smaller number of
 /// pages.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
-/// The number of measured commits.
 const COMMITS: usize = 20;
-/// The time limit for an asynchronous effect. It is long enough for a slow machine.
+/// Long enough for an asynchronous effect on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A store with a small value for `log_pages_max`, in a temporary directory.
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
@@ -71,8 +69,8 @@ impl Fixture {
         (pages - carried, carried)
     }
 
-    /// Takes a snapshot of the current state on a new connection, then makes the log long. Returns
-    /// the connection. The snapshot lasts until the connection is closed.
+    /// Takes a snapshot of the current state, then makes the log long. The snapshot lasts until the
+    /// returned connection is closed.
     async fn long_log(&self) -> Connection {
         let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");
@@ -110,7 +108,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the temporary directory, which is harmless.
+        // A directory that stays in the temporary directory is harmless.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

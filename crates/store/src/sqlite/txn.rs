@@ -28,7 +28,6 @@ impl<'c> Txn<'c> {
         Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
-    /// Returns the store's time for the current job.
     pub(super) fn now(&self) -> Millis {
         self.ledger.now
     }
@@ -55,8 +54,8 @@ impl<'c> Txn<'c> {
         }
         self.is_clean = false;
         let orders_before = self.ledger.orders.len();
-        // A panic leaves incomplete cached rows. The code below drops them, and rolls back the rows
-        // in the tables.
+        // After a panic, the code below drops the incomplete cached rows, and rolls back the
+        // tables.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let value = work(&mut self.ledger)?;
             self.ledger.flush()?;
@@ -82,8 +81,8 @@ impl<'c> Txn<'c> {
     }
 
     fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll back the whole transaction. Then earlier jobs of the group
-        // are lost as well.
+        // Some errors make SQLite roll back the whole transaction, so earlier jobs of the group are
+        // lost.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
         }
@@ -97,7 +96,7 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// Commits, and returns the changes. After an error, no further write is allowed.
+    /// After an error, no further write is allowed.
     pub(super) fn commit(&mut self) -> Result<Committed, Failure> {
         let touched = std::mem::take(&mut self.ledger.touched);
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
@@ -124,8 +123,7 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Checkpoints as many pages of the write-ahead log as possible. Does not wait for other
-    /// connections.
+    /// Does not wait for other connections.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
@@ -137,7 +135,6 @@ impl<'c> Txn<'c> {
     pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
         let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {
-            // The statement does not wait for a concurrent checkpoint or for readers.
             let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
                 Ok(busy == 0 && pages == carried)

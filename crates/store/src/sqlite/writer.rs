@@ -2,8 +2,7 @@
 //!
 //! The thread takes the waiting jobs, up to a bound, and commits them together. Then it checks that
 //! the files are still in place, publishes the changes to the sink, and only then answers the
-//! callers. While a commit is being synced, further jobs gather. So the busier the store is, the
-//! larger its groups are.
+//! callers. Further jobs gather during a commit, so a busier store has larger groups.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,36 +27,29 @@ use super::txn::Txn;
 
 /// Answers the caller when the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// The work of a job. The function receives the transaction, or an error if the job cannot run.
+/// The argument is the transaction, or an error if the job cannot run.
 pub(super) type WriteCall =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
-/// A message from a handle to the writer.
 pub(super) enum WriteJob {
-    /// A job.
     Write {
         /// The number of tickets or visitors that the job handles, at least 1.
         weight: usize,
-        /// The function that does the job's work.
         run: WriteCall,
     },
     /// Finish the earlier jobs, then end.
     Stop,
 }
 
-/// The data that the writer's thread owns.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) jobs: Receiver<WriteJob>,
     pub(super) shared: Arc<Shared>,
-    /// Wakes the checkpoint thread.
     pub(super) checkpoint: SyncSender<()>,
-    /// The checkpoint thread.
     pub(super) checkpointer: JoinHandle<()>,
     /// The file that the checkpoint thread syncs. Each thread with a connection to the file keeps
     /// one reference, so that the file is closed after the last connection.
     pub(super) data: Arc<File>,
-    /// The files that must stay in place.
     pub(super) files: OpenFiles,
     /// Copies each commit for the continuous backup, if the store has one.
     pub(super) log_reader: Option<LogReader>,
@@ -121,7 +113,6 @@ impl Writer {
     }
 }
 
-/// Checkpoints the log and closes the connection.
 fn close(conn: Connection, shared: &Shared) {
     if shared.state.health().is_ok()
         && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -154,8 +145,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group. Returns `None` when the writer must end. Checks the files at
-/// intervals during the wait.
+/// Waits for the first job of a group, and checks the files at intervals. Returns `None` when the
+/// writer must end.
 fn next_job(
     jobs: &Receiver<WriteJob>,
     txn: &mut Txn<'_>,
@@ -177,8 +168,8 @@ fn next_job(
     }
 }
 
-/// Checks the files. If a file is gone, copies the log into the open store file. An operator may
-/// still recover the store file, but a removed log exists only until this process ends.
+/// If a file is gone, copies the log into the open store file. An operator may still recover the
+/// store file, but a removed log exists only until this process ends.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
@@ -218,8 +209,7 @@ fn fail_group(group: Vec<WriteCall>, why: &StoreError) {
     }
 }
 
-/// Commits a group, copies the commit for a continuous backup, and answers the callers. Returns
-/// whether the commit was published.
+/// Returns whether the commit was published.
 fn commit(
     txn: &mut Txn<'_>,
     group: Vec<WriteCall>,

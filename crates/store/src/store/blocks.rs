@@ -10,8 +10,8 @@ use crate::transaction::RetryUnknown;
 use super::{Store, StoreResult};
 
 const DELETE_ENDED: Statement = statement("DELETE FROM block WHERE until <= $1");
-/// Concurrent insertions may exceed the bound by a few rows in total. The bound protects the memory
-/// of nodes, which has room for a few more rows.
+/// Concurrent insertions may exceed the bound by a few rows. The bound protects the memory of
+/// nodes, which has room for a few more rows.
 const INSERT: Statement = statement(
     "INSERT INTO block (kind, value, until, reason, at)
      SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS bigint), CAST($4 AS text),
@@ -46,11 +46,10 @@ fn block(row: Row<'_>) -> Done<Block> {
     })
 }
 
-/// The store's methods for blocks of buyers and addresses.
 impl Store {
-    /// Blocks this buyer or network until the given time. If there is already a block of the same
-    /// value with another end or another reason, replaces that block. Also deletes blocks that have
-    /// ended. Returns `None` if there are already `most` other blocks.
+    /// Blocks this buyer or network until the given time, and replaces an earlier block of the
+    /// value. Also deletes blocks that have ended. Returns `None` if there are already `most` other
+    /// blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,

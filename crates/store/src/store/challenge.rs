@@ -1,5 +1,5 @@
-//! Answered challenges. Each challenge can be used once. In PostgreSQL, if two answers to one
-//! challenge or from one buyer arrive together, the second transaction waits for the first.
+//! Answered challenges. Each challenge can be used once. In PostgreSQL, concurrent answers to one
+//! challenge or from one buyer wait for each other.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
@@ -31,10 +31,9 @@ const DELETE_ENDED: [Statement; 2] = [
 ];
 const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-/// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. Returns
-/// the new count. In PostgreSQL the statement locks the row even if it adds 0. So a right answer
-/// waits for concurrent wrong answers. If there is no count, a right answer inserts a row whose
-/// period is already over.
+/// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. Even if
+/// `$4` is 0, PostgreSQL locks the row, so a right answer waits for concurrent wrong answers. If
+/// there is no count, a right answer inserts a row whose period is already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET
@@ -47,9 +46,8 @@ const SPENT: Statement = statement("SELECT count(*) FROM spent");
 fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<SpendOutcome> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let now = tx.now();
-    // The transaction may have waited before this check. During the wait, the challenge may have
-    // ended, and another transaction may have deleted its record. The store's clock decides whether
-    // the challenge has ended, because deletions of expired rows also use this clock.
+    // The transaction may have waited until the challenge ended and its record was deleted.
+    // Deletions use the store's clock, so this check uses it too.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }
@@ -66,24 +64,21 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
         }
         None => (0, now.plus(*window_ms)),
     };
-    // The deletion comes last, so that the transaction locks no further row after it. Otherwise two
-    // transactions that delete each other's rows could wait for each other.
+    // The deletion comes last, because two transactions that locked more rows after it could wait
+    // for each other.
     for sql in DELETE_ENDED {
         tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
     }
     Ok(SpendOutcome::Now { misses, until })
 }
 
-/// The store's methods for challenges.
 impl Store {
-    /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. If
-    /// several answers to one challenge come at once, exactly one gets [`SpendOutcome::Now`]. This
-    /// outcome has the number of the buyer's wrong answers that the store handled before this
-    /// answer. The call also deletes some rows of challenges and of counts that ended some time
-    /// ago, so that the number of rows stays bounded.
+    /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. Exactly
+    /// one answer to a challenge gets [`SpendOutcome::Now`]. The call also deletes some rows that
+    /// ended some time ago, so that the number of rows stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
-        // After an unknown outcome, the transaction does not run again. A second run would find the
-        // row of the first run, and treat a valid answer as already spent.
+        // A second run would find the row of the first run, and treat a valid answer as already
+        // spent.
         self.job(RetryUnknown::Never, move |tx| spend_answer(tx, &spending)).await
     }
 

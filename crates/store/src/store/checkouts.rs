@@ -1,7 +1,5 @@
-//! Checkouts.
-//!
-//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
-//! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+//! Checkouts. Each open checkout stores when it must be closed (`due`). The row of an order stores
+//! how long the order waits for its provider (`ask_ms`), so that expiry skips the order.
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::{Order, TicketId, money};
 
@@ -14,8 +12,8 @@ use crate::{queries, rows};
 
 use super::{Store, StoreResult};
 
-/// Selects due checkouts by a condition on the order's state. The index on `due` returns the
-/// checkouts sorted by `due`, so a read stops after `$2` rows.
+/// Selects due checkouts by a condition on the order's state. The index on `due` sorts the
+/// checkouts, so a read stops after `$2` rows.
 macro_rules! to_close {
     ($condition:literal) => {
         dialects!(
@@ -31,17 +29,14 @@ macro_rules! to_close {
         )
     };
 }
-/// Selects due checkouts of orders that still hold units. When such an order ends, the due time of
-/// its checkout becomes 0. So this read skips the checkouts of ended orders without reading the
-/// orders.
+/// Selects due checkouts of orders that still hold units. When an order ends, its checkout's due
+/// time becomes 0. So this read skips the checkout without reading the order.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
 /// Selects all due checkouts that [`WAITING_TO_CLOSE`] does not select.
 const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved')");
 
-/// The store's methods for checkouts.
 impl Store {
-    /// Stores a checkout as the checkout of its order (see
-    /// [`doorbuster_core::money::keep_checkout`]).
+    /// Stores an order's checkout (see [`doorbuster_core::money::keep_checkout`]).
     pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| money::keep_checkout(tx.ledger(), &checkout))
             .await
@@ -63,18 +58,17 @@ impl Store {
     }
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
-    /// current order. A checkout must be closed if its order no longer waits for a payment, or if
-    /// the order's `pay_by` has passed. As for expiry, the monotonic time decides whether `pay_by`
-    /// has passed. Checkouts of orders that still hold units come first. Within each of these two
-    /// groups, the checkout that has been due longest comes first.
+    /// order. A checkout must be closed if its order no longer waits for a payment, or if `pay_by`
+    /// has passed by the monotonic time. Checkouts of orders that still hold units come first, then
+    /// those that have been due longest.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.monotonic_now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // The second read must skip the checkouts of orders that still hold units. There are
-            // fewer than `limit` such checkouts, because the first read found all of them.
+            // The second read skips the checkouts of orders that still hold units. There are fewer
+            // than `limit`, because the first read found all of them.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {
@@ -85,10 +79,10 @@ impl Store {
         Ok(found)
     }
 
-    /// Postpones checkouts, in one transaction. [`Store::checkouts_to_close`] leaves out a
-    /// postponed checkout until its delay has passed and its order is due. A change of the order
-    /// ends the delay. The call also records for which checkouts the provider did not answer a
-    /// query. Returns how many of the checkouts are still open.
+    /// Postpones checkouts in one transaction, and returns how many of them are still open.
+    /// [`Store::checkouts_to_close`] leaves out a postponed checkout until its delay has passed and
+    /// its order is due. A change of the order ends the delay. The call also records unanswered
+    /// queries.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,

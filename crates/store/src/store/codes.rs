@@ -1,5 +1,4 @@
-//! Access codes. Operators create them in bulk, the store keeps their hashes, and buyers spend
-//! them.
+//! Access codes: operators create them, the store keeps their hashes, and buyers spend them.
 use rusqlite::params;
 
 use doorbuster_core::BuyerId;
@@ -15,8 +14,8 @@ use super::{Store, StoreResult};
 /// The hash of a code together with its sale.
 pub type CodeHash = [u8; 32];
 
-/// The lock on the sale makes concurrent additions wait for each other. So each addition sees the
-/// codes of earlier additions, and the sale never has too many codes.
+/// With the lock on the sale, each addition sees the codes of earlier additions. So the sale never
+/// has too many codes.
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR NO KEY UPDATE");
 const COUNTS: Statement = statement(
     "SELECT count(*), CAST(coalesce(sum(uses), 0) AS bigint),
@@ -26,8 +25,7 @@ const INSERT: &str =
     "INSERT INTO access_code (sale_id, hash, uses, prefix) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_ALL: &str = "INSERT INTO access_code (sale_id, hash, uses, prefix)
      SELECT $1, hash, $3, prefix FROM unnest($2::bytea[], $4::text[]) AS new (hash, prefix)";
-/// Deletes unused codes. Codes that some buyers have used are ended instead of deleted, because
-/// those buyers keep their access.
+/// Deletes unused codes, and ends codes that some buyers have used. Those buyers keep their access.
 const REVOKE: [Statement; 2] = [
     statement(
         "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
@@ -39,7 +37,7 @@ const REVOKE: [Statement; 2] = [
     ),
 ];
 const EXISTS: Statement = statement("SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2");
-/// The lock on the code lasts until the commit. So two buyers never spend the same use of the code.
+/// The lock on the code lasts until the commit, so that two buyers never spend the same use.
 const LOCK_CODE: Statement = locking!(
     "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2",
     "FOR NO KEY UPDATE"
@@ -99,7 +97,6 @@ fn spend(tx: &mut Transaction<'_, '_>, sale: &str, hash: &CodeHash, buyer: &str)
     Ok(is_free)
 }
 
-/// The store's methods for access codes.
 impl Store {
     /// Adds either all of these codes or none of them. Each code admits the given number of buyers.
     /// `hashes` has the first characters and the hash of each code.
@@ -110,14 +107,12 @@ impl Store {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // After an unknown outcome, the transaction does not run again, because a second run would
-        // take the codes of the first run for duplicates. The caller gets an error, and generates
-        // other codes.
+        // A second run would take the codes of the first run for duplicates. After an error, the
+        // caller generates other codes.
         self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }
 
-    /// Revokes codes of the sale, so that no further buyer can use them. Returns the number of
-    /// revoked codes.
+    /// Revokes codes of the sale for further buyers, and returns the number of these codes.
     pub async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
         let sale = sale.to_owned();
         self.job(RetryUnknown::Never, move |tx| {
@@ -138,8 +133,8 @@ impl Store {
     }
 
     /// Spends a code for the buyer. Returns true if this call or an earlier call spent the code for
-    /// this buyer. A repeated call spends nothing more. Returns false if the code does not exist,
-    /// or if other buyers have spent all of its uses.
+    /// this buyer. Returns false if the code does not exist, or if other buyers have spent all its
+    /// uses.
     pub async fn spend_code(
         &self,
         sale: &str,

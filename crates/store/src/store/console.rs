@@ -1,5 +1,4 @@
-//! The data of the console, except sales and orders: actions, sessions, nodes, and a sale's
-//! statistics for each time step.
+//! The data of the console: actions, sessions, nodes, and a sale's statistics.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::actions;
@@ -116,7 +115,6 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
     })
 }
 
-/// The store's methods for actions, sessions, nodes, and statistics for each time step.
 impl Store {
     /// Returns a page of operators' actions. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
@@ -146,9 +144,9 @@ impl Store {
         .await
     }
 
-    /// Returns the owner of a session, and when the session expires. Returns `None` if the session
-    /// does not exist, has expired, or belongs to a deleted key. `configured` is the hash of the
-    /// key in the settings, because the store does not contain this key.
+    /// Returns the owner and the end of a session. Returns `None` if the session does not exist,
+    /// has expired, or belongs to a deleted key. `configured` is the hash of the key in the
+    /// settings, which the store does not contain.
     pub async fn session(
         &self,
         hash: Hash,
@@ -167,10 +165,9 @@ impl Store {
         .await
     }
 
-    /// Counts a wrong key from this network. Returns the number of wrong keys that all nodes
-    /// together received from the network in this minute. `minute` is the number of minutes since
-    /// the Unix epoch. If `minute` is before the network's newest counted minute, the key is
-    /// counted in that newest minute.
+    /// Counts a wrong key from this network. Returns how many wrong keys all nodes together
+    /// received from the network in this minute. `minute` counts from the Unix epoch. If `minute`
+    /// is before the network's newest counted minute, the key counts in that newest minute.
     pub async fn count_wrong_key(&self, network: String, minute: i64) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let wrong = tx.one(COUNT_WRONG_KEY, &values![&network, minute], |row| row.number(0))?;
@@ -228,8 +225,7 @@ impl Store {
         .await
     }
 
-    /// Adds the statistics of past time steps. If the node has already stored statistics for a
-    /// step, these statistics stay unchanged.
+    /// Adds the statistics of past time steps that this node has not stored yet.
     pub async fn insert_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(INSERT_POINT, points).await
     }

@@ -59,7 +59,6 @@ const COUNTS: Statement = statement(
             (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)",
 );
 
-/// Reads a dead letter and its position in the list.
 type ReadRow = fn(Row<'_>) -> Done<(DeadLetter, i64)>;
 
 fn list_of(kind: DeadLetterKind) -> (Statement, ReadRow) {
@@ -148,7 +147,6 @@ fn discard(tx: &mut Transaction<'_, '_>, id: &DeadLetterId, why: &str) -> Done<b
     tx.record_if(changed > 0)
 }
 
-/// The store's methods for dead letters of every kind.
 impl Store {
     /// Returns a page of the unresolved dead letters of one kind, newest first.
     pub async fn list_dead_letters(
@@ -179,8 +177,7 @@ impl Store {
         let (sql, read) = list_of(id.kind());
         let found = self.one(sql, values![place.saturating_add(1), 1_i64], read).await?;
         let Some((dead, _)) = found.filter(|(dead, _)| dead.id == id) else { return Ok(None) };
-        // An operator may have resolved the dead letter since the read above. Then the dead
-        // letter's content may be missing.
+        // If an operator resolved the dead letter since the read above, its content may be missing.
         let content = match &dead {
             DeadLetter { id: DeadLetterId::Refund(id), .. } => {
                 let refund = self.one(REFUND, values![id.0.clone()], rows::money::refund).await?;

@@ -65,7 +65,7 @@ fn pending_delivery(row: Row<'_>) -> Done<PendingDelivery> {
     })
 }
 
-/// Parses the event's type and time from these columns. Returns `None` if the event was deleted.
+/// Returns the event's type and time, or `None` if the event was deleted.
 pub(super) fn event_summary(
     row: Row<'_>,
     what: usize,
@@ -145,8 +145,7 @@ fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<b
     Ok(is_current)
 }
 
-/// Returns the number of pending deliveries of an endpoint whose row is locked. No other
-/// transaction can add deliveries while the row is locked.
+/// The endpoint's row must be locked, so that no other transaction adds deliveries.
 pub(super) fn pending_count(tx: &mut Transaction<'_, '_>, id: &str) -> Done<u64> {
     Ok(tx.one(COUNT_PENDING, &values![id], |row| row.number(0))?.unwrap_or(0))
 }
@@ -174,7 +173,6 @@ fn redeliver(
     Ok(Redelivery::Done)
 }
 
-/// The store's methods for pending deliveries.
 impl Store {
     /// Moves an endpoint's position forward, and inserts rows for the undelivered events up to the
     /// new position. Returns false and changes nothing if the endpoint is not at the position that
@@ -194,10 +192,9 @@ impl Store {
         self.all(PENDING_DELIVERIES, values, pending_delivery).await
     }
 
-    /// Records the results of attempts, for deliveries that are still pending. The result of a
-    /// failed attempt is ignored if the row's number of attempts has changed meanwhile, for example
-    /// because an operator requested the event again. In this case the call returns false, and the
-    /// caller must read the pending deliveries again.
+    /// Records the results of attempts for deliveries that are still pending. A failed attempt is
+    /// ignored if the row's number of attempts has changed meanwhile. The call then returns false,
+    /// and the caller must read the pending deliveries again.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await

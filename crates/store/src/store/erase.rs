@@ -1,9 +1,9 @@
 //! Erasing a buyer.
 //!
-//! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. Every
-//! change of an order, its checkout or its payments needs the lock on the order's grant, so the
-//! orders stay unchanged while the grants are locked. Next, the erasure locks the buyer's quotas,
-//! in lock order. Some tables have no index by buyer. Their rows are found before the transaction.
+//! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. While a
+//! grant is locked, its orders, their checkouts and their payments stay unchanged. Then the erasure
+//! locks the buyer's quotas, in lock order. Rows of tables without an index by buyer are found
+//! before the transaction.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;
@@ -27,8 +27,8 @@ fn order(row: Row<'_>) -> Done<ErasableOrder> {
     Ok(ErasableOrder { grant, n, key, item: row.get(3)?, held: row.get(4)? })
 }
 
-/// Replaces the buyer's id and the request keys in orders. Moves the orders' units from the buyer's
-/// quotas to the quotas of the new id.
+/// Replaces the buyer's id and the request keys in orders, and moves the orders' units to the
+/// quotas of the new id.
 fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> {
     let (old, new) = (&names.old, &names.new);
     let by = values![old, as_limit(ERASE_ROWS_MAX)];
@@ -41,8 +41,8 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     tx.lock_grants(&ids)?;
     let mut found = tx.all(erase::FIND_ORDERS, &by, order)?;
-    // The second read may find an order whose grant is not locked, because the order changed after
-    // the first read. The next transaction erases that order.
+    // If an order changed after the first read, its grant may not be locked. The next transaction
+    // erases that order.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -105,7 +105,6 @@ fn erase_other_rows(
     Ok(rows)
 }
 
-/// The store's methods that erase a buyer.
 impl Store {
     /// Returns the rows that name this buyer, and which of them can be erased now.
     pub async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
@@ -151,10 +150,9 @@ impl Store {
         })
     }
 
-    /// Replaces the buyer's id by [`doorbuster_core::IdKey::erased_buyer`] in rows that can be
-    /// erased now. Also replaces the request keys in these rows. One call changes at most
-    /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Repeat the call until it replaces
-    /// nothing.
+    /// Replaces the buyer's id by [`doorbuster_core::IdKey::erased_buyer`], and the request keys,
+    /// in rows that can be erased now. One call changes at most [`crate::limits::ERASE_ROWS_MAX`]
+    /// rows of each table. Repeat the call until it replaces nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         let names = ErasedNames::for_buyer(buyer, &self.id_key());
         let found = self.erasable_rows(buyer).await?;

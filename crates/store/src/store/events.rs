@@ -8,14 +8,12 @@ use crate::sql::{Statement, as_limit, values};
 
 use super::{Store, StoreResult};
 
-/// The highest position of all events.
 pub(super) const LAST_POSITION: Statement =
     Statement { sqlite: "SELECT max(seq) FROM event", postgres: "SELECT position FROM event_turn" };
 const EVENTS_AFTER: Statement = Statement {
     sqlite: select_events!("e.seq", "WHERE e.seq > $1 ORDER BY e.seq LIMIT $2"),
     postgres: select_events!("e.position", "WHERE e.position > $1 ORDER BY e.position LIMIT $2"),
 };
-/// The event at a position.
 pub(super) const EVENT_AT: Statement = Statement {
     sqlite: select_events!("e.seq", "WHERE e.seq = $1"),
     postgres: select_events!("e.position", "WHERE e.position = $1"),
@@ -32,7 +30,6 @@ macro_rules! history {
 const HISTORY: Statement =
     Statement { sqlite: history!("e.seq"), postgres: history!("e.position") };
 
-/// The store's methods that read events, and assign the events' positions.
 impl Store {
     /// Assigns positions to at most `limit` committed events, and returns their number. Does
     /// nothing in SQLite, where the commit itself assigns positions.

@@ -24,9 +24,8 @@ const GRANTS: Statement = statement(concat!(
     rows::grant_columns!(),
     " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
 ));
-/// Few rows of a feed are refills. So the query counts the refills of each grant separately, with
-/// an index that contains only refills. Otherwise the planner of PostgreSQL might read all rows of
-/// the feed.
+/// The query counts the refills of each grant separately, with an index that contains only refills.
+/// Otherwise the planner of PostgreSQL might read all rows of the feed.
 const TRANSFERS: Statement = statement(
     "SELECT g.id,
          (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),
@@ -56,7 +55,6 @@ fn transfers(row: Row<'_>) -> Done<GrantTransfers> {
     Ok(GrantTransfers { grant: GrantId(row.number(0)?), refills, recalls })
 }
 
-/// The store's methods for grants, feeds and recalls.
 impl Store {
     /// Opens a grant (see [`doorbuster_core::stock::open`]). Returns `None` if the item does not
     /// exist or cannot be sold now.
@@ -98,7 +96,7 @@ impl Store {
     }
 
     /// Returns every open and closed grant of an item's slots, without the waitlist's grant. The
-    /// grants are ordered by slot. Within a slot, the newest grant comes first.
+    /// grants are ordered by slot, newest first within a slot.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }

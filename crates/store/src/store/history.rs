@@ -28,7 +28,6 @@ fn history_row(row: Row<'_>) -> Done<StoreHistoryRow> {
     })
 }
 
-/// The store's method that reads the store's history.
 impl Store {
     /// Returns the history of the store, newest first.
     pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {

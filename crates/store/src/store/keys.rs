@@ -29,7 +29,6 @@ fn key(row: Row<'_>) -> Done<AdminKey> {
     })
 }
 
-/// The store's methods for the keys of operators.
 impl Store {
     /// Returns every operator's key, oldest first.
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {

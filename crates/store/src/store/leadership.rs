@@ -14,10 +14,8 @@ const TAKE_LEADER_LEASE: Statement = statement(
         OR leader.until > $4",
 );
 
-/// The store's methods for the leader.
 impl Store {
-    /// Takes or renews the lease of the leader. Returns true if this node has the lease for
-    /// `lease_ms` from now.
+    /// Takes or renews the lease of the leader for `lease_ms`. Returns whether this node has it.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();

@@ -35,14 +35,12 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// The query for the order `o` of a payment or refund. The list query adds a condition on the
-    /// item of `o` at the end.
+    /// A query for the order `o`. The list query appends a condition on the item of `o`.
     of_order: &'static str,
-    /// The SQL condition that selects the refunds caused by a mistake of a provider or a buyer, or
-    /// the payments of such refunds.
+    /// The SQL condition for irregular refunds (`RefundCause::is_irregular`), or for their
+    /// payments.
     of_notices: &'static str,
     read: fn(Row<'_>) -> Done<T>,
-    /// The column of `seq`.
     seq: usize,
 }
 
@@ -64,7 +62,6 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
     seq: 14,
 };
 
-/// The store's methods for payments and refunds.
 impl Store {
     /// Handles a captured payment (see [`doorbuster_core::money::capture`]). If the outcome is
     /// [`CaptureOutcome::UnitsMissing`] or [`CaptureOutcome::TooEarly`], the call wrote nothing.
@@ -108,8 +105,7 @@ impl Store {
         id: RefundId,
         update: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // A second run of the transaction may record one attempt twice. The only effect is a longer
-        // pause before the next attempt.
+        // A second run may record one attempt twice. This only makes the next pause longer.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
             money::apply_refund_update(tx.ledger(), &id, &update, now)
@@ -174,7 +170,7 @@ impl Store {
     }
 
     /// Returns a page of payments. If the query's `notices` is true, the page has only payments
-    /// whose refund a provider or a buyer caused by mistake.
+    /// that a provider or a buyer made by mistake.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<Page<Payment>> {
         self.money_page(&PAYMENTS, query).await
     }

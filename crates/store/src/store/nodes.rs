@@ -7,15 +7,12 @@ use crate::contract::StoreError;
 
 use super::{Store, StoreResult};
 
-/// The store's methods for nodes that share a store.
 impl Store {
-    /// Applies calls to rate limits that nodes share. Each call comes with the hash of the key to
-    /// which the limit applies. An embedded store has only one node and shares no limits, so the
-    /// call returns an error.
+    /// Applies calls to rate limits that nodes share. Each call comes with the hash of the limit's
+    /// key. An embedded store shares no limits, so the call returns an error.
     ///
-    /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
-    /// requests for a while. A crash of the database deletes the state of the limits. Then every
-    /// limit allows its full number of requests again.
+    /// If the outcome is unknown, the calls may have taken effect, so a limit may allow fewer
+    /// requests for a while. A crash of the database resets every limit.
     pub async fn apply_limit_calls(
         &self,
         calls: Vec<(u64, LimitCall)>,
@@ -28,9 +25,9 @@ impl Store {
         }
     }
 
-    /// Deletes at most `most` unused rate limits. A limit is unused if it has allowed its full
-    /// number of requests for longer than [`crate::limits::RATE_LIMIT_KEPT_US`]. Returns the number
-    /// of deleted limits.
+    /// Deletes at most `most` unused rate limits, and returns their number. A limit is unused if it
+    /// has allowed its full number of requests for longer than
+    /// [`crate::limits::RATE_LIMIT_KEPT_US`].
     pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -38,8 +35,8 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two polls whose cause is a commit of another node or a large
-    /// batch of this node. Does nothing for an embedded store.
+    /// Sets the shortest time between two polls that commits of other nodes or large batches of
+    /// this node cause. Does nothing for an embedded store.
     pub fn set_refresh_interval(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.shared().set_refresh_interval(apart);

@@ -3,8 +3,8 @@
 use super::Store;
 
 impl Store {
-    /// Returns whether the store can be used now. In PostgreSQL, the store can be used if the last
-    /// poll reached the database.
+    /// Returns whether the store can be used now. In PostgreSQL: whether the last poll reached the
+    /// database.
     #[must_use]
     pub fn is_available(&self) -> bool {
         match self {
@@ -13,8 +13,8 @@ impl Store {
         }
     }
 
-    /// Reads the certificate files again. Connections to the database trust the certificates in
-    /// these files. Later connections use the new certificates. Does nothing for SQLite.
+    /// Reads the certificate files again. Later connections to the database trust the new
+    /// certificates. Does nothing for SQLite.
     ///
     /// # Errors
     ///

@@ -107,8 +107,8 @@ impl Store {
         }
     }
 
-    /// Returns a SQL condition. The condition is true if the value of `column` is in the list that
-    /// the caller binds to the parameter with this number.
+    /// Returns the SQL condition that `column` is in the list that the caller binds to this
+    /// parameter.
     pub(super) fn in_list(&self, column: &str, parameter: usize) -> String {
         match self {
             Self::Sqlite(_) => format!("{column} IN (SELECT value FROM json_each(${parameter}))"),

@@ -41,8 +41,8 @@ fn end(
     record_order(tx, before.as_ref(), changed)
 }
 
-/// If an operator makes the change, locks the order and returns it as it is before the change.
-/// Otherwise returns `None`.
+/// If an operator makes the change, locks and returns the order. Otherwise returns `None`, because
+/// only an operator's change is recorded.
 fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Order>> {
     if !tx.has_action() {
         return Ok(None);
@@ -51,7 +51,6 @@ fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Orde
     tx.ledger().order(id)
 }
 
-/// Records an operator's change of an order.
 fn record_order(
     tx: &mut Transaction<'_, '_>,
     before: Option<&Order>,
@@ -63,7 +62,6 @@ fn record_order(
     Ok(changed)
 }
 
-/// The store's methods for tickets and orders.
 impl Store {
     /// Resolves all tickets in one transaction, at one instant
     /// ([`doorbuster_core::settle::settle`]). The answers are in the same sequence as the tickets.
@@ -199,8 +197,8 @@ impl Store {
     /// order that has been due longest comes first. An order with an open checkout also waits for
     /// its payment provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// If two calls run at the same time, the second call begins after the commit of the first
-    /// call. The second call does not wait until that commit is published.
+    /// Of two calls at the same time, the second begins after the commit of the first, but does not
+    /// wait until that commit is published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -208,17 +206,15 @@ impl Store {
         }
     }
 
-    /// Returns when the next reserved order will expire: the earliest sum of an order's `pay_by`
-    /// and the time that the order waits for its provider. Without an open checkout, this wait is
-    /// 0.
+    /// Returns when the next reserved order will expire: its `pay_by` plus the time that it waits
+    /// for its provider. Without an open checkout, this wait is 0.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         self.one(NEXT_DUE, [], |row| Ok(Millis(row.get(0)?))).await
     }
 
-    /// Returns the request hashes of at most `limit` orders of these items, oldest first. Each hash
-    /// has 64 bits ([`doorbuster_core::RequestHash::low_64_bits`]). Also returns the position for
-    /// the next call's `after`, or `None` if there is no further page. `after` is 0 in the first
-    /// call.
+    /// Returns the request hashes ([`doorbuster_core::RequestHash::low_64_bits`]) of at most
+    /// `limit` orders of these items, oldest first. Also returns the next call's `after`, or `None`
+    /// if there is no further page. `after` is 0 in the first call.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],

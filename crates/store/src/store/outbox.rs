@@ -22,8 +22,7 @@ const ENDPOINTS: Statement =
     statement(concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id"));
 pub(super) const ENDPOINT: Statement =
     locking!(concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1"), "FOR UPDATE");
-/// The lock makes concurrent additions wait for each other, so that there are never too many
-/// endpoints.
+/// With the lock, concurrent additions wait for each other, so there are never too many endpoints.
 const LOCK_ENDPOINTS: &str = "LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE";
 const COUNT_ENDPOINTS: Statement = statement("SELECT count(*) FROM endpoint");
 const INSERT_ENDPOINT: Statement = statement(
@@ -51,8 +50,8 @@ const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
      WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4 OR until > $5)",
 );
-/// In PostgreSQL, events without a position come after all events with a position. So events
-/// without a position count as waiting for every endpoint, even while no node assigns positions.
+/// In PostgreSQL, events without a position come after all events with a position. So they count as
+/// waiting for every endpoint, even while no node assigns positions.
 const ENDPOINT_STATUSES: Statement = Statement {
     sqlite: "SELECT p.id, p.kind, p.enabled,
              (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,
@@ -152,7 +151,6 @@ fn position_and_type(row: Row<'_>) -> Done<(i64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-/// Deletes the pending deliveries of events whose types the endpoint does not want.
 fn delete_unwanted(tx: &mut Transaction<'_, '_>, endpoint: &Endpoint) -> Done<()> {
     for (position, what) in tx.all(PENDING_TYPES, &values![&endpoint.id], position_and_type)? {
         if !endpoint.wanted.has(&what) {
@@ -162,7 +160,6 @@ fn delete_unwanted(tx: &mut Transaction<'_, '_>, endpoint: &Endpoint) -> Done<()
     Ok(())
 }
 
-/// The store's methods for endpoints.
 impl Store {
     /// Returns every endpoint, oldest first.
     pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
@@ -177,16 +174,15 @@ impl Store {
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
         if let Self::Postgres(s) = self {
-            // The new endpoint starts after the last position. Earlier events must not be delivered
-            // to it, so they get their positions first. If there was no endpoint before, there may
-            // be many such events.
+            // The new endpoint starts after the last position, so earlier events get their
+            // positions first. If there was no endpoint before, there may be many such events.
             while Box::pin(s.sequence_events(SEQUENCE_ROWS_MAX)).await? == SEQUENCE_ROWS_MAX {}
         }
         self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await
     }
 
-    /// Changes an endpoint. If its types change, deletes the pending deliveries of events that the
-    /// endpoint does not want any more. Returns `None` if the endpoint does not exist.
+    /// Changes an endpoint. If its types change, deletes the pending deliveries of unwanted events.
+    /// Returns `None` if the endpoint does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -238,8 +234,8 @@ impl Store {
     }
 
     /// Takes or renews the lease of an endpoint for this node. A `lease_ms` of 0 releases the
-    /// lease. The lease only saves work: if two nodes deliver to the endpoint, the endpoint gets
-    /// some events twice, but it misses none.
+    /// lease. The lease only saves work: without it, an endpoint would get some events twice, but
+    /// miss none.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {

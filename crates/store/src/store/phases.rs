@@ -23,8 +23,8 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// Another node may have announced this drain, and may still wait for it. Because of the new
-/// version of the sale, that node drains the sale again.
+/// If another node still waits for this drain, the new version makes that node drain the sale
+/// again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",
@@ -38,10 +38,10 @@ impl Store {
     }
 
     /// Moves a sale whose slots were drained to its next phase. `announced` is the result of
-    /// [`Store::drain_sale`]. Returns `None` and writes nothing if the sale has changed since the
-    /// drain was announced. In that case, drain the slots again; see
-    /// [`doorbuster_core::sale::is_as_announced`]. A timed step that the sale no longer needs
-    /// changes nothing.
+    /// [`Store::drain_sale`]. A timed step that the sale no longer needs changes nothing.
+    ///
+    /// Returns `None` and writes nothing if the sale has changed since the announcement
+    /// ([`doorbuster_core::sale::is_as_announced`]). In that case, drain the slots again.
     pub async fn step_drained_sale(
         &self,
         id: &str,
@@ -58,10 +58,9 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
     }
 
-    /// Announces to every node that a step to pause or close the sale waits for the requests in
-    /// flight, for at most `for_ms`. A step to another phase ends the wait. Returns the sale's
-    /// version, or `None` if no such sale exists. In SQLite, the call does nothing and returns
-    /// `None`.
+    /// Announces to every node that a step to pause or close the sale waits for requests in flight,
+    /// for at most `for_ms`. A step to another phase ends the wait. Returns the sale's version, or
+    /// `None` if no such sale exists. In SQLite, does nothing and returns `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);
@@ -75,8 +74,7 @@ impl Store {
         .await
     }
 
-    /// Ends the wait that [`Store::drain_sale`] announced, so that every node sells again. In
-    /// SQLite, the call does nothing.
+    /// Ends the wait that [`Store::drain_sale`] announced. Does nothing in SQLite.
     pub async fn cancel_drain(&self, id: &str) -> StoreResult<()> {
         if let Self::Sqlite(_) = self {
             return Ok(());
@@ -90,8 +88,7 @@ impl Store {
     }
 }
 
-/// Moves a sale to its next phase, and records when it first opened and when it closed. Returns
-/// `None` and writes nothing if the sale has changed since its drain was announced.
+/// Returns `None` and writes nothing if the sale has changed since its drain was announced.
 pub(crate) fn apply_step(
     tx: &mut Transaction<'_, '_>,
     id: &str,
@@ -116,7 +113,6 @@ pub(crate) fn apply_step(
     Ok(Some(sale.map_or(StepOutcome::NotFound, done)))
 }
 
-/// Pauses a sale that never opened.
 pub(crate) fn pause_scheduled(tx: &mut Transaction<'_, '_>, id: &str) -> Done<StepOutcome> {
     let Some(sale) = lock_sale(tx, id)? else { return Ok(StepOutcome::NotFound) };
     match sale.phase {
@@ -130,7 +126,7 @@ pub(crate) fn pause_scheduled(tx: &mut Transaction<'_, '_>, id: &str) -> Done<St
     Ok(sale.map_or(StepOutcome::NotFound, done))
 }
 
-/// Writes a locked sale's next phase. Closes the sale's grants if the phase allows no grants.
+/// Writes the next phase of a locked sale. Closes the sale's grants if the phase allows no grants.
 fn enter_phase(tx: &mut Transaction<'_, '_>, sale: &SaleRow, phase: Phase) -> Done<()> {
     let closing = match phase {
         Phase::Draft | Phase::Paused => Some(CloseCause::Rolled),

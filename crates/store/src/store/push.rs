@@ -1,5 +1,5 @@
-//! Subscriptions of browsers to messages (web push). One node owns a subscription and sends its
-//! messages. A node stays the owner while the node has a lease.
+//! Subscriptions of browsers to messages (web push). One node owns a subscription, and sends its
+//! messages while the node has a lease.
 use doorbuster_core::{BuyerId, Millis, NodeId, Order};
 
 use crate::contract::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
@@ -12,9 +12,9 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Deletes two kinds of rows with this endpoint: the buyer's own row if it has other keys than the
-/// new subscription, and the rows of other buyers with the same keys. The same keys mean the same
-/// browser, because only the browser knows its secret `auth`.
+/// Deletes two kinds of rows with this endpoint:
+/// - the buyer's row, if its keys are not the keys of the new subscription
+/// - other buyers' rows with the same keys: only the same browser knows its secret `auth`.
 const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
      WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",
@@ -104,11 +104,10 @@ fn put(
     Ok(owner)
 }
 
-/// The store's methods for subscriptions of browsers.
 impl Store {
-    /// Adds or renews a browser's subscription, for `lives_ms` from now. Returns the subscription's
-    /// owner. The owner is `node` if the subscription is new, or if the earlier owner has no lease.
-    /// Other buyers' subscriptions of the same browser are deleted. If the buyer has more than
+    /// Adds or renews a browser's subscription, for `lives_ms` from now, and returns its owner. The
+    /// owner is `node` if the subscription is new, or if the earlier owner has no lease. Other
+    /// buyers' subscriptions of the same browser are deleted. If the buyer has more than
     /// `of_buyer_max` subscriptions, the subscriptions that end first are deleted.
     pub async fn put_push_subscription(
         &self,
@@ -121,8 +120,8 @@ impl Store {
             .await
     }
 
-    /// Makes this node the owner of at most `limit` subscriptions that belong to nodes without
-    /// a valid lease. Returns the number of these subscriptions.
+    /// Makes this node the owner of at most `limit` subscriptions that belong to nodes without a
+    /// valid lease. Returns their number.
     pub async fn take_over_push_subscriptions(
         &self,
         node: NodeId,

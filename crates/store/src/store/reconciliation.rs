@@ -18,7 +18,6 @@ use crate::sql::{Row, Statement, as_limit, values};
 
 use super::{Store, StoreResult};
 
-/// The rows of a report.
 #[derive(Default)]
 struct ReportRows {
     items: Vec<ItemRow>,
@@ -27,12 +26,11 @@ struct ReportRows {
     differences: Vec<(i64, Difference)>,
 }
 
-/// The store's methods for reconciliation.
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
     /// differences. The call reads every order, so use it only for reports. To get further
-    /// differences, pass [`Reconciliation::more`] of a report as `after` of the next call. The next
-    /// report lists only differences of the kinds in `after`.
+    /// differences, pass [`Reconciliation::more`] of a report as `after`. The next report then
+    /// lists only these kinds.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
@@ -69,8 +67,7 @@ impl Store {
         self.all(OPENING_STOCKS, values![sale], opening).await
     }
 
-    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 in the first
-    /// call.
+    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 at first.
     pub async fn stock_adjustments(
         &self,
         sale: Option<String>,

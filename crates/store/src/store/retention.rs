@@ -7,8 +7,7 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// In PostgreSQL the statement skips rows that another transaction has locked, so that the deletion
-/// never waits.
+/// In PostgreSQL, skips rows that another transaction has locked, so that the deletion never waits.
 macro_rules! delete_unlocked {
     ($text:literal) => {
         Statement {
@@ -26,8 +25,7 @@ const DEAD_TICKETS: Statement = delete_unlocked!(
     "DELETE FROM dead_letter WHERE seq IN (
          SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2"
 );
-/// In SQLite the newest row stays. Otherwise the next new row would get the number of a deleted
-/// row.
+/// In SQLite the newest row stays. Otherwise the next row would get the number of a deleted row.
 const EVENTS: Statement = Statement {
     sqlite: "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
@@ -114,10 +112,8 @@ fn delete_expired(
     Ok(rows)
 }
 
-/// The store's method that deletes expired rows.
 impl Store {
-    /// Deletes at most `limit` rows of each kind that are not needed any more, and returns their
-    /// number.
+    /// Deletes at most `limit` unneeded rows of each kind, and returns their number.
     pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         let delete = move |tx: &mut Transaction<'_, '_>| delete_expired(tx, &what, limit);
         let rows = self.job(RetryUnknown::Allowed, delete).await?;

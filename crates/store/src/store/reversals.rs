@@ -10,12 +10,13 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// A provider may report that a reversal failed. This report cancels the recorded reversal only if
-/// the amounts are equal. A report with another amount may be about another refund. A cancelled
-/// amount no longer counts. If two reports of one amount arrive in the wrong order, the newer
-/// report counts. If both reports have the same time, the report of the failure counts. A report
-/// without a time is the newest. In this table, `at` is the time of the report that counts, even if
-/// this report only confirmed the stored state.
+/// Which report of a returned payment counts:
+/// - A report of a failure cancels the recorded reversal only if the amounts are equal. Another
+///   amount may belong to another refund.
+/// - Of two reports of one amount, the newer counts. At the same time, the failure counts. A report
+///   without a time is the newest.
+///
+/// `at` is the time of the report that counts, even if it only confirmed the stored state.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),
@@ -79,13 +80,12 @@ fn money(row: Row<'_>) -> Done<Money> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
 }
 
-/// Reads the stored amount, and whether the stored reversal is in force.
 fn known(row: Row<'_>) -> Done<(Money, bool)> {
     Ok((money(row)?, row.get(2)?))
 }
 
-/// Writes a reversal. If this call changed the stored reversal ([`Reversal::is_change`]), returns
-/// the amount that is stored now. Otherwise returns `None`.
+/// Writes a reversal. Returns the amount that is stored now, or `None` if this call did not change
+/// the stored reversal ([`Reversal::is_change`]).
 fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money>> {
     let Reversal { payment, provider, stands, reported_at, .. } = reversal;
     let (minor, currency) =
@@ -110,8 +110,8 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
         Err(nothing) => return Ok(nothing),
     };
     let Some(money) = write(tx, reversal)? else { return Ok(ReversalOutcome::Known) };
-    // The event contains the order's number, which never changes. So the number is read from the
-    // cached row, and no row of the order is locked or written here.
+    // The event needs the order's number, which never changes. So the cached row is enough, and no
+    // row of the order is locked or written here.
     if let (Transaction::Postgres(ledger), Some(id)) = (&mut *tx, TicketId::parse(&payment.order)) {
         ledger.remember_order(&id)?;
     }
@@ -119,7 +119,6 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
     Ok(ReversalOutcome::Noted)
 }
 
-/// The store's methods for money that a provider reversed without a request by this server.
 impl Store {
     /// Records a provider's report that a captured payment was reversed. The payment and its order
     /// do not change. A refund by this server is not a reversal.

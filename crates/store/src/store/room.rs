@@ -99,7 +99,6 @@ macro_rules! stock {
     };
 }
 const STOCK: Statement = Statement { sqlite: stock!("g.open = 1"), postgres: stock!("g.open") };
-/// Selects the room, and the supply of its items, in one snapshot.
 macro_rules! view {
     ($is_open:literal) => {
         concat!(
@@ -130,7 +129,6 @@ const VIEW: Statement = Statement { sqlite: view!("g.open = 1"), postgres: view!
 /// The item id in the row of a room that is for the whole sale.
 const SALE_ROOM: ItemId = ItemId(0);
 
-/// Returns the values of the columns for the sale and the item of a room.
 fn columns(room: &RoomKey) -> (&str, ItemId) {
     (&room.sale, room.item.unwrap_or(SALE_ROOM))
 }
@@ -229,7 +227,6 @@ fn leave(
     Ok(Some(RoomVisitor { until: left.until, ..known }))
 }
 
-/// Extends the visitor's admission to its full length.
 fn keep(
     tx: &mut Transaction<'_, '_>,
     room: &RoomKey,
@@ -249,7 +246,6 @@ fn keep(
     Ok(Some(RoomVisitor { until: kept.or(known.until), ..known }))
 }
 
-/// The store's methods for waiting rooms.
 impl Store {
     /// Creates the room if it does not exist, and closes its draw if the sale has opened. The seed
     /// is used only if the sale has no room yet. Returns `None` if there is no such sale or item.
@@ -261,9 +257,8 @@ impl Store {
         Ok(self.enter_room(room, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// Does the same as [`Store::open_room`], and gives a position to each of these buyers who has
-    /// no position or whose admission has expired. The answers are in the same sequence as the
-    /// buyers.
+    /// Opens the room like [`Store::open_room`]. Gives a position to each of these buyers who has
+    /// none, or whose admission has expired. The answers are in the same sequence as the buyers.
     pub async fn enter_room(
         &self,
         room: &RoomKey,
@@ -276,9 +271,9 @@ impl Store {
         self.weighed_job(weight, RetryUnknown::Allowed, enter).await
     }
 
-    /// Gives up the buyer's position. If the buyer is admitted, the admission ends now. If the
-    /// buyer waits, the room passes over the buyer. Returns the new position, or `None` if the
-    /// buyer had no position. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
+    /// Gives up the buyer's position ([`doorbuster_core::gate::room::QueuePosition::leave`]). An
+    /// admission ends now, and the room passes over a buyer who waits. Returns the new position, or
+    /// `None` if the buyer had no position.
     pub async fn leave_room(
         &self,
         room: &RoomKey,
@@ -288,9 +283,9 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| leave(tx, &room, &buyer)).await
     }
 
-    /// Extends a buyer's admission to its full length: `for_ms` from the start of the admission. An
-    /// admission that has ended does not change. Returns the buyer's new position, or `None` if the
-    /// buyer has no position. The rule is [`doorbuster_core::gate::room::extended_end`].
+    /// Extends a buyer's admission to `for_ms` from its start, if the admission has not ended
+    /// ([`doorbuster_core::gate::room::extended_end`]). Returns the buyer's new position, or `None`
+    /// if the buyer has no position.
     pub async fn keep_turn(
         &self,
         room: &RoomKey,
@@ -301,8 +296,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| keep(tx, &room, &buyer, for_ms)).await
     }
 
-    /// Returns the rooms of these sales and of their items, in any order. Rooms that were never
-    /// created are left out.
+    /// Returns the existing rooms of these sales and of their items, in any order.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         self.all(ROOMS, values![sales], self::room).await
     }
@@ -346,8 +340,7 @@ impl Store {
         self.all(DRAWN_AFTER, values, drawn).await
     }
 
-    /// Returns the room and the supply of its items, in one snapshot, or `None` if there is no such
-    /// room.
+    /// Returns the room and the supply of its items, in one snapshot.
     pub async fn waiting_room_view(&self, room: &RoomKey) -> StoreResult<Option<WaitingRoomView>> {
         let (sale, item) = columns(room);
         self.one(VIEW, values![sale.to_owned(), item, self.now()], view).await
@@ -355,11 +348,10 @@ impl Store {
 
     /// Admits visitors of several rooms of one sale in one transaction. Each room admits as many
     /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
-    /// [`RoomAdmissions::most`]. An admission lasts `for_ms` from now. While other visitors wait,
-    /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
-    /// rules use the current stock, and the admissions in `rooms`, which the caller read before. A
-    /// room that has admitted visitors since that read admits no visitor. Returns the admitted
-    /// visitors of each room, sorted by rank, in the order of the rooms.
+    /// [`RoomAdmissions::most`]. The rules use the current stock. A room that has admitted visitors
+    /// since the caller read `rooms` admits none. An admission lasts `for_ms`, or less at first
+    /// while others wait ([`doorbuster_core::gate::room::first_turn_ms`]). Returns the admitted
+    /// visitors of each room, by rank, in the order of the rooms.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,

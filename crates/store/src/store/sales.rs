@@ -14,8 +14,8 @@ use crate::{actions, rows};
 
 use super::{Store, StoreResult};
 
-/// Selects one row for each item of a sale. A sale without items has one row. Only one process uses
-/// a store in SQLite. So SQLite does not store `draining_until`, which is for other nodes.
+/// Selects one row for each item of a sale. A sale without items has one row. SQLite does not store
+/// `draining_until`, because only one process uses such a store.
 macro_rules! sale_columns {
     ($draining_until:literal) => {
         concat!(
@@ -41,9 +41,9 @@ macro_rules! sale {
 }
 const SALE: Statement = Statement { sqlite: sale!("NULL"), postgres: sale!("s.draining_until") };
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR UPDATE");
-/// The version has two parts: the database's timeline, and the transaction that last changed the
-/// catalogue. A promoted standby assigns transaction ids again, so the timeline is needed. Each
-/// change locks the row of `catalogue`, so no version repeats. SQLite needs no version.
+/// The version is the database's timeline and the transaction that last changed the catalogue. The
+/// timeline is needed, because a promoted standby assigns transaction ids again. Each change locks
+/// the row of `catalogue`, so no version repeats.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
@@ -51,8 +51,8 @@ macro_rules! version {
 }
 const VERSION: Statement =
     Statement { sqlite: "SELECT ''", postgres: concat!("SELECT ", version!()) };
-/// Selects all sales, newest first. Each row contains the catalogue's version. If a store in
-/// PostgreSQL has no sales, there is one row with the version and without a sale.
+/// Selects all sales, newest first, each row with the catalogue's version. If there are no sales,
+/// PostgreSQL returns one row with only the version.
 const CATALOGUE: Statement = Statement {
     sqlite: concat!(
         sale_columns!("NULL"),
@@ -157,7 +157,7 @@ fn item_stock(row: Row<'_>) -> Done<(String, Stock)> {
     Ok((row.get(0)?, rows::stock(row, 1)?))
 }
 
-/// Builds sales from rows. The rows of one sale follow each other.
+/// The rows of one sale must follow each other.
 fn group_by_sale(pairs: impl IntoIterator<Item = (SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
     for (sale, item) in pairs {
@@ -171,12 +171,10 @@ fn group_by_sale(pairs: impl IntoIterator<Item = (SaleRow, Option<ItemRow>)>) ->
     sales
 }
 
-/// Returns the sale as this transaction sees it.
 fn read_sale(tx: &mut Transaction<'_, '_>, id: &str) -> Done<Option<SaleRow>> {
     Ok(group_by_sale(tx.all(SALE, &values![id], pair)?).pop())
 }
 
-/// Locks the sale until this transaction ends, and returns it.
 pub(super) fn lock_sale(tx: &mut Transaction<'_, '_>, id: &str) -> Done<Option<SaleRow>> {
     match tx.exists(LOCK_SALE, &values![id])? {
         true => read_sale(tx, id),
@@ -194,7 +192,6 @@ pub(super) fn recorded_change(
     Ok(after)
 }
 
-/// Creates a draft with all its stock in the pools. Returns `None` if the id is in use.
 fn create(tx: &mut Transaction<'_, '_>, new: &NewSale) -> Done<Option<SaleRow>> {
     tx.change_catalogue()?;
     let NewSale { id, title, starts_at, ends_at, front_door, page, .. } = new;
@@ -242,7 +239,6 @@ fn create_item(tx: &mut Transaction<'_, '_>, sale: &str, item: &NewItem) -> Done
     tx.run(INSERT_ITEM, &values).map(drop)
 }
 
-/// Changes texts, times, prices, limits and front door.
 fn patch(
     tx: &mut Transaction<'_, '_>,
     id: &str,
@@ -289,7 +285,6 @@ fn patch(
     Ok(sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
-/// Deletes a draft with its items and its waiting rooms.
 fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Done<DeleteOutcome> {
     let Some(sale) = lock_sale(tx, id)? else { return Ok(DeleteOutcome::NotFound) };
     if if_version.is_some_and(|wanted| wanted != sale.version) {
@@ -311,8 +306,7 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     Ok(DeleteOutcome::Done)
 }
 
-/// Deletes the grants of a draft. A draft has grants if it was scheduled before. These grants are
-/// closed and have no tickets.
+/// A draft has grants if it was scheduled before. These grants are closed and have no tickets.
 fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     let grants = tx.all(GRANTS_OF_SALE, &values![sale], |row| Ok(GrantId(row.number(0)?)))?;
     if grants.is_empty() {
@@ -325,7 +319,6 @@ fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     Ok(())
 }
 
-/// The store's methods for sales.
 impl Store {
     /// Returns every sale, newest first.
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {

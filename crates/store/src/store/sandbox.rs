@@ -1,4 +1,4 @@
-//! Documents of the built-in payment provider.
+//! Documents of the built-in payment provider, which the store does not interpret.
 use crate::limits::PAGE_ROWS_MAX;
 use crate::sql::{Row, Statement, as_limit, statement, values};
 use crate::transaction::RetryUnknown;
@@ -15,8 +15,6 @@ const LIST: Statement = statement(
      AND substr(key, 1, length($1)) = $1 ORDER BY key LIMIT $3",
 );
 
-/// Documents of the built-in payment provider. Each document has a key. The store does not
-/// interpret the documents.
 impl Store {
     /// Returns the document under this key.
     pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
@@ -31,8 +29,8 @@ impl Store {
         old: Option<String>,
         new: String,
     ) -> StoreResult<bool> {
-        // If the outcome is unknown, the caller must read the document. A second run would find the
-        // document that the first run wrote, and would return false.
+        // A second run would find the document that the first run wrote, and would return false.
+        // After an unknown outcome, the caller must read the document.
         self.job(RetryUnknown::Never, move |tx| {
             let changed = match &old {
                 None => tx.run(INSERT, &values![&key, &new])?,
@@ -43,8 +41,7 @@ impl Store {
         .await
     }
 
-    /// Deletes each of these documents if it has the given content. Returns the number of deleted
-    /// documents.
+    /// Deletes each of these documents that has the given content. Returns their number.
     pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let mut deleted = 0;

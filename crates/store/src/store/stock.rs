@@ -20,7 +20,6 @@ const UPDATE_SPREAD: Statement = statement(
      spread_refill = $6, partitions_auto = $7 WHERE id = $1",
 );
 const NEXT_VERSION: Statement = statement("UPDATE sale SET version = version + 1 WHERE id = $1");
-/// The units and the reason of the adjustment with this key.
 const ADJUSTED: Statement =
     statement("SELECT units, reason FROM adjustment WHERE item_id = $1 AND key = $2");
 const INSERT_ADJUSTMENT: Statement = statement(
@@ -28,8 +27,6 @@ const INSERT_ADJUSTMENT: Statement = statement(
      VALUES ($1, $2, $3, $4, $5, $6)",
 );
 
-/// Changes how an item's stock is divided among its slots. This is allowed until the sale is
-/// closed.
 fn set_spread(
     tx: &mut Transaction<'_, '_>,
     item: ItemId,
@@ -42,8 +39,8 @@ fn set_spread(
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
-    // This check comes before the check of the version. A repeated call finds the effect of the
-    // first call, and the first call changed the version.
+    // A repeated call finds the spread of the first call, which also changed the version. So the
+    // spread is compared before the version.
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));
     }
@@ -70,16 +67,14 @@ fn adjusted(row: Row<'_>) -> Done<(i64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-/// Changes an item's total and records the change, once for each key. A closed sale's total does
-/// not change.
 fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
     let (item, now) = (*item, tx.now());
-    // In PostgreSQL this read locks the sale, as every change of a phase does. So the sale cannot
-    // close before this transaction ends.
+    // In PostgreSQL this read locks the sale, so the sale cannot close before this transaction
+    // ends.
     tx.ledger().on_sale(item)?;
-    // The item is locked before the record is read. So if two calls have the same key, the second
-    // call finds the record.
+    // The item is locked before the record is read, so a concurrent call with the same key finds
+    // the record.
     if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
@@ -118,7 +113,6 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     Ok(counts.map_or(AdjustOutcome::NotFound, outcome))
 }
 
-/// The store's methods for the stock of items.
 impl Store {
     /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
     /// closed. The sale's version increases if anything changed. If `if_version` is given and the
@@ -147,8 +141,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| adjust(tx, &adjustment)).await
     }
 
-    /// Returns the units and the reason of the adjustment with this key, or `None` if there is no
-    /// such adjustment.
+    /// Returns the units and the reason of the adjustment with this key.
     pub async fn adjustment(&self, item: ItemId, key: &str) -> StoreResult<Option<(i64, String)>> {
         self.one(ADJUSTED, values![item, key.to_owned()], adjusted).await
     }

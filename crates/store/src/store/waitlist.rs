@@ -1,7 +1,7 @@
 //! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
 //!
-//! In PostgreSQL, a transaction that serves entries locks the sale, the waitlist, the quotas of the
-//! first waiting buyers, and then the item. Every transaction locks in this order.
+//! In PostgreSQL, every transaction locks in this order: the sale, the waitlist, the quotas of the
+//! first waiting buyers, the item.
 use doorbuster_core::limits::{WAITLIST_BATCH_MAX, WAITLIST_ENTRIES_MAX};
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
@@ -19,7 +19,7 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Selects the columns of an entry, followed by the number of waiting entries ahead of this entry.
+/// Selects an entry, followed by the number of waiting entries ahead of it.
 macro_rules! positions {
     ($condition:literal) => {
         concat!(
@@ -42,8 +42,8 @@ const WAITING_AFTER: Statement = statement(concat!(
     " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2 ORDER BY w.n
       LIMIT $3"
 ));
-/// Searches the buyer's orders. The `+` prevents the planners from using the index on the grant.
-/// With that index, they would read all orders of the grant.
+/// Without the `+`, the planners would use the index on the grant, and read all orders of the
+/// grant.
 const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -82,12 +82,11 @@ fn end_with_sale(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistEnd
     waitlist::end_with_sale(tx.ledger(), item, WAITLIST_BATCH_MAX, now)
 }
 
-/// The store's methods for waitlists.
 impl Store {
-    /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::waitlist::join`].
+    /// Adds a buyer to an item's waitlist, for one unit ([`doorbuster_core::waitlist::join`]).
     ///
-    /// After the commit, a call with the same key returns the same entry, or the order that the
-    /// entry became. So the call may be repeated after any error.
+    /// A later call with the same key returns the same entry, or the order that the entry became.
+    /// So the call may be repeated after any error.
     pub async fn join_waitlist(
         &self,
         item: ItemId,
@@ -118,8 +117,8 @@ impl Store {
         .await
     }
 
-    /// Removes a buyer from a waitlist. The call ends the buyer's entry with this id. See
-    /// [`doorbuster_core::waitlist::leave`].
+    /// Removes a buyer from a waitlist: ends the entry with this id
+    /// ([`doorbuster_core::waitlist::leave`]).
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
@@ -128,9 +127,9 @@ impl Store {
         .await
     }
 
-    /// Serves the buyers who have waited longest: as many as the pool has units, and at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
-    /// If the pool has no unit, or no buyer waits, the call writes nothing and locks nothing.
+    /// Serves the buyers who have waited longest ([`doorbuster_core::waitlist::serve`]): as many as
+    /// the pool has units, and at most [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool
+    /// has no unit, or no buyer waits, the call writes nothing and locks nothing.
     ///
     /// The changes are published like the changes of any commit. If the answer to an attempt is
     /// lost, the call tries again. The returned value may then lack the first attempt's changes.
@@ -139,18 +138,17 @@ impl Store {
     }
 
     /// Ends the entries that still wait after the sale has ended, at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See
-    /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
-    /// the call writes nothing.
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]
+    /// ([`doorbuster_core::waitlist::end_with_sale`]). If the sale has not ended, or no buyer
+    /// waits, the call writes nothing.
     ///
-    /// The changes are published like the changes of any commit. If the answer to an attempt is
-    /// lost, the call tries again. The returned value may then lack the first attempt's changes.
+    /// As in [`Store::serve_waitlist`], the returned value may lack changes.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }
 
     /// Returns the order that the buyer's last entry in the item's waitlist became, in its current
-    /// state. Returns `None` if the buyer has no entry, or if the last entry still waits or ended
+    /// state. Returns `None` if there is no entry, or if the last entry still waits or ended
     /// without an order.
     pub async fn waitlist_order_of(
         &self,
@@ -176,8 +174,7 @@ impl Store {
         self.one(POSITION_OF, values, position).await
     }
 
-    /// Returns a page of an item's waiting entries whose numbers are above `after`, sorted by
-    /// number.
+    /// Returns a page of an item's waiting entries with numbers above `after`, by number.
     pub async fn waitlist(
         &self,
         item: ItemId,

@@ -1,5 +1,5 @@
-//! Tests the set of rows that a node reads again. If the node has no usable position, it reads
-//! every order. Rows from a dump must not be published at every poll.
+//! Tests which rows a node reads again. Without a usable position, the node reads every order. Rows
+//! from a dump must not be published at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,7 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
     // After its session ends, a node continues at a position that is at least
-    // `DIGEST_POLL_REWIND_MS` old. This node has no position of this age yet, so the node reads
-    // every order.
+    // `DIGEST_POLL_REWIND_MS` old. This node has no such position yet, so it reads every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, kill).expect("psql runs");
@@ -77,7 +76,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // As in a restored dump, the rows get a transaction id that is ahead of this server's counter.
+    // As in a restored dump, the rows get a transaction id ahead of this server's counter.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))
@@ -92,8 +91,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
     }
     again.commits.forget();
-    // Wait for three polls. If the rows from the dump were not rewritten, each poll would publish
-    // them.
+    // If the rows from the dump were not rewritten, each of these three polls would publish them.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();
@@ -105,7 +103,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     again.store.close().await;
 }
 
-/// Undoes a part of the migration to schema 24, so that the schema is old enough for this test.
+/// Undoes the part of the migration to schema 24 that this test needs.
 const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
      DROP TRIGGER orders_change_due ON orders;
      DROP FUNCTION add_order_due; DROP FUNCTION change_order_due; DROP TABLE order_due;

@@ -1,5 +1,5 @@
-//! Tests a database that is one version ahead. A running node of this version continues, a second
-//! node starts, and both leave the newer version's data unchanged.
+//! Tests a database that is one version ahead. Nodes of this version run and start, and leave the
+//! newer version's data unchanged.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
@@ -8,8 +8,7 @@ use crate::cluster;
 use crate::fixture::open_postgres;
 use crate::nodes::two;
 
-/// The newer version's migration, which adds a column to every table and fills the column in the
-/// existing rows.
+/// The newer version's migration: a new column in every table, with a value in the existing rows.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
     AND tablename <> 'schema_migration' LOOP
@@ -49,7 +48,6 @@ async fn rows_of_a_newer_version_are_kept() {
         let ended = fixture.store.order(order.id).await.expect("reads").expect("the order exists");
         assert_eq!(ended.state, OrderState::Cancelled);
     }
-    // The cancelled units are in the pool again.
     starts.expect_units(item, 5, 2, 3, 0).await;
     assert_eq!(cluster.psql(&database, LEFT).expect("a query"), left);
     for fixture in [runs, starts] {

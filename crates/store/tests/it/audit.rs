@@ -1,5 +1,4 @@
-//! Tests on each backend that the audit finds units and money that do not add up. One test migrates
-//! a database of an early version.
+//! Tests on each backend that the audit finds units and money that do not add up.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
@@ -23,8 +22,8 @@ fn message(order: &Order, payment: &str, minor: i64) -> Capture {
     }
 }
 
-/// Each row has a statement that damages money rows, a statement that repairs them, and a text that
-/// the audit's finding must contain.
+/// Statements that damage money rows, their repairs, and the texts that the audit's findings must
+/// contain.
 const DAMAGES: [(&str, &str, &str); 10] = [
     (
         "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
@@ -67,7 +66,6 @@ const DAMAGES: [(&str, &str, &str); 10] = [
     ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "pay_1"),
 ];
 
-/// Creates a paid order, and an order with a payment of a wrong amount.
 async fn one_paid_and_one_mistaken(fixture: &Fixture) {
     let grant = fixture.slot(20, 10, 3).await;
     let (paid, mistaken) =
@@ -97,8 +95,8 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Each row has a statement that damages the stock, a statement that repairs the damage, and the
-/// rule that the damage breaks. Anna has two units, and Bert has one.
+/// Statements that damage the stock, their repairs, and the rules that the damages break. Anna has
+/// two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
@@ -208,8 +206,8 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
     let checked = tokio::time::timeout(Duration::from_millis(100), fixture.store.check()).await;
     assert!(checked.is_err(), "the audit must wait for the table");
     lock.join().expect("no panic");
-    // The test looks for only three seconds, because after five seconds the database itself ends a
-    // session with an idle transaction.
+    // After five seconds the database itself ends a session with an idle transaction, so the test
+    // looks for only three seconds.
     let (began, idle) = (
         Instant::now(),
         "SELECT count(*) FROM pg_stat_activity WHERE datname =
@@ -260,9 +258,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// Inserts a sale, an item, a grant and quotas into a database of an early version (schema 3). The
-/// test adds a reserved and a paid order. The paid order has no payment row, because that version
-/// wrote no payments.
+/// Rows of an early version (schema 3): a sale, an item, a grant and quotas. The test adds a
+/// reserved and a paid order. That version wrote no payments.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);

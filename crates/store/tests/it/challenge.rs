@@ -1,5 +1,4 @@
-//! Tests answers to challenges in PostgreSQL: the answers of one buyer wait for each other, on all
-//! nodes.
+//! Tests challenges in PostgreSQL: answers of one buyer wait for each other, on all nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};

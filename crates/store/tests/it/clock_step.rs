@@ -1,5 +1,4 @@
-//! Tests a step of the database's clock in PostgreSQL. Orders and their checkouts follow the
-//! monotonic clock.
+//! Tests that a step of the database's clock makes no order and no checkout due.
 use doorbuster_core::limits::PROVIDER_GRACE_MS;
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, HOLD_MS};
@@ -47,7 +46,7 @@ async fn a_step_of_the_databases_clock_makes_no_checkout_due() {
     assert_eq!(due().await, None, "the checkout of an order in its payment window must stay open");
     advance(HOLD_MS);
     assert!(due().await.is_some(), "after the payment window, the checkout must be closed");
-    // The provider gives no answer. The pause and the grace period follow the monotonic clock, too.
+    // The pause and the grace period follow the monotonic clock, too.
     let unanswered = CheckoutDeferral {
         order: order.id,
         session: checkout.session,

@@ -1,5 +1,4 @@
-//! Tests the copies of commits for a continuous backup: a base and the later segments together
-//! contain the whole store.
+//! Tests the copies of commits: a base and the later segments together are the whole store.
 use std::fs::File;
 use std::path::Path;
 
@@ -69,8 +68,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
         } else {
             settled.await.expect("settles");
         }
-        // A segment is taken only after some batches, so that a segment can contain several
-        // commits.
+        // Batches between two segments let a segment contain several commits.
         if turn % 7 == 0 {
             segments.extend(take(&copy));
         }

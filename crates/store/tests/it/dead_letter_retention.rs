@@ -1,5 +1,4 @@
-//! Tests that dead letters of tickets are deleted after a time, in both stores, and that the
-//! tickets' verdicts stay.
+//! Tests that old dead letters of tickets are deleted, and that the tickets' verdicts stay.
 use doorbuster_core::{Millis, Ticket, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, RetentionCutoffs};
@@ -14,8 +13,7 @@ fn id(ticket: &Ticket) -> DeadLetterId {
     DeadLetterId::Ticket(id_key().id_of(ticket))
 }
 
-/// Deletes at most `limit` dead letters from before this time, and no other rows. Returns the
-/// number of deleted rows.
+/// Deletes at most `limit` dead letters from before this time, and no other rows.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
     let what = RetentionCutoffs { dead_before: before, ..RetentionCutoffs::NONE };
     fixture.store.delete_expired(what, limit).await.expect("writes")

@@ -1,5 +1,4 @@
-//! Tests stores whose disk is full or whose process is killed. Every confirmed order exists
-//! afterwards.
+//! Tests that every confirmed order survives a full disk or a killed process.
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -54,7 +53,7 @@ async fn child_that_settles_until_the_store_fails() {
     println!("stopped normally");
 }
 
-/// Runs the child with a shell line. `"$@"` in the line is the child's command.
+/// `"$@"` in the shell line is the child's command.
 fn child(dir: &Dir, line: &str) -> Child {
     let program = std::env::current_exe().expect("this test");
     let mut shell = Command::new("bash");
@@ -68,8 +67,8 @@ fn child(dir: &Dir, line: &str) -> Child {
     shell.spawn().expect("a shell")
 }
 
-/// Returns the orders that the child confirmed, and the other lines of its output. Reads until the
-/// child ends or `stop` is true.
+/// Returns the orders that the child confirmed and its other lines, until the child ends or `stop`
+/// is true.
 fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketId>, Vec<String>) {
     let (mut confirmed, mut lines) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
@@ -86,7 +85,6 @@ fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketI
     (confirmed, lines)
 }
 
-/// Opens the child's store, and asserts that every confirmed order exists.
 async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
     let fixture = open(dir.path());
     for id in confirmed {
@@ -118,8 +116,7 @@ async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
 #[tokio::test]
 async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let (dir, kept) = (Dir::new(), Dir::new());
-    // The process mounts a small disk. The disk disappears with the process, so the files are
-    // copied first.
+    // The small disk disappears with the process, so the files are copied first.
     let line = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=3m small "${DIR}" || exit 77; "$@"; cp "${DIR}"/* {}' bash "$@" || echo no disk"#,
         kept.path().display()

@@ -1,6 +1,6 @@
-//! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id. The
-//! test reads the columns from the database's catalogue, so it also covers columns that are added
-//! later. The buyer's id and request keys are replaced. All other values stay.
+//! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id, and
+//! only the id and the request keys have changed. The columns come from the database's catalogue,
+//! so later columns are tested too.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -91,7 +91,6 @@ async fn step(fixture: &Fixture, sale: &str, step: PhaseStep) {
     fixture.store.step_sale(sale, step).await.expect("writes");
 }
 
-/// Creates a sale with two items of one slot each.
 async fn sale(fixture: &Fixture, id: &str) -> Vec<ItemId> {
     let items =
         vec![new_item("phone", Stock::Counted(20), 6), new_item("rare", Stock::Counted(1), 6)];
@@ -104,7 +103,6 @@ async fn grant(fixture: &Fixture, item: ItemId, units: u64) -> Grant {
     fixture.open(SlotKey { item, index: 0 }, units).await
 }
 
-/// Erases until nothing more can be erased, and returns the number of erased rows.
 async fn erase(fixture: &Fixture) -> Erased {
     let mut all = Erased::default();
     loop {
@@ -127,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders. The name of each field says what happened to its order.
+/// The buyer's orders, named by what happened to them.
 struct Orders {
     paid: Order,
     cancelled: Order,
@@ -289,7 +287,6 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
         "the reserved order must count for the old id, and the paid order for the new id"
     );
 
-    // All orders that waited for money end.
     end(&fixture, &orders.reserved, EndReason::Cancel).await;
     assert!(
         fixture
@@ -326,7 +323,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     shell
 }
 
-/// Asserts that the audit's findings, which are logged, do not contain the buyer's id.
+/// The audit's findings are logged, so they must not contain the buyer's id.
 async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
@@ -374,7 +371,6 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     fixture.check_invariants().await;
 }
 
-/// Erases more orders than one transaction can erase. All of these orders have expired.
 async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> Shell {
     let many = ERASE_ROWS_MAX as u64 + 50;
     let item = fixture.item(Stock::Counted(many), 1_000).await;
@@ -397,7 +393,6 @@ async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> She
     shell
 }
 
-/// Runs two erasures and a refund on the same orders.
 async fn erasures_and_refunds_agree(fixture: Fixture, shell: Shell) -> Shell {
     const ORDERS: u64 = 20;
     let item = fixture.item(Stock::Counted(ORDERS), 100).await;
@@ -457,8 +452,7 @@ macro_rules! both {
 
 both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
-/// Rewriting the file clears its free pages. After that, neither the file nor the log contains the
-/// name.
+/// Rewriting the file clears its free pages.
 #[tokio::test]
 async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();

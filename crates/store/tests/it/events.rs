@@ -1,5 +1,5 @@
 //! Tests events in PostgreSQL. Readers that continue by position miss no event, whatever the order
-//! of the commits. In some tests, payments are reported to two nodes at once.
+//! of the commits.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,8 +39,7 @@ fn insert_event(sale: &str) -> String {
     )
 }
 
-/// Reads the events after a position, and returns the sales that they name. Moves the position
-/// forward.
+/// Moves the position forward, and returns the sales that the read events name.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
     let events = store.events_after(*position, 100).await.expect("reads");
     let mut sale = |stored: StoredEvent| {
@@ -97,8 +96,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// Only one transaction at a time assigns positions. A second transaction waits until the first
-/// transaction ends, and then sees the positions of the first.
+/// A second transaction waits until the first transaction ends, and then sees its positions.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;
@@ -124,8 +122,7 @@ async fn one_transaction_at_a_time_assigns_positions() {
     }
 }
 
-/// Returns a provider's message about a payment with the right amount for an order of a test's
-/// item.
+/// Returns a provider's message about a payment of the right amount.
 pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
@@ -140,7 +137,6 @@ fn operator() -> Attribution {
     Attribution { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
 }
 
-/// Starts all changes of an order concurrently on both nodes.
 fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     let (id, units) = (order.id, order.units.get());
     for (at, fixture) in nodes.into_iter().enumerate() {
@@ -229,7 +225,6 @@ async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_
             change_concurrently([&a, &b], &order, &mut tasks);
         }
         if round % 4 == 3 {
-            // Some of the orders become due.
             a.clock.advance(HOLD_MS);
             b.clock.advance(HOLD_MS);
             let store = b.store.clone();
@@ -300,7 +295,7 @@ async fn another_node_is_notified_of_events() {
     let grant = a.slot(10, 10, 4).await;
     wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // The payment names no order of this store. So the payment is only refunded, and no units move.
+    // The payment names no order of this store, so it is only refunded, and no units move.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));

@@ -1,5 +1,5 @@
-//! Tests the failover of PostgreSQL to a standby. If commits were synchronous, no confirmed order
-//! is lost. Otherwise the lost orders are reported. The old primary is never used again.
+//! Tests the failover of PostgreSQL to a standby. Synchronous commits lose no confirmed order, and
+//! other lost orders are reported. The old primary is never used again.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use crate::nodes::wait;
 
 mod unconfirmed;
 
-/// The standby's name.
 const STANDBY: &str = "standby_a";
 
 /// A primary, its standby, and a database on both.
@@ -27,7 +26,6 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts both servers, and waits until the standby has the database.
     async fn start() -> Self {
         tokio::task::block_in_place(|| {
             let primary = Cluster::start(&[]);
@@ -43,7 +41,6 @@ impl Pair {
         self.primary.url_of_either(&self.standby, &self.database)
     }
 
-    /// Makes commits wait for the standby.
     fn make_synchronous(&self) {
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
         self.primary.psql("postgres", &set).expect("a setting");
@@ -54,7 +51,6 @@ impl Pair {
         });
     }
 
-    /// Waits until the standby has every change of the primary.
     fn wait_for_standby(&self) {
         let sql = "SELECT count(*) FROM pg_stat_replication
                    WHERE replay_lsn >= pg_current_wal_lsn()";
@@ -63,7 +59,6 @@ impl Pair {
         });
     }
 
-    /// Disconnects the standby from the primary.
     fn cut_replication(&self) {
         self.standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''").expect("a setting");
         self.standby.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
@@ -131,8 +126,8 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     });
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
-    // After the failover, the node cannot know whether the new primary has every order. So a commit
-    // must say that orders may be lost.
+    // The node cannot know whether the new primary has every order, so a commit must say that
+    // orders may be lost.
     wait(&fixture, AGAIN_WITHIN, |all| all.iter().any(|commit| commit.may_lose_orders)).await;
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!(
@@ -157,11 +152,11 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
-    // This node knows no history. It compares both servers, and uses the new primary.
+    // This node knows no history, so it compares both servers, and uses the new primary.
     let other = open(&pair.url(), 3, KnownHistories::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;
-    // The first node loses its connections. After that, it does not use the old primary.
+    // The first node loses its connections, but does not use the old primary.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
     tokio::task::block_in_place(|| pair.standby.psql(&pair.database, kill)).expect("kills");
@@ -222,8 +217,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         "the orders must be reported only once"
     );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // This test resumes the sale without an action `sale.resumed`. So the lost orders are listed
-    // again when the sale is paused or closed.
+    // This test resumes the sale without an action `sale.resumed`, so the lost orders are listed
+    // again.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(

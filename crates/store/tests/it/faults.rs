@@ -1,5 +1,4 @@
-//! Tests PostgreSQL when it loses sessions, crashes, refuses a ticket's rows, or has unsafe
-//! settings.
+//! Tests PostgreSQL when it loses sessions, crashes, refuses rows, or has unsafe settings.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +19,8 @@ use crate::unreadable::endpoint;
 /// The time limit for work that waits for PostgreSQL.
 pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
-/// stop it.
+/// After this time, no more sessions are killed, even if a failed test does not stop the killing.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
@@ -271,8 +268,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// Creates a trigger. During the COMMIT of the first transaction that records an action, the
-/// trigger ends the transaction's session.
+/// A trigger that ends the session during the COMMIT of the first transaction that records an
+/// action.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN
@@ -284,8 +281,8 @@ const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE CONSTRAINT TRIGGER end_first_commit AFTER INSERT ON action
      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_first_commit()";
 
-/// If the outcome of the first run is unknown, the run's transaction may have committed. Then a
-/// second run could record the operator's request a second time.
+/// The first run may have committed, so a second run could record the operator's request a second
+/// time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_with_an_unknown_outcome_is_not_run_again() {
     let cluster = cluster::shared();

@@ -1,5 +1,4 @@
-//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in its own
-//! database.
+//! A private store for each test: a temporary directory, or its own PostgreSQL database.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +36,7 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the temporary directory, which is harmless.
+        // A directory that stays in the temporary directory is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -100,8 +99,8 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// Opens a store like [`open_postgres`]. If other nodes create orders, this node reads the complete
-/// orders of buyers with these tags, and only digests of all other orders.
+/// Opens a store like [`open_postgres`]. The node reads other nodes' orders in full only for buyers
+/// with these tags.
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
     let options = PostgresOptions {

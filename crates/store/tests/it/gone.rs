@@ -39,13 +39,12 @@ impl Shop {
         Self { fixture, fatal, grant, order }
     }
 
-    /// Settles the ticket with this number.
     async fn settle(&self, n: u64) -> StoreResult<Vec<TicketVerdict>> {
         let ticket = self.fixture.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
         self.fixture.store.settle(vec![ticket]).await
     }
 
-    /// Settles a ticket, and asserts that the store stops. Returns the reason.
+    /// Settles a ticket, which must stop the store, and returns the reason.
     async fn stops(self) -> String {
         let answer = self.settle(2).await;
         let reason = self.stopped().await;
@@ -53,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Asserts that the store refuses all work, has published no commit after its first order, and
-    /// has reported one reason. Returns this reason.
+    /// The store must refuse all work, and must have published no commit after its first order.
+    /// Returns the only reason that it reported.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [
@@ -78,7 +77,6 @@ impl Shop {
     }
 }
 
-/// Opens the store again, and asserts that the confirmed order exists.
 async fn expect_confirmed(dir: &Dir, order: TicketId) {
     let fixture = open(dir.path());
     assert!(
@@ -89,7 +87,6 @@ async fn expect_confirmed(dir: &Dir, order: TicketId) {
     fixture.store.close().await;
 }
 
-/// Asserts that no new store is created in place of a store that was removed.
 #[track_caller]
 fn expect_refused(dir: &Dir) {
     let (options, _) = options(dir.path(), &Clock::new(), &CommitLog::default());

@@ -1,6 +1,5 @@
-//! Tests rows of the previous version. If an order waits for its payment provider, the previous
-//! version writes a due time that is too early. At that time, expiry finds the order, does not
-//! expire the order, and writes the row again.
+//! Tests rows of the previous version. For an order that waits for its payment provider, that
+//! version writes a due time that is too early. At that time, expiry writes the row again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
@@ -21,8 +20,7 @@ async fn record_unanswered(fixture: &Fixture, order: TicketId) {
     assert_eq!(fixture.store.defer_checkouts(vec![it]).await.expect("writes"), 1);
 }
 
-/// Asserts that expiry rewrites a row that the previous version wrote. `run` executes SQL over
-/// another connection.
+/// `run` executes SQL over another connection.
 async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     let next_due = async || fixture.store.next_due().await.expect("reads");
     let grant = fixture.slot(10, 10, 4).await;
@@ -49,8 +47,8 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     );
     record_unanswered(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // When the previous version extends the payment window, it does not delete the recorded query
-    // to the provider. This version must ignore that query.
+    // The previous version extends the payment window without deleting the recorded query to the
+    // provider. This version must ignore that query.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

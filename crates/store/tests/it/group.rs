@@ -19,8 +19,7 @@ fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
     job
 }
 
-/// Blocks the writer inside a job, and returns as soon as the writer is blocked. The writer
-/// continues when the caller drops the returned sender.
+/// Blocks the writer inside a job, until the caller drops the returned sender.
 async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
     let sale = fixture.store.sales().await.expect("reads").remove(0).id;
     let (go, wait) = mpsc::sync_channel::<()>(1);

@@ -1,6 +1,5 @@
-//! The store's tests. The conformance suite runs on each backend. Other tests check behaviour that
-//! only one backend has. The tests in `model` compare a store with the in-memory model of
-//! `doorbuster-core`.
+//! The store's tests: the conformance suite on each backend, tests of single backends, and
+//! comparisons with the in-memory model of `doorbuster-core` (`model`).
 
 mod again;
 mod ahead;

@@ -36,7 +36,6 @@ struct Seed {
     late: bool,
 }
 
-/// One transaction.
 #[derive(Clone, Debug)]
 enum Op {
     Open { slot: u32, id: u64, units: u64 },
@@ -97,13 +96,12 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// The orders, oldest first.
     made: Vec<TicketId>,
-    /// The orders that the store expired, in the sequence in which they expired. If several orders
-    /// are due at one instant, the model uses the store's sequence.
+    /// The orders that the store expired, in sequence. The model expires orders that are due at one
+    /// instant in this sequence.
     expired: RefCell<Vec<TicketId>>,
 }
 
 impl World {
-    /// Returns the item of a grant. The grant's tickets belong to the same item.
     fn item_of(&self, grant: u64) -> ItemId {
         self.items[usize::from(grant == GRANTS)]
     }
@@ -133,13 +131,13 @@ fn text(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
-/// Chooses the counter of a refill. Both counters get refills.
+/// Both counters get refills.
 fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Expires every due order. The order that has been due longest comes first. An order with an open
-/// checkout is due later, because the provider gets time to answer.
+/// The order that has been due longest comes first. An order with an open checkout is due later,
+/// because the provider gets time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -226,7 +224,6 @@ fn by_the_rules<L: Ledger>(
     })
 }
 
-/// Returns the tickets of a transaction.
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
@@ -237,7 +234,6 @@ fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     }
 }
 
-/// Runs the transaction with the store's methods.
 async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let id = |t: &Arc<Ticket>| id_key().id_of(t);
     let first = tickets.first();
@@ -336,7 +332,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     )
 }
 
-/// Runs the transaction on the model. Records the created orders, and whether the sale is open.
+/// Records the created orders in `world`, and the stopped items in `model`.
 fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let Ok(answer) = by_the_rules(world, model, op, tickets);
     for ticket in tickets {
@@ -424,7 +420,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // The model has no rows for adjustments. The conformance suite covers adjustments.
+    // The model has no rows for adjustments, which the conformance suite covers.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

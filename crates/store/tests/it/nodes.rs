@@ -58,8 +58,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// If a slot gets units from another node's slot, no count changes. The node of the receiving slot
-/// learns of the units only by the publication of the commit.
+/// No count changes, so the node of the receiving slot learns of the units only by the publication
+/// of the commit.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -72,8 +72,8 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // Each commit is published once, by one poll. The test first takes late commits of earlier
-    // steps, so that it does not mistake them for the expected commit.
+    // Late commits of earlier steps are taken first, so that they are not mistaken for the expected
+    // commit.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -161,8 +161,8 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Returns the tickets of one of two nodes, in batches. Both nodes get requests of the same buyers,
-/// and a third of the requests go to both nodes.
+/// Returns the tickets of one node, in batches. Both nodes get requests of the same buyers, and a
+/// third of the requests go to both nodes.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
@@ -264,8 +264,8 @@ async fn judge(
     now.state
 }
 
-/// One node pays two of every three orders. The other node cancels every order. Both nodes expire
-/// orders. A slot takes some of the returned units.
+/// One node pays two of every three orders, and the other node cancels every order. Both nodes
+/// expire orders. A slot takes some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;

@@ -1,5 +1,4 @@
-//! Tests opening and closing: one process for each directory, foreign files, file modes, and the
-//! state of a reopened store.
+//! Tests opening and closing: locks, foreign files, file modes, and reopened stores.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -31,7 +30,7 @@ async fn a_directory_has_one_store_at_a_time() {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // The test sets modes that let other users read the files, as an older program may have done.
+    // An older program may have let other users read the files.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

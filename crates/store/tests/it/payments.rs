@@ -1,5 +1,4 @@
-//! Tests payments in PostgreSQL: reports to several nodes at once, broken sessions, and rows of the
-//! previous version.
+//! Tests payments in PostgreSQL: several nodes, broken sessions, and rows of an older version.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,10 +23,8 @@ use crate::nodes::{two, wait};
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 /// The time limit for work that waits for PostgreSQL.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
-/// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
-/// stop it.
+/// After this time, no more sessions are killed, even if a failed test does not stop the killing.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,8 +32,7 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // The report names an order that does not exist, so only the payment's id identifies the
-        // payment.
+        // No such order exists, so only the payment's id identifies the payment.
         let report = |at: u32| {
             message(
                 "basket 7",
@@ -130,7 +126,7 @@ async fn rows_of_the_previous_version_are_read() {
     }
 }
 
-/// Like a provider, sends the message again until the store accepts the message.
+/// Like a provider, sends the message again until the store accepts it.
 async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {
@@ -144,7 +140,6 @@ async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     }
 }
 
-/// Kills working sessions until `stop` is set, and returns their number.
 fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()

@@ -1,5 +1,5 @@
-//! Measures how many orders per second one node settles and expires in SQLite and in PostgreSQL,
-//! and how long a batch takes. Run these tests by hand, in a release build.
+//! Measures settling and expiry in SQLite and in PostgreSQL: orders per second, and the time of a
+//! batch. Run these tests by hand, in a release build.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,7 @@ fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Settles every batch, with one task for each grant. Returns the orders per second and the time of
-/// the slowest batch.
+/// Runs one task for each grant. Returns the orders per second and the time of the slowest batch.
 async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -44,7 +43,6 @@ async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     (orders as f64 / began.elapsed().as_secs_f64(), slowest)
 }
 
-/// Settles with one grant, then with two grants, then with four grants, in a fresh store each time.
 async fn measure(open: impl AsyncFn() -> Fixture) {
     for slots in [1_u32, 2, 4] {
         let fixture = open().await;
@@ -83,12 +81,11 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// The number of holds that end at the same instant. `AT_ONCE` lists how many of these holds one
+/// The number of holds that end at the same instant. `AT_ONCE` lists how many of them one
 /// transaction ends.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 
-/// Ends due holds, `at_once` of them in each transaction.
 async fn expire(fixture: &Fixture, at_once: usize) {
     let grant = fixture.slot(HOLDS as u64, HOLDS as u64, 1).await;
     for at in 0..HOLDS / SETTLE_BATCH_MAX {

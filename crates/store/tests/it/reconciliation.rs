@@ -9,8 +9,8 @@ use doorbuster_store::limits::DIFFERENCES_MAX;
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
-/// Each row has a statement that damages the data, a statement that repairs the damage, and the
-/// kind of difference that the reconciliation must report.
+/// Statements that damage the data, their repairs, and the kinds of differences that the
+/// reconciliation must report.
 const DAMAGES: [(&str, &str, &str); 15] = [
     ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
     ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),
@@ -57,8 +57,7 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite cannot drop the unique index of a table, so a new table with the same name replaces
-    // the table.
+    // SQLite cannot drop the unique index of a table, so a new table takes the table's name.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;

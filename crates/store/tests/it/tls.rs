@@ -83,8 +83,7 @@ impl Server {
         }
     }
 
-    /// Returns the result of opening a store over TCP, under the name `host`. `words` are the URL's
-    /// other parameters.
+    /// Opens a store over TCP, under the name `host`. `words` are the URL's other parameters.
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");

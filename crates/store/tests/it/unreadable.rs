@@ -1,5 +1,5 @@
-//! Tests damaged rows of `event`, and a row of a newer program. The other rows can still be read.
-//! The dead letter of a damaged row is retried and sent again like any other dead letter.
+//! Tests damaged rows of `event`, and a row of a newer program. The other rows can still be read,
+//! and the dead letter of a damaged row is like any other.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
@@ -43,7 +43,6 @@ async fn expect(fixture: &Fixture) {
         fixture.store.event_at(3).await.expect("reads").expect("the row exists").as_ref().err(),
         Some(bad[1])
     );
-    // The dead letter of the row is listed, retried and sent again like any other dead letter.
     let parcel = PendingDelivery {
         position: 3,
         about: Arc::from("event:3"),

@@ -22,13 +22,11 @@ use crate::nodes::{two, wait};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The time limit for the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
-/// The number of sessions that are killed.
 const KILLS: usize = 15;
-/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
-/// stop it.
+/// After this time, no more sessions are killed, even if a failed test does not stop the killing.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// The number of held units that are returned. At first, `BUYERS` units are held. `BUYERS` other
-/// buyers join the waitlist.
+/// The number of held units that are returned. `BUYERS` units are held, and `BUYERS` other buyers
+/// join the waitlist.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -85,8 +83,7 @@ async fn waitlist_changes_reach_another_node() {
     }
 }
 
-/// Repeats a call until the call gets an answer. A repeated call finds the effect of the earlier
-/// call.
+/// A repeated call finds the effect of the earlier call.
 async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     let since = Instant::now();
     loop {
@@ -100,7 +97,6 @@ async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     }
 }
 
-/// Kills working sessions until `stop` is set, and returns their number.
 fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -152,7 +148,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // If no buyer waited yet, this unit would not be kept, and any buyer could buy it.
+            // Without a waiting buyer, this unit would not be kept, and any buyer could buy it.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -198,8 +194,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
 }
 
-/// Each row has a statement that damages the waitlist, a statement that repairs the damage, and a
-/// text that the audit's finding must contain.
+/// Statements that damage the waitlist, their repairs, and the texts that the audit's findings must
+/// contain.
 const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
@@ -228,8 +224,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one buyer left, and one buyer waits. The audit finds each damage to these
-/// rows. A full waitlist accepts no further buyer.
+/// One buyer was served, one buyer left, and one buyer waits. A full waitlist accepts no further
+/// buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

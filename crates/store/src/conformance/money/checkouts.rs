@@ -48,8 +48,7 @@ fn put_off(order: &Order, session: &str, ms: i64, unanswered: bool) -> CheckoutD
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, unanswered }
 }
 
-/// Records that the provider gave no answer. Returns whether this session is the order's open
-/// checkout.
+/// Returns whether this session is the order's open checkout.
 async fn record_unanswered(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -73,8 +72,7 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-/// An order keeps its first checkout until that checkout is closed. Then the order can have another
-/// checkout.
+/// An order can have another checkout only after its first checkout is closed.
 pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -117,8 +115,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A due hold with an open checkout expires after the checkout is closed. It also expires if the
-/// provider gives no answer for a long time. Other due holds expire at once.
+/// A due hold with an open checkout expires after the checkout is closed, or after a long time
+/// without an answer. Other due holds expire at once.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -173,7 +171,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
 }
 
 /// An order waits for its provider for a bounded time. The time starts with the first unanswered
-/// query after the order became due. Later queries do not extend this time.
+/// query after the order became due.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -213,8 +211,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         "a query must never extend the time until the order expires"
     );
     assert_eq!(expire(&fixture).await, []);
-    // The order gets a checkout with a new session. The provider was not asked about this session
-    // yet.
+    // The provider was not asked about the new session yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -287,8 +284,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If an order no longer waits for payment, the server must close the order's checkout. If the
-/// closing fails, the server tries again later.
+/// The checkout of an order that no longer waits for payment must be closed.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -325,7 +321,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// An order that waits for its payment can be extended. The order then expires at the new time.
+/// An order that waits for its payment can be extended, and then expires at the new time.
 pub async fn an_order_gets_more_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

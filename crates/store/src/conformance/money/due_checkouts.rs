@@ -1,6 +1,6 @@
-//! Tests that many due checkouts are read page by page, and that the checkout that has been due
-//! longest comes first. The environment variable `DOORBUSTER_DUE_CHECKOUTS` sets the number of
-//! checkouts. With a million checkouts, the printed times show how long the read of one page takes.
+//! Tests that many due checkouts are read page by page, longest due first. The environment variable
+//! `DOORBUSTER_DUE_CHECKOUTS` sets their number. With a million checkouts, the printed times show
+//! how long the read of one page takes.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,10 @@ use crate::contract::CheckoutDeferral;
 
 /// The number of checkouts if the environment variable is not set.
 const CHECKOUTS: u64 = 1_200;
-/// The number of checkouts in one read.
 const PAGE_SIZE: usize = 1_024;
-/// The number of checkouts that one transaction postpones.
 const DEFER_AT_ONCE: usize = 100;
-/// The number of orders in one settled batch.
 const BATCH: u64 = 500;
 
-/// Creates orders with a checkout each.
 async fn create(fixture: &Fixture, orders: u64) {
     let grant = fixture.slot(orders, orders, 1).await;
     let numbers: Vec<u64> = (1..=orders).collect();
@@ -46,8 +42,7 @@ async fn create(fixture: &Fixture, orders: u64) {
     }
 }
 
-/// Each due checkout is read once. The checkout that has been due longest comes first. A postponed
-/// checkout is not read again.
+/// Each due checkout is read once, longest due first, and a postponed checkout is not read again.
 pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
     let orders = std::env::var("DOORBUSTER_DUE_CHECKOUTS")
         .map_or(CHECKOUTS, |number| number.parse().expect("a number of checkouts"));

@@ -1,5 +1,4 @@
-//! Tests the history of an order. Each event in the history has the order's state after the change,
-//! the actor and the reason.
+//! Tests the history of an order: the state after each change, the actor and the reason.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, RefundCause};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -84,8 +83,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A call that changes nothing appends no event. An event of one order is not in the history of
-/// another order.
+/// A call that changes nothing appends no event, and an event is in the history of its order only.
 pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -115,7 +113,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A ticket that reuses the number of an order appends no event to the history of that order.
+    // A ticket that reuses an order's number appends no event to the order's history.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -123,8 +121,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Settling a batch of tickets appends an event for each new order. If the batch is settled again,
-/// no event is appended.
+/// Settling a batch of tickets appends an event for each new order, and a repetition appends none.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =

@@ -11,8 +11,7 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{DeadLetterContent, DeadLetterId, Reversal, ReversalKind, ReversalOutcome};
 
-/// A message about a manual refund does not settle the engine's refund. The message only makes the
-/// server ask the provider at once, even if the engine's refund has failed.
+/// A message about a manual refund only makes the server ask the provider about its own refund.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -52,12 +51,11 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
     // If the message says that a refund was lost, a settled refund becomes pending, because the
-    // lost refund may be the engine's refund. After other messages, a settled refund stays settled.
+    // lost refund may be the engine's.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
     // After a message, a failed refund becomes pending and gets the full number of attempts again.
-    // If every attempt fails, the refund fails again.
     note(RefundUpdate::Settled).await;
     asks(&send("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
@@ -126,8 +124,8 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     fixture.check_invariants().await;
 }
 
-/// A message may arrive while the server waits for the provider's answer. Then the answer may be
-/// outdated, so it does not settle the refund, and the server asks the provider again.
+/// If a message arrives while the server waits for the provider's answer, the answer may be
+/// outdated. So it does not settle the refund, and the server asks again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -180,7 +178,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(answer(&requested, late).await, settled, "a settled refund must stay settled");
     }
-    // The answer contradicts the settled refund, but may be outdated. So the server asks again.
+    // The answer contradicts the settled refund, but may be outdated, so the server asks again.
     let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
@@ -192,8 +190,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If a refund has failed, but a late answer says that the provider accepted it, the refund becomes
-/// pending. Then it gets the full number of attempts again.
+/// A late answer that the provider accepted a failed refund makes the refund pending again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -234,7 +231,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Two requests run concurrently. The first is the last attempt and fails. The second succeeds.
+    // Two requests run concurrently. The first fails as the last attempt, and the second succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -246,8 +243,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A reversal is recorded once, and only after its payment was captured. If the reversal of one
-/// amount fails, the reversals of other amounts stay.
+/// A reversal is recorded once, and only after its payment was captured.
 pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
@@ -311,8 +307,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is recorded separately. The provider's newest report counts, even if
-/// the reports arrive in another order.
+/// Each dispute of a payment is recorded separately, and the provider's newest report counts.
 pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -356,8 +351,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount must count");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report counted");
     assert_eq!(stands().await, [40, 55]);
-    // If two reports have the same time, the report of the dispute's end counts, whichever report
-    // arrives first. If the report of the end arrives first, the dispute never counts as open.
+    // Of two reports with the same time, the report of the dispute's end counts, even if it arrives
+    // first.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {

@@ -8,8 +8,7 @@ use super::{capture, message, price};
 use crate::conformance::Fixture;
 use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
-/// Payments and refunds are listed in pages. A list can be filtered by item. A list can also be
-/// limited to payments that were made by mistake.
+/// Payments and refunds are listed in pages, and can be filtered by item and by mistake.
 pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {
@@ -46,8 +45,8 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Reads both lists in pages of two. Returns the numbers of the payments, and the numbers of the
-/// payments that the refunds name.
+/// Reads both lists in pages of two. Returns the numbers of the payments, and of the payments that
+/// the refunds name.
 async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     let number = |id: &PaymentId| id.0[4..].parse::<u64>().expect("a test's payment");
     let (mut payments, mut refunds) = (Vec::new(), Vec::new());
@@ -68,8 +67,7 @@ async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     }
 }
 
-/// A document of the built-in provider can be changed only by a caller that knows its current
-/// content.
+/// A document of the built-in provider changes only if the caller knows its current content.
 pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
         fixture
@@ -117,8 +115,7 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// A reversal is reported if its payment is still captured, or if the reversal is a dispute. The
-/// engine's own refunds are not reported.
+/// Reversals of captured payments and disputes are reported, but not the engine's own refunds.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
@@ -180,7 +177,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .expect("writes");
     assert_eq!(listed().await, [], "a reversal must not be listed after the refund resolved it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
-    // Each report that changed a reversal appended an event. The event names the payment's order.
+    // Each report that changed a reversal appended an event with the payment's order.
     let mut events = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {

@@ -1,5 +1,5 @@
-//! Tests concurrent payments, cancellations, expiries and extensions, in thousands of rounds.
-//! Whichever change comes first, each payment becomes one paid order or one refund.
+//! Tests concurrent payments, cancellations, expiries and extensions. Whichever change comes first,
+//! each payment becomes one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -17,7 +17,6 @@ pub mod late;
 
 /// The number of orders in a wave. All orders of a wave are changed concurrently.
 const WAVE: u64 = 50;
-/// The number of waves of a test.
 const WAVES: u64 = 40;
 
 /// Creates the orders of one wave, each of two units.
@@ -28,7 +27,7 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// Captures a payment without a recall of units: if the pool lacks units, the payment is refunded.
+/// Captures a payment without a recall of units. If the pool lacks units, the payment is refunded.
 fn pay(store: &Store, report: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(report, true).await.expect("writes") })
@@ -172,8 +171,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
     );
 }
 
-/// Two payments for one order run concurrently with a cancellation or refund of the order. At most
-/// one payment pays for the order. Every other payment is refunded once.
+/// Of two concurrent payments for one order, at most one pays, and every other is refunded once.
 pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

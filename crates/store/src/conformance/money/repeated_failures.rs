@@ -10,8 +10,7 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{Reversal, ReversalKind, ReversalOutcome};
 
-/// A second message about a failed attempt does not undo the next attempt. The message only makes
-/// the server ask the provider, and the answer decides.
+/// A second message about a failed attempt only makes the server ask the provider.
 pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -52,7 +51,7 @@ pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixtu
     fixture.check_invariants().await;
 }
 
-/// The reports about a refund by hand may arrive in the wrong order. Then the newest report counts.
+/// If reports about a refund by hand arrive in the wrong order, the newest report counts.
 pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -88,7 +87,7 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(send(40_000, 60, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
     // A report that only confirms the stored state still sets the time of the newest report. So a
-    // report that arrives later, but has an earlier time, changes nothing.
+    // report with an earlier time changes nothing.
     assert_eq!(send(110_000, 40, true).await, Noted);
     assert_eq!(send(120_000, 40, false).await, Noted);
     assert_eq!(send(140_000, 40, false).await, Known, "the refund had failed already");

@@ -16,8 +16,7 @@ fn report(ticket: &Ticket, event: &str) -> Capture {
     }
 }
 
-/// While a ticket can still become an order, its payment comes too early and changes nothing. After
-/// the verdict, the payment pays for the order or is refunded.
+/// A payment for a ticket without a verdict comes too early and changes nothing.
 pub async fn a_payment_for_an_undecided_ticket_comes_too_early(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 2).await;
     let ticket = |n: u64, who: &str| fixture.ticket(&grant, n, who, &format!("key-{n}"), 2);
@@ -36,7 +35,7 @@ pub async fn a_payment_for_an_undecided_ticket_comes_too_early(fixture: Fixture)
         panic!("the repeated message must pay for the order")
     };
     assert_eq!(paid.id, order.id);
-    // This id has the number of a settled ticket, but another request key. So the id belongs to no
+    // This id has the number of a settled ticket, but another request key, so it belongs to no
     // ticket.
     let forged = fixture.ticket(&grant, 1, "anna", "another", 1);
     let forged = Capture { payment: PaymentId("pay_0".to_owned()), ..report(&forged, "evt_0") };

@@ -1,5 +1,4 @@
-//! Tests the end of a waitlist: when a sale ends, each of its waiting entries ends once. Also tests
-//! how the store finds the order that a buyer's last entry became.
+//! Tests the end of a waitlist, and the search for the order of a buyer's last entry.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
@@ -37,8 +36,7 @@ async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// An entry that still waits when the sale ends gets no unit, and an event reports the end of the
-/// entry. Returned units are no longer kept for the waitlist.
+/// When the sale ends, each waiting entry ends, and returned units are no longer kept.
 pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -98,7 +96,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(reported(&fixture).await.len(), 2);
 }
 
-/// A long waitlist ends in batches. Each entry ends once, even if several nodes run the batches.
+/// A long waitlist ends in batches, and each entry ends once, even with several nodes.
 pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;
@@ -123,8 +121,7 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// If a buyer's last entry became an order, the store finds this order. If the entry still waits,
-/// or ended without an order, the store finds no order.
+/// The store finds the order that a buyer's last entry became, if it became an order.
 pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;
@@ -153,7 +150,7 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     );
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
-    // Anna leaves her second entry, so this entry never becomes an order.
+    // Anna leaves the second entry, so it never becomes an order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
         panic!("anna must get an entry")
     };

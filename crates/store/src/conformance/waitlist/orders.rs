@@ -1,5 +1,4 @@
-//! Tests that orders from a waitlist behave like other orders. When such an order ends, its units
-//! go to the next waiting buyer.
+//! Tests that orders from a waitlist behave like other orders.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -17,8 +16,7 @@ async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
     orders.remove(0)
 }
 
-/// A served buyer normally has the waitlist's payment window. If the item's payment window is
-/// shorter, the item's window applies.
+/// A served buyer has the payment window of the waitlist or of the item, whichever is shorter.
 pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fixture) {
     let short =
         super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
@@ -38,8 +36,7 @@ pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fi
     assert_eq!(order.pay_by, fixture.clock.now().plus(60_000));
 }
 
-/// Units of cancelled, expired and refunded orders go to the next waiting buyer. Paid orders stay
-/// paid.
+/// Units of ended orders go to the next waiting buyer, and paid orders stay paid.
 pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -75,8 +72,7 @@ pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A served buyer who did not pay, or who cancelled, cannot join again. A buyer who paid, or who
-/// bought without the waitlist, can join.
+/// A served buyer who did not pay or who cancelled cannot join again, but other buyers can.
 pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -127,8 +123,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// If an operator cancelled a buyer's order, the buyer may join the end of the waitlist again. If
-/// the buyer's order expired unpaid, the buyer cannot join again.
+/// A buyer whose order an operator cancelled can join again, at the end of the waitlist.
 pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -163,8 +158,7 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// Reconciliation counts the units and the money of an order from a waitlist like those of other
-/// orders.
+/// Reconciliation counts orders from a waitlist like other orders.
 pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -202,8 +196,7 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late payment takes a unit from the pool, even a unit that is kept for the waitlist. If the
-/// next waiting buyer already has the unit, the payment is refunded.
+/// A late payment may take a kept unit, unless the next waiting buyer already has it.
 pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -4,12 +4,10 @@ use std::sync::PoisonError;
 use super::Connector;
 
 impl Connector {
-    /// Returns the failure of the last connection that could not be opened.
     pub(in crate::postgres) fn last_failure(&self) -> String {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the trusted certificates again. Later connections use the new certificates.
     pub(crate) fn reload_certificates(&self) -> Result<(), String> {
         // All hosts share the certificates of the address.
         let first = self.0.hosts.first();

@@ -33,7 +33,6 @@ impl Connector {
         ))
     }
 
-    /// Returns the failure for a host whose database is an older copy.
     pub(super) fn refusal_of_copy(&self, host: usize) -> Failure {
         Failure::Refused(format!(
             "the database at {} is an older copy: it lacks commits of this deployment; to use the \
@@ -43,8 +42,7 @@ impl Connector {
         ))
     }
 
-    /// Combines the failures of the hosts into one failure. The result is a refusal if any host was
-    /// refused.
+    /// The result is a refusal if any host was refused.
     pub(super) fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
         if failures.len() == 1 {
             return failures.remove(0).1;

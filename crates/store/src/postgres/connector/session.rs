@@ -11,14 +11,11 @@ use super::{Connector, Inner, NO_HOST};
 /// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
 
-/// A message to the owner of a session.
 pub(in crate::postgres) enum SessionMessage {
     Notification(Notification),
-    /// The session ended.
     Ended,
 }
 
-/// Receives the messages of a session.
 pub(in crate::postgres) type SessionListener = Box<dyn Fn(SessionMessage) + Send + Sync>;
 
 /// A session and its task. The task ends with the session.
@@ -42,7 +39,6 @@ impl Inner {
     }
 }
 
-/// Drives a session until it ends.
 pub(super) async fn drive<T>(
     mut connection: tokio_postgres::Connection<Socket, T>,
     listener: Option<Arc<SessionListener>>,
@@ -60,10 +56,9 @@ pub(super) async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The notice says that the standby may lack a commit, so the caller must not learn that
-            // the commit succeeded. This code drops the answer, and the outcome counts as unknown.
-            // All other sessions see the commit, so they are replaced too. The first new session
-            // commits a row, and this commit waits for the standby.
+            // The standby may lack the commit, so its answer is dropped, and the outcome counts as
+            // unknown. All other sessions see the commit, so they are replaced too. The first new
+            // session commits a row, and this commit waits for the standby.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
@@ -78,7 +73,7 @@ pub(super) async fn drive<T>(
             }
             Some(Ok(_)) => {}
             // At the next connection the host may be a different server, so all hosts must be
-            // inspected again.
+            // inspected.
             Some(Err(_)) => break,
             None => return tell(SessionMessage::Ended),
         }

@@ -8,7 +8,6 @@ use crate::postgres::row_cache::RowCache;
 
 use super::{Query, value};
 
-/// Adds the statement for the digest, if the transaction created or changed an order.
 pub(super) fn digest(cache: &RowCache, key: &IdKey, now: Millis, queries: &mut Vec<Query>) {
     if cache.touched_orders.is_empty() {
         return;

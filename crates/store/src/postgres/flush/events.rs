@@ -8,7 +8,6 @@ use crate::sql::to_i64;
 
 use super::{Query, value};
 
-/// Writes the events of one transaction in the order in which they happened.
 pub(super) fn events(cache: &RowCache, queries: &mut Vec<Query>) {
     let events = &cache.events;
     if events.is_empty() {
@@ -51,9 +50,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// Finds the order that the event is about, or that the event's payment names. Returns the order's
-/// grant and number, or `None` if no such order exists. An order that a payment names is in the
-/// cache, because the transaction has locked it.
+/// Returns the grant and the number of the order that the event, or the event's payment, names. An
+/// order that a payment names is in the cache, because the transaction has locked it.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

@@ -1,6 +1,6 @@
-//! Writes provider messages, payments and refunds. A transaction has only a few of these rows, so
-//! each row has its own statement. All transactions write the rows in the same order. One statement
-//! writes all checkouts.
+//! Writes provider messages, payments and refunds. A transaction has few of these rows, so each row
+//! has its own statement. All transactions write the rows in the same order. One statement writes
+//! all checkouts.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
@@ -10,9 +10,7 @@ use crate::sql::to_i64;
 
 use super::{Query, value};
 
-/// Returns the statements for all changed money rows.
-///
-/// If another transaction has already inserted one of the new rows, the statement fails and this
+/// If another transaction has inserted one of the new rows, the statement fails and this
 /// transaction runs again. Then the rules of `doorbuster-core` find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
@@ -29,7 +27,7 @@ pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
-    // A later message about a failed payment may name another order. So all columns are written
+    // A later message about a failed payment may name another order, so all columns are written
     // again.
     let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4,
                   grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
@@ -95,8 +93,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes all checkouts with one statement, because a whole page of checkouts may be postponed at
-/// once. A second statement writes how long each order waits for its provider.
+/// One statement writes all checkouts, because a whole page of checkouts may be postponed at once.
+/// A second statement writes how long each order waits for its provider.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.dirty().map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
@@ -150,8 +148,7 @@ fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Sets the time at which the open checkout of each changed order must be closed at its provider.
-/// This is the time `pay_by` of the order, or 0 (at once) if the order no longer waits for payment.
+/// Sets when the open checkout of each changed order must be closed at its provider ([`due_at`]).
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(checkout) => checkout.open,
@@ -166,8 +163,7 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 impl Query {
-    /// Postpones the closing of checkouts, given their orders and the new times. The caller has
-    /// locked the orders and read the checkouts.
+    /// The caller must have locked the orders and read the checkouts.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[],
                    $3::bigint[]) AS t (grant_id, n, due)

@@ -1,5 +1,4 @@
-//! Writes waitlist entries: one statement updates the entries that ended, and then one statement
-//! inserts the new entries.
+//! Writes waitlist entries: first the entries that ended, then the new entries.
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;
@@ -7,7 +6,6 @@ use crate::sql::to_i64;
 
 use super::{Query, value};
 
-/// Returns the statements for all changed entries.
 pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
     let (ended, new): (Vec<_>, Vec<_>) =
         cache.waitlist.dirty().partition(|kept| kept.read.is_some());

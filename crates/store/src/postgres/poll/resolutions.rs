@@ -12,9 +12,8 @@ use crate::rows;
 use crate::sql::to_i64;
 
 impl Poller {
-    /// Reads verdicts, starting with the rows in `page`. If a verdict names an order, the caller
-    /// must still read the order. Returns the ticket of each such verdict, with the id of the
-    /// order.
+    /// Reads verdicts, starting with the rows in `page`. Returns each ticket whose verdict names an
+    /// order, with the id of this order, which the caller must still read.
     pub(super) async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

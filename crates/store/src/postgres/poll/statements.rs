@@ -1,5 +1,4 @@
-//! The statements of a poll. A parameter of the type `pg_snapshot` is the position of the previous
-//! poll.
+//! The statements of a poll. A `pg_snapshot` parameter is the previous poll's position.
 use crate::counts::postgres_counts;
 use crate::rows;
 
@@ -17,7 +16,6 @@ pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_d
      $1::text::pg_snapshot)
            AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
      ORDER BY d.changed LIMIT $5";
-/// Selects the orders that a digest names and this node needs.
 pub(super) const NEEDED_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),

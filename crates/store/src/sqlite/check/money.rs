@@ -14,7 +14,6 @@ use crate::sql::{Row, as_limit};
 use super::super::read::Reader;
 use super::CheckRun;
 
-/// A payment, with its order and its refund if they exist.
 struct PaymentRow {
     payment: String,
     state: PaymentState,
@@ -34,7 +33,6 @@ const PAYMENTS: &str =
                                    LEFT JOIN refund r ON r.payment_id = p.id
                     ORDER BY p.seq";
 
-/// Returns an amount, if both columns are present.
 fn money(row: Row<'_>, at: usize) -> Done<Option<Money>> {
     let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
@@ -59,7 +57,6 @@ fn seen(row: Row<'_>) -> Done<PaymentRow> {
     })
 }
 
-/// Compares every payment with its order and its refund.
 pub(super) fn check(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     let conn = sql.conn();
     let mut payments = conn.prepare_cached(PAYMENTS)?;
@@ -132,8 +129,8 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Finds the paid orders of an item that have no captured payment, although a provider's payment
-/// made these orders paid.
+/// Finds the orders of an item that a provider's payment made paid, but that have no captured
+/// payment.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o
@@ -153,7 +150,6 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
     Ok(())
 }
 
-/// Returns the refunded payments that a provider or a buyer made by mistake, newest first.
 pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(

@@ -1,5 +1,4 @@
-//! Implements `Ledger`, the trait through which the functions of `doorbuster-core` read and write
-//! the tables.
+//! Implements `Ledger`, through which `doorbuster-core` reads and writes the tables.
 
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};

@@ -29,7 +29,6 @@ const PUT_ADMISSIONS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, c
      AS t (buyer, rank, until) WHERE p.sale_id = $1 AND p.item_id = $2 AND p.buyer = t.buyer";
 const IS_OPEN: Statement = statement("SELECT phase = 'open' FROM sale WHERE id = $1");
 
-/// Admits as many visitors as the supply allows.
 pub(super) fn admit_visitors(
     tx: &mut Transaction<'_, '_>,
     admissions: &RoomAdmissions,
@@ -102,7 +101,6 @@ fn put_admissions(
     Ok(())
 }
 
-/// Admits `visitors` further visitors, even if the supply is smaller.
 pub(super) fn admit_beyond_supply(
     tx: &mut Transaction<'_, '_>,
     key: &RoomKey,
@@ -111,8 +109,8 @@ pub(super) fn admit_beyond_supply(
 ) -> Done<Option<RoomProgressStep>> {
     let (sale, item) = columns(key);
     let found = tx.one(ROOM, &values![sale, item], room)?;
-    // The room is locked before this read. So the read sees every opening of the sale that was
-    // committed before the lock was taken.
+    // The room is already locked, so this read sees every opening of the sale that was committed
+    // before the lock was taken.
     let is_open = tx.one(IS_OPEN, &values![sale], |row| row.get(0))?.unwrap_or(false);
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);

@@ -40,9 +40,8 @@ const INSERT_VISITORS: &str =
      ON CONFLICT (sale_id, item_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
      rank = excluded.rank, called_at = NULL, admitted_until = NULL, left_at = NULL";
 
-/// Locks the room and returns it. Creates the room if it does not exist. If the sale has other
-/// rooms, the room gets their seed, otherwise this seed. Closes the room's draw if the sale has
-/// opened.
+/// Locks and returns the room. A new room gets the seed of the sale's other rooms, otherwise this
+/// seed. Closes the room's draw if the sale has opened.
 fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let (sale, item) = columns(key);
     tx.run(CREATE, &values![sale, seed.bytes()])?;
@@ -50,8 +49,8 @@ fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Op
         tx.run(CREATE_FOR_ITEM, &values![sale, item])?;
     }
     let Some(mut found) = tx.one(ROOM, &values![sale, item], room)? else { return Ok(None) };
-    // The room is locked before this read. So the read sees every opening of the sale that was
-    // committed before the lock was taken.
+    // The room is already locked, so this read sees every opening of the sale that was committed
+    // before the lock was taken.
     let opened = tx.one(HAS_OPENED, &values![sale], |row| row.get::<bool>(0))?.unwrap_or(false);
     if opened && found.line.close_draw() {
         put_progress(tx, key, &found.line)?;

@@ -10,7 +10,7 @@ use doorbuster_store::conformance::Fixture;
 use super::shell::Shell;
 use super::{BUYER, end, erase, grant, on_postgres, on_sqlite, reserve, step};
 
-/// Erases a buyer who uses the same request key again after an erasure.
+/// The buyer uses the same request key again after an erasure.
 async fn erases_again(fixture: Fixture, shell: Shell) -> Shell {
     for sale in 0..2 {
         let item = fixture.item(Stock::Counted(1), 1).await;

@@ -7,7 +7,7 @@ use super::{Pair, STANDBY, open, open_sale, wait_until};
 use crate::faults::{AGAIN_WITHIN, batches, settle};
 
 /// If the answer to a COMMIT is lost, another node may settle the same tickets again and confirm
-/// their orders. If a failover then loses these orders, the other node must report them.
+/// their orders. If a failover loses these orders, that node must report them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn orders_that_were_confirmed_by_a_second_answer_are_named() {
     let pair = Pair::start().await;

@@ -1,5 +1,4 @@
-//! Tests digests: a node learns which requests hold an order, and reads only the orders that it
-//! needs.
+//! Tests digests: a node learns which requests hold orders, and reads only needed orders.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -79,7 +78,6 @@ async fn a_node_reads_only_its_own_orders_and_those_of_buyers_it_follows() {
     }
 }
 
-/// If counts include an order, the order is published before these counts, in full or as a digest.
 #[tokio::test]
 async fn counts_include_only_published_orders_and_digests() {
     let (a, b, _) = two().await;
@@ -118,8 +116,8 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
-/// The node settles large batches faster than it polls. So it publishes the orders of some batches
-/// before a poll publishes the counts.
+/// The node settles large batches faster than it polls, so it publishes some orders before their
+/// counts.
 #[tokio::test]
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;
@@ -150,8 +148,8 @@ async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     }
 }
 
-/// During an upgrade, nodes of two versions run. The newer version may write digests in a format
-/// that the older version cannot read.
+/// During an upgrade, the newer version may write digests in a format that the older version cannot
+/// read.
 #[tokio::test]
 async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues() {
     let (a, b, database) = two().await;
@@ -162,7 +160,7 @@ async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues
          INSERT INTO commit_digest (at, orders) SELECT max(at), '\\x02'::bytea
          FROM commit_digest; COMMIT";
     cluster::shared().psql(&database, newer).expect("a change");
-    // No notification comes with this commit, so the node finds it at its next poll.
+    // This commit has no notification, so the node finds it at its next poll.
     let all = wait(&b, 10 * KNOWN_WITHIN, |all| !orders(all).is_empty()).await;
     let found: Vec<_> = orders(&all).iter().map(|order| order.id).collect();
     assert_eq!((found, digests(&all)), (vec![bert.id], vec![]));

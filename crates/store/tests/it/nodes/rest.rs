@@ -13,7 +13,6 @@ use crate::watch::Stopwatch;
 const ROWS: u64 = 2_000;
 /// The number of pending deliveries among the rows.
 const PENDING: u64 = 5;
-/// The number of runs of each query.
 const ROUNDS: i64 = 20;
 /// Each table, and the index that its query must use.
 const INDEXES: [(&str, &str); 4] = [
@@ -27,7 +26,6 @@ const INDEXES: [(&str, &str); 4] = [
 /// used.
 const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
      UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
-/// Counts the other sessions.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
      WHERE datname = current_database() AND backend_type = 'client backend'
      AND pid <> pg_backend_pid()";
@@ -69,14 +67,12 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // When tables grow, PostgreSQL itself runs ANALYZE after some time. The test does not wait for
-    // this, and runs ANALYZE at once.
+    // PostgreSQL itself runs ANALYZE only after some time.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }
 }
 
-/// Runs all periodic queries of an idle node.
 async fn run_queries(fixture: &Fixture) {
     let store = &fixture.store;
     for _ in 0..ROUNDS {
@@ -92,8 +88,7 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// Returns the counts that [`READ`] selects. First waits until the other sessions end, because a
-/// session reports its last reads when it ends.
+/// Waits until the other sessions end, because a session reports its last reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Stopwatch::start();
@@ -118,8 +113,7 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // Opening a store also reads tables. The test measures these reads here, and later subtracts
-    // them.
+    // Opening a store also reads tables. The test subtracts these reads later.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;

@@ -15,10 +15,9 @@ use crate::conformance::money::message;
 use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
-/// The number of waves of the test.
 const ROUNDS: u64 = 12;
 
-/// A slot in memory. Each wave has one slot. The slot gives out each unit only once.
+/// A slot of one wave, in memory. It gives out each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,
@@ -30,7 +29,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// Returns an empty slot. Recalls of different waves have different numbers.
+    /// Recalls of different waves have different numbers.
     fn new(fixture: &Fixture, grant: &Grant, at: u64) -> Self {
         let (store, grant) = (fixture.store.clone(), grant.clone());
         Self {
@@ -42,7 +41,6 @@ impl Slot {
         }
     }
 
-    /// Removes at most `most` units from the slot, and returns their number.
     fn give(&self, most: u64) -> u64 {
         let mut units = self.units.lock().expect("no holder of the lock panics");
         let given = most.min(*units);
@@ -99,9 +97,9 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// Runs four actions concurrently: two reports of one payment, a cancellation, an expiry, and a
-/// purchase by a rival. `first` changes the sequence in which these actions start. Returns the
-/// results of the reports, and whether the rival bought.
+/// Runs concurrently: two reports of one payment, a cancellation, an expiry, and a rival's
+/// purchase. `first` changes their sequence. Returns the results of the reports, and whether the
+/// rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -128,8 +126,7 @@ async fn fight(
     (order, captured, bought.into_iter().any(|bought| bought))
 }
 
-/// Due orders are paid, cancelled and expired concurrently, while rivals buy returned units. Some
-/// payments revive their order, and the other payments are refunded.
+/// Due orders are paid, cancelled and expired concurrently, while rivals buy returned units.
 pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
