@@ -1,12 +1,12 @@
-//! A canvas that fills paths exactly: the more of a pixel's area the path covers, the more of the
-//! path's colour the pixel gets. For each pixel on the outline, the canvas first stores by how
-//! much the covered area differs from that of the pixel to the left. Then the canvas adds up these
-//! differences along each row.
+//! A canvas that fills paths exactly: a pixel gets as much of the path's colour as the path covers
+//! of the pixel's area.
 //!
-//! The crate tiny-skia computes paths and strokes. Its painter is not used. For many small shapes,
-//! the painter takes three times as long as this canvas, because it works pixel by pixel along
-//! every edge. The method of this canvas is known from font rasterisers, where its name is "signed
-//! areas".
+//! The method is known from font rasterisers as "signed areas". For each pixel on the outline, the
+//! canvas stores by how much the covered area differs from that of the pixel to the left. Then it
+//! adds up these differences along each row.
+//!
+//! The crate tiny-skia computes paths and strokes. Its painter is not used, because it takes three
+//! times as long for many small shapes.
 
 use std::ops::Range;
 
@@ -25,14 +25,12 @@ pub(crate) struct Canvas {
     sums: Vec<f32>,
 }
 
-/// The part of a canvas that a path touches.
 struct TouchedArea {
     rows: Range<usize>,
     columns: Range<usize>,
 }
 
 impl Canvas {
-    /// Returns a transparent canvas.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
         // Each row has two extra columns, which are never drawn. They take the changes at the right
@@ -41,7 +39,6 @@ impl Canvas {
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
 
-    /// Fills the rows with a gradient from `top` through `middle` to `bottom`.
     pub(crate) fn fill_gradient(&mut self, top: Color, middle: Color, bottom: Color) {
         let height = self.height as f32;
         for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate() {
@@ -59,7 +56,6 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with a colour.
     pub(crate) fn fill(&mut self, path: &Path, colour: Color) {
         let rgb = [colour.red(), colour.green(), colour.blue()].map(|part| part * 255.0);
         self.for_covered_pixels(path, |pixel, _, covered| {
@@ -67,7 +63,6 @@ impl Canvas {
         });
     }
 
-    /// Draws a line along a path.
     pub(crate) fn stroke(&mut self, path: &Path, colour: Color, width: f32) {
         let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
         if let Some(add_outline) = path.stroke(&stroke, 1.0) {
@@ -76,8 +71,8 @@ impl Canvas {
     }
 
     /// Fills a path with pixels of `other`, a picture of the same size. Each pixel comes from the
-    /// point of `other` that is `shift` further right and down. Beyond its right and lower edges,
-    /// `other` continues as a mirror image.
+    /// point that is `shift` further right and down. Beyond its edges, `other` continues as a
+    /// mirror image.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
         // A shift is shorter than a side of the picture, so one mirroring is enough.
@@ -90,7 +85,6 @@ impl Canvas {
         });
     }
 
-    /// Keeps only the pixels under a path.
     pub(crate) fn clip(&mut self, path: &Path) {
         let mut kept = vec![[0; 4]; self.pixels.len()];
         let whole = self.pixels.clone();
@@ -102,8 +96,8 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` for every pixel that the path covers at least partly. `paint` gets the pixel,
-    /// its position, and the covered fraction of its area.
+    /// Calls `paint` with each pixel that the path covers, its position, and the covered fraction
+    /// of its area.
     fn for_covered_pixels(
         &mut self,
         path: &Path,
@@ -129,8 +123,7 @@ impl Canvas {
         }
     }
 
-    /// Adds the changes of the covered area at a path's edges to the buffer. Returns the part of
-    /// the canvas that the path touches.
+    /// Adds the changes of the covered area at a path's edges to the buffer.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
@@ -179,7 +172,6 @@ impl Canvas {
         }
     }
 
-    /// Adds the changes at one straight edge to the buffer, row by row.
     fn add_edge(&mut self, from: Point, to: Point) {
         if from.y == to.y {
             return;
@@ -199,9 +191,8 @@ impl Canvas {
     }
 }
 
-/// Adds the part of an edge that is within one row. The area to the right of the edge counts as
-/// covered. For each pixel, the row stores the pixel's covered area minus the covered area of the
-/// pixel to its left.
+/// Adds the part of an edge that is within one row. For each pixel, the row stores the covered area
+/// minus that of the pixel to the left. The area to the right of the edge counts as covered.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);
@@ -213,8 +204,7 @@ fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     }
     let (per, into) = ((right - left).recip(), left - first as f32);
     let out = right - last as f32 + 1.0;
-    // The edge cuts off a triangle in the first pixel and in the last pixel. `head` and `tail` are
-    // the areas of these triangles.
+    // The areas of the triangles that the edge cuts off in the first and in the last pixel.
     let (head, tail) = (0.5 * per * (1.0 - into) * (1.0 - into), 0.5 * per * out * out);
     row[first] += high * head;
     if last == first + 2 {
@@ -238,7 +228,6 @@ fn lerp_quadratic(from: Point, by: Point, to: Point, t: f32) -> Point {
     lerp(lerp(from, by, t), lerp(by, to, t), t)
 }
 
-/// Blends a colour over a pixel.
 fn blend(pixel: &mut [u8; 4], rgb: [f32; 3], alpha: f32) {
     if alpha > 0.999 {
         *pixel = [rgb[0] as u8, rgb[1] as u8, rgb[2] as u8, 255];

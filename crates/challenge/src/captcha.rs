@@ -34,7 +34,8 @@ pub fn normalize_answer(read: &str) -> String {
         .collect()
 }
 
-/// The distortion of one picture: one wave that runs across, and one wave that runs down.
+/// The distortion of one picture: a wave across and a wave down. Each wave has a height, a
+/// frequency and a phase.
 struct Waves {
     across: (f32, f32, f32),
     down: (f32, f32, f32),
@@ -80,7 +81,6 @@ pub fn draw_captcha(random: &mut RandomSource) -> Captcha {
     Captcha { png: encode_rgb(&canvas), text: normalize_answer(&text) }
 }
 
-/// Draws short curves as noise.
 fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
     for _ in 0..20 {
         let (x, y) =
@@ -99,7 +99,6 @@ fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
     }
 }
 
-/// Draws the characters and returns them.
 fn draw_letters(
     canvas: &mut Canvas,
     random: &mut RandomSource,
@@ -128,9 +127,8 @@ fn draw_letters(
     text
 }
 
-/// Returns the outline of a character. The outline is sized, sheared and turned, and then bent by
-/// the waves of the whole picture. `middle` is the distance from the left edge of the picture to
-/// the character's centre.
+/// Returns the outline of a character: sized, sheared and turned, then bent by the picture's waves.
+/// `middle` is the distance from the picture's left edge to the character's centre.
 fn letter_path(
     glyph: &Glyph,
     random: &mut RandomSource,
@@ -151,7 +149,6 @@ fn letter_path(
     })
 }
 
-/// Draws a character, either filled or hollow. A hollow character has a thick outline.
 fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink: Color) {
     if random.int(0..3) > 0 {
         return canvas.fill(path, ink);
@@ -162,7 +159,7 @@ fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink:
     canvas.stroke(path, ink, random.float(2.2..3.0));
 }
 
-/// Draws a wavy line through all characters, in their colour or in the background's colour.
+/// Draws a wavy line through all characters.
 fn cross_out(
     canvas: &mut Canvas,
     random: &mut RandomSource,

@@ -16,10 +16,8 @@ pub(crate) enum PathStep {
     Q(i16, i16, i16, i16),
 }
 
-/// A character of a typeface.
 #[derive(Debug)]
 pub(crate) struct Glyph {
-    /// The character.
     pub(crate) character: char,
     /// The distance to the next character.
     pub(crate) advance: i16,
@@ -28,13 +26,11 @@ pub(crate) struct Glyph {
 
 /// The number of units in an em.
 pub(crate) const EM: f32 = 2_048.0;
-/// The typefaces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
 /// The number of straight pieces into which a step is divided, so that the outline can be bent.
 const PIECES: u16 = 5;
 
 impl Glyph {
-    /// Returns the outline, with each of its points moved by `bend`.
     pub(crate) fn warped_path(&self, mut bend: impl FnMut(f32, f32) -> (f32, f32)) -> Option<Path> {
         let mut path = PathBuilder::new();
         let mut here = (0.0, 0.0);

@@ -3,8 +3,7 @@
 //!
 //! This crate draws and checks challenges without a clock, a network or a file. The server decides
 //! who must solve a challenge and until when, and accepts each answer only once. Only the pixels of
-//! a picture contain the answer. A robot learns nothing from the name, the size or the chunks of
-//! the picture's file.
+//! a picture contain the answer: the name, size and chunks of its file do not.
 
 mod canvas;
 mod captcha;

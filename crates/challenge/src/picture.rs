@@ -6,14 +6,12 @@ use tiny_skia::Color;
 use crate::canvas::Canvas;
 use crate::random::RandomSource;
 
-/// Encodes a picture without its alpha channel.
 pub(crate) fn encode_rgb(canvas: &Canvas) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(3 * canvas.pixels.len());
     canvas.pixels.iter().for_each(|pixel| rgb.extend_from_slice(&pixel[..3]));
     encode_png(canvas, &rgb, ColorType::Rgb)
 }
 
-/// Encodes a picture with its alpha channel.
 pub(crate) fn encode_rgba(canvas: &Canvas) -> Vec<u8> {
     encode_png(canvas, canvas.pixels.as_flattened(), ColorType::Rgba)
 }
@@ -32,7 +30,7 @@ fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     file
 }
 
-/// Returns a colour. `hue` is in turns of the colour circle. The other values are from 0 to 1.
+/// `hue` is in turns of the colour circle. The other values are from 0 to 1.
 pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
     let part = |n: f32| {
         let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;
@@ -43,8 +41,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds grain to a picture, in squares of two by two pixels, so that no two places in the picture
-/// look exactly alike. Only a few squares get grain, because grain makes the picture's file large.
+/// Adds grain in squares of two by two pixels, so that no two places in the picture look exactly
+/// alike. Only a few squares get grain, because grain makes the picture's file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {
@@ -74,7 +72,6 @@ pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength
 pub(crate) mod tests {
     use super::*;
 
-    /// Returns the names of a file's chunks.
     pub(crate) fn chunks(file: &[u8]) -> Vec<String> {
         let mut names = Vec::new();
         let mut rest = &file[8..];

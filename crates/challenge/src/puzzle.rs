@@ -16,8 +16,7 @@ mod scene;
 pub const PUZZLE_WIDTH: u32 = 340;
 /// Height of the picture, in pixels.
 pub const PUZZLE_HEIGHT: u32 = 170;
-/// The width and height of the picture of the piece, in pixels. The piece does not fill this
-/// picture.
+/// The width and height of the piece's picture, in pixels. The piece does not fill this picture.
 pub const PIECE_SIDE: u32 = 68;
 /// A piece counts as placed correctly if it is at most this many pixels from its gap.
 pub const TOLERANCE_PX: u16 = 5;
@@ -35,12 +34,10 @@ const CIRCLE_STEPS: usize = 12;
 const BEND_MAX: f32 = 3.0;
 /// A straight part of an outline is divided into this many pieces, so that the part can be bent.
 const STEPS: usize = 3;
-/// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;
 /// The leftmost position of a gap, in pixels. The piece starts further left.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
-/// Strength of the grain in the picture.
 const GRAIN: u8 = 18;
 /// How strongly a gap is darkened or lightened. This tint and the gap's rim let a person
 /// immediately recognise each side of the gap.
@@ -57,8 +54,8 @@ const _: () =
 pub struct Puzzle {
     /// The picture, a PNG.
     pub background: Vec<u8>,
-    /// The picture of the piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] pixels that is
-    /// transparent outside of the piece.
+    /// The picture of the piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] pixels, transparent
+    /// outside of the piece.
     pub piece: Vec<u8>,
     /// The distance from the top of `background` to the top of the picture `piece`.
     pub piece_y: u16,
@@ -67,14 +64,12 @@ pub struct Puzzle {
     pub x: u16,
 }
 
-/// Returns whether a piece at the position `at` is in the gap at the position `x`, within the
-/// tolerance.
+/// Returns whether a piece at `at` is in the gap at `x`, within the tolerance.
 #[must_use]
 pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
 }
 
-/// The kind of one side of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Straight,
@@ -92,7 +87,7 @@ impl Side {
     }
 }
 
-/// A side of a piece: its kind, and the position and radius of its tongue or notch.
+/// One side of a piece, with the position and the radius of its tongue or notch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Edge {
     side: Side,
@@ -100,7 +95,6 @@ struct Edge {
     radius: f32,
 }
 
-/// The shape of a piece: its four sides.
 #[derive(Clone, Debug, PartialEq)]
 struct PieceShape([Edge; 4]);
 
@@ -112,8 +106,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns a copy of the shape, in which one random side is of another kind. A robot must
-    /// compare all four sides to find the difference.
+    /// Returns a copy with one random side of another kind. A robot must compare all four sides to
+    /// find the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -121,10 +115,9 @@ impl PieceShape {
         form
     }
 
-    /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
-    /// smaller. A person does not notice this change, but template matching fails. All gaps of a
-    /// puzzle are changed in this way. If only the wrong gaps were changed, the change would show
-    /// which gap fits.
+    /// Returns a copy whose tongues and notches are moved and resized a little. A person does not
+    /// notice this change, but template matching fails. The gap that fits is changed too, because
+    /// otherwise its exact shape would reveal it.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -142,7 +135,6 @@ impl PieceShape {
                 })
             };
             let middle = BODY * edge.along;
-            // The tongue or notch begins at `from` and ends at `to`.
             let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
             straight(0.0, from)
                 .chain(edge.tongue_points(n))
@@ -154,9 +146,8 @@ impl PieceShape {
 }
 
 impl Edge {
-    /// Returns the points of the tongue or notch of side `n`: three quarters of a circle. The
-    /// middle of the circle is 0.6 radii away from the side. The middle is outside the piece for a
-    /// tongue, and inside the piece for a notch.
+    /// Returns the tongue or notch of side `n`: three quarters of a circle. Its middle is 0.6 radii
+    /// away from the side, outside the piece for a tongue and inside for a notch.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -171,17 +162,16 @@ impl Edge {
     }
 }
 
-/// Returns a point near side `n`. The sides are counted clockwise from the top. `along` is the
-/// distance from the start of the side, and `out` is the distance outwards from the side. The
-/// result is relative to the middle of the piece.
+/// Returns a point near side `n`, relative to the middle of the piece. The sides are counted
+/// clockwise from the top. `along` is the distance from the side's start, and `out` the distance
+/// outwards.
 fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
     Point::from_xy(x, y)
 }
 
-/// The position of a gap in the picture. The gap is bent, turned and scaled a little around its
-/// middle.
+/// The position of a gap in the picture, with a small bend, turn and scaling around its middle.
 struct Pose {
     place: Transform,
     /// The strength and the phase of the bend, across and down.
@@ -189,8 +179,7 @@ struct Pose {
 }
 
 impl Pose {
-    /// Returns a position without a turn or a bend. The top left corner of the picture of the piece
-    /// is at `(x, y)`.
+    /// `(x, y)` is the top left corner of the piece's picture.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
         Self {
@@ -207,7 +196,6 @@ impl Pose {
         Self { place: place.pre_scale(size, size), bends }
     }
 
-    /// Returns the outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
         // One wave is as long as a side of a piece. So the displacements of a side add up to about
@@ -234,8 +222,7 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
     // The piece shows a random part of the picture, not the part under its gap. Otherwise the
-    // colours around the gap would continue in the piece, and a robot would notice this more easily
-    // than a person.
+    // colours around the gap would continue in the piece, which helps a robot more than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -254,8 +241,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Returns the positions of the gaps. The first position belongs to the gap that fits. With equal
-/// probability, this gap is the left, the middle or the right gap of the picture.
+/// The first position belongs to the gap that fits. This gap is equally often the left, the middle
+/// or the right gap of the picture.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
@@ -269,8 +256,7 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     places
 }
 
-/// Cuts the piece out of a picture without gaps. Then makes the piece a little lighter or darker
-/// than the part of the picture from which it was cut.
+/// Cuts the piece out of a picture without gaps, and makes the piece a little lighter or darker.
 fn cut_piece(
     picture: &Canvas,
     form: &PieceShape,
@@ -293,8 +279,8 @@ fn cut_piece(
     piece
 }
 
-/// Draws a gap. The gap shows another part of the picture, made darker or lighter by a random
-/// amount. So a robot cannot see what was at the gap's place.
+/// Draws a gap that shows another part of the picture, so a robot cannot see what was at the gap's
+/// place.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

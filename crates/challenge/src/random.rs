@@ -1,5 +1,5 @@
-//! The random numbers for the drawings. These numbers decide the answers to challenges. So an
-//! attacker must not be able to predict later numbers from earlier numbers.
+//! The random numbers for the drawings. They decide the answers to challenges, so an attacker must
+//! not be able to predict later numbers from earlier ones.
 
 use std::ops::Range;
 
@@ -40,12 +40,10 @@ impl RandomSource {
         self.0.random()
     }
 
-    /// Returns one of these values, each with the same probability.
     pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.0.random_range(0..of.len())]
     }
 
-    /// Shuffles a list.
     pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
         for n in (1..list.len()).rev() {
             list.swap(n, self.0.random_range(0..=n));

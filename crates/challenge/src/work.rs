@@ -1,9 +1,8 @@
-//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
-//! The buyer only waits.
+//! Proof of work by the open ALTCHA protocol, version 2: the buyer's device searches for a number.
 //!
 //! The server chooses the number, so a new challenge costs only one key derivation. To check an
-//! answer, the server computes two short MACs. Nothing in this crate remembers earlier answers, so
-//! the caller must refuse a repeated answer.
+//! answer, the server computes two short MACs. This crate remembers no answers, so the caller must
+//! refuse a repeated answer.
 
 use std::fmt;
 
@@ -25,8 +24,7 @@ const ALGORITHM: &str = "PBKDF2/SHA-256";
 /// The amount of work: how many keys to try, and how many rounds each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// The number of rounds that derive one key. A device derives many keys, and the server derives
-    /// one key for each new challenge.
+    /// The number of rounds that derive one key. The server derives one key for each new challenge.
     pub rounds: u32,
     /// The smallest number of keys that a device has to try.
     pub keys_min: u32,
@@ -39,8 +37,8 @@ impl Effort {
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
     /// Returns an effort of this many keys on average. A device tries between two fifths and eight
-    /// fifths of this number. The effort does not change the cost of one key, so a higher effort
-    /// costs the server nothing.
+    /// fifths of this number. The rounds stay the same, so a higher effort costs the server
+    /// nothing.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -83,8 +81,8 @@ impl WorkKeys {
     /// Creates a challenge of this effort.
     #[must_use]
     pub fn new_challenge(&self, random: &mut RandomSource, effort: Effort) -> WorkChallenge {
-        // Devices try the counters from 0 on. So if a device must try `n` keys, the counter of the
-        // right key is `n - 1`.
+        // Devices try the counters from 0 on, so a device that tries `n` keys ends at the counter
+        // `n - 1`.
         let [first, last] = [effort.keys_min, effort.keys_max].map(|keys| keys.saturating_sub(1));
         let span = u64::from(last.saturating_sub(first)) + 1;
         let counter = first + (random.bits() % span) as u32;
@@ -125,9 +123,8 @@ impl WorkKeys {
     }
 }
 
-/// Solves a challenge as a device would, and returns the payload. This function is for tests and
-/// for clients without a browser. Returns `None` if the text is not a challenge of the protocol, or
-/// if the function found no solution within 90 seconds.
+/// Solves a challenge as a device would, for tests and for clients without a browser. Returns
+/// `None` if the text is not a challenge, or after 90 seconds without a solution.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
@@ -156,7 +153,6 @@ mod tests {
         WorkKeys::new(&[1; 32], &[2; 32])
     }
 
-    /// Returns the answer of the protocol's own solver.
     fn solved(work: &WorkChallenge) -> Payload {
         let challenge: Challenge =
             serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");

@@ -1,10 +1,7 @@
-//! The assignment of slots to settlers: each slot has one node that settles its tickets. Rendezvous
-//! hashing chooses the node.
-//!
-//! Each node computes the assignment from the live nodes, so the nodes do not negotiate. When a
-//! node starts or stops, slots move only to that node or away from it. The only purpose of the
-//! assignment is to save work. If two nodes settle the same slot, no harm is done, because the
-//! store settles each ticket once.
+//! The assignment of slots to settlers: rendezvous hashing chooses one node to settle each slot's
+//! tickets. When a node starts or stops, slots move only to that node or away from it. The
+//! assignment only saves work: if two nodes settle the same slot, the store still settles each
+//! ticket once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 #[cfg(test)]
@@ -15,33 +12,25 @@ use std::collections::BTreeSet;
 use crate::value::{Millis, NodeId, SlotKey};
 
 /// How long a node continues to settle a slot after the slot moved to another node, in
-/// milliseconds.
-///
-/// The other node may learn of the move as late as its next check of the live nodes. Without this
-/// overlap, no node would settle the slot until that check.
+/// milliseconds. The other node may learn of the move only at its next check of the live nodes.
 pub const HANDOVER_MS: u64 = 1_200;
-/// A node gets no slots if its last lease renewal is at least this many milliseconds older than the
-/// newest lease renewal of any node.
-///
-/// This time is shorter than the lease, so the slots of a failed node soon move to other nodes. If
-/// the node only seemed to fail and still runs, two nodes settle the same slots, which only costs
-/// work.
+/// A node gets no slots if its lease ends at least this many milliseconds before the lease that
+/// [`reference_lease`] returns. This time is shorter than the lease, so the slots of a failed node
+/// soon move to other nodes. If the node still runs, only work is lost.
 pub const SILENT_MS: i64 = 2_000;
 
-/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease.
-/// `reference` is the result of [`reference_lease`]. All leases are equally long. So if a lease
-/// ends much later than `reference`, the node renewed the lease before the store's clock was set
-/// back. Such a lease does not count as recent.
+/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
+/// and `reference` the result of [`reference_lease`]. A lease that ends much later than `reference`
+/// was renewed before the store's clock was set back, so it is not recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
         || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
-/// Returns the reference of a node for [`has_recent_lease`]: the end of the node's own lease. If
-/// the node has no lease, returns the latest end of all nodes' leases. After the store's clock was
-/// set back, the lease with the latest end may belong to a node that is gone. So a node with a
-/// lease uses its own lease.
+/// Returns the reference of a node for [`has_recent_lease`]: the end of its own lease, or else the
+/// latest end of all leases. After the store's clock was set back, the latest end may belong to a
+/// node that is gone.
 #[must_use]
 pub fn reference_lease(
     own: NodeId,
@@ -53,14 +42,11 @@ pub fn reference_lease(
 }
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
-/// set is dropped. If a node settled a slot only because of the dropped set, the slot may have no
-/// settler until the slot's new node checks the live nodes.
+/// set is dropped. Its slots may have no settler until their new nodes check the live nodes.
 const EARLIER_MAX: usize = 16;
 
-/// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly
-/// before.
-///
-/// Times are milliseconds of a monotonic clock.
+/// The live nodes that settle tickets now, and those that settled tickets shortly before. Times are
+/// milliseconds of a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
     live: Vec<NodeId>,
@@ -86,15 +72,13 @@ impl Settlers {
         true
     }
 
-    /// Returns the live nodes that settle, in ascending order. The list is empty before the first
-    /// call of [`Settlers::observe`].
+    /// Returns the live nodes that settle, in ascending order.
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live
     }
 
-    /// Returns whether a slot is assigned to this node. While no live node is known, every slot is
-    /// assigned to every node.
+    /// While no live node is known, every slot is assigned to every node.
     #[must_use]
     fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
@@ -113,8 +97,8 @@ impl Settlers {
         settlers.len()
     }
 
-    /// Returns whether this node settles a slot: the slot is assigned to this node now, or was
-    /// assigned to this node by an earlier set whose handover has not ended.
+    /// Returns whether this node settles a slot: the slot is assigned to the node now, or an
+    /// earlier set assigned it and the handover has not ended.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {
@@ -136,8 +120,7 @@ local_rules! {
     }
 }
 
-/// Returns the node that settles a slot: the node with the highest hash of node and slot. Returns
-/// `None` if there is no node.
+/// Returns the node that settles a slot: the node with the highest hash of node and slot.
 #[must_use]
 pub fn settler_of(slot: SlotKey, nodes: &[NodeId]) -> Option<NodeId> {
     nodes.iter().copied().max_by_key(|node| (weight(slot, *node), node.0))

@@ -2,13 +2,13 @@
 //!
 //! Each database stores its own history. When another server begins to run the database, the
 //! deployment adds a row with a higher fencing number and a random token. A deployment remembers
-//! the newest row that any of its nodes used. If a database lacks that row, the database has
-//! forked, or it lacks changes whose results buyers saw.
+//! the newest row that any of its nodes used. A database without that row has forked, or lacks
+//! changes whose results buyers saw.
 //!
-//! A copy of the database's files has the same rows as the database. So a deployment also remembers
-//! a position in the write-ahead log: all changes up to this position are committed. On one
-//! timeline, a database never returns to an earlier position, even after a crash. So a database
-//! with the same newest row, the same timeline and an earlier position is an older copy.
+//! A copy of the database's files has the same rows. So a deployment also remembers a position in
+//! the write-ahead log: all changes up to this position are committed. On one timeline, a database
+//! never returns to an earlier position, even after a crash. An earlier position on the same
+//! timeline means an older copy.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,7 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
-    /// True if the newest row was written in another database than this one. In this case the rows
-    /// come from a dump. The other database may be in this database cluster or in another one. A
+    /// True if the newest row was written in another database, so that the rows come from a dump. A
     /// physical copy of a database counts as the same database.
     pub is_from_dump: bool,
 }
@@ -60,8 +59,7 @@ impl SeenDatabase {
         self.rows.first()
     }
 
-    /// Returns the key by which a deployment sorts its databases. The database with the newest
-    /// history comes last.
+    /// Returns the key by which a deployment sorts its databases, the newest history last.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
@@ -73,8 +71,7 @@ impl SeenDatabase {
 pub enum HistoryChange {
     /// A standby became the primary.
     Promoted,
-    /// The rows were written in another database, of this cluster or of another cluster. For
-    /// example, a dump was restored.
+    /// The rows were written in another database. For example, a dump was restored.
     Moved,
 }
 
@@ -85,12 +82,11 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database. Either its history ends before the row that the deployment knows, or
-    /// its timeline is too early. A timeline is too early if it is earlier than the timeline of the
-    /// known row, or of the newest row in the database's history.
+    /// Refuse the database: its history ends before the known row, or its timeline is earlier than
+    /// that of the known row or of its own newest row.
     Older,
-    /// Refuse the database: its history has the newest row, but it lacks commits that the
-    /// deployment knows. So it is a copy of older files.
+    /// Refuse the database: it lacks commits that the deployment knows, so it is a copy of older
+    /// files.
     OlderCopy,
     /// Refuse the database: its history lacks the row that the deployment knows, but has another
     /// row with the same or a higher fencing number.
@@ -125,8 +121,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
 }
 
 /// Returns whether the open sales must be paused after this change, because the database may lack
-/// confirmed commits. `was_synchronous` says whether each commit waited for a standby before the
-/// change. If each commit waited, a promoted standby has every confirmed commit.
+/// confirmed commits. If each commit waited for a standby (`was_synchronous`), a promoted standby
+/// has every confirmed commit.
 #[must_use]
 pub fn must_pause(
     change: HistoryChange,
@@ -137,9 +133,8 @@ pub fn must_pause(
     change == HistoryChange::Moved || !was_synchronous || lacks_commits(known, seen)
 }
 
-/// Returns whether the database certainly lacks commits that this deployment confirmed. The
-/// database lacks commits if its newest row is the known row, but its position in the write-ahead
-/// log is earlier than the known position.
+/// Returns whether the database certainly lacks commits that this deployment confirmed: its newest
+/// row is the known row, but its position in the write-ahead log is earlier.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

@@ -1,8 +1,8 @@
 //! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
-//! A transaction writes one digest. Other nodes read the digest instead of the orders. From the
-//! digest they learn which requests hold an order. A node reads an order in full only if a request
-//! at that node waits for the order, or if a client there follows the buyer's orders.
+//! A transaction writes one digest. Other nodes learn from it which requests hold an order. A node
+//! reads an order in full only if a request there waits for the order, or if a client there follows
+//! the buyer's orders.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -31,23 +31,21 @@ pub struct OrderDigest {
     pub grant: GrantId,
     /// The number of the order's ticket under the grant.
     pub n: TicketN,
-    /// The node whose ticket became this order. `None` if the transaction changed an order that
-    /// already existed.
+    /// The node whose ticket became this order, or `None` if the order already existed.
     pub created_for: Option<NodeId>,
     /// Whether the order has left the state `reserved`.
     pub ended: bool,
 }
 
 impl OrderDigest {
-    /// Returns whether an order in this state counts as ended in a digest. Every state except
-    /// `reserved` counts, so a paid order counts too.
+    /// Returns whether an order in this state counts as ended. All states except `reserved` do.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved
     }
 
-    /// Returns whether a node must read the order in full. This is the case if a request at the
-    /// node waits for the order's verdict, or if a client at the node follows the buyer's orders.
+    /// Returns whether a node must read the order in full: a request at the node waits for its
+    /// verdict, or a client there follows the buyer's orders.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);

@@ -1,36 +1,29 @@
-//! Keeps an edge up to date with the nodes. An edge is a process without a store. The edge uses a
-//! copy of the nodes' memory to refuse requests. One node publishes that memory as an ordered feed.
+//! Keeps an edge up to date with the nodes, through a feed of the nodes' memory that one node
+//! writes.
 //!
-//! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
-//! never shrinks. The set has entries with the counts, the phases and the blocks. Each entry has
-//! the number of its newest change. The head of the feed says how many requests the list has, and
-//! has the number of the newest change. The head also has the store's time up to which the requests
-//! and the changes are complete. One node writes the feed at a time. If another node takes over, or
-//! if Redis lost a part of the feed, the writer begins a new generation. A new generation contains
-//! everything that its writer knows.
+//! The feed has a list with the hashes of the requests that hold orders, which never shrinks. It
+//! also has a set of entries with the counts, phases and blocks, and a head ([`FeedHead`]). If
+//! another node takes over, or if Redis lost a part of the feed, the writer begins a new generation
+//! with everything that it knows.
 //!
 //! The rules of an edge:
 //!
 //! 1. An edge uses entries only after it has all requests that the head counts
 //!    ([`EdgeFeedFollower::receive`]). So if a count says "sold out", the edge knows every request
 //!    whose order is in that count.
-//! 2. An edge does not replace its copy with an older state. There is one exception, for a store
-//!    whose clock was set back: after [`FEED_AGE_MAX_MS`] without a usable read, the edge starts
-//!    over. By then the copy is too old to refuse a request. The edge ignores a generation that is
-//!    not complete.
-//! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
-//!    requests, the edge refuses no request.
+//! 2. An edge does not replace its copy with an older state or an incomplete generation. The
+//!    exception is a store whose clock was set back: after [`FEED_AGE_MAX_MS`] without a usable
+//!    read, the edge starts over. By then the copy is too old to refuse a request.
+//! 3. An edge refuses no request if its copy lacks requests, or is older than [`FEED_AGE_MAX_MS`]
+//!    ([`is_fresh`]).
 //! 4. If a request gets an order through an edge, that edge knows the request immediately.
-//! 5. If an edge does not refuse a request, it passes the request on to a node. The node decides by
-//!    the same rules.
 #[cfg(test)]
 mod sim;
 
 use crate::limits::FEED_AGE_MAX_MS;
 use crate::value::Millis;
 
-/// The head of a feed. The head says how far an edge must read the list and the set, and up to
-/// which time both are complete.
+/// The head of a feed: how far an edge must read, and up to which time the feed is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
     /// The generation: a random number, chosen by the node that began it.
@@ -67,8 +60,7 @@ pub struct FeedRead {
     pub from: FeedPosition,
     /// The number of requests in the result.
     pub requests: u64,
-    /// The change number of the last entry in the result, or `None` if the result has no entries.
-    /// The entries are sorted by change number.
+    /// The change number of the last entry. The entries are sorted by this number.
     pub last_seq: Option<u64>,
     /// Whether the feed has more entries than the result.
     pub has_more_entries: bool,
@@ -77,46 +69,42 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the read: its state is older than the copy, its generation is not complete, or the
-    /// read did not begin at the edge's position.
+    /// Ignore the read: it is older than the copy, not complete, or did not begin at the edge's
+    /// position.
     Ignore,
-    /// Keep the requests and entries, but do not use the entries yet. Read the next part
-    /// immediately.
+    /// Keep the requests and entries, but do not use the entries yet. Read on immediately.
     ReadOn {
-        /// Whether a new generation begins with this read. If so, drop the entries that were kept
-        /// from earlier reads.
+        /// Whether a new generation begins. If so, drop the entries that were kept from earlier
+        /// reads.
         begins: bool,
     },
     /// Add all requests. Then use all entries that were kept since the last `Use`.
     Use {
-        /// Whether a new generation begins with this read. If so, drop the entries that were kept
-        /// from earlier reads.
+        /// Whether a new generation begins. If so, drop the entries that were kept from earlier
+        /// reads.
         begins: bool,
     },
 }
 
-/// Follows the feed for an edge: decides where each read begins, and how the edge uses the content
-/// of the read.
+/// Follows the feed for an edge: decides where each read begins, and how the edge uses its content.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EdgeFeedFollower {
     at: FeedPosition,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
-    /// The edge's monotonic time when the edge got the newest read that was not ignored, in
-    /// milliseconds.
+    /// The edge's monotonic time when it got that read, in milliseconds.
     received_at: i64,
 }
 
 impl EdgeFeedFollower {
-    /// Returns where the next read begins. If the feed has a new generation, the read must begin at
-    /// the start of that generation instead.
+    /// Returns where the next read begins. In a new generation, it begins at the start instead.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
     }
 
-    /// Returns what the edge must do with the content of a read. `now` is the edge's monotonic
-    /// time, in milliseconds.
+    /// Returns what the edge must do with a read. `now` is the edge's monotonic time, in
+    /// milliseconds.
     pub fn receive(&mut self, read: &FeedRead, now: i64) -> FeedStep {
         let head = &read.head;
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
@@ -124,9 +112,7 @@ impl EdgeFeedFollower {
         }
         // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
-            // If the store's clock was set back, each read is older than the copy until the clock
-            // has caught up. The edge does not wait until then. It reads the feed again from the
-            // start of the feed.
+            // If the store's clock was set back, each read seems too old, so the edge starts over.
             if now - self.received_at > FEED_AGE_MAX_MS {
                 *self = Self::default();
             }
@@ -157,8 +143,7 @@ impl EdgeFeedFollower {
     }
 }
 
-/// A reading of a node's clock through the network. An edge computes the store's time from this
-/// reading.
+/// A reading of a node's clock through the network, from which an edge computes the store's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -202,10 +187,9 @@ impl ClockReading {
 /// Returns whether an edge may use the copy with this head to refuse a request. By the edge's
 /// clock, the head last changed at `read_at`, and the present time is `now`.
 ///
-/// Three conditions must hold. The copy must have every request whose order is included in the
-/// counts. The copy must be recent by the store's clock, so a copy that arrived late is not used.
-/// The head must have changed recently by the edge's clock, which shows that a node still writes
-/// the feed.
+/// - The copy must have every request whose order is included in the counts.
+/// - The copy must be recent by the store's clock, because it may have arrived late.
+/// - The head must have changed recently by the edge's clock, which shows that a node still writes.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,

@@ -1,7 +1,5 @@
-//! Events: one row for each change that webhooks, brokers or an order's history must show.
-//!
-//! A row is written in the same transaction as its change. The same rows are an order's history
-//! (who, when, why) and the outbox that the server delivers to webhooks and brokers.
+//! Events: one row for each change that webhooks, brokers or an order's history must show. A row is
+//! written in the same transaction as its change.
 use crate::id::TicketId;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, Verdict};
@@ -127,9 +125,8 @@ pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the 
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Returns whether the event is about an order that was created from a waitlist entry. The
-    /// actor of such an event is the engine. Events of other actors do not count, because another
-    /// actor may give the same text as a reason.
+    /// Returns whether the event is about an order that was created from a waitlist entry. Only the
+    /// engine's events count, because another actor may give the same text as a reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
@@ -141,7 +138,6 @@ impl Event {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)
     }
 
-    /// Returns whether the engine made the change for this reason.
     fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }

@@ -8,7 +8,6 @@ use crate::rows::Order;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// Appends the event for an order's current state.
 pub(crate) fn append_order_event<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -18,7 +17,6 @@ pub(crate) fn append_order_event<L: Ledger + ?Sized>(
     append(ledger, EventType::from_order_state(order.state), Subject::Order(order.clone()), by, at)
 }
 
-/// Appends an event.
 pub(crate) fn append<L: Ledger + ?Sized>(
     ledger: &mut L,
     what: EventType,

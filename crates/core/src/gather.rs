@@ -1,11 +1,8 @@
-//! Gathers the last units of an item for a waiting request. Near the end of a sale, the pool is
-//! almost empty, and the last units are spread over the slots. Then a request may ask for more
-//! units than its slot has, although enough units are free in total.
+//! Gathers units in one slot for a parked request, because near the end of a sale, the last units
+//! are spread over the slots.
 //!
-//! The request is parked while the server gathers units in one slot: from the pool by a refill,
-//! from other slots by recalls. The oldest parked request is served first, and units are gathered
-//! only for that request. Gathering for a second request would take units that are on their way to
-//! the slot of the first request.
+//! Units are gathered only for the oldest parked request. Gathering for a second request would take
+//! units that are on their way to the first.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -16,16 +13,15 @@ pub struct SlotHolding {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
     /// another node can reach the slot, this is the number of granted units that are not settled.
-    /// That number can be higher than the units of the slot. This is harmless, because a recall
-    /// takes only units that the slot has.
+    /// That number can be too high. This is harmless, because a recall takes only units that the
+    /// slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
     /// unfinished recalls to the slot.
     pub on_its_way: u64,
     /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. No second recall from the slot begins before
-    /// the first one finishes.
+    /// Whether a recall from the slot is unfinished. Until it finishes, no second recall begins.
     pub asked: bool,
 }
 
@@ -50,13 +46,11 @@ pub struct GatherPlan {
 }
 
 /// Plans how to serve a parked request for this many units. `home` is the slot of the request's
-/// home partition. Returns `None` if the request can be sent to no slot, or if the pool and the
-/// slots that may give units have too few units together. Even then, units of unsettled tickets may
-/// come back later.
+/// home partition. Returns `None` if no reachable slot can get enough units.
 ///
 /// The plan gathers units in the slot with the most units. It takes units from the fullest other
-/// slots first, so that few recalls are needed. If the function is called again before the planned
-/// moves are finished, the new plan does not move the same units a second time.
+/// slots first, so that few recalls are needed. A second call before the planned moves are finished
+/// does not move the same units again.
 #[must_use]
 pub fn gather(
     units: Units,

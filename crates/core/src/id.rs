@@ -1,5 +1,5 @@
-//! Ticket ids, which are also order ids. Each id contains the values of its ticket, and a MAC that
-//! proves these values. So the store can decide the ticket even if its slot lost the ticket.
+//! Ticket ids, which are also order ids. Each id contains the values of its ticket and a MAC, so
+//! the store can decide the ticket even if its slot lost the ticket.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -15,8 +15,7 @@ const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 ///
 /// An id has 39 bytes, big-endian (byte counts in parentheses): `decide_by` in milliseconds (6),
 /// token (6), grant (8), `n` (5), units (3), the first bytes of the request's hash (3), and a keyed
-/// MAC of these fields and the buyer (8). Ids sort by `decide_by`, so ids of later requests sort
-/// later.
+/// MAC of these fields and the buyer (8). Ids sort by `decide_by`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
@@ -70,8 +69,7 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// Returns the unverified contents, or `None` if the units are out of range. The units of a
-    /// valid id are never out of range.
+    /// Returns the unverified contents, or `None` if the units are out of range, as in no valid id.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
@@ -167,8 +165,8 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// Returns the name that replaces an erased buyer. The same buyer always gets the same name.
-    /// Only the holder of this key can find the buyer from the name.
+    /// Returns the name that replaces an erased buyer, always the same for one buyer. Only the
+    /// holder of this key can find the buyer from the name.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -224,8 +222,7 @@ impl IdKey {
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);
-        // Runs in constant time: the loop combines all differences and does not stop at the first
-        // one.
+        // Runs in constant time: the loop does not stop at the first difference.
         let differ = mac.iter().zip(&id.0[SIGNED_BYTES..]).fold(0, |acc, (a, b)| acc | (a ^ b));
         if differ == 0 { id.parts() } else { None }
     }

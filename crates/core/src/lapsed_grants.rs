@@ -1,20 +1,18 @@
-//! Leases: when a node's lease lapses, the leader closes the grants of the slots in that node's
-//! memory. Then other slots can sell the units of these grants.
+//! When a node's lease lapses, the leader closes the grants of the slots in that node's memory.
+//! Then other slots can sell the units of these grants.
 //!
-//! Closing a grant too early is harmless. If the node was only slow, its unsettled tickets are
-//! returned. The node then sends the requests of these tickets again under its next grant. So an
-//! error costs only time: a wrong clock does no harm, and two leaders may close grants at the same
-//! time.
+//! Closing a grant too early costs only time: the node sends the requests of its returned tickets
+//! again under its next grant. So a wrong clock or a second leader does no harm.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// Returns the open grants whose node has no valid lease. The grants belong to slots in the nodes'
-/// memory. The index of such a slot is the number of its node.
+/// Returns the open grants whose node has no valid lease. The index of a slot in a node's memory is
+/// the number of the node.
 ///
-/// The caller reads `live` *after* the grants. So if a node has just started and opened one of
-/// these grants, `live` contains the node. A leader without a valid lease closes nothing, because
-/// its readings may be as old as its lease.
+/// The caller reads `live` *after* the grants, so `live` contains a node that has just opened one
+/// of them. A leader without a valid lease closes nothing, because its readings may be as old as
+/// its lease.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

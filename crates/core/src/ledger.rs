@@ -1,8 +1,7 @@
 //! The rows that a transaction of the store reads and writes.
 //!
-//! A transaction is a function of this crate that takes a `Ledger`. A store runs the function
-//! between BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the
-//! trait. If two transactions use the same grant or item, the store runs them one after the other.
+//! A store runs a function of this crate that takes a `Ledger` between BEGIN and COMMIT. If two
+//! transactions use the same grant or item, the store runs them one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -13,8 +12,8 @@ use crate::value::{
 
 /// Access to rows within a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
-    /// The error of a store that cannot read or write rows, for example because a disk or a
-    /// connection failed. After such an error, the store rolls the transaction back.
+    /// The error of a store that cannot read or write rows. The store then rolls the transaction
+    /// back.
     type Error;
 
     /// Returns the item.
@@ -22,11 +21,9 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Returns whether the item's sale is announced or open in this transaction. Returns false for
-    /// a draft, and for a sale that is paused or ended.
+    /// Returns whether the item's sale is announced or open, so not a draft, paused or ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
-    /// Returns whether the item's sale has ended, as this transaction reads it. An ended sale never
-    /// starts again.
+    /// Returns whether the item's sale has ended. An ended sale never starts again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
     /// Returns the grant. The grant stays locked until the transaction ends.
@@ -35,9 +32,9 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Returns how many units of an item are granted and not settled, in all open grants of the
-    /// item. This function does not lock the grants. If the transaction has locked the item, other
-    /// transactions move no units between a slot and the pool, but they may settle tickets.
+    /// Returns how many units of an item are granted and not settled, in all open grants. The
+    /// grants are not locked. If the transaction has locked the item, no units move between a slot
+    /// and the pool, but tickets may be settled.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -46,8 +43,7 @@ pub trait Ledger {
     /// Appends a feed row. The row's `seq` is equal to the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
-    /// Returns the resolution of a ticket. The resolution of a consumed ticket is read from the
-    /// ticket's order.
+    /// Returns the resolution of a ticket. A consumed ticket's resolution is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
     /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;

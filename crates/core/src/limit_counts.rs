@@ -1,22 +1,20 @@
-//! A node remembers how many units a buyer has, for buyers who have reached an item's limit. The
-//! node refuses these buyers without a request to a slot.
+//! A node remembers the units of buyers who have reached an item's limit, and refuses these buyers
+//! without a request to a slot.
 use hashbrown::HashMap;
 
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// The maximum number of buyers remembered for each item. At this bound, the node forgets all these
-/// buyers and asks the store again.
+/// The maximum number of buyers remembered for each item. At this bound, all are forgotten.
 pub const BUYERS_MAX: usize = 65_536;
 
 /// The store's counts of buyers' units, as a node read them. `T` is the type of the time of a read.
 #[derive(Clone, Debug)]
 pub struct LimitCounts<T> {
-    /// The number of the item's ended orders that the node knew of when it read the units in
-    /// `used`. When another order ends, these units are out of date.
+    /// The number of the item's ended orders that the node knew of when it read `used`. When
+    /// another order ends, these units are out of date.
     ended_orders: u64,
-    /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
-    /// these units.
+    /// Maps the keyed hash of a buyer to the buyer's units and the time of the read.
     used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
 }
 
@@ -33,8 +31,8 @@ impl<T: Copy> LimitCounts<T> {
         self.used.len()
     }
 
-    /// Records the store's count of a buyer's units. When the node read the count, it already knew
-    /// of `ended_orders` ended orders. `read_at` is a time after the read.
+    /// Records the store's count of a buyer's units. The node knew of `ended_orders` ended orders
+    /// when it read the count. `read_at` is a time after the read.
     pub fn learn(&mut self, buyer: u64, used: u32, ended_orders: u64, read_at: T) {
         if ended_orders < self.ended_orders {
             return;
@@ -50,10 +48,9 @@ impl<T: Copy> LimitCounts<T> {
     /// the request is within the limit, and also in these cases:
     ///
     /// - This node has no count of the buyer's units.
-    /// - An order of the item ended after the node read the count. The count may be out of date.
-    /// - The count is newer than the node's snapshot of the store: `is_in_snapshot` is false for
-    ///   the time of the read. The counted units may belong to an order that this node does not
-    ///   know yet.
+    /// - An order of the item ended after the read, so the count may be out of date.
+    /// - The read is not in the node's snapshot of the store (`is_in_snapshot`). The counted units
+    ///   may belong to an order that this node does not know yet.
     pub fn refuses(
         &self,
         buyer: u64,

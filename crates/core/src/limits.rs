@@ -4,8 +4,7 @@
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 /// The largest counted stock of one item. The server refuses a larger stock.
 pub const STOCK_MAX: u64 = 1_000_000_000;
-/// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
-/// longer values.
+/// The longest id and idempotency key, in bytes. The server refuses longer values.
 pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// The largest number of tickets that one transaction settles. Further tickets wait for the next
 /// transaction.
@@ -22,17 +21,14 @@ pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 /// The largest number of recalls that one slot remembers under one grant. At the bound the slot
 /// refuses further recalls and is sealed: it is drained and moved to a new epoch.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
-/// The largest number of partitions over which an item's stock can be spread. The server refuses
-/// more.
+/// The largest number of partitions of an item. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// The largest number of slots in Redis whose queues one node reads at a time. The server counts
-/// the slots of all sales that may be open at the same time. It refuses a sale that would make this
-/// number larger than the bound.
+/// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
+/// sale if the slots of all sales that may be open at the same time would exceed the bound.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// The longest time from a ticket's `decide_by` until the store decides the ticket's verdict, if
-/// the store is up.
+/// The longest time from a ticket's `decide_by` until its verdict, if the store is up.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
 /// The greatest age of an edge's copy of the nodes' memory, in milliseconds. An edge with an older
 /// copy refuses no request.
@@ -47,57 +43,52 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// The largest number of waitlist entries that one transaction serves. After the sale has ended,
-/// one transaction ends at most this many entries. Further entries wait for the next transaction.
+/// The largest number of waitlist entries that one transaction serves or ends. Further entries wait
+/// for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
-/// This window is short, because other buyers on the waitlist wait for the same unit. If the item's
-/// own payment window is shorter, the item's window applies.
+/// This window is short, because other buyers wait for the same unit. If the item's own payment
+/// window is shorter, the item's window applies.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. After this time the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
-/// bound also applies if the server could not query the provider about this order, because too many
-/// orders were overdue.
+/// bound also applies if too many orders were overdue to query the provider about this order.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
-/// The latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a
-/// later time.
+/// The latest `pay_by` that an operator can set, in milliseconds from now. Later times are refused.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// The largest number of failed requests to a provider for one refund. At the bound the refund
 /// fails and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
-/// another number. At the bound the event is a dead letter. With the pauses between them, this many
-/// failed deliveries take a day and a half.
+/// another number. At the bound the event is a dead letter. With their pauses, the failed
+/// deliveries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of consecutive refusals after which an event can become a dead letter. If the
-/// endpoint fails in another way between two refusals, the count starts again.
-/// [`DELIVERY_REFUSED_MS`] is a second condition, which does not apply if very many events are
-/// refused. With the pauses between them, this many refusals take half a minute. So if an endpoint
-/// refuses every event of one type, it gets the other events before too many events are pending.
+/// The number of consecutive refusals after which an event can become a dead letter. Any other
+/// failure starts the count again. [`DELIVERY_REFUSED_MS`] is a second condition. With their
+/// pauses, this many refusals take half a minute, so an endpoint that refuses one type of event
+/// soon gets the others.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
-/// milliseconds. While a shop deploys a new version, the shop may answer `404`. Such an update
-/// usually takes less time than this bound, so these refusals do not make an event a dead letter.
-/// The bound does not apply if the number of refused events is at least half of
+/// milliseconds. A shop may answer `404` while it deploys a new version, which usually takes less
+/// time. The bound does not apply if the number of refused events is at least half of
 /// [`DELIVERIES_PENDING_MAX`].
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
-/// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
-/// short, so that a shop gets the event soon after the shop recovers.
+/// The longest pause between two attempts to deliver a refused event, in milliseconds. It is short,
+/// so that a shop gets the event soon after the shop recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// The longest pause between two attempts to deliver an event that this server could not send, in
 /// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server could not send an event this many times in a row, the server gives up the event.
-/// With the pauses between them, these attempts take a day and a half.
+/// With their pauses, these attempts take a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events in delivery to one endpoint at the same time. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
-/// The largest number of events that the server reads ahead of an endpoint's position. The store
-/// keeps the other events.
+/// The largest number of events that the server reads ahead of an endpoint's position.
 pub const DELIVERY_WINDOW: usize = 256;
 /// The largest number of events that are kept for retry at one endpoint. At the bound the endpoint
 /// gets no new events until one of the kept events is delivered, dead or discarded.
@@ -109,8 +100,7 @@ pub const BREAKER_FAILURES: usize = 5;
 /// down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// After each group of this many attempts at an endpoint that is down, the pause between attempts
-/// doubles. So an endpoint that failed only for a short time gets its events soon after it
-/// recovers.
+/// doubles. So after a short failure, the endpoint soon gets its events.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
@@ -118,13 +108,12 @@ pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// The greatest age of a node's previous poll, in milliseconds, at which commit digests are enough.
 /// If the previous poll is older, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How far back a poll for digests starts after a lost connection, in milliseconds. The node then
-/// publishes again all changes since that earlier time. Thirty seconds are enough, because
-/// PostgreSQL writes every commit to its disk within about a second, even with
+/// How far back a poll for digests starts after a lost connection, in milliseconds. Thirty seconds
+/// are enough, because PostgreSQL writes every commit to its disk within about a second, even with
 /// `synchronous_commit = off`.
 pub const DIGEST_POLL_REWIND_MS: i64 = 30_000;
-/// A node keeps positions of earlier polls, to start again from one of them after a lost
-/// connection. This is the shortest time between two such positions, in milliseconds.
+/// The shortest time between two kept positions of earlier polls, in milliseconds. After a lost
+/// connection, a node starts again from such a position.
 pub const DIGEST_POSITIONS_APART_MS: i64 = 1_000;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch must fit in a queue");

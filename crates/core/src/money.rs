@@ -1,10 +1,10 @@
 //! Payments: each captured payment either pays for an order or gets one refund, never both.
 //!
-//! Each message of a provider takes effect once: one transaction applies the effect and stores the
-//! message's id in the inbox. Each payment takes effect once, because the payment's id is stored
-//! too. A payment is refunded at most once, because a refund's id is made from the payment's id.
-//! Amounts are whole minor units. The captured amount is compared with the order's price. The
-//! server never takes a price from a message.
+//! - Each message of a provider takes effect once, because one transaction applies the effect and
+//!   stores the message's id in the inbox.
+//! - Each payment takes effect once, because the payment's id is stored too.
+//! - The server compares the captured amount with the order's price, which it never takes from a
+//!   message.
 mod checkout;
 mod refund;
 mod rows;
@@ -42,12 +42,12 @@ pub enum CaptureOutcome {
     Paid(Order),
     /// The payment is refunded.
     Refund(Refund),
-    /// Nothing was written. The order's ticket has no verdict yet, so the ticket can still become
-    /// an order. The provider must send the message again.
+    /// Nothing was written, because the order's ticket has no verdict yet. The provider must send
+    /// the message again.
     TooEarly,
-    /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
-    /// Slots may have the missing units. Recall these units and call `capture` again. Set `last` on
-    /// the last attempt: if units are still missing then, the payment is refunded.
+    /// Nothing was written. The order had ended, and the pool lacks this many of its units, which
+    /// slots may have. Recall these units and call `capture` again, with `last` on the last
+    /// attempt.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -130,7 +130,6 @@ pub fn capture<L: Ledger + ?Sized>(
     }
 }
 
-/// Returns the payment that a message reports.
 fn payment(message: &Capture, state: PaymentState, at: Millis) -> Payment {
     Payment {
         id: message.payment.clone(),
@@ -142,8 +141,8 @@ fn payment(message: &Capture, state: PaymentState, at: Millis) -> Payment {
     }
 }
 
-/// Returns whether this id can belong to a ticket that has no verdict yet. No buyer is known here,
-/// so the id's MAC cannot be verified. The caller has found no order with this id.
+/// Returns whether this id can belong to a ticket without a verdict. No buyer is known here, so the
+/// id's MAC cannot be verified. The caller has found no order with this id.
 fn is_undecided<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -157,8 +156,8 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Under a grant, each number belongs to one ticket. If the ticket with this id became an order
-    // after the caller's read, the provider must send the message again.
+    // Under a grant, each number belongs to one ticket. If the ticket became an order after the
+    // caller's read, the provider must send the message again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),
@@ -175,9 +174,8 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many units of an ended order the pool lacks, if recalls may bring these units to the
-/// pool. Returns `None` if the pool has enough units, if the slots do not have the missing units,
-/// or if the buyer's limit does not allow the order.
+/// Returns how many units of an ended order the pool lacks, if recalls may bring these units, and
+/// if the buyer's limit allows the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -198,8 +196,8 @@ fn missing_units<L: Ledger + ?Sized>(
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Records a provider's message that an attempt to pay failed. Returns false if the message was
-/// handled before. The order does not change.
+/// Records that an attempt to pay failed. Returns false if the provider's message was handled
+/// before.
 pub fn record_failure<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,

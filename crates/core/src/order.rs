@@ -54,22 +54,19 @@ impl EndReason {
     }
 }
 
-/// Locks an order's grant, and then the order. Both stay locked until the transaction ends. Returns
-/// the order.
+/// Locks an order's grant, and then the order, until the transaction ends.
 pub(crate) fn lock_order<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // The grant must be locked before the order. So the order is read again after its grant is
-    // locked.
+    // The grant must be locked before the order, so the order is read again.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
-/// Ends an order: the order's units go back to the pool, and the buyer's quota falls by these
-/// units. The store always records both changes. If the grant of the order's ticket is still open,
-/// the grant's slot also learns of the lower quota.
+/// Ends an order: its units go back to the pool, and the buyer's quota falls by these units. If the
+/// grant of the order's ticket is still open, the grant's slot also learns of the lower quota.
 pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -126,8 +123,7 @@ pub fn end<L: Ledger + ?Sized>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// Returns whether a provider may still accept money for an overdue order. Such an order waits for
-/// the provider's answer, but only for a bounded time.
+/// An overdue order waits for its provider's answer, but only for a bounded time.
 fn may_be_paid<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -174,9 +170,8 @@ pub enum PayOutcome {
     Done(Order),
     /// The order was already paid by another payment.
     Already(Order),
-    /// The caller must refund the money. The order was refunded before, or the order has ended and
-    /// cannot become paid. An ended order cannot become paid if the pool lacks its units or the
-    /// buyer's limit does not allow the order.
+    /// The caller must refund the money. The order was refunded before, or has ended and cannot
+    /// become paid: the pool lacks its units, or the buyer's limit does not allow it.
     Refund(Order),
     /// No such order exists, so the caller must refund the money.
     NotFound,
@@ -233,8 +228,7 @@ pub fn pay<L: Ledger + ?Sized>(
     Ok(PayOutcome::Done(order))
 }
 
-/// If all units of an item are paid, appends the event that the item is sold out. An item without
-/// any paid unit is not sold out, even if an operator lowers its total to zero.
+/// An item without any paid unit is not sold out, even if an operator lowers its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: &Item,
@@ -252,7 +246,6 @@ pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     Ok(())
 }
 
-/// Appends a change of the buyer's quota to the feed of the slot that issued the order's ticket.
 fn feed_quota_change<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,

@@ -1,23 +1,14 @@
 //! Plans the deliveries to one endpoint: which event to send next, which events wait, when to retry
 //! an event, and when to give it up.
 //!
-//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
-//! and returns decisions. The driver of the queue sends the events, and writes the decisions to the
-//! store. The store has a position for each endpoint: every event up to that position was
-//! delivered, or has a row with the state of its delivery. So the events of a healthy endpoint need
-//! no rows.
+//! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the decisions
+//! to the store. The store has a position for each endpoint: every event up to that position was
+//! delivered, or has a row with the state of its delivery. If the driver crashes, it starts again
+//! from these rows. So each event is sent until it is delivered or dead, and events about one
+//! order, item or sale are sent one after another.
 //!
-//! If the driver crashes, it starts again from the store's rows. These rules hold despite any
-//! failure:
-//! - The queue sends each event that the endpoint wants, and sends it again until it is delivered
-//!   or dead.
-//! - Events about one order, item or sale are sent one after another: an event waits until all
-//!   earlier events are delivered or dead.
-//! - The queue adds no row if [`crate::limits::DELIVERIES_PENDING_MAX`] or more rows wait, however
-//!   long the endpoint is down.
-//!
-//! The store does not record that an endpoint is down, or that an endpoint asked for a pause. So
-//! after a restart, the driver tries the endpoint again.
+//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
+//! driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -46,16 +37,14 @@ pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // The order's id is the key even if no such order exists, because the shop and the provider
-        // know the payment by that id.
+        // The shop and the provider know the payment by this id, even if no such order exists.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
     }
 }
 
-/// The state of a new event: the queue has read the event, but the endpoint's position has not
-/// passed it.
+/// A new event: the queue has read it, but the endpoint's position has not passed it.
 #[derive(Clone, Debug)]
 enum NewEvent {
     Waiting(Arc<str>),
@@ -82,14 +71,11 @@ pub struct DeliveryQueue {
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// For each event: how many times in a row the endpoint refused the event. A restart of the
-    /// driver resets the count.
+    /// How many times in a row the endpoint refused each event. A restart resets the counts.
     refused: HashMap<i64, RefusedRun>,
-    /// For each event: how many times in a row this server could not send the event. A restart of
-    /// the driver resets the count.
+    /// How many times in a row this server could not send each event. A restart resets the counts.
     later: HashMap<i64, u32>,
-    /// The events in delivery. For each event: its key, and whether a failure of this delivery
-    /// counts as a try.
+    /// The events in delivery, each with its key, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
@@ -97,8 +83,7 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns a queue for an endpoint at `position`. `rows` are the endpoint's rows in the store,
-    /// without dead events.
+    /// Returns a queue for an endpoint at `position` with these rows, without dead events.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -155,7 +140,7 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Updates the queue with the current rows of the store. An operator may have added rows,
+    /// Updates the queue with the current rows of the store. An operator may have added or
     /// discarded rows, or requested an immediate retry with the full number of tries. A requested
     /// retry ends the endpoint's pause. Call this only after the store has recorded every
     /// [`RowChange`].
@@ -165,9 +150,9 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // If `next_at` in the store is earlier than in this queue, the queue uses the
-                // earlier time. A later time in the store is ignored: after an endpoint recovers,
-                // the queue makes its events due immediately, and does not store their new times.
+                // An earlier `next_at` in the store replaces the queue's time. A later one is
+                // ignored: after an endpoint recovers, its events are due immediately, and the
+                // store does not have their new times.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -188,8 +173,7 @@ impl DeliveryQueue {
         self.later.retain(|at, _| is_here(at));
     }
 
-    /// Clears failures, refusals and pauses of the old address, because the endpoint has a new
-    /// address.
+    /// Clears the failures, refusals and pauses of the endpoint's old address.
     pub fn reset_for_new_address(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.refused.clear();
@@ -201,7 +185,6 @@ impl DeliveryQueue {
         self.retry_now(now);
     }
 
-    /// Makes all failed events due now.
     fn retry_now(&mut self, now: Millis) {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
@@ -241,8 +224,8 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be in the window")
             }
         };
-        // A try before `next_at` only tests whether an endpoint that was down works again. It does
-        // not count as a try of the event.
+        // A try before `next_at` only tests whether an endpoint that was down works again, so it
+        // does not count as a try of the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
@@ -268,11 +251,12 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the endpoint's position can move. The position can pass delivered events,
-    /// failed events, and events that wait behind a failed event. The store must record the move.
-    /// Then the caller calls [`DeliveryQueue::confirm_advance`]. If the store does not record the
-    /// move, the caller must build a new queue from the store's rows. Returns `None` if the
-    /// position cannot move, or if an earlier move is not confirmed.
+    /// Returns how far the endpoint's position can move: past delivered events, failed events, and
+    /// events that wait behind a failed event. Returns `None` if the position cannot move, or if an
+    /// earlier move is not confirmed.
+    ///
+    /// After the store has recorded the move, the caller calls [`DeliveryQueue::confirm_advance`].
+    /// If the store does not record it, the caller must build a new queue from the store's rows.
     pub fn next_advance(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
@@ -284,8 +268,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // An earlier event with the same key has a row, so this event must wait. The
-                // waiting event gets its own row, so that the position can move past it.
+                // An earlier event with the same key has a row. The waiting event gets its own row,
+                // so that the position can move past it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -298,8 +282,8 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // A dead event also stays in `rows` until the store has recorded that the event is
-                // dead. Until then, the events that wait behind it are not sent.
+                // A dead event stays in `rows` until the store has recorded that it is dead. Until
+                // then, the events behind it wait.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
                 }
@@ -326,14 +310,12 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns the keys of the events in delivery.
     fn in_flight_keys(&self) -> HashSet<Arc<str>> {
         let all = self.in_flight.values().filter(|_| enforces(Rule::OneOnItsWay));
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the rows that may be sent. A row may be sent if the store has the row, if it is the
-    /// first row of its key, and if no event with this key is in delivery.
+    /// Returns the first saved row of each key, unless an event with this key is in delivery.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -342,8 +324,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// Returns the first new event after this position that may be sent. An event may be sent if no
-    /// earlier event with its key waits, has failed, or is in delivery.
+    /// Returns the first new event after this position for whose key no earlier event waits, has
+    /// failed, or is in delivery.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -361,8 +343,7 @@ impl DeliveryQueue {
         None
     }
 
-    /// Returns the event with which to try an endpoint that is down. The tries alternate between
-    /// new events and rows. New events are tried in the order of their positions, and so are rows.
+    /// Returns the event with which to try an endpoint that is down: new events and rows in turn.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;
@@ -374,7 +355,6 @@ impl DeliveryQueue {
     }
 }
 
-/// Returns the row of an event that waits behind another event of the same key.
 fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
     PendingDelivery {
         position,

@@ -1,10 +1,8 @@
-//! Chooses the partitions for the tries of a request: first its home partition, then another
-//! partition.
+//! Chooses the partitions for the tries of a request: first its home partition, then another.
 //!
-//! Safety does not depend on the choice. A request may go to any slot, to several slots in any
-//! order, and any number of times with the same key. A good choice saves work and spreads the load.
-//! It also sends a buyer's requests to one slot, which then enforces the limit and finds repeated
-//! requests by itself.
+//! Safety does not depend on the choice: a request may go to any slots, in any order, and any
+//! number of times with the same key. A good choice spreads the load. It also sends a buyer's
+//! requests to one slot, which then enforces the limit and finds repeated requests by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -20,21 +18,17 @@ const _: () =
 pub struct AvailablePartitions(u64);
 
 impl AvailablePartitions {
-    /// Returns a registry that lists every partition below this number (at most
-    /// [`PARTITIONS_MAX`]).
+    /// Returns a registry of every partition below this number, at most [`PARTITIONS_MAX`].
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// Returns the registry that follows from one snapshot of the store. The snapshot has the
-    /// item's pool, and the unsettled granted units of each partition, in order.
+    /// Returns the registry for one snapshot of the store: the item's pool, and the unsettled
+    /// granted units of each partition, in order.
     ///
-    /// A partition leaves the registry if all of its granted units are settled and the pool is
-    /// empty. Unsettled units may come back, so a partition with unsettled units stays listed.
-    /// After a partition has left, it returns to the registry as soon as it has unsettled units or
-    /// the pool has units. Do not call this for unlimited stock: there, every partition is always
-    /// listed.
+    /// A partition is listed if the pool has units, or if the partition has unsettled units, which
+    /// may come back. Do not call this for unlimited stock, where every partition is always listed.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -71,15 +65,14 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions in ascending order, beginning at this index. After the highest
-    /// partition, the order continues with partition 0.
+    /// Returns the listed partitions in ascending order, beginning at this index and continuing
+    /// with partition 0.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
 }
 
 /// Returns the units of an open grant that are not settled, or 0 if there is no open grant.
-/// [`AvailablePartitions::from_units`] and [`second_try`] need this number for each partition.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -115,13 +108,12 @@ pub fn first_try(
 }
 
 /// Returns the partition for the second try of a request, after the partition `first` had too few
-/// units. This is the other listed partition with the most units, if that partition may have enough
-/// units for the request. If the result is `None`, park the request.
+/// units. This is the other listed partition with the most units, if it may have enough. If the
+/// result is `None`, park the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
-/// ([`unsettled`]). If several partitions have equally many units, the next one after `first` is
-/// chosen. So requests that found too few units in different partitions do not all go to the same
-/// partition.
+/// ([`unsettled`]). Among equally full partitions, the next one after `first` is chosen. So
+/// requests that failed in different partitions do not all go to the same one.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,
@@ -139,12 +131,11 @@ pub fn second_try(
     fullest.map(|(i, _)| i)
 }
 
-/// Returns the partitions for the last try of a request that was parked for the longest time
-/// allowed. These are all partitions, listed or not, with the home partition first.
+/// Returns the partitions for the last try of a request that was parked for the longest time: all
+/// partitions, listed or not, with the home partition first.
 ///
-/// An earlier try of the same request (for example at another node) may be undecided in one of
-/// these partitions. The slot of that partition knows the request and returns its ticket. So a
-/// request with an undecided try is never refused.
+/// An earlier try of the same request may be undecided in one of these partitions. That slot knows
+/// the request and returns its ticket, so the request is not refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

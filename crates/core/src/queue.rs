@@ -23,7 +23,7 @@ struct QueueEntry {
     done: bool,
 }
 
-/// The queued tickets. A ticket leaves the queue after it and all earlier tickets are acknowledged.
+/// A ticket leaves the queue after it and all earlier tickets are acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueueEntry>,
@@ -31,7 +31,6 @@ pub(crate) struct Queue {
     first: u64,
     /// How many entries, from the first one, were delivered.
     delivered: usize,
-    /// How many of the entries are not acknowledged.
     open: usize,
 }
 
@@ -41,19 +40,17 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// Returns the ticket with this number under `grant`, if the ticket is still queued. `grant` is
-    /// the newest grant, so its tickets are last in the queue, sorted by number.
+    /// Returns the queued ticket with this number under `grant`. `grant` is the newest grant, so
+    /// its tickets are last in the queue, sorted by number.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
     }
 
-    /// Returns how many tickets are not yet acknowledged.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    /// Returns how many tickets are not yet delivered.
     pub(crate) fn waiting(&self) -> usize {
         self.entries.len() - self.delivered
     }
@@ -68,8 +65,8 @@ impl Queue {
         while out.len() < until
             && let Some(entry) = self.entries.get(self.delivered)
         {
-            // A ticket can be acknowledged before it is delivered, if the queue was restored from
-            // an older copy of itself. Such a ticket is not delivered.
+            // A queue that was restored from an older copy can have acknowledged tickets that it
+            // did not deliver.
             if !entry.done {
                 let at = self.first + self.delivered as u64;
                 out.push(QueuedTicket { at, ticket: entry.ticket.clone() });
@@ -85,7 +82,6 @@ impl Queue {
         self.delivered = 0;
     }
 
-    /// Acknowledges the ticket at this position, if the ticket has this token.
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };

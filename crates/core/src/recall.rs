@@ -1,9 +1,6 @@
-//! Recalls: a recall transfers units out of a slot. The server recalls units, for example to lower
-//! the stock, to serve the last requests, to drain a slot, or for a late payment.
-//!
-//! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
-//! gives up units and remembers their number under the recall's id ([`crate::slot::Slot::recall`]).
-//! [`finish`] moves these units in the store.
+//! Recalls: a recall transfers units out of a slot, in three steps that can be repeated. [`begin`]
+//! writes a pending row. The slot gives up units and remembers their number under the recall's id
+//! ([`crate::slot::Slot::recall`]). [`finish`] moves these units in the store.
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};
@@ -11,8 +8,8 @@ use crate::slot::RecallOutcome;
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records a recall of at most `asked` units from an open, counted grant. Returns `None` if the
-/// grant is closed or not counted, or if `asked` is 0.
+/// Records a recall of at most `asked` units from a grant. Returns `None` unless the grant is open
+/// and counted, and `asked` is above 0.
 pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -33,8 +30,8 @@ pub fn begin<L: Ledger + ?Sized>(
 }
 
 impl RecallOutcome {
-    /// Returns how many units the store moves after this answer of the slot. Returns `None` if the
-    /// recall stays pending: a refused recall ends when its grant is closed.
+    /// Returns how many units the store moves after this answer of the slot. A refused recall stays
+    /// pending (`None`) until its grant is closed.
     #[must_use]
     pub fn units_to_move(self) -> Option<u64> {
         match self {
@@ -44,8 +41,7 @@ impl RecallOutcome {
     }
 }
 
-/// Moves the recalled units to the target, and returns their number. Only the first call for a
-/// recall has an effect.
+/// Moves the recalled units to the target, but only once. Returns their number.
 pub fn finish<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -56,8 +52,7 @@ pub fn finish<L: Ledger + ?Sized>(
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing a grant finishes its recalls and returns its units to the pool. So a recall from a
-    // closed grant must not move these units a second time.
+    // Closing a grant returns its units, so this recall must not move them again.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

@@ -1,9 +1,6 @@
 //! Moves units from the pool to the slots: in fair parts before a sale opens, and in small portions
-//! while the sale runs.
-//!
-//! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most the units that the pool has when the transaction runs. If two leaders decide at the same
-//! time, a slot may get one portion more than it needs.
+//! while the sale runs. The functions here only decide. If two leaders decide at the same time, a
+//! slot may get one portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -17,10 +14,8 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// Returns how many units each new slot gets when the slots are opened, in the order of the slots.
-/// Each slot gets the spread's `initial`. If the pool has too few units for that, the slots divide
-/// the pool evenly. Their parts differ by at most one unit. All units go to counter A.
-///
+/// Returns how many units each new slot gets, in the order of the slots. Each slot gets the
+/// spread's `initial`, or an equal part of the pool if that is less. All units go to counter A.
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]
 pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
@@ -37,11 +32,9 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Divides the pool's units among slots that do not use sub-domains. Returns one number for each
-/// slot. The emptiest slots get the units. Each part has at least `least` units, so that the last
-/// parts are not too small for a request. If the pool has fewer units than `least`, one slot gets
-/// all of them. `least` is the number of units in the largest request, which is the item's limit.
-/// `levels` are the units of each slot.
+/// Divides the pool's units among the emptiest slots, which do not use sub-domains. Each part has
+/// at least `least` units, the item's limit, so that no part is too small for a request. If the
+/// pool has fewer units, one slot gets all of them. `levels` are the units of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
@@ -55,9 +48,8 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     parts
 }
 
-/// Returns the next refill of a slot with sub-domains. The refill is for the drained counter, while
-/// the slot sells from the other counter. Returns `None` if the slot needs no refill, if units are
-/// already on their way to the slot, or if the pool is empty.
+/// Returns the next refill of a slot with sub-domains, for its drained counter. Returns `None` if
+/// the slot needs no refill, if units are on their way to the slot, or if the pool is empty.
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
 /// slot has not applied. Apply the slot's feed first, then read its view, then decide. The slot's
@@ -85,8 +77,7 @@ pub fn next_portion(
 }
 
 /// Returns the default spread for slots in the memory of nodes. A node cannot sell the units in
-/// another node's slot. So each slot gets a small part of the stock and is refilled early: then a
-/// dead node withholds few units.
+/// another node's slot, so each slot gets few units and is refilled early.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// The number of portions into which each slot's share of the stock is divided.

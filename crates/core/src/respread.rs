@@ -1,11 +1,9 @@
-//! Changes an item's spread while the sale runs. Slots outside the new spread are drained, and
+//! Changes an item's spread while the sale runs: slots outside the new spread are drained, and
 //! slots that joined get their part of the stock.
 //!
-//! The spread in the store says where an item's slots are. All decisions here follow from the
-//! spread and the open grants. So if a leader stops before the change is complete, the next leader
-//! completes it. Safety does not depend on these decisions. Closing a grant is safe at any time:
-//! its unsettled units go back to the pool, and its unsettled tickets are returned. The drain helps
-//! buyers: tickets that were issued before the change are settled.
+//! All decisions here follow from the spread in the store and the open grants. So if a leader stops
+//! before the change is complete, the next leader completes it. Safety does not depend on these
+//! decisions: a grant can be closed at any time, which returns its unsettled units and tickets.
 use crate::limits::{PARTITIONS_MAX, SETTLE_BATCH_MAX};
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -18,7 +16,7 @@ use crate::value::SlotKey;
 pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool immediately, so that the other slots sell them while tickets
+    /// Recall these units to the pool immediately, so that other slots sell them while tickets
     /// settle.
     Recall(u64),
     /// Wait: tickets that the slot issued are not settled yet.
@@ -29,7 +27,7 @@ pub enum SlotDrainStep {
 
 /// Returns the next step for a slot that is no longer in the spread and still has this open grant.
 ///
-/// Read the grant *after* the view. Then the grant counts every ticket that the view shows as
+/// Read the grant *after* the view, so that the grant counts every ticket that the view shows as
 /// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says
 /// that a recall from this grant is pending. `is_overdue` says that the drain has reached its time
 /// limit.
@@ -63,17 +61,15 @@ pub fn slot_drain_step(
     SlotDrainStep::Wait
 }
 
-/// Returns whether a stopped slot has this grant, and every ticket that it issued under the grant
-/// is settled.
+/// Returns whether a stopped slot has this grant, and all its tickets under the grant are settled.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the slots outside the spread to which a parked request goes in its last try, before the
-/// request is refused. These are all slots that are leaving the spread, because an earlier try of
-/// the request may be undecided in any of them.
+/// Returns the slots that are leaving the spread, to which a parked request goes in its last try.
+/// An earlier try of the request may be undecided in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
@@ -105,11 +101,12 @@ pub struct ShareMove {
 
 /// Returns the recalls that give new slots their part while the pool is empty.
 ///
-/// `least` is the number of units in the largest request, which is the item's limit. A part is the
-/// average number of units in the slots. If sub-domains are in use, a part is at most `initial`. If
-/// a part would be smaller than `least`, no units are moved: the server would have to gather them
-/// again for the largest request. A slot gives at most the units that it has above the average. A
-/// slot that is not new gets nothing here, so units do not move back and forth.
+/// - A part is the average number of units in the slots, but at most `initial` if sub-domains are
+///   in use.
+/// - If a part would be smaller than `least`, the item's limit, no units are moved. The server
+///   would have to gather them again for the largest request.
+/// - A slot gives at most the units that it has above the average.
+/// - A slot that is not new gets nothing, so that units do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,
@@ -148,8 +145,8 @@ pub fn shares_for_new_slots(
     moves
 }
 
-/// If this many tickets of a slot wait to be settled, the slot counts as the bottleneck of its
-/// item. Its settler then has a full batch in work, and at least one more full batch waits.
+/// If this many tickets of a slot wait to be settled, the slot is the bottleneck of its item: a
+/// full batch is in work, and another full batch waits.
 pub const HOT_TICKETS: u64 = 2 * SETTLE_BATCH_MAX as u64;
 /// How long a slot must stay the bottleneck before its item gets more partitions, in milliseconds.
 pub const HOT_MS: i64 = 3_000;
@@ -157,20 +154,19 @@ pub const HOT_MS: i64 = 3_000;
 pub const WIDEN_REST_MS: i64 = 10_000;
 
 /// Watches an item whose number of partitions is automatic. The number only rises, and stays the
-/// same for a time after each change. So it does not go up and down with the load.
+/// same for a time after each change, so it does not go up and down with the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
-    /// The time since which a slot of the item has been the bottleneck; `None` if no slot is a
-    /// bottleneck.
+    /// The time since which a slot of the item has been the bottleneck.
     hot_since: Option<i64>,
     /// When the number of partitions last changed.
     changed: Option<i64>,
 }
 
 impl AutoWidth {
-    /// Checks an item once, and returns a larger number of partitions if the item needs more. Call
-    /// [`AutoWidth::confirm`] after the change. Without that call, the next check returns the
-    /// larger number again.
+    /// Checks an item once, and returns a larger number of partitions if the item needs more. The
+    /// next check returns it again, unless the caller calls [`AutoWidth::confirm`] after the
+    /// change.
     ///
     /// `waiting` is the number of issued tickets that wait to be settled, in the slot with the most
     /// such tickets. `free` is the number of units that the item can still sell; `None` for
@@ -189,8 +185,8 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // Each partition must keep enough units for the largest request. With fewer units, the
-        // server would have to gather units for such a request.
+        // With fewer units in a partition, the server would have to gather units for the largest
+        // request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         let is_due = now_ms - since >= HOT_MS && !rests && wider > partitions && suffices;
         is_due.then_some(wider)
@@ -202,8 +198,8 @@ impl AutoWidth {
     }
 }
 
-/// Returns the number of partitions with which an automatic item starts: two for each Redis primary
-/// that has slots.
+/// Returns the first number of partitions of an automatic item: two for each Redis primary with
+/// slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {
     u32::try_from(primaries.saturating_mul(2)).unwrap_or(PARTITIONS_MAX).clamp(1, PARTITIONS_MAX)

@@ -44,8 +44,7 @@ pub struct WaitlistEntry {
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
-    /// The entry's ticket number under the waitlist's grant. The entry with the lowest number is
-    /// served first.
+    /// The ticket number under the waitlist's grant. The lowest number is served first.
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
@@ -89,8 +88,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Returns the units that the slot may still issue tickets for, plus the units of tickets that
-    /// are not settled.
+    /// Returns the units that the slot can still sell, plus the units of unsettled tickets.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)
@@ -109,15 +107,13 @@ pub struct FeedRow {
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
     /// The key of the request that the slot forgets. If the store decided the ticket from its id
-    /// alone, the key is unknown (`None`). Then the slot searches for the ticket's number or token
-    /// instead.
+    /// alone, the key is unknown, and the slot searches for the ticket's number or token.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
     /// The counter that gets the units.
     pub counter: Counter,
-    /// The change of the buyer's quota, in units. It is negative if the buyer holds fewer units
-    /// than before.
+    /// The change of the buyer's quota, in units. It is negative if the quota falls.
     pub quota_delta: i64,
     /// The cause of the row.
     pub cause: FeedCause,
@@ -189,8 +185,7 @@ impl Order {
     }
 
     /// How long a link to an order works after the order was paid or ended, in milliseconds. The
-    /// link opens the order without a token of the buyer. This time lets a person who paid see the
-    /// result.
+    /// link needs no token of the buyer, so that a person who paid sees the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

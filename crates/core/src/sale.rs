@@ -6,8 +6,7 @@ pub use doorbuster_types::Phase;
 use crate::Millis;
 use crate::rules::{Rule, enforces};
 
-/// A step changes a sale's phase. An operator or the server requests the step, or the sale's times
-/// require it.
+/// A step that changes a sale's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseStep {
     /// Announces a draft.
@@ -118,9 +117,8 @@ impl StepRequest {
         }
     }
 
-    /// Returns whether a sale with this phase and these times still needs the step. An operator may
-    /// have withdrawn the sale or moved the time since a timed step became due. Then the step is
-    /// not needed.
+    /// Returns whether a sale with this phase and these times still needs the step. A timed step is
+    /// not needed if an operator has withdrawn the sale or moved the time.
     #[must_use]
     pub fn is_needed(
         self,
@@ -138,10 +136,8 @@ impl StepRequest {
 }
 
 /// Returns whether a pause or close may change the phase of a sale that has the version `current`.
-/// `announced` is the sale's version when the drain of its slots was announced.
-///
-/// If the sale has changed since then, its slots must be drained again. For example, another
-/// operator may have resumed the sale, and a drained slot may have issued tickets again.
+/// `announced` is the sale's version when the drain of its slots was announced. If the sale has
+/// changed since then, a drained slot may have issued tickets again.
 #[must_use]
 pub fn is_as_announced(announced: u64, current: u64) -> bool {
     announced == current || !enforces(Rule::ShowAsIntended)

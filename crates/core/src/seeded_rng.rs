@@ -8,7 +8,6 @@ impl SeededRng {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -16,7 +15,6 @@ impl SeededRng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
     }
 
-    /// Returns an index of a list of this length.
     pub(crate) fn pick(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }

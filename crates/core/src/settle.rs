@@ -1,8 +1,6 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. For a
-//! *returned* ticket, the slot gets a credit if the ticket's grant is open.
-//!
-//! Settling checks each ticket against the ticket's grant. This check prevents overselling, even if
-//! a slot loses, forgets or repeats tickets.
+//! *returned* ticket, the slot gets a credit if the ticket's grant is open. Each ticket is checked
+//! against its grant, which prevents overselling even if a slot loses, forgets or repeats tickets.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -36,7 +34,7 @@ pub fn settle<L: Ledger + ?Sized>(
     let id = key.id_of(ticket);
     let mut case = Settlement {
         id,
-        // A grant of another item is ignored. The ticket is then returned, and no units move.
+        // A grant of another item is ignored: the ticket is returned, and no units move.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
@@ -120,7 +118,6 @@ pub fn force_verdict<L: Ledger + ?Sized>(
     case.return_ticket(ledger, verdict, existing).map(Some)
 }
 
-/// A ticket that this transaction resolves.
 struct Settlement<'a> {
     id: TicketId,
     grant: Option<Grant>,
@@ -134,7 +131,6 @@ struct Settlement<'a> {
 }
 
 impl Settlement<'_> {
-    /// Returns the verdict of an earlier transaction, if any.
     fn earlier_verdict<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
@@ -142,8 +138,7 @@ impl Settlement<'_> {
         if !enforces(Rule::TicketOnce) {
             return Ok(None);
         }
-        // `max_n` is the highest resolved number. So a ticket with a higher number has no verdict
-        // yet.
+        // `max_n` is the highest resolved number, so a higher number has no verdict yet.
         if self.grant.as_ref().is_some_and(|g| self.n > g.max_n) {
             return Ok(None);
         }
@@ -226,9 +221,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Gives the ticket's units back. If the grant is open, the slot gets a credit. If the grant is
-    /// closed, no credit is needed, because the grant's unsettled units went to the pool when the
-    /// grant was closed.
+    /// Gives the ticket's units back. A closed grant gets no credit, because its unsettled units
+    /// went to the pool when it was closed.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,
@@ -238,8 +232,7 @@ impl Settlement<'_> {
         self.count_resolved();
         let Self { id, grant, n, buyer, key, units, now, reused } = self;
         if let Some(mut grant) = grant {
-            // If the request already holds an order, the returned ticket needs no event, because
-            // the ticket's verdict names that order.
+            // A ticket whose verdict names the request's order needs no event.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

@@ -1,12 +1,9 @@
-//! Paces the work of nodes that share a store. The purpose is that one order costs the store about
-//! the same work with any number of nodes.
+//! Paces the work of nodes that share a store, so that one order costs the store about the same
+//! work with any number of nodes.
 //!
-//! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
-//! part of the tickets while the store commits. So their batches are smaller, and each order bears
-//! a larger part of the fixed cost. Each settler therefore waits after a batch, to gather about as
-//! many tickets as a single settler would gather ([`SettlerPace`]). Each node reads what other
-//! nodes committed. The more nodes there are, the less often each node reads. So the total rate of
-//! these reads stays about the same ([`refresh_interval`]).
+//! A transaction has a fixed cost, so a settler waits after a batch, to gather about as many
+//! tickets as a single settler would ([`SettlerPace`]). The more nodes there are, the less often
+//! each node reads what the others committed ([`refresh_interval`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
@@ -19,7 +16,7 @@ pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
 /// The longest time between two batches that the averages count. A longer time counts as this time,
-/// so the averages soon follow the load after an idle time.
+/// so that the averages soon follow the load after an idle time.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -44,9 +41,9 @@ impl SettlerPace {
     /// Returns how long the settler waits after a batch. `settlers` is the number of nodes that
     /// settle, including this node.
     ///
-    /// The size of one batch does not show whether the load is low: if many settlers divide a high
-    /// load, each batch is small. So the settler measures its own rate of tickets, and assumes that
-    /// the other settlers have the same rate.
+    /// A small batch does not show that the load is low, because many settlers may divide a high
+    /// load. So the settler measures its own rate of tickets, and assumes the same rate for the
+    /// others.
     pub fn pause_after_batch(&mut self, batch: Batch, settlers: usize) -> Duration {
         let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
         self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
@@ -63,10 +60,9 @@ impl SettlerPace {
     }
 }
 
-/// A refresh reads the counts and the commits of other nodes. The pause between two refreshes of a
-/// node is this time, multiplied by the number of live nodes. If a node's last refresh is longer
-/// ago than the pause, the node refreshes immediately. So the pause delays the verdicts from other
-/// nodes only under load.
+/// The pause between two refreshes of a node is this time, multiplied by the number of live nodes.
+/// A refresh reads the counts and the commits of other nodes. It is immediate if the last refresh
+/// is longer ago, so the pause delays verdicts only under load.
 const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
@@ -134,9 +130,8 @@ mod tests {
         assert!(waits.is_some_and(|batches| batches < 30), "{waits:?}");
     }
 
-    /// Returns the average number of tickets in a batch of one settler. Several settlers divide
-    /// `rate` tickets a second evenly. A commit takes half a millisecond, plus two microseconds for
-    /// each ticket.
+    /// Returns the average number of tickets in a batch, if several settlers divide `rate` tickets
+    /// a second evenly. A commit takes half a millisecond, plus two microseconds for each ticket.
     fn average_batch(settlers: usize, rate: f64) -> f64 {
         let (each, mut waiting, mut tickets) = (rate / settlers as f64, 1.0, 0.0);
         let (mut pace, mut cycle) = (SettlerPace::default(), Duration::from_millis(1));

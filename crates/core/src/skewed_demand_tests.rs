@@ -1,6 +1,5 @@
 //! Tests a popular item with eight partitions, when most buyers use the same partition. Every unit
-//! is sold, and no slot ever holds many units. A request is refused only if it asks for more units
-//! than are free.
+//! is sold, no slot holds many units, and a request is refused only if too few units are free.
 use crate::gather::{SlotHolding, gather};
 use crate::id::IdKey;
 use crate::partition::{AvailablePartitions, first_try, second_try};
@@ -27,7 +26,6 @@ const SPREAD: Spread = Spread {
 };
 /// The number of requests between two rounds of refills by the leader.
 const TICKETS_BETWEEN_REFILLS: u64 = 20;
-/// The largest number of units in one request.
 const REQUEST_UNITS_MAX: u32 = 10;
 
 struct SimulatedSale {
@@ -69,7 +67,6 @@ impl SimulatedSale {
         self.pool + (0..PARTITIONS).map(|i| self.has(i)).sum::<u64>()
     }
 
-    /// Applies a feed row with these units to a slot.
     fn feed_units(&mut self, i: usize, units: u64, counter: Counter, cause: FeedCause) {
         let view = self.slots[i].view().expect("an epoch");
         let row = FeedRow {
@@ -82,7 +79,6 @@ impl SimulatedSale {
         self.slots[i].apply(view.epoch, &row, &IdKey::new([5; 32]));
     }
 
-    /// Refills every slot that needs it, as the leader does.
     fn refill_slots(&mut self) {
         for i in 0..self.slots.len() {
             let view = self.slots[i].view().expect("an epoch");
@@ -109,7 +105,6 @@ impl SimulatedSale {
         matches!(answer, TicketAnswer::Issued(_))
     }
 
-    /// Serves one request, as a node and the leader do. Returns whether the request got its units.
     fn buy(&mut self, number: u64, units: Units) -> bool {
         self.asked += 1;
         let seen: Vec<u64> = (0..PARTITIONS).map(|i| self.has(i)).collect();
@@ -185,8 +180,7 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // A slot has two counters. The bound of a counter is `initial`, or the threshold plus one
-        // refill if this sum is larger.
+        // Each of a slot's two counters has at most `initial`, or the threshold plus one refill.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most} units, but the bound is {bound}");
     }

@@ -1,12 +1,9 @@
-//! A slot: a small counter that issues a ticket for one request in one atomic step.
+//! A slot: a small counter that issues a ticket for one request in one atomic step. [`Slot`] is the
+//! reference for every backend. A slot in a node's memory is a [`Slot`] behind a lock.
 //!
-//! The type [`Slot`] is the reference for every backend. A slot in a node's memory is a [`Slot`]
-//! behind a lock.
-//!
-//! A slot's units are in two counters, A and B. Tickets deduct from the active counter. Recalls
-//! take from the inactive counter first. Each feed row names the counter that gets its units. A
-//! refill names the drained counter. A credit always names A, because its transaction cannot know
-//! which counter is active. This is safe, because a ticket can use the units of both counters.
+//! A slot's units are in two counters, A and B. A refill names the drained counter. A credit always
+//! names A, because its transaction cannot know which counter is active. This is safe, because a
+//! ticket can use the units of both counters.
 mod counters;
 mod memory;
 
@@ -157,7 +154,6 @@ pub struct SlotView {
     pub sealed: bool,
 }
 
-/// The slot's state under one grant.
 #[derive(Clone, Debug)]
 struct SlotMemory {
     grant: GrantId,
@@ -232,8 +228,7 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket in one step that writes everything or nothing. The step finds a repeat, and
-    /// checks the limit and the units. Then it deducts units, and remembers and queues the ticket.
+    /// Issues a ticket in one step that writes everything or nothing.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -273,8 +268,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // The time from a request to its `decide_by` is always the same. So the difference between
-        // the two `decide_by` times is the age of the oldest ticket.
+        // All requests have the same time until `decide_by`, so this is the age of the oldest
+        // ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.open() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -319,8 +314,7 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // A refill or recalled units clear the mark. If a counter is still low, a later ticket sets
-        // the mark again.
+        // If a counter is still low, a later ticket sets the mark again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -363,7 +357,7 @@ impl Slot {
         RecallOutcome::Taken(taken)
     }
 
-    /// Delivers at most `at_most` tickets that were not delivered before: adds them to `out`.
+    /// Adds to `out` at most `at_most` tickets that were not delivered before.
     pub fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         self.queue.take(at_most, out);
     }

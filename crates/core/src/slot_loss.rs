@@ -1,8 +1,5 @@
-//! Evidence that a slot lost its memory.
-//!
-//! A node reads the grant in the store, then the slot, then the length of the grant's feed. The
-//! evidence is about the grant that the node read, and only this grant is closed. So outdated
-//! evidence is harmless: it cannot close a newer grant.
+//! Evidence that a slot lost its memory. Only the grant that the node read is closed, so outdated
+//! evidence is harmless.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
@@ -29,14 +26,13 @@ pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Opt
 }
 
 /// Returns the reason to close the grant of an idle slot, if the slot's units differ from the
-/// grant's unsettled units.
-///
-/// A slot is idle if all its tickets are resolved, its feed is applied, its queue is empty and no
-/// recall is pending. `before` and `after` are the grant, read twice, and must be equal.
+/// grant's unsettled units. A slot is idle if all its tickets are resolved, its feed is applied,
+/// its queue is empty and no recall is pending. `before` and `after` are the grant and must be
+/// equal.
 ///
 /// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. Then `after` shows a
-/// recall that finishes between the last two reads. If `after` were read before `recalls_pending`,
-/// neither would show this recall. A healthy slot would then seem to have lost the recalled units.
+/// recall that finishes between the last two reads. In another sequence, a healthy slot could seem
+/// to have lost the recalled units.
 #[must_use]
 pub fn idle_loss_cause(
     before: &Grant,

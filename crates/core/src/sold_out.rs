@@ -1,5 +1,5 @@
-//! Decides when a node may answer "sold out". The node needs a snapshot of the store that shows
-//! fewer free units than the request asks for.
+//! Decides when a node may answer "sold out": a snapshot of the store must show fewer free units
+//! than the request asks for.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
@@ -25,11 +25,11 @@ pub struct SoldOut {
 
 impl FreeUnits {
     /// Returns the refusal of a request for this many units, if this snapshot shows that too few
-    /// units are free. Otherwise returns `None`.
+    /// units are free.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
-    /// So the set contains the request of every order that the snapshot counts. A repeated request
-    /// that holds an order is never answered "sold out".
+    /// So the set contains every request whose order the snapshot counts, and no such request is
+    /// refused.
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;

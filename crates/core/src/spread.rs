@@ -1,10 +1,9 @@
 //! How an item's stock is spread: the number of slots, how a request finds its slot, and how many
 //! units each slot holds at a time.
 //!
-//! A slot has two counters, its sub-domains. Tickets deduct from the active counter. When the
-//! active counter falls below the threshold, the slot makes the other counter active if that
-//! counter has more units. The leader then refills the drained counter from the pool. So each slot
-//! holds few units, and no slot is empty while another one is full.
+//! A slot has two counters, its sub-domains. Tickets deduct from the active counter, while the
+//! leader refills the drained counter from the pool. So each slot holds few units, and no slot is
+//! empty while another one is full.
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};

@@ -8,18 +8,12 @@ use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN};
 
-/// Opens a grant of at most `units` for the slot's next epoch.
+/// Opens a grant of at most `units` for the slot's next epoch, or returns the slot's open grant.
+/// The caller then sends `init`, with which the units reach the slot.
 ///
-/// If the slot already has an open grant, this function returns that grant, and the caller sends
-/// `init` for it again. Opening a grant does not give the slot its units: they reach the slot with
-/// `init`.
-///
-/// Returns `None` in three cases:
-///
-/// - The item does not exist.
-/// - The item's sale is not announced or open in this transaction.
-/// - The grant with this id was opened before, and is closed now. This happens when the caller
-///   repeats a transaction because its outcome is unknown.
+/// Returns `None` if the item does not exist, or if its sale is not announced or open. Also returns
+/// `None` if the grant with this id was opened before and is closed now: the caller repeats a
+/// transaction whose outcome is unknown.
 pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
@@ -67,10 +61,8 @@ pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Resu
 }
 
 /// Moves at most `units` from the pool to an open grant, for the slot's counter `counter`. Returns
-/// the number of moved units.
-///
-/// If the slot has not accepted the grant, the grant gets no units. The `init` will carry all
-/// granted units, so a feed row would add the same units twice.
+/// the number of moved units. A grant that the slot has not accepted gets no units, because its
+/// `init` will carry all granted units.
 pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
@@ -117,13 +109,9 @@ pub fn close<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Closes every open grant of an item. Call this in the transaction that shows the item as paused
-/// or ended. Returns the number of closed grants.
-///
-/// The slots were already stopped, and their tickets were settled. But a slot can miss the call
-/// that stops it, or a delayed call can resume the slot. After a slot's grant is closed, all later
-/// tickets of the slot are returned. So the item sells nothing while buyers get the answer `paused`
-/// or `ended`.
+/// Closes every open grant of an item, in the transaction that shows the item as paused or ended.
+/// Returns the number of closed grants. A slot can miss the call that stops it, or a delayed call
+/// can resume it. But tickets under a closed grant are returned, so the item sells nothing.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,
@@ -138,8 +126,7 @@ pub fn close_item_grants<L: Ledger + ?Sized>(
     Ok(closed)
 }
 
-/// Closes a grant like [`close`]. The caller has locked the grant, and writes the changed grant
-/// afterwards.
+/// The caller has locked the grant, and writes the changed grant afterwards.
 pub(crate) fn close_locked<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -176,8 +163,7 @@ pub enum AdjustResult {
     NotFound,
 }
 
-/// Raises or lowers the item's total by `delta` units. A negative `delta` takes units only from the
-/// pool.
+/// Raises or lowers the item's total. A negative `delta` takes units only from the pool.
 pub fn adjust<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -210,8 +196,8 @@ pub fn adjust<L: Ledger + ?Sized>(
     Ok(AdjustResult::Done(item))
 }
 
-/// Moves recalled units from their grant to the recall's target: another open grant, or the pool.
-/// The caller makes sure that each recall moves its units only once.
+/// Moves recalled units from their grant to the recall's target, or to the pool. The caller makes
+/// sure that each recall moves its units only once.
 pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     ledger: &mut L,
     recall: &Recall,
@@ -234,8 +220,7 @@ pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to the feed of a grant. The caller has locked the grant, and writes the changed
-/// grant afterwards.
+/// The caller has locked the grant, and writes the changed grant afterwards.
 pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -245,7 +230,7 @@ pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
-/// Returns a feed row with no units and no quota change. The caller sets the fields that it needs.
+/// The caller sets the fields that it needs.
 pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
     FeedRow {

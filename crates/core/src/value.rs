@@ -1,5 +1,5 @@
-//! Small types for values that must not be confused. For example, an item's number and a node's
-//! number have different types. Each value is parsed once, when the input arrives.
+//! Small types for values that must not be confused. Each value is parsed once, when the input
+//! arrives.
 use std::fmt;
 
 pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
@@ -107,14 +107,12 @@ impl Stock {
 pub struct SlotKey {
     /// The item that the slot sells.
     pub item: ItemId,
-    /// The index among the item's slots: the number of a partition, or the number of the node that
-    /// has the slot.
+    /// The number of a partition, or the number of the node that has the slot.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// The index of a waitlist's grant: the largest number that a store can hold. No slot has this
-    /// index.
+    /// The index of a waitlist's grant. No slot has this index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
     /// Returns the slot key that the grant of an item's waitlist has ([`crate::waitlist`]).

@@ -1,12 +1,10 @@
 //! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
 //! units before other buyers do.
 //!
-//! An entry is for one unit. The pool keeps one of its units for each waiting entry
-//! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. If the pool has a
-//! kept unit, the oldest entry gets it: the entry becomes an order with a short payment window.
-//! Such an order belongs to the waitlist's own grant, which no slot has and which is never open. In
-//! all other respects, the order is like any order: for example, its unit returns to the pool when
-//! the order ends.
+//! The pool keeps one of its units for each waiting entry ([`Item::kept_for_waitlist`]), and slots
+//! get only the other units. The oldest entry gets a kept unit: the entry becomes an order with a
+//! short payment window. This order belongs to the waitlist's own grant, which no slot has and
+//! which is never open.
 use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -34,8 +32,8 @@ pub enum JoinOutcome {
     UnitsFree,
     /// All units are paid, so the item has no held unit that could come back.
     SoldOut,
-    /// The buyer cannot join again. The buyer's earlier order from this waitlist expired, or the
-    /// buyer cancelled it.
+    /// The buyer cannot join again, because the buyer's earlier order from this waitlist expired,
+    /// or the buyer cancelled it.
     Lapsed(Order),
     /// The buyer's limit is reached.
     LimitReached,
@@ -60,9 +58,7 @@ pub enum LeaveOutcome {
     NotFound,
 }
 
-/// The result of serving the oldest entry.
 enum FirstOutcome {
-    /// The entry became an order for the buyer.
     Order(Order),
     /// The entry was passed over: the buyer's limit is reached, or the key already holds an order.
     PassedOver(WaitlistEntry),
@@ -172,8 +168,8 @@ pub fn join<L: Ledger + ?Sized>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns an order that the buyer got from this waitlist, if the order expired or the buyer
-/// cancelled it. The waitlist is locked, so its orders cannot change meanwhile.
+/// Returns an order that the buyer got from this waitlist, if it expired or the buyer cancelled it.
+/// The waitlist is locked, so its orders cannot change meanwhile.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -186,8 +182,8 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// Returns whether the waitlist accepts no more entries. The first limit is `entries_max`. The
-/// second limit is the number of units that are not paid, because only these units may come back.
+/// A waitlist has at most `entries_max` entries. It also has at most one entry for each unpaid
+/// unit, because only these units may come back.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -242,7 +238,6 @@ pub fn serve<L: Ledger + ?Sized>(
     Ok(served)
 }
 
-/// Gives a unit of the pool to the oldest entry.
 fn serve_first<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -299,9 +294,8 @@ fn serve_first<L: Ledger + ?Sized>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// If the sale has ended, ends at most `at_most` entries of a waitlist, oldest first. After the end
-/// of the sale, no entry can become an order. Each call reads the entries that still wait, so a
-/// repeated call continues with the next entries.
+/// If the sale has ended, ends at most `at_most` entries of a waitlist, oldest first, because no
+/// entry can become an order. A repeated call continues with the next entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -330,10 +324,8 @@ pub fn end_with_sale<L: Ledger + ?Sized>(
     Ok(ended)
 }
 
-/// Each waitlist entry is for one unit.
 const ONE_UNIT: Units = Units::ONE;
 
-/// Returns a new grant for a waitlist without a grant.
 fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     Grant {
         id,
@@ -351,7 +343,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// Ends an entry. The caller writes the waitlist and the item.
+/// The caller writes the waitlist and the item.
 fn end_entry<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &mut Grant,
@@ -367,7 +359,6 @@ fn end_entry<L: Ledger + ?Sized>(
     Ok(())
 }
 
-/// Records that an entry did not become an order, and appends its event.
 fn record_unserved<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &Grant,
@@ -383,13 +374,13 @@ fn record_unserved<L: Ledger + ?Sized>(
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
-        // The request already holds an order, so the buyer needs no event about the entry.
+        // The buyer needs no event about the entry, because the request already holds an order.
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // The buyer did not leave, so this verdict comes from `end_with_sale`: the sale has ended.
+        // The buyer did not leave, so this verdict comes from `end_with_sale`.
         (_, Verdict::Unavailable) => Attribution::from_engine(WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

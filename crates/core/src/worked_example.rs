@@ -28,7 +28,6 @@ fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
     value
 }
 
-/// Returns the units in the pool, the unsettled units of the grant, and their sum.
 fn unit_counts(model: &mut Model) -> (u64, u64, u64) {
     let item = unwrap_infallible(model.item(SLOT.item)).expect("the item");
     let grant = unwrap_infallible(model.open_grant(SLOT)).expect("the slot has an open grant");
@@ -71,8 +70,7 @@ fn ten_thousand_units_are_given_in_portions() {
     };
     unwrap_infallible(model.put_item(&item));
 
-    // The slot gets 400 units. The pool has 9,600 units and the grant has 400. Together, 10,000
-    // units are not settled.
+    // The slot gets 400 units.
     let first = refill::initial_portions(&SPREAD, item.pool, 1)[0];
     let grant =
         unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
@@ -88,8 +86,7 @@ fn ten_thousand_units_are_given_in_portions() {
     slot.init(terms);
     unwrap_infallible(stock::acknowledge_init(&mut model, grant.id));
 
-    // A batch of 30 tickets for one unit each is settled. The pool has 9,600 units and the grant
-    // has 370. Together, 9,970 units are not settled.
+    // A batch of 30 tickets for one unit each is settled.
     (1..=30).for_each(|nth| sell(&mut slot, &key, nth));
     let mut batch = Vec::new();
     slot.take(500, &mut batch);
@@ -101,8 +98,7 @@ fn ten_thousand_units_are_given_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The slot needs more units. A refill of 100 units goes to the inactive counter. Then the pool
-    // has 9,500 units, and the grant has 470.
+    // The slot needs more units, so a refill of 100 units goes to the inactive counter.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)

@@ -1,7 +1,8 @@
-//! Challenges, which buyers must solve before they get a pass. A challenge's token contains
-//! everything that a node needs to check the answer, in encrypted form. So any node can check an
-//! answer, and no node has to remember the challenge. The store ensures that only the first answer
-//! to a challenge counts.
+//! Challenges, which buyers must solve before they get a pass.
+//!
+//! A challenge's token contains, encrypted, everything that a node needs to check the answer. So
+//! any node can check an answer, and no node has to remember the challenge. The store ensures that
+//! only the first answer to a challenge counts.
 
 mod pool;
 mod seal;
@@ -27,14 +28,13 @@ use seal::{ChallengeSealer, Sealed};
 
 /// How long a buyer has to answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// If a buyer has given this many wrong answers in a sale, the server refuses all further answers
-/// of this buyer in this sale. [`MISSES_MS`] says when the server forgets the wrong answers.
+/// If a buyer has given this many wrong answers in a sale within [`MISSES_MS`], the server refuses
+/// the buyer's further answers in this sale.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// The server counts the wrong answers of a buyer for this long after the first wrong answer, in
-/// milliseconds. Then it forgets all of them.
+/// How long the server counts a buyer's wrong answers after the first one, in milliseconds. Then it
+/// forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The number of locks for answers. So this node sends at most this many answers to the store at
-/// the same time. Of one buyer in one sale, the node sends only one answer at a time.
+/// The number of locks for answers, and so of concurrent answers that this node sends to the store.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
@@ -94,21 +94,22 @@ doorbuster_core::labels! {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// The keys for work challenges, derived from each master key. The keys from the first master
-    /// key create challenges, and all keys check answers.
+    /// The keys for work challenges, one for each master key. The first creates challenges, and all
+    /// of them check answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Each buyer uses one of these locks in each sale. Several buyers can have the same lock. The
-    /// lock lets only one answer at a time reach the store.
+    /// Each buyer uses one of these locks in each sale. The lock lets only one answer at a time
+    /// reach the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
-    /// Creates the challenges of this node. Every node with the same master keys accepts these
-    /// challenges, even if that node has the keys in another order. The store counts wrong answers
-    /// under a pseudonym of the buyer. The pseudonym is derived from the id key and not from the
-    /// master keys, so a change of the master keys does not reset the counts.
+    /// Creates the challenges of this node. Every node with the same master keys accepts them, even
+    /// if it has the keys in another order.
+    ///
+    /// The store counts wrong answers under a pseudonym of the buyer. The pseudonym is derived from
+    /// the id key, so a change of the master keys does not reset the counts.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -152,9 +153,9 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. After the check, the challenge cannot be used again, even if the answer
-    /// was wrong. If several answers to a challenge arrive, even on different nodes, only one of
-    /// them counts.
+    /// Checks an answer. After that, the challenge cannot be used again, even if the answer was
+    /// wrong. If several answers to a challenge arrive, even on different nodes, only one of them
+    /// counts.
     ///
     /// # Errors
     ///
@@ -175,8 +176,7 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // The lock lets only one answer of a buyer at a time reach the store. While the buyer's
-        // other answers wait here, they occupy no connection to the store.
+        // While the buyer's other answers wait here, they occupy no connection to the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -232,8 +232,7 @@ impl Challenges {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Makes the pool draw pictures in advance for each kind of challenge that a sale requires now
-    /// or soon.
+    /// Draws pictures in advance for each kind of challenge that a sale requires now or soon.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {
@@ -245,7 +244,7 @@ impl Challenges {
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.front_door.challenge {
-                // A work challenge has no picture, so there is nothing to draw in advance.
+                // A work challenge has no picture to draw in advance.
                 ChallengeKind::Off | ChallengeKind::Pow => continue,
                 ChallengeKind::Image => PuzzleKind::Image,
                 ChallengeKind::Slider => PuzzleKind::Slider,
@@ -255,8 +254,7 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Decides once per second which kinds of pictures are drawn in advance. Runs until the future
-    /// is dropped.
+    /// Decides once per second what is drawn in advance. Runs until the future is dropped.
     pub async fn run_jobs(&self, node: &Node) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -11,12 +11,11 @@ use doorbuster_engine::purchase::DoorRefusal;
 use super::pass::{Passes, PresentedPass};
 
 /// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
-/// token names, or `None` if the request has no valid token. Returns the buyer that the token or
-/// the pass identifies, and the front door's refusal.
+/// token names. Returns the buyer that the token or the pass identifies, and the front door's
+/// refusal.
 ///
-/// A pass in a request must be valid, even in a sale that does not require a pass. The pass
-/// identifies its buyer. The pass also contains the buyer's attributes (membership and level), as
-/// the shop's token stated them when the pass was issued.
+/// A pass in a request must be valid, even in a sale that does not require a pass. It identifies
+/// its buyer, with the membership and level at the time when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

@@ -1,9 +1,6 @@
-//! Issues and checks purchase passes. To issue or to check a pass, a node needs only keys. So it
-//! does not read the store.
-//!
-//! Each key is for one period ([`PERIOD_MS`](doorbuster_core::gate::pass::PERIOD_MS)). The keys of
-//! the previous, the current and the next period are cached. A pass of any other period either has
-//! expired or was never issued.
+//! Issues and checks purchase passes. A node needs only keys for this, so it does not read the
+//! store. The keys of the previous, the current and the next period are cached. A pass of any other
+//! period has expired or was never issued.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,7 +36,7 @@ impl<'a> PresentedPass<'a> {
     }
 }
 
-/// The cached keys of one period.
+/// The cached keys: `signing` for `period`, and `known` also for the periods before and after it.
 #[derive(Debug)]
 struct KeyRing {
     period: i64,
@@ -117,8 +114,7 @@ impl Passes {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Calls `use_it` with the keys for the time `now`. If the cached keys are for another period,
-    /// first derives the keys for the period of `now`.
+    /// If the cached keys are for another period, derives the keys for the period of `now`.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {
@@ -227,9 +223,9 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // These are the steps in which the nodes change a secret. First every node accepts the new
-        // secret. Then every node signs with the new secret. Then every node removes the old
-        // secret. Nodes in two neighbouring steps accept each other's passes.
+        // The steps in which nodes change a secret: every node accepts the new secret, then signs
+        // with it, then removes the old one. Nodes in neighbouring steps accept each other's
+        // passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);

@@ -1,16 +1,13 @@
-//! Request limits of a sale. There is a limit for one buyer, for one address, and for all buyers
-//! together. The server checks limits before any expensive work.
+//! Request limits of a sale: for one buyer, for one address, and for all buyers together. The
+//! server checks limits before any expensive work.
 //!
-//! Each route counts its own requests under the sale's limits. So requests for a waiting-room
-//! position do not use up the limit of purchases. The buyer's limit is checked first and the limit
-//! of all buyers last. If a later limit refuses a request, the earlier limits do not count the
-//! request. So refused requests cannot use up a shared limit.
-//!
-//! If the node knows that a request exceeds a limit, it refuses the request from its memory
-//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a request for a purchase, a pass or
-//! a checkout waits until the node has a share of the limit ([`check`]). The node takes the shares
-//! for several requests in one call ([`sharing`]). The rules of shared limits are in
-//! [`doorbuster_core::gate::shared_limit`].
+//! - Each route counts its own requests under the sale's limits. So requests for a waiting-room
+//!   position do not use up the limit of purchases.
+//! - The buyer's limit is checked first and the limit of all buyers last. If a later limit refuses
+//!   a request, the earlier limits do not count it. So refused requests cannot use up a shared
+//!   limit.
+//! - If nodes share limits, a request for a purchase, a pass or a checkout waits for a share of the
+//!   limit ([`check`], [`sharing`], [`doorbuster_core::gate::shared_limit`]).
 
 mod check;
 mod keys;
@@ -57,7 +54,6 @@ pub struct RateLimitExceeded {
     pub status: RateLimitStatus,
 }
 
-/// One request under one limit.
 #[derive(Clone, Copy, Debug)]
 struct LimitStep {
     scope: RateLimitScope,
@@ -77,8 +73,7 @@ pub struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges. `None` means that this process is a node. If an edge answers a request
-    /// without a node, the edge applies only its part of a limit.
+    /// The number of edges. `None` means that this process is a node.
     edges: Option<Arc<AtomicU32>>,
 }
 
@@ -92,7 +87,7 @@ impl RateLimiter {
     }
 
     /// Converts these limits to the limits of an edge. `edges` is the number of edges, including
-    /// this edge.
+    /// this one.
     pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
         Self { edges, ..self }
     }
@@ -134,8 +129,8 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the limit that applies to a request. If an edge answers a request itself, no other
-    /// process counts this request, so the edge applies only its part of the limit.
+    /// No other process counts a request that an edge answers itself, so the edge applies only its
+    /// part.
     fn pace_of(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) => pace.split_between(edges.load(Ordering::Relaxed)),
@@ -143,14 +138,13 @@ impl RateLimiter {
         }
     }
 
-    /// Returns whether a node will count the request, because this process is an edge that passes
-    /// the request on.
+    /// Returns whether a node will count the request, because this edge passes the request on.
     fn is_passed_on(&self, counting: Counting) -> bool {
         self.edges.is_some() && counting == Counting::BeforeAnswer
     }
 
-    /// While the nodes cannot share limits, returns this node's part of the limit. At other times,
-    /// returns the whole limit.
+    /// Returns this node's part of the limit while the nodes cannot share limits, else the whole
+    /// limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

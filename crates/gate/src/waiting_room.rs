@@ -1,10 +1,8 @@
 //! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
-//! so that it can show a position without reading the store. From the rows, a node learns which
-//! visitors other nodes admitted. The leader admits visitors in one transaction. During a change of
-//! the leader, two nodes may run this transaction at the same time. The result is correct even
-//! then.
+//! to show them without reading the store. The leader admits visitors in one transaction. The
+//! result is correct even if two nodes run it during a change of the leader.
 
 mod admitter;
 mod batcher;
@@ -90,8 +88,7 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of this node's checks of the rooms. This number decides which room of a sale
-    /// comes first when the rooms share the admissions.
+    /// The number of this node's checks of the rooms. It decides which room of a sale comes first.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -100,8 +97,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Creates the rooms. An admission lasts long enough to fetch a pass and to use this pass. A
-    /// pass is valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
+    /// Creates the rooms. Each sale admits at most `per_sec` visitors per second. An admission
+    /// lasts long enough to fetch a pass and to use it within `pass_ttl`.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
@@ -130,10 +127,9 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // A position in memory is valid until it lapses. So a reload of the page does not change
-        // the store. But with several nodes, the buyer may have left the room at another node, or
-        // another node may have extended the buyer's turn. In this case, the node also reads the
-        // position from the store.
+        // A position in memory is valid until it lapses, so a reload of the page does not change
+        // the store. With several nodes, the buyer may have left at another node, or another node
+        // may have extended the turn. So the node also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));
@@ -159,7 +155,7 @@ impl WaitingRooms {
         ))
     }
 
-    /// Reads the buyer's position in the store. Returns `None` if the buyer has no valid position.
+    /// Reads the buyer's position in the store, if it is valid.
     async fn find(
         &self,
         node: &Node,
@@ -181,7 +177,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. Returns `None` if the buyer has no valid position.
+    /// Returns the buyer's position, or `None` if the buyer has no valid position.
     ///
     /// # Errors
     ///
@@ -203,8 +199,8 @@ impl WaitingRooms {
                 return Ok(None);
             };
             self.ensure_drawn(node, room, &room_state).await?;
-            // The position may be older than the state of the room in this node's memory. Then the
-            // loop reads the position again.
+            // If the position is older than the room's state in memory, the loop reads the position
+            // again.
             let shown = self.position_view(node, room, &room_state, buyer, Some(&visitor));
             if let Some(shown) = shown {
                 return Ok(Some(shown));
@@ -226,7 +222,7 @@ impl WaitingRooms {
         can_tell.then(|| self.position_view(node, room, &room_state, buyer, None)).flatten()
     }
 
-    /// Returns the room's row. Creates the row if it does not exist. If the sale has opened, also
+    /// Returns the room's row, and creates it if it does not exist. If the sale has opened, also
     /// closes the draw.
     ///
     /// # Errors
@@ -271,8 +267,8 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // If the store has no row of the room, the state in memory records this absence until the
-        // next check of the rooms. Until then, the node does not read the store again.
+        // If the store has no row of the room, the state in memory records this until the next
+        // check of the rooms. Until then, the node does not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match self.read_row(node, room_state.key()).await? {
                 Some(row) => room_state.apply_row(&row),
@@ -282,7 +278,6 @@ impl WaitingRooms {
         Ok(room_state.room().is_some())
     }
 
-    /// Reads the row of a room.
     async fn read_row(&self, node: &Node, key: &RoomKey) -> StoreResult<Option<WaitingRoom>> {
         let rows = node.store().waiting_rooms(vec![key.sale.to_string()]).await?;
         Ok(rows.into_iter().find(|row| row.key == *key))
@@ -308,8 +303,7 @@ impl WaitingRooms {
         self.batcher.store_lookups()
     }
 
-    /// If the sale has opened, closes the draw and reads its lots, so that this node knows the
-    /// visitors' ranks.
+    /// If the sale has opened, closes the draw and reads its lots.
     async fn ensure_drawn(
         &self,
         node: &Node,

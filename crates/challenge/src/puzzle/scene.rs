@@ -18,7 +18,6 @@ const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
-/// Draws the whole background.
 pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     let hue = random.float(0.0..1.0);
     draw_sky(picture, random, hue);

@@ -17,7 +17,7 @@ const ROUNDS: usize = 60;
 const MOST: usize = 4;
 
 /// Returns the text that Tesseract reads if it treats the picture as one line (mode 7) or as one
-/// word (mode 8). Tesseract is told which characters captchas have.
+/// word (mode 8).
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new(program("tesseract"))
         .args([
@@ -40,14 +40,11 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
     output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Returns three texts: the picture read as a line, the picture read as a word, and the cleaned
-/// picture read as a line.
 fn read_each_way(png: &[u8]) -> [String; 3] {
     let read = [reads(png, "7"), reads(png, "8"), reads(&cleaned(png), "7")];
     read.map(|read| read.expect("tesseract runs and has its data for English"))
 }
 
-/// Draws a plain word, black on white. Its letters consist of vertical and horizontal bars.
 fn plain() -> Vec<u8> {
     // The bars of each letter: left, top, width and height, in tenths of the letter's width.
     const T: &[[usize; 4]] = &[[0, 0, 10, 2], [4, 0, 2, 14]];
@@ -85,8 +82,7 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
     let mean = picture.light.iter().sum::<f32>() / picture.light.len() as f32;
-    // Most of a picture is background. So if most pixels are lighter than the mean, the ink is
-    // dark. Otherwise the ink is light.
+    // Most of a picture is background, so the ink is dark if most pixels are lighter than the mean.
     let lighter = picture.light.iter().filter(|light| **light > mean).count();
     let is_ink = |light: f32| {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }

@@ -7,10 +7,9 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 
 /// The test fails if one challenge takes more processor time than this in a release build.
 const MOST: Duration = Duration::from_millis(2);
-/// The number of challenges in a round.
 const TIMES: u32 = 40;
-/// The number of rounds. Only the cheapest round counts, because other programs on the machine
-/// disturb the caches and the clock speed. They can make a round more expensive, but never cheaper.
+/// Only the cheapest round counts. Other programs on the machine can make a round more expensive,
+/// but never cheaper.
 const ROUNDS: u32 = 5;
 
 /// Returns the processor time of this thread, without the time of other threads and programs.

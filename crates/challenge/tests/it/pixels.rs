@@ -15,8 +15,7 @@ impl Grey {
         Self::weighed(file, [0.3, 0.6, 0.1])
     }
 
-    /// Returns the red, the green and the blue part of a picture file, each as a picture in shades
-    /// of grey.
+    /// Returns the red, green and blue parts of a picture file, each in shades of grey.
     pub fn channels(file: &[u8]) -> [Self; 3] {
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
             .map(|weights| Self::weighed(file, weights))

@@ -13,7 +13,6 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// The number of plain puzzles.
 const PLAIN_ROUNDS: usize = 20;
 /// The percentage of the plain puzzles that each robot must solve, except the robot that guesses.
 const PLAIN_LEAST: usize = 75;
@@ -25,7 +24,6 @@ const SIDE: usize = PIECE_SIDE as usize;
 const FROM: usize = 40;
 const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 
-/// The input of a robot.
 struct Seen {
     picture: Grey,
     piece: Grey,
@@ -43,7 +41,6 @@ impl Seen {
         best.expect("at least one place") as u16
     }
 
-    /// Returns the pixels of the piece.
     fn inside(&self) -> Vec<(usize, usize)> {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
@@ -65,19 +62,15 @@ fn cells() -> impl Iterator<Item = (usize, usize)> {
     (0..SIDE * SIDE).map(|n| (n % SIDE, n / SIDE))
 }
 
-/// Puts the piece at a random position.
 fn guesses(seen: &Seen) -> u16 {
     (60 + seen.round * 7_919 % 210) as u16
 }
 
-/// Looks for the position where the picture is darkest under the piece.
 fn darkest(seen: &Seen) -> u16 {
     let inside = seen.inside();
     seen.best(|at| -inside.iter().map(|&(x, y)| seen.picture.at(at + x, seen.y + y)).sum::<f32>())
 }
 
-/// Looks for the position at which the picture is most different from the picture to the left and
-/// right of the position.
 fn differs(seen: &Seen) -> u16 {
     let mean = |from: usize, to: usize| {
         let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
@@ -96,15 +89,13 @@ fn outline(seen: &Seen) -> u16 {
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// Careful template matching: removes the grain and limits the strength of edges. From the mean
-/// strength along the outline, this robot subtracts the mean strength under the whole picture of
-/// the piece.
+/// Careful template matching. It removes the grain, limits the strength of edges, and subtracts the
+/// mean strength under the whole picture of the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])
 }
 
-/// Returns how much each position looks like an outline of the piece, by careful template matching.
 fn outlines(seen: &Seen) -> Vec<f32> {
     let (edges, rim) = (seen.picture.smooth().edges(), seen.rim(1));
     let strength = |x: usize, y: usize| edges.at(x, y).min(30.0);
@@ -116,7 +107,6 @@ fn outlines(seen: &Seen) -> Vec<f32> {
     (FROM..TO).map(score).collect()
 }
 
-/// Looks for the position whose content correlates best with the piece.
 fn content(seen: &Seen) -> u16 {
     let (picture, piece, inside) = (seen.picture.smooth(), seen.piece.smooth(), seen.inside());
     let count = inside.len() as f32;
@@ -135,8 +125,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots. Out of a hundred puzzles, each robot must solve a number within its range. The lower
-/// bound ensures that no robot works worse than the table in `docs/front-door.md` says.
+/// Out of a hundred puzzles, each robot must solve a number within its range. The lower bound
+/// ensures that no robot is weaker than the table in `docs/front-door.md` says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),
@@ -149,8 +139,8 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("was written for the puzzle", form::fits, 80..=95),
 ];
 
-/// Makes a puzzle without any protection: soft colours, and one dark gap with exactly the piece's
-/// shape and content.
+/// Makes a puzzle without protection: soft colours, and one dark gap with exactly the piece's shape
+/// and content.
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);

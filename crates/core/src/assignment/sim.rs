@@ -1,6 +1,5 @@
-//! Attacks the assignment with random runs. Nodes start, stop, are killed and pause, and each node
-//! reads the leases at its own times. The store's clock makes steps. A test removes one rule at a
-//! time, and a run must then fail.
+//! Attacks the assignment with random runs: nodes start, stop, are killed and pause, and the
+//! store's clock makes steps. A test removes one rule at a time, and a run must then fail.
 use std::collections::BTreeMap;
 
 use super::*;
@@ -24,19 +23,16 @@ const AFTER_LOSS_MS: u64 = 4_000;
 const AFTER_STOP_MS: u64 = 2_000;
 /// The longest step of the store's clock, forward or back.
 const CLOCK_STEP_MAX_MS: u64 = 20_000;
-/// After this time without a change, each slot must have exactly one settler. A change is the
-/// start, stop, kill or pause of a node, or a step of the clock. This time is longer than any pause
-/// of a node.
+/// After this time without a change (`World::change`), each slot must have exactly one settler.
+/// This time is longer than any pause of a node.
 const REST_MS: u64 = 10_000;
 
 #[derive(Default)]
 struct Node {
     settlers: Settlers,
-    /// From this time on, the node settles tickets and reads leases.
     runs_from: u64,
     next_check: u64,
-    /// The time at which a stopping node ends; `None` if the node is not stopping. A stopping node
-    /// has already released its lease.
+    /// The time at which a stopping node ends. A stopping node has already released its lease.
     ends: Option<u64>,
 }
 
@@ -48,7 +44,7 @@ struct World {
     nodes: BTreeMap<u32, Node>,
     /// The end of each node's lease, by the store's clock.
     leases: BTreeMap<u32, Millis>,
-    /// The killed nodes. The value is the time until which other nodes may count the node as live.
+    /// The killed nodes, each with the time until which other nodes may count it as live.
     killed: BTreeMap<u32, u64>,
     next_id: u32,
     /// Until this time, a slot without a settler is not an error.
@@ -77,7 +73,6 @@ impl World {
         world
     }
 
-    /// Returns the time of the store's clock.
     fn store_now(&self) -> Millis {
         Millis(self.now.cast_signed() + self.ahead)
     }
@@ -90,14 +85,14 @@ impl World {
         self.leases.insert(id, self.store_now().plus(LEASE_MS.cast_signed()));
     }
 
-    /// Kills a node. The other nodes may count it as live until its lease ends.
+    /// The other nodes may count the killed node as live until shortly after its lease ends.
     fn kill(&mut self, id: u32) {
         self.nodes.remove(&id);
         let left = self.leases.get(&id).map_or(0, |until| until.0 - self.store_now().0);
         self.killed.insert(id, self.now + left.max(0).cast_unsigned() + AFTER_STOP_MS);
     }
 
-    /// Sets the store's clock forward or back. After a step back, each lease lasts longer.
+    /// After a step back, each lease lasts longer.
     fn step_clock(&mut self) {
         let step = self.rng.below(CLOCK_STEP_MAX_MS);
         if self.rng.below(2) == 0 {
@@ -110,7 +105,6 @@ impl World {
         }
     }
 
-    /// Starts, stops, kills or pauses a node, or sets the clock.
     fn change(&mut self) {
         self.changed_at = self.now;
         let running: Vec<u32> = self
@@ -170,7 +164,6 @@ impl World {
         }
     }
 
-    /// Returns how many running nodes settle this slot now.
     fn settlers(&self, slot: SlotKey) -> usize {
         let settles = |(id, node): &(&u32, &Node)| {
             let runs = node.runs_from <= self.now;
@@ -182,7 +175,7 @@ impl World {
 
 impl World {
     /// Returns whether the slot is assigned to a killed node that other nodes may count as live.
-    /// The function ignores new nodes, because other nodes may not know them yet.
+    /// New nodes are ignored, because other nodes may not know them yet.
     fn is_with_killed(&self, slot: SlotKey) -> bool {
         let known = self.nodes.iter().filter(|(_, node)| node.runs_from + CHECK_MS <= self.now);
         let all = known.map(|(id, _)| id).chain(self.killed.keys());
@@ -191,7 +184,6 @@ impl World {
     }
 }
 
-/// Runs one seed. Returns the first error.
 fn run(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed);
     // Some runs have long pauses between changes, and some have several changes in a row.
@@ -226,7 +218,7 @@ fn every_slot_has_a_settler_at_each_instant_and_only_one_at_rest() {
     }
 }
 
-/// Kills a node. Returns how many milliseconds pass until every slot has a settler again.
+/// Returns the milliseconds from the kill of a node until every slot has a settler again.
 fn longest_gap(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for _ in 0..3 {

@@ -110,12 +110,10 @@ fn a_known_row_matches_without_its_cluster_id() {
     assert_eq!(decide(Some(&known), &database("s", 1, &[&created])), DatabaseDecision::Accept);
 }
 
-/// An event in the life of a deployment's databases.
 #[derive(Clone, Debug)]
 enum Step {
     /// One of the databases is copied, and the copy is promoted.
     Promote(usize),
-    /// Nodes connect to one of the databases.
     Connect(usize),
 }
 

@@ -1,17 +1,14 @@
-//! Follows the commits of other nodes by their digests.
-//!
-//! A node polls the store. In one snapshot, a poll reads the counts and the digests of all
-//! transactions that the snapshot of the previous poll did not include. The rules:
+//! Follows the commits of other nodes by their digests. In one snapshot, a poll of the store reads
+//! the counts, and the digests that the previous poll's snapshot did not include. The rules:
 //!
 //! 1. A snapshot says for each transaction whether it includes the transaction. The highest
 //!    transaction id is not enough, because transactions do not commit in the order of their ids
 //!    ([`SnapshotPosition::includes`]).
-//! 2. The node reads all orders again in three cases ([`restart_cause`]): the timeline of the
-//!    database has changed, digests since the previous poll may already have been deleted, or a
-//!    digest is unreadable.
+//! 2. The node reads all orders again in three cases ([`RestartCause`]): the timeline has changed,
+//!    some digests may already have been deleted, or a digest is unreadable.
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    that crashed uses some ids again ([`DigestFollower::rewind`]).
-//! 4. While the node reads all orders, its memory is not complete. The node then refuses no request
+//! 4. While the node reads all orders, its memory is not complete, so the node refuses no request
 //!    from memory ([`DigestFollower::is_complete`]).
 #[cfg(test)]
 mod sim;
@@ -28,12 +25,11 @@ const UNKNOWN: &str = "1:1:";
 /// The position at which one poll ended and the next poll begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPosition {
-    /// The snapshot, as PostgreSQL writes it: the lowest running transaction, the next transaction,
-    /// and the running transactions, as in `10:20:10,14`.
+    /// The snapshot as PostgreSQL writes it, as in `10:20:10,14`: the lowest running transaction,
+    /// the next transaction, and the running transactions.
     pub snapshot: String,
-    /// The database's timeline. A promoted standby begins a new timeline. The standby assigns the
-    /// ids that follow the last transaction id that it received. So it may assign some ids a second
-    /// time, if the old primary had already used them.
+    /// The database's timeline. A promoted standby begins a new timeline, in which it may assign
+    /// ids that the old primary had already used.
     pub timeline: String,
     /// The newest fencing number in the database's history.
     pub fence: Option<i64>,
@@ -42,8 +38,7 @@ pub struct SnapshotPosition {
 }
 
 impl SnapshotPosition {
-    /// Returns the position at the beginning of a timeline. The snapshot of this position includes
-    /// no transaction.
+    /// Returns the position at the beginning of a timeline, whose snapshot includes no transaction.
     #[must_use]
     pub fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
@@ -91,8 +86,8 @@ impl RestartCause {
     }
 }
 
-/// Returns why a node must read all orders again, after a poll from the position `before` to the
-/// position `found`. Returns `None` if the digests between these positions are enough.
+/// Returns why a node must read all orders again after a poll from `before` to `found`. Returns
+/// `None` if the digests between these positions are enough.
 #[must_use]
 pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Option<RestartCause> {
     if found.timeline != before.timeline && holds(DigestRule::Timeline) {
@@ -103,8 +98,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that are still unread while a node reads all orders again: the orders in `snapshot`
-/// whose number is greater than `after`.
+/// The unread orders while a node reads all orders again: the orders in `snapshot` whose number is
+/// greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
@@ -149,9 +144,8 @@ impl DigestFollower {
         self.backlog.is_none() || !holds(DigestRule::BacklogFirst)
     }
 
-    /// Records a poll that ended at `found`. If the node must read all orders again after this
-    /// poll, `backlog` has these orders. If `backlog` is `None`, the unread part of an earlier
-    /// backlog stays.
+    /// Records a poll that ended at `found`. `backlog` has all orders if the node must now read
+    /// them again. If `backlog` is `None`, the unread part of an earlier backlog stays.
     pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
         self.since = found;
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {
@@ -165,8 +159,8 @@ impl DigestFollower {
         }
     }
 
-    /// Records that a part of the backlog was read. `last` is the number of the last order of this
-    /// part, or `None` if the whole backlog has been read.
+    /// Records that a part of the backlog was read. `last` is the number of its last order, or
+    /// `None` at the end of the backlog.
     pub fn advance_backlog(&mut self, last: Option<i64>) {
         match (last, &mut self.backlog) {
             (Some(last), Some(backlog)) => backlog.after = last,
@@ -176,9 +170,8 @@ impl DigestFollower {
     }
 
     /// Moves the position back after a lost connection, because the database may have crashed.
-    /// After a crash the database may use the ids of its last transactions again. A recent snapshot
-    /// already includes those ids, so a poll that begins at that snapshot would miss the new
-    /// transactions. A snapshot that is old enough does not include those ids.
+    /// After a crash, the database may use its last ids again. A recent snapshot already includes
+    /// those ids, so a poll from there would miss the new transactions.
     pub fn rewind(&mut self, now: i64) {
         if !holds(DigestRule::Rewind) {
             return;

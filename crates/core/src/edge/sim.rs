@@ -1,7 +1,6 @@
-//! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
-//! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
-//! Buyers repeat requests at the edge. The store's clock is set back. A test removes one rule at a
-//! time, and a run must then fail.
+//! Attacks the edge's rules with random runs: the writer changes, servers lose data, replicas lag,
+//! reads arrive twice, and the store's clock is set back. A test removes one rule at a time, and a
+//! run must then fail.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -28,18 +27,15 @@ struct Commit {
     free: u64,
 }
 
-/// A node's memory. The node knows the first `known` commits, which are all commits up to the time
-/// `as_of`.
+/// A node's memory: the first `known` commits, which are all commits up to the time `as_of`.
 #[derive(Clone, Copy, Default)]
 struct Node {
     known: usize,
     as_of: i64,
-    /// True while the node reads its set of requests again. During that time, the set is not
-    /// complete.
+    /// True while the node reads its set of requests again, so that the set is not complete.
     is_rebuilding: bool,
 }
 
-/// The feed on a server.
 #[derive(Clone, Default)]
 struct Server {
     head: Option<FeedHead>,
@@ -61,13 +57,12 @@ struct World {
     rng: SeededRng,
     /// The true time.
     now: i64,
-    /// How far the store's clock was set back.
     set_back: i64,
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
-    /// Every state that the primary server has had. The last one is its present state. A replica
-    /// shows one of these states.
+    /// Every state that the primary server has had, the present state last. A replica shows one of
+    /// them.
     servers: Vec<Server>,
     edge: Edge,
     generations: u64,
@@ -104,8 +99,6 @@ impl World {
         self.commits.iter().rev().find(|commit| commit.item == item).map_or(0, |c| c.free)
     }
 
-    /// Commits an order. If the request went through the edge, the edge knows the request
-    /// immediately.
     fn order(&mut self, through_edge: bool) {
         let item = self.rng.below(ITEMS);
         let free = self.free_now(item);
@@ -120,7 +113,6 @@ impl World {
         }
     }
 
-    /// Ends an order, which frees a unit.
     fn give_back(&mut self) {
         let item = self.rng.below(ITEMS);
         self.now += 1;
@@ -133,8 +125,6 @@ impl World {
         self.nodes[node].as_of = self.store_now();
     }
 
-    /// Returns the data of the node that writes the feed: the free units of each item, the requests
-    /// that hold orders, and the node's own state.
     fn memory(&self) -> (BTreeMap<u64, u64>, BTreeSet<u64>, Node) {
         let node = self.nodes[self.writer.node];
         let known = &self.commits[..node.known];
@@ -144,8 +134,7 @@ impl World {
         (free, requests, node)
     }
 
-    /// Writes the changes to the feed. Begins a new generation if `begin` is true, or if the feed
-    /// is not as this writer left it.
+    /// Begins a new generation if `begin` is true, or if the feed is not as this writer left it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -194,9 +183,8 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Lets the edge read the feed from a replica that lacks the last `behind` states. If `whole`
-    /// is false, the edge reads only a part. If `again` is true, the edge does not read anything
-    /// new, but receives the last answer a second time.
+    /// Lets the edge read from a replica that lacks the last `behind` states, or only a part unless
+    /// `whole` is true. If `again` is true, the edge receives the last answer a second time.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
@@ -248,8 +236,7 @@ impl World {
         }
     }
 
-    /// Sends a buyer's request to the edge, and checks the answer "sold out" against the store's
-    /// history.
+    /// Checks the answer "sold out" to a buyer's request against the store's history.
     fn ask(&mut self) -> Result<(), String> {
         let request = self.rng.below(self.commits.len() as u64 + 3);
         let known = self.commits.iter().find(|commit| commit.request == Some(request));
@@ -318,8 +305,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that an edge soon uses the state of the newest commit after all servers work again.
-    /// This must hold even if the store's clock was set back.
+    /// Checks that an edge soon uses the newest commit after all faults, even if the store's clock
+    /// was set back.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;

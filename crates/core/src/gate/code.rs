@@ -1,9 +1,9 @@
 //! Access codes: how they are written, parsed and hashed.
 //!
 //! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
-//! store keeps a hash of the sale and the code, and the first characters of the code. Even if a
-//! sale has a million codes, an attacker needs about 2⁶⁰ tries to guess one of them. So the hash
-//! needs no salt and no stretching.
+//! store keeps a hash of the sale and the code, and the code's first characters. Even among a
+//! million codes of a sale, a guess needs about 2⁶⁰ tries, so the hash needs no salt and no
+//! stretching.
 
 /// The number of random bytes in a code.
 pub const CODE_BYTES: usize = 10;
@@ -39,8 +39,7 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// Parses one character of a code, and returns its canonical form. Returns `None` if no code
-/// contains the character.
+/// Returns the canonical form of a character, or `None` if no code contains the character.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {
         'O' => '0',
@@ -50,9 +49,9 @@ fn parse_letter(char: char) -> Option<char> {
     u8::try_from(letter).ok().filter(|byte| ALPHABET.contains(byte)).map(char::from)
 }
 
-/// Returns the hash of the code `text` for `sale`. The store keeps this hash. Case, spaces and
-/// hyphens are ignored. Easily confused letters are read as the characters that they resemble.
-/// Returns `None` if the text cannot be a code.
+/// Returns the hash of the code `text` for `sale`, which the store keeps, or `None` if the text
+/// cannot be a code. Case, spaces and hyphens are ignored. Easily confused letters are read as the
+/// characters that they resemble.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

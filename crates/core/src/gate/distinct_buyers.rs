@@ -1,14 +1,11 @@
-//! Estimates how many different buyers use one address. The estimate distinguishes the address of a
-//! robot from an address that many people share, for example in a school, an office or a mobile
-//! network. The state is one 64-bit number.
+//! Estimates how many different buyers use one address, with a state of 64 bits. The estimate
+//! distinguishes a robot's address from an address that many people share, as in a school.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
-//! counting for small numbers. For up to 300,000 buyers, the estimate differs from the true number
-//! by about a quarter. This is precise enough for a rate limit.
+//! counting for small numbers. For up to 300,000 buyers, the error is about a quarter.
 
 /// The number of registers. Each register has 4 bits.
 const REGISTERS: u32 = 16;
-/// The largest value of a register.
 const RANK_MAX: u64 = 15;
 /// The factor of HyperLogLog for 16 registers, times the square of 16: 0.673 × 256.
 const ESTIMATE_SCALE: u64 = 172;

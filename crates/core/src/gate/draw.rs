@@ -1,16 +1,15 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! When the first visitor arrives, the server creates a seed of 32 random bytes. The server
-//! immediately publishes the SHA-256 hash of the seed. This hash is called the commitment. After
-//! the sale opens, the server publishes the seed. Each participant's lot is `HMAC-SHA-256(key =
-//! seed, message = buyer id)`. If each item of the sale has its own waiting room, the message is
-//! the item's name, a zero byte and the buyer's id. So a buyer has independent lots for two items.
-//! Participants are ranked by their lots, read as numbers of 256 bits, smallest first. The order is
-//! secret before the opening, because the seed is secret. The seed is fixed before the participants
-//! are known. Anyone with the seed and the list of participants can repeat the draw.
+//! 1. When the first visitor arrives, the server creates a seed of 32 random bytes. It immediately
+//!    publishes the SHA-256 hash of the seed, the commitment.
+//! 2. After the sale opens, the server publishes the seed.
+//! 3. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. If each item has
+//!    its own waiting room, the message is the item's name, a zero byte and the buyer's id.
+//! 4. Participants are ranked by their lots, read as numbers of 256 bits, smallest first.
 //!
-//! The operator of the server can read the seed early. The draw proves that the seed did not
-//! change. It does not prove that the seed stayed secret.
+//! The seed is fixed before the participants are known, and secret before the opening. Anyone with
+//! the seed and the list of participants can repeat the draw. The operator of the server can read
+//! the seed early: the draw proves that the seed did not change, but not that it stayed secret.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -55,8 +54,7 @@ impl DrawSeed {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// Returns the lot of this buyer in the room of this item, or in the sale's room if `item` is
-    /// `None`.
+    /// Returns the buyer's lot in the room of this item, or in the sale's room (`None`).
     #[must_use]
     pub fn lot(&self, item: Option<&str>, buyer: &str) -> DrawLot {
         let mut mac =
@@ -84,8 +82,7 @@ impl DrawLot {
         Self(bytes)
     }
 
-    /// Returns the bytes that the store keeps. If lots are sorted by their bytes, they are in the
-    /// order of admission.
+    /// Returns the bytes that the store keeps. Their order is the order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0

@@ -1,10 +1,9 @@
 //! Rate limits: a rate with a burst, kept as one number for each limited key.
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
-//! The state is an instant: the time at which all accepted requests would be served at the limit's
-//! rate. Each allowed request moves the state forward by the limit's interval. A request is allowed
-//! if the moved state would be ahead of the present by at most the burst. So a decision is one
-//! comparison, the state is one 64-bit number, and no timer is needed.
+//! The state is the instant at which all accepted requests would be served at the limit's rate.
+//! Each allowed request moves the state forward by the limit's interval. A request is allowed if
+//! the moved state would be ahead of the present by at most the burst.
 //!
 //! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
 //! requests, so zero is the state of a new key.
@@ -49,8 +48,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// Returns the limit for one of `parts` nodes that divide this limit. The returned limit has a
-    /// part of this limit's rate and burst, and allows at least one request.
+    /// Returns the limit for one of `parts` nodes that divide this limit's rate and burst. It
+    /// allows at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -59,8 +58,7 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of one request, in nanoseconds, if `share` requests together count as one
-    /// request.
+    /// Returns the cost of one request, in nanoseconds, if `share` requests count as one request.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
@@ -74,8 +72,7 @@ impl RateLimit {
     }
 
     /// Returns how far a state is ahead of the present, in nanoseconds, but at most this limit's
-    /// burst. Another limit with a slower rate or a longer burst may have left the state further
-    /// ahead.
+    /// burst. Another limit may have left the state further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
@@ -104,8 +101,7 @@ impl RateLimit {
         self.burst_nanos / self.interval
     }
 
-    /// Returns how long it takes until a used-up burst is available again, in whole seconds,
-    /// rounded up.
+    /// Returns the time until a used-up burst is available again, in whole seconds, rounded up.
     #[must_use]
     pub const fn window_secs(self) -> u64 {
         secs_rounded_up(self.burst_nanos)
@@ -130,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket. The tests compare its decisions with those of the limit. The bucket gains
-    /// `per_minute` tokens each minute. One token is 60,000,000,000 units of `level`.
+    /// A token bucket, whose decisions must equal the limit's. One token is 60,000,000,000 units of
+    /// `level`.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -168,7 +164,6 @@ mod tests {
         }
     }
 
-    /// Generates rates by which the nanoseconds of a minute can be divided without a remainder.
     fn even_rate() -> impl Strategy<Value = u32> {
         prop::sample::select(vec![
             1, 2, 3, 5, 6, 10, 12, 60, 100, 600, 6_000, 60_000, 1_000_000, 10_000_000,

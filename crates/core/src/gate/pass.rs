@@ -1,25 +1,30 @@
 //! Purchase passes: signed permissions to buy one item during a limited time. Every node can check
 //! the keyed MAC of a pass without a lookup.
 //!
-//! A pass has at most [`PASS_BYTES_MAX`] bytes. Its fields are big-endian, with their sizes in
-//! bytes: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each), flags
-//! (1), the buyer's level (1), the buyer, and a tag (16). One flag says that the buyer is a member.
-//! The other flag says that the pass was issued without a waiting room. The tag is the first 16
-//! bytes of a keyed hash. The hash covers the other fields, the sale and the item. The pass
-//! contains neither the sale nor the item, because a purchase names both. With another sale or
-//! item, the tag does not match.
+//! A pass has at most [`PASS_BYTES_MAX`] bytes. Its fields are big-endian, with these sizes in
+//! bytes:
 //!
-//! Each period of [`PERIOD_MS`] has its own key, which is derived from a master key. So a derived
-//! key is used only for hours, although a master key does not expire. A deployment may have several
-//! master keys: the first key signs, and all of them verify.
+//! - version (1)
+//! - key id (2)
+//! - `valid_from` and `expires_at` in milliseconds (6 each)
+//! - flags (1): the buyer is a member, and the pass was issued without a waiting room
+//! - the buyer's level (1)
+//! - the buyer's id
+//! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
+//!
+//! The pass contains neither the sale nor the item, because a purchase names both. With another
+//! sale or item, the tag does not match.
+//!
+//! Each period of [`PERIOD_MS`] has its own key, derived from a master key, so that one key is used
+//! only for hours. A deployment may have several master keys: the first key signs, and all of them
+//! verify.
 
 use crate::value::Millis;
 
 /// How long one derived key signs new passes, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening the server starts to issue passes, in milliseconds. The server
-/// starts this early, so that issuing passes does not add load in the second in which the sale
-/// opens.
+/// How long before the opening the server starts to issue passes, in milliseconds. This keeps the
+/// load of issuing passes out of the second in which the sale opens.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// The longest time between `valid_from` and `expires_at`, in milliseconds.
 pub const TTL_MAX_MS: i64 = 3_600_000;
@@ -34,8 +39,7 @@ const TAG_BYTES: usize = 16;
 /// issued without a waiting room.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
-/// The largest size of the signed message, in bytes: the head, the buyer, the sale and the item,
-/// with one byte for the length of each name.
+/// The largest size of the signed message, in bytes: the head, the buyer, the sale and the item.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
@@ -93,9 +97,8 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// Returns this key's id. Each pass that this key signs contains the id. Two keys may have the
-    /// same id. The id proves nothing. The id only saves work: if the id in a pass differs from
-    /// this key's id, the tag is not computed.
+    /// Returns this key's id, which is in each pass that the key signs. It saves the computation of
+    /// tags that cannot match, but proves nothing, because two keys may have the same id.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -181,8 +184,7 @@ impl<'a> UnverifiedPass<'a> {
         self.terms
     }
 
-    /// Returns whether `key` signed this pass for `item` of `sale`. The comparison takes constant
-    /// time.
+    /// Returns whether `key` signed this pass for `item` of `sale`, in constant time.
     #[must_use]
     pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {

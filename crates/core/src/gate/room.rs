@@ -1,11 +1,12 @@
 //! The waiting room, without input or output: the ranks of its visitors, their admissions, and what
 //! each visitor sees. Rows, times and stock come in as arguments.
 //!
-//! Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw. Later
-//! visitors get their ranks in the order of arrival. A visitor who comes again after a lapsed
-//! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
-//! which ranks were admitted. A visitor who leaves keeps the rank. When the room later admits that
-//! rank, it stores an admission that has already ended.
+//! - Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw, and
+//!   later visitors in the order of arrival.
+//! - Each rank is admitted once, in order, so one number says which ranks were admitted.
+//! - A visitor who leaves keeps the rank. When the room admits that rank, it stores an admission
+//!   that has already ended.
+//! - A visitor who comes again after a lapsed admission gets a new rank at the end.
 mod admission_estimate;
 mod division;
 
@@ -19,31 +20,27 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
 /// visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
-/// Until the room knows how many units buyers take, it expects each buyer to take as many units as
-/// the buyer's limit allows. But it expects at most the free units divided by this constant, and at
-/// least 1 unit.
+/// Until the room knows how many units buyers take, it expects each buyer to take the buyer's
+/// limit. The expected number is at most the free units divided by this constant, and at least 1.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// After this many admissions were used, the room predicts how many units the next buyer takes. The
-/// prediction is the mean number of units that the buyers with used admissions hold.
+/// After this many used admissions, the room expects the next buyer to take as many units as those
+/// buyers hold on average.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The value of [`QueuePosition::until`] for a visitor who left before the visitor's rank was
-/// admitted.
+/// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
 /// While other visitors wait, an admission at first lasts only this long, in milliseconds. If the
-/// visitor does something in this time, the admission is extended to its whole time. If not, the
-/// admission ends, and the next visitor is admitted.
+/// visitor does something in this time, the admission is extended to its whole time.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns the first duration of an admission, in milliseconds. While other visitors wait, it is at
-/// most [`IDLE_TURN_MS`], and the server can extend the admission later. `for_ms` is the longest
-/// duration.
+/// Returns the first duration of an admission, in milliseconds: `for_ms`, but at most
+/// [`IDLE_TURN_MS`] while other visitors wait.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the whole admission, for a visitor who did something during the short first
-/// part. Returns `None` if the admission has ended, or if it already has this end.
+/// Returns the end of the whole admission, for a visitor who did something in its short first part.
+/// Returns `None` if the admission has ended, or if it already has this end.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,
@@ -82,15 +79,14 @@ pub enum AddedVisitor {
 }
 
 impl RoomProgress {
-    /// Closes the draw because the sale has opened: visitors who come later do not take part in the
-    /// draw. Returns false if the draw was closed before.
+    /// Closes the draw, because the sale has opened. Returns false if the draw was closed before.
     pub fn close_draw(&mut self) -> bool {
         let open = self.participants.is_none();
         self.participants.get_or_insert(self.entered);
         open
     }
 
-    /// Adds a visitor who has no rank, or whose admission has lapsed. Returns `None` if the room is
+    /// Adds a visitor without a rank, or with a lapsed admission. Returns `None` if the room is
     /// full.
     pub fn add_visitor(&mut self) -> Option<AddedVisitor> {
         if self.entered >= VISITORS_MAX {
@@ -109,8 +105,7 @@ impl RoomProgress {
         self.entered - self.admitted
     }
 
-    /// Admits the next `count` ranks. Returns two numbers. The admitted ranks are greater than the
-    /// first number, and at most the second number.
+    /// Admits the next `count` ranks: those above the first returned number, up to the second.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.admitted;
         self.admitted = (before + count).min(self.entered);
@@ -144,12 +139,8 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// Returns how many ranks to admit in this step, at most `admissions_max`. The next step admits
-    /// further ranks.
-    ///
-    /// The room admits a buyer only if at least one unit remains that no earlier buyer is expected
-    /// to take. So an admitted buyer can expect to find a unit. While such a unit remains, the room
-    /// admits the next buyer.
+    /// Returns how many ranks to admit in this step, at most `admissions_max`. The room admits the
+    /// next buyer only while a unit remains that no earlier buyer is expected to take.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -161,8 +152,7 @@ impl RoomSupply {
             .min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // If other buyers took more than expected, the open admissions may need more units than are
-        // free. So the subtraction stops at 0.
+        // If buyers took more than expected, the open admissions may need more units than are free.
         let unclaimed = free.saturating_sub(self.open.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
@@ -205,9 +195,8 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns the position that is stored when the visitor leaves. If the visitor is admitted, the
-    /// admission ends now. If the visitor waits, `until` becomes [`LEFT`]. Returns `None` if the
-    /// visitor has no position to leave.
+    /// Returns the position to store when the visitor leaves: an admission ends now, and a waiting
+    /// visitor gets [`LEFT`]. Returns `None` if the visitor has no position to leave.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {
@@ -218,8 +207,7 @@ impl QueuePosition {
         Some(Self { until: Some(until), ..*self })
     }
 
-    /// Returns when the admission of this rank ends. For a visitor who is present, the admission
-    /// ends at `until`. A visitor who left gets an admission that has already ended.
+    /// Returns when the admission of this rank ends: at `until`, unless the visitor has left.
     #[must_use]
     pub fn admission_end(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
@@ -238,7 +226,7 @@ impl QueuePosition {
         }
     }
 
-    /// Returns the status that the visitor sees if `free` units are free (`None` for unlimited
+    /// Returns the status that the visitor sees if this many units are free (`None`: unlimited
     /// stock).
     #[must_use]
     pub fn status(&self, progress: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
@@ -247,8 +235,7 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Another node may have admitted this rank. Until this node learns of that
-                // admission, this node shows position 1 to the visitor.
+                // Another node may have admitted this rank, and this node may not know it yet.
                 let position = rank.saturating_sub(progress.admitted).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

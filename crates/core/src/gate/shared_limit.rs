@@ -1,22 +1,14 @@
 //! A rate limit that several nodes share: the rules of the shared storage and the rules of a node,
 //! without IO.
 //!
-//! The shared storage, in Redis or PostgreSQL, has one number for each limited key: the state of a
-//! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this
-//! part, its *share*, from the shared storage ([`LimitCall::apply`]). So all nodes together stay
-//! within the limit. Each node keeps a [`NodeShare`] for each key. The [`NodeShare`] decides
-//! whether the node allows a request, refuses the request, or asks for a share.
+//! The shared storage, in Redis or PostgreSQL, has the state of a rate limit ([`super::gcra`]) for
+//! each limited key. Before a node spends a part of the limit, it takes this part, its *share*,
+//! from the shared storage ([`LimitCall::apply`]). So all nodes together stay within the limit.
 //!
-//! A share ends by itself. The shared state is a time in the future, and a new share is an interval
-//! that ends at this time. As time passes, the share is paid back at the limit's rate, and all
-//! nodes may use the limit again. So the node may spend only the part of the interval that is still
-//! in the future. If a node dies, its share is lost, but only until the share ends. The protocol
-//! never compares the clocks of two machines: the shared storage answers with times relative to its
-//! own present.
-//!
-//! A node answers some requests from memory. Such a request needs no share first, and is counted
-//! after its answer ([`Counting`]). So the answer does not wait for the shared storage, but these
-//! requests may exceed the limit.
+//! A share is an interval of time that ends at the shared state. As time passes, the share is paid
+//! back at the limit's rate. So the node may spend only the part of the interval that is still in
+//! the future. The share of a dead node ends by itself. The clocks of two machines are never
+//! compared, because the shared storage answers with times relative to its own present.
 
 #[cfg(test)]
 mod tests;
@@ -24,21 +16,19 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// All nodes together may spend at most 1/`FREE_PART` of a burst before they ask for shares. This
-/// amount is the free part of the burst. So a limit that is far above a buyer's needs costs no
-/// round trip. A burst below 256 has no free part, so every node asks first.
+/// Before they ask for shares, all nodes together may spend at most 1/`FREE_PART` of a burst, the
+/// free part. So a limit that is far above a buyer's needs costs no round trip. A burst below 256
+/// has no free part.
 const FREE_PART: u64 = 16;
 /// Each node may spend 1/`FREE_NODES` of the free part, or less if there are more than `FREE_NODES`
 /// nodes.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Each amount is expressed as a time: the time in which
-/// the limit's rate pays the amount back. The end of a field's name is its unit: `us` for
-/// microseconds, `ns` for nanoseconds.
+/// A call to the shared storage for one key. Each amount is the time in which the limit's rate pays
+/// the amount back, in microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// The cost of the requests that the node allowed without a share. The shared storage always
-    /// counts this cost, even if the limit is then exceeded.
+    /// The cost of the requests that the node allowed without a share. It is always counted.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -46,8 +36,8 @@ pub struct LimitCall {
     pub cost_ns: u64,
     /// The limit's burst.
     pub burst_us: u64,
-    /// The part of the burst that other nodes may spend before they ask for shares. The shared
-    /// storage does not grant this part.
+    /// The part of the burst that other nodes may spend before they ask for shares. It is not
+    /// granted.
     pub reserved_us: u64,
 }
 
@@ -61,7 +51,7 @@ pub struct LimitAnswer {
 }
 
 impl LimitCall {
-    /// Applies the call to the shared state at the shared storage's time `now_us`. Returns the new
+    /// Applies the call to the shared state at the storage's time `now_us`, and returns the new
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
@@ -97,9 +87,8 @@ pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the request is answered from memory. Near the limit, even such a request is counted
-    /// before its answer. All nodes together may exceed the limit by the requests that they answer
-    /// before their next calls.
+    /// After the request is answered from memory, except near the limit. All nodes together may
+    /// exceed the limit by the requests that they answer before their next calls.
     AfterAnswer,
 }
 
@@ -110,17 +99,16 @@ pub struct SharingTerms {
     pub nodes: u32,
     /// A node asks for the cost of the waiting requests, plus 1/`share_part` of the burst.
     pub share_part: u32,
-    /// The divisor of the unreported cost: the requests that the nodes have allowed but not yet
-    /// reported cost at most 1/`unreported_part` of the burst.
+    /// The nodes' allowed but unreported requests cost at most 1/`unreported_part` of the burst.
     pub unreported_part: u32,
 }
 
-/// What a node knows about a shared limit, and the node's share. Each amount is expressed as a time
-/// in nanoseconds: the time in which the limit's rate pays the amount back.
+/// What a node knows about a shared limit, and the node's share. Each amount is the time in
+/// nanoseconds in which the limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
-    /// The state of the limit as far as this node knows, by the node's clock. The state includes
-    /// this node's share and its unreported requests.
+    /// The state of the limit as this node knows it, by the node's clock. It includes the node's
+    /// share and its unreported requests.
     pub state: u64,
     /// The unspent share.
     pub share: u64,
@@ -165,8 +153,8 @@ impl SharingTerms {
         self.free_nanos(limit) * u64::from(self.nodes.saturating_sub(1))
     }
 
-    /// Returns how far the state may be ahead of the present, in nanoseconds. This is the burst
-    /// without the part that other nodes may spend before they ask for shares.
+    /// Returns how far the state may be ahead of the present, in nanoseconds: the burst without the
+    /// part that is reserved for other nodes.
     fn most_nanos(&self, limit: RateLimit) -> u64 {
         limit.burst_nanos().saturating_sub(self.reserved_nanos(limit))
     }
@@ -202,14 +190,14 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use the free part only if all of its state comes from its own unreported
-            // requests. Otherwise the limit has not fully recovered.
+            // The free part is only for a limit that has fully recovered: all of the state comes
+            // from this node's unreported requests.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // The request needs no share if all nodes together stay within the limit, even if each
-            // other node spends as much as this node.
+            // The request needs no share if the limit is kept even if each other node spends as
+            // much as this node.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -262,9 +250,11 @@ impl NodeShare {
     }
 
     /// Makes a call that reports the unreported requests. `waiting` is the cost of all waiting
-    /// requests. If `waiting` is above 0, the call asks for a share that covers these requests and
-    /// some more. The node sends one call at a time for a key. If no answer arrives, the next call
-    /// reports the same requests again, because the first call may have had no effect.
+    /// requests. If it is above 0, the call asks for a share that covers these requests and some
+    /// more.
+    ///
+    /// The node sends one call at a time for a key. If no answer arrives, the next call reports the
+    /// same requests again, because the first call may have had no effect.
     pub fn call(
         &mut self,
         limit: RateLimit,
@@ -300,22 +290,22 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared storage computed `ahead_us` after this node sent the call. So the sum of
-        // `sent_at` and `ahead_us` is never later than the true state. One microsecond is
-        // subtracted, because the shared storage rounds its time down.
+        // The shared storage computed `ahead_us` after this node sent the call, so this sum is
+        // never later than the true state. One microsecond is subtracted, because the shared
+        // storage rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // The node got no new share, but still has a part of an older share. The end of that
-            // share must not change, so the node ignores the new state.
+            // Without a new share, the end of the older share must not change, so the node ignores
+            // the new state.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
         } else {
             self.state = self.state.max(state);
         }
-        // The node knows only the end of the new share. An older share ends earlier, so the node
-        // drops the rest of the older share.
+        // The node knows only the end of the new share. The older share ends earlier, so its rest
+        // is dropped.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
@@ -338,10 +328,10 @@ impl NodeShare {
         self.state.saturating_sub(self.share)
     }
 
-    /// Caps the state at the burst. Returns how far the state is still ahead of the present, in
-    /// nanoseconds. Also reduces the unspent share, so that the share and the unreported requests
-    /// together are at most this time. The unreported requests stay, even if the limit has
-    /// recovered according to this node's state: other nodes may have used the limit's full rate.
+    /// Caps the state at the burst, and returns how far it is still ahead of the present, in
+    /// nanoseconds. Reduces the unspent share, so that the share and the unreported requests
+    /// together are at most this time. The unreported requests stay, because other nodes may have
+    /// used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -357,8 +347,7 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, beginning with the first cost, and what
-/// remains of the share after that.
+/// Returns how many of these costs the share covers, from the first on, and the rest of the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {

@@ -14,16 +14,15 @@ pub enum CheckoutOutcome {
     /// The order keeps this checkout: either the new checkout, or the open checkout of an earlier
     /// request.
     Kept(Checkout),
-    /// The order does not wait for a payment, so the new checkout was not stored. The caller must
-    /// close the new checkout at the provider.
+    /// The order does not wait for a payment. The caller must close the new checkout at the
+    /// provider.
     WrongState(Order),
     /// No such order exists.
     NotFound,
 }
 
-/// Stores a new checkout for its order. The order must be in the state `reserved`. If the order has
-/// an open checkout, that checkout stays, and the new one is not stored. A new checkout replaces a
-/// closed one.
+/// Stores a new checkout for its order, which must be in the state `reserved`. If the order has an
+/// open checkout, that checkout stays, and the new one is not stored.
 pub fn keep_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     new: &Checkout,
@@ -83,8 +82,7 @@ pub fn record_unanswered_check<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Forgets the earlier failed query to the provider, because the order's payment window was
-/// extended.
+/// Forgets the failed query to the provider, because the order's payment window was extended.
 pub(crate) fn reset_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,

@@ -10,9 +10,9 @@ use crate::value::Millis;
 /// The error of a refund begins with this prefix if the money came back to the shop and the
 /// provider has not accepted the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// The error of a refund begins with this prefix if the money came back to the shop and the
-/// provider has accepted the refund again. When the money arrives at the buyer, the error is
-/// deleted. The prefix shows that a late message may be about the earlier attempt.
+/// The error of a refund begins with this prefix if the provider has accepted the refund again
+/// after the money came back. The prefix shows that a late message may be about the earlier
+/// attempt. It is deleted when the money arrives.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -48,12 +48,12 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
 }
 
 impl Refund {
-    /// Returns the idempotency key of a request to refund the money. If the server sends the
-    /// request again within one try, it uses the same key. So the provider sends the money once.
+    /// Returns the idempotency key of a request to refund the money. Within one try the key stays
+    /// the same, so the provider sends the money once.
     ///
-    /// A provider may repeat its first answer to a key, even if that answer was an error. So the
-    /// server uses a new key for a new try after an error. Before that new try, the caller must ask
-    /// the provider whether an earlier try already sent the money.
+    /// A provider may repeat its first answer to a key, even an error, so a new try after an error
+    /// has a new key. Before that try, the caller must ask the provider whether an earlier try
+    /// already sent the money.
     #[must_use]
     pub fn request_key(&self) -> String {
         let id = if enforces(Rule::RefundUnderItsKey) { &self.id.0 } else { "refund" };
@@ -67,29 +67,27 @@ impl Refund {
 /// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// The provider accepted the request for the refund. The server must query the refund's
-    /// progress later.
+    /// The provider accepted the request. The server must query the refund's progress later.
     Accepted {
         /// The pause before the next query, in milliseconds.
         again_ms: i64,
     },
     /// The money arrived.
     Settled,
-    /// This amount arrived, in minor units. If the amount is less than the refund, a person
-    /// returned the rest of the money by hand. Then only the provider's answer to a query tells the
-    /// state of the refund.
+    /// This amount arrived, in minor units. If it is less than the refund, a person returned the
+    /// rest by hand. Then only a query to the provider tells the state of the refund.
     Arrived(i64),
     /// The provider refused the request, or did not answer.
     Failed(String),
     /// The provider accepted the request, but the money came back or was never sent. The provider
-    /// does not send the money again by itself. This report can come even after a report that the
-    /// money had arrived at the buyer.
+    /// does not send the money again by itself. This can come even after a report that the money
+    /// arrived.
     CameBack(String),
-    /// A person returned some or all of the payment by hand, or a message may be about an earlier
-    /// attempt. Only the provider's answer to a query tells the state of the refund.
+    /// A person returned money by hand, or a message may be about an earlier attempt. Only a query
+    /// to the provider tells the state of the refund.
     CheckAgain {
         /// Whether money that was sent to the buyer came back to the shop. If so, even a settled
-        /// refund is checked again, because that money may have been this refund.
+        /// refund is checked again.
         lost: bool,
     },
 }
@@ -126,8 +124,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if its money came back, or if money came back that may be this
-    // refund's money. A failed refund whose money came back waits for an operator.
+    // A settled refund changes only if money came back that is or may be its own. A failed refund
+    // whose money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -138,8 +136,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // A refund in a final state is only queried, and not requested again. Its count of
-            // failed tries starts again, so one failed query does not make the refund fail.
+            // A refund in a final state is only queried, and not requested again. Its tries start
+            // again, so that one failed query does not make it fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -181,11 +179,10 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     Ok(Some(refund))
 }
 
-/// Applies the provider's answer to a request or a query. `requested` is the refund as it was when
-/// the server contacted the provider. If the refund has changed since then, the answer may be
-/// outdated. If an outdated answer says that a try failed, the failure is recorded. Any other
-/// outdated answer settles nothing: the server ignores the answer, or queries the provider again.
-/// Returns the new state of the refund, or `None` if no such refund exists.
+/// Applies the provider's answer about `requested`, the refund as it was when the server contacted
+/// the provider. If the refund has changed since then, the answer may be outdated. An outdated
+/// failure is recorded, and any other outdated answer is ignored or leads to a new query. Returns
+/// the new state of the refund, or `None` if no such refund exists.
 pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
@@ -198,8 +195,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
-        // `Accepted` and `Settled` both say that the provider accepted the request. So the server
-        // does not request the refund again, but only queries its progress.
+        // Both say that the provider accepted the request, so the server only queries the refund's
+        // progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -211,30 +208,25 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     apply_refund_update(ledger, &requested.id, update, now)
 }
 
-/// Returns the number from which the jitter of the next pause is computed. The number follows from
-/// the refund's id and tries, so all nodes compute the same pause.
+/// Returns the number that determines the jitter of the next pause, the same on all nodes.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Returns whether the money came back and the provider has not accepted the refund again.
 fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// Returns the prefix of the refund's error. The prefix records whether the money came back, and
-/// whether the provider accepted the refund again after that. The prefix is empty if the money
-/// never came back.
+/// Returns which of the two prefixes the refund's error has, or an empty text.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// Returns the error of a refund that the provider accepts. If the money came back before, the
-/// refund keeps this error until the money arrives at the buyer. Returns `None` if the money never
-/// came back.
+/// If the money came back before, the refund keeps this error until the money arrives at the buyer.
+/// Returns `None` if the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -243,8 +235,7 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Makes the server request a failed refund from the provider again, even if the provider accepted
-/// an earlier request. Returns the changed refund. Returns `None` if no failed refund has this id.
+/// Makes the server request a failed refund again. Returns `None` if no failed refund has this id.
 pub fn retry_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
@@ -274,8 +265,7 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // If this server has no refund with this id, the message may be about a reversal. The caller
-    // handles reversals.
+    // Without such a refund, the message may be about a reversal, which the caller handles.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
@@ -284,8 +274,8 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     Ok(RefundMessageOutcome::Applied)
 }
 
-/// Returns whether a message may be about an earlier attempt of the refund. Then the message does
-/// not decide the state of the refund, and the server queries the provider.
+/// Returns whether a message may be about an earlier attempt. If so, the server queries the
+/// provider.
 fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
     let came_back_before = || came_back_once_error(refund).is_some() && enforces(Rule::OldNewsAsk);
     match update {
@@ -293,8 +283,7 @@ fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
             refund.state != RefundState::Settled && came_back_before()
         }
         // A provider can send several messages about one failed attempt. A settled refund has no
-        // error that shows an earlier failed attempt. So each such message about a settled refund
-        // may be old.
+        // error that shows an earlier attempt, so each such message may be old.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

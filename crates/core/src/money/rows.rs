@@ -21,8 +21,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund. The idempotency keys of the requests to the provider begin with this id
-/// ([`Refund::request_key`]). The id is made from the payment's id, so a payment has at most one
+/// The id of a refund, with which the idempotency keys of its requests begin
+/// ([`Refund::request_key`]). It is made from the payment's id, so a payment has at most one
 /// refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
@@ -70,8 +70,7 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. If so, the server only queries the refund's
-    /// progress.
+    /// Whether the provider accepted the request. If so, the server only queries the progress.
     pub accepted: bool,
     /// The number of consecutive failed requests to the provider.
     pub tries: u32,
@@ -111,16 +110,15 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// The time at which the checkout ends, as the server requested. After this time, the provider
-    /// accepts no money.
+    /// When the checkout ends, as the server requested. After that, the provider accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// The time of the server's first failed query about this checkout. Only queries after the
-    /// order's `pay_by` count. A query fails if the provider gives no definite answer.
+    /// The time of the server's first failed query about this checkout after the order's `pay_by`.
+    /// A query fails if the provider gives no definite answer.
     pub asked_at: Option<Millis>,
 }
 
@@ -147,8 +145,7 @@ impl Checkout {
     }
 
     /// Returns when the server sent the first failed query after `pay_by`. The previous version of
-    /// the program does not clear this time when an operator extends the payment window. So a time
-    /// before `pay_by` is ignored.
+    /// the program does not clear this time at an extension, so a time before `pay_by` is ignored.
     pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }

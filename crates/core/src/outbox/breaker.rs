@@ -1,6 +1,6 @@
 //! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
-//! one event at a time until it accepts an event. The breaker also stores the end of a pause that
-//! the endpoint asked for. During the pause, no event is sent to the endpoint.
+//! one event at a time until it accepts one. During a pause that the endpoint asked for, it gets
+//! none.
 use std::collections::BTreeSet;
 
 use crate::backoff::{backoff_ms, with_jitter};
@@ -12,15 +12,15 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// The positions of events that failed since the endpoint last accepted an event. An event that
-    /// fails many times is in this set once. The set grows only up to the breaker's threshold.
+    /// The events that failed since the endpoint last accepted an event, by position. The set grows
+    /// only up to the breaker's threshold.
     failed: BTreeSet<i64>,
     /// The number of failures since the breaker opened, including the failure that opened it.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The event of the last try, and how many tries in a row used this event.
+    /// The event of the last try, and how many tries in a row used it.
     same: Option<(i64, u32)>,
     /// The position of the last row that was tried while the endpoint was down.
     last: i64,
@@ -34,12 +34,10 @@ impl Breaker {
         self.probe_at.is_some()
     }
 
-    /// Returns when an endpoint that is down may be tried again.
     pub(super) fn probe_at(&self) -> Millis {
         self.probe_at.max(self.paused_until).unwrap_or(Millis(0))
     }
 
-    /// Returns the end of a pause that the endpoint asked for, if any.
     pub(super) fn paused_until(&self) -> Option<Millis> {
         self.paused_until
     }
@@ -56,9 +54,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint accepted an event. Returns true if the endpoint was down until
-    /// now. A pause that the endpoint asked for stays in effect, because the accepted event may
-    /// have been sent before the pause. For example, a shop that answers "too many requests" may
-    /// still accept earlier requests.
+    /// now. A pause stays in effect, because the event may have been sent before the pause.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
         *self = Self { paused_until: self.paused_until, ..Self::default() };
@@ -66,7 +62,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
-    /// asked for a pause. If two pauses overlap, the later end counts.
+    /// asked for a pause. The later end of two pauses counts.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -84,23 +80,22 @@ impl Breaker {
         }
     }
 
-    /// Records that the last try did not reach the endpoint. If the endpoint is down, the next try
-    /// comes soon, and the last try does not lengthen later pauses.
+    /// Records that the last try did not reach the endpoint, so it does not lengthen later pauses.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
     /// Returns the position of the last new event that was tried while the endpoint was down. A
-    /// later try prefers a new event after this position, because the endpoint may refuse one event
-    /// and accept the next.
+    /// later try prefers a later event, because the endpoint may refuse one event and accept the
+    /// next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
-    /// Chooses the event of the next try at an endpoint that is down. The choice alternates between
-    /// a new event and a row. The rows are chosen one after another. Each chosen event gets up to
-    /// [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may accept an event only after some
-    /// tries. Then another event is chosen, because the endpoint may refuse only this event.
+    /// Chooses the event of the next try at an endpoint that is down, a new event and a row in
+    /// turn. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may
+    /// accept it only after some tries. Then another event is chosen, because the endpoint may
+    /// refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

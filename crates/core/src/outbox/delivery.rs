@@ -5,8 +5,7 @@ use doorbuster_types::DeliveryState;
 
 use crate::value::Millis;
 
-/// A row of the store: an event that the endpoint's position has passed, but that is not delivered
-/// yet.
+/// A row of the store: an event that the position has passed, but that is not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     /// The event's position.
@@ -30,9 +29,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row can be the result of an attempt that began when the row had `tries`
-    /// tries. An attempt adds at most one try. If an operator requests the delivery again, the
-    /// number of tries becomes 0. Then the result of an earlier attempt has too many tries.
+    /// Returns whether this row can be the result of an attempt that began at `tries` tries. An
+    /// attempt adds at most one try. An operator's retry sets the tries to 0, so the result of an
+    /// earlier attempt has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries
@@ -52,14 +51,13 @@ pub enum SendOutcome {
         /// until the pause is over.
         pause_ms: i64,
     },
-    /// The endpoint refused this event. The refusal concerns only this event: the endpoint itself
-    /// is up.
+    /// The endpoint refused only this event. The endpoint itself is up.
     Refused {
         /// The endpoint's answer.
         error: String,
     },
-    /// The endpoint answered that it is gone. The caller must disable the endpoint. The endpoint's
-    /// events wait until an operator enables the endpoint again.
+    /// The endpoint answered that it is gone. The caller must disable it. Its events wait until an
+    /// operator enables it again.
     Gone,
     /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
@@ -67,9 +65,8 @@ pub enum SendOutcome {
         error: String,
     },
     /// This server could not send the event: it does not know the event's type or item, or could
-    /// not read the event. The failure says nothing about the endpoint, so the attempt does not
-    /// count as a try. The server tries again later. A newer version of the program can send an
-    /// event of a type that this version does not know.
+    /// not read the event. So the attempt does not count as a try. The server tries again later,
+    /// because a newer version of the program may know the type.
     Deferred {
         /// The reason why the server could not send the event.
         error: String,

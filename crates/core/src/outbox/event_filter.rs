@@ -1,7 +1,6 @@
 //! The event types that an endpoint subscribed to.
 use crate::event::EventType;
 
-/// The word for every type, including types that later versions add.
 const ALL: &str = "*";
 
 /// A filter of event types.
@@ -9,8 +8,8 @@ const ALL: &str = "*";
 pub enum EventFilter {
     /// Every type, including types that later versions add.
     All,
-    /// The types with these names. A name may be unknown to this version of the program. The filter
-    /// keeps such a name, and matches events of that type.
+    /// The types with these names. A name that this version does not know is kept, and matches
+    /// events of that type.
     Only(Vec<String>),
 }
 

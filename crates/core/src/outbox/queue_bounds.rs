@@ -9,8 +9,8 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// The number of consecutive refusals after which an event can be dead. `refused_ms` must have
-    /// passed, too.
+    /// The number of consecutive refusals after which an event can be dead, if `refused_ms` has
+    /// passed.
     pub refusals: u32,
     /// The shortest time from the first of these refusals until the event becomes dead, in
     /// milliseconds. This bound does not apply if the number of refused events is at least half of

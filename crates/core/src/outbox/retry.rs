@@ -15,10 +15,9 @@ pub(super) struct RefusedRun {
     since: Millis,
 }
 
-/// The new state of an event that was not accepted.
 struct RetryDecision {
     error: String,
-    /// The number of failed tries. The latest try is included if it counts.
+    /// The number of failed tries, with the latest try if it counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
@@ -78,7 +77,6 @@ impl DeliveryQueue {
         matches!(self.window.get(&position), Some(NewEvent::Failed(parcel)) if parcel.dead)
     }
 
-    /// Applies an outcome to the breaker and to the event's counts of consecutive failures.
     fn update_breaker(&mut self, position: i64, outcome: &SendOutcome, now: Millis, spread: u32) {
         let is_up = match outcome {
             SendOutcome::Delivered => self.breaker.succeed(),
@@ -105,8 +103,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides about a retry. Returns `None` if the try does not count, because it came before the
-    /// event's `next_at`, or because its outcome says nothing about the event.
+    /// Returns `None` if the try does not count: it came before the event's `next_at`, or its
+    /// outcome says nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -130,8 +128,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. If the endpoint refuses events only
-                // during an update of the shop, the event arrives soon after the update.
+                // The endpoint is up, so the pause is short. After an update of the shop, the event
+                // arrives soon.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -140,8 +138,7 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The server did not contact the endpoint, so this failure does not count as a try of
-            // the event. The event is given up only after many such failures.
+            // The server did not contact the endpoint. Only many such failures make the event dead.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -162,9 +159,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final. The event must have been refused often enough. Also,
-    /// it must have been refused for long enough, or the number of refused events must be at least
-    /// half of the bound `pending`.
+    /// Returns whether the refusal is final: the event was refused often enough and for long
+    /// enough. If the refused events are at least half of `pending`, the time does not matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -13,8 +13,8 @@ pub fn enforces(rule: Rule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// Removes a rule on this thread until the next call of this function. That call decides which
-/// rule is removed from then on; `None` means that all rules hold.
+/// Removes this rule on this thread, instead of the rule that was removed before. `None` means that
+/// all rules hold.
 pub fn remove(rule: Option<Rule>) {
     REMOVED.set(rule);
 }

@@ -1,7 +1,5 @@
-//! A slot's units, in two counters.
-//!
-//! Tickets deduct from the active counter. Meanwhile the leader can refill the other counter. The
-//! slot refuses a request only if both counters together have too few units.
+//! A slot's units, in two counters. Tickets deduct from the active counter, while the leader can
+//! refill the other one.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
@@ -9,16 +7,13 @@ use crate::spread::Counter;
 pub(super) struct Counters {
     pub(super) units: [u64; 2],
     pub(super) active: Counter,
-    /// If the active counter has fewer units than this threshold, the slot needs a refill. With a
-    /// threshold of 0, the slot never needs a refill.
+    /// If the active counter has fewer units than this threshold, the slot needs a refill.
     pub(super) threshold: u64,
-    /// Whether the slot needs a refill. This is a hint for the leader, which also checks
-    /// periodically.
+    /// Whether the slot needs a refill. This is only a hint for the leader.
     pub(super) mark: bool,
 }
 
 impl Counters {
-    /// Returns counters with all units in A. Counter A is active.
     pub(super) fn new(units: u64, threshold: u64) -> Self {
         Self { units: [units, 0], active: Counter::A, threshold, mark: false }
     }
@@ -27,7 +22,6 @@ impl Counters {
         self.units[0] + self.units[1]
     }
 
-    /// Returns whether one counter, or both together, have enough units.
     pub(super) fn can_serve(&self, units: u64) -> bool {
         let alone = self.units.iter().any(|&has| has >= units);
         alone || (self.sum() >= units && enforces(Rule::MergeCounters))
@@ -35,10 +29,10 @@ impl Counters {
 
     /// Deducts units, as part of the slot's atomic step. Call [`Counters::can_serve`] first.
     ///
-    /// If only the other counter has enough units, the other counter becomes active. If neither
-    /// counter alone has enough units, all units first move into the active counter. If the
-    /// deduction leaves the active counter below the threshold, the counter with more units becomes
-    /// active.
+    /// - If only the other counter has enough units, the other counter becomes active.
+    /// - If neither counter alone has enough units, all units first move into the active counter.
+    /// - If the deduction leaves the active counter below the threshold, the counter with more
+    ///   units becomes active.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {

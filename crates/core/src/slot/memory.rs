@@ -1,5 +1,5 @@
-//! The slot's memory of requests. The memory needs only a few bytes for each request, and forgets
-//! the request of a returned ticket.
+//! The slot's memory of requests, with only a few bytes for each request. The slot forgets the
+//! request of a returned ticket.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
@@ -43,8 +43,8 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // The row has no request key, because the store decided the ticket from its id alone.
-            // Such a ticket was never settled from the queue, so the queue still contains it.
+            // Without a request key, the store decided the ticket from its id alone. Such a ticket
+            // was never settled from the queue, so the queue still contains it.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
@@ -56,8 +56,7 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // The slot lost its queue, but not its memory of requests. So search the memory for the
-            // ticket.
+            // The slot lost its queue, but not its memory of requests, so search this memory.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

@@ -1,6 +1,4 @@
-//! Tests the two counters of a slot: which counter is active, when the other counter becomes
-//! active, and that the sum of both is always right. Also tests the queue's bound, and the queue of
-//! a restored copy.
+//! Tests the two counters of a slot, the bound of its queue, and the queue of a restored copy.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;
@@ -138,7 +136,7 @@ fn the_bound_of_a_queue_counts_only_tickets_that_are_not_acknowledged() {
     issue(&mut slot, 1);
     issue(&mut slot, 2);
     assert_eq!(slot.ticket(&request(3, 1)), TicketAnswer::Full);
-    // The later ticket is acknowledged first. Its entry stays in the queue behind the first one.
+    // The later ticket is acknowledged first, so its entry stays in the queue behind the first one.
     let second = take(&mut slot).pop().expect("two tickets");
     slot.acknowledge(second.at, second.ticket.token);
     issue(&mut slot, 3);

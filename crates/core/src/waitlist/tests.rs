@@ -124,8 +124,8 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(item(&mut model).waiting, 2, "existing entries must stay");
 }
 
-/// Returns the state after three steps: Anna got an order from the waitlist, her order ended
-/// unpaid, and another buyer bought the returned unit.
+/// Returns the state after Anna's order from the waitlist ended unpaid, and another buyer bought
+/// the returned unit.
 fn served_and_unpaid(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };

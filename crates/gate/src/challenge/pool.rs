@@ -1,10 +1,10 @@
 //! Draws challenges in a few separate threads, so that drawing does not slow the threads that serve
-//! requests. While no request waits, a thread draws pictures in advance. Work challenges are not
-//! created in advance, because each needs the current difficulty of its sale.
+//! requests.
 //!
-//! A request takes a prepared challenge, or it waits until a thread has drawn one. The number of
-//! waiting requests for each kind is bounded, and the threads serve the kinds in turn. So many
-//! requests for one kind do not delay other kinds. Each prepared challenge is issued only once.
+//! - While no request waits, a thread draws pictures in advance. Work challenges are not created in
+//!   advance, because each needs the current difficulty of its sale.
+//! - The number of waiting requests for each kind is bounded, and the threads serve the kinds in
+//!   turn. So many requests for one kind do not delay other kinds.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,23 +21,20 @@ use tokio::sync::oneshot;
 
 use super::seal::{ANSWER_BYTES, PuzzleKind};
 
-/// The number of threads that draw challenges.
 const THREADS: usize = 2;
 /// The maximum number of requests that wait for one kind of challenge. At the bound, the server
 /// asks further clients to retry.
 const WAITING_MAX: usize = 512;
 /// The number of kinds of challenges that are drawn in advance: the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
-/// The maximum number of prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
 /// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
 /// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread has drawn a challenge in advance, the thread pauses. The pause is this factor
-/// times the drawing time, so drawing in advance hardly slows requests.
+/// After a thread has drawn a challenge in advance, it pauses for this factor times the drawing
+/// time. So drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
-/// A challenge that a thread must draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RenderRequest {
     Image,
@@ -46,7 +43,6 @@ pub(super) enum RenderRequest {
 }
 
 impl RenderRequest {
-    /// The kinds that are drawn in advance.
     const PRERENDERED_KINDS: [Self; PRERENDERED_KINDS] = [Self::Image, Self::Slider];
 
     pub(super) const fn kind(self) -> PuzzleKind {
@@ -58,7 +54,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge with its answer. Only one request gets this challenge.
+/// A drawn challenge with its answer, for only one request.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -101,7 +97,6 @@ impl RenderedChallenge {
     }
 }
 
-/// The prepared challenges of one kind.
 #[derive(Debug, Default)]
 struct PrerenderedQueue {
     is_wanted: bool,
@@ -133,7 +128,6 @@ struct PoolState {
     /// The number of issued challenges of each kind.
     given: [u64; PuzzleKind::ALL.len()],
     prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
-    /// The waiting requests, by kind.
     waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
     /// The index of the kind whose turn is next.
     turn: usize,
@@ -141,28 +135,26 @@ struct PoolState {
 }
 
 impl PoolState {
-    /// Returns the kind to draw in advance next: the kind with the fewest prepared challenges.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, queue)| queue.is_wanted && !queue.is_full());
         open.min_by_key(|(_, queue)| queue.made.len()).map(|(request, _)| request)
     }
 
-    /// Returns the queue of prepared challenges of this kind. Returns `None` if the kind is not
-    /// drawn in advance.
+    /// Returns `None` if the kind is not drawn in advance.
     fn prerendered_queue(&mut self, request: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(request.kind() as usize)
     }
 
-    /// Adds a request to the queue of its kind. Returns `None` if the queue has reached its bound.
+    /// Returns `None` if the queue has reached its bound.
     fn enqueue(&mut self, request: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[request.kind() as usize];
         let (sender, drawn) = oneshot::channel();
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((request, sender))).map(|()| drawn)
     }
 
-    /// Returns the next request for which a thread must draw. The kinds take turns, and the oldest
-    /// request of a kind comes first. Skips requests whose clients have disconnected.
+    /// The kinds take turns, and the oldest request of a kind comes first. Requests whose clients
+    /// have disconnected are skipped.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -185,13 +177,12 @@ struct PoolShared {
 
 impl PoolShared {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The code that holds the lock cannot panic in the middle of a change. So the state is
-        // consistent even if the lock is poisoned.
+        // No code panics in the middle of a change under this lock, so the state is consistent even
+        // if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The threads, and the state that they share with requests.
 pub(super) struct ChallengePool {
     shared: Arc<PoolShared>,
     threads: Vec<JoinHandle<()>>,
@@ -225,8 +216,8 @@ impl ChallengePool {
         Self { shared, threads }
     }
 
-    /// Returns a challenge that no other request gets. Returns `None` if too many requests wait for
-    /// this kind.
+    /// Returns a challenge that no other request gets, or `None` if too many requests wait for this
+    /// kind.
     pub(super) async fn take(&self, request: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
@@ -245,7 +236,7 @@ impl ChallengePool {
         Some(made)
     }
 
-    /// Keeps pictures of these kinds prepared. Drops prepared pictures of other kinds.
+    /// Keeps pictures of these kinds prepared, and drops prepared pictures of other kinds.
     pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
         let mut state = self.shared.lock();
         for (queue, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
@@ -261,7 +252,6 @@ impl ChallengePool {
         }
     }
 
-    /// Returns how many challenges of this kind were issued, and how many are prepared now.
     pub(super) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         let state = self.shared.lock();
         (
@@ -285,7 +275,6 @@ impl Drop for ChallengePool {
     }
 }
 
-/// The state of one drawing thread.
 struct Renderer {
     chance: RandomSource,
     work: WorkKeys,
@@ -327,8 +316,7 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws challenges for waiting requests. If `fills` is true, the thread also draws challenges in
-/// advance while no request waits.
+/// Draws challenges for waiting requests. If `fills` is true, also draws challenges in advance.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();

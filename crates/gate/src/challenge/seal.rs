@@ -1,8 +1,6 @@
-//! The token of a challenge. The token contains everything that a node must know about the
-//! challenge, encrypted and authenticated. So the buyer can neither read nor change the content.
-//!
-//! A token can be opened only for the buyer and the sale for which it was sealed. All tokens have
-//! the same length, so the length reveals nothing about the answer.
+//! The token of a challenge, which contains everything that a node must know about it, encrypted
+//! and authenticated. A token can be opened only for the buyer and the sale for which it was
+//! sealed. All tokens have the same length, so the length reveals nothing about the answer.
 
 use std::fmt;
 
@@ -14,13 +12,10 @@ use doorbuster_core::{IdKey, Millis};
 
 /// The number of bytes of the plain text: an id, a kind, an expiry time and an answer.
 const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
-/// The number of bytes reserved for an answer.
 pub(super) const ANSWER_BYTES: usize = 32;
-/// The number of bytes of the authentication tag.
 const TAG_BYTES: usize = 16;
 /// The number of bytes of a token before it is encoded as text.
 const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
-/// The key-derivation context of the sealing keys.
 const CONTEXT: &str = "doorbuster: challenges";
 
 doorbuster_core::labels! {
@@ -36,7 +31,6 @@ doorbuster_core::labels! {
     }
 }
 
-/// The content of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sealed {
     pub(super) id: [u8; 16],
@@ -102,7 +96,6 @@ impl ChallengeSealer {
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
     }
 
-    /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
         // With this cipher, a repeated nonce reveals only whether two tokens have the same content.
         // Every content has its own id, so no two tokens have the same content.
@@ -120,7 +113,6 @@ impl ChallengeSealer {
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// Opens a token if it was sealed for this buyer and this sale.
     pub(super) fn open(&self, text: &str, sale: &str, buyer: &str) -> Option<Sealed> {
         let mut token = [0; TOKEN_BYTES];
         let len = URL_SAFE_NO_PAD.decode_slice(text, &mut token).ok()?;
@@ -142,8 +134,7 @@ impl ChallengeSealer {
     }
 }
 
-/// Encodes a sale and a buyer. Names contain no zero byte, so different pairs have different
-/// encodings.
+/// Names contain no zero byte, so different pairs have different encodings.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }

@@ -51,12 +51,10 @@ impl Fixture {
         Self { store, clock, challenges: Challenges::new(&masters(), &id_key()), _scratch: scratch }
     }
 
-    /// Issues a challenge and returns its token and its answer.
     async fn issue(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
         self.offer_by(&self.challenges, who, kind).await
     }
 
-    /// Issues a challenge on `node`, and returns its token and its answer.
     async fn offer_by(
         &self,
         node: &Challenges,
@@ -90,7 +88,6 @@ impl Fixture {
     }
 }
 
-/// Solves a work challenge and returns the answer.
 fn worked(altcha: &serde_json::Value) -> String {
     doorbuster_challenge::solve_work(altcha).expect("a device can do the work")
 }

@@ -1,6 +1,6 @@
-//! The check of one request against three limits of its sale: the limit of the buyer, the limit of
-//! the address, and the limit of all buyers together. If the node has no share of a limit, the
-//! check pauses until the node gets a share.
+//! The check of one request against the limits of its sale: of the buyer, of the address, and of
+//! all buyers together. If the node has no share of a limit, the check pauses until the node gets
+//! one.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};
@@ -30,7 +30,6 @@ pub struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// The progress of an unfinished check: the limits of some scopes are not checked yet.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,
@@ -129,7 +128,6 @@ impl RateLimiter {
         self.release(&pending.progress, sale);
     }
 
-    /// Checks the limits of the remaining scopes.
     fn proceed(
         &self,
         mut progress: CheckProgress,
@@ -165,7 +163,6 @@ impl RateLimiter {
         Ok(LimitCheck::Counted(progress.status))
     }
 
-    /// Records that a limit counts the request.
     fn record(&self, progress: &mut CheckProgress, step: LimitStep, charge: Charge, now: u64) {
         let Charge { state, taken } = charge;
         progress.status.record(step.scope, self.pace_now(step.pace), state, now);
@@ -173,7 +170,7 @@ impl RateLimiter {
         progress.next = step.scope as usize + 1;
     }
 
-    /// Gives back what the request used of the earlier limits. Returns the refusal.
+    /// Gives back what the request used of the earlier limits, and returns the refusal.
     fn refuse(
         &self,
         mut progress: CheckProgress,
@@ -193,14 +190,12 @@ impl RateLimiter {
         exceeded(step.scope, nanos, progress.status)
     }
 
-    /// Gives back what a request used of its limits.
     fn release(&self, progress: &CheckProgress, sale: &SaleState) {
         for used in progress.used.iter().flatten() {
             self.give_back(used, progress.route, sale);
         }
     }
 
-    /// Gives back what a request used of one limit.
     pub(super) fn give_back(&self, used: &LimitStep, route: Route, sale: &SaleState) {
         let give_back = |cell: &mut LimitCell| match self.sharing {
             Some(_) => cell.with_share(|node| node.release(used.cost, used.taken)),
@@ -249,7 +244,7 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request. Also returns how much an allowed request moves the limit's state.
+    /// Also returns how much an allowed request moves the limit's state.
     fn decide(
         &self,
         cell: &mut LimitCell,
@@ -280,7 +275,6 @@ impl RateLimiter {
         (decision, cost)
     }
 
-    /// Decides one request under this node's part of the limit, because no share is available.
     fn charge_alone(
         &self,
         step: &LimitStep,
@@ -369,8 +363,8 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Decides one request under a node's part of the limit. Also returns the request's cost under that
-/// part. For an address with many buyers, a request costs less than usual.
+/// Decides one request under a node's part of the limit, and returns its cost under that part. For
+/// an address with many buyers, a request costs less than usual.
 fn decide_alone(
     cell: &mut LimitCell,
     step: &LimitStep,
@@ -384,7 +378,6 @@ fn decide_alone(
     (cell.with_share(|node| node.spend_alone(part, (now, taken), cost)), taken)
 }
 
-/// Returns the refusal by a limit that would allow the request after `nanos` nanoseconds.
 pub(super) fn exceeded(
     scope: RateLimitScope,
     nanos: u64,

@@ -1,5 +1,5 @@
-//! Computes the keys under which limits are stored. A key is a keyed hash of the sale, the route
-//! and the caller. This module also counts the buyers behind an address.
+//! Computes the keys under which limits are stored: keyed hashes of the sale, the route and the
+//! caller. Also counts the buyers behind an address.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use doorbuster_engine::sale_limits::LimitCell;
 use super::{Caller, RateLimiter, Route};
 
 /// An address gets one budget for each group of this many known buyers, but at least one budget.
-/// One budget is the configured limit. So an address with 500 known buyers has twice the limit.
+/// One budget is the configured limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// How long the buyers behind an address are counted before a new count begins.
@@ -24,7 +24,7 @@ const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 
 impl RateLimiter {
-    /// Returns the key of a caller's limit. The key is the same on every node.
+    /// The key is the same on every node.
     pub(super) fn key_of(
         &self,
         (route, scope): (Route, RateLimitScope),
@@ -54,8 +54,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of the caller's address. The number grows with the number of
-    /// buyers who use the address, on all routes and in all sales. This buyer counts too.
+    /// Returns the number of budgets of the caller's address. It grows with the number of buyers
+    /// who use the address, on all routes and in all sales.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -65,17 +65,17 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Very many addresses have only a few buyers each. Their counts must not evict limits
-            // in use, so the table may evict a small count at once. Few addresses have many buyers.
-            // To count these buyers anew takes hundreds of requests, so a large count is kept.
+            // Very many addresses have few buyers each. The table may evict a small count at once,
+            // so that these counts do not evict limits in use. A large count is kept, because it
+            // takes hundreds of requests to count these buyers anew.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 }
 
-/// Estimates the number of buyers of an address, including this buyer. The address has one count
-/// for the current period and one for the last period. The estimate is the larger count.
+/// Estimates the number of buyers of an address, including this one. The estimate is the larger of
+/// the counts of the current and the last period.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);
@@ -96,8 +96,8 @@ fn first_u64(hasher: &blake3::Hasher) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// Returns the part of an address that counts as one caller: all of an IPv4 address, or the first
-/// 64 bits of an IPv6 address. One customer usually has all addresses with the same 64 bits.
+/// Returns all of an IPv4 address, or the first 64 bits of an IPv6 address. One customer usually
+/// has all addresses with the same 64 bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

@@ -1,9 +1,9 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared storage. One call serves many limits. For the requests that wait, the call takes
-//! shares of the limits. The call also reports the requests that the node has already answered.
+//! this shared storage, for many limits. The call takes shares of the limits for waiting requests,
+//! and reports the requests that the node has already answered.
 //!
-//! Requests that arrive during a call wait for the next call. But if the node knows that a request
-//! exceeds the limit, it refuses the request immediately from memory.
+//! Requests that arrive during a call wait for the next call, unless the node knows that they
+//! exceed the limit.
 //!
 //! While the shared storage is unreachable, each node applies its part of each limit: the limit
 //! divided by the number of nodes that were live recently.
@@ -24,12 +24,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{LimitStep, RateLimiter, Route};
 
-/// The maximum number of requests and reports in one call. Further requests and reports wait for
-/// the next call, because Redis serves nothing else during a call.
+/// The maximum number of requests and reports in one call. Further ones wait for the next call,
+/// because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
-/// The maximum number of requests and reports in the queue. If the queue is full, the node decides
-/// a request by its own part of the limit. If a report finds the queue full, the next request under
-/// the same limit tries to queue the report again.
+/// The maximum number of requests and reports in the queue. At the bound, the node decides a
+/// request by its own part of the limit. A report is tried again by the next request under the same
+/// limit.
 const QUEUE_MAX: usize = 65_536;
 /// How long a call may take. After that time, the node decides the waiting requests by its own part
 /// of the limit.
@@ -117,7 +117,6 @@ pub struct LimitSharing {
     is_unreachable: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
-    /// How often a request or a report found the queue full.
     queue_full: AtomicU64,
 }
 
@@ -154,8 +153,8 @@ impl std::fmt::Debug for LimitSharing {
 }
 
 impl LimitSharing {
-    /// Creates the connection to the shared storage `place`. `live_nodes` counts the nodes that
-    /// share limits.
+    /// Creates the connection to the shared storage. `live_nodes` counts the nodes that share
+    /// limits.
     pub fn new(place: SharedPlace, live_nodes: Arc<NodeCount>) -> Self {
         Self {
             place,
@@ -169,14 +168,11 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number of nodes that share limits. A node that stopped a short time ago is
-    /// included.
+    /// A node that stopped a short time ago is included.
     pub(super) fn nodes(&self) -> u32 {
         self.live_nodes.recent()
     }
 
-    /// Returns the number of nodes, the size of a share, and how much of a limit the nodes may
-    /// leave unreported.
     pub(super) fn terms(&self) -> SharingTerms {
         self.place.terms(self.nodes())
     }
@@ -195,7 +191,7 @@ impl LimitSharing {
         }
     }
 
-    /// Queues a request or a report. Returns `false` if the queue is full.
+    /// Returns `false` if the queue is full.
     pub(super) fn enqueue(&self, queued: QueuedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
@@ -208,7 +204,6 @@ impl LimitSharing {
         true
     }
 
-    /// Takes the oldest entries of the queue.
     pub(super) fn take_batch(&self) -> Vec<QueuedUse> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() <= BATCH_MAX {
@@ -281,14 +276,14 @@ impl RateLimiter {
             Err(error) => {
                 sharing.record_result(Some(&error));
                 for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
-                    // The send fails if the request has ended. Then the answer is not needed.
+                    // The send fails if the request has ended.
                     let _ = waiter.send(ShareGrant::Unreachable);
                 }
             }
         }
     }
 
-    /// Groups the requests and reports of a batch by limit. The call has one entry for each limit.
+    /// Groups a batch by limit, because the call has one entry for each limit.
     pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
         let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
         let mut known = HashMap::with_capacity(batch.len());
@@ -304,16 +299,16 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers the requests of a group for which this node's share is enough now. Prepares the
-    /// group's entry in the call: the entry reports what the node has counted, and asks for shares
-    /// for the other requests of the group. Returns `false` if no entry is needed.
+    /// Answers the requests of a group for which this node's share is enough now. Then prepares the
+    /// group's entry in the call: a report, and shares for the other requests. Returns `false` if
+    /// no entry is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
             // This call reports all requests that were counted before it. Later requests need a new
-            // report, so the flag is cleared.
+            // report.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);
@@ -329,8 +324,7 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// Tells waiting requests that they are counted. If a request has ended in the meantime, its
-    /// cost is returned to this node's share of the limit.
+    /// If a waiting request has ended in the meantime, its cost goes back to this node's share.
     fn send_grants(
         &self,
         group: &LimitGroup,
@@ -348,7 +342,6 @@ impl RateLimiter {
         }
     }
 
-    /// Applies the shared storage's answer for one limit, and answers the requests that waited.
     pub(super) fn apply_answer(
         &self,
         sharing: &LimitSharing,

@@ -6,9 +6,7 @@ use doorbuster_core::gate::gcra::{self, RateLimit};
 use doorbuster_engine::sale_limits::LimitRules;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header with the remaining requests.
 const RATE_LIMIT: &str = "ratelimit";
-/// The header that describes the limits.
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// Size of the buffer for a `RateLimit` value: three scopes with two numbers each.
 const VALUE_BYTES: usize = 128;
@@ -17,7 +15,6 @@ const VALUE_BYTES: usize = 128;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitStatus([Option<Remaining>; RateLimitScope::ALL.len()]);
 
-/// What one limit still allows a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remaining {
     /// The number of requests that the caller can send now.
@@ -38,7 +35,6 @@ impl RateLimitStatus {
         status
     }
 
-    /// Records what one limit still allows the caller.
     pub(super) fn record(&mut self, scope: RateLimitScope, pace: RateLimit, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
         self.0[scope as usize] = Some(Remaining {
@@ -47,8 +43,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// Appends the value of `RateLimit` to `out`. For each scope, the value contains the remaining
-    /// requests, and the seconds until the full burst is available.
+    /// Appends the value of `RateLimit`: for each scope, the remaining requests, and the seconds
+    /// until the full burst is available.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in RateLimitScope::ALL.iter().zip(self.0) {
@@ -97,7 +93,6 @@ impl RateLimitStatus {
     }
 }
 
-/// Appends a number in digits to `out`.
 fn write_decimal(mut number: u32, out: &mut Vec<u8>) {
     let (mut digits, mut at) = ([0; 10], 10);
     loop {

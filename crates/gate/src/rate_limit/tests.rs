@@ -22,7 +22,6 @@ use super::{
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A sale with these limits.
 fn sale(id: &str, limits: &str) -> Arc<SaleState> {
     let item = ItemRow {
         id: ItemId(7),
@@ -80,7 +79,7 @@ fn one_of(live_nodes: &Arc<NodeCount>) -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
 }
 
-/// Counts a request. Panics if the node cannot decide the request from its memory.
+/// Panics if the node cannot decide the request from its memory.
 fn acquire_at(
     limiter: &RateLimiter,
     route: Route,
@@ -94,7 +93,6 @@ fn acquire_at(
     }
 }
 
-/// Returns a count of this many live nodes.
 fn node_count(nodes: usize) -> Arc<NodeCount> {
     let live_nodes = NodeCount::default();
     live_nodes.observe(nodes);
@@ -179,8 +177,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refused requests did not use up the limit of all buyers together. After a minute, this
-    // limit allows one more request.
+    // The refused requests did not use up the limit of all buyers together, so it allows one more
+    // request after a minute.
     let later = |address, buyer| {
         acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -265,7 +263,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // There are as many addresses as the table has cells. Each address is in a different network.
+    // There are as many addresses as the table has cells, each in a different network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {
@@ -390,6 +388,6 @@ fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
     };
     let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
     assert_eq!(refused, [30, 30]);
-    // The edge passes these requests on to a node. Only the node counts them.
+    // The edge passes these requests on to a node, which counts them.
     assert_eq!(answered(&one, Counting::BeforeAnswer), 100);
 }

@@ -50,9 +50,8 @@ pub(super) async fn run(rooms: &WaitingRooms, node: &Node) {
 }
 
 impl WaitingRooms {
-    /// Admits up to `visitors` visitors, even if no units are free. At its next check, each node
-    /// notifies the admitted visitors who are connected to it. Returns `None` if the sale is not
-    /// open or its draw is not closed.
+    /// Admits up to `visitors` visitors, even if no units are free. Returns `None` if the sale is
+    /// not open or its draw is not closed.
     pub async fn admit_more(
         &self,
         node: &Node,
@@ -119,8 +118,7 @@ async fn follow_room(
         room.runtime().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(node.now(), free, room.limit());
-    // Each room of the sale notifies every reader, so the number of notifications is the number of
-    // readers times the number of rooms.
+    // Each room of the sale notifies every reader.
     let notified = node.hub().stream_readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         node.hub().publish(EventKind::Room(room_state.key().clone()));
@@ -128,9 +126,8 @@ async fn follow_room(
     Ok(())
 }
 
-/// For each room of the sale, sets the largest number of admissions in one check. The shown waiting
-/// times are estimated from this number. For a room, the leader may compute one admission less than
-/// this node computes. So this function subtracts one.
+/// Sets each room's largest number of admissions in one check, from which the shown waiting times
+/// are estimated. The leader may compute one admission less than this node, so one is subtracted.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -147,7 +144,6 @@ fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     }
 }
 
-/// Reads all lots of a closed draw.
 pub(super) async fn read_lots(node: &Node, room_state: &WaitingRoomState) -> StoreResult<()> {
     let mut lots = Vec::new();
     loop {
@@ -162,7 +158,6 @@ pub(super) async fn read_lots(node: &Node, room_state: &WaitingRoomState) -> Sto
     Ok(())
 }
 
-/// Reads which visitors other nodes have admitted.
 async fn read_admitted(
     node: &Node,
     room_state: &WaitingRoomState,
@@ -181,9 +176,8 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors of the sale's rooms in one transaction, if units are free. The rooms of a sale
-/// share one limit of admissions per check and one limit of admissions that are open at the same
-/// time.
+/// Admits visitors of the sale's rooms in one transaction, if units are free. The rooms share one
+/// limit of admissions per check, and one limit of open admissions.
 async fn admit(
     rooms: &WaitingRooms,
     node: &Node,
@@ -196,7 +190,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room that no visitor entered has no open admissions, so the function skips the room.
+    // A room that no visitor entered has no open admissions.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))
@@ -230,7 +224,6 @@ async fn admit(
     Ok(())
 }
 
-/// Notifies the admitted visitors.
 fn publish_admitted(node: &Node, room_state: &WaitingRoomState, admitted: &[RoomVisitor]) {
     for buyer in room_state.apply_admitted(admitted, |buyer| node.hub().has_reader(buyer)) {
         node.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
@@ -247,14 +240,12 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
-    // If no units are free, the node counts arrivals, but does not open the room. Buyers then get
-    // the answer that no units are left, so they need no waiting room.
+    // Without free units, buyers get the answer that no units are left, so no room is needed.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
     // After an interruption of this job, `open_until` may have passed although visitors still wait.
-    // The room then opens again if one of these visitors entered it before `open_until`. A visitor
-    // who entered the closed room does not open it.
+    // Then the room opens again only if one of these visitors entered before `open_until`.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0
         && node.control().leads()

@@ -1,6 +1,6 @@
 //! Creates, reads and removes positions in batches. Batches run one after the other, so an older
-//! version of a position never replaces a newer version in this node's memory. Requests that arrive
-//! during a batch go into the next batch.
+//! version of a position never replaces a newer version in memory. Requests that arrive during a
+//! batch go into the next batch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, KEPT_AT_ONCE};
 use super::{WaitingRoomError, WaitingRooms};
 
-/// An action on a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PositionAction {
-    /// Reads the position.
     Find,
     /// Creates the position, or finds the existing one.
     Enter,
-    /// Removes the position.
     Leave,
     /// Extends the buyer's admission, so that it again has its full length.
     Keep,
 }
 
-/// A visitor's request to the batcher.
 #[derive(Debug)]
 pub(super) struct PositionRequest {
     room: RoomKey,
@@ -39,7 +35,6 @@ pub(super) struct PositionRequest {
     answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
 }
 
-/// This node's batcher.
 #[derive(Debug)]
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
@@ -54,9 +49,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(Some(waiting)), lookups: AtomicU64::new(0) }
     }
 
-    /// Asks the batcher for this action on the buyer's position, and waits for the result. Before
-    /// this function returns, the batcher stores the result in the room's state. Returns `None` if
-    /// there is no position.
+    /// Waits until the batcher has performed this action on the buyer's position. The result is
+    /// then also in the room's state. Returns `None` if there is no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,
@@ -69,19 +63,16 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The answer is missing only if the batcher has ended. This happens only when the program
-        // ends.
+        // The answer is missing only if the batcher has ended, because the program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
-    /// Returns how many positions were read from the store.
     pub(super) fn store_lookups(&self) -> u64 {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// Returns the queue of the waiting requests, or `None` if the queue was already taken. When
-    /// the queue is dropped, the waiting requests and all later requests get
-    /// [`WaitingRoomError::Busy`].
+    /// Returns the queue of the waiting requests, or `None` if it was already taken. When it is
+    /// dropped, the waiting requests and all later requests get [`WaitingRoomError::Busy`].
     pub(super) fn take_queue(&self) -> Option<mpsc::Receiver<PositionRequest>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -138,8 +129,7 @@ async fn find_batch(
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The row of the room is read before the positions. So the positions are never older than the
-    // row.
+    // The row is read first, so the positions are never older than the row.
     let row = rooms.read_row(node, room).await?;
     let visitors = node.store().visitors(room, buyers.clone()).await?;
     let room_state = rooms.state_of_key(room);
@@ -187,7 +177,6 @@ async fn keep_batch(
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }
 
-/// Answers the requests of a batch. Skips callers that have disconnected.
 fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
     match found {
         Ok(found) => {

@@ -9,34 +9,32 @@ use doorbuster_config::ADMITTED_PER_SEC;
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// The maximum number of requests in one batch. Further requests wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
-/// The maximum number of turns (admissions) that one batch extends at the same time. The other
-/// turns of the batch wait.
+/// The maximum number of turns that one batch extends at the same time. The other turns of the
+/// batch wait.
 pub(super) const KEPT_AT_ONCE: usize = 16;
-/// The maximum number of positions of one room in a node's memory. The node reads all further
-/// positions from the store for each request.
+/// The maximum number of positions of one room in a node's memory. Further positions are read from
+/// the store for each request.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// The state of a room counts as fresh for this long after the node read it. This is long enough
-/// for the next check to begin and to end.
+/// How long the state of a room counts as fresh after a read: long enough for the next check to
+/// end.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// While no sale with a room is open, the node runs only every fourth check.
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of other nodes' admissions or of a draw's lots.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// The time in which an admitted buyer must fetch a pass. The admission lasts this time plus the
-/// time for which a pass is valid. If a pass is valid for less than this time, the admission lasts
-/// twice as long as a pass is valid.
+/// The time in which an admitted buyer must fetch a pass. The admission lasts as long as a pass is
+/// valid, plus this time, but at most twice as long as a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// The maximum number of times that a request reads the buyer's position from the store. The
-/// request reads again if the position is older than the room's state in memory. If the last read
-/// is also too old, the client gets `503`.
+/// The maximum number of times that a request reads the buyer's position from the store. A read
+/// position may be older than the room's state in memory. If the last one is too old, the client
+/// gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second. At the lowest rate that a setting allows, each check admits one buyer.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
 const _: () = assert!(TICKS_PER_SEC == *ADMITTED_PER_SEC.start());
 
-/// Returns the maximum number of admissions in one check.
 pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
@@ -46,7 +44,6 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum number of notifications per second that a node sends about positions in one sale. If
-/// the number of readers multiplied by the number of the sale's rooms exceeds this number, each
-/// reader gets notifications less often.
+/// The maximum number of notifications per second that a node sends about positions in one sale. At
+/// the bound, each reader gets notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

@@ -29,9 +29,7 @@ struct RoomMemory {
     pace: PaceEstimator,
     /// Whether the store had no row of this room at the last read.
     has_none: bool,
-    /// When this node last read the room's row.
     read: Option<Instant>,
-    /// When arrivals were last counted.
     counted: Option<Instant>,
     published: Option<(Instant, RoomProgress, Option<u64>)>,
 }
@@ -52,20 +50,16 @@ impl RoomMemory {
     }
 }
 
-/// The state of one waiting room.
 #[derive(Debug)]
 pub(super) struct WaitingRoomState {
     key: RoomKey,
-    /// The name of the room's item.
     item_name: Option<String>,
-    /// The number of admissions per second.
     per_sec: u64,
     state: Mutex<RoomMemory>,
     drawing: tokio::sync::Mutex<()>,
 }
 
 impl WaitingRoomState {
-    /// Creates the state of a room that admits `per_sec` visitors per second.
     pub(super) fn new(key: RoomKey, item_name: Option<String>, per_sec: u64) -> Self {
         Self {
             key,
@@ -77,8 +71,8 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // The code that holds the lock cannot panic in the middle of a change. So the state is
-        // consistent even if the lock is poisoned.
+        // No code panics in the middle of a change under this lock, so the state is consistent even
+        // if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,22 +80,20 @@ impl WaitingRoomState {
         &self.key
     }
 
-    /// Forgets everything that this node has read of the room.
     pub(super) fn forget_all(&self) {
         *self.lock() = RoomMemory::new(self.per_sec);
     }
 
-    /// Locks the reading of the draw, so that only one task at a time reads the lots.
+    /// Only one task at a time reads the lots.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await
     }
 
-    /// Returns the room's row, as this node last read it.
     pub(super) fn room(&self) -> Option<WaitingRoom> {
         self.lock().room.clone()
     }
 
-    /// Stores the room's row. Ignores the row if this node knows a newer version of it.
+    /// Ignores the row if this node knows a newer version of it.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -113,37 +105,31 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // If this node knows no positions yet, it will read each position together with the
-            // visitor's admission. So it does not need earlier admissions. If this node already
-            // knows positions, it may have read them before the visitors were admitted. So it must
-            // read all admissions.
+            // Without positions, this node will read each position together with the visitor's
+            // admission, so it does not need earlier admissions. Known positions may be older than
+            // the admissions, so this node must read all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
 
-    /// Records that the store has no row of this room.
     pub(super) fn set_absent(&self) {
         self.lock().has_none = true;
     }
 
-    /// Returns whether the store had no row of this room at the last read.
     pub(super) fn is_absent(&self) -> bool {
         self.lock().has_none
     }
 
-    /// Records that this node has read the room's row and all admissions. `at` is the time at which
-    /// the node began to read.
+    /// `at` is the time at which the node began to read the room's row and all admissions.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
 
-    /// Returns whether this node read the room's row recently.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Returns whether the draw is closed and this node knows the ranks that the draw gave to
-    /// visitors.
+    /// Returns whether the draw is closed and this node knows its ranks.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -154,7 +140,6 @@ impl WaitingRoomState {
         self.lock().lots = Some(lots.into());
     }
 
-    /// Stores a position from the store.
     pub(super) fn apply_position(&self, visitor: &RoomVisitor) {
         let mut state = self.lock();
         if state.positions.len() < POSITIONS_MAX || state.positions.contains_key(&visitor.buyer) {
@@ -162,14 +147,12 @@ impl WaitingRoomState {
         }
     }
 
-    /// Removes a visitor who has left.
     pub(super) fn forget(&self, buyer: &BuyerId) {
         self.lock().positions.remove(buyer);
     }
 
-    /// Stores the admissions of visitors whose positions this node knows. Also stores the
-    /// admissions of other visitors for whom `reads` returns true. Returns the visitors whose
-    /// admissions were stored.
+    /// Stores the admissions of visitors whose positions this node knows, and of visitors for whom
+    /// `reads` returns true. Returns these visitors.
     pub(super) fn apply_admitted(
         &self,
         admitted: &[RoomVisitor],
@@ -178,8 +161,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in admitted {
-            // A visitor who left the room keeps a rank. The admissions may include this rank, but
-            // the visitor is not admitted.
+            // A visitor who left keeps a rank, which the admissions may include. But the visitor is
+            // not admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -198,15 +181,15 @@ impl WaitingRoomState {
         here
     }
 
-    /// Returns the rank up to which this node knows all admissions.
     pub(super) fn admitted_up_to(&self) -> u64 {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node can answer with the buyer's position from memory. For an admitted
-    /// visitor, the result is always true. For any other visitor, the result depends on the draw.
-    /// Before the sale opens, this node must not know a closed draw. After the sale has opened,
-    /// this node must know the ranks of the draw.
+    /// Returns whether this node can answer with the buyer's position from memory:
+    ///
+    /// - for an admitted visitor: always
+    /// - before the sale opens: if this node does not know a closed draw
+    /// - after the sale has opened: if this node knows the ranks of the draw
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
@@ -215,8 +198,7 @@ impl WaitingRoomState {
 
     /// Returns the buyer's status and the estimated wait. Returns `None` if the state in memory is
     /// too old or incomplete, or if the position has lapsed. `found` is the buyer's position in the
-    /// store. This function uses `found` if the position is not in memory, because memory has only
-    /// a limited number of positions.
+    /// store, for positions that are not in memory.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -248,27 +230,25 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets the largest number of admissions in one check. The shown waiting times are estimated
-    /// from this number.
+    /// Sets the largest number of admissions in one check, from which the shown waiting times are
+    /// estimated.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
 
-    /// Returns the progress of the room, as of the last read row.
     pub(super) fn progress(&self) -> RoomProgress {
         self.lock().room.as_ref().map(|room| room.line).unwrap_or_default()
     }
 
-    /// Records the progress of the room, from which the shown waiting times are estimated.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether too many buyers per second arrive at this node. The limit is this node's
-    /// part of the admissions: the room's admissions per second, divided by `nodes`, the number of
-    /// nodes. Returns `false` at the first count, and if the last count was less than a second ago.
+    /// Returns whether too many buyers per second arrive at this node: more than the room's
+    /// admissions per second, divided by `nodes`. Returns `false` at the first count, and less than
+    /// a second after the last count.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -287,16 +267,17 @@ impl WaitingRoomState {
             || arrived as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
     }
 
-    /// Returns whether an automatic waiting room is open.
     pub(super) fn is_auto_open(&self, now: Millis) -> bool {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers about their positions now. The result is true at the
-    /// first call, when no unit is free any more, when units are free again, and when the draw
-    /// closed. After any other change, the result is true only if enough time has passed since the
-    /// last notification. This time grows with `readers`, the number of notifications that all
-    /// rooms of the sale send together.
+    /// Returns whether to notify the readers about their positions now:
+    ///
+    /// - always at the first call, when no unit is free any more, when units are free again, and
+    ///   when the draw closed
+    /// - after any other change, if enough time has passed since the last notification
+    ///
+    /// This time grows with `readers`, the number of notifications that all rooms of the sale send.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
@@ -317,7 +298,6 @@ impl WaitingRoomState {
         must_publish
     }
 
-    /// Returns the room's counts.
     pub(super) fn counts(&self) -> WaitingRoomCounts {
         let state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();

@@ -18,8 +18,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// Returns the state of a room whose requests the batcher handles. After the end of the sale,
-    /// the room's state may have been removed. Then this function creates an empty state.
+    /// After the end of the sale, the room's state may have been removed. Then this function
+    /// creates an empty state.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }
@@ -43,16 +43,16 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Removes the states of all rooms except those for which `is_kept` returns true.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
     }
 
     /// Empties the states of all rooms if the database's history has changed since the last call.
-    /// After a failover, the database may lack the newest commits. Without this call, the states
-    /// would stay ahead of the database, because they ignore older rows. This function does not
-    /// remove the states, because requests in progress use them. The batcher could not create them
-    /// again correctly, because it does not know a room's item and admissions.
+    /// After a failover, the database may lack the newest commits, and the states would ignore its
+    /// rows as older.
+    ///
+    /// The states are not removed, because requests in progress use them. The batcher could not
+    /// create them again, because it does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

@@ -77,8 +77,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
-    // Another node admits the first three visitors. This node learns of these admissions only from
-    // the row.
+    // Another node admits the first three visitors. This node learns of this only from the row.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let admitted: Vec<_> =
@@ -149,8 +148,8 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         "the first count must not open the room, because there is no earlier count to compare with"
     );
     assert!(!pressed(PER_SEC, 1));
-    // Two buyers can have the same bit in the counter, which then counts only one of them. So this
-    // test uses five per cent more buyers than the bound.
+    // The counter may count two buyers as one, so this test uses five per cent more buyers than the
+    // bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(
         !pressed(PER_SEC, 2),

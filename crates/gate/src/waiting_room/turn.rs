@@ -1,6 +1,6 @@
-//! A turn is the time in which an admitted buyer can get a pass. This module checks whether a buyer
-//! has a turn, and extends a turn while the buyer uses it. While other buyers wait, a turn that its
-//! buyer does not use ends early.
+//! A turn is the time in which an admitted buyer can get a pass. While other buyers wait, a turn
+//! that its buyer does not use ends early. This module finds turns, and extends a turn while it is
+//! used.
 
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::room::{IDLE_TURN_MS, VisitorStatus};
@@ -13,8 +13,7 @@ use super::batcher::PositionAction;
 use super::{Admission, SaleRoom, WaitingRoomError, WaitingRooms};
 
 /// Returns whether another node may have extended the turn that this status shows. A node extends a
-/// turn only in the turn's last `IDLE_TURN_MS`. A turn that ends later was already extended, or got
-/// its full length at once.
+/// turn only in the turn's last `IDLE_TURN_MS`.
 pub(super) fn may_be_extended_elsewhere(node: &Node, status: VisitorStatus) -> bool {
     let VisitorStatus::Admitted(until) = status else { return false };
     !node.layout().is_single_node() && may_be_extended(node, until)
@@ -50,9 +49,8 @@ impl WaitingRooms {
             // With several nodes, the buyer may have left the room at another node.
             Some(VisitorStatus::Admitted(_)) => {}
             _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
-            // A single node itself admits all visitors. So if it knows no admission of a visitor,
-            // the visitor must wait. With several nodes, an operator may admit visitors at any
-            // node, and the other nodes learn of the admission later. So they read the store.
+            // A single node itself admits all visitors. With several nodes, an operator may admit
+            // visitors at any node, and this node may not know of the admission yet.
             Some(_) if is_single_node && room_state.is_fresh(Instant::now()) => {
                 return Ok(Admission::MustWait);
             }
@@ -63,7 +61,6 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// Returns whether the buyers of this room need an admission now.
     fn is_open(&self, node: &Node, room: SaleRoom<'_>) -> bool {
         match room.sale.front_door.waiting_room {
             WaitingRoomMode::Off => false,
@@ -72,9 +69,9 @@ impl WaitingRooms {
         }
     }
 
-    /// Extends the buyer's turn in this room, if the buyer has a turn. With several nodes, another
-    /// node may have admitted the buyer, so this node reads the store if its memory has no turn. If
-    /// this read fails, no turn is extended.
+    /// Extends the buyer's turn in this room, if the buyer has a turn. Another node may have
+    /// admitted the buyer, so this node reads the store if its memory has no turn. If this read
+    /// fails, no turn is extended.
     ///
     /// # Errors
     ///
@@ -94,7 +91,7 @@ impl WaitingRooms {
             && self.is_open(node, room)
         {
             let room_state = self.room_state(room);
-            // Most buyers have no turn here. So a failed read must not refuse the buyer's request.
+            // Most buyers have no turn here, so a failed read must not refuse the buyer's request.
             let found = self.find(node, &room_state, buyer).await.ok().flatten();
             found.and_then(|visitor| visitor.until)
         } else {

@@ -1,6 +1,6 @@
-//! A robot that was written for this puzzle. The robot uses the sizes and shapes of `puzzle.rs`. It
-//! finds the gaps, and estimates the rotation and the size of each gap. Then it compares the four
-//! sides of each gap with the four sides of the piece.
+//! A robot that was written for this puzzle, with the sizes and shapes of `puzzle.rs`. It estimates
+//! the position, rotation and size of each gap, and compares the gap's four sides with those of the
+//! piece.
 
 use super::{SIDE, Seen};
 use crate::pixels::Grey;
@@ -30,7 +30,6 @@ type Point = (f32, f32);
 /// outline.
 type Mark = (Point, Point);
 
-/// The position of a gap, its rotation and its size.
 #[derive(Clone, Copy)]
 struct Pose {
     middle: Point,
@@ -64,7 +63,6 @@ impl Slopes {
         marks.iter().map(clearest).sum::<f32>() / marks.len() as f32
     }
 
-    /// Returns how strongly the picture changes at a point, in a direction.
     fn steep(&self, (x, y): Point, across: Point) -> f32 {
         let of_colour = |(a, d): &(Grey, Grey)| {
             let (x, y) =
@@ -75,8 +73,7 @@ impl Slopes {
     }
 }
 
-/// Turns a point by `n` quarter turns. The code describes only the top side of an outline, and
-/// turns this side to get the other sides.
+/// Turns a point by `n` quarter turns. An outline's other sides are turned copies of its top side.
 fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }

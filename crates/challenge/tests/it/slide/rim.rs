@@ -1,19 +1,18 @@
-//! Robots that compare colours across a gap's rim. They assume that the colours just inside the
-//! piece equal the colours just outside of the gap that fits. This is true for the plain puzzles of
-//! the tests, but not for real puzzles.
+//! Robots that compare colours across a gap's rim. They assume equal colours just inside the piece
+//! and just outside of the gap that fits. Only the plain puzzles of the tests have equal colours
+//! there.
 
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// How far the inner and the outer point of a pair are from the outline, in pixels. At these
-/// distances, the inner point is not on the line that is drawn around the piece. The outer point is
-/// not on the gap's rim, even if the gap is slightly turned and scaled.
+/// The distances of a pair's points from the outline, in pixels. They keep the inner point off the
+/// line around the piece. They keep the outer point off the rim of a slightly turned and scaled
+/// gap.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
-/// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
 /// The largest difference of colours that counts. A larger difference comes from an edge in the
-/// background or from a rim, so it counts only as this value.
+/// background or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
@@ -21,7 +20,6 @@ type Point = (usize, usize);
 /// A point well inside the piece, and the nearest point outside of the piece.
 pub(super) type Pair = (Point, Point);
 
-/// Returns the pairs along the whole rim.
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
     let solid = |x: usize, y: usize| x < SIDE && y < SIDE && piece.is_solid(x, y);
     let is_deep = |x: usize, y: usize| {
@@ -48,9 +46,8 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// Returns how much colours change across the rim at a position. A difference that is the same
-/// along the whole rim does not count, because the piece may be a little lighter or darker than the
-/// picture.
+/// Returns how much colours change across the rim at a position. A difference along the whole rim
+/// does not count, because the piece may be lighter or darker than the picture.
 fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {
@@ -83,8 +80,8 @@ fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns the positions that look most like an outline of the piece. Positions close to a better
-/// position are left out.
+/// Returns the positions most like an outline of the piece, without positions close to a better
+/// one.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();
@@ -103,12 +100,10 @@ fn least(places: impl Iterator<Item = usize>, cost: impl Fn(usize) -> f32) -> u1
     places.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).expect("at least one place") as u16
 }
 
-/// Looks for the gap with the smallest change of colours across its rim.
 pub(super) fn least_change_across_rim(seen: &Seen) -> u16 {
     least(gaps(seen).into_iter(), |at| change_across_rim(seen, at))
 }
 
-/// Looks for the gap at whose rim the colours inside and outside correlate best.
 pub(super) fn most_similar_variation(seen: &Seen) -> u16 {
     least(gaps(seen).into_iter(), |at| -similarity_along_rim(seen, at))
 }

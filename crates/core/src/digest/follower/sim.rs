@@ -1,7 +1,6 @@
-//! Attacks the rules of digests with random runs. Transactions overlap and abort. The database
-//! crashes, fails over and deletes old digests. A newer program writes digests that the node cannot
-//! read. The node pauses, loses its connection, and reads its backlog in parts. A test removes one
-//! rule at a time, and a run must then fail.
+//! Attacks the rules of digests with random runs: crashes, failovers, pauses, lost connections, and
+//! digests that are deleted or unreadable. A test removes one rule at a time, and a run must then
+//! fail.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -12,14 +11,11 @@ use crate::value::{GrantId, ItemId, TicketN};
 const STEPS: usize = 300;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 20_000;
-/// The number of free units at the beginning of a run.
 const UNITS: u64 = 4;
 /// A crash loses no transaction id that was assigned at least this long ago, in milliseconds.
 const DURABLE_AFTER_MS: i64 = DIGEST_POLL_REWIND_MS / 2;
-/// The number of orders that one step reads from the backlog.
 const BACKLOG_ROWS: usize = 2;
 
-/// An order: its number, its request, and the transaction that inserted it.
 #[derive(Clone, Copy)]
 struct Order {
     seq: i64,
@@ -27,7 +23,6 @@ struct Order {
     transaction: u64,
 }
 
-/// The digest of a transaction.
 #[derive(Clone)]
 struct Row {
     transaction: u64,
@@ -37,13 +32,11 @@ struct Row {
 
 struct Database {
     timeline: u32,
-    /// The next transaction id, and the numbers of the next order and the next request.
     next: u64,
     next_seq: i64,
     next_request: u64,
     /// For each assignment of a transaction id: the time, and the value of `next` afterwards.
     assigned: Vec<(i64, u64)>,
-    /// The running transactions, each with its order.
     running: BTreeMap<u64, Order>,
     orders: Vec<Order>,
     digests: Vec<Row>,
@@ -95,8 +88,7 @@ impl Database {
     }
 
     /// Ends every running transaction, because the database crashed or failed over. The next
-    /// transaction then gets the id `kept`. If a committed transaction has this id or a higher one,
-    /// the next transaction gets the id after the highest committed one.
+    /// transaction gets the id `kept`, or the id after the highest committed one if that is higher.
     fn restart(&mut self, kept: u64) {
         self.running.clear();
         let committed = self.orders.iter().map(|order| order.transaction + 1).max();
@@ -105,7 +97,6 @@ impl Database {
     }
 }
 
-/// The memory of the node that follows the digests.
 struct Node {
     follower: DigestFollower,
     requests: BTreeSet<u64>,
@@ -146,7 +137,6 @@ impl World {
         Self { rng, now: 0, database, node }
     }
 
-    /// Polls: reads the counts and the new digests in one snapshot.
     fn poll(&mut self) {
         if !self.node.is_connected {
             self.node.is_connected = true;
@@ -172,7 +162,6 @@ impl World {
         self.node.counted = self.database.orders.iter().map(|order| order.request).collect();
     }
 
-    /// Reads the next orders of the backlog.
     fn read_backlog(&mut self) {
         let Some(Backlog { snapshot, after }) = self.node.follower.backlog().cloned() else {
             return;

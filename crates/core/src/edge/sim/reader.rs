@@ -3,8 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::edge::{ClockReading, EdgeFeedFollower, FeedHead, FeedRead, FeedStep, is_fresh};
 
-/// A server's answer to one read: the summary of the read, the requests, and the items with their
-/// free units.
+/// An answer to one read. Each of the `entries` is an item with its free units.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) read: FeedRead,

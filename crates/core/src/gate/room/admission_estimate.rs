@@ -1,10 +1,8 @@
-//! Estimates how quickly a waiting room admits visitors. It gives an estimate only if the
-//! measurements are reliable.
+//! Estimates how quickly a waiting room admits visitors, if the measurements are reliable.
 //!
-//! At first the room admits visitors as quickly as its steps allow, until the shop is full. The
-//! shop is full when the admitted buyers are expected to take all free units. From then on, the
-//! room admits a visitor only after another buyer has bought or given up. So the pace is measured
-//! only after the shop is full.
+//! At first the room admits visitors as quickly as its steps allow. The shop is full when the
+//! admitted buyers are expected to take all free units. From then on, the room admits a visitor
+//! only after another buyer has bought or given up. Only this pace is measured.
 use std::collections::VecDeque;
 
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
@@ -14,34 +12,27 @@ use crate::value::Millis;
 const WINDOW_MS: i64 = 60_000;
 /// The shortest measurement from which an estimate is made.
 const MEASURED_MIN_MS: i64 = 20_000;
-/// The shortest time between two samples.
 const SAMPLE_INTERVAL_MS: i64 = 1_000;
 /// A rate is computed only from at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
-/// The number of parts into which the measured time is divided. The rates of the parts are
-/// compared, because admissions that come in waves have no steady rate.
+/// The number of parts into which the measured time is divided. The parts' rates are compared,
+/// because admissions that come in waves have no steady rate.
 const PARTS: u64 = 4;
-/// A rate is steady if the rate of the fastest part is at most this many times the rate of the
-/// slowest part.
+/// A rate is steady if the fastest part has at most this many times the rate of the slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// If the ends of two successive admissions are at least this far apart, the admissions belong to
-/// different waves.
+/// Two successive admissions whose ends are at least this far apart belong to different waves.
 const WAVE_GAP_MS: i64 = 10_000;
-/// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
 /// The longest time that an estimate can cover, as a multiple of the measured time.
 const HORIZON_FACTOR: u64 = 2;
 
-/// A sample of a room's progress.
 #[derive(Clone, Copy, Debug)]
 struct ProgressSample {
     at: Millis,
     admitted: u64,
-    /// Free units; `None` for unlimited stock.
     free: Option<u64>,
 }
 
-/// A number of admissions in a number of milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     admissions: u64,
@@ -53,7 +44,6 @@ impl Rate {
         self.admissions.saturating_mul(other.ms) > other.admissions.saturating_mul(self.ms)
     }
 
-    /// Returns how long this many admissions take.
     fn ms_for(self, admissions: u64) -> u64 {
         admissions.saturating_mul(self.ms).div_ceil(self.admissions.max(1))
     }
@@ -65,12 +55,10 @@ pub struct PaceEstimator {
     /// The largest number of admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: the time at which all admissions of this step end, and the number of these
-    /// admissions.
+    /// The latest step: the time at which its admissions end, and their number.
     step: (Millis, u64),
-    /// For each wave of admissions: when its first admission ends, and when its last admission
-    /// ends. The buyers who filled the shop form a wave. The buyers who replaced them form the next
-    /// wave.
+    /// For each wave of admissions, the ends of its first and of its last admission. The buyers who
+    /// filled the shop form a wave, and the buyers who replaced them form the next wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -112,14 +100,13 @@ impl PaceEstimator {
         }
     }
 
-    /// Sets the largest number of admissions in one step, for a room that shares its admissions
-    /// with other rooms.
+    /// Sets the largest number of admissions in one step, for a room that shares them with other
+    /// rooms.
     pub fn set_admissions_max(&mut self, admissions_max: u64) {
         self.admissions_max = admissions_max.clamp(1, OPEN_ADMISSIONS_MAX);
     }
 
-    /// Records one admission that ends at `until`. Admissions with the same end belong to the same
-    /// step.
+    /// Records an admission that ends at `until`. Admissions with the same end belong to one step.
     pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
@@ -152,8 +139,7 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // A step that admits its maximum says nothing about the pace of the shop. While no visitor
-        // waits, the room admits visitors as they arrive. This is not the pace of the shop either.
+        // The shop's pace does not show if a step admits its maximum, or if no visitor waits.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -172,10 +158,9 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// Returns the expected waiting time at this position. The estimate uses a range of rates
-    /// around the measured rate. The range extends on each side by twice the standard deviation of
-    /// the measured rate. It extends further if the rate varied more during the measurement.
-    /// Returns `None` if no reliable estimate exists.
+    /// Returns the expected waiting time at this position, or `None` if no reliable estimate
+    /// exists. The range covers twice the standard deviation of the measured rate on each side, and
+    /// more if the rate varied more.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -228,8 +213,8 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { admissions: to.admitted.saturating_sub(from.admitted), ms })
 }
 
-/// Returns a low estimate of the number of further visitors who will be admitted. Returns `None` if
-/// the stock is unlimited.
+/// Returns a low estimate of how many further visitors will be admitted, or `None` if the stock is
+/// unlimited.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,
@@ -238,17 +223,16 @@ fn positions_reachable(
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > OPEN_ADMISSIONS_MAX {
-        // Assume that as many admissions as possible are open, and that each of these buyers takes
-        // as many units as the limit allows.
+        // Assume that as many admissions as possible are open, and that each buyer takes the whole
+        // limit.
         return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
-    // The admitted buyers are expected to take all units. So each new admission replaces a buyer
-    // who gave up, until the last unit is sold.
+    // The admitted buyers are expected to take all units, so each new admission replaces a buyer
+    // who gave up.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // The few admissions so far do not predict well how many visitors will be admitted in total. So
-    // the factor 2 halves the result.
+    // The few admissions so far predict the total badly, so the factor 2 halves the result.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

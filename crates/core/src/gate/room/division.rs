@@ -2,10 +2,9 @@
 //! room.
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
-//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). If there are enough
-//! admissions, each room that can use an admission gets at least one. The rooms divide the other
-//! admissions in proportion to their waiting visitors. If there are fewer admissions than rooms,
-//! the rooms take turns.
+//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). Each room that can use an
+//! admission gets at least one. The other admissions are divided in proportion to the waiting
+//! visitors.
 
 /// How many admissions a room can use in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +21,9 @@ impl RoomDemand {
     }
 }
 
-/// Divides at most `total` admissions between these rooms. Returns the part of each room. A part is
-/// at most the number of visitors that the room may admit. If there are fewer admissions than
-/// rooms, the rooms take turns: `step`, the number of the step, decides which room is first.
+/// Divides at most `total` admissions between these rooms, and returns the part of each room. If
+/// there are fewer admissions than rooms, `step`, the number of the step, decides which room is
+/// first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];
@@ -50,7 +49,6 @@ pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u
     }
 }
 
-/// Gives one admission to each room that may admit another visitor, until no admission is left.
 fn give_one_each(parts: &mut [u64], left: &mut u64, rooms: &[RoomDemand], step: usize) {
     for n in 0..rooms.len() {
         let at = (step % rooms.len() + n) % rooms.len();

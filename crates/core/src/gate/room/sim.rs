@@ -1,6 +1,6 @@
-//! Tests the waiting room with random runs. After every step, the test checks the rules. Two nodes
-//! decide about admissions. Each node uses old readings of the rows, and may crash. Buyers enter
-//! twice, leave, buy many units or none, and give units back.
+//! Tests the waiting room with random runs, and checks the rules after every step. Two nodes admit
+//! buyers by old readings of the rows, and may crash. Buyers enter twice, leave, and give units
+//! back.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -20,8 +20,8 @@ struct World {
     seed: DrawSeed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returns all
-    /// units stays in the map, so that the admission still counts as used.
+    /// The units of each buyer, and the time of the last purchase. A buyer who returned all units
+    /// stays in the map, so that the admission still counts as used.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -54,7 +54,6 @@ impl World {
         }
     }
 
-    /// Adds a visitor. Any node can run this transaction.
     fn add_visitor(&mut self, buyer: &str) {
         if let Some(row) = self.rows.get_mut(buyer) {
             let position = QueuePosition { rank: row.rank, until: row.until };
@@ -76,7 +75,6 @@ impl World {
             .insert(buyer.to_owned(), VisitorRow { early, rank, admitted_at: None, until: None });
     }
 
-    /// Makes a visitor leave. Any node can run this transaction.
     fn leave(&mut self, buyer: &str) {
         let Some(row) = self.rows.get_mut(buyer) else { return };
         let position = QueuePosition { rank: row.rank, until: row.until };
@@ -85,7 +83,6 @@ impl World {
         }
     }
 
-    /// Reads the room and the stock in one snapshot.
     fn snapshot(&self) -> (RoomProgress, RoomSupply) {
         let on_the_way =
             self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
@@ -103,8 +100,7 @@ impl World {
         (self.line, shop)
     }
 
-    /// Admits visitors in one transaction, with a new reading of the stock. If more ranks were
-    /// admitted since `seen`, the function does nothing.
+    /// Does nothing if more ranks were admitted since `seen`.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.admitted != self.line.admitted {
             return 0;
@@ -113,8 +109,7 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // This check uses the current state, not the old reading. Each admitted buyer must find a
-        // unit that no earlier buyer needs.
+        // By the current state, each admitted buyer must find a unit that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.open <= self.free,
             "the ranks {before}..{after} were admitted without free units: {shop:?}"
@@ -135,8 +130,8 @@ impl World {
         after - before
     }
 
-    /// Returns the buyer whose row has this rank. If no row has the rank, returns the first
-    /// participant, in the order of the draw, who was not admitted.
+    /// Returns the buyer with this rank, or else the first participant of the draw who was not
+    /// admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.admitted_at.is_none())
@@ -209,7 +204,6 @@ fn run(seed: u64) {
             }
             5 | 6 => nodes[node].seen = Some(world.snapshot()),
             7 | 8 => {
-                // The node acts on an old reading.
                 if let Some((line, shop)) = nodes[node].seen.take() {
                     world.admit(line, shop);
                 }
@@ -231,8 +225,6 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // From now on, no buyer buys. If units are free and visitors wait, each step must admit
-    // visitors.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);

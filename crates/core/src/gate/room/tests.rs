@@ -34,12 +34,12 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(Some(0), 1, 0, 0, 0, 0);
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
     check(None, 1, OPEN_ADMISSIONS_MAX - 3, 0, 0, 3);
-    // No admission was used yet. So the room assumes that each buyer buys as many units as the
-    // limit allows, but at most an eighth of the free units.
+    // Without used admissions, each buyer is expected to buy as many units as the limit allows, but
+    // at most an eighth of the free units.
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);
-    // Eight buyers took two units each, so the room expects two units for the next buyer too.
+    // Eight buyers took two units each, so the room expects two units for the next buyer.
     check(Some(100), 10, 0, 8, 16, 50);
     check(Some(100), 10, 10, 8, 16, 40);
     check(Some(1), 10, 0, 8, 16, 1);

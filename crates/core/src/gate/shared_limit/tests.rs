@@ -1,6 +1,6 @@
-//! Simulates nodes that share a limit, with late and lost messages, clocks that differ, nodes that
-//! pause and nodes that die. A token bucket, which shares no code with the rules, judges whether
-//! the nodes allowed too many requests.
+//! Simulates nodes that share a limit, with late and lost messages, different clocks, pauses and
+//! deaths. A token bucket, which shares no code with the rules, judges whether the nodes allowed
+//! too many requests.
 
 use super::*;
 
@@ -42,7 +42,7 @@ impl Bucket {
         Self { burst, per_minute: per_minute.into(), level: burst, at: 0 }
     }
 
-    /// Takes a token at this time. Returns whether a token was available.
+    /// Returns whether a token was available.
     fn take(&mut self, now: u64) -> bool {
         self.level = self.burst.min(self.level + u128::from(now - self.at) * self.per_minute);
         self.at = now;
@@ -52,7 +52,6 @@ impl Bucket {
     }
 }
 
-/// A node's message to the shared storage, and the answer.
 struct Flight {
     sent: SentCall,
     waiting: usize,
@@ -74,7 +73,6 @@ struct Node {
     paused_until: u64,
 }
 
-/// The settings of a run: the limit, the nodes, and which faults may happen.
 #[derive(Clone, Copy)]
 struct Plan {
     burst: u32,
@@ -86,15 +84,13 @@ struct Plan {
     pause: u64,
 }
 
-/// The result of a run.
 struct Run {
     allowed: u64,
     /// Whether the nodes allowed more requests than the limit.
     is_over: bool,
 }
 
-/// Runs a plan with `Counting::BeforeAnswer`. The limit is exceeded if the judge has no token
-/// for an allowed request.
+/// Runs a plan with `Counting::BeforeAnswer`. An allowed request without a token is over the limit.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);
@@ -168,8 +164,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node that dies loses its share. The shared storage never learns what the node spent
-            // without a share. So no node dies if the limit has a free part.
+            // A node that dies never reports what it spent without a share. So no node dies if the
+            // limit has a free part.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }
@@ -262,9 +258,9 @@ fn each_rule_is_noticed_when_it_is_removed() {
     }
 }
 
-/// Two nodes each ask for one request of a limit that is used up. The first node asks after half of
-/// the time in which one request is paid back, and the second node after the whole time. Returns
-/// the number of requests that each node gets.
+/// Two nodes each ask for one request of a used-up limit. The first asks after half of the time in
+/// which one request is paid back, the second after the whole time. Returns the number of requests
+/// that each node gets.
 fn requests_after_a_fraction() -> [usize; 2] {
     let limit = RateLimit::new(3, 60);
     let (cost, terms) = (limit.cost(1), terms(2, 64));

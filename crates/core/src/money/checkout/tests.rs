@@ -37,7 +37,6 @@ fn checkout(order: TicketId, session: &str) -> Checkout {
     }
 }
 
-/// Returns an order that waits for its payment at a checkout.
 fn order_with_checkout() -> (Model, Order) {
     let (mut model, id) = (Model::default(), ItemId(1));
     let total = Stock::Counted(1);

@@ -8,8 +8,7 @@ use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 #[test]
 fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    // The limit on tries is so high that no event is given up. Another test covers events that are
-    // given up.
+    // The limit on tries is so high that no event is given up.
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
     names.iter().zip(1..).for_each(|(about, at)| queue.add(at, about, true));
     let mut now = AT;
@@ -52,9 +51,9 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     );
 }
 
-/// Sends this many events, each about a different order, to an endpoint. The endpoint accepts a try
-/// if `takes(event, its number of tries)` is true. Returns the time until every event was delivered
-/// or dead (at most an hour, in milliseconds), and the number of dead events.
+/// Sends this many events, each about a different order. The endpoint accepts a try if
+/// `takes(event, its number of tries)` is true. Returns the milliseconds until every event was
+/// delivered or dead, at most an hour, and the number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,

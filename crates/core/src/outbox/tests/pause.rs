@@ -1,5 +1,5 @@
-//! Tests a pause that an endpoint asks for. The pause applies to all events. Only an operator can
-//! end the pause early.
+//! Tests a pause that an endpoint asks for. It applies to all events, and only an operator can end
+//! it early.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -7,8 +7,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// Returns a queue with the events of this many orders. At most eight events are in delivery at the
-/// same time.
+/// At most eight events are in delivery at the same time.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
@@ -156,7 +155,7 @@ fn a_new_address_ends_pauses_and_clears_failures() {
 fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    // Event 2 failed. It gets no row yet, because event 1 before it is still in delivery.
+    // Event 2 gets no row yet, because event 1 before it is still in delivery.
     queue.record(2, asks(3_600_000), AT, 0);
     queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);

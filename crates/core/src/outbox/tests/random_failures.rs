@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// The rows that a store keeps for an endpoint.
 #[derive(Default)]
 struct Stored {
     position: i64,
@@ -70,8 +69,7 @@ impl Dice {
     }
 }
 
-/// Sends `EVENTS` events about a few orders to a receiver that is healthy, failing or down in turn.
-/// The driver sometimes crashes.
+/// The receiver is healthy, failing or down in turn. The driver sometimes crashes.
 fn deliver_all(seed: u64) {
     const EVENTS: i64 = 120;
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);

@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// A limit for each buyer. The limit hardly refills during a test. A sixteenth of the limit's burst
-/// is a hundred requests.
+/// A limit for each buyer that hardly refills during a test. A sixteenth of its burst is a hundred
+/// requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =
@@ -20,7 +20,7 @@ static RUNTIME: LazyLock<Runtime> =
 /// still.
 type States = HashMap<u64, u64>;
 
-/// Sends the waiting requests and reports of a node to the shared storage, and applies the answers.
+/// Sends a node's waiting requests and reports to the shared storage, and applies the answers.
 /// Returns the number of calls.
 fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     let sharing = limiter.sharing().expect("shared");
@@ -57,7 +57,6 @@ fn is_allowed(limiter: &RateLimiter, buyer: &str, sale: &SaleState, states: &mut
     }
 }
 
-/// Continues a check whose share has arrived.
 fn finish(
     limiter: &RateLimiter,
     pending: PendingLimit,
@@ -138,8 +137,7 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
             "a request over the address's limit was allowed"
         );
     }
-    // The refused requests did not use up the buyer's limit. The buyer can still send three
-    // requests from another address.
+    // The refused requests did not use up the buyer's limit, so it still allows three requests.
     let elsewhere = Caller { address: "192.0.2.9".parse().expect("an address"), buyer: "anna" };
     let mut allowed = 0;
     for node in [&first, &second, &first, &second] {

@@ -33,7 +33,7 @@ fn an_estimate_is_the_measured_rate_with_its_uncertainty() {
     assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
     assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
     assert_eq!(pace.estimate(10_000), None, "a position beyond the horizon must have no estimate");
-    // No more visitors are admitted. The estimator forgets the old samples and gives no estimate.
+    // No more visitors are admitted.
     for second in 301..=365 {
         pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
     }
@@ -107,7 +107,6 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     assert!(!at(1));
 }
 
-/// A simulated sale with a waiting room.
 struct Sale {
     seed: u64,
     free: Option<u64>,
@@ -126,14 +125,13 @@ const END_MS: i64 = 30 * 60_000;
 type Shown = (u64, i64, WaitEstimate);
 
 impl Sale {
-    /// Returns the time at which each rank was admitted, and the estimates that visitors saw.
+    /// Returns when each rank was admitted, and the estimates that visitors saw.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =
             RoomProgress { entered: self.entered, participants: Some(self.entered), admitted: 0 };
         let (mut admitted_at, mut shown) = (BTreeMap::new(), Vec::new());
-        // Three sets of (time, rank): when admissions lapse, when visitors buy, and when visitors
-        // return units.
+        // Three sets of (time, rank): lapses of admissions, purchases, and returns of units.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut open, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
@@ -188,9 +186,8 @@ impl Sale {
     }
 }
 
-/// An estimate counts as wrong if the wait is more than `SLACK_SECS` shorter than `from_secs /
-/// FACTOR`, or more than `SLACK_SECS` longer than `to_secs * FACTOR`. At most 5 % of the estimates
-/// may be wrong. A visitor who is never admitted must get no estimate.
+/// An estimate counts as wrong if the wait is below `from_secs / FACTOR - SLACK_SECS`, or above
+/// `to_secs * FACTOR + SLACK_SECS`.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 
