@@ -116,8 +116,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// When the current run was due, in milliseconds since `began`. Between two runs, when the next
-    /// run is due.
+    /// When the current run was due, in milliseconds since `began`. Between two runs, the time at
+    /// which the next run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }

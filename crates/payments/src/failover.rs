@@ -144,7 +144,7 @@ impl Payments {
                     payments = waiting.len(),
                     orders = orders.join(" "),
                     event = "payment.lost_in_failover",
-                    "failed to apply payments again after a failover; check these orders at the \
+                    "failed to record payments that a failover lost; check these orders at the \
                      provider"
                 );
                 break;

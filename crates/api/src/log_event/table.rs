@@ -266,7 +266,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "secret.created_again",
-        "A secret was missing beside an existing store, so the server created a new secret.",
+        "The store exists, but the file of a secret was missing. So the server created a new secret.",
     ),
     warn(
         "secret.directory_readable",

@@ -135,7 +135,8 @@ async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     }
 }
 
-/// Returns the nodes that have a valid lease. Also answers these nodes' questions about refusals.
+/// Returns the nodes that have a valid lease. Also answers the questions about refusals in
+/// the rows of their leases.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineError> {
     let nodes = node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();

@@ -20,8 +20,8 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes that wait for the answer of one server. Meanwhile, further requests
-/// are collected.
+/// The largest number of writes that wait for the answer of one server. During this wait, further
+/// requests are collected.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of the script. The server does no other
 /// work meanwhile.

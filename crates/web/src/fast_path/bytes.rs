@@ -14,7 +14,7 @@ use crate::reply::{Reply, ReplyBody};
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Header lines, each of which begins with a line break.
+    /// Header lines. Each line begins with a line break.
     after: Arc<str>,
 }
 

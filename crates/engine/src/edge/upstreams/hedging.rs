@@ -4,8 +4,8 @@ use std::time::Duration;
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// The edge may repeat one of this many reads, because slow nodes must not double the number of
-/// reads.
+/// The edge repeats at most one in this many reads. If it repeated every slow read, slow nodes
+/// would get twice the reads.
 const READS_PER_REPEAT: u32 = 10;
 /// The maximum number of unused repeats that are saved for later reads.
 const SAVED_REPEATS_MAX: u32 = 10;
