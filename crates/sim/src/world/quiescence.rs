@@ -101,12 +101,19 @@ impl World {
             if self.checker.has_finding() {
                 return;
             }
-            if self.signature() == before && !self.end_pool_rests() && !self.end_parking() {
+            let is_stable = self.signature() == before && !self.is_slot_asked();
+            if is_stable && !self.end_pool_rests() && !self.end_parking() {
                 return;
             }
         }
         self.checker
             .record_finding("rest", || "after the last round, some loops still have work".into());
+    }
+
+    /// Returns whether a purchase waits for a slot's answer. No message is in flight, so the answer
+    /// was lost, and the next round goes on with the purchase.
+    fn is_slot_asked(&self) -> bool {
+        self.attempts.iter().any(|a| matches!(a.state, AttemptState::Asking { .. }))
     }
 
     /// Lets time pass until every node takes units from the pools again. Returns whether a node had
