@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodFilter;
+use axum::routing::{MethodFilter, on};
 use doorbuster_api::endpoints::{Auth, Endpoint, EndpointGroup, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
@@ -30,11 +30,11 @@ use super::{App, pages};
 /// methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
-    for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
+    for (endpoint, Route { handler, checks_caller }) in routes::handlers().rows() {
         let guarded = GuardedEndpoint { endpoint, checks_caller, index: route_index(endpoint.id) };
         let guard = middleware::from_fn_with_state((app.clone(), guarded), guard);
-        let handler = serve(method_filter(endpoint.method));
-        router = router.route(endpoint.path, handler.layer(guard));
+        let route = on(method_filter(endpoint.method), handler);
+        router = router.route(endpoint.path, route.layer(guard));
     }
     for (path, name, handler) in pages::routes(app) {
         router = router.route(
