@@ -96,13 +96,15 @@ impl World {
             self.redeliver(slot as u8);
         }
         for _ in 0..ROUNDS_MAX {
-            let before = self.signature();
+            let (before, asked) = (self.signature(), self.asked());
             self.round();
             if self.checker.has_finding() {
                 return;
             }
-            let is_stable = self.signature() == before && !self.is_slot_asked();
-            if is_stable && !self.end_pool_rests() && !self.end_parking() {
+            // A purchase may ask again and wait again within one round. Then it still has work.
+            let has_asked = self.asked() != asked;
+            if self.signature() == before && !self.end_pool_rests() && !self.end_parking(has_asked)
+            {
                 return;
             }
         }
@@ -110,10 +112,10 @@ impl World {
             .record_finding("rest", || "after the last round, some loops still have work".into());
     }
 
-    /// Returns whether a purchase waits for a slot's answer. No message is in flight, so the answer
-    /// was lost, and the next round goes on with the purchase.
-    fn is_slot_asked(&self) -> bool {
-        self.attempts.iter().any(|a| matches!(a.state, AttemptState::Asking { .. }))
+    /// Returns how many questions the purchases that are not over have asked.
+    fn asked(&self) -> u64 {
+        let open = self.attempts.iter().filter(|a| a.state != AttemptState::Over);
+        open.map(|a| u64::from(a.asked)).sum()
     }
 
     /// Lets time pass until every node takes units from the pools again. Returns whether a node had
@@ -125,10 +127,10 @@ impl World {
         rests
     }
 
-    /// Lets time pass until the parking time of all parked requests is over. Returns whether any
-    /// request was parked.
-    fn end_parking(&mut self) -> bool {
-        if !self.attempts.iter().any(|a| a.state.is_parked()) {
+    /// Lets time pass until the parking time of all requests is over. Returns false, and lets no
+    /// time pass, if no request is parked and no request `has_asked` in the last round.
+    fn end_parking(&mut self, has_asked: bool) -> bool {
+        if !has_asked && !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;
         }
         self.mono = self.mono.plus(PARK_MS);
