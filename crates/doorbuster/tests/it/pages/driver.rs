@@ -173,8 +173,8 @@ impl Browser {
         browser.clear().await
     }
 
-    /// Opens a window for another visitor. The window has its own storage, and an IP address that
-    /// no other window has used.
+    /// Opens a window for another visitor. The windows of a test share the browser's cookies and
+    /// local storage.
     pub async fn tab(&self) -> Tab<'_> {
         let idle = self.idle.borrow_mut().pop();
         let window = match idle {
@@ -243,6 +243,7 @@ impl Browser {
                 window.protocol("Page.removeScriptToEvaluateOnNewDocument", script).await;
             }
             window.protocol("Emulation.setScriptExecutionDisabled", json!({"value": false})).await;
+            window.clear_storage().await;
             window.load("about:blank").await;
         }
         let used = self.used.into_inner().into_iter().map(|(window, _)| window);

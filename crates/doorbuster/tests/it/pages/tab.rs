@@ -46,6 +46,14 @@ impl<'a> Tab<'a> {
         self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
     }
 
+    /// Deletes the browser's cookies, and what the page has stored. Otherwise the pages of a later
+    /// test would find these data if its server got the same port.
+    pub async fn clear_storage(&self) {
+        self.protocol("Network.clearBrowserCookies", json!({})).await;
+        // An empty page has no storage, and refuses the script.
+        let _ = self.try_eval("(sessionStorage.clear(), localStorage.clear())").await;
+    }
+
     /// Reloads the page.
     pub async fn reload(&self) {
         self.command("POST", "/refresh", json!({})).await.expect("the page loads");
