@@ -7,7 +7,6 @@
 //!   machine slept. It never follows a larger step.
 //!
 //! A wrong wall clock can make an order expire or a sale open at most [`HEAL_MAX_MS`] too early.
-//! too early.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

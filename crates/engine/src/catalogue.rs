@@ -1,6 +1,5 @@
 //! Sales and items in node memory. A read takes one atomic load, and a change replaces the
 //! catalogue with a changed copy.
-//! changed copy.
 mod item;
 mod leaving;
 mod removed;

@@ -4,7 +4,6 @@
 //! If each node has its own slots, the leader closes the grants of nodes with a lapsed lease. Other
 //! nodes can then sell the units. If all nodes share the slots, the live nodes divide the slots'
 //! tickets among themselves. Leases only avoid duplicate work: the store's rows decide about stock.
-//! without its lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Selects the slots whose queues this node reads. A slot's queue has the tickets that wait for
 //! their verdicts.
 //!
-//! A node reads a limited number of queues. Last come the queues of slots without an open grant
-//! that may still have tickets. Only the leader knows these queues.
-//! and slots outside an item's spread. Only the leader knows these queues.
+//! A node reads a limited number of queues. Queues of open and paused sales come first. Last come
+//! the queues of slots that left their sale or their item's spread, and that still have tickets.
+//! Only the leader knows these queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

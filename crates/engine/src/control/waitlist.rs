@@ -3,7 +3,6 @@
 //! The leader runs this job, but two concurrent runs do no harm: the store gives each unit once and
 //! ends each entry once. A buyer who has reached the limit, or whose request already holds an
 //! order, is passed over. The node to which this buyer is connected then notifies the buyer.
-//! then notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};

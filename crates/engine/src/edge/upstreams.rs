@@ -2,8 +2,8 @@
 //!
 //! If a node does not answer, the edge may send the request to another node. No purchase may arrive
 //! twice. So the request must change nothing, or no part of it may have been sent. If a node is
-//! slow to answer a buyer's read, the edge also sends the read to a second node.
-//! takes the first answer.
+//! slow to answer a buyer's read, the edge also sends the read to a second node,
+//! and takes the first answer.
 mod hedging;
 #[cfg(test)]
 mod tests;
