@@ -89,9 +89,9 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let share = |run: &RunResult| run.count(AnswerKind::Accepted) as f64 / run.total() as f64;
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
-        "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one \
-         second, {} got a challenge and the others must retry; each had an answer within {:.1} \
-         s",
+        "at {MINUTE_PER_SEC:.0} visitors a second, each got a challenge; of {} visitors in one \
+         second, {} got a challenge and the others had to retry, and each had an answer within \
+         {:.1} s",
         rush.total(),
         sale_server::percent(share(&rush)),
         rush.latency.max() as f64 / 1e6

@@ -30,7 +30,7 @@ const ROUNDS_MAX: usize = 3;
 /// The rates of the other requests, per second: purchases, refusals, and reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
 const CONNECTIONS: usize = 64;
-/// The time in which SQL must set `pay_by`, from its start to the end of the first hold.
+/// The time from the start of the SQL that sets `pay_by` to the end of the first hold.
 const AHEAD: Duration = Duration::from_secs(8);
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 /// The longest time from the end of the first hold until all units are back.

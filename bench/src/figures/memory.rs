@@ -115,8 +115,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     sale_server.server().check_stock("spring", accepted..=accepted)?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
     let note = format!(
-        "{WAITING} requests, each with its connection, while the store could not commit; an idle \
-         connection keeps {:.1} KiB afterwards",
+        "{WAITING} requests with a connection each waited while the store could not commit; after \
+         the answer, an idle connection needs {:.1} KiB",
         each(idle)
     );
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))

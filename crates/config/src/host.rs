@@ -1,6 +1,6 @@
 //! Host names in settings.
 
-/// An entry of `brokers.hosts`: a host that may be a broker, on one port or on every port.
+/// An entry of `brokers.hosts`: a host that is allowed as a broker, on one port or on every port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,

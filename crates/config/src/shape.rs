@@ -184,7 +184,7 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
 
 fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
-        read.fault("shape", "allows no edge; the role edge needs shape = \"cluster\"");
+        read.fault("shape", "does not allow the role \"edge\"; set shape = \"cluster\"");
     }
     if read.is_set("store.url") {
         read.fault("store.url", "contradicts the role edge, which uses no store; remove it");

@@ -242,9 +242,9 @@ rules! {
     /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
     /// has ended since that count.
     LimitCountUntilEnd,
-    /// A node refuses a buyer by an earlier count of the buyer's units only after it has read a
-    /// later snapshot. The snapshot shows whether the counted units belong to the request's own
-    /// order.
+    /// A node that has counted a buyer's units refuses the buyer by this count only after it has
+    /// read a snapshot that is newer than the count. The snapshot shows whether the counted units
+    /// belong to the request's own order.
     LimitCountInSnapshot,
     /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
     /// failed over since that count. A failover may lose the counted orders.

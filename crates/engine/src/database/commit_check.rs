@@ -57,9 +57,8 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. A running commit counts at least the duration of the
-    /// previous check. So an alarm detects a commit that never returns, and does not stop when the
-    /// next check begins.
+    /// Returns how long the commit took. While the commit runs, the result is at least the duration
+    /// of the previous check. So the alarm for slow commits continues when the next check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,

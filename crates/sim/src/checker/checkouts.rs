@@ -10,8 +10,8 @@ use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// How long an order keeps its units after the first unanswered query since the end of its payment
-/// window, in milliseconds.
+/// When an order's payment window has ended, the server queries the checkout. If a query gets no
+/// answer, the order keeps its units for this many milliseconds.
 const GRACE_MS: i64 = 120_000;
 /// How long an order waits for its provider after the end of its payment window, in milliseconds,
 /// even if no query was sent.

@@ -63,8 +63,8 @@ impl World {
         let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        // A node settles the tickets of a slot in its own memory, and learns of each order at the
-        // commit.
+        // If a slot is in a node's memory, this node settles its tickets, and learns of each order
+        // at the commit.
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());

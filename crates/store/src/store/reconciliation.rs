@@ -29,8 +29,7 @@ struct ReportRows {
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
     /// differences. The call reads every order, so use it only for reports. To get further
-    /// differences, pass [`Reconciliation::more`] of a report as `after`. The next report then
-    /// lists only these kinds.
+    /// differences, pass [`Reconciliation::more`] of a report as `after`.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
