@@ -119,65 +119,54 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
 async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     let home = Cluster::start(&[]);
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
-        let mut tries = 0;
-        while !allow_exactly(&home, slots, scope, burst).await {
-            tries += 1;
-            assert!(tries < 3, "{scope}: a node could not share the limit in any of {tries} tries");
+        let mut limits = json!({"buyer": null, "ip": null, "interface": null});
+        limits[scope] = json!({"burst": burst, "per_minute": 1});
+        let timer = Instant::now();
+        let apps = three_nodes(&home, slots, &limits).await;
+        let allowed = buy_at_all(&apps, 6, "anna", 0).await;
+        let returned = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        let mut failed = 0;
+        for app in &apps {
+            failed += number(app, "doorbuster_limits_shared_total{outcome=\"failed\"}").await;
         }
-    }
-}
-
-/// Returns false if a node could not share the limit for a moment, as on a very busy machine. Such
-/// a node applies its own part of the limit, so the nodes need not allow exactly the burst.
-async fn allow_exactly(home: &Cluster, slots: Option<&str>, scope: &str, burst: u32) -> bool {
-    let mut limits = json!({"buyer": null, "ip": null, "interface": null});
-    limits[scope] = json!({"burst": burst, "per_minute": 1});
-    let timer = Instant::now();
-    let apps = three_nodes(home, slots, &limits).await;
-    let returned =
-        || u32::try_from(timer.elapsed().as_secs() / EACH.as_secs()).expect("a short time");
-    let allowed = buy_at_all(&apps, 6, "anna", 0).await;
-    let most = burst + returned();
-    let before = calls(&apps, "succeeded").await;
-    let more = buy_at_all(&apps, 6, "anna", 1).await;
-    let after = calls(&apps, "succeeded").await;
-    let has_shared = calls(&apps, "failed").await.iter().all(|failed| *failed == 0);
-    if has_shared {
         assert!(
-            (burst..=most).contains(&allowed),
-            "{scope}: the nodes allowed {allowed} requests, but the burst is {burst}"
+            (burst..=burst + returned).contains(&allowed),
+            "{scope}: the nodes allowed {allowed} requests, but the burst is {burst}; {failed} \
+             calls to the shared storage failed"
         );
-        assert!(more <= returned(), "{scope}: {more} requests allowed after the burst of {burst}");
-        for (before, after) in before.into_iter().zip(after) {
-            let most = u64::from(returned());
-            assert!(after - before <= most, "refusals caused {} remote calls", after - before);
+        let mut calls = Vec::new();
+        for app in &apps {
+            calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await);
+        }
+        let more = buy_at_all(&apps, 6, "anna", 1).await;
+        let returned = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        assert!(more <= returned, "{scope}: {more} requests allowed after the burst of {burst}");
+        for (app, calls) in apps.iter().zip(calls) {
+            let after = number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
+            let most = u64::from(returned);
+            assert!(after - calls <= most, "refusals caused {} remote calls", after - calls);
+        }
+        for app in apps {
+            app.stop().await;
         }
     }
-    for app in apps {
-        app.stop().await;
+}
+
+/// If a call to the shared storage takes too long, a node decides alone. So these tests run beside
+/// few other tests.
+mod windows {
+    use super::{Redis, three_nodes_allow_exactly_the_limit};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn three_nodes_of_a_cluster_allow_exactly_the_limit() {
+        let (_redis, slots) = Redis::start_on_port();
+        three_nodes_allow_exactly_the_limit(Some(&slots)).await;
     }
-    has_shared
-}
 
-/// Returns how many calls for shares of limits had this outcome, for each node.
-async fn calls(apps: &[TestApp], outcome: &str) -> Vec<u64> {
-    let name = format!("doorbuster_limits_shared_total{{outcome=\"{outcome}\"}}");
-    let mut calls = Vec::new();
-    for app in apps {
-        calls.push(number(app, &name).await);
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn three_nodes_of_shape_postgres_allow_exactly_the_limit() {
+        three_nodes_allow_exactly_the_limit(None).await;
     }
-    calls
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_of_a_cluster_allow_exactly_the_limit() {
-    let (_redis, slots) = Redis::start_on_port();
-    three_nodes_allow_exactly_the_limit(Some(&slots)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_of_shape_postgres_allow_exactly_the_limit() {
-    three_nodes_allow_exactly_the_limit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
