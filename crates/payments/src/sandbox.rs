@@ -162,7 +162,7 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Session ids are computed from this secret, so nobody can guess a checkout's URL.
+    /// Session ids are computed from this secret, so a buyer cannot guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()

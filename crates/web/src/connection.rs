@@ -47,7 +47,7 @@ pub(crate) struct Connection {
 }
 
 /// Completes when the event stream on a connection must end. The connection polls this future,
-/// because nobody polls the answer's body while the client reads nothing.
+/// because no task polls the answer's body while the client reads nothing.
 #[derive(Default)]
 pub(crate) struct StreamDeadline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 
