@@ -24,7 +24,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config);
     let row = |who: &str, of: fn(&Measured) -> &Vec<f64>| {
-        let what = format!("start to ready, a new {who}, {} known orders", config.known_buyers);
+        let what = format!("time until a new {who} is ready, {} known orders", config.known_buyers);
         let figure = measured.as_ref().map(|measured| {
             let times = of(measured);
             let figure = Figure::new("N1", "", TARGET).with_value(median(times), "s");

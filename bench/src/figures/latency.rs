@@ -38,9 +38,9 @@ fn against_disk(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "random arrivals at {:.0}/s, half of the capacity of {:.0}/s; a latency counts from \
-         the due time of a request; median {:.1} ms; the peer is the p99 of synced appends at the \
-         same pace, plus 1 ms",
+        "{:.0} requests arrive per second, at random times; this is half of the capacity of {:.0}/s; \
+         a latency starts at the time when the request should arrive; median {:.1} ms; the peer is \
+         the p99 latency of synced appends at the same rate, plus 1 ms",
         median(&measured.capacity) / 2.0,
         median(&measured.capacity),
         median(&measured.median_us) / 1e3

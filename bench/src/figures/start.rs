@@ -18,8 +18,8 @@ const SIZE: Target = Target::AtMost { floor: 40.0, goal: 20.0 };
 /// Measures R11.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let rows: [(&str, Target, Result<Figure>); 4] = [
-        ("start to ready, empty directory", READY, ready(config, true)),
-        ("start to ready, existing data", READY, ready(config, false)),
+        ("time until ready, empty directory", READY, ready(config, true)),
+        ("time until ready, existing data", READY, ready(config, false)),
         ("resident memory at rest", RESIDENT, at_rest(config)),
         ("size of the stripped binary", SIZE, binary(config)),
     ];

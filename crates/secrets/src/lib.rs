@@ -254,8 +254,9 @@ fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), S
         tracing::warn!(
             secret = name,
             event = "secret.created_again",
-            "created a new secret, because its file was missing beside an existing store; {}; if \
-             you restored the data directory, stop the server and restore the file",
+            "the secret's file was missing, although the data directory has a store, so the server \
+             created a new secret; {}; if you restored the data directory, stop the server and \
+             restore the file",
             lost_with(name)
         );
     }

@@ -151,8 +151,8 @@ fn limits(app: &App, text: &mut MetricsText) {
     .sample(&[("outcome", "failed")], counts.failures);
     text.counter(
         "doorbuster_limits_kept_total",
-        "Requests that this node decided by its own part of a limit, or reported later, because \
-         its queue was full.",
+        "Requests that found this node's queue of calls full. The node decided the request by its \
+         own part of the limit, or reported the request later.",
         counts.queue_full,
     );
     text.gauge(
