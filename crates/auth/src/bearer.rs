@@ -34,13 +34,14 @@ pub fn bearer<'a>(
     }
 }
 
-/// The cookie in which the buyer's pages keep the shop's token.
+/// The cookie in which the pages keep the token that the shop gave to the buyer.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// A change that uses the cookie needs this header. Other sites cannot make a browser send it.
+/// A request that uses the cookie and changes something needs this header. Other sites cannot make
+/// a browser send this header.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
-/// Returns a buyer's token from the `Authorization` header, or else from the cookie. `may_change`
-/// is true if the request has the page header or changes nothing.
+/// Returns a buyer's token from the `Authorization` header or, if this header is missing, from the
+/// cookie. `may_change` is true if the request has the page header or changes nothing.
 ///
 /// # Errors
 ///

@@ -36,8 +36,8 @@ impl BuyerTokenVerifier {
         }
     }
 
-    /// Creates a verifier for `keys`. A file must be readable now. A URL that cannot be read now is
-    /// read later.
+    /// Creates a verifier for `keys`. If `keys` is a file, the file must be readable now. If `keys`
+    /// is a URL that cannot be read now, the server reads the URL later.
     ///
     /// # Errors
     /// When the file cannot be read, or contains no usable keys.
@@ -54,7 +54,8 @@ impl BuyerTokenVerifier {
                 tracing::warn!(
                     %error,
                     event = "auth.keys_unread",
-                    "failed to read the buyers' public keys; buyers cannot sign in until this succeeds"
+                    "failed to read the buyers' public keys; buyers cannot sign in until a read \
+                     succeeds"
                 )
             }
             Ok(()) => {}
@@ -62,8 +63,9 @@ impl BuyerTokenVerifier {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
     }
 
-    /// Checks `token` with the loaded keys, and returns the buyer that the token names. After
-    /// [`AuthenticationError::Unknown`], call [`BuyerTokenVerifier::check_with_fresh_keys`].
+    /// Checks `token` with the loaded keys, and returns the buyer that the token names. If the
+    /// error is [`AuthenticationError::Unknown`], call
+    /// [`BuyerTokenVerifier::check_with_fresh_keys`].
     ///
     /// # Errors
     ///
@@ -73,7 +75,7 @@ impl BuyerTokenVerifier {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         };
-        // A write slows down the reads of other threads, so a flag that is set is not written
+        // A write slows down other threads that read the flag, so a flag that is set is not written
         // again.
         if verdict.is_ok() && !self.has_accepted_token() {
             self.accepted.store(true, Ordering::Relaxed);
@@ -88,7 +90,7 @@ impl BuyerTokenVerifier {
     }
 
     /// Reads the public keys again, and then checks `token`. Call this function after
-    /// [`AuthenticationError::Unknown`].
+    /// [`Self::check`] has returned [`AuthenticationError::Unknown`].
     ///
     /// # Errors
     /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
@@ -135,8 +137,8 @@ impl BuyerTokenVerifier {
         }
     }
 
-    /// Reads the public keys again at intervals, so that tokens of a removed key are rejected. Runs
-    /// until the program ends.
+    /// Reads the public keys again at intervals, so that the server rejects tokens of a key that
+    /// the shop has removed. Runs until the program ends.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {

@@ -8,7 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::AuthenticationError;
 
-/// Tolerated difference between the shop's clock and the server's clock, in seconds.
+/// The server accepts a token up to this many seconds too early or too late, because the clock of
+/// the token's issuer may differ from the server's clock.
 pub(crate) const LEEWAY_SECS: i64 = 30;
 
 pub use doorbuster_core::BuyerName;

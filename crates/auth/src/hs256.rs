@@ -15,7 +15,8 @@ use super::AuthenticationError;
 use super::bearer::TOKEN_BYTES_MAX;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
-/// The maximum length of claims that are decoded on the stack, in characters of base64url.
+/// Claims of up to this many characters of base64url are decoded on the stack. Longer claims need
+/// an allocation.
 const CLAIMS_SMALL: usize = 512;
 const SIGNATURE_BYTES: usize = 32;
 

@@ -1,5 +1,5 @@
-//! Issues a buyer's token in the same way as a shop, for the command line and for guests of a
-//! demonstration.
+//! Issues a buyer's token as a shop does. The command line and the guests of a demonstration use
+//! such tokens.
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 //!
 //! The key decides the algorithm. The token's header does not, because an attacker can choose the
 //! header. The server reads the key set at its start and then every [`REFRESH_INTERVAL`]. A token
-//! with an unknown key causes an earlier read, but at most one in each [`MIN_REFRESH_INTERVAL`].
+//! with an unknown key makes the server read the set earlier, but at most once in each
+//! [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// The shortest time between the start of a read that did not end and the next read.
+/// If a read did not end, the next read starts at least this long after the start of that read.
 const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,7 +46,7 @@ pub struct JwksError {
 #[derive(Default)]
 struct LastRead {
     started_at: Option<Instant>,
-    /// `false` if the read did not end, because the client that waited for it disconnected.
+    /// `false` if the client that waited for the read disconnected before the read ended.
     has_ended: bool,
 }
 
@@ -145,7 +146,8 @@ impl Jwks {
         self.read_now().await
     }
 
-    /// During this read, [`Self::refresh`] waits for the read to end, and does not read again.
+    /// If [`Self::refresh`] is called during this read, it waits for the end of this read, and does
+    /// not read again.
     pub(super) async fn read_now(&self) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
         self.read(&mut last, Instant::now()).await
@@ -179,7 +181,7 @@ impl Jwks {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
-        // A failed read also counts. Otherwise, while the URL is down, every call would send a
+        // A failed read has also ended. Otherwise, while the URL is down, every call would send a
         // request.
         last.has_ended = true;
         let keys =

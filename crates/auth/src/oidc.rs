@@ -37,16 +37,16 @@ use callback::Callback;
 pub use claims::SignedIn;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// The server refuses a longer answer from the issuer.
+/// The server refuses an answer from the issuer that is longer than this.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
 /// while the issuer is down, every attempt would send a request.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
-/// The shortest time between the start of a read that did not end and the next read.
+/// If a read did not end, the next read starts at least this long after the start of that read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The server refuses a longer code from the issuer.
+/// The server refuses a code from the issuer that is longer than this.
 const CODE_BYTES_MAX: usize = 2_048;
 
 /// Why a person could not sign in. The texts are for operators of the server, and contain no
@@ -124,7 +124,7 @@ struct Issuer {
 #[derive(Default)]
 struct LastRead {
     begun: Option<Instant>,
-    /// `None` if the read did not end, because the client that waited for it disconnected.
+    /// `None` if the client that waited for the read disconnected before the read ended.
     result: Option<Result<Arc<Issuer>, OidcError>>,
 }
 
@@ -138,8 +138,8 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    /// Creates the client of the issuer in the settings. `page_url` is the address of this server's
-    /// pages.
+    /// Creates the client of the issuer that the settings name. `page_url` is the address of this
+    /// server's pages.
     pub fn new(settings: &OidcSettings, page_url: &str) -> Self {
         let http = OutgoingClient::new(|| {
             let builder = reqwest::Client::builder().timeout(ANSWER_WAIT);
@@ -158,8 +158,8 @@ impl Oidc {
         self.http.renew();
     }
 
-    /// Begins a sign-in. Returns the issuer's address to which the browser goes, and the secrets
-    /// that the browser keeps.
+    /// Begins a sign-in. Returns the address of the issuer to which the browser goes next, and the
+    /// secrets that the browser keeps.
     pub async fn begin(&self) -> Result<(Url, SignInAttempt), OidcError> {
         let issuer = self.issuer().await?;
         let attempt = SignInAttempt::new();

@@ -44,7 +44,8 @@ impl OperatorKeyVerifier {
         Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
     }
 
-    /// Returns the stored hash of a key. One round is enough, because keys are long and random.
+    /// Returns the hash by which a key is stored. One round of SHA-256 is enough, because keys are
+    /// long and random.
     #[must_use]
     pub fn hash(key: &str) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -57,7 +58,8 @@ impl OperatorKeyVerifier {
         self.configured.hash
     }
 
-    /// Replaces the keys that operators created. `keys` must contain all such keys in the store.
+    /// Replaces the known keys that operators created. `keys` must have every such key of the
+    /// store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },

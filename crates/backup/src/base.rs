@@ -19,11 +19,11 @@ use super::target::BackupTarget;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BaseBackup {
-    /// The copy contains every commit up to this number. It may contain later commits, which the
-    /// segments contain too.
+    /// The copy contains every commit up to this number. It may also contain later commits. The
+    /// segments contain these commits too.
     pub before: u64,
-    /// The copy contains no commit after this number, but may lack some commits up to it. So the
-    /// copy is consistent only together with all segments up to this number.
+    /// The copy contains no commit after this number, but may lack commits between `before` and
+    /// this number. So the copy is consistent only together with all segments up to this number.
     pub complete: u64,
     /// When the copy began, in milliseconds.
     pub begun: i64,
@@ -68,8 +68,9 @@ pub(super) struct BaseMaker {
 const PART: &str = "backup_base";
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
-/// A temporary copy in the data directory, which is removed when this value is dropped. Each
-/// generation's copy has its own name, because the thread that makes it may outlive its generation.
+/// A temporary copy in the data directory. The file is removed when this value is dropped. The
+/// copies of two generations have different names, because the thread that makes a copy may outlive
+/// the copy's generation.
 struct TemporaryCopy(PathBuf);
 
 impl TemporaryCopy {
@@ -94,9 +95,9 @@ fn remove_parts(data_dir: &Path) {
 }
 
 impl BaseMaker {
-    /// Copies the store to the data directory, and then to the target. The first copy must be fast,
-    /// because the store cannot shorten its log meanwhile. The data directory is on the store's own
-    /// disk.
+    /// Copies the store to the data directory, and then sends this copy to the target. The copying
+    /// of the store must be fast, because the store cannot shorten its log meanwhile. It is fast,
+    /// because the data directory is on the store's own disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
         // A killed process may have left its copies.
         remove_parts(&self.data_dir);
@@ -183,7 +184,7 @@ fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     match free >= needed {
         true => Ok(()),
         false => Err(format!(
-            "the copy of the store needs {needed} free bytes in data_dir, and {free} are free"
+            "the copy of the store needs {needed} free bytes in data_dir, but {free} are free"
         )),
     }
 }

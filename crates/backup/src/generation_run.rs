@@ -11,11 +11,11 @@ use super::base::{BaseBackup, BaseMaker};
 use super::names::{self, Generation};
 use super::{ContinuousBackup, RETRY_AFTER, retention, write_within};
 
-/// The number of segments after which a generation gets a new base, because a restore reads all
-/// segments since its base.
+/// A generation gets a new base after this many segments, because a restore must read all segments
+/// since its base.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
-/// A generation gets a new base when the segments since the last base have this many bytes, and at
-/// least as many as that base.
+/// A generation gets a new base when the segments since the last base have at least this many
+/// bytes, and at least as many bytes as that base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Old objects are deleted after each new base, and at least this often.
@@ -34,7 +34,7 @@ pub(super) struct Gap {
 pub(super) struct GenerationRun<'a> {
     backup: &'a ContinuousBackup,
     generation: &'a Generation,
-    /// The time since which the backup lacks commits, until the first base is complete.
+    /// Until the first base is complete, the backup lacks the commits since this time.
     lacks_since: Millis,
     making: Option<JoinHandle<Result<BaseBackup, String>>>,
     deleting: Option<JoinHandle<()>>,
@@ -75,7 +75,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits, or `None` if it lacks none.
+    /// Returns the time since which the backup lacks commits, or `None` if the backup lacks no
+    /// commits.
     pub(super) fn waiting_since(&self) -> Option<Millis> {
         if self.bases == 0 { Some(self.lacks_since) } else { self.backup.copy.oldest_at() }
     }
@@ -136,7 +137,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Also counts a complete base that [`Self::update_base`] has not recorded yet.
+    /// Returns whether this generation has a complete base, even if [`Self::update_base`] has not
+    /// recorded this base yet.
     pub(super) async fn has_base(&mut self) -> bool {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             self.bases += u64::from(matches!(making.await, Ok(Ok(_))));
@@ -158,8 +160,8 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// Repeats the write until it succeeds. `since` is the time since which the backup lacks
-    /// commits. Returns `false` if the server drops pages meanwhile, because a new generation must
-    /// begin.
+    /// commits. If the server drops pages meanwhile, returns `false`, and the caller must begin a
+    /// new generation.
     pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use doorbuster_base::encryption::{self, DecryptionError};
 use secrecy::SecretString;
 
-/// The work factor of scrypt: one passphrase costs 2^16 steps and 64 MiB of memory. A server has
-/// this cost at each start, so the factor is lower than for a backup in one file.
+/// The work factor of scrypt: trying one passphrase costs 2^16 steps and 64 MiB of memory. A server
+/// has this cost at each start, so the factor is lower than the factor for a backup in one file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key that a server created when it started.
@@ -47,7 +47,8 @@ impl BackupKey {
         let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
         let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
         let text = text.map_err(|error| match DecryptionError::from(error) {
-            // The input is in memory, so an error of the file system means that its end is missing.
+            // The input is in memory, so this error does not come from a file. It means that the
+            // end of the input is missing.
             DecryptionError::File(error) => damaged(&error),
             error => error,
         })?;
@@ -78,7 +79,8 @@ impl BackupKey {
 
 const NOT_THIS_KEY: &str = "another key encrypted it";
 
-/// The passphrase was right, because it decrypted this key. So the object is damaged.
+/// The passphrase was right, because it decrypted this key. So an error means that the object is
+/// damaged.
 fn named_as_damage(error: age::DecryptError) -> DecryptionError {
     DecryptionError::Damaged(match DecryptionError::from(error) {
         DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),

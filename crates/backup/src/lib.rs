@@ -5,8 +5,8 @@
 //! one base and the segments after it. [`names`] defines the names of the objects.
 //!
 //! Sales never wait for the target. While the target fails, changed pages stay in memory. At a
-//! limit, the server drops these pages and begins a new generation. Each start of the server also
-//! begins one.
+//! limit, the server drops these pages and begins a new generation. The server also begins a new
+//! generation at each start.
 
 mod base;
 mod generation_run;
@@ -35,16 +35,17 @@ use doorbuster_base::clock::Clock;
 use generation_run::{Failures, Gap, GenerationRun};
 use names::Generation;
 
-/// How often changed pages are written to the target.
+/// The time between two writes of changed pages to the target.
 const COPY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the write of a small object may take. See [`write_within`] for other objects.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// The write of an object may take one second longer for each group of this many bytes.
+/// For each group of this many bytes in an object, the write of the object may take one second
+/// longer.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
 /// How long the server may take to find the newest generation and to delete its incomplete files.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How long a stopping server may write the last commits.
+/// How long a stopping server may take to write the last commits.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The continuous backup of one server.
@@ -90,9 +91,9 @@ impl ContinuousBackup {
         }
     }
 
-    /// Returns a new generation whose name sorts after all generations of the target, and the
-    /// failed attempts. Also deletes the incomplete files of the newest generation. Tries until the
-    /// target answers; returns `None` if `stop` is cancelled first.
+    /// Deletes the incomplete files of the target's newest generation. Returns a new generation,
+    /// and the failed attempts. The new name sorts after the names of all generations of the
+    /// target. Tries until the target answers, or returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -101,8 +102,8 @@ impl ContinuousBackup {
         loop {
             let list = async {
                 let newest = self.target.newest_generation().await?;
-                // Only the newest generation's directory is read. All directories may have too many
-                // names for the time limit.
+                // Only the newest generation's directory is read, because a read of all directories
+                // may take longer than the time limit.
                 if let Some(newest) = &newest {
                     self.target.delete_incomplete(newest).await?;
                 }
@@ -144,8 +145,8 @@ impl ContinuousBackup {
         );
     }
 
-    /// Writes one generation, which closes the earlier gap `gap`. Returns a new gap if the server
-    /// dropped pages; the caller must then begin a new generation.
+    /// Writes one generation. Its first base closes the earlier gap `gap`. If the server drops
+    /// pages, returns a new gap, and the caller must begin a new generation.
     async fn run_generation(
         &self,
         generation: &Generation,
@@ -161,8 +162,8 @@ impl ContinuousBackup {
             }
             run.update_base().await;
             // `take` forgets the time of the oldest commit. The backup lacks this commit until its
-            // segment is written, so the time is recorded first. A buffer that dropped pages has
-            // lost the time, so `since` then keeps its value.
+            // segment is written, so the time is recorded before `take`. A buffer that dropped
+            // pages has lost the time, so `since` then keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());
@@ -196,8 +197,8 @@ impl ContinuousBackup {
         None
     }
 
-    /// Writes the remaining commits when the server stops. Fails if the backup still lacks commits,
-    /// or if it has no base: segments alone are useless.
+    /// Writes the remaining commits when the server stops. Fails if the backup still lacks commits.
+    /// Also fails if the generation has no base, because segments alone are useless.
     async fn write_last(
         &self,
         run: &mut GenerationRun<'_>,
@@ -241,7 +242,7 @@ impl ContinuousBackup {
     }
 }
 
-/// The limit for the write of an object of this size.
+/// How long the write of an object of this size may take.
 const fn write_within(bytes: usize) -> Duration {
     Duration::from_secs(WRITE_WITHIN.as_secs() + (bytes / BYTES_PER_SECOND) as u64)
 }
@@ -250,6 +251,7 @@ fn warn_incomplete(error: &str) {
     tracing::warn!(
         error,
         event = "backup.incomplete",
-        "failed to write the last commits to the backup at shutdown; they are in the data directory"
+        "failed to write the last commits to the backup at shutdown; the data directory has these \
+         commits"
     );
 }

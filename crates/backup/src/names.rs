@@ -9,7 +9,8 @@
 //! FIRST is the number of the first commit, and TIME is the time of the last commit. A generation's
 //! name has its start time and a random number. Leading zeros make the names sort by number.
 //!
-//! If the clock was set back, a new generation's name has a time just after the previous one.
+//! If the clock was set back, the name of a new generation has a time just after the time in the
+//! name of the previous generation.
 
 use std::fmt;
 

@@ -22,8 +22,8 @@ use super::target::BackupTarget;
 
 pub use error::ContinuousRestoreError;
 
-/// A restore tries at most this many bases, newest first. Only the last bases of a generation can
-/// lack segments.
+/// A restore tries at most this many bases, newest first. This number is enough, because only the
+/// last bases of a generation can lack segments.
 const STATES_MAX: usize = 4;
 const SEGMENTS_AT_ONCE: usize = 8;
 const PART: &str = "restore.part";
@@ -34,8 +34,8 @@ const ENCRYPTED: &str = "encrypted";
 pub struct RestoredCopy {
     /// The store.
     pub restored: Restored,
-    /// The reasons why newer bases were not used. If there are any, the restored state may be older
-    /// than the backup's newest state.
+    /// The reasons why newer bases were not used. If there is a reason, the restored state may be
+    /// older than the backup's newest state.
     pub skipped: Vec<String>,
 }
 
@@ -46,8 +46,8 @@ pub(super) struct State {
     segments: Vec<(u64, Millis)>,
 }
 
-/// Returns the temporary files of [`restore`] in `dir`, apart from those of
-/// [`doorbuster_store::restore_part_paths`].
+/// Returns the paths of the temporary files of [`restore`] in `dir`.
+/// [`doorbuster_store::restore_part_paths`] returns the paths of further temporary files.
 #[must_use]
 pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
     let part = dir.join(PART);
@@ -55,8 +55,9 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
     [part, encrypted]
 }
 
-/// Rebuilds the last state at or before `until` in `dir`; `None` means the newest state. `dir` must
-/// exist without a store. An encrypted backup needs the passphrase.
+/// Rebuilds, in `dir`, the last state at or before `until`. If `until` is `None`, rebuilds the
+/// newest state. `dir` must exist, and must not contain a store. An encrypted backup needs the
+/// passphrase.
 ///
 /// # Errors
 /// If the backup is damaged, the passphrase is wrong, or the directory contains a store.
@@ -118,8 +119,8 @@ async fn write(
 /// The names and contents of the files with the generated secrets.
 type StoreFiles = Vec<(String, String)>;
 
-/// Returns the key and the secrets of a state. If they are damaged, adds the damaged object to
-/// `skipped` and returns `None`.
+/// Returns the key and the secrets of a state. If they are damaged, adds the reason to `skipped`
+/// and returns `None`.
 fn open(
     state: &State,
     passphrase: Option<&SecretString>,
@@ -187,8 +188,8 @@ pub(super) async fn states(
         });
         let mut segments: Vec<_> = segments.collect();
         segments.sort_unstable();
-        // The first needed commit is `before` + 1, which may be inside a segment. Earlier segments
-        // may be damaged, so they are not read.
+        // The first needed commit is `before` + 1, which may be inside a segment. The segments
+        // before this segment may be damaged. They are not needed, so they are not read.
         let needed = segments.partition_point(|(first, _)| *first <= base.before + 1);
         segments.drain(..needed.saturating_sub(1));
         segments.retain(|(_, at)| *at <= until);
@@ -288,14 +289,15 @@ async fn rebuild(
         (newest, at) = (segment.last, segment.at);
     }
     if newest < base.complete {
-        skipped.push(format!("the backup lacks changes that were made while {name} was copied"));
+        skipped.push(format!("the backup lacks changes from the time when {name} was made"));
         return Ok(None);
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
     Ok(Some(at.min(until)))
 }
 
-/// The inner error says why the segment is damaged.
+/// The outer error says why the segment cannot be read. The inner error says why the segment is
+/// damaged.
 async fn read_segment(
     target: &BackupTarget,
     key: Option<&BackupKey>,
@@ -309,8 +311,8 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether the target has a segment between the segment `first` and the one before it in
-/// `state`. There are two causes:
+/// Returns whether the target has a segment between the segment `first` and the segment before it
+/// in `state`. `state` lacks such a segment for one of two causes:
 ///
 /// * The clock was set back, and the segment is newer than the requested time.
 /// * The server wrote the segment while the restore read the list.

@@ -1,10 +1,10 @@
-//! Deletes objects of a backup that no restore to `kept_since` or later needs.
+//! Deletes those objects of a backup that no restore to a time at or after `kept_since` needs.
 
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
-/// Keeps the newest base that was complete at `kept_since`, and what follows it. Deletes older
-/// bases, the segments that only they need, and incomplete files of older generations.
+/// Keeps the newest base that was complete at `kept_since`, and all later objects. Deletes older
+/// bases, the segments that only older bases need, and the incomplete files of older generations.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
     if let Err(error) = try_delete(target, kept_since).await {
         tracing::warn!(
@@ -47,7 +47,8 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
     Ok(())
 }
 
-/// This margin protects the segments that the oldest needed base needs, if the clock was changed.
+/// The clock may have been changed, so segments that ended up to this many milliseconds before the
+/// base began are kept.
 const SLACK_MS: i64 = 60_000;
 
 /// Returns the newest base that was complete at `kept_since`: its generation, its number and its
@@ -119,7 +120,7 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // At minute 60, only the first base was complete, and nothing is older.
+        // At minute 60, only the first base was complete, and no object is older than this base.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");
         assert_eq!(target.list().await.expect("readable"), all);

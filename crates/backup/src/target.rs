@@ -50,8 +50,8 @@ macro_rules! call {
 }
 
 impl BackupTarget {
-    /// Opens a target for writing. Creates a missing directory, which only the user of this process
-    /// can read.
+    /// Opens a target for writing. If the directory is missing, creates it so that only the user of
+    /// this process can read it.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl BackupTarget {
         call!(self, get(name))
     }
 
-    /// Only the user of this process can read the file.
+    /// Copies an object to `file`, which only the user of this process can read.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         call!(self, get_file(name, file))
     }
@@ -104,8 +104,8 @@ impl BackupTarget {
         call!(self, delete(name))
     }
 
-    /// Deletes the files that a stopped server left incomplete in an earlier generation. A bucket
-    /// does not show incomplete objects.
+    /// Deletes the files that a stopped server left incomplete in this earlier generation. A bucket
+    /// does not show incomplete objects, so this call does nothing for a bucket.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,
@@ -117,8 +117,8 @@ impl BackupTarget {
         }
     }
 
-    /// Reads only the names of generations. The names of all objects take minutes in a large
-    /// backup.
+    /// Reads only the names of generations, because to read the names of all objects takes minutes
+    /// in a large backup.
     pub(super) async fn newest_generation(&self) -> Result<Option<Generation>, TargetError> {
         let found = call!(self, generations())?;
         Ok(found.iter().filter_map(|name| names::parse_generation(name)).max())

@@ -49,7 +49,8 @@ fn a_large_segment_may_be_written_for_longer_than_a_small_segment() {
     assert_eq!(write_within(COPY_BYTES_MAX), Duration::from_secs(74));
 }
 
-/// Older directories may have so many files that their list takes too long.
+/// The directories of older generations are not read, because they may have so many files that a
+/// list takes too long.
 #[tokio::test]
 async fn a_new_generation_deletes_the_incomplete_files_of_the_newest_generation() {
     const PART: &str = "base-000000000000.sqlite.part";
@@ -117,7 +118,7 @@ async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() 
     let dir = TempDir::new();
     let backup = backup_to(&dir, "target");
     std::fs::create_dir(dir.path().join("target")).expect("writable");
-    // A sparse file that is larger than the disk, so there is no space for its copy.
+    // This sparse file is larger than the disk, so there is no space for a copy of the file.
     let store = std::fs::File::create(dir.path().join("doorbuster.sqlite3")).expect("writable");
     store.set_len(1 << 42).expect("a sparse file");
     let generation = Generation::after(None, Millis(0));

@@ -6,14 +6,16 @@
 //! - The store's clock slowly follows a step of at most [`HEAL_MAX_MS`], for example after the
 //!   machine slept. It never follows a larger step.
 //!
-//! A wrong wall clock can make an order expire or a sale open at most [`HEAL_MAX_MS`] too early.
+//! If the wall clock is wrong, an order can expire too early, or a sale can open too early, but by
+//! at most [`HEAL_MAX_MS`].
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// The server does not trust a wall clock that differs by more than this many milliseconds.
+/// If the wall clock differs from the store's clock by more than this many milliseconds, the
+/// store's clock raises an alarm.
 pub const STEP_MAX_MS: i64 = 2_000;
 /// If the wall clock differs by more than this many milliseconds, the store's clock does not
 /// follow. Otherwise a wall clock that is an hour ahead would open sales an hour early.
@@ -80,15 +82,16 @@ impl Clock {
     pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment also runs during the alarm, so the clock recovers within minutes after the
-        // machine slept for some seconds.
+        // The adjustment also runs during the alarm, so the store's clock recovers some minutes
+        // after the machine slept for some seconds.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }
         ahead
     }
 
-    /// Returns whether the clocks differ by more than [`STEP_MAX_MS`]. Then no order expires.
+    /// Returns whether the wall clock and the store's clock differ by more than [`STEP_MAX_MS`].
+    /// While they do, no order expires.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

@@ -40,8 +40,8 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
-/// Checks a passphrase from a file or an environment variable. Removes the line breaks at its end,
-/// because many programs add a line break.
+/// Checks a passphrase from a file or an environment variable. Removes the line breaks at the end
+/// of the text, because many programs add a line break.
 ///
 /// # Errors
 ///
@@ -85,7 +85,7 @@ pub fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<
     let encryptor = encryptor.map_err(io::Error::other)?;
     let file = new_file(to)?;
     write_encrypted(encryptor, from, file).inspect_err(|_| {
-        // This error is ignored, because the caller already gets the encryption's error.
+        // If this removal fails, the caller still gets the encryption's error.
         let _ = fs::remove_file(to);
     })
 }
@@ -108,7 +108,7 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // This error is ignored, because the caller already gets the decryption's error.
+        // If this removal fails, the caller still gets the decryption's error.
         let _ = fs::remove_file(to);
     })
 }

@@ -56,7 +56,7 @@ pub fn check_file(path: &Path) -> Result<(), String> {
     read_file(path).and_then(|bytes| parse(&bytes)).map(drop)
 }
 
-/// Returns the usable keys of a set, without keys that are invalid or not for signatures.
+/// Returns the usable keys of a set. Leaves out invalid keys, and keys that are not for signatures.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ pub struct OutgoingClient {
 }
 
 impl OutgoingClient {
-    /// Does not create the client yet. The first call of [`Self::get`] does.
+    /// Does not create the client yet. The first call of [`Self::get`] creates it.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty(), renewals: Mutex::new(0) }
     }
@@ -35,7 +35,7 @@ impl OutgoingClient {
         let renewals = *self.lock_renewals();
         let made = (self.build)()?;
         // If `renew` was called during the creation, this client may have old certificates. Then
-        // only this call uses it.
+        // only this call uses this client.
         let now = self.lock_renewals();
         if *now == renewals {
             self.made.store(Some(Arc::new(made.clone())));

@@ -6,7 +6,8 @@ use doorbuster_core::IdKey;
 
 use crate::signing::SigningKey;
 
-/// The number of random bytes of a generated secret, and the minimum for a configured secret.
+/// A generated secret has this many random bytes. A configured secret must have at least this many
+/// bytes.
 pub const SECRET_BYTES: usize = 32;
 /// Creates a random secret. The format depends on the secret's name, such as `admin_key`.
 pub fn generate(name: &str) -> String {
@@ -28,7 +29,7 @@ pub fn is_valid(name: &str, text: &str) -> bool {
     }
 }
 
-/// Returns whether a text is long enough for the operators' key and only visible ASCII.
+/// Returns whether a text is long enough for the operators' key, and contains only visible ASCII.
 pub fn is_admin_key(text: &str) -> bool {
     text.len() >= SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

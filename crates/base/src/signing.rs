@@ -6,8 +6,8 @@
 //! - `webhook-signature` has one `v1,<base64 of HMAC-SHA256>` for each secret, separated by spaces.
 //!   The HMAC covers `id.timestamp.body`.
 //!
-//! A secret is `whsec_` and base64. While a new secret replaces an old one, both secrets sign. One
-//! signature must match.
+//! A secret is `whsec_` and base64. While a new secret replaces an old secret, both secrets sign.
+//! The receiver accepts the message if one signature matches.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -25,14 +25,15 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// A time in milliseconds has more digits, so the server rejects it.
+/// The server rejects a time with more digits than this, such as a time in milliseconds.
 const TIME_DIGITS_MAX: usize = 12;
-/// The allowed number of bytes of a secret, before base64.
+/// How many bytes a secret may have, before its encoding in base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 const PREFIX: &str = "whsec_";
 const VERSION: &str = "v1,";
-/// The server checks at most this many signatures of one message. It never has as many secrets.
+/// The server checks at most this many signatures of one message. This is enough, because the
+/// server never has this many secrets.
 const SIGNATURES_MAX: usize = 16;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -113,8 +114,8 @@ pub enum SignatureError {
     Forged,
 }
 
-/// Checks in constant time that one of `keys` signed this message within the tolerated time.
-/// Returns the message's id.
+/// Checks that one of `keys` signed this message, and that the message's time is within the
+/// tolerance. Compares signatures in constant time. Returns the message's id.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Names the shop to a push service, by a signed token with a short life (VAPID, RFC 8292).
+//! Identifies the shop to a push service by a signed token that soon expires (VAPID, RFC 8292).
 
 use std::fmt;
 
@@ -47,8 +47,9 @@ impl VapidKey {
         &self.public
     }
 
-    /// Returns the header `Authorization` for the push service at `origin`, which can reach the
-    /// shop at `contact`. Returns `None` if the token cannot be signed.
+    /// Returns the value of the header `Authorization` for the push service at `origin`. The
+    /// operator of the push service can reach the shop at `contact`. Returns `None` if the token
+    /// cannot be signed.
     pub fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });

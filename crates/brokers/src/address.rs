@@ -89,7 +89,7 @@ impl Address {
         })
     }
 
-    /// Parses an address, also for a kind of broker that is not built in.
+    /// Parses an address, even if the program was built without this kind of broker.
     ///
     /// # Errors
     /// Returns a text that says what is wrong. The text contains no part of the address.
@@ -236,7 +236,8 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Replaces the secret: the password, or the token that a NATS address has as its user name.
+/// Returns the address with `***` in place of the secret. The secret is the password, or the token
+/// that a NATS address has in place of the user name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
     // These changes cannot fail, because the URL has a host.
     if has_password {

@@ -166,8 +166,8 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // Each connection makes only one attempt, so the cell is empty and `set`
-                        // cannot fail.
+                        // Each connection has its own cell and makes only one attempt, so the cell
+                        // is empty and `set` cannot fail.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {

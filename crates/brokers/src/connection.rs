@@ -1,5 +1,5 @@
-//! Keeps one connection to a broker. A message opens the connection if there is none. A failed
-//! operation closes the connection, unless the broker refused the operation.
+//! Keeps one connection to a broker. If there is no connection, the next message opens one. If an
+//! operation fails, the connection is closed, unless the broker refused the operation.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs an operation once, and stops it at `until`. After a failure that is not a refusal, the
-    /// connection is closed.
+    /// Runs an operation once, and stops it at `until`. If the outcome of the operation is unknown,
+    /// closes the connection.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,

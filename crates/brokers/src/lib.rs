@@ -3,8 +3,8 @@
 //! * A [`Broker`] connects when it publishes its first message. One connection serves all messages.
 //! * [`Broker::publish`] makes one attempt, which has a timeout. It returns `Ok` only after the
 //!   broker has confirmed the message.
-//! * After any [`Error`], it is unknown whether the broker has the message. After any error but a
-//!   refusal, the next message opens a new connection.
+//! * After any [`Error`], it is unknown whether the broker has the message. The next message opens
+//!   a new connection, unless the error was a refusal by the broker.
 //! * This crate retries nothing and stores nothing. The caller plans retries and their order.
 //!
 //! A new kind of broker needs a file beside [`amqp`](self) and `nats`, a variant of [`BrokerKind`],
@@ -30,7 +30,8 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// The maximum time for opening a connection. The attempt's own timeout may be shorter.
+/// An attempt to open a connection takes at most this time. If the timeout for publishing is
+/// shorter, that timeout applies instead.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -29,8 +29,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection that is used until it first breaks. The client library reconnects once by itself,
-/// but after a break it is unknown whether the broker has the messages in flight.
+/// A connection that is not used again after it breaks. The client library reconnects once by
+/// itself, but it is then unknown whether the broker has the messages that were in flight.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -42,8 +42,9 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client closes the connection when its last handle is dropped. If the client sends a
-        // message again before that, the stream detects the repeated id.
+        // The client library closes the connection when the last handle of the client is dropped.
+        // If the client sends a message again before the connection closes, the stream detects the
+        // repeated id.
     }
 }
 
@@ -122,7 +123,8 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // After the first reconnect, the client library must not reconnect again.
+            // The client library may reconnect once. Code cannot forbid this reconnect, because 0
+            // means no limit.
             .max_reconnects(1)
             // Connect only to the allowed address.
             .ignore_discovered_servers()

@@ -1,9 +1,9 @@
-//! A canvas that fills paths exactly: a pixel gets as much of the path's colour as the path covers
-//! of the pixel's area.
+//! A canvas that fills paths exactly: the share of the path's colour in a pixel is the share of the
+//! pixel's area that the path covers.
 //!
 //! The method is known from font rasterisers as "signed areas". For each pixel on the outline, the
-//! canvas stores by how much the covered area differs from that of the pixel to the left. Then it
-//! adds up these differences along each row.
+//! canvas stores the change of the covered area from the pixel to the left to this pixel. Then it
+//! adds up these changes along each row.
 //!
 //! The crate tiny-skia computes paths and strokes. Its painter is not used, because it takes three
 //! times as long for many small shapes.
@@ -123,7 +123,7 @@ impl Canvas {
         }
     }
 
-    /// Adds the changes of the covered area at a path's edges to the buffer.
+    /// Adds to the buffer how the covered area changes at the edges of a path.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
@@ -191,8 +191,9 @@ impl Canvas {
     }
 }
 
-/// Adds the part of an edge that is within one row. For each pixel, the row stores the covered area
-/// minus that of the pixel to the left. The area to the right of the edge counts as covered.
+/// Adds the part of an edge that is within one row. For each pixel, the row stores the pixel's
+/// covered area minus the covered area of the pixel to the left. The area to the right of the edge
+/// counts as covered.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);

@@ -24,7 +24,7 @@ pub struct Captcha {
     pub text: String,
 }
 
-/// Normalises an answer for the comparison: case and spaces are ignored.
+/// Normalises an answer for the comparison: removes spaces, and makes all letters lower case.
 #[must_use]
 pub fn normalize_answer(read: &str) -> String {
     read.chars()

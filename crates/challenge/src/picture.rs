@@ -30,7 +30,7 @@ fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     file
 }
 
-/// `hue` is in turns of the colour circle. The other values are from 0 to 1.
+/// `hue` is a position on the colour circle: one whole turn is 1. The other values are from 0 to 1.
 pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
     let part = |n: f32| {
         let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;

@@ -22,7 +22,7 @@ pub const PIECE_SIDE: u32 = 68;
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
-/// The length of a side of a piece in pixels, without the tongues.
+/// The length of a piece's side, in pixels. Tongues stick out of the side and do not count.
 const BODY: f32 = 44.0;
 /// The radius of a tongue or notch, in pixels. In a gap, this radius is multiplied by a random
 /// number from `GAP_RADIUS_FACTOR`.
@@ -30,7 +30,7 @@ const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// The number of straight lines that form the round outline of a tongue or notch.
 const CIRCLE_STEPS: usize = 12;
-/// The largest displacement of a gap's outline, in pixels.
+/// A gap's bend moves a point of the outline by at most this many pixels in each direction.
 const BEND_MAX: f32 = 3.0;
 /// A straight part of an outline is divided into this many pieces, so that the part can be bent.
 const STEPS: usize = 3;
@@ -43,7 +43,8 @@ const GRAIN: u8 = 18;
 /// immediately recognise each side of the gap.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
-/// The shortest distance between two gaps, in pixels. At this distance, the gaps do not touch.
+/// The shortest distance between the positions of two gaps, in pixels. At this distance, the gaps
+/// do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
 const _: () =
@@ -106,8 +107,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns a copy with one random side of another kind. A robot must compare all four sides to
-    /// find the difference.
+    /// Returns a copy in which one side, chosen at random, is of another kind. A robot must compare
+    /// all four sides to find the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -116,8 +117,8 @@ impl PieceShape {
     }
 
     /// Returns a copy whose tongues and notches are moved and resized a little. A person does not
-    /// notice this change, but template matching fails. The gap that fits is changed too, because
-    /// otherwise its exact shape would reveal it.
+    /// notice this change, but template matching fails. The gap that fits is changed too.
+    /// Otherwise, its exact shape would reveal which gap fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -146,8 +147,9 @@ impl PieceShape {
 }
 
 impl Edge {
-    /// Returns the tongue or notch of side `n`: three quarters of a circle. Its middle is 0.6 radii
-    /// away from the side, outside the piece for a tongue and inside for a notch.
+    /// Returns the tongue or notch of side `n`: three quarters of a circle. The middle of the
+    /// circle is 0.6 radii away from the side: outside the piece for a tongue, inside the piece for
+    /// a notch.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -198,8 +200,8 @@ impl Pose {
 
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
-        // One wave is as long as a side of a piece. So the displacements of a side add up to about
-        // zero, and the shape as a whole does not move.
+        // One wave is as long as a side of a piece. So the displacements of a side's points add up
+        // to about zero, and the shape as a whole does not move.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
@@ -221,8 +223,9 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::choose(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // The piece shows a random part of the picture, not the part under its gap. Otherwise the
-    // colours around the gap would continue in the piece, which helps a robot more than a person.
+    // The piece shows a random part of the picture, not the part under its gap. Otherwise, the
+    // colours around the gap would continue in the piece. This would help a robot more than a
+    // person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);

@@ -15,18 +15,19 @@ use super::check::settings_reader::{link, non_empty_text};
 #[derive(Debug)]
 pub struct AuthSettings {
     /// The way to verify buyers' tokens. `None` means that the server generates a secret. The
-    /// server keeps the secret in the data directory, or in the store that all nodes share.
+    /// server keeps this secret in the data directory (embedded shape) or in the store (other
+    /// shapes).
     pub buyers: Option<BuyerKeys>,
     /// The issuer that every token must name.
     pub issuer: Option<String>,
     /// The audience that every token must name.
     pub audience: Option<String>,
-    /// The operators' key. `None` means that the server generates a key. The server keeps the key
-    /// in the data directory, or in the store that all nodes share.
+    /// The operators' key. `None` means that the server generates a key. The server keeps this key
+    /// in the data directory. Except in the embedded shape, the key is also in the store.
     pub admin_key: Option<SecretString>,
     /// The key that authenticates order ids and hashes request keys. `None` means that the server
-    /// generates a key. The server keeps the key in the data directory, or in the store that all
-    /// nodes share.
+    /// generates a key. The server keeps this key in the data directory (embedded shape) or in the
+    /// store (other shapes).
     pub id_key: Option<IdKey>,
     /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,

@@ -41,8 +41,8 @@ impl BackupPlace {
     ///
     /// # Errors
     ///
-    /// If the text is empty, names no bucket, or has another scheme than `s3`, or if this build has
-    /// no support for buckets.
+    /// If the text is empty, if its scheme is not `s3`, if no bucket follows `s3://`, or if this
+    /// build has no support for buckets.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

@@ -20,8 +20,8 @@ use settings_reader::is_origin;
 
 pub(super) use settings_reader::SettingsReader;
 
-/// The allowed admissions per second of a waiting room. A room admits a whole number of buyers four
-/// times a second, so the lowest rate is four.
+/// The allowed values of `waiting_room.per_sec`. The leader admits a whole number of buyers four
+/// times a second, so the lowest value is four.
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
 const PEERS_MAX: usize = 64;
 
@@ -131,8 +131,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Other shapes work without the directory. The database also has the operators' key, and
-        // Redis or other nodes have the database's history.
+        // The other shapes work without the directory. A copy of the operators' key is in the
+        // database, and Redis or other nodes have the history of the database.
         return Some(PathBuf::new());
     }
     let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";

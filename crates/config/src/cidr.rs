@@ -27,7 +27,8 @@ impl Cidr {
         if bits > most {
             return None;
         }
-        // `contains` compares IPv4 addresses as IPv4, so a mapped network would never match.
+        // `contains` compares IPv4 addresses as IPv4, so an IPv4 network in IPv6 form would never
+        // match.
         Some(match (address, address.to_canonical()) {
             (IpAddr::V6(_), mapped @ IpAddr::V4(_)) if bits >= 96 => {
                 Self { address: mapped, bits: bits - 96 }
@@ -42,8 +43,8 @@ impl Cidr {
         self.address
     }
 
-    /// Returns the network of `address` with as many bits as this network. Returns `None` if their
-    /// IP versions differ.
+    /// Returns the network that contains `address` and has as many bits as this network. Returns
+    /// `None` if their IP versions differ.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {

@@ -11,8 +11,8 @@ use super::raw::SettingOrigin;
 /// Settings of deliveries.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Whether webhooks may go to `http://` and to private addresses. If the value is `true`,
-    /// brokers may be on any host, not only on `broker_hosts`.
+    /// Whether webhooks may go to `http://` addresses and to private addresses. If the value is
+    /// `true`, brokers may also be on hosts that are not in `broker_hosts`.
     pub allow_private: bool,
     /// After this many failed attempts to deliver an event to an endpoint, the event is a dead
     /// letter.

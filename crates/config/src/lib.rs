@@ -94,7 +94,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<Cidr>,
     /// The shop's name on the pages.
     pub shop: String,
-    /// Another origin that serves the pages, such as a CDN's.
+    /// Another origin that serves the pages, such as the origin of a CDN.
     pub page_origin: Option<String>,
     /// This server's own origin, as buyers' browsers see it.
     pub page_url: Option<String>,
@@ -106,12 +106,12 @@ pub struct Settings {
     pub oidc: Option<OidcSettings>,
     /// Payment settings.
     pub payment: PaymentSettings,
-    /// The secrets from which the front door's keys are derived, if the settings have them.
+    /// The secrets from which the front door's keys are derived, if the settings have such secrets.
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
     /// How many buyers all waiting rooms of a sale together admit per second. If more buyers than
-    /// this arrive in a second, an automatic waiting room opens.
+    /// this number arrive in a second, a waiting room in the mode `auto` opens.
     pub room_per_sec: u64,
     /// How events are delivered.
     pub deliveries: DeliverySettings,
@@ -143,8 +143,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// Returns the checked settings, and a fingerprint of each value, with which a later load finds
-/// changes.
+/// Returns the checked settings, and a fingerprint of each value. A later load uses these
+/// fingerprints to find changes.
 ///
 /// # Errors
 /// If a setting is invalid. The error has all faults.
@@ -156,7 +156,8 @@ pub fn load_with_values(
     Ok((settings?, SettingValues::new(&raw)))
 }
 
-/// Returns the effective settings with their origins, without secrets, and the faults.
+/// Returns a text and the faults. The text shows each effective setting with its origin, but no
+/// secret.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -169,7 +170,7 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // This map has the home directory, so tests need no real one.
+    // The home directory also comes from this map, so tests need no real home directory.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

@@ -1,5 +1,5 @@
-//! Settings for the sign-in of operators by OpenID Connect. All settings in `NEEDED` must be set,
-//! or none.
+//! Settings for the sign-in of operators by OpenID Connect. If any of these settings is set, all
+//! settings in `NEEDED` must be set.
 
 use doorbuster_api::admin::keys::Role;
 use doorbuster_base::outgoing::may_get_secrets;
@@ -27,7 +27,7 @@ pub struct OidcSettings {
     pub client_id: String,
     /// The secret that the issuer gave to this server.
     pub client_secret: SecretString,
-    /// The scopes that sign-in requests from the issuer.
+    /// The scopes that the server requests from the issuer at a sign-in.
     pub scopes: Vec<String>,
     /// The claim in the issuer's token that gives the operator's role.
     pub role_claim: String,

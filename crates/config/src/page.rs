@@ -60,9 +60,9 @@ pub struct Theme {
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
-    /// The font of bold texts. If there is no such font, browsers thicken the letters of `font`.
+    /// The font of bold texts. If this font is missing, browsers thicken the letters of `font`.
     pub font_bold: Option<ThemeFile>,
-    /// Links at the end of each page. Each has a text and an address.
+    /// Links at the end of each page. Each link has a text and an address.
     pub footer: Vec<(String, String)>,
     /// Links at the end of Chinese pages. If this list is empty, Chinese pages show the links of
     /// `footer`.
@@ -148,8 +148,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     Time::parse(&text).or_else(|| read.refuse("page.next_steps_at", wrong))
 }
 
-/// The font of the other texts must also be set. Otherwise a page would mix the shop's bold font
-/// with the default font.
+/// If the font of bold texts is set, the font of the other texts must also be set. Otherwise, a
+/// page would mix the shop's bold font with the default font.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {

@@ -1,4 +1,4 @@
-//! A text of the shop: one string, or one for each language.
+//! A text of the shop: one string for all languages, or one string for each language.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +8,11 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The language for readers whose own language has no text.
+/// A reader whose own language has no text gets the text in this language.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// The allowed length of each part after the language in a language tag.
+/// How many characters each part of a language tag after the language may have.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
 const SUBTAGS_MAX: usize = 3;
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
@@ -36,8 +36,8 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
-    /// Returns the text in `language`, or else in a variant such as `zh-CN` for `zh`, or else the
-    /// fallback text.
+    /// Returns the text in `language`, or else the text in a variant, such as `zh-CN` for `zh`, or
+    /// else the fallback text.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };
@@ -47,7 +47,7 @@ impl Text {
         texts.get(language).or_else(variant).map_or_else(|| self.fallback(), String::as_str)
     }
 
-    /// The language tag of the fallback text; `None` if the language is not known.
+    /// The language tag of the fallback text; `None` if the language of this text is not known.
     #[must_use]
     pub fn fallback_language(&self) -> Option<&str> {
         self.in_languages().first().and_then(|(language, _)| *language)
@@ -74,7 +74,8 @@ impl Text {
     }
 }
 
-/// Whether `tag` is a language tag: a language of 2 or 3 small letters, then parts after hyphens.
+/// Whether `tag` is a language tag: a language of 2 or 3 small letters, then up to 3 parts, each
+/// after a hyphen.
 #[must_use]
 pub fn is_language(tag: &str) -> bool {
     let mut parts = tag.split('-');

@@ -13,14 +13,14 @@ use utoipa::{PartialSchema, ToSchema};
 pub struct Time(i64);
 
 impl Time {
-    /// The first time that RFC 3339 can express: the start of the year 0000.
+    /// The earliest time that RFC 3339 can express: the start of the year 0000.
     pub const MIN: Time = Time(-62_167_219_200_000);
-    /// The last time that the calendar library can express in every zone: 26 hours before the end
+    /// The latest time that the calendar library can express in every zone: 26 hours before the end
     /// of the year 9999.
     pub const MAX: Time = Time(253_402_207_200_000);
 
-    /// Returns the time that is `millis` milliseconds after 1970, or the nearest of [`Time::MIN`]
-    /// and [`Time::MAX`] if it is outside of them.
+    /// Returns the time `millis` milliseconds after the start of 1970. An earlier time than
+    /// [`Time::MIN`] becomes `MIN`, and a later time than [`Time::MAX`] becomes `MAX`.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
@@ -45,8 +45,8 @@ impl Time {
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last second of a day in UTC. The calendar library has none, so
-            // it becomes the first instant of the next day.
+            // A leap second is the last second of a day in UTC. The calendar library has no leap
+            // seconds, so this second becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
@@ -58,7 +58,8 @@ impl Time {
 }
 
 /// Splits `2026-11-20T10:00:00.5+01:00` into the first 19 characters, the digits of the fraction,
-/// and the offset. Refuses formats of the calendar library that RFC 3339 does not have.
+/// and the offset. Refuses formats that the calendar library reads, but that RFC 3339 does not
+/// allow.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
     let fits = |shape: &[u8], part: &[u8]| {

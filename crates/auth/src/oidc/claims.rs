@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::OidcError;
 use crate::claims::LEEWAY_SECS;
 
-/// In bytes. If a subject is longer, a person's id contains the subject's hash instead.
+/// If a token's subject has more bytes than this, the person's id contains the subject's hash
+/// instead.
 const SUBJECT_BYTES_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 100;
 
@@ -81,8 +82,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// Returns the claim with this name. If there is none, the name is a path: `a.b` names the member
-/// `b` of the object `a`.
+/// Returns the claim with this name. If there is no such claim, the name is read as a path: `a.b`
+/// names the member `b` of the object `a`.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');

@@ -5,7 +5,7 @@ use doorbuster_testkit::TempDir;
 use super::*;
 use crate::BackupPlace;
 
-/// Writes a base, and one segment with one commit for each of the times.
+/// Writes a base and, for each of the times, one segment with one commit.
 async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation) {
     let place = BackupPlace::Directory(dir.path().join("target"));
     let target = BackupTarget::create(&place).expect("a directory");

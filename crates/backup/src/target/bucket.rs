@@ -1,5 +1,5 @@
-//! A bucket of an S3-compatible service as the target. Its address and keys come from the
-//! environment variables `AWS_…` or from the cloud machine's metadata service.
+//! A bucket of an S3-compatible service as the target. The address and the keys of the service come
+//! from the environment variables `AWS_…` or from the cloud machine's metadata service.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,10 +19,11 @@ use tokio::task::JoinSet;
 use super::TargetError;
 use crate::write_within;
 
-/// The size of the parts of a base that the server reads and sends, in bytes.
+/// The server reads and sends a base in parts of this many bytes.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_AT_ONCE: usize = 4;
-/// How long the service may send nothing, including the time for the upload of a request's body.
+/// A request fails if the service sends nothing for this time. The upload of the request's body is
+/// a part of this time.
 const READ_WITHIN: Duration = Duration::from_secs(80);
 // The upload of the largest segment must fit into this time.
 const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());
@@ -69,7 +70,7 @@ impl Upload {
 }
 
 impl Drop for Upload {
-    /// The server may have stopped waiting for the upload, for example because a new generation
+    /// Aborts an upload that the server no longer waits for, for example because a new generation
     /// began.
     fn drop(&mut self) {
         if let (Some(parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) {
@@ -90,8 +91,8 @@ async fn wait_for_fewer(
     Ok(())
 }
 
-/// Makes the service delete the parts that it already has. An error is ignored, because a rule of
-/// the bucket can delete them later.
+/// Makes the service delete the parts that the service already has. Ignores an error, because a
+/// rule of the bucket can delete these parts later.
 async fn abort(
     mut parts: Box<dyn MultipartUpload>,
     mut sending: JoinSet<object_store::Result<()>>,

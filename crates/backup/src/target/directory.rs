@@ -24,15 +24,16 @@ pub(super) struct Directory {
     root: PathBuf,
     /// For small objects and segments.
     puts: Turn,
-    /// For whole files, which take long and must not delay segments.
+    /// For whole files. Their writes take long, and must not delay segments.
     files: Turn,
     /// For reads, lists and deletions.
     others: Turn,
 }
 
 impl Directory {
-    /// Only the user of this process can read a new directory. Logs a warning if other users can
-    /// write to it, because a restore trusts the objects in it.
+    /// Creates the directory if it is missing. Only the user of this process can read a new
+    /// directory. If other users can write to the directory, logs a warning, because a restore
+    /// trusts the objects in it.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mode = fs::metadata(path)?.permissions().mode();
@@ -90,7 +91,7 @@ impl Directory {
             for name in object_names(&root.join(&generation), &generation)? {
                 let complete = name.strip_suffix(PART);
                 if complete.is_some_and(|complete| names::parse(complete).is_some()) {
-                    // The file is deleted later with its generation.
+                    // An error is ignored, because the file is deleted later with its generation.
                     let _ = remove(&root.join(name));
                 }
             }
@@ -119,8 +120,8 @@ impl Directory {
         .await
     }
 
-    /// Writes and syncs a temporary file, and renames it. Deletes the file after an error, because
-    /// on a full disk it would stop all other writes.
+    /// Writes and syncs a temporary file, and renames it. After an error, deletes the temporary
+    /// file, because on a full disk this file would stop all other writes.
     async fn write(
         &self,
         turn: &Turn,
@@ -132,8 +133,8 @@ impl Directory {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            // Creates only the generation's directory. If the backup's disk is not mounted, the
-            // write must fail.
+            // Creates no directory above the generation's directory, because the write must fail if
+            // the backup's disk is not mounted.
             if !parent.exists() {
                 DirBuilder::new().mode(0o700).create(parent)?;
                 File::open(&root)?.sync_all()?;
@@ -156,7 +157,7 @@ impl Directory {
 
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
-    // Fails if the generation's directory still has files.
+    // If the generation's directory still has files, `remove_dir` fails and keeps the directory.
     if let Some(parent) = path.parent() {
         let _ = fs::remove_dir(parent);
     }

@@ -115,7 +115,8 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// More than all other tests attempt at the same time. `threads` also counts their threads.
+    /// More attempts than all other tests make at the same time, because `threads` also counts the
+    /// threads of those tests.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =

@@ -50,8 +50,8 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes from a process that trusts this certificate, and from one that trusts none. The
-    /// trust comes from environment variables, so one process cannot test both.
+    /// Publishes from a process that trusts this certificate, and from a process that trusts no
+    /// certificate. The trust comes from environment variables, so one process cannot test both.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

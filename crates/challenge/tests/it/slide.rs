@@ -14,7 +14,8 @@ mod rim;
 
 const ROUNDS: usize = 300;
 const PLAIN_ROUNDS: usize = 20;
-/// The percentage of the plain puzzles that each robot must solve, except the robot that guesses.
+/// Each robot except the robot that guesses must solve at least this percentage of the plain
+/// puzzles.
 const PLAIN_LEAST: usize = 75;
 
 /// A robot returns the position at which it puts the piece.
@@ -207,7 +208,7 @@ fn robots_solve_the_puzzle_as_often_as_documented() {
             near[n] += usize::from(at.abs_diff(x) <= 2 * TOLERANCE_PX);
         }
     }
-    println!("of 100 puzzles, within {TOLERANCE_PX} px (within {}):", 2 * TOLERANCE_PX);
+    println!("of 100 puzzles, solved within {TOLERANCE_PX} px ({} px):", 2 * TOLERANCE_PX);
     for (n, (name, _, _)) in ROBOTS.iter().enumerate() {
         println!(
             "{:>5.1} ({:.1})  a robot that {name}",

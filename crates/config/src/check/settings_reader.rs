@@ -51,7 +51,7 @@ impl<'a> SettingsReader<'a> {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
-    /// Returns `None` if no layer sets the setting, or if its value is not a text.
+    /// Returns `None` if no layer sets the setting, or if the setting's value is not a text.
     pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
@@ -97,8 +97,8 @@ impl<'a> SettingsReader<'a> {
         flag.or_else(|| self.refuse(path, "must be true or false"))
     }
 
-    /// Reads a list of texts. A text from a settings file is a fault; any other text is split at
-    /// its commas and line breaks.
+    /// Reads a list of texts. A text in place of a list is a fault in a settings file. A text from
+    /// another source is split at its commas and line breaks.
     pub(crate) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -108,7 +108,8 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads a list of secrets. A text or a file is split at its commas and line breaks.
+    /// Reads a list of secrets. A text, or the content of a file, is split at its commas and line
+    /// breaks.
     pub(crate) fn secrets(&mut self, path: &'static str) -> Option<Vec<SecretString>> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),

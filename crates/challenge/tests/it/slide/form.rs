@@ -17,7 +17,7 @@ const APART: usize = 50;
 /// The robot ignores the outline up to this distance from the middle of a side, because a tongue
 /// may be there.
 const OPEN: f32 = 11.0;
-/// The largest strength of an edge that counts. A stronger edge counts as this value.
+/// An edge that is stronger than this value counts as this value.
 const STEEP: f32 = 30.0;
 /// The robot searches for an outline up to this many pixels from the expected position.
 const BENT: i16 = 2;
@@ -122,7 +122,8 @@ fn read(piece: &Grey, n: usize) -> (f32, f32) {
     }
 }
 
-/// Returns the three gaps, each with the pose at which its body is most clearly visible.
+/// Returns a pose for each of the three gaps: the pose at which the gap's body is most clearly
+/// visible.
 fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     let mut body: Vec<Mark> = (0..4).flat_map(|n| side(n, 0.0, 0.5)).collect();
     body.retain(|(at, _)| at.0.abs().min(at.1.abs()) > OPEN);

@@ -5,14 +5,14 @@
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// The distances of a pair's points from the outline, in pixels. They keep the inner point off the
-/// line around the piece. They keep the outer point off the rim of a slightly turned and scaled
-/// gap.
+/// The distances of a pair's points from the outline, in pixels. At these distances, the inner
+/// point is not on the line around the piece. The outer point is not on the rim of a slightly
+/// turned and scaled gap.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 const GAPS: usize = 3;
-/// The largest difference of colours that counts. A larger difference comes from an edge in the
-/// background or from a rim.
+/// A difference of colours that is larger than this counts as this value, because it comes from an
+/// edge in the background or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
@@ -46,8 +46,8 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// Returns how much colours change across the rim at a position. A difference along the whole rim
-/// does not count, because the piece may be lighter or darker than the picture.
+/// Returns how much colours change across the rim at a position. A difference that is the same
+/// along the whole rim does not count, because the piece may be lighter or darker than the picture.
 fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {
@@ -80,8 +80,8 @@ fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns the positions most like an outline of the piece, without positions close to a better
-/// one.
+/// Returns the positions at which the picture is most like an outline of the piece. Leaves out
+/// positions close to a better position.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();
