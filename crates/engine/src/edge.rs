@@ -2,10 +2,9 @@
 //! succeed, and passes all others to nodes with the role `api`. `doorbuster_core::edge` has the
 //! rules of an edge.
 //!
-//! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
-//! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
-//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call this
-//! part.
+//! On an edge, this part owns the connections to the nodes and the age of the edge's copy. It also
+//! counts the requests that the edge refuses or passes on. It reads the feed from Redis, and puts
+//! the sales of the feed into the catalogue. The handlers of an edge's requests call this part.
 mod follow;
 pub mod keys;
 pub mod records;
@@ -123,11 +122,12 @@ impl EdgeNode {
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns this edge's description of itself as the value of the header `header`. It contains a
-    /// proof that the edge has the deployment's key.
+    /// Returns a value for the header `header`: this edge's description of itself, with a proof
+    /// that the edge has the deployment's key.
     fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // The store's time is unknown until a node has answered.
+        // Until a node has answered, the edge does not know the store's time, and so has no
+        // description.
         self.freshness.load().clock?;
         let now = self.now().0;
         let about = EdgeDescription {
@@ -158,7 +158,7 @@ impl EdgeNode {
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
     }
 
-    /// Returns the store's time, or the machine's time until a node has answered.
+    /// Returns the store's time or, until a node has answered, the machine's time.
     pub fn now(&self) -> Millis {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());
@@ -178,7 +178,8 @@ impl EdgeNode {
         });
     }
 
-    /// The edge's copy must have the whole feed up to this head.
+    /// Records that the edge read this head. The edge's copy must already have the whole feed up to
+    /// the head.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

@@ -23,7 +23,8 @@ pub enum EngineError {
     /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A payment message came before its payment was recorded or its order was decided.
+    /// A payment message came too early: its payment is not recorded yet, or its order is not
+    /// decided yet.
     #[error("the message's payment is not recorded yet, or its order is not decided yet")]
     TooEarly,
 }

@@ -1,5 +1,5 @@
-//! The set of requests that hold an order, as this node knows it. For running and recently ended
-//! sales, it has the request of each order in the sale's published counts.
+//! The set of requests that hold an order, as this node knows it. The set has the request of each
+//! order that the published counts of a running or recently ended sale include.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -16,8 +16,8 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// The maximum number of requests in one node's set. Beyond it, the node looks up requests in the
-/// store.
+/// The maximum number of requests in one node's set. Once the set is full, the node looks up other
+/// requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
 /// The maximum number of concurrent lookups of requests outside the set. Clients of further
 /// requests must retry.
@@ -35,8 +35,8 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests, because it was full when a request arrived or is being
-    /// rebuilt.
+    /// Whether the set may lack requests, because the set was full when a request arrived, or
+    /// because the set is being rebuilt.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
@@ -116,8 +116,8 @@ impl RequestsWithOrders {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets all requests. Any request may hold an order until
-    /// [`RequestsWithOrders::finish_rebuild`].
+    /// Forgets all requests. Until [`RequestsWithOrders::finish_rebuild`], every request counts as
+    /// one that may hold an order.
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         self.journal.invalidate();

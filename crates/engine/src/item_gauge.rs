@@ -40,8 +40,8 @@ impl ItemGauge {
         }
     }
 
-    /// Publishes newer counts. The caller must keep the order of commits, and must first add the
-    /// requests of the commit's orders to [`crate::holders::RequestsWithOrders`].
+    /// Publishes newer counts. The caller must publish in the order of the commits, and must first
+    /// add the requests of the commit's orders to [`crate::holders::RequestsWithOrders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -49,8 +49,9 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store, unless [`ItemGauge::published`] has changed
-    /// since `published` was taken. In that case returns `false`, and the caller must read again.
+    /// Publishes counts that were read from the store. `published` is the result of
+    /// [`ItemGauge::published`] before the read. If the result is different now, publishes nothing
+    /// and returns `false`, and the caller must read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +109,8 @@ impl ItemGauge {
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the parked requests, because a slot got units or some requests can be refused now.
+    /// Wakes the parked requests. The caller has given units to a slot, or knows that some requests
+    /// can be refused now.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();

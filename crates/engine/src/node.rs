@@ -1,8 +1,8 @@
 //! A node's identity, store, memory of the store, clock, counters and tasks.
 //!
 //! `Node` owns these parts. It calls the store, and never changes stock. Every other part of the
-//! engine has a node: the stock control, the changes of sales and orders, and the purchases. The
-//! front door, the deliveries, the payments, the web server and the jobs read a node too.
+//! engine has a `Node`: the stock control, the changes of sales and orders, and the purchases. The
+//! front door, the deliveries, the payments, the web server and the jobs read the `Node` too.
 
 mod lifecycle;
 mod live_nodes;
@@ -68,7 +68,7 @@ impl Node {
         self.this_node.description(self.memory.refusals.notes())
     }
 
-    /// Returns the items of the sales that have open slots.
+    /// Returns all items of each sale that has open slots.
     pub fn items_with_open_slots(&self) -> Vec<Arc<ItemState>> {
         self.catalogue()
             .sales()
@@ -180,7 +180,7 @@ impl Node {
         i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
-    /// This node's memory has every commit up to the returned time of the store's clock.
+    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
@@ -246,7 +246,7 @@ impl Node {
         self.memory.deliver(ticket, resolved)
     }
 
-    /// Returns the part that knows whether this node stops, and which tasks must end first.
+    /// Returns the part that knows whether this node is stopping, and which tasks must end first.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -275,8 +275,8 @@ impl Node {
         &self.memory.catalogue.last_check
     }
 
-    /// Remembers an order that this node returns to its buyer, who may repeat the request before
-    /// the node gets a snapshot with the order. Ignores an order whose item is not in the
+    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
+    /// before the node gets a snapshot with the order. Ignores an order whose item is not in the
     /// catalogue.
     pub(crate) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {

@@ -64,7 +64,7 @@ struct HubInner {
     /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
     made_at: Instant,
-    /// Events are kept until this time even without readers, in milliseconds since `made_at`.
+    /// Even without readers, events are kept until this time, in milliseconds since `made_at`.
     kept_until_ms: AtomicU64,
 }
 
@@ -94,8 +94,8 @@ impl HubInner {
 
 impl Hub {
     /// Creates a hub. Event ids start at `now` in microseconds and rise by one. A node publishes
-    /// fewer than a million events per second, so the ids rise even after a restart. JavaScript can
-    /// represent them exactly.
+    /// fewer than a million events per second, so after a restart, the ids are higher than before.
+    /// JavaScript can represent the ids exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
@@ -146,7 +146,8 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // A hub without readers keeps no new events, so the kept events may have a gap.
+        // A hub without readers keeps no new events. The kept events may then have a gap, so they
+        // are dropped.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -238,8 +239,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Returns whether there are readers, or recently disconnected ones that may return for kept
-    /// events.
+    /// Returns whether there are readers, or whether readers that disconnected recently may return
+    /// for kept events.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {

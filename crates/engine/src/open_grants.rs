@@ -1,5 +1,6 @@
 //! An item's open grants at the last read. If a slot loses its memory, its grant is closed, and the
-//! grant's tickets without a verdict are lost. So waiting requests check their grants.
+//! grant's tickets without a verdict are lost. So a waiting request checks whether its grant is
+//! still open.
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

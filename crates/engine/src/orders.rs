@@ -23,7 +23,8 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::stock::{StockControl, reconcile};
 
-/// The longest wait of a call that ends an order, until the slot has applied the feed row.
+/// A call that ends an order waits at most this long until the slot has applied the feed row about
+/// the order.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -199,7 +200,8 @@ impl Orders {
         })
     }
 
-    /// Reads a page of orders. This node remembers the orders of a query for one buyer.
+    /// Reads a page of orders. If the query is for one buyer, this node remembers the orders of the
+    /// page.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -256,7 +258,8 @@ impl Orders {
     }
 }
 
-/// If the buyer reads the order, this node remembers it.
+/// Returns the result for an order that was found. If the buyer reads the order, this node
+/// remembers it.
 fn found_order(node: &Node, order: Order, is_read_by_buyer: bool) -> OrderLookup {
     if is_read_by_buyer {
         node.remember_order(&order);

@@ -16,7 +16,7 @@ use crate::error::EngineError;
 /// The time between two log lines about a continuing outage.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// An outage has ended when no call has failed for this long. Every job repeats a failed call
-/// sooner.
+/// sooner than this.
 const OVER_AFTER: Duration = Duration::from_secs(3);
 /// The store itself notices an outage within this time after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
@@ -72,7 +72,7 @@ struct Failures {
     began: Instant,
     newest: Instant,
     logged: Instant,
-    /// The number of failures since the last log line, by the job's log event.
+    /// For each job's log event, the number of failures since the last log line.
     by_job: BTreeMap<&'static str, u64>,
     error: String,
 }
@@ -102,8 +102,8 @@ impl OutageLog {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call that is part of an outage. Returns false if the caller must log the
-    /// failure. `job` is the caller's log event, from a fixed set.
+    /// Counts a failed call if the failure is part of an outage. Otherwise returns false, and the
+    /// caller must log the failure. `job` is the caller's log event, from a fixed set.
     pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -130,7 +130,7 @@ impl OutageLog {
     }
 
     /// Counts a request that failed because of an outage. Returns false if the caller must log the
-    /// failure: only the first failure of an outage is logged.
+    /// failure. During an outage, the caller logs only the first failure.
     pub fn count_request_if_outage(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.count_if_outage(error, REQUEST) && is_known
@@ -141,7 +141,7 @@ impl OutageLog {
         let mut failures = self.lock(UnavailableSystem::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs this outage. Calls may still fail shortly after it, so the
+            // The store itself logs this outage. Calls may still fail shortly after the outage. The
             // times are reset to delay a report about these calls.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();

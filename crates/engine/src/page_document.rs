@@ -84,19 +84,20 @@ pub fn item_columns(texts: ItemTexts) -> (String, String, String) {
     (title, description, written(&page))
 }
 
-/// The column `page` is empty if the row has no document.
+/// Reads the document in the column `page`. Returns an empty document if the column is empty or
+/// unreadable.
 fn parsed<T: Default + for<'de> Deserialize<'de>>(page: &str) -> T {
     serde_json::from_str(page).unwrap_or_default()
 }
 
-/// Returns an empty text if the document has no content.
+/// Returns the document as text, or an empty text if the document has no content.
 fn written(page: &impl Serialize) -> String {
     let text = serde_json::to_string(page).expect("a document serialises into memory");
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns a text in all its languages, or only the column's text if that has changed. An older
-/// version of the program changes only the column.
+/// Returns a text in all its languages, or only the column's text if the column has changed. An
+/// older version of the program changes only the column.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

@@ -212,7 +212,8 @@ impl<'a> Driver<'a> {
         effect
     }
 
-    /// The item's spread and the sale's phase may have changed while the request waited.
+    /// Uses the newest catalogue, because the item's spread and the sale's phase may have changed
+    /// while the request waited.
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
@@ -262,8 +263,8 @@ impl<'a> Driver<'a> {
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
-        // A request without time to wait always gets the answer `Queued`, even from a quick
-        // settler.
+        // A request without time to wait always gets the answer `Queued`, even if the settler is
+        // quick.
         if deadline <= Instant::now() {
             return Input::Elapsed;
         }

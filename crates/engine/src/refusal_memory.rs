@@ -4,8 +4,8 @@
 //! of entries, which several buyers share. A full set overwrites its oldest entry and becomes
 //! incomplete.
 //!
-//! The sets are larger than the processor's caches. So new entries wait in a short list, and move
-//! together: the processor then reads their sets at the same time.
+//! All sets together are larger than the processor's caches. So new entries wait in a short list,
+//! and then move to their sets together. The processor can read these sets at the same time.
 //!
 //! All nodes hash buyers in the same way, so they can ask each other about a buyer without the
 //! name.
@@ -32,8 +32,8 @@ const QUEUED: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. Together with the number of the set, it is 48 bits, which fewer
-    /// than one in 10¹⁴ pairs of buyers share. Zero marks an empty entry.
+    /// A part of the buyer's hash. With the number of the set, it has 48 bits. Fewer than one in
+    /// 10¹⁴ pairs of buyers have the same 48 bits. Zero marks an empty entry.
     buyer: u32,
     /// The item of a refusal, or a hash of the token of a queued request's ticket.
     subject: u32,
@@ -84,7 +84,7 @@ struct Set {
 
 impl Set {
     /// Replaces an entry that differs only in its time, or else takes an empty entry. If there is
-    /// none, overwrites the oldest entry and returns true.
+    /// neither, overwrites the oldest entry and returns true.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));

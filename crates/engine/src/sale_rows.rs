@@ -14,8 +14,8 @@ use crate::control::JobSignals;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// The node reconciles an item again after each of these pauses when the item's spread has changed,
-/// because another node may move units meanwhile.
+/// When an item's spread has changed, the node reconciles the item again after each of these
+/// pauses, because another node may move units meanwhile.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 /// The exclusive right of one task to change a sale on this node. The node skips other nodes'
@@ -44,12 +44,14 @@ impl Drop for SaleLock<'_> {
     }
 }
 
-/// Also publishes the sale's status and wakes the timed jobs. The caller must have the sale's lock.
+/// Updates a sale in the catalogue, publishes its status, and wakes the timed jobs. The caller must
+/// have the sale's lock.
 pub(crate) async fn update_in_catalogue(node: &Node, row: SaleRow) -> Result<(), EngineError> {
     show_row(node, row, false).await.map(drop)
 }
 
-/// Returns `false` if another task has already added the sale, perhaps with a newer row.
+/// Adds a new sale to the catalogue. Returns `false` if another task has already added the sale,
+/// perhaps with a newer row.
 pub(crate) async fn add_to_catalogue(node: &Node, row: SaleRow) -> Result<bool, EngineError> {
     show_row(node, row, true).await
 }
@@ -69,7 +71,7 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
         return Ok(false);
     }
     if !items.is_empty() {
-        // The counts may have changed before the catalogue had the items.
+        // Reads the counts again, because they may have changed before the catalogue had the items.
         node.read_counts(items).await?;
     }
     node.control().status_changed(&id);

@@ -108,8 +108,8 @@ impl SaleControl {
         self.take_step(id, StepRequest::Now(step)).await
     }
 
-    /// Pauses a sale with a fault. Also pauses a scheduled sale, so that it does not open at its
-    /// start.
+    /// Pauses a sale that has a fault. Also pauses a scheduled sale, so that it does not open at
+    /// its start.
     ///
     /// # Errors
     /// If the store is unreachable. The caller may repeat the call.
@@ -169,7 +169,8 @@ impl SaleControl {
         outcome
     }
 
-    /// Drains the slots and then changes the phase, whose transaction closes the grants.
+    /// Drains the slots, and then changes the phase. The transaction of this change closes the
+    /// grants.
     async fn step_drained(
         &self,
         sale: &SaleState,
@@ -201,8 +202,8 @@ impl SaleControl {
         outcome
     }
 
-    /// If another node changes the sale meanwhile, drains the slots again, at most [`DRAINS_MAX`]
-    /// times.
+    /// Drains the slots and then takes the step. If another node changes the sale meanwhile, does
+    /// both again, with at most [`DRAINS_MAX`] drains in all.
     async fn drain_until_stepped(
         &self,
         id: &str,
@@ -279,8 +280,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // Before the opening, the store closes the item's grants. No reconciliation may open new
-        // grants with the old spread.
+        // If the sale has not opened yet, the store also closes the item's grants. The lock
+        // prevents a reconciliation that opens new grants with the old spread.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {
@@ -302,7 +303,8 @@ impl SaleControl {
     }
 }
 
-/// Returns `None` if the sale has changed since its drain was announced.
+/// Changes the phase without a drain. Returns `None` if the sale has changed since its drain was
+/// announced.
 async fn step_at_once(
     node: &Node,
     id: &str,

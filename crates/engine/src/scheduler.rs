@@ -134,7 +134,7 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once, or once more after its current run.
+    /// Makes a kind of work due at once. Work that is running now runs once more afterwards.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }
@@ -165,8 +165,8 @@ impl Scheduler {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
 
-    /// [`Scheduler::wake`] shortens the wait, but not below the shortest pause of this kind of
-    /// work.
+    /// Waits for this pause. [`Scheduler::wake`] shortens the wait, but not below the shortest
+    /// pause of this kind of work.
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);

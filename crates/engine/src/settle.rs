@@ -63,8 +63,8 @@ pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// The sequence is [`doorbuster_steps::settlement`]. Returns `false` if the store failed
-/// permanently.
+/// Settles a batch in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
+/// store failed permanently.
 async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bool {
     failpoint::reach(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
@@ -87,8 +87,8 @@ async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bo
     true
 }
 
-/// Uses one transaction, and retries until the store is reachable. Returns `None` if the store
-/// failed permanently.
+/// Settles the tickets in one transaction, and retries until the store is reachable. Returns `None`
+/// if the store failed permanently.
 async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
     loop {
         let began = Instant::now();

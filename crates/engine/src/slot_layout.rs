@@ -7,8 +7,8 @@ use doorbuster_core::{IdKey, ItemId, NodeId, SlotKey, Spread};
 pub enum SlotLayout {
     /// The slots are in this process's memory, and no other process reaches them.
     SingleNode,
-    /// Each node that serves buyers has one slot in its memory. `None` if this node serves no
-    /// buyers.
+    /// Each node that serves buyers has one slot of each item in its memory. The value is this
+    /// node's id, or `None` if this node serves no buyers.
     PerNode(Option<NodeId>),
     /// The slots are on Redis servers that every node reaches.
     Shared,

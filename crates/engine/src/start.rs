@@ -184,8 +184,8 @@ async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineE
     Ok((Arc::new(node), slots))
 }
 
-/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. First
-/// closes a single node's grants, whose slots were in the memory of the last process.
+/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. A single
+/// node first closes all open grants, because their slots were in the memory of an earlier process.
 async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> {
     let (node, slots) = (&stock.node, stock.slots());
     if node.layout().is_single_node() {
@@ -294,8 +294,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that all nodes share and that may be lost, and its locks. Returns
-/// `None` if the shape has no Redis.
+/// Opens the Redis for data that all nodes share and that may be lost, and opens the locks in this
+/// Redis. Returns `None` if the shape has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,

@@ -6,9 +6,7 @@
 //! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
 //! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
 //! state besides its handle of the slots: the locks and notes of its work on an item are in the
-//! item's `ItemWork`, in the catalogue of the [`Node`]. Only stock control takes the lock of an
-//! item. It hands out an [`ItemLock`] to two other parts: the change of a spread, and late
-//! payments.
+//! item's `ItemWork`, in the catalogue of the [`Node`].
 //!
 //! Stock control calls the store, the slots, and the memory of the node. When it follows another
 //! node's drain, it also calls `sale_rows`. It calls no part that changes sales or orders.

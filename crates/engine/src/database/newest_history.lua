@@ -1,9 +1,9 @@
 -- Keeps the newest database history that any node has used.
 -- KEYS: the history's hash.
--- ARGV: the calling node's fencing number (0 to only read), token, timeline, and position in the
--- write-ahead log.
--- Returns the kept values, separated by spaces, or an empty text.
--- Of two histories with the same fencing number, the script keeps the first.
+-- ARGV: the calling node's fencing number (0 if the node only reads), token, timeline, and
+-- position in the write-ahead log.
+-- Returns the kept values, separated by spaces, or an empty text if no history is kept.
+-- If two histories have the same fencing number, the script keeps the history that came first.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if tonumber(ARGV[1]) > kept then
   redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2], 'timeline', ARGV[3],

@@ -1,5 +1,5 @@
-//! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database that
-//! they remember.
+//! Asks the shared Redis and the nodes of `store.peers` for the database's newest history. Each of
+//! them remembers the newest history that it has seen.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const ADDRESSES_MAX: usize = 64;
 const NEWEST: &str = include_str!("newest_history.lua");
 
-/// The part of a peer's `/readyz` that this node reads.
+/// The part of a peer's answer to `/readyz` that this node reads.
 #[derive(Deserialize)]
 struct PeerAnswer {
     database: Option<DatabaseFence>,
@@ -109,7 +109,8 @@ async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Without a known address, returns the peer's URL itself.
+/// Returns the peer's URL for each of these addresses, or the URL with the peer's name if there are
+/// no addresses.
 fn urls(peer: &Url, addresses: &[SocketAddr]) -> Vec<Url> {
     let at = |address: &SocketAddr| {
         let mut url = peer.clone();

@@ -44,7 +44,7 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
             match step {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
                 // The edge's copy is too old, perhaps because this server is a replica that lost
-                // its primary. Without a usable read, the edge soon tries the next server.
+                // its primary. If this goes on, the edge soon tries the next server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed_failures.add_one(),
@@ -59,11 +59,11 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: EdgeFeedFollower,
-    /// The entries to use when the whole feed was read: names and texts. An entry without a text is
-    /// empty in the feed.
+    /// The names and texts of the entries that the edge uses once it has read the whole feed. The
+    /// text is `None` if the entry is empty in the feed.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether the kept entries start at the beginning of the feed. A sale without an entry was
-    /// then deleted.
+    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
+    /// was deleted.
     is_whole: bool,
     drains: Drains,
 }
@@ -74,7 +74,7 @@ struct FeedReader<'a> {
 struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
 
 impl Drains {
-    /// Takes the end of a sale's drain. `None` means that the sale does not drain.
+    /// Records when a sale's drain ends. If `until` is `None`, the sale does not drain.
     fn observe(
         &mut self,
         sale: &str,
@@ -102,7 +102,7 @@ impl Drains {
 }
 
 impl FeedReader<'_> {
-    /// Returns `None` if the server does not answer or has no feed of this format.
+    /// Returns `None` if the server does not answer or has no valid feed of this format.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.node.id_key(), part.generation, &part.head)?;
@@ -137,8 +137,8 @@ impl FeedReader<'_> {
             self.node.holders().finish_rebuild();
             self.edge.use_head(head);
         } else if self.at.position() == before {
-            // This server is a replica that is behind its primary. Waiting costs less than reading
-            // again.
+            // This server is a replica that is behind its primary. Reading again at once would
+            // bring nothing new.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
@@ -167,8 +167,8 @@ impl FeedReader<'_> {
                     let counts = counts_of(kept.get(&counts_entry(sale)));
                     match serde_json::from_str(text) {
                         Ok(row) => self.show_row(row, counts.as_ref()),
-                        // This version of the program cannot read the row. Without the sale in
-                        // memory, the edge passes its requests to a node.
+                        // This version of the program cannot read the row, so the sale leaves the
+                        // memory. The edge then passes the sale's requests to a node.
                         Err(_) => self.remove_sales(|id| id == sale),
                     }
                 }
@@ -248,7 +248,7 @@ mod tests {
         drains.end_overdue(Millis(10_000));
         assert!(!is_draining(), "the drain must end although the row did not change");
         drains.observe("spring", &runtime, Some(Millis(10_000)), Millis(10_000));
-        assert!(!is_draining(), "a row with a drain of the past must not begin a drain");
+        assert!(!is_draining(), "a row whose drain is already over must not begin a drain");
         drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_000));
         drains.observe("spring", &runtime, None, Millis(20_001));
         assert!(!is_draining(), "a row without a drain must end the drain");

@@ -1,5 +1,5 @@
-//! How an edge, which has no database, gets the deployment's keys. Nodes keep the keys sealed in
-//! the shared Redis. The operators' key or the secret of buyers' tokens opens them.
+//! An edge has no database, so it reads the deployment's keys from the shared Redis. Nodes keep the
+//! keys sealed there. The operators' key or the secret of buyers' tokens opens them.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -20,7 +20,8 @@ const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the keys stay in Redis after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
-/// How long an edge waits until a node has written the keys.
+/// How long a starting edge waits until a node has written the keys. After this time, the start
+/// fails.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two reads of the keys while an edge waits for them.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
@@ -37,7 +38,8 @@ struct KeysRecord {
 pub struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {
-    /// Seals the keys twice: with the operators' key, and with the secret of buyers' tokens.
+    /// Seals the keys with the operators' key and, if there is a secret of buyers' tokens, a second
+    /// time with this secret.
     pub fn new(secrets: &Secrets) -> Self {
         let record = KeysRecord {
             id_key: hex(secrets.id_key.to_bytes()),
@@ -90,7 +92,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// Returns the secrets of an edge. Secrets that its settings lack come from Redis.
+/// Returns the secrets of an edge. Secrets that are not in the settings come from Redis.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
-//! The content of the edge feed. The feed's head and each entry begin with a proof, which needs the
-//! deployment's key. So a program that can only write to Redis cannot forge a price or a phase.
+//! The content of the edge feed. The feed's head and each entry begin with a proof that needs the
+//! deployment's key. So a program that can write to Redis, but lacks the key, cannot forge a price
+//! or a phase.
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
@@ -105,8 +106,8 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 pub(crate) struct CountsRecord {
     /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was ever opened, with the times at which the
-    /// rooms close or closed.
+    /// The items whose own automatic waiting room was ever opened, each with the time at which its
+    /// room closes. The time may be past.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
     /// Each item's id, its units to sell (`null` if unlimited), `pool`, `kept`, `in_slots`, `held`,
@@ -135,8 +136,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was ever opened, with the times at which
-    /// the rooms close or closed.
+    /// Returns the items whose own automatic waiting room was ever opened, each with the time at
+    /// which its room closes. The time may be past.
     pub fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }

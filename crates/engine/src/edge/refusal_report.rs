@@ -20,18 +20,18 @@ use crate::node::Node;
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the last report may take, before the program stops without an answer.
+/// How long the last report may take. After this time, the program stops even without an answer.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
 /// A report with at least this many bytes gets no further sale. The remaining sales are in the next
 /// report of the same second.
 const REPORT_BYTES_MAX: usize = 4_000;
-/// JSON adds at most this many bytes to a sale's id and to a refusal's code. These bytes include
-/// the first digit of a count.
+/// In JSON, each sale's id and each refusal's code takes at most this many bytes more. For a code,
+/// these bytes include the first digit of the count.
 const ENTRY_BYTES: usize = 8;
 
 type Counts = BTreeMap<String, u64>;
 
-/// Each sale's number of refusals by problem code.
+/// For each sale, the number of refusals for each problem code.
 type Sales = BTreeMap<String, Counts>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,8 @@ impl EdgeNode {
         }
     }
 
-    /// If no node accepts a report, its refusals wait for the next second.
+    /// Sends the new refusals to a node. If no node accepts a report, its refusals are sent again a
+    /// second later.
     async fn report_refusals(&self, node: &Node) {
         for sales in take_refusals(node) {
             if self.report(node, &sales).await == Err(PassFailure::Unsent) {
@@ -119,8 +120,9 @@ fn add_refusals(node: &Node, sales: &Sales) {
     }
 }
 
-/// On a node, adds the refusals of a report, unless the node already has this report. Returns
-/// `false` if the report has no valid proof or is too old. The edge then keeps the refusals.
+/// On a node, adds a report's refusals to the counts of the sales, unless the node already has this
+/// report. Returns `false` if the report has no valid proof or is too old. The edge then keeps the
+/// refusals.
 pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
     let report: Option<RefusalReport> = records::open_json(node.id_key(), REFUSALS_HEADER, value);
     let Some(report) = report else { return false };

@@ -1,7 +1,7 @@
 //! The events of the buyers whose streams this edge serves.
 //!
-//! Only nodes have the events about buyers' orders and positions. Over one WebSocket, the relay,
-//! the edge names its buyers to a node, and the node sends their events.
+//! Only nodes have the events about buyers' orders and positions. The relay is one WebSocket from
+//! the edge to a node. Over it, the edge names its buyers, and the node sends their events.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
 //! resumes a buyer's events, the buyer's streams get the event `hello`, and clients read the state
@@ -35,14 +35,15 @@ use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// The node sends pings more often than this. After this long without a message, the edge connects
-/// to another node.
+/// After this long without a message, the edge connects to another node. The node's pings come more
+/// often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
-/// The longest wait of a new stream until the node sends the buyer's events.
+/// A new stream waits at most this long until the node sends the buyer's events. After this time,
+/// the stream starts without them.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the node of the relay is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// After this long without a relay or a fresh copy, the edge begins to end its streams.
+/// If the relay or a fresh copy is missing for this long, the edge begins to end its streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -68,7 +69,7 @@ struct Followed {
 #[derive(Debug, Default)]
 struct RelayState {
     buyers: HashMap<BuyerId, Followed>,
-    /// The buyers about whom the node does not have the newest message.
+    /// The buyers about whom the edge must send a new message to the node.
     changed: HashSet<BuyerId>,
 }
 
@@ -83,7 +84,7 @@ struct RelayInner {
     is_connected: AtomicBool,
 }
 
-/// One stream of a buyer. The stream ends when the guard is dropped.
+/// Represents one stream of a buyer. Dropping this guard removes the stream from the relay.
 #[derive(Debug)]
 pub struct RelayGuard {
     relay: Relay,
@@ -145,7 +146,8 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        // A stream that follows sales needs the positions again.
+        // A new stream with sales needs the positions. The node sends them after each message about
+        // the buyer.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -181,8 +183,8 @@ impl Relay {
         next.into_iter().map(message).collect()
     }
 
-    /// The node now sends the buyer's events. Returns whether the buyer's streams may have missed
-    /// events.
+    /// Records that the node now sends the buyer's events. Returns whether the buyer's streams may
+    /// have missed events.
     fn note_followed(&self, buyer: &BuyerId) -> bool {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
@@ -193,8 +195,8 @@ impl Relay {
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
 
-    /// Keeps a connection to a node, and ends streams that the edge cannot serve, until the future
-    /// is dropped.
+    /// Keeps a connection to a node, and ends streams that the edge cannot serve. Runs until the
+    /// future is dropped.
     pub async fn run(&self, own: &Node, edge: &EdgeNode) {
         let connecting = async {
             loop {
@@ -215,9 +217,9 @@ impl Relay {
         tokio::join!(connecting, self.end_useless_streams(own, edge));
     }
 
-    /// Ends buyers' streams while the edge cannot serve them. The clients connect again, and the
-    /// edge passes the new streams to nodes. Too many new connections at once would overload the
-    /// nodes.
+    /// Ends buyers' streams, some at a time, while the edge cannot serve them. The clients connect
+    /// again, and the edge passes the new streams to nodes. Too many new streams at once would
+    /// overload the nodes.
     async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -251,7 +253,7 @@ impl Relay {
         }
     }
 
-    /// Ends when the connection ends or is silent for too long.
+    /// Reads the node's messages until the connection ends or is silent for too long.
     async fn read(&self, own: &Node, mut stream: impl Stream<Item = Received> + Unpin) {
         while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, stream.next()).await {
             match message {
@@ -282,7 +284,8 @@ impl Relay {
         }
     }
 
-    /// Ignores a message that this version does not know.
+    /// Handles a message of the node. Ignores a message that this version of the program does not
+    /// know.
     fn receive(&self, own: &Node, text: &str) {
         let (buyer, json) = match serde_json::from_str(text) {
             Ok(NodeMessage::Event { buyer, json }) => (buyer, Some(json)),
@@ -295,7 +298,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // For buyers who connect again, the hub keeps only relayed events about orders.
+        // The hub keeps relayed events for buyers who connect again, but only events about orders.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }

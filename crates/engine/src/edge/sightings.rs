@@ -1,5 +1,5 @@
-//! Records which edges are alive. An edge cannot write to Redis, so it describes itself to a node
-//! in its health checks. The node then records the edge in Redis for all nodes.
+//! Records which edges are alive. An edge cannot write to Redis, so it describes itself in its
+//! health checks of the nodes. A node then records the edge in Redis for all nodes.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl EdgeSightings {
         })
     }
 
-    /// Returns whether this is a new report of the edge, and remembers its number.
+    /// Records the number of this report. Returns whether the report is new.
     pub(crate) fn is_next_report(&self, node: &str, number: u64) -> bool {
         self.change(node, |sighting| {
             let is_next = number > sighting.report;

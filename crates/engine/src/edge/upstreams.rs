@@ -1,9 +1,9 @@
 //! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
-//! If a node does not answer, the edge may send the request to another node. No purchase may arrive
-//! twice. So the request must change nothing, or no part of it may have been sent. If a node is
-//! slow to answer a buyer's read, the edge also sends the read to a second node,
-//! and takes the first answer.
+//! If a node does not answer, the edge sends the request to another node in only two cases: the
+//! request changes nothing, or no part of it was sent. So no purchase arrives twice. If a node is
+//! slow to answer a buyer's read, the edge also sends the read to a second node, and takes the
+//! first answer.
 mod hedging;
 #[cfg(test)]
 mod tests;
@@ -34,20 +34,20 @@ use upstream::{Failed, Upstream};
 
 pub use upstream::UpstreamState;
 
-/// The header of `/healthz` with the store's time in milliseconds. Edges have no store and do not
-/// send this header.
+/// The header with the store's time, in milliseconds, in a node's answer to `/healthz`. Edges have
+/// no store and do not send this header.
 pub const TIME_HEADER: &str = "doorbuster-time";
 /// The header of `/healthz` that says whether a node serves buyers.
 pub const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// How long a node may take to begin the answer to a purchase, after the purchase's wait for its
-/// verdict.
+/// A purchase first waits for its verdict. After this wait, the node may take this much longer to
+/// begin its answer.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
-/// The page to which an issuer sends an operator's browser back. Its `GET` changes something: the
-/// node uses up a code that is valid only once.
+/// The page to which an issuer sends an operator's browser back. A `GET` of this page changes
+/// something: it uses up a code that is valid only once.
 const SIGN_IN_CALLBACK: &str = "/console/callback";
 /// The maximum number of nodes behind one edge. Further addresses are not used.
 const UPSTREAMS_MAX: usize = 256;
@@ -90,8 +90,8 @@ impl Upstreams {
         upstreams
     }
 
-    /// Nodes in both lists keep their state and their connections. Returns whether the addresses
-    /// changed.
+    /// Replaces the list of nodes. Nodes that were already in the list keep their state and their
+    /// connections. Returns whether the addresses changed.
     fn set_addresses(&self, names: &[NamedNodes]) -> bool {
         let mut addresses = Vec::new();
         for address in names.iter().flat_map(NamedNodes::addresses).copied() {
@@ -254,7 +254,7 @@ impl Upstreams {
             }
             loop {
                 tokio::time::sleep(LOOKUP_INTERVAL).await;
-                // The system's lookup of a name blocks its thread.
+                // The system's name lookup blocks the calling thread.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);

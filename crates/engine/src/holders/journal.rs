@@ -2,7 +2,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The maximum number of waiting requests. At this bound, the whole set is written again.
+/// The maximum number of requests in the journal. If another request comes, the journal becomes
+/// incomplete, and the whole set is written again.
 const JOURNAL_MAX: usize = 262_144;
 
 /// The newest requests, recorded only while the writer of the edge feed needs them.

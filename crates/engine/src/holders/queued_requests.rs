@@ -21,7 +21,7 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The `decide_by` and the request's hash of each ticket, oldest answer first.
+    /// For each ticket, its `decide_by` and its request's hash, oldest answer first.
     due: VecDeque<(Millis, u64)>,
 }
 
@@ -61,7 +61,8 @@ impl QueuedRequests {
             && self.lock().queued.contains_key(&request.low_64_bits())
     }
 
-    /// Returns `None` if the request's `decide_by` has passed at `now` (store time).
+    /// Finds the ticket of a request that was answered as queued. Returns `None` if the ticket's
+    /// `decide_by` has passed at `now` (store time).
     pub fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
         self.lock()
             .queued

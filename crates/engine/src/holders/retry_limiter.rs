@@ -1,6 +1,6 @@
 //! Limits the reads of the store for repeated requests. The server never refuses a request that
-//! holds an order, so it must read the order. Each buyer has one read at a time, and requests that
-//! arrive during a read share the next one.
+//! holds an order, so it must read the order. Each buyer has one read at a time, and repeats of one
+//! request that arrive during a read share the next read.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,14 +90,14 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read serves every request that has arrived until now.
+        // This read also serves all repeats of the request that have arrived until now.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
         Ok(order)
     }
 
-    /// Reads for this buyer when it is the buyer's turn. `None` if too many requests are waiting.
+    /// Runs `read` when it is this buyer's turn. Returns `None` if too many requests are waiting.
     pub async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;
@@ -106,7 +106,7 @@ impl RetryLimiter {
         Some(read.await)
     }
 
-    /// Returns `None` if the wait would end after `until`.
+    /// Waits until the buyer may read. Returns `None` if the wait would end after `until`.
     async fn begin_read(
         &self,
         turn: &mut MutexGuard<'_, ReadTurn>,
@@ -155,7 +155,7 @@ mod tests {
 
     struct Fixture {
         limiter: RetryLimiter,
-        /// All reads so far, the present reads, and the most concurrent reads.
+        /// Three numbers: all reads so far, the present reads, and the most reads at one time.
         reads: [AtomicUsize; 3],
     }
 

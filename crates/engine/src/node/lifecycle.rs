@@ -2,7 +2,8 @@
 //!
 //! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
 //! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and the tasks.
-//! Requests ask this part whether the node stops, and other parts start their tasks with this part.
+//! Requests ask this part whether the node is stopping. Other parts start their tasks with this
+//! part.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Whether this node stops, and the tasks that must end before the program ends.
+/// Whether this node is stopping, and the tasks that must end before the program ends.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     is_stopping: AtomicBool,
@@ -32,7 +33,7 @@ impl Lifecycle {
         &self.tasks
     }
 
-    /// Does nothing if the program ends during the pause.
+    /// Calls `then` after the pause, unless the program ends during the pause.
     pub(crate) fn run_after(&self, pause: Duration, then: impl FnOnce() + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -43,7 +44,7 @@ impl Lifecycle {
         });
     }
 
-    /// Returns a starter of jobs that calls `on_fatal` if a job ends too early.
+    /// Returns a [`Jobs`], which calls `on_fatal` if one of its jobs ends too early.
     pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }
@@ -70,8 +71,8 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If the job ends too early or panics, the program must end, because it might no
-    /// longer settle tickets, refill slots or expire orders.
+    /// Starts a job. If the job ends too early or panics, the program must end. Without the job,
+    /// the program might no longer settle tickets, refill slots or expire orders.
     pub fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

@@ -2,7 +2,8 @@
 //! settling.
 //!
 //! This part of a node owns the result of the last check. It calls no other part of the node. The
-//! job that renews the leases writes this result, and limits, settlers and the console read it.
+//! job that renews the leases writes this result. The limits, the settlers and the console read the
+//! result.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

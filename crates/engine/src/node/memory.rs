@@ -63,15 +63,15 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // A lost order no longer counts against its buyer's limit, like an ended order.
+        // Like an ended order, a lost order no longer counts against its buyer's limit.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // An ended order counts too, because this node may learn of another node's order only
-            // after its end.
+            // An ended order is remembered too, because this node may first learn of another node's
+            // order after the order's end.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ended_order(catalogue, order.item);
@@ -91,8 +91,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // The node may have these counts from an earlier read of the store, which notified no
-            // readers.
+            // Readers are notified even if the counts are not new: the node may have read them from
+            // the store without notifying readers.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -144,7 +144,7 @@ impl NodeMemory {
         delivery
     }
 
-    /// Also wakes the jobs that wait for returned units.
+    /// Records that an order of the item ended, and wakes the jobs that wait for returned units.
     fn record_ended_order(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ended_order();

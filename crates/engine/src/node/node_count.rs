@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// three seconds after the end of its lease.
 const MISSED_CHECKS: u32 = 6;
 
-/// The number of nodes that are live now, and of nodes that were live recently, including this
-/// node. Only one job writes these numbers.
+/// The number of nodes that are live now, and the number of nodes that were live recently. This
+/// node counts too. Only one job writes these numbers.
 #[derive(Debug)]
 pub struct NodeCount {
     now: AtomicU32,

@@ -21,7 +21,8 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::NotedRefusal;
 
-/// How long other nodes may take to answer. Without their answers, the result may lack refusals.
+/// How long other nodes may take to answer. After this time, the search ends, and its result may
+/// lack refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,7 +32,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether every node answered, and no node has lost a refusal.
+    /// Whether the list has all refusals. It may lack some if a node did not answer or lost
+    /// refusals, or if an edge was alive.
     pub is_complete: bool,
 }
 
@@ -40,7 +42,7 @@ impl Node {
         &self.memory.refusals
     }
 
-    /// Counts the answer to a purchase, and notes a refusal.
+    /// Counts the answer to a purchase. If the answer is a refusal, notes the refusal too.
     pub fn count_answer(
         &self,
         sale: &SaleState,
@@ -67,14 +69,14 @@ impl Node {
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If no request of this node waits for the verdict, this node has noted the verdict
-        // already, or another node notes it.
+        // If no request of this node waits for the verdict, this node has already noted the
+        // verdict, or another node notes it. So this node removes its note.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
     }
 
-    /// Records that an edge is alive, and may have refused buyers.
+    /// Records that an edge is alive. An edge may have refused buyers, but answers no questions.
     pub fn note_edge(&self) {
         self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }

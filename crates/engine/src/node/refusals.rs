@@ -5,8 +5,8 @@
 //! rows. So a node needs no addresses of other nodes.
 //!
 //! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
-//! the node. The memory of the node notes verdicts here, `refusal_search` reads and notes refusals,
-//! and the description of the node contains the notes.
+//! the node. The memory of the node records verdicts here. The module `refusal_search` reads and
+//! records refusals. The node's description contains the notes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -48,8 +48,8 @@ pub(super) struct RemoteAnswer {
 pub(super) struct PeerMessages {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
-    /// When an edge last sent a health check to the node. Edges also refuse requests but answer no
-    /// questions, so a list of refusals may then be incomplete.
+    /// When an edge last sent a health check to the node. Edges refuse requests but answer no
+    /// questions, so a list of refusals may lack the refusals of edges.
     pub(super) edge_heard_at: i64,
 }
 
@@ -114,8 +114,9 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket, and removes the note that its request is queued. `refused` is
-    /// the reason of a refusal for which no request waits. A waiting request notes its own answer.
+    /// Notes the verdict of a ticket, and removes the note that its request is queued. If the
+    /// ticket was refused and no request waits for the verdict, `refused` is the problem code. A
+    /// waiting request notes its refusal itself.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);

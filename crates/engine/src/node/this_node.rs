@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::slot_layout::SlotLayout;
 
-/// This node's id, roles, place of slots, and description.
+/// This node's id and roles, the place of its slots, and its description.
 #[derive(Debug)]
 pub struct ThisNode {
     pub(crate) id: NodeId,
@@ -47,7 +47,7 @@ impl ThisNode {
         drop(self.description.set(description));
     }
 
-    /// `None` if this process serves no requests yet.
+    /// Returns when this node started, or `None` if this process serves no requests yet.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.description.get().map(|it| it.started_at)
     }
@@ -65,7 +65,7 @@ impl ThisNode {
         .to_string()
     }
 
-    /// The value `true` means that this node has released its leases for ever.
+    /// Locks the node's leases. The value is `true` if this node has released its leases for ever.
     pub(crate) async fn lock_leases(&self) -> MutexGuard<'_, bool> {
         self.leases_released.lock().await
     }

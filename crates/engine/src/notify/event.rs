@@ -65,8 +65,9 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// Returns the event about a ticket's verdict for which no request waits. If the request
-    /// already holds an order, the event has this order. `None` if the verdict needs no event.
+    /// Returns the event that tells a buyer a ticket's verdict when no request waits for the
+    /// verdict. If the ticket's request already holds an order, the event has this order. `None` if
+    /// the verdict needs no event.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -84,7 +85,8 @@ impl EventKind {
         }
     }
 
-    /// `None` if the event is about no order, queued request or waitlist entry.
+    /// Returns the buyer if the event is about an order, a queued request or a waitlist entry, and
+    /// `None` otherwise.
     pub(super) fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),

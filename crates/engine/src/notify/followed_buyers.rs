@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use doorbuster_core::digest::buyer_tag;
 
 /// The maximum number of remembered buyers without a connected reader. Above this bound, the node
-/// forgets them all. Every buyer counts as followed until the last forgotten entry would have
-/// ended.
+/// forgets them all. After that, every buyer counts as followed until the last forgotten entry
+/// would have ended.
 const LEFT_MAX: usize = 262_144;
-/// The smallest number of entries at which ended entries are removed.
+/// With fewer entries than this, ended entries are not removed.
 const SWEEP_MIN: usize = 1_024;
 
 /// The followed buyers, by tag, which is a short hash of the buyer.
@@ -26,7 +26,7 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// The end of an entry without a connected reader.
+    /// When the entry ends, if no reader is connected.
     until: Option<Instant>,
 }
 

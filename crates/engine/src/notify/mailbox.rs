@@ -15,8 +15,8 @@ pub(super) struct Mailbox {
     pub(super) reader: ReaderKind,
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Signals an overflow of the queue. A task may wait for events and for the overflow at the
-    /// same time.
+    /// Signals an overflow of the queue. This is a signal of its own, because a task may wait for
+    /// it and for events at the same time.
     overflow: Notify,
 }
 
@@ -92,16 +92,16 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether this event made the queue overflow. An overflow discards all waiting events,
-    /// because the reader is dropped.
+    /// Adds an event to the queue, and returns whether this event made the queue overflow. An
+    /// overflow discards all waiting events, because the reader is dropped.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
         if waiting.lagged {
             return false;
         }
-        // A new status or a room's new progress replaces the waiting event about the same sale or
-        // room.
+        // A new status replaces the waiting status of the same sale. A room's new progress replaces
+        // that room's waiting progress.
         match &*event.kind {
             EventKind::Status(sale) => {
                 waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))
@@ -189,7 +189,8 @@ impl Mailbox {
     }
 }
 
-/// The keys of parked readers with waiting events. Parking a reader adds its key at most twice.
+/// The keys of parked readers with waiting events. Each time a reader is parked, its key is added
+/// at most twice.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     ready: Mutex<ReadyReaders>,

@@ -23,8 +23,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the number of the last event before the subscription. A reader that got no event
-    /// sends it when the reader reconnects.
+    /// Returns the number of the last event before the subscription. If a reader has got no event,
+    /// it sends this number when it reconnects.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -54,9 +54,9 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// Returns the next event, or parks the reader and returns `None`. The next event then adds
-    /// `key` to `ready_queue`. After an event for all readers, the first event for the buyer alone
-    /// adds `key` again.
+    /// Returns the next event. If no event waits, parks the reader and returns `None`. The first
+    /// event after that adds `key` to `ready_queue`. If that event was for all readers, the first
+    /// event for the buyer alone adds `key` again.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }

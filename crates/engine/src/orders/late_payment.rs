@@ -14,8 +14,8 @@ use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks
-    /// units, recalls units from the slots, and refunds the payment if that fails. The result is
-    /// never [`CaptureOutcome::UnitsMissing`].
+    /// units, recalls units from the slots. If there are still too few units, refunds the payment.
+    /// The result is never [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ async fn recall_late(node: &Node, locked: &ItemLock<'_>, units: u64) -> Option<u
                 node.outage_log(),
                 error,
                 event = "payment.late_recall_failed",
-                "failed to recall units for a late payment; the payment uses only the pool"
+                "failed to recall units for a late payment; only the pool can serve the payment"
             );
             None
         }

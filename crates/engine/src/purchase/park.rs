@@ -14,8 +14,9 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. `Short` adds the request's units to the item's
-    /// demand. `Undecided` removes them, because the store has not confirmed the slot's refusal.
+    /// Waits until the request should try again. The reason `Short` adds the request's units to the
+    /// item's demand. The reason `Undecided` removes them, because the store has not confirmed the
+    /// slot's refusal.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -35,7 +36,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // A change of the counts before `note_parked` does not wake this request.
+        // The counts are read again, because a change before `note_parked` does not wake this
+        // request.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -61,7 +63,8 @@ impl<'a> ItemSignals<'a> {
     /// slots.
     ///
     /// - A short request with demand waits for progress, because units are gathered for it.
-    /// - A short request without demand waits for progress, or for a commit after a pause.
+    /// - A short request without demand waits for progress. After a pause, a commit ends the wait
+    ///   too.
     /// - Every other request waits for the pause, and then for progress or a commit.
     ///
     /// The pause depends on `waits`, the number of earlier waits.
@@ -102,8 +105,8 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// The entry of a request in the item's demand. The server gathers the item's last units for these
-/// requests.
+/// The entry of a request in the item's demand. The server gathers the item's last units for the
+/// requests in the demand.
 pub(super) struct UnitDemandEntry<'a> {
     node: &'a Node,
     item: &'a ItemState,

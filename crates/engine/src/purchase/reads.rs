@@ -40,7 +40,8 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// The units must be read before the order. Then an order that the units include is found.
+    /// The buyer's used units must be read before the order. Then, if these units include the
+    /// order, the later read finds it.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.purchases.node.holders().confirm_permit().await;

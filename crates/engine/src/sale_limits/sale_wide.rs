@@ -30,8 +30,8 @@ impl SaleWideLimit {
     /// Decides without the lock whether the limit refuses the request. If so, returns the
     /// nanoseconds to wait and the state.
     ///
-    /// `None` means that the caller must take the lock. The limit may allow the request, or an
-    /// earlier setting of the limit left a state above the burst.
+    /// `None` means that the caller must take the lock. Either the limit may allow the request, or
+    /// the state is above the burst because of an earlier setting of the limit.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

@@ -47,19 +47,19 @@ pub struct LimitCell {
     /// created.
     pub state: u64,
     /// This node's unspent share of the limit: the nanoseconds in which the limit recovers by this
-    /// share. If the cell counts buyers, the estimate for the present counting period
+    /// share. If the cell counts buyers, this is the estimate for the present counting period
     /// ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
     /// The use that this node has not reported to other nodes, in nanoseconds like `share`. If the
-    /// cell counts buyers, the upper half is the index of the present period. The lower half is the
-    /// count of the previous one.
+    /// cell counts buyers, the upper half is the index of the present period, and the lower half is
+    /// the count of the previous period.
     pub unshared: u64,
     /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,
 }
 
 impl LimitCell {
-    /// Calls `step` with the cell's values in the form of the rules of shared limits.
+    /// Calls `step` with the cell's values as a [`NodeShare`], and writes the changed values back.
     pub fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
         let mut node =
             NodeShare { state: self.state, share: self.share, unreported: self.unshared };

@@ -1,5 +1,5 @@
-//! Counts the buyers who arrived at an automatic waiting room since the last count. They entered
-//! the room, requested a pass, or purchased with a pass.
+//! Counts the buyers who arrived at an automatic waiting room since the last count. A buyer arrives
+//! by entering the room, requesting a pass, or purchasing with a pass.
 //!
 //! Counting takes no lock. A buyer's secret hash selects a bit, and each newly set bit counts. If
 //! 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen of them share a bit
@@ -36,7 +36,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // At this number the room counts as overcrowded, so further counting changes nothing.
+        // At this number, the room counts as overcrowded, so further counting changes nothing.
         if self.count.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }

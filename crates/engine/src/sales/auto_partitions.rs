@@ -1,5 +1,5 @@
 //! Adds partitions to an item with an automatic spread if too many tickets of one slot wait to be
-//! settled. If all nodes share the slots, this job runs every second on the leader.
+//! settled. This job runs only if all nodes share the slots: every second, on the leader.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -155,9 +155,9 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Chooses the number of partitions again for each item with an automatic spread, for a draft
-    /// that is about to enter the phase `next`. Unlike the first choice, this one counts only sales
-    /// that may overlap.
+    /// For a draft that is about to enter the phase `next`, chooses again how many partitions each
+    /// item with an automatic spread has. Unlike the first choice, this choice counts only the
+    /// slots of sales that may run at the same time.
     ///
     /// # Errors
     /// If the store is unreachable.

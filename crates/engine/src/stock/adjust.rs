@@ -14,8 +14,8 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 impl StockControl {
-    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] has the number of free units
-    /// in the pool and in the slots.
+    /// Raises or lowers an item's total. If too few units are free, returns
+    /// [`AdjustOutcome::NotInPool`] with the number of free units in the pool and in the slots.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.
@@ -77,7 +77,8 @@ impl StockControl {
     }
 }
 
-/// A closed sale's total cannot change, but an earlier call with the same key may have changed it.
+/// Returns the result for a closed sale, whose total cannot change. An earlier call with the same
+/// key may have changed the total before the close.
 async fn adjusted_before_close(
     node: &Node,
     adjustment: &Adjustment,

@@ -23,9 +23,9 @@ use crate::sale_rows::{SaleLock, update_in_catalogue};
 /// How long other nodes drain if the node that began the drain does not end it. A little longer
 /// than that node's wait.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// The interval of the checks for other nodes' drains while this node knows of one.
+/// How often a node checks for other nodes' drains while it knows of such a drain.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The interval of the checks for other nodes' drains while this node knows of none.
+/// How often a node checks for other nodes' drains while it knows of no such drain.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node checks the store while it waits for other nodes or for the end of a drain.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -61,7 +61,7 @@ fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
 }
 
 async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
-    // Another task with the lock drains the sale itself, or already follows the drain.
+    // If another task has the lock, that task drains the sale itself or already follows the drain.
     let Some(_guard) = SaleLock::try_take(&stock.node, &sale.runtime) else { return Ok(()) };
     sale.runtime.draining.store(true, Ordering::Release);
     let drained = drain_own(stock, sale).await;
@@ -71,7 +71,8 @@ async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), Engi
     reconcile_after_step(stock, &sale.row.id).await
 }
 
-/// The node that began the drain handles the slots that all nodes reach.
+/// Drains the slots in this node's memory. The node that began the drain handles the slots that all
+/// nodes reach.
 async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
     if !stock.node.layout().is_node_local() {
         return Ok(());
@@ -81,7 +82,8 @@ async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineE
     close_own_grants(&stock.node, &slots).await
 }
 
-/// Without this call, the node that began the drain would wait for the whole of [`DRAIN_MAX`].
+/// Closes the grants of these slots. Otherwise, the node that began the drain would wait for the
+/// whole of [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -110,7 +112,8 @@ async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineE
     }
 }
 
-/// Returns the slots that it stopped. Logs and skips an unreachable slot.
+/// Stops the sale's slots that this node reaches, and returns the stopped slots. Logs and skips an
+/// unreachable slot.
 pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<SlotKey> {
     let items = sale.items.iter().map(|item| async move {
         // Reconciliation checks `draining` under this lock, so it does not start the slots during

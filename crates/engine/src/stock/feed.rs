@@ -25,7 +25,8 @@ pub(super) async fn feed_slots(
     try_join_all(each).await
 }
 
-/// Returns how many units the slot then has, or 0 if the slot does not have the grant.
+/// Sends a slot its missing feed rows. Returns how many units the slot then has, or 0 if the slot
+/// does not have the grant.
 pub(super) async fn feed_and_count(
     store: &Store,
     slots: &Slots,
@@ -36,7 +37,7 @@ pub(super) async fn feed_and_count(
     Ok(view_of(slots, grant).await?.map_or(0, |view| view.available))
 }
 
-/// Returns `None` if the slot does not have this grant.
+/// Returns the state of the grant's slot, or `None` if the slot does not have this grant.
 async fn view_of(slots: &Slots, grant: &Grant) -> Result<Option<SlotView>, EngineError> {
     Ok(slots.view(grant.slot).await?.filter(|view| view.grant == grant.id))
 }

@@ -1,4 +1,4 @@
-//! Checks whether a slot lost its memory, and starts a new epoch for a slot with full memory.
+//! Checks whether a slot lost its memory, and starts a new epoch for a slot whose memory is full.
 //! [`doorbuster_steps::slot_check`] has the sequence of the reads.
 use std::sync::Arc;
 
@@ -36,7 +36,8 @@ pub(super) async fn check_grant(
     }
 }
 
-/// Drains a slot with full memory and closes its grant. The slot continues under a new epoch.
+/// Drains a slot whose memory is full, and closes the slot's grant. The slot continues under a new
+/// epoch.
 async fn roll_epoch(
     stock: &StockControl,
     item: &ItemState,

@@ -19,8 +19,8 @@ pub struct ItemLock<'a> {
 }
 
 impl StockControl {
-    /// Waits for the lock of an item. Until it is dropped, no other task of this node moves the
-    /// item's units.
+    /// Waits for the lock of an item. Until the lock is dropped, no other task of this node moves
+    /// the item's units.
     pub async fn lock_item<'a>(&'a self, item: &'a ItemState) -> ItemLock<'a> {
         let alone = item.work.reconciling.lock().await;
         ItemLock { stock: self, item, _alone: alone }

@@ -1,8 +1,8 @@
 //! Deletes the data that remains in slots of ended sales, and in slots that left their items'
-//! spreads. The node that closed the sale may have failed to do so.
+//! spreads. The node that closed a sale may have failed to delete this data.
 //!
 //! The store's rows name these slots. If a slot still has tickets, the leader settles them first. A
-//! leader without the role `settle` cannot do so, and the slot keeps its data.
+//! leader without the role `settle` cannot settle them, so the slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::scheduler::{NextRun, Turn, Work};
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
-/// The longest wait for one slot, which is asked again later.
+/// The longest wait for the answer of one slot. A slot that does not answer is asked again later.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
@@ -29,8 +29,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut turns = node.turns(Work::Retirement);
     loop {
         let turn = turns.wait(NextRun::Idle).await;
-        // Slots in node memory end with the process. But in every layout, a slot that left its
-        // item's spread may still have tickets.
+        // Slots in node memory need no cleanup after a sale, because they end with the process. But
+        // in every layout, a slot that left its item's spread may still have tickets.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -84,8 +84,8 @@ impl SlotCleanup {
 }
 
 /// Returns the slots that left their items' spreads and have no open grant, with the epochs of
-/// their newest grants. Reads only items whose slots may have left since the last turn. At the
-/// first turn, reads the items of all sales that have not ended.
+/// their newest grants. At the first turn, reads the items of all sales that have not ended. At
+/// later turns, reads only items whose slots may have left since the last turn.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {
@@ -128,7 +128,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // If the slot is in the spread again, settlers read its queue in any case.
+            // A slot that is in the spread again is no leftover: settlers read its queue in any
+            // case.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
                 false => node.control().forget_leftover(slot, closed),
@@ -159,9 +160,9 @@ pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(S
     replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
 }
 
-/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` without an
-/// answer in time. `closed` is the epoch of the closed grant, and `None` if the sale has ended or
-/// was deleted.
+/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if no answer
+/// came in time. `closed` is the epoch of the slot's closed grant, or `None` if the sale has ended
+/// or was deleted.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

@@ -1,5 +1,5 @@
-//! Drains the slots that left an item's spread while its sale runs. If the leader stops meanwhile,
-//! the next leader continues from the store's rows.
+//! Drains the slots that left an item's spread while the item's sale runs. If the leader stops
+//! meanwhile, the next leader continues from the store's rows.
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
@@ -19,7 +19,7 @@ pub(super) async fn drain_slot(
     let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
     loop {
         let input = match effect {
-            // The grant of an unreachable slot is closed when the drain is overdue.
+            // If the slot is unreachable, its grant is closed only once the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))

@@ -24,8 +24,8 @@ const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time between two checks of a slot that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// The wait before a recall by a node that gave units to another node, which can sell them
-/// meanwhile. A random part makes the wait up to twice as long.
+/// If a node gave units to another node, it waits this long before it recalls units, so that the
+/// other node can sell some. A random part makes the wait up to twice as long.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(stock: Arc<StockControl>) {
@@ -70,7 +70,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Logs a failure, and a later run repeats the work.
+/// Reconciles these items. If an item fails, logs the failure, and a later run tries again.
 pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(stock, &item).await {
@@ -125,8 +125,8 @@ pub(super) async fn reconcile_locked(
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count is read before the grants, whose feeds then contain the released quota of all
-    // counted orders.
+    // The count of ended orders is read before the grants. So the grants' feeds contain the
+    // released quota of all counted orders.
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { node: &stock.node, item, sale };
     let (mut round, mut effect) = Round::begin();
@@ -199,7 +199,7 @@ fn pause_before_next(pause: Pause) -> Duration {
     }
 }
 
-/// Returns the grant and the number of moved units.
+/// Moves units from the pool to a slot. Returns the slot's grant and the number of moved units.
 async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineError> {
     let Refill { grant, slot, portion } = part;
     let given = node.store().refill(*grant, portion.units, portion.counter).await?;
@@ -217,7 +217,7 @@ fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     remember_units(item, open_slots);
 }
 
-/// With these numbers, later requests go to a slot with units.
+/// Remembers each slot's units, so that later requests go to a slot with units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EdgeMessage {
-    /// The node must send the events of this buyer, and the positions in these sales.
+    /// The node must send this buyer's events, and the buyer's positions in these sales.
     Follow {
         /// The buyer.
         buyer: String,

@@ -22,7 +22,8 @@ use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A connection is not used again after this idle time, because the node may be closing it.
+/// A connection that was idle for longer than this is not used again, because the node may be
+/// closing it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
@@ -38,8 +39,8 @@ pub enum UpstreamState {
     NotReady,
     /// The node does not answer.
     Lost,
-    /// The node lacks the role `api`. An edge sends it nothing, because it would answer buyers with
-    /// `404`.
+    /// The node lacks the role `api`. An edge passes no requests to this node, because the node
+    /// would answer buyers with `404`.
     WithoutApi,
 }
 
