@@ -31,7 +31,7 @@ pub(crate) struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// `fixed` has the values from the start of the server, which a reload keeps.
+    /// `fixed` has the settings that a reload keeps, with their values from the server's start.
     pub(super) fn new(settings: &Settings, fixed: FixedSettings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),

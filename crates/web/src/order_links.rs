@@ -1,9 +1,8 @@
 //! A link that opens an order without the buyer's token. A person who has the link can only read
 //! the order and pay for it.
 //!
-//! The link's key is a keyed hash of the order's id, which every node can compute. So the store
-//! does not keep the key. [`doorbuster_core::Order::opens_by_link`] says in which states the link
-//! works.
+//! The link's key is a keyed hash of the order's id. Every node can compute this key, so the store
+//! does not keep it. [`doorbuster_core::Order::opens_by_link`] says how long the link works.
 
 use std::sync::Arc;
 
@@ -90,7 +89,7 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     }
 }
 
-/// A wrong key, an ended link and an unknown order get the same answer.
+/// Requests with a wrong key, an expired link or an unknown order get the same answer.
 fn no_such_link() -> HandlerError {
-    Problem::not_found("the link opens no order, or the order can no longer be paid").into()
+    Problem::not_found("the link is wrong, or it no longer works").into()
 }

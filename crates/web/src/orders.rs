@@ -37,15 +37,15 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // This request has no rate limit. Instead, a buyer's list requests run one after the other, so
-    // that one buyer cannot occupy the store.
+    // This request has no rate limit. Instead, a buyer's requests for this list run one after the
+    // other, so that one buyer cannot occupy the store.
     let turn = app.node.id_key().buyer_hash(buyer.as_str());
     let read =
         app.node.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// `buyer` is `None` for all buyers, and `items` is `None` for all items.
+/// Without `buyer`, lists the orders of all buyers. Without `items`, lists the orders of all items.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,
@@ -217,7 +217,8 @@ pub(crate) fn order_view(
             api_conversion::refused(id, name, &item, units, api_conversion::refusal_code(verdict)),
         ),
         OrderLookup::Waiting { item, entry, ahead } => {
-            // After the sale has closed, a waitlist entry cannot become an order.
+            // After the sale has closed, a waitlist entry cannot become an order, so it is shown as
+            // ended.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),
                 false => AnyOrder::Waiting(api_conversion::waiting(&item, &entry, ahead)),

@@ -1,8 +1,8 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
 //! A refusal is cheap, but many clients that ignore `Retry-After` could use up the processor time
-//! that accepted orders need. So a refused connection waits for its turn. The number of turns per
-//! second is fixed (the GCRA algorithm, ITU-T I.371).
+//! that accepted orders need. So after a refusal, a connection waits for its turn. The number of
+//! turns per second is fixed (the GCRA algorithm, ITU-T I.371).
 //!
 //! No connection pauses longer than its `Retry-After`. The connection of a trusted proxy never
 //! pauses, because it carries the requests of many clients.
@@ -46,7 +46,7 @@ impl OverloadPacer {
         Duration::from_micros(self.next_turn(now_us))
     }
 
-    /// Returns the time until the next turn, in microseconds.
+    /// Takes the next turn. Returns the time until this turn, in microseconds.
     fn next_turn(&self, now_us: u64) -> u64 {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);

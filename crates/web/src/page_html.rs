@@ -1,8 +1,9 @@
 //! Writes the texts of a sale into a page's HTML, for search engines, link previews and browsers
-//! without JavaScript. Every visitor gets the same page, which changes only with the sale, its
-//! state or the settings.
+//! without JavaScript. Every visitor gets the same page. It changes only if the sale, the sale's
+//! state or the settings change.
 //!
-//! The HTML files have marks for these texts, and are complete pages even without them.
+//! Marks in the HTML files show where these texts go. Even without the texts, the files are
+//! complete pages.
 
 mod calendar;
 mod item;
@@ -53,12 +54,14 @@ impl Shop<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PresentState<'a> {
     pub shown: ShownState,
-    /// The version of the sale's status, by which the page's script notices changes.
+    /// The version of the sale's status. If a later status has another version, the page's script
+    /// knows that the sale may have changed.
     pub version: &'a str,
 }
 
-/// With `present`, the page contains the sale as data, so that its script need not request the
-/// sale. An exported page has no state and no data, because the sale can change after the export.
+/// With `present`, the page contains the sale as data, so that the page's script need not request
+/// it. Without `present` (an exported page), the page has neither state nor data, because the sale
+/// can change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -123,7 +126,7 @@ pub(crate) fn index_page(
     fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
 }
 
-/// Adds the label "From" if the items have different prices.
+/// Returns the lowest price, with the label "From" if the items have different prices.
 fn lowest_price(sale: &Sale) -> Option<String> {
     let lowest = sale.items.iter().map(|item| item.price).min_by_key(|price| price.amount_minor)?;
     let is_only = sale.items.iter().all(|item| item.price == lowest);

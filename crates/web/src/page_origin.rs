@@ -1,8 +1,8 @@
-//! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
+//! Allows pages on another origin, such as copies at a CDN, to read the buyers' API (CORS).
 //!
 //! The origin comes from the settings and never from a request. So all callers get the same
-//! headers, and a cache needs one copy of an answer. The operators' API has no CORS headers, so
-//! pages on other origins cannot read it.
+//! headers, and a cache needs only one copy of each answer. The operators' API has no CORS headers,
+//! so pages on other origins cannot read it.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ use super::{App, page_html, payment, push, request_body, sales, sign_in};
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
 const NOTHING_HERE: &str = "there is nothing at this address";
 
-/// Returns the routes outside the API: path, name and handler.
+/// Returns the path, name and handler of each route outside the API.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     let page = |name: &'static str| {
         get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
@@ -78,7 +78,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
     let mut kept = lock(&app);
     let page = match kept.take() {
-        // An unchanged page stays in use, with its compressed copies.
+        // If the page has not changed, the old page stays in use, so that its compressed copies are
+        // kept.
         Some((_, page)) if page.text() == html => page,
         _ => Arc::new(AssetFile::page(html)),
     };
@@ -129,9 +130,9 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     Ok(page.reply(&headers))
 }
 
-/// Links in the calendar entry need the server's address. If the settings do not name it, it comes
-/// from the request. Then shared caches must not keep the answer, because a visitor could send a
-/// false host name.
+/// Links in the calendar entry need the server's address. If the settings do not name this address,
+/// the server takes it from the request. In this case, shared caches must not keep the answer,
+/// because a visitor could send a false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -188,7 +189,8 @@ async fn order(
 
 /// Answers a request for an address without content:
 /// - A page's address with a slash at the end is redirected to the page.
-/// - Below `/v1/`, every client gets a problem. Elsewhere a browser gets a page.
+/// - Below `/v1/`, every client gets a problem. Elsewhere, a browser gets a page, and any other
+///   client gets a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

@@ -48,7 +48,7 @@ pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     NeedsFact(MissingFact),
 }
 
-/// The rest of a purchase, which borrows nothing from the request.
+/// The rest of a purchase. It borrows nothing from the request.
 type RestOfPurchase = Pin<Box<dyn Future<Output = PurchaseReply> + Send>>;
 
 /// A fact that a purchase needs and that this node may not have yet.
@@ -65,7 +65,7 @@ pub(crate) struct LearnedFacts {
     is_caught_up: bool,
 }
 
-/// For a purchase that arrived through the general server.
+/// Handles a purchase that arrived through the general server.
 pub(crate) async fn purchase<B>(app: &Arc<App>, peer: IpAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
@@ -94,7 +94,7 @@ where
         }
     };
     // The general server cannot pause between an answer and the next request, so the pause comes
-    // first.
+    // before the answer.
     if let Some(rest) = app.overload_pause(peer, Some(&reply)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// With this handler, the router can answer other methods with `405` and `Allow`.
+/// This handler lets the router answer methods other than `POST` with `405` and `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -115,8 +115,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Runs the part of a purchase that does not wait. `arrived` has the times of the steady clock and
-/// of the store's clock.
+/// Runs the part of a purchase that does not wait. `arrived` is the time of the request's arrival,
+/// by the steady clock and by the store's clock.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
@@ -238,8 +238,9 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // A request that may have an order skips the limits, so that a repeated request uses up no
-    // limit. The front door's refusal is ignored if the request has an order.
+    // If the request may already have an order, it skips the limits, so that a repeated request
+    // does not count against them. If the request does have an order, the front door's refusal is
+    // ignored.
     let DoorState { refusal: door, limit_status, pending } =
         door_state.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -279,7 +280,7 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     reply
 }
 
-/// Waits for shares of the limits:
+/// Waits for shares of the limits. After that:
 /// - If a limit refuses the purchase, puts the refusal into `in_progress` and returns `None`.
 /// - Otherwise checks this node's memory again, because the stock may have changed. Returns the
 ///   refusal of this check, if there is one.
@@ -315,8 +316,8 @@ impl App {
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// For a purchase that is invalid or names an unknown buyer, sale or item. If the sale is
-    /// known, the answer has the caller's status under its limits.
+    /// Answers a purchase that is invalid or names an unknown buyer, sale or item. If the sale is
+    /// known, the answer has the caller's status under the sale's limits.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,
@@ -363,8 +364,8 @@ fn find_item<'a>(
     Ok((sale, item))
 }
 
-/// If the client disconnects, only this future is dropped. The server still settles a ticket of the
-/// purchase.
+/// If the client disconnects, only this future is dropped. If the purchase has a ticket, the server
+/// still settles the ticket.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded);

@@ -59,7 +59,7 @@ pub(crate) struct PurchaseHeaders<'a> {
     pub pass: PresentedPass<'a>,
     /// How long to wait for the verdict.
     pub prefer: Prefer,
-    /// The header with the caller's trace, which is not checked yet.
+    /// The unchecked header with the caller's trace.
     pub trace_parent: Option<&'a [u8]>,
     /// The origin of the request.
     pub client: ClientAddress,

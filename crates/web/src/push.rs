@@ -19,7 +19,7 @@ use super::reply::{HandlerResult, empty, rendered};
 use super::request_body::JsonBody;
 
 /// Browsers show push messages with this service worker. Its address is directly below the root, so
-/// that it is in charge of every page.
+/// that the worker's scope includes every page.
 const WORKER: &[u8] = include_bytes!("../assets-push/push.js");
 
 /// `GET /push.js`

@@ -1,6 +1,6 @@
 //! Rate limits of buyers' requests. Every answer to such a request or to a purchase has the
-//! caller's rate-limit status. It says what the limits of the sale, or the default limits, still
-//! allow.
+//! caller's rate-limit status. This status says what the sale's limits still allow. If the answer
+//! is about no sale, it says what the default limits allow.
 //!
 //! Each handler checks blocks and limits once, for the sale that it serves. Code outside the
 //! handler would parse the sale's name a second time, perhaps with another result.
@@ -30,13 +30,14 @@ pub(crate) struct LimitedRequest {
     client: ClientAddress,
 }
 
-/// The sale of an answer, if the path does not name it. The handler puts this value into the
-/// answer's extensions.
+/// The sale of an answer, if the request's path does not name the sale. The handler puts this value
+/// into the answer's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// The first value is `None` if no limit applies to `path`, the path in the endpoint table.
+    /// `path` is the path in the endpoint table. If no limit applies to this path, the first value
+    /// is `None`.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -136,11 +137,11 @@ impl App {
         }
     }
 
-    /// Fails with `403` or `429`. Each handler of a limited path calls this function once, or
-    /// instead `ensure_not_blocked` and `check_rate_limit` once each.
+    /// Fails with `403` or `429`. Each handler of a limited path calls either this function once,
+    /// or `ensure_not_blocked` and `check_rate_limit` once each.
     ///
-    /// Operators can see a refusal for a buyer and an item. This function does not know the item,
-    /// so it remembers a refusal only if the sale has a single item.
+    /// Each refusal that operators can see names a buyer and an item. This function does not know
+    /// the item, so it remembers a refusal only if the sale has a single item.
     pub(crate) async fn admit(
         &self,
         route: Route,
@@ -177,7 +178,8 @@ impl App {
         }
     }
 
-    /// Counts the request if it is within the limits. Does not wait for shares of limits.
+    /// Counts the request and returns `true` if it is within the limits. If the request would have
+    /// to wait for a share of a limit, returns `false`.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

@@ -57,10 +57,10 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// For each scope of the rate limits, without `Retry-After`.
+    /// One refusal for each scope of the rate limits, without `Retry-After`.
     rate_limited: [RenderedRefusal; RateLimitScope::ALL.len()],
-    /// The last refusal before an opening, with the opening time. Nearly all such purchases are for
-    /// one sale, so one is enough.
+    /// The refusal that was last rendered for a sale before its opening, with the opening time.
+    /// Nearly all purchases before an opening are for one sale, so one such refusal is enough.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
@@ -110,7 +110,7 @@ impl Refusals {
         })
     }
 
-    /// Appends the answer with the caller's rate-limit status. Returns the status code.
+    /// Appends the answer, with the caller's rate-limit status, to `out`. Returns the status code.
     pub(crate) fn write(
         &self,
         (refusal, stand): (&Refusal, Option<&SaleRateLimit>),

@@ -157,7 +157,7 @@ pub(crate) fn routed(reply: Reply) -> axum::response::Response {
     reply.map(axum::body::Body::new)
 }
 
-/// For requests of buyers and operators on a node without the role `api`.
+/// The problem for requests of buyers and operators at a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api; send the request to another node")
 }

@@ -20,7 +20,7 @@ use super::reply::HandlerError;
 #[derive(Debug)]
 pub(crate) struct JsonBody<const MAX: usize>(pub Bytes);
 
-/// Like [`JsonBody`], but the body may be empty. An empty body needs no type.
+/// Like [`JsonBody`], but the body may be empty. An empty body needs no `Content-Type`.
 #[derive(Debug)]
 pub(crate) struct OptionalJsonBody<const MAX: usize>(pub Bytes);
 
@@ -52,7 +52,7 @@ impl<S: Send + Sync> FromRequest<S> for MergePatchBody {
     }
 }
 
-/// An empty body needs no type if `may_be_empty`.
+/// If `may_be_empty`, an empty body needs no `Content-Type`.
 async fn typed_body(
     request: axum::extract::Request,
     bytes_max: usize,
@@ -67,7 +67,8 @@ async fn typed_body(
     Ok(body)
 }
 
-/// Fails with `413` if the body is larger, and `400` if it is incomplete or takes too long.
+/// Fails with `413` if the body has more than `bytes_max` bytes, and with `400` if it is incomplete
+/// or takes too long.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
@@ -76,8 +77,9 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// The body may be empty or an empty JSON object. Fails like [`body`]. Also fails with `415` if the
-/// body is not declared as JSON, and with `400` or `422` if it has content.
+/// The body may be empty or an empty JSON object. Fails like [`body`]. If the body has bytes, also
+/// fails with `415` if it is not declared as JSON, and with `400` or `422` if it is not an empty
+/// object.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
@@ -157,7 +159,8 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Most clients read the answer only after they have sent the whole body.
+/// Reads and drops a body, because most clients read the answer only after they have sent the whole
+/// body.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
-/// Clients may send this header. The server adds it to answers about failures and to operators'
-/// changes.
+/// Clients may send this header. The server adds it to answers about failures, and to answers to
+/// operators' changes.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 

@@ -26,8 +26,8 @@ use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
 
-/// `dispatch` passes purchases to their handler. The router has their path only to refuse other
-/// methods.
+/// `dispatch` passes purchases to their handler. The router has the path of purchases only to
+/// refuse methods other than `POST`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { handler, checks_caller }) in routes::handlers().rows() {
@@ -95,7 +95,7 @@ async fn guard(
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // Answers to changes are for one caller only, and so are answers on paths that are not public.
+    // Answers to changes, and answers of endpoints that are not public, are for one caller only.
     let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
     if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -107,15 +107,18 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Of the endpoints whose answers all have the request's id, only the sign-in is public.
+/// Returns whether all answers of the endpoint have the request's id. Of these endpoints, only the
+/// sign-in is public.
 fn has_request_id(endpoint: &Endpoint) -> bool {
     endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change. The answer gets the same request id as the log of actions.
+/// Logs an operator's change. The answer gets the request id that the change has in the log of
+/// actions.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
-        // A request that creates a sale names the sale only in the response.
+        // If a request creates a sale, only the response's `Location` names the sale, not the
+        // request's path.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
@@ -133,8 +136,8 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
     }
 }
 
-/// Returns the subject of a request from its path, such as `sale:spring item:phone`. The log must
-/// not contain buyers, so they are left out.
+/// Returns the subject of a request from its path, such as `sale:spring item:phone`. Leaves out
+/// buyers, because the log must not name them.
 fn subject(template: &str, path: &str) -> String {
     const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
     let parts = template.split('/').zip(path.split('/'));

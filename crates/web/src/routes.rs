@@ -46,8 +46,8 @@ where
     Route { handler: BoxedHandler(Arc::new(call)), checks_caller: false }
 }
 
-/// The handler checks the caller itself. A purchase is authenticated after its body is read, and a
-/// browser sends the token for a WebSocket in another header.
+/// Two handlers check the caller themselves: a purchase is authenticated after its body is read,
+/// and a browser sends the token for a WebSocket in another header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where
     H: Handler<T, Arc<App>, Future = ResponseFuture>,

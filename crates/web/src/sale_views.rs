@@ -103,7 +103,7 @@ impl SaleViews {
         }
     }
 
-    /// `make` renders the page once for each version.
+    /// Calls `make` to render the page only if the sale or `version` has changed.
     pub(crate) fn page(
         &self,
         sale: &Arc<SaleState>,
@@ -126,8 +126,8 @@ impl SaleViews {
         self.rendered(sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns a status that is at most [`STATUS_INTERVAL`] old, or at most [`STATUS_STALE_MAX`]
-    /// while another request renders.
+    /// Returns a status that is at most [`STATUS_INTERVAL`] old. While another request renders, the
+    /// status may be up to [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.status.clone()).await
@@ -204,7 +204,8 @@ impl SaleView {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the status of this version of `sale`, if it includes event number `event`.
+    /// Returns the status if it belongs to this version of `sale` and includes event number
+    /// `event`.
     fn status_since(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         let shown = self.lock();
         let known =

@@ -103,7 +103,7 @@ pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     sale.cloned().ok_or_else(|| Problem::not_found("there is no such sale"))
 }
 
-/// Returns a page of the catalogue, newest first, and the cursor of the next page.
+/// Returns a page of the catalogue, with the newest sale first, and the cursor of the next page.
 pub(crate) fn page(
     app: &App,
     after: Option<&str>,

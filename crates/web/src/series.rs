@@ -30,21 +30,23 @@ pub(crate) use step_counts::tests::point;
 
 /// The recording of a scheduled sale begins this long before the opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// A sale is recorded this long after its close, while the last purchases get their verdicts.
+/// The recording of a sale continues for this long after its close, because the last purchases
+/// still get their verdicts.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// Readers use a node's last queue and waiting visitors for at most one minute.
+/// Readers use a node's last queue length and number of waiting visitors for at most one minute.
 pub(crate) const MINUTE_MS: i64 = 60_000;
 /// The leader adds up this many past minutes each time, because a node writes rows late if the
-/// store did not answer. With one sale, rows are at most 17 minutes late, because the number of
-/// waiting points is limited.
+/// store did not answer. If only one sale is recorded, rows are at most 17 minutes late, because
+/// the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// A new leader adds up the last day, because there may have been no leader. The store keeps the
-/// rows of seconds for one day.
+/// A new leader adds up the last day, because there may have been no leader for a time. The store
+/// keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
 /// The longest period of one query. [`App::sum_minutes`] treats a minute as old if it began longer
 /// ago than this.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If the present second is more than this before the last recorded one, the clock was set back.
+/// If the present second is earlier than the last recorded second by more than this, the clock was
+/// set back.
 const STEP_BACK_MS: i64 = 10_000;
 
 struct SaleCounts {
@@ -73,7 +75,7 @@ impl App {
         }
     }
 
-    /// Records the second in which the program stops, which has not ended yet.
+    /// Records the second in which the program stops, although this second has not ended yet.
     pub(super) async fn record_last_second(&self) {
         self.record_seconds(self.node.now().plus(1_000)).await;
     }
@@ -83,8 +85,8 @@ impl App {
         // All counts are read before the first await, so that later requests do not count in this
         // second.
         let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
-        // Exactly one node must count each queue. If nodes share the slots, the leader counts all.
-        // If each slot belongs to one node, that node counts the slot's queue.
+        // Exactly one node must count each queue. If nodes share the slots, the leader counts all
+        // queues. If each slot belongs to one node, that node counts the slot's queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
         for (sale, counts) in sales.iter().zip(counts) {
@@ -105,8 +107,8 @@ impl App {
         }
     }
 
-    /// Notes the counts of each sale before its recording, to leave out earlier requests. Forgets
-    /// the sales that are not recorded any more.
+    /// Notes the counts of each sale before its recording begins, so that the recording leaves out
+    /// earlier requests. Forgets the sales that are not recorded any more.
     fn note_upcoming(&self, now: Millis) {
         let is_recorded = |row: &SaleRow| is_recorded(row, now, RECORDED_AFTER_CLOSE_MS);
         let is_upcoming = |row: &SaleRow| matches!(row.phase, Phase::Draft | Phase::Scheduled);
@@ -132,7 +134,7 @@ impl App {
         }
     }
 
-    /// Returns running sales, sales that open within the hour, and sales that closed at most
+    /// Returns running sales, sales that open within the next hour, and sales that closed at most
     /// `after_close_ms` ago.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
         let catalogue = self.node.catalogue();
@@ -145,13 +147,13 @@ impl App {
     }
 
     /// Adds a point if the numbers changed since the last recorded second. While visitors or
-    /// tickets wait, also adds one in each new minute.
+    /// tickets wait, also adds a point in each new minute.
     fn record_second(&self, sale: &SaleState, now: Millis, counts: SaleCounts, queue_depth: u64) {
         let SaleCounts { sample, orders } = counts;
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // Requests to a scheduled sale before the recording are not recorded.
+            // For a scheduled sale, requests before the start of the recording are not recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -238,8 +240,8 @@ impl App {
         Ok(())
     }
 
-    /// Leaves existing rows of old minutes unchanged, because the store may have deleted some of
-    /// their seconds.
+    /// Leaves existing rows of old minutes unchanged, because the store may have deleted some
+    /// seconds of these minutes.
     async fn sum_minutes(
         &self,
         now: Millis,
@@ -272,7 +274,7 @@ fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // Readers add up the peaks of all nodes, so these must be from the same second.
+    // Readers add up the peaks of all nodes, so the peaks must be from the same second.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);

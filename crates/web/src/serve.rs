@@ -42,8 +42,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // Each check of a token locks it, so connections with one shared token would contend for its
-    // lock.
+    // Each check of a cancellation token takes the token's lock. So each connection has its own
+    // token, and the connections do not contend for one lock.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;

@@ -23,10 +23,10 @@ const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
 
-/// The address of the console after an invalid sign-in.
+/// The browser goes to this address after an invalid sign-in.
 const FAILED: &str = "/console?sign-in=failed";
 
-/// Returns the routes outside the API: path, name and handler.
+/// Returns the path, name and handler of each route outside the API.
 pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
     [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
 }
@@ -54,7 +54,7 @@ async fn finish(
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let mut reply = match &attempt {
         Some(attempt) => {
-            // A failed sign-in counts as a wrong key, so that one client cannot send many requests
+            // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
             // to the issuer.
             let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
@@ -100,7 +100,7 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// The console says that the sign-in failed, and the log has the reason. Anyone can cause this
+/// The console says that the sign-in failed, and the log has the reason. Anyone can cause this log
 /// line, so the limit on lines about failed requests applies.
 fn failed(app: &App, error: &OidcError) -> Reply {
     if app.failure_log.may_write(app.node.now().0.div_euclid(1_000).unsigned_abs()) {

@@ -122,7 +122,8 @@ pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<A
 
 /// Like [`app`], with this clock.
 async fn app_with_clock(dir: &TempDir, settings: &Settings, stock: u64, clock: Clock) -> Arc<App> {
-    // Created before the store, because the server refuses a store without its id_key file.
+    // The secrets are created before the store, because the server refuses a store without its
+    // id_key file.
     let secrets = secrets::load_or_create_all(settings, &KnownHistories::default())
         .await
         .expect("a fresh directory");
@@ -188,7 +189,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let full = Full::start(&[]).await;
     let (mut stream, mut text) = (full.ask(2).await, String::new());
     read_refusals(&mut stream, &mut text, 1).await;
-    // The server has received the second purchase, but its connection is paused.
+    // The server has received the second purchase, but the connection is paused.
     full.app.begin_shutdown();
     full.stop.cancel();
     read_refusals(&mut stream, &mut text, 2).await;
@@ -272,8 +273,8 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
     tokio::time::timeout(TIMEOUT, reading).await.expect("the answer did not arrive in time")
 }
 
-/// Counts pings until the connection ends or `enough` have arrived. Answers them if `answers` is
-/// set.
+/// Counts pings until the connection ends or `enough` pings have arrived. If `answers` is set,
+/// answers each ping.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {

@@ -17,7 +17,8 @@ use super::request_body::drain;
 
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// Lent to the handlers. If a handler drops the body before its end, the rest goes to `back`.
+/// A body that is lent to a handler. If the handler drops the body before the body's end, the rest
+/// goes to `back`.
 pub(crate) struct RecoverableBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,

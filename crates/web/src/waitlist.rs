@@ -92,8 +92,8 @@ pub(crate) async fn leave(
     }
 }
 
-/// Returns the id, the state and the HTTP status. A repeated request gets its order or its waiting
-/// entry.
+/// Returns the id and the state of the entry or order, and the HTTP status. A repeated request gets
+/// its order or its waiting entry.
 async fn find_or_join(
     app: &App,
     headers: &HeaderMap,
@@ -191,7 +191,8 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The store has a newer state of the sale than the state that this node checked.
+            // The store has a newer state of the sale than this node had when it checked the
+            // request.
             let now = app
                 .node
                 .catalogue()

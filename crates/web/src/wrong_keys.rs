@@ -16,13 +16,14 @@ use super::reply::HandlerError;
 
 const WRONG_KEYS_MAX: u32 = 10;
 /// At this bound, the node drops the counts of past minutes. If there are still too many addresses,
-/// further ones share one count.
+/// further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The keys that a node counts in the store in a minute. It counts further keys only by itself.
+/// The number of keys that a node counts in the store in one minute. The node counts further keys
+/// only by itself.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
-/// After a refusal by the store, this node refuses the address from memory for this time. So one
-/// address cannot use up [`STORED_MAX`].
+/// After the store has refused a key, this node refuses the key's address for this time without
+/// asking the store. So one address cannot use up [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
 /// Counts a key as wrong before its check, so that concurrent requests cannot exceed the limit.
@@ -39,12 +40,12 @@ pub(super) async fn count(
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
         let sent = node.store().count_wrong_key(network, minute).await;
-        // The key will not be checked, so this node takes its own count back.
+        // The store failed, so the key will not be checked, and this node takes its own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted))?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             wrong_keys.refuse(&counted, node.now());
-            // The key will not be checked. If it counted as wrong, many right keys at once would
-            // use up the limit.
+            // The store refused the key, so the key will not be checked. If it counted as wrong,
+            // many right keys at once would use up the limit.
             counted.take_back(wrong_keys, node).await;
             return Err(limited().into());
         }
@@ -141,7 +142,7 @@ impl WrongKeys {
     }
 }
 
-/// Returns false if the count has reached `most`.
+/// Returns `false`, and adds nothing, if the count has reached `most`.
 fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
     if *counted != minute {
         (*counted, *number) = (minute, 0);

@@ -11,7 +11,7 @@ use super::Shop;
 
 /// In bytes (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
-/// Some calendars read the version as a 32-bit integer.
+/// A higher version is written as this number, because some calendars read a 32-bit integer.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
 /// The server ignores further languages of a request.
 const LANGUAGES_MAX: usize = 16;
@@ -34,8 +34,8 @@ pub(crate) struct CalendarEntry<'a> {
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// in order of preference. All entries of a sale have the same UID, so a calendar replaces the
-    /// old entry.
+    /// in order of preference. All entries of a sale have the same UID, so in a calendar, a new
+    /// entry replaces the old entry.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);
@@ -77,8 +77,8 @@ fn stamp(time: Time) -> String {
         .unwrap_or_default()
 }
 
-/// The calendar shows the start in the reader's zone, and this sentence in the shop's. Returns
-/// `None` if this machine has no data about the zone.
+/// Returns the start in the shop's time zone, because the calendar shows it only in the reader's
+/// zone. Returns `None` if this machine has no data about the zone.
 fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     let time = Timestamp::from_millisecond(starts_at.millis()).ok()?;
     let local = time.to_zoned(TimeZone::get(zone).ok()?);
@@ -88,7 +88,8 @@ fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     })
 }
 
-/// The language in the address comes first. Those of `Accept-Language` follow, sorted by weight.
+/// Returns the language in the address first, and then the languages of `Accept-Language`, sorted
+/// by weight.
 pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<String> {
     let mut weighted: Vec<(String, f32)> = accept_language
         .split(',')
@@ -105,7 +106,7 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the string in the first of `languages` that `text` has, or else the fallback.
+/// Goes through `languages`, and returns the first string that `text` has, or else the fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

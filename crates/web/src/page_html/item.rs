@@ -1,5 +1,5 @@
-//! Writes the elements that the script of a sale's page fills. The server also fills them, so that
-//! a visitor sees the picture and the texts before the script runs.
+//! Writes the same elements that the script of a sale's page fills, so that a visitor sees the
+//! picture and the texts before the script runs.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;
@@ -7,8 +7,8 @@ use doorbuster_engine::page_document::PAGE_LANGUAGES;
 
 use super::escaped;
 
-/// The width in letters above which a title gets a smaller font. The page's script uses the same
-/// number.
+/// A title that is wider than this many letters gets a smaller font. The page's script uses the
+/// same number.
 const LONG_TITLE: usize = 28;
 
 pub(super) fn picture(item: &Item) -> String {

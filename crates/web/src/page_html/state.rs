@@ -1,6 +1,6 @@
-//! The state of a sale in pages, for visitors without JavaScript and for search engines. The pages'
-//! script `scene.js` derives it by the same rules. `state/cases.json` tests this file and the
-//! script.
+//! The state of a sale, as pages show it to visitors without JavaScript and to search engines. The
+//! pages' script `scene.js` derives the state by the same rules. The cases in `state/cases.json`
+//! test both this file and the script.
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 

@@ -62,8 +62,8 @@ pub(crate) async fn open_for(
     Ok(reply)
 }
 
-/// In a separate task, which stores the checkout or closes it at the provider even if the client
-/// disconnects.
+/// Opens the checkout in a separate task. Even if the client disconnects, the task stores the
+/// checkout or closes it at the provider.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -97,8 +97,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.node.catalogue().sale(sale) {
-                // The refusal may come from the limit for this order's checkouts, so the answer has
-                // the refusal's own status.
+                // The limit for this order's checkouts may be the reason for the refusal, so the
+                // answer has the status from the refusal.
                 limit_status.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)

@@ -1,5 +1,5 @@
-//! The sandbox's checkout page, the same for every checkout. The page reads its checkout's state as
-//! JSON.
+//! The sandbox's checkout page. The page is the same for every checkout, and reads the checkout's
+//! state as JSON.
 //!
 //! Anyone who knows the address of a checkout can press its buttons, as at a real provider.
 
@@ -18,7 +18,7 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json, no_store};
 use crate::request_body;
 
-/// Returns the routes of the sandbox: path, name and handler.
+/// Returns the path, name and handler of each route of the sandbox.
 pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/sandbox/checkout/{session}", "sandbox", get(page)),

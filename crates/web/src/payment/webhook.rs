@@ -24,9 +24,10 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The provider signs with the real time. After a jump of a clock, the store's time can differ
-    // from the real time, so a second check uses the wall clock. An old message does no harm,
-    // because the store recognises the ids of recorded messages.
+    // The provider signs messages with the real time. If a clock has jumped, the store's time can
+    // differ from the real time. So if the check with the store's time fails, a second check uses
+    // the wall clock. An old message does no harm, because the store recognises the ids of recorded
+    // messages.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {
         Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
@@ -40,7 +41,7 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::reach(Failpoint::MessageRead);
-    // A separate task handles the message completely even if the provider disconnects. Otherwise
+    // A separate task handles the message completely even if the provider disconnects. Otherwise,
     // units that were taken for a late payment could stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });

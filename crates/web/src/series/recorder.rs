@@ -24,8 +24,8 @@ pub(super) struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     pub(super) sales: Mutex<HashMap<String, SaleProgress>>,
     pub(super) pending: Mutex<PendingPoints>,
-    /// The minute in which this node last added up minutes, or 0 if it has not since it became the
-    /// leader.
+    /// The minute in which this node last added up minutes, or 0 if it has not done so since it
+    /// became the leader.
     pub(super) summed: AtomicI64,
 }
 
@@ -34,7 +34,7 @@ impl SeriesRecorder {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of points that this node could not record.
+    /// The number of points that this node dropped, because the store did not accept them in time.
     pub(crate) fn dropped(&self) -> u64 {
         self.pending().dropped
     }

@@ -12,8 +12,8 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// This node's requests in the second in which all nodes together had the most. The value is 0
-    /// in the row of a second, and in minutes from older versions of the program.
+    /// This node's requests in the busiest second of all nodes together. The value is 0 in rows of
+    /// seconds, and in rows of minutes from older versions of the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Orders that the node created. `None` in a step that an older version of the program stored.
@@ -44,7 +44,8 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Older versions of the program recorded only orders that were answered `201`.
+    /// Older versions of the program recorded no orders. For their steps, returns the number of
+    /// answers `201`.
     pub(crate) fn orders(&self) -> u64 {
         let answered = || self.answers.get(AnswerKind::Reserved.as_str()).copied();
         self.orders.or_else(answered).unwrap_or(0)
@@ -59,7 +60,8 @@ impl StepCounts {
     }
 
     /// Adds the same step of another node. Queues are added up, because exactly one node counts
-    /// each. Units and waiting visitors are not, because they are the same on every node.
+    /// each queue. Units and waiting visitors are not added up, because they are the same on every
+    /// node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;
@@ -80,8 +82,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// A node records a step whenever the queue or the waiting visitors change, so both are valid
-    /// until its next step.
+    /// A node records a step whenever the queue or the waiting visitors change, so both numbers are
+    /// valid until the node's next step.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }
@@ -106,7 +108,8 @@ impl StepCounts {
 pub(crate) mod tests {
     use super::*;
 
-    /// `held` counts both units and tickets. Each answer `reserved` has an order.
+    /// `held` is the number of held units, and also the length of the queue. Each answer `reserved`
+    /// counts as one order.
     pub(crate) fn point(
         answers: &[(&str, u64)],
         latencies: &[(usize, u64)],

@@ -1,5 +1,5 @@
-//! Tests that an idle WebSocket gets events, input, pings and close frames like an active one. When
-//! it closes, the server releases everything that belongs to it.
+//! Tests that an idle WebSocket gets events, input, pings and close frames like an active one. Also
+//! tests that the server releases everything that belongs to a closed WebSocket.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::BlockKind;
@@ -18,9 +18,9 @@ mod statuses;
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
-/// How long a WebSocket must be without activity in these tests before it becomes idle.
+/// In these tests, a WebSocket becomes idle after this time without activity.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// So few events in a row that an idle WebSocket stays idle.
+/// If an idle WebSocket gets this many events in a row, it stays idle.
 const SHORT_BURST: u32 = 8;
 /// How many times in a row a test lets other tasks run.
 const TURNS: usize = 10;
@@ -73,8 +73,8 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// The requests are for one unit, for two units, and so on. Anna's WebSocket stays idle if its
-/// socket accepts the events.
+/// The refused requests are for one unit, two units, and so on. As long as Anna's socket accepts
+/// the events, her WebSocket stays idle.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
@@ -279,7 +279,7 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     wait_for_idle(&full, 1).await;
     publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
-    // Closed because its client read nothing, not because too many events waited.
+    // The WebSocket was closed because its client read nothing, not because too many events waited.
     assert_eq!(full.app.node.hub().dropped(), 0);
     drop(slow);
 }

@@ -12,13 +12,14 @@ use super::*;
 use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// The server's default timeout is longer than this wait, so a test fails if its own, shorter
-/// timeout has no effect.
+/// The server's default timeout is longer than this wait. So if a test sets a shorter timeout that
+/// has no effect, the test fails.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// The bytes that can be on the way to a client that reads nothing. The server's kernel doubles the
 /// send buffer, and the client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// In bytes. Covers the connection's buffers, and the server's other work while it is open.
+/// The bytes that a connection may cost: its buffers, and the server's other work while the
+/// connection is open.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
@@ -142,7 +143,7 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     let slow = Reader::new(narrow(&full).await).await;
     publish_refusals(&full, WAITING);
     until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
-    // Closed because its client read nothing, not because too many events waited.
+    // The stream was closed because its client read nothing, not because too many events waited.
     assert_eq!((full.app.node.hub().dropped(), full.app.node.hub().readers()), (0, 0));
     drop(slow);
 }
@@ -212,7 +213,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 
 #[tokio::test]
 async fn a_busy_connection_with_overlapping_purchases_stays_open() {
-    // Long enough that a machine that stalls for a second does not close the connection.
+    // Long enough that the server does not close the connection if the machine stalls for a second.
     const IDLE: Duration = Duration::from_secs(3);
     // A proxy's connection is never paused, so the next answer comes at once.
     let full = Full::start_with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")], |_| ()).await;
@@ -252,7 +253,8 @@ fn answered(full: &Full) -> u64 {
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // All work of the server runs on this thread, so the test counts all memory for its clients.
+    // All work of the server runs on this thread, so the test counts all memory that its clients
+    // cost.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
@@ -270,7 +272,7 @@ fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers
         }));
         let answers = (answered(&full) - before) as usize;
         let line = request.lines().next();
-        // The server wrote only a part of the last answer, so it does not count.
+        // The server wrote only a part of the last answer, so this answer does not count.
         assert!(
             answers > 0 && (answers - 1) * each < HELD_MAX,
             "{line:?}: {answers} answers of {each} bytes"

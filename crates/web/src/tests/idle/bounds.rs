@@ -2,7 +2,8 @@
 use super::*;
 use crate::limits::IDLE_EVENTS_MAX;
 
-/// More events than an idle WebSocket gets in a row, but fewer than may wait for a reader.
+/// So many events in a row that an idle WebSocket becomes active, but fewer than may wait for a
+/// reader.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;

@@ -1,7 +1,7 @@
 //! Tests frames that clients of idle WebSockets send.
 use super::*;
 
-/// Long enough for a test to see that the WebSocket is active before it becomes idle.
+/// The time before a WebSocket becomes idle, long enough for a test to see the active WebSocket.
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Tests a status that takes long to render: the sale's readers get it, and others do not wait.
+//! Tests a status that takes long to render: the sale's readers get the status, and other readers
+//! do not wait for it.
 use super::*;
 use crate::sale_views::SaleView;
 
