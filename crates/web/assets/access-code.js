@@ -12,8 +12,8 @@ function say(key) {
   attr(typed, 'aria-invalid', key !== '');
   if (key) announce(text(key), true);
 }
-/** Opens the dialog. `tries(code)` sends the code and returns `done`, `wrong`, or `lost` if the
-   result is unknown. After a refusal for another reason, `tries` closes the dialog. */
+/** Opens the dialog. `tries(code)` sends the code. It returns `done` or `wrong` or, if the result
+   is unknown, `lost`. After a refusal for another reason, `tries` closes the dialog. */
 export function openCode(tries, wrong = false) {
   attempt = tries;
   if (!dialog.open) {

@@ -1,12 +1,13 @@
-/* The requests that a buyer's page sends. No call throws: without an answer, the status is 0. */
+/* The requests that a buyer's page sends. No call throws an error: if no answer comes, the call
+   returns the status 0. */
 
-/** Stands for a token that is only in the cookie, which the browser sends by itself. */
+/** Stands for a token that only the cookie contains. The browser sends the cookie by itself. */
 export const COOKIE = 'cookie';
 
-/** Empty if the pages come from the server itself. */
+/** The origin of the API. Empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* Returns the answer to a request that first.js has already sent, but only once. */
+/* If first.js has already sent this request, returns its answer, but only to the first caller. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -55,7 +56,7 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-/** Caches keep only the answer to a request without search and cursor. */
+/** Caches keep an answer only if the request has neither a search nor a cursor. */
 export const getSales = (search = '', cursor = null) =>
   call(
     'GET',
@@ -91,8 +92,8 @@ export const getHistory = (token, id) =>
 /** The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** The link opens an order without the buyer's token. With the link's key, a page can read the
-   order and open its checkout. */
+/** The link contains a key. With this key, a page can read the order and open its checkout without
+   the buyer's token. */
 export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
 export const getLinkedOrder = (key, id) =>
   call('GET', `/v1/linked-orders/${seg(id)}`, {
@@ -145,7 +146,8 @@ export const unsubscribePush = token => call('DELETE', '/v1/push-subscriptions',
 /** Only a demonstration server has guests. */
 export const newGuest = () => call('POST', '/demo/guest');
 
-/** For an Idempotency-Key or a version of a status. Unlike randomUUID, this works without HTTPS. */
+/** Returns a random text for an Idempotency-Key or a status's version. Unlike randomUUID, this
+   works without HTTPS. */
 export const random = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(
     '',

@@ -52,7 +52,7 @@ export function ticket({ href, title, units, pill, tone, price, words, picture, 
   li.append(card);
   return li;
 }
-/** Returns the first picture of a sale, or a door whose light shows the state. */
+/** Returns the sale's first picture or, without one, a drawn door whose light shows the state. */
 export function pictureOf(sale, light) {
   const image = sale?.items?.find(i => i.image)?.image;
   if (!image) return door(light);
@@ -72,8 +72,8 @@ export const stateOf = ({ status }) =>
     status.items.map(item => item.state),
   );
 const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
-/** Sorts the sales by state in the order of `ranks`, and coming sales by their opening times.
-   Otherwise the order stays. */
+/** Sorts the sales by state, in the order of `ranks`. Sorts coming sales by their opening times
+   too. All other sales of one state keep their order. */
 export function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
@@ -86,7 +86,7 @@ export function inOrder(sales) {
   );
   return rows.map(({ sale }) => sale);
 }
-/* If the items have different prices, returns the lowest as "from …". */
+/* If the items have different prices, returns "from" with the lowest price. */
 function priceOf({ items }) {
   const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
   const price = money(cheapest.price);

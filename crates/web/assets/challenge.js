@@ -17,7 +17,7 @@ const tabs = [$('#tab-seen'), $('#tab-work')];
 let work = null; /* the open check: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the challenge on the page, until it is used up */
 let way = 'seen'; /* 'seen' is a puzzle or a picture; 'work' is a proof of work */
-let turn = 0; /* if it changes after a request, the answer to this request is ignored */
+let turn = 0; /* if `turn` changes after a request, the answer to this request is ignored */
 let worker = null,
   over = 0;
 
@@ -33,9 +33,9 @@ function say(key, values) {
   if (key) announce(text(key, values), true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if
-   the result is unknown. After a refusal for another reason, `attempt` closes the dialog. If the
-   server gives no challenge, `refused(answer)` closes it. */
+/** Opens the dialog. `attempt(solved)` sends an answer. It returns `done` or `again` or, if the
+   result is unknown, `lost`. After a refusal for another reason, `attempt` closes the dialog. If
+   the server gives no challenge, `refused(answer)` closes the dialog. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -118,7 +118,8 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches a challenge and tells the buyer why there is a new one. Returns whether it arrived. */
+/** Fetches a challenge and tells the buyer why there is a new one. Returns whether the challenge
+   arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;

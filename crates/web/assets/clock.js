@@ -20,7 +20,7 @@ export function setClock(iso, sent, got) {
 /** In milliseconds since 1970. */
 export const now = () => (low + high) / 2 + (performance.now() - mark);
 
-/** Random times keep thousands of pages from acting at the same moment. */
+/** Returns a random time in a range, so that thousands of pages do not act at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
 /* Browsers end a timer at once if it is longer than this (24.8 days). */

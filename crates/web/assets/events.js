@@ -1,5 +1,5 @@
-/* The buyer's event stream. Events are only hints that something changed. Without events the pages
-   work by polling. */
+/* The buyer's event stream. Events are only hints that something changed. Without events, the pages
+   poll instead. */
 import { COOKIE, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
@@ -62,8 +62,8 @@ export function listen({ token, sale, on }) {
     old?.close();
   }
   connect();
-  /* The browser may keep a page that the buyer left, for the back button. Such a page must not keep
-     its stream. */
+  /* For the back button, the browser may keep a page after the buyer has left it. Such a page must
+     not keep its stream. */
   addEventListener('pagehide', cut);
   addEventListener('pageshow', event => {
     if (event.persisted && !closed && !socket) connect();

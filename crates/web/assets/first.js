@@ -1,6 +1,6 @@
 /* Runs before the browser paints anything: chooses the language, sends the page's first request,
-   and moves a token from the address into this tab's storage. A browser without modules stops here
-   and shows the texts for visitors without JavaScript. */
+   and moves a token from the address into this tab's storage. In a browser without modules, the
+   script stops at once, and the page shows the texts for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
@@ -23,11 +23,11 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  /* The server's HTML has the first item. If the address names no other item, the page shows these
-     texts and this picture before it is ready. */
+  /* The server's HTML has the texts and the picture of the first item. If the address names no
+     item, the page shows them before its script is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
-  /* api.js takes the answer to this request, which is sent before the page's script has loaded. */
+  /* This request is sent before the page's script has loaded. api.js takes its answer. */
   const [, page, id] = location.pathname.split('/'),
     path =
       page === 'sale' && /^[\w-]+$/.test(id)

@@ -24,7 +24,7 @@ const date = (ms, year) =>
       year: year ? 'numeric' : undefined,
     })).format(ms);
 const day = ms => date(ms, true);
-/** Returns the zone's name, such as GMT+8. The default is the visitor's zone. */
+/** Returns the name of a zone, such as GMT+8. Without `timeZone`, this is the visitor's zone. */
 export const zone = (ms, timeZone = undefined) =>
   keep('zone ' + timeZone, () =>
     new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' }))
@@ -34,7 +34,8 @@ export const isToday = ms => new Date(ms).toDateString() === new Date(now()).toD
 
 export const time = ms => clock(ms, true);
 const yearOf = ms => new Date(ms).getFullYear();
-/** `20:00` today, and `27 Nov, 20:00` on another day, with the year if it is another year. */
+/** Returns `20:00` for today, and `27 Nov, 20:00` for another day. Adds the year if it is not this
+   year. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
@@ -74,9 +75,9 @@ export function wholeTime(ms) {
 /** Formats a time with its zone, and with the date if it is not today. */
 export const moment = (ms, seconds = true) =>
   (isToday(ms) ? '' : day(ms) + (zh() ? ' ' : ', ')) + clock(ms, seconds) + ' ' + zone(ms);
-/** For a sentence: `at 20:00`, or `on 27 Nov 2026, 20:00 GMT+1`. */
+/** Formats a time for a sentence: `at 20:00 GMT+1`, or `on 27 Nov 2026, 20:00 GMT+1`. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
-/** For a sentence near which the page shows the full time: `at 20:00`, or `on 27 Nov, 20:00`. */
+/** Like `when`, but short, because the full time is nearby: `at 20:00`, or `on 27 Nov, 20:00`. */
 export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
 /** `04:59`, `02:04:59`, `3 d 02:04:59` */
@@ -92,7 +93,7 @@ export function left(ms) {
     two(s % 60)
   );
 }
-/** 90 seconds, 15 minutes, 24 hours, 3 days. */
+/** Formats a length of time, such as `90 seconds`, `15 minutes`, `24 hours` or `3 days`. */
 export function span(secs) {
   if (secs % 60) return text('say.sec', { n: secs });
   const [unit, n] =
@@ -113,8 +114,8 @@ export const shortId = id =>
     .slice(-8)
     .toUpperCase()
     .replace(/^.{4}/, '$&-');
-/** The decimals of each currency by ISO 4217, as the server uses it. All others have 2. The
-   browser's formats follow common notation, which can have another number of decimals. */
+/** The number of decimals of each currency in ISO 4217; currencies that are not listed have 2. The
+   server uses the same numbers. The browser's own formats can have other numbers. */
 const places = {
   BHD: 3, BIF: 0, CLF: 4, CLP: 0, DJF: 0, GNF: 0, IQD: 3, ISK: 0, JOD: 3, JPY: 0, KMF: 0, KRW: 0,
   KWD: 3, LYD: 3, OMR: 3, PYG: 0, RWF: 0, TND: 3, UGX: 0, UYI: 0, UYW: 4, VND: 0, VUV: 0, XAF: 0,

@@ -11,12 +11,13 @@ import {
 } from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
-/* The page fetches a pass in the minute before the start, except these first and last seconds. */
+/* The page fetches a pass in the last minute before the start, but not in the first FIRST_MS and
+   the last LAST_MS of this minute. */
 const FIRST_MS = 2_000,
   LAST_MS = 6_000;
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model, and `choose(item)` another item. `reread()` requests the status.
+/** `draw()` shows the model, and `choose(item)` shows another item. `reread()` requests the status.
    `signedOut()` drops the token that the server refused. */
 export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   const rooms = new Map() /* item id, or null for the whole sale → waiting room */,
@@ -26,13 +27,14 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- waiting rooms ----- */
 
-  /** A null `item` is the whole sale. The default is the room that the page shows. */
+  /** Returns the waiting room of `item` or, if `item` is null, of the whole sale. By default,
+     returns the room that the page shows. */
   function roomOf(item = roomItem(m)) {
     if (!rooms.has(item)) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page switches to its item, unless the buyer is busy with
+          /* A turn is short, so the page switches to the turn's item, unless the buyer is busy with
              another item. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
@@ -55,8 +57,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
-      /* Before the start, the page joins a room that is `always` open by itself, but not:
-         - an `auto` room, because only a refused pass shows that it is open
+      /* Before the start, the page joins an `always` room without a press. It does not join:
+         - an `auto` room, because only a refused pass shows that the room is open
          - an item's room, because the buyer may want another item */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
@@ -104,8 +106,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
 
   /* ----- passes for a press ----- */
 
-  /** Returns an answer with the stored pass or a new pass. An answer other than 201 says why there
-     is no pass. Null means that the press is sent without a pass. */
+  /** Returns an answer with the stored pass or a new pass. An answer with a status other than 201
+     says why there is no pass. Null means that the press is sent without a pass. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -114,8 +116,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press if the buyer state (see sale-state.js) is the check, the code or the waiting
-     room, and returns whether it is. */
+  /** If the buyer state (see sale-state.js) is `check`, `code` or `join`, handles the press and
+     returns true. Otherwise returns false. */
   function press(buyerState) {
     if (buyerState === 'check') check();
     else if (buyerState === 'code') askForCode();
@@ -203,8 +205,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Returns false if no requirement of the front door caused the refusal. The page may open a
-     dialog for the next step only if the refusal answers the buyer's own action (`asked`). */
+  /** Returns false if no requirement of the front door caused the refusal. `asked` says that the
+     refusal answers the buyer's own action. Only then may the page open a dialog for the next
+     step. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {

@@ -1,8 +1,8 @@
 /* The state of the order page, and the steps of the order's history. Does not touch the page. */
 import { now } from '/assets/clock.js';
 
-/** For this long after the buyer's return from the payment page, the page expects the
-   confirmation. */
+/** After the buyer's return from the payment page, the order page expects the provider's
+   confirmation for this long. */
 export const CHECK_MS = 60_000;
 
 /** The page warns the buyer when this time is left: a quarter of the time to pay, but at most two
@@ -14,9 +14,9 @@ export const endingMs = ({ reserved_at, pay_by }) =>
    only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** Returns the state, the last cause and the sum of the refunds, or null if there are none. The sum
-   has only the first refund's currency. The state is `failed` if any refund failed, or else
-   `pending` if any is pending. */
+/** Returns the state, the last cause and the sum of the refunds, or null if there are no refunds.
+   The sum counts only refunds in the first refund's currency. The state is `failed` if any refund
+   failed, or else `pending` if any is pending. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
@@ -37,7 +37,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** The keys of this state's texts contain its name. */
+/** Returns the name of the page's state. The keys of the state's texts contain this name. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
@@ -51,8 +51,8 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* For each event of the history, a function of the previous event and the event itself. It returns
-   the text's key and the class of the step. */
+/* One function for each kind of event in the history. It gets the previous event and this event,
+   and returns the key of the step's text and the step's class. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],
@@ -64,7 +64,7 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* If the page has no history, it shows these steps, made from the order itself. */
+/* If the page has no history, it makes these steps from the order itself. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],

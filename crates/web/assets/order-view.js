@@ -94,8 +94,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* A deadline, or a time that is not today, has the date and the zone. So has every step of a
-   finished order, which may be printed. */
+/* The date and the zone are shown with deadlines, with times that are not today, and with every
+   step of a finished order, because the buyer may print it. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {

@@ -48,7 +48,7 @@ let stream = null, lost = 0, drawn = '', hinted = false, woken = false, reminds 
 /* How far an answer's date was ahead of the page's clock. The date comes from the node's clock, and
    the page's clock shows the store's time. */
 let date_off = 0;
-/* A running read may miss the change, so another read follows it at once. */
+/* A read that is already running may miss the change, so another read follows at once. */
 function wake() {
   woken = true;
   poll.wake();
@@ -59,8 +59,8 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Requests the order with the buyer's token, or else with the link's key. Returns null without
-   either. */
+/* Requests the order with the buyer's token, or else with the link's key. Returns null if the page
+   has neither. */
 async function ask() {
   if (!m.by_link) {
     /* With a link's key, the page does not create a guest's token. */
@@ -72,7 +72,7 @@ async function ask() {
   }
   return getLinkedOrder(m.key, m.id);
 }
-/** Returns the seconds that the server asked the page to wait, if any. */
+/** Reads the order. If the server asked for a pause, returns its length in seconds. */
 async function read() {
   const answer = await ask();
   if (!answer) {
@@ -111,8 +111,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* Reads the sale's texts and the server's time. If this fails, the order is shown without them, and
-   the time comes from the answer's date. */
+/* Reads the sale's texts and the server's time. If this fails, the page shows the order without
+   these texts and takes the time from the answer's date. */
 async function learnMore(answer) {
   const [sale, status] = await Promise.all([
     getSale(answer.data.sale),
@@ -122,8 +122,8 @@ async function learnMore(answer) {
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
   else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
 }
-/* Reads the history again if the order has changed, after an event, or while a payment or a refund
-   is expected. */
+/* Puts the order into the model. Reads the history again if the order has changed, if an event
+   came, or while a payment or a refund is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !m.by_link && !['queued', 'refused', 'waiting'].includes(order.state);
@@ -181,7 +181,7 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* The address that leads back from the payment page does not have the key. */
+  /* The address that leads back from the payment page lacks the key, so the tab stores it. */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
@@ -236,11 +236,11 @@ async function watch() {
   }
 }
 
-/* Keeps the key of the link that opened the page. */
+/* Returns the page's address, with the key of the link that opened the page. */
 const ownAddress = () =>
   location.origin + location.pathname + (m.key ? '#key=' + encodeURIComponent(m.key) : '');
 
-/** The request must be safe to repeat. Sends it once more if it failed. */
+/** Sends a request, and once more if it failed. So the request must be safe to repeat. */
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
@@ -261,7 +261,7 @@ async function cancel() {
   draw();
   if (answer.status === 409) wake();
 }
-/** If the entry has just become an order, the next read shows the order. */
+/** Leaves the waitlist. If the entry has just become an order, the next read shows the order. */
 async function leave() {
   m.cancelling = true;
   m.said = null;
@@ -329,7 +329,8 @@ $('#copy').onclick = async () => {
   $('#copy-note').hidden = done;
   announce(done ? text('o.copied') : $('#copy-note').textContent, true);
 };
-/* For another device or another payer. Without a clipboard, the page shows the link. */
+/* Copies a link for another device or another payer. Without a clipboard, the page shows the
+   link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return wake();

@@ -12,11 +12,12 @@ import { browser, tab } from '/assets/store.js';
 /* After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
-/* A page that was opened in the rush reads the orders at a random moment within AFTER_RUSH_MS after
-   it. */
+/* A page that was opened in the rush (RUSH_MS) reads the orders after the rush, at a random moment
+   within AFTER_RUSH_MS. */
 const RUSH_MS = 60_000;
 const AFTER_RUSH_MS = 240_000;
-/* The wait before each further try. If the opening time is unknown, also before the first read. */
+/* The range of the wait before each try after the first. If the opening time is unknown, the first
+   try waits too. */
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
 
@@ -42,8 +43,8 @@ export function ownOrders(m, draw, signedOut) {
     return true;
   }
   /* Reads the orders after the rush, and again if the answer was lost or a press was waiting. A
-     page from before the start does not call this, because its event stream reports each new
-     order. */
+     page that was opened before the start does not call this, because its event stream reports each
+     new order. */
   async function readLater() {
     const ago = now() - starts(m);
     /* The sale has no start time, or an operator opened the sale before its start time. */
@@ -64,8 +65,8 @@ export function ownOrders(m, draw, signedOut) {
   }
   return {
     read,
-    /** Reads the orders before the page is shown if the buyer has bought in this browser. Otherwise
-       reads them after the rush, if the sale has started. */
+    /** If the buyer has bought in this browser, reads the orders before the page is shown.
+       Otherwise, if the sale has started, reads them after the rush. */
     async readFirst() {
       if (!m.token) return;
       if (browser.get(slot('bought')) === buyerOf(m.token))

@@ -12,8 +12,8 @@ export const EARLY_MS = 60_000;
 const SPARE_MS = 1_000;
 const slot = m => 'passes.' + m.id;
 
-/** Returns null if there is no pass, or if it expires too soon. Before the start, the pass may not
-   be valid yet. */
+/** Returns the item's pass, or null if there is none or if it expires too soon. Before the start,
+   the pass may not be valid yet. */
 export function passOf(m, item = m.item.id, t = now()) {
   const pass = m.passes[item];
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
@@ -29,7 +29,7 @@ export function recallPasses(m) {
   m.passes = m.token && kept?.buyer === buyerOf(m.token) ? (kept.passes ?? {}) : {};
 }
 
-/** Stores the new pass. `solved` is the solved challenge, if there is one. */
+/** Fetches and stores a new pass. `solved` is the solved challenge, if there is one. */
 export async function fetchPass(m, item, solved = null) {
   const wish = { item, ...solved, ...(m.code && { access_code: m.code }) };
   const answer = await askForPass(m.token, m.id, wish);

@@ -1,5 +1,5 @@
 /* One press of the button, from the request to its final answer. Its Idempotency-Key survives
-   reloads and lost connections. So the page may send it several times, and at most one order
+   reloads and lost connections. So the page may send the press several times, and at most one order
    results. */
 import { placeOrder, getOrder, random } from '/assets/api.js';
 import { jitter, now } from '/assets/clock.js';
@@ -8,8 +8,8 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** If a press is refused as too early in this last time before the start, the page hides the
-   refusal. It repeats the press with the same key until the sale is open. */
+/** The server may refuse a press as too early. This close to the start, the page hides such a
+   refusal, and repeats the press with the same key until the sale is open. */
 const OPENING_MS = 5_000;
 
 /** The press is stored before the page sends anything. */
@@ -42,8 +42,8 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
    - `{ signin: true }` if the token is not valid
    `pass(which)` returns an answer with a pass, or null if none is needed. `which` is:
    - `new` if the server did not accept the last pass
-   - `known` if an earlier attempt may have arrived: the server finds it by its key, so only a
-     stored pass is used
+   - `known` if an earlier attempt may have arrived. The server finds this attempt by its key, so
+     the page uses only a stored pass
    - `any` otherwise
    `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`. An event ends
    `rest(ms)` early. `hinted()` says whether an event stream is open. */
@@ -108,7 +108,7 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
       continue;
     }
     if (status === 404 && press.id && !strayed) {
-      /* This should not happen. The key still finds the order. */
+      /* The server should always know the id. If not, it still finds the order by the key. */
       strayed = true;
       press.id = null;
       keep();

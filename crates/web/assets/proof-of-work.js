@@ -1,7 +1,7 @@
 /* The proof of work, in a worker. It searches for a counter whose key has the prefix that an ALTCHA
    challenge (version 2) requires. The key is derived from the nonce and the counter by repeated
-   SHA-256 or by PBKDF2. The worker gets { challenge, most } and sends { share } of the `most`
-   tries, then { payload } or { failed }. */
+   SHA-256 or by PBKDF2. The worker gets { challenge, most }. While it searches, it sends { share },
+   the part of the `most` tries that is done, and at the end { payload } or { failed }. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
 const AT_ONCE = 8; /* the number of keys that PBKDF2 derives at the same time, on several cores */
@@ -90,8 +90,8 @@ function finish(state, bytes, before = 0) {
   }
   return state;
 }
-/** The hash continues the state `from`, which contains `before` bytes. The last 32 bytes are in
-   `words`. */
+/** Writes a hash into `out`. The hash continues the state `from`, which contains `before` bytes,
+   with the 32 bytes in `words`. */
 function finishWords(out, from, words, before) {
   W.set(words);
   W[8] = 0x80000000 | 0;

@@ -38,6 +38,7 @@ export async function stopPush(token) {
   const made = await worker?.pushManager.getSubscription();
   await made?.unsubscribe();
 }
-/** Sends the subscription of an earlier visit again; returns whether there is one. */
+/** If the buyer subscribed on an earlier visit, subscribes again. Returns whether messages will
+   come. */
 export const renewPush = async token =>
   browser.get(KEPT) === true && Notification.permission === 'granted' && (await startPush(token));

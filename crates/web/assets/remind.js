@@ -68,7 +68,8 @@ export function remind({ id, title: own, scene, tab, news }) {
   if (isNews) call(text('remind.' + news), id, own);
 }
 
-/* The number of minutes, or of seconds in the last minute. Filled when the buyer can act. */
+/* Draws the remaining minutes into the tab's icon or, in the last minute, the remaining seconds.
+   The icon is filled while the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
   /* The icon does not change before the page is shown. */
@@ -94,8 +95,7 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  /* Before the visitor's first use of the page, the browser would delay the sound until that
-     use. */
+  /* Until the visitor has used the page, the browser would delay a sound, so none is played. */
   if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };

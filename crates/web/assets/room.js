@@ -1,13 +1,13 @@
 /* A waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
    before the start, and later visitors queue behind them. The position belongs to the buyer, so
-   another device finds it too. Without events the page polls slowly. */
+   another device finds it too. Without events, the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
 /* A page takes its position for the draw at a random moment, between ten and five minutes before
-   the start. A page that is opened later takes it within a few seconds. */
+   the start. A page that is opened later takes its position within a few seconds. */
 const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn that ends within this time counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
@@ -52,7 +52,7 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
     changed(place);
     if (!watching) watch();
   }
-  /** A turn that was not used in time ends this way. */
+  /** Drops the position. If the buyer had a turn, the turn has ended unused. */
   function drop() {
     lapsed = place?.state === 'admitted';
     place = null;
@@ -95,7 +95,8 @@ export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
       else await look();
     return answer;
   }
-  /** Takes or reads a position without a press, for buyers who wait for the start or come back. */
+  /** Takes a position without a press for buyers who wait for the start, and reads the position of
+     buyers who come back. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
     /* The link in a message about a turn contains the item and the word `turn`. */

@@ -1,12 +1,12 @@
-/* Before a sale opens, an operator can change its titles, prices and limits, which are not in the
-   status. Then the page reads the sale again. */
+/* Before a sale opens, an operator can change its titles, prices and limits. The status does not
+   contain them, so after a change the page reads the sale again. */
 import { getSale } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 import { sceneOf } from '/assets/sale-state.js';
 import { translateItem } from '/assets/sale-view.js';
 
-/* All pages learn of a change at once, so each waits for a random time. In the first seconds, some
-   nodes may not know the change yet. */
+/* All pages learn of a change at the same time, so each page waits for a random time. In the first
+   seconds, some nodes may not know the change yet. */
 const REREAD_MS = [2_000, 10_000];
 
 /** Keeps `m.sale` and `m.item` up to date. `draw()` shows the model. */
@@ -31,8 +31,8 @@ export function saleChanges(m, draw) {
     loaded(version) {
       known = version;
     },
-    /** Plans a read if the status has a new version. After the opening, phase and stock also change
-       the version, so the page does not read. */
+    /** Plans a read if the status has a new version. After the opening, changes of the phase and
+       the stock also change the version, so the page no longer reads the sale. */
     plan() {
       if (!timer && m.status.version !== known && sceneOf(m) === 'before')
         timer = setTimeout(reread, jitter(...REREAD_MS));

@@ -56,8 +56,8 @@ const BUYER_STATES = {
   offline: { mode: 'wait', tone: 'bad', act: 'retry', look: { pill: 'offline', tone: 'warn' } },
 };
 const HOUR_MS = 3_600_000;
-/* A turn within NEAR_SECS, or a position up to NEAR_POSITION, is near. The page alerts the
-   buyer. */
+/* The page alerts the buyer if the turn comes within NEAR_SECS, or if the position is NEAR_POSITION
+   or lower. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
@@ -132,8 +132,8 @@ const isTurn = (m, scene, buyerState, t) =>
   isAdmitted(m, t) &&
   !!m.room.until_ms;
 
-/* Returns the text of the button, or of a line under it. During the pause after a refusal, only the
-   lines are about the refusal. */
+/* Returns the text of the button, or of a line under it. During the pause after a refusal, the
+   lines give the reason for the refusal, but the button does not. */
 function wordsOf({ m, t, buyerState, variant }, part) {
   if (variant && has(`${variant}.${part}`)) return `${variant}.${part}`;
   if (buyerState === 'cooldown' && part !== 'button') {
@@ -147,7 +147,7 @@ function wordsOf({ m, t, buyerState, variant }, part) {
   return `${buyerState}.${part}`;
 }
 
-/* The text of the clock when there is no time to wait for. */
+/* The clock shows these texts when it has no time to show. */
 const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
 function clockOf({ m, t, scene, buyerState, turn }) {
   const opens = starts(m),
@@ -161,7 +161,8 @@ function clockOf({ m, t, scene, buyerState, turn }) {
   if (buyerState === 'waiting' || buyerState === 'gone')
     return { label: 'position', count: m.room?.position || null };
   if (turn) return { label: 'turn', left: m.room.until_ms - t };
-  /* The button shows the step of the front door, so the clock shows the countdown. */
+  /* The button shows the front door's step and not the countdown, so the clock shows the
+     countdown. */
   if (scene === 'before' && ['check', 'code'].includes(buyerState) && opens && opens - t < HOUR_MS)
     return { label: 'in', left: opens - t };
   if (scene === 'before' || scene === 'due')
@@ -181,7 +182,8 @@ function dateOf({ m, t, scene }) {
     closes = ends(m);
   if (scene === 'before' || scene === 'due') return opens ? { key: 'opens', at: opens } : null;
   if (closes && closes <= t) return { key: 'closed', at: closes };
-  /* A sale that has ended may have been closed early, so the planned closing time is not shown. */
+  /* An operator may have closed an ended sale early, so the page does not show its planned closing
+     time. */
   if (closes && scene !== 'ended') return { key: 'closes', at: closes };
   return opens ? { key: 'opened', at: opens } : null;
 }

@@ -50,14 +50,14 @@ export const model = {
   share: {},
 };
 
-/* An operator has removed a time that is null. */
+/* If an operator has removed a time, its field is null. */
 const timeOf = (m, field) => Date.parse((m.status ?? m.sale)?.[field]) || null;
 export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** The scene of the shown item (see scene.js). It also follows the page's clock, because the start
-   can come before a status says so. */
+/** The scene of the shown item (see scene.js). The scene also follows the page's clock, because the
+   start can come before a status reports the start. */
 export function sceneOf(m, t = now()) {
   const scene = sceneOfStatus(m.status, [row(m).state]),
     opens = starts(m),
@@ -67,7 +67,8 @@ export function sceneOf(m, t = now()) {
   return m.seen_ms < opens + OPENING_MS ? 'live' : 'due';
 }
 
-/** The limit minus the units of this buyer's orders. */
+/** Returns how many units the buyer may choose: the limit minus the units of the buyer's orders,
+   but at least 1. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -91,20 +92,22 @@ const OPEN_DOOR = {
 };
 const CHECK_SPREAD_MS = 18_000;
 /** The server decides when a turn is over. When the page's clock shows the end of the turn, the
-   page asks the server. Without an answer in this time, the turn counts as over. */
+   page asks the server. If no answer comes within this time, the turn counts as over. */
 const TURN_SLACK_MS = 10_000;
-/** The returned object is part of the status, so that a refusal can change the requirements. */
+/** Returns the front door's requirements. The returned object is a part of the status, so that a
+   refusal can change it. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Returns null if one room serves the whole sale. */
+/** Returns the item whose waiting room the page shows, or null if one room serves the whole
+   sale. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
-/** The page offers an item's waiting room from this long before the start. It joins the room of a
-   whole sale by itself. */
+/** The page offers an item's waiting room from this long before the start. If one room serves the
+   whole sale, the page joins this room without a press. */
 const JOIN_EARLY_MS = 600_000;
 export const needsCheck = m => frontOf(m).challenge !== 'off';
-/** The time is a random moment for each visitor. */
+/** Returns when the page offers the check, which is a random moment for each visitor. */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
 /** Returns why this buyer may not buy, or null. The token has the shop's claims about the buyer. */
 export function barredOf(m) {
@@ -113,7 +116,8 @@ export function barredOf(m) {
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
-/** Returns whether this buyer may get a pass: any waiting room must have admitted the buyer. */
+/** Returns whether this buyer may get a pass. If there is a waiting room, it must have admitted the
+   buyer. */
 export const isIn = (m, t = now()) =>
   frontOf(m).waiting_room === 'off' ||
   (frontOf(m).waiting_room === 'auto' && !m.room) ||
@@ -147,7 +151,8 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** The keys of three texts begin with the buyer state: the button and the two lines under it. */
+/** The buyer state is the beginning of three keys: for the text of the button and for the two lines
+   under it. */
 export function buyerStateOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
@@ -172,12 +177,14 @@ export function buyerStateOf(m, scene, t = now()) {
   if (t < m.calm_ms) return 'cooldown';
   return stepOf(m, scene, t) ?? 'live';
 }
-/** Buyers in the waiting room must be admitted first. */
+/** Returns whether this buyer may join the waitlist. If there is a waiting room, it must have
+   admitted the buyer. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
-/* After these refusals it is useless to try to join again. */
+/* After one of these refusals, another try to join fails too. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
-/** Forgets a refusal of the waitlist with this code, because the reason may have ended. */
+/** If the waitlist refused the buyer with this code, forgets the refusal, because its reason may
+   have ended. */
 export function reopenWaitlist(m, code) {
   if (m.waitlistError?.name === code) m.waitlistError = null;
 }
@@ -187,7 +194,7 @@ export const canWaitlist = (m, buyerState, t = now()) =>
   !m.waitlistBusyItem &&
   t >= m.busy_ms &&
   !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
-/** Includes the order on the page. */
+/** Returns whether the buyer has used up the limit. The order on the page counts too. */
 export const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
 
 export function variantOf(m, buyerState, t = now()) {
@@ -234,7 +241,7 @@ export function variantOf(m, buyerState, t = now()) {
 }
 
 const ENDED = ['cancelled', 'expired', 'refunded'];
-/** An order's units use up the limit until it ends. An ended order that was not counted changes
+/** An order's units count until the order ends. The end of an order that was not counted changes
    nothing. */
 export function countOrder(m, { id, sale, item: name, units, state }) {
   const item = m.sale.items.find(i => i.id === name);
@@ -249,8 +256,8 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts only an order that was counted before, because a refusal's `used` may include the
-   others. */
+/** Counts an order again only if it was counted before, because a refusal's `used` may already
+   include other orders. */
 export function recountOrder(m, order) {
   if (ENDED.includes(order.state)) reopenWaitlist(m, 'limit_reached');
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;

@@ -30,7 +30,7 @@ const verdicts = [
 /* A longer title has a smaller font, so that the button stays in view. A Chinese character counts
    as two letters. */
 const LONG_TITLE = 28;
-/* A longer name does not fit into half the width of a phone. */
+/* A name with more characters does not fit into half the width of a phone. */
 const LONG_NAME = 14;
 /* A longer clock has a smaller font, so that it fits beside the server's time. */
 const LONG_DIGITS = 12;
@@ -42,7 +42,7 @@ const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came 
 let shown = '',
   before = '';
 
-/** The parts that depend only on the item: texts, picture and price. */
+/** Shows the parts that depend only on the item: texts, pictures and price. */
 export function showItem(m) {
   const { sale, item } = m;
   const title = localized(item.title),
@@ -70,7 +70,7 @@ export function showItem(m) {
     input.checked = input.value === item.id;
 }
 
-/** Shows the choice of an item, if the sale has several. */
+/** If the sale has several items, lets the buyer choose one. */
 export function showItems(m, choose) {
   watchPrice();
   $('#items').hidden = m.sale.items.length < 2;
@@ -248,8 +248,8 @@ function showUnits(m, pick) {
 const calendarLink = m =>
   `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics?lang=${zh() ? 'zh' : 'en'}`;
 
-/** Returns the buyer state that the page shows. The page draws four times a second, so this must be
-   fast. */
+/** Draws the page, and returns the buyer state that it shows. The page draws four times a second,
+   so this function must be fast. */
 export function show(m) {
   const t = now(),
     screen = screenOf(m, t),

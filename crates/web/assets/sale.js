@@ -23,11 +23,10 @@ import { tab } from '/assets/store.js';
 /* The page opens the event stream at a random moment in the last ten minutes before the start. */
 const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000; /* no polling in the last minute before the start */
-/* After a gap in the stream, the page waits for a random time, at most this long, before it
-   reads. */
+/* After a gap in the stream, the page sends its requests at a random moment within this time. */
 const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
-/* If a status differs from the clock by more than this, the page sets the clock again. */
+/* If a status's time differs from the clock by more than this, the page sets the clock again. */
 const CLOCK_OFF_MS = 5_000;
 /* When the time to pay has passed, the page reads an order this often until its state changes. */
 const REREAD_MS = 5_000;
@@ -94,7 +93,7 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** Random, so that thousands of pages never send their requests at the same moment. */
+/** A random pause, so that thousands of pages never send requests at the same moment. */
 function pollPause_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -142,7 +141,8 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    /* After a failed request, begin() applies the session and continues an unfinished press. */
+    /* If the session could not be read, begin() applies it later and continues an unfinished
+       press. */
     if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
@@ -248,7 +248,7 @@ async function send() {
     draw();
   }
 }
-/* Drops the token `refused`, unless the page already has another token or none. */
+/* Drops the token `refused`, unless the page already has another token or no token. */
 function signedOut(refused = m.token) {
   if (!refused || refused !== m.token) return;
   forget(refused);
@@ -305,8 +305,8 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** After a reload, sends a press without a final answer again with its key, or shows the last
-   order. */
+/** After a reload, repeats the press that has no final answer, with the same key. If there is no
+   such press, shows the last order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && !m.press && unfinishedPress(m.id, buyer);

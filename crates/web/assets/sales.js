@@ -19,8 +19,9 @@ const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
 const WAIT_MS = 1_000;
 /* While the page is visible, it reads the sales again after a random time in this range. */
 const REREAD_MS = [30_000, 60_000];
-/* After a start, the page reads the sales at a random moment in this range, when no cached answer
-   is from before the start. If the sale opens late, the page repeats this until LATE_MS. */
+/* After a sale's start, the page reads the sales at a random moment in this range. By then, no
+   cached answer is from before the start. If the sale opens late, the page repeats the read for
+   LATE_MS. */
 const STARTED_MS = [1_200, 4_000],
   LATE_MS = 15_000;
 
@@ -68,8 +69,8 @@ function learnItems(data) {
 let newest = [],
   older = [],
   next = null;
-/* `first` is the answer to the first request. If the orders could not be read, returns only the
-   pause that the server asked for. */
+/* `first` is the answer to the first request. If the orders could not be read, returns no orders,
+   but the pause that the server asked for. */
 async function showOrders(mine, first = null) {
   const answer = await (first ?? getOrders(mine, ORDERS_MAX)),
     failed = { orders: null, retry_secs: answer.retry_secs };
@@ -86,7 +87,7 @@ async function showOrders(mine, first = null) {
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
   if (older.length) {
-    /* Newer orders can push an order off the first page. The list keeps it. */
+    /* Newer orders can push an order off the first page. The list keeps this order. */
     const ids = new Set(orders.map(order => order.id));
     older.unshift(...newest.filter(order => !ids.has(order.id)));
   }
@@ -187,10 +188,11 @@ async function watchOrders(mine, shown) {
 let listed = [],
   rest = null,
   searched = '';
-/* Only the sales in the newest answer to a request without search and cursor are read again. */
+/* The page reads only these sales again: the sales in the newest answer to a request that had
+   neither a search nor a cursor. */
 let newestIds = new Set();
-/* A card is drawn again only if this text changes. It depends on the time, because a card shows
-   times of today without the date, and past times with other words. */
+/* A card is drawn again only if this text changes. The text depends on the time, because a card
+   shows times of today without the date, and past times with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),
@@ -286,7 +288,7 @@ async function watchSales() {
       await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
   }
 }
-/* An answer to an earlier search is dropped. */
+/* The number of the newest search. An answer to an earlier search is dropped. */
 let search = 0,
   searching = false;
 $('#search').onsubmit = async event => {
@@ -326,7 +328,7 @@ bindLanguages(() => {
   if (newest.length) drawOrders();
 });
 /* A new guest has no orders, so only the page of a sale creates a guest's identity. This page waits
-   a short time for unpaid orders, which it shows above the sales. */
+   a short time for the buyer's orders, because it shows unpaid orders above the sales. */
 async function firstOrders() {
   const known = token();
   if (!known) return null;

@@ -8,7 +8,7 @@ const root = document.documentElement;
 export const zh = () => root.lang.startsWith('zh');
 let texts = zh() ? chinese : english;
 
-/** The server writes its settings for pages in front of first.js. */
+/** The settings for pages. The server writes them in front of the code of first.js. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in texts;
@@ -19,9 +19,9 @@ export function perLanguage(make) {
 }
 const plural = perLanguage(locale => new Intl.PluralRules(locale)),
   figures = perLanguage(locale => new Intl.NumberFormat(locale));
-/** Returns the sentence of a key. `{name}` becomes the value, and numbers are formatted.
-   `{name:person|people}` becomes the words before the bar for one, or else those after it, in which
-   `{name}` is allowed. */
+/** Returns the sentence of a key. `{name}` becomes the value, and numbers are formatted. If the
+   value is one, `{name:person|people}` becomes the words before the bar, and otherwise the words
+   after the bar. The words after the bar may contain `{name}`. */
 export const text = (key, values = {}) => filled(texts[key] ?? key, values);
 const PLACE = /\{(\w+)(?::([^|{}]*)\|((?:[^{}]|\{\w+\})*))?\}/g;
 const filled = (words, values) =>
@@ -34,7 +34,8 @@ const filled = (words, values) =>
 
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
 /** Returns a text of the shop as [words, language]. Chooses the page's language, or else English,
-   or else the first language of the alphabet. The language of a plain string is null. */
+   or else the first language in the order of the alphabet. The language of a plain string is
+   null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -60,7 +61,8 @@ export function speak(el, language) {
   attr(el, 'dir', language ? (RIGHT_TO_LEFT.test(language) ? 'rtl' : 'ltr') : 'auto');
 }
 
-/** The address contains this page's address, so that the shop can send the buyer back. */
+/** Returns the address of the shop's sign-in. It contains this page's address, so that the shop can
+   send the buyer back. */
 export const signInUrl = () =>
   site.sign_in_url &&
   site.sign_in_url +
@@ -78,7 +80,7 @@ export function attr(el, name, value) {
 }
 
 const told = new Map();
-/** A change of language translates the sentence. An empty `key` clears it. */
+/** Shows a sentence, which follows a change of the language. An empty `key` clears the text. */
 export function tell(el, key, values = {}) {
   told.set(el, [key, values]);
   put(el, key && text(key, values));
@@ -98,8 +100,8 @@ export function translate() {
     else a.removeAttribute('aria-current');
   }
 }
-/** The language changes in place, so that no press, position or form is lost. `redraw` draws the
-   page's other texts. */
+/** Changes the language without a reload, so that no press, position or form is lost. `redraw`
+   draws the page's other texts. */
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
     a.onclick = event => {
@@ -124,7 +126,7 @@ export function bindLanguages(redraw) {
 /** The page is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* At most one announcement in 5 s, of the newest text. A final answer is announced at once. */
+/* Announces at most one text in 5 s, the newest. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

@@ -1,6 +1,6 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
    Only this browser remembers that there is an entry. On another device, the buyer joins again, and
-   the page finds the entry. Without events the page polls slowly. */
+   the page finds the entry. Without events, the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -26,7 +26,7 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
   let watching = false,
     calm_ms = 0;
 
-  /* The ids of this buyer's entries by item. */
+  /* Returns the ids of this buyer's entries, by item. */
   const known = () => {
     const kept = browser.get(slot);
     return kept?.buyer === buyerOf(m.token) ? kept.places : {};
@@ -110,8 +110,8 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
-  /** Joins when the front door's dialog is closed, or stops joining if the page has no pass. The
-     page calls this each time it has drawn. */
+  /** When the front door's dialog has closed, joins if the page has a pass, and otherwise stops
+     joining. The page calls this after each drawing. */
   function settle() {
     if (row(m).state !== 'held_out') reopenWaitlist(m, 'waitlist_full');
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
@@ -134,7 +134,7 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
 
   /* ----- changes of the position ----- */
 
-  /** Returns the seconds that the server asked the page to wait, if any. */
+  /** Reads the entry. If the server asked for a pause, returns its length in seconds. */
   async function look(item) {
     const { token } = m,
       { id } = m.waitlist[item] ?? {};

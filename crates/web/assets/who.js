@@ -13,8 +13,8 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. Scripts cannot read it, so the browser's
-   storage remembers it. */
+/* The cookie works only for pages of the server itself. Scripts cannot read the cookie, so the
+   browser's storage records that it exists. */
 const hasCookie = () => !origin && browser.get('session') === true;
 /** Returns the token, `COOKIE` if only the cookie has it, or null. Sends no request. */
 export const token = () =>
@@ -29,7 +29,8 @@ const pauseAfter = ({ retry_secs }, tries) =>
     ),
   );
 let keeping = false;
-/* The cookie lets the other tabs know the buyer. A failed request is repeated. */
+/* Stores the token in the cookie, so that the other tabs know the buyer. Repeats a failed
+   request. */
 async function keep(mine) {
   if (origin || keeping || tab.get('kept') === mine.slice(-16)) return;
   keeping = true;
@@ -62,11 +63,12 @@ export async function identify() {
   }
   return token();
 }
-/* The claims in the cookie's token. `failed` is the last answer if it did not say whether the
-   cookie is valid. */
+/* `session` has the claims in the cookie's token. `failed` is the last answer, if this answer does
+   not say whether the cookie is valid. */
 let session = null,
   failed = null;
-/** Returns the last failed answer if the claims in the cookie's token are not known, or null. */
+/** If the claims in the cookie's token are not known, returns the last failed answer. Otherwise
+   returns null. */
 export const failedSession = () => (token() === COOKIE && !session ? failed : null);
 /** Repeats the failed request until the server says whether the cookie is valid. */
 export async function knownToken() {
@@ -109,5 +111,5 @@ export function claimsOf(jwt) {
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** Without a check of the signature, so the pages use it only to label stored values. */
+/** Does not check the signature, so the pages use the result only to label stored values. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

@@ -38,7 +38,8 @@ pub struct Listener(TcpListener);
 /// If the address is in use, is not an address of this machine, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server can then use its port while old connections are still closing.
+    // With this option, a restarted server can use its port while old connections are still
+    // closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these three options from the listening socket.
@@ -53,7 +54,8 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Returns the address, with the port that the system chose if the settings name none.
+    /// Returns the address. If the settings name no port, the address has the port that the system
+    /// chose.
     ///
     /// # Errors
     /// If the kernel cannot report the address.

@@ -55,8 +55,8 @@ pub struct App {
     pub(crate) buyers: BuyerTokenVerifier,
     pub(crate) operators: OperatorKeyVerifier,
     pub(crate) live: ArcSwap<LiveSettings>,
-    /// The last rendered list of sales, and when it was rendered. It is rendered at most once a
-    /// second.
+    /// The last rendered list of sales, and the time of the rendering. The list is rendered at most
+    /// once a second.
     pub(crate) index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// Set if the origin of the pages differs from this server's origin.
     pub(crate) page_origin: PageOrigin,
@@ -82,11 +82,12 @@ pub struct App {
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
-    /// Locked while this node reads the operators' keys because a request has an unknown key.
+    /// Locked while this node reads the operators' keys again.
     pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
-    /// Running purchases and changes by operators, which end even if their clients disconnect.
+    /// Running purchases and changes by operators. They run to their end even if their clients
+    /// disconnect.
     pub(crate) running_purchases: TaskTracker,
-    /// A stopping program reports that it is not ready.
+    /// Set when the program begins to stop. Then the program reports that it is not ready.
     pub(crate) is_leaving: AtomicBool,
     pub(crate) stopping: AtomicBool,
     /// Cancelled when event streams must end.
@@ -234,8 +235,8 @@ impl App {
     }
 
     /// Applies the settings that can change while the server runs. Outgoing requests then use the
-    /// newest certificates. Browsers may still show the previous pages, so their files stay
-    /// available.
+    /// newest certificates. Browsers may still show the previous pages, so the files of these pages
+    /// stay available.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = before.reloaded(settings);

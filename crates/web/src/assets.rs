@@ -58,14 +58,15 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 /// For pages, which a new version of the program may change.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// Assets of this many earlier versions of the pages are still served. Then the oldest are dropped.
+/// The server also serves the assets of this many earlier versions of the pages. It drops older
+/// assets.
 const PREVIOUS_MAX: usize = 3;
 
 /// Files by name. The name of an asset has a hash, and the name of a page has none.
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
-    /// The assets from before reloads of the settings, newest first.
+    /// The assets of earlier versions of the pages, newest first.
     previous: VecDeque<HashMap<String, Arc<AssetFile>>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
@@ -75,7 +76,7 @@ struct AssetSource {
     data: Cow<'static, [u8]>,
     /// For an embedded file, the hash is computed at build time and not at boot.
     hash: [u8; 32],
-    /// Whether the server must replace names of other files in the data by addresses.
+    /// Whether the data may name other files. The server must replace these names by addresses.
     names_others: bool,
 }
 
@@ -152,8 +153,8 @@ impl Assets {
         self.assets.get(name).or_else(earlier).cloned()
     }
 
-    /// Browsers may still show the previous pages after a reload of the settings, so their assets
-    /// stay. A reload that changes no asset does not count.
+    /// After a reload of the settings, browsers may still show the previous pages, so the assets of
+    /// these pages stay. A reload that changes no asset adds no earlier version.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.previous);
         let is_unchanged = self.assets.len() == before.assets.len()
@@ -186,7 +187,7 @@ impl Assets {
         Ok(reply)
     }
 
-    /// The page's text says that nothing exists at this address.
+    /// Returns a page that says that nothing exists at this address.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
         // Status 304 stays, because the browser's cached copy of this page is still valid.

@@ -2,8 +2,9 @@
 //! and in a new tab.
 //!
 //! The cookie is the token itself. So every node accepts it, and the store keeps no session.
-//! `HttpOnly` hides it from scripts. With `SameSite=Lax`, browsers do not send it with requests
-//! from other sites. A change also needs a header that other sites cannot make a browser send.
+//! `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`, browsers do not send the cookie
+//! with requests from other sites. A request that changes something also needs a header, which
+//! other sites cannot make a browser send.
 
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, a page requests the status with this suffix after the sale's version.
-/// The version is the newest that the page read before the opening.
+/// Right after the opening, a page requests the status with the newest version that it read before
+/// the opening. The page adds this suffix to the version.
 const AT_OPENING: &str = "-open";
 
 const INDEX_PAGE: &str = "limit=48";

@@ -2,12 +2,12 @@
 //! trusted proxy reports.
 //!
 //! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`.
-//! Entries further left may be forged. So the server reads from right to left, to the first address
-//! that does not belong to a trusted proxy.
+//! Entries further left may be forged. So the server reads from right to left, and takes the first
+//! address that does not belong to a trusted proxy.
 //!
-//! A proxy appends to only one of the two headers, so the client may have forged the other. If the
-//! headers name different addresses, the server trusts neither, and a block of either address
-//! applies.
+//! A proxy appends to only one of the two headers, so the client may have forged the other header.
+//! If the headers name different addresses, the server trusts neither, and a block of either
+//! address applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,9 +41,9 @@ impl ClientAddress {
 }
 
 /// Returns the first address that does not belong to a trusted proxy. `forwarded` and
-/// `x_forwarded_for` return the values of the two headers in the order of arrival. They are called
-/// only if the peer is a trusted proxy. If the headers name different addresses, returns the peer
-/// and both addresses.
+/// `x_forwarded_for` return the values of the two headers in the order of arrival. The two
+/// functions are called only if the peer is a trusted proxy. If the headers name different
+/// addresses, returns the peer and both addresses.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -150,8 +150,7 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // Despite an opening quotation mark without a closing one, the server finds the proxy's
-        // entry.
+        // The server finds the proxy's entry even if a closing quotation mark is missing.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 

@@ -30,8 +30,8 @@ impl Service {
     }
 }
 
-/// A connection counts as open until this value is dropped. A WebSocket keeps this value until its
-/// end.
+/// A connection counts as open until this value is dropped. A WebSocket keeps this value until the
+/// WebSocket closes.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
@@ -60,8 +60,8 @@ impl StreamDeadline {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // No waker is needed: the future is set only during a poll of the connection, which
-            // calls this method afterwards.
+            // No waker is needed: the future is set only during a poll of the connection, and this
+            // poll calls this method afterwards.
             None => Poll::Pending,
         }
     }

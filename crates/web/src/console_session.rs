@@ -1,8 +1,8 @@
 //! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
 //!
 //! The store keeps hashes of the cookie and of the key. So a session works on every node, and ends
-//! when the key is deleted. A change with the cookie also needs a header that other sites cannot
-//! make a browser send.
+//! when the key is deleted. A request that changes something with the cookie also needs a header,
+//! which other sites cannot make a browser send.
 
 use std::sync::Arc;
 
@@ -203,8 +203,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Every request reads the session again, so that it ends on every node when its key is
-    /// deleted.
+    /// Every request reads the session again, so that the session ends on every node when its key
+    /// is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
         self.node.store().session(OperatorKeyVerifier::hash(cookie), configured).await

@@ -24,7 +24,7 @@ pub(crate) enum List {
     /// Operators' actions, sorted by number.
     Actions,
     /// Differences that a check of the units and the money found. The cursor has a position for
-    /// each kind of difference with rows after this page.
+    /// each kind of difference that has rows after this page.
     Differences,
 }
 

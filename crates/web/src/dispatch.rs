@@ -114,7 +114,8 @@ impl Service {
         reply
     }
 
-    /// Adds the request's id to a failed answer, and logs the cause if it is known.
+    /// Adds the request's id to a failed answer. If the cause of the failure is known, logs the
+    /// cause.
     fn log_and_count(
         &self,
         peer: IpAddr,
@@ -128,7 +129,7 @@ impl Service {
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.node.now().0.div_euclid(1_000).unsigned_abs();
         // During an outage, only the first failure gets a log line. The outage log counts the later
-        // ones.
+        // failures.
         if let Some(cause) = cause
             && !self.app.node.outage_log().count_request_if_outage(&cause)
             && self.app.failure_log.may_write(second)

@@ -49,8 +49,8 @@ enum ServedBy {
     ThisProcess,
     /// The edge while its copy of the sales is recent, and otherwise a node.
     EdgeWhileFresh,
-    /// For event streams: like `EdgeWhileFresh`, but a node must also send the buyers' events to
-    /// the edge.
+    /// For event streams: the edge while its copy is recent and a node sends buyers' events to the
+    /// edge, and otherwise a node.
     EdgeWhileRelayed,
     /// A node.
     Node,
@@ -227,7 +227,7 @@ async fn buy(
     }
 }
 
-/// Removes the headers of the connection from the node's answer.
+/// Sends a request to a node. Removes the headers of the node's connection from the answer.
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
@@ -262,7 +262,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // A node may know a newer sale, or an asset of another version of the program.
+            // A newer sale, or an asset of another version of the program, may exist only on a
+            // node.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,
@@ -358,7 +359,8 @@ impl App {
                 () = follow_feed(&self.node, &self.gate.blocks, node) => {}
             }
         };
-        // `select!` must not drop the reports, because a report may be running.
+        // The reports run outside `select!`, because `select!` could drop them while a report is
+        // running.
         tokio::join!(jobs, node.run_refusal_reports(&self.node, &self.stop));
     }
 }

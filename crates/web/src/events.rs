@@ -1,5 +1,5 @@
-//! Sends a buyer's events: the same JSON by server-sent events and by WebSocket. Events are only
-//! hints that something changed. Clients must read the state with `GET`.
+//! Sends a buyer's events, as server-sent events or over a WebSocket. The JSON is the same. Events
+//! are only hints that something changed. Clients must read the state with `GET`.
 
 mod edge_link;
 mod feed;
@@ -34,7 +34,7 @@ async fn follow(
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<EventFeed, Problem> {
-    // The subscription to changes of blocks begins before the check, so that no new block is
+    // The subscription to new blocks begins before the check for blocks, so that no new block is
     // missed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;

@@ -11,7 +11,8 @@ use doorbuster_store::StoreError;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
 
-/// Further lines about failed requests are dropped.
+/// The log gets at most this many lines about failed requests in a second. Further lines are
+/// dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
 /// The answer's extensions carry this cause to the code that logs it.

@@ -1,8 +1,9 @@
 //! Reads and answers purchases directly on the connection.
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
-//! a connection that carries only purchases. Here, reading and answering takes about one
-//! microsecond, and in the general server three to four. Neither time includes the purchase.
+//! a connection that carries only purchases. Here, the work to read and answer a request takes
+//! about one microsecond, and in the general server three to four. Neither time includes the
+//! purchase.
 //!
 //! An unusual request, for example with a chunked body or a repeated header, moves the whole
 //! connection to the general server. That server gets the request from its first byte on. The fast
@@ -45,12 +46,13 @@ pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // Unanswered requests. A purchase's bytes are removed before it waits for its verdict, so an
+    // Unanswered requests. Before a purchase waits for its verdict, its bytes are removed. So an
     // idle or waiting connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the first request in `buffer` began to arrive, or when the earlier request was answered.
+    // When the first request in `buffer` began to arrive or, if it had arrived before, when the
+    // previous request was answered.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
@@ -128,8 +130,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Pauses the connection if the answer is `overloaded`. Returns whether it paused, or `None` if the
-/// connection has ended.
+/// Sends an answer. If the answer is `overloaded`, pauses the connection. Returns whether it
+/// paused, or `None` if the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -178,8 +180,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// Also returns whether the connection stays open. The new buffer is freed after the write, so an
-/// idle connection has no buffer for answers.
+/// Returns the answer's bytes, and whether the connection stays open. The bytes are freed after the
+/// write, so an idle connection has no buffer for answers.
 fn render_reply(
     connection: &Connection,
     reply: Option<PurchaseReply>,

@@ -87,7 +87,7 @@ impl App {
         }
     }
 
-    /// Checks a request to join a waitlist, and waits for the shares of limits that it needs.
+    /// Checks a request to join a waitlist. If the check needs shares of limits, waits for them.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -115,7 +115,7 @@ impl App {
         status: RateLimitStatus,
     ) -> DoorState {
         // Many arrivals open an automatic waiting room, so arrivals are counted while the room is
-        // closed. An edge counts none, because the node counts the arrival.
+        // closed. An edge counts no arrivals, because the node behind the edge counts them.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_auto_open(now);
         if is_counted && self.node.edge().is_none() {

@@ -1,9 +1,9 @@
-//! A connection's stream for peers that do not read, and for peers that close their side right
-//! after a request.
+//! A connection's stream that handles two kinds of peers: peers that do not read, and peers that
+//! close their side right after a request.
 //!
-//! Writes time out here, and the server's other timeouts are for reads. The end of the peer's data
-//! is reported one poll late, so that the server starts a complete request before it learns of the
-//! end. A purchase that was started runs to its verdict.
+//! Writes time out here. The server's other timeouts are only for reads. The stream reports the end
+//! of the peer's data one poll late, so that the server starts a complete request before it learns
+//! of the end. Once a purchase has started, it runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ impl GuardedStream {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// The next reads return `received` again, before all other bytes.
+    /// Returns a stream whose next reads return `received` again, before all other bytes.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)

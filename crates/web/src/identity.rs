@@ -31,11 +31,11 @@ const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct OperatorKeysRead {
     begun: Option<Instant>,
-    /// `None` if the client disconnected before the read ended.
+    /// Whether the read succeeded. `None` if the client disconnected before the read ended.
     result: Option<bool>,
 }
 
-/// The buyer of a request, whose token was verified before the handler runs.
+/// The buyer of a request. The buyer's token was verified before the handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
 
@@ -122,8 +122,8 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// In seconds since 1970. The issuers of tokens use the wall clock, so their times are compared
-    /// with the wall clock.
+    /// In seconds since 1970. The issuers of tokens use the wall clock, so the times in tokens are
+    /// compared with the wall clock.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }
@@ -157,8 +157,8 @@ impl App {
     }
 
     /// Reads the operators' keys again, because other nodes may have created or deleted keys. If
-    /// the last read is very recent, waits first. Callers that waited when a read began share its
-    /// result. Returns `false` if the store failed or there are no other nodes.
+    /// the last read is very recent, waits first. All callers that wait when a read begins share
+    /// the result of this read. Returns `false` if the store failed or if there are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;
@@ -192,7 +192,7 @@ impl App {
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
-        // A buyer's token contains dots, and a key contains none.
+        // A buyer's token contains dots, but an operator's key contains no dots.
         if !token.contains('.')
             && self.refresh_operator_keys().await
             && self.operators.check(token).is_ok()

@@ -82,7 +82,7 @@ impl App {
     #[cfg(not(feature = "otel"))]
     async fn run_otlp(&self) {}
 
-    /// Waits for running purchases and operators' changes, even of clients that have disconnected.
+    /// Waits for running purchases and operators' changes, even if their clients have disconnected.
     /// Then records each sale's last second.
     pub async fn finish(&self) {
         self.running_purchases.close();

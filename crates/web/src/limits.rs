@@ -1,5 +1,5 @@
-//! The limits of the HTTP side, and what happens at each limit. A limit of one file is in that
-//! file, and limits that clients must know are in the API crate.
+//! The limits of the HTTP side, and what happens at each limit. If only one file uses a limit, the
+//! limit is in that file. Limits that clients must know are in the API crate.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use std::time::Duration;
 pub(crate) const BACKLOG: i32 = 8_192;
 /// How long the accept loop pauses when no file descriptors are left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The number of connections over the limit that get an answer at the same time. Further ones close
-/// without an answer.
+/// At most this many connections over the limit get an answer at the same time. Further connections
+/// close without an answer.
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a connection over the limit may take to read its answer.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,8 +32,8 @@ pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// If a peer reads nothing for this long during a write, the server closes the connection.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
-/// The bytes of an answer that the kernel buffers for a client that does not read. This bounds the
-/// memory for slow clients.
+/// For a client that does not read, the kernel buffers this many bytes of an answer. This bounds
+/// the memory for slow clients.
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long running requests may take after a stop signal. Then their connections close.
@@ -43,8 +43,8 @@ pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// further renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// While one request renders a status, others get the previous status if it is not older than this.
-/// Otherwise they wait.
+/// While one request renders a status, other requests get the previous status. If the previous
+/// status is older than this, they wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
@@ -54,62 +54,63 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// After this many pings without an answer, the server closes the WebSocket at the next ping. The
 /// server counts pings, so that a pause of the server itself closes no WebSocket.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
-/// In bytes. A longer message closes the WebSocket. Every message except a renewed token is
-/// ignored.
+/// In bytes. A longer message closes the WebSocket. Of the shorter messages, all except a renewed
+/// token are ignored.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
-/// The size of the read buffer, and of the write buffer, of a WebSocket, in bytes.
+/// The size in bytes of a WebSocket's read buffer, and also of its write buffer.
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
 /// The bytes that may wait in a WebSocket's write buffer. Further events wait in the hub.
 pub(crate) const WS_WRITE_BYTES_MAX: usize = 256 * 1024;
-/// After this time without activity, a WebSocket becomes idle, and the server frees its task and
-/// buffers.
+/// After this time without activity, a WebSocket becomes idle, and the server frees the WebSocket's
+/// task and buffers.
 pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
-/// Each worker thread gets one task for idle WebSockets, up to this number.
+/// The server has one task for idle WebSockets for each worker thread, but at most this many tasks.
 pub(crate) const IDLE_TASKS_MAX: usize = 16;
-/// The number of WebSockets that may wait for a task of idle WebSockets. Further ones stay active
-/// and try again later.
+/// At most this many WebSockets may wait for a task of idle WebSockets. Further WebSockets stay
+/// active and try again later.
 pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
 /// The number of idle WebSockets that a task serves before it lets other tasks run.
 pub(crate) const IDLE_BATCH_MAX: usize = 32;
-/// If more events wait, the idle WebSocket becomes active.
+/// If more events than this wait for an idle WebSocket, the WebSocket becomes active.
 pub(crate) const IDLE_EVENTS_MAX: usize = 16;
-/// If the kernel cannot poll an idle WebSocket, it stays active for this long. Also the shortest
-/// time between two log lines about this.
+/// If the kernel cannot poll a WebSocket, the WebSocket stays active for this long. Also the
+/// shortest time between two log lines about this failure.
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// The bytes of one read after the server's close frame. A few pongs and the client's close frame
-/// are shorter.
+/// The size of one read after the server's close frame. A few pongs and the client's close frame
+/// fit into one read.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a client may take to read its close frame. Then the connection is dropped.
+/// How long a client may take to read the server's close frame. Then the connection is dropped.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest life of an event stream, even with a longer valid token. Then the client must connect
-/// again.
+/// The longest life of an event stream, even if its token is valid for longer. Then the client must
+/// connect again.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// How long a request for metrics waits for the store or the slots. Prometheus waits ten seconds.
-/// After this time, the store's numbers are missing, and the queue depth is too low.
+/// After this time, the answer lacks the store's numbers, and shows a queue depth that is too low.
 pub(crate) const METRICS_READ_MAX: Duration = Duration::from_secs(2);
 /// The number of items whose queues one request reads at the same time.
 pub(crate) const QUEUES_READ_MAX: usize = 32;
 
-/// A request for one more key gets `409 wrong_state`.
+/// The maximum number of operators' keys. A request for one more key gets `409 wrong_state`.
 pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;
 pub(crate) const EXPORT_PAGE: usize = 1_000;
 /// How long a guest's token is valid. Only demonstrations have guests.
 pub(crate) const GUEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The next request for a guest's token in the same minute gets `429`.
+/// After this many requests for guests' tokens in a minute, the next request gets `429`.
 pub(crate) const GUESTS_PER_MINUTE: u32 = 10_000;
 /// `Retry-After` while a store or a slot is unavailable, in seconds.
 pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
-/// One more purchase, also of a disconnected client, gets `503 overloaded`.
+/// The maximum number of running purchases, including those of disconnected clients. One more
+/// purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
-/// The number of connections that the server serves again per second and worker thread, after a
-/// pause for `503 overloaded`. Their answers take about a thirtieth of a worker's time.
+/// After a pause for `503 overloaded`, the server serves connections again: this many per second
+/// for each worker thread. Their answers take about a thirtieth of a worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes.
 pub(crate) const FAST_PATH_BUFFER_BYTES: usize = 1024;
-/// Larger purchases, head and body, go to the general server.
+/// In bytes. A purchase whose head and body together are larger goes to the general server.
 pub(crate) const FAST_PATH_BYTES_MAX: usize = 32 * 1024;

@@ -31,7 +31,7 @@ pub(crate) async fn admit(
     let action = by.action_because("visitors.admitted", "sale", &name, Some(&reason));
     let admit = app.gate.room.admit_more(&app.node, room, visitors.into());
     let step = recorded(action, admit).await?.ok_or_else(|| {
-        let detail = "visitors are admitted only while the sale is open, after its draw";
+        let detail = "visitors are admitted only while the sale is open and after its draw";
         Problem::wrong_state(sale.row.phase.as_str(), detail)
     })?;
     let answer = Admissions { admitted: step.admitted, waiting: step.waiting };

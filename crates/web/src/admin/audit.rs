@@ -106,7 +106,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// Every report of an audit repeats this notice of a failover or a move of the database.
+/// Returns the notice of a failover or of a move of the database. Every audit repeats this notice.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => {

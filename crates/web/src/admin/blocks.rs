@@ -40,7 +40,7 @@ pub(crate) async fn create(
     if until.is_some_and(|until| until <= app.node.now()) {
         return Err(Problem::invalid_member(
             "/expires_at",
-            "must be in the future, or null for no end",
+            "must be in the future, or null for a block without an end",
         )
         .into());
     }
@@ -116,8 +116,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// Returns a keyed hash of the blocked value, which is the same on every node. The id must not
-/// reveal the buyer, because the log of actions keeps it after the buyer is erased.
+/// Returns a keyed hash of the blocked value, which is the same on every node. The log of actions
+/// keeps the id after the buyer is erased, so the id must not reveal the buyer.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.node.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

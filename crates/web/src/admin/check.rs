@@ -19,8 +19,8 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, ok};
 use crate::request_body;
 
-/// In milliseconds. A node reports about twice a second. If its last report is older, the node may
-/// have stopped.
+/// A node reports about twice a second. If its last report is older than this, in milliseconds, the
+/// node may have stopped.
 const LAG_MAX_MS: u64 = 1_500;
 
 pub(crate) async fn check(

@@ -125,8 +125,8 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Handles the selected dead letters of one page. Discards them if the request gives a reason, and
-/// otherwise retries them.
+/// If the request gives a reason, discards the selected dead letters of one page. Otherwise retries
+/// them.
 async fn handle_many(
     app: &App,
     by: &OperatorRequest,

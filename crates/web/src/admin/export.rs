@@ -91,8 +91,8 @@ struct ExportWriter {
     begun: bool,
 }
 
-/// The source of an export's lines. `after` is the position of the last row that was read, or
-/// `None` if all rows were read.
+/// The source of an export's lines. `after` is the position of the last row that was read. It is
+/// `None` once all rows have been read.
 enum ExportSource {
     /// The rows of a list in the store, for some items or for all items.
     List {
@@ -187,7 +187,8 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &api_conversion::refund(row)));
             Ok(page.next)
         }
-        // The ledger and the actions have their own `ExportSource`, so this reads only orders.
+        // The ledger and the actions have an `ExportSource` of their own, so this code runs only
+        // for orders.
         Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit, oldest_first, ..OrderQuery::default() };
             let page = store.orders(query).await?;

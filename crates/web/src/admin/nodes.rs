@@ -69,7 +69,7 @@ pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
-/// Returns 0 if `reported` is after `now`, because the clocks of two nodes can differ.
+/// The clocks of two nodes can differ. If `reported` is after `now`, returns 0.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
@@ -108,7 +108,8 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the Redis servers that hold slots, with the last result of a check about once a second.
+/// Returns the Redis servers that hold slots. The node checks each server about once a second, and
+/// this function returns the last result.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.stock.slots().evidence().servers;
     if servers.is_empty() {

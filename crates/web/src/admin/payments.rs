@@ -14,7 +14,8 @@ use crate::App;
 use crate::cursor::{List, cursor, position};
 use crate::reply::{HandlerError, HandlerResult, ok};
 
-/// For an order with more payments, `GET /v1/admin/payments` lists them all.
+/// The maximum number of payments that the answer about one order shows. `GET /v1/admin/payments`
+/// lists all of them.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`

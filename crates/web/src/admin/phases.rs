@@ -43,7 +43,7 @@ pub(crate) async fn step(
             let detail = "must be in the future; set a later time first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        // A sale that opens early overlaps other sales from now on.
+        // A sale that opens early can overlap other sales from now on.
         let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
         app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;

@@ -44,7 +44,7 @@ pub(crate) async fn get(
         let place = FaultLocation::Query("from".into());
         Problem::invalid_request(vec![Fault::new(place, detail)])
     };
-    // If `from` equals `to`, the period has no steps, even within a step.
+    // If `from` equals `to`, the period has no steps, even if this time is within a step.
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
@@ -70,8 +70,8 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // Also reads the minute before `from`. If a node has no row at some time, its last row says how
-    // many tickets and visitors wait.
+    // If a node has no row for a time, its previous row says how many tickets and visitors wait. So
+    // this query also reads the minute before `from`.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await?;
@@ -105,8 +105,8 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time, and then combines the times since `from` into
-/// steps of `length` milliseconds. If a node has no point at a time, its last queue and waiting
-/// visitors count, unless they are a minute old.
+/// steps of `length` milliseconds. If a node has no point at a time, the queue and the waiting
+/// visitors of its last point count, unless this point is a minute old.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

@@ -100,8 +100,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.node.store().grants(item.row.id).await?;
-        // For a slot without an open grant, takes the last closed grant. Leaves out the closed
-        // grants of removed nodes and of earlier spreads.
+        // For a slot without an open grant, takes the last closed grant. Leaves out closed grants
+        // whose slots the item no longer has, after a node was removed or the spread changed.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -126,7 +126,7 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.stock.slots().view(grant.slot).await.ok().flatten();
-    // Two states are not shown:
+    // Slot states of two kinds are not shown:
     // - A state with another epoch belongs to another grant.
     // - A slot of an item with unlimited stock counts no units.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);

@@ -248,8 +248,8 @@ async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Proble
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// The kind of an endpoint must stay the same, because a webhook has a secret and a broker has a
-/// password.
+/// Returns the address's canonical form. An endpoint cannot change its kind, because a webhook has
+/// a secret and a broker has a password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),

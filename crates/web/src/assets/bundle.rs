@@ -65,8 +65,8 @@ fn constant(name: &str) -> String {
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Returns whether the line begins with a comment without code after it. Such comments are a
-/// seventh of the scripts, so a bundle leaves them out.
+/// Returns whether the line begins with a comment and has no code after this comment. A bundle
+/// leaves such comments out, because they are a seventh of the scripts.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())

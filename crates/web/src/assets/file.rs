@@ -23,8 +23,8 @@ pub(super) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; 
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     pub(super) plain: Rendered,
-    /// Compressed at the first request for each coding. The inner `None` means that the coding does
-    /// not make the file smaller.
+    /// The file in each coding, compressed at the first request for this coding. The inner `None`
+    /// means that the coding does not make the file smaller.
     packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,

@@ -1,7 +1,8 @@
 //! Writes the buyers' pages as a folder for any web server or CDN, with compressed copies.
 //!
 //! Each page contains its content security policy, because a plain folder sets no headers. Some
-//! servers read the file `_headers`, which sets this policy and the times of caches.
+//! servers read the file `_headers`, which sets this policy and says how long caches may keep a
+//! file.
 
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ const MISSING: &str = "missing.html";
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale for the page's texts, or `None` if the page's script must read the sale first.
+    /// The sale, for the page's texts. If it is `None`, the page's script must read the sale.
     pub sale: Option<Sale>,
 }
 
@@ -39,7 +40,7 @@ pub struct FolderFile {
 }
 
 /// Returns the folder's files. `api` is the server's address, such as `https://shop.example`, or
-/// `None` if the folder has the same address.
+/// `None` if the folder's pages are at the server's address.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, &FixedSettings::new(settings), api);
@@ -95,7 +96,7 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// All sales that are created after the export share one page, and all orders share another.
+/// All sales that are created after the export share one page, and all orders share another page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -132,7 +133,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Browsers accept the rule against frames only in a header, so the page leaves it out.
+/// Puts the policy into the page, without the rule against frames. Browsers accept this rule only
+/// in a header.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

@@ -69,7 +69,7 @@ fn the_html_files_have_the_english_sentences() {
                 shown.push((key, words));
             }
         }
-        // A script fills an element without text before the page shows the element.
+        // An element without text is skipped, because a script fills it before the page shows it.
         for (key, words) in shown.into_iter().filter(|(_, words)| !words.is_empty()) {
             assert_eq!(english.get(key).map(String::as_str), Some(words), "{name}: {key}");
             checked += 1;

@@ -47,9 +47,9 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
     }
 }
 
-/// In the dark scheme, texts also have the accent colour, and the wash (a pale background) mixes
-/// this colour with the dark background. Bars show held units in the accent's text colour, which
-/// has enough contrast.
+/// In the dark scheme, texts also have the accent colour. The wash (a pale background) mixes this
+/// colour with the dark background. Bars show held units in the accent's text colour, which has
+/// enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -105,7 +105,8 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Shows only the links for the page's language, which is English without the page's script.
+/// Shows only the links for the page's language. Without the page's script, the language is
+/// English.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {
         return "";
@@ -158,7 +159,8 @@ const PREVIEW: &str = "<section class=\"half SCHEME\" aria-label=\"SCHEME\">
 </section>
 ";
 
-/// In the result, the class `dark` selects the dark scheme, and not the browser's setting.
+/// Returns styles in which the class `dark`, and not the browser's setting, selects the dark
+/// scheme.
 fn with_dark_class(css: &str) -> String {
     let (mut out, mut rest) = (String::new(), css);
     while let Some((before, after)) = rest.split_once(DARK) {
@@ -186,7 +188,7 @@ fn data_url(file: &ThemeFile) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
-/// Returns both sets of links if Chinese pages have their own, because all visitors get the same
+/// If Chinese pages have links of their own, returns both sets, because all visitors get the same
 /// page.
 fn footer(theme: &Theme) -> String {
     let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");

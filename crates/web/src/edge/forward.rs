@@ -53,7 +53,7 @@ pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
         .any(|via| via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK)))
 }
 
-/// Hop-by-hop headers are only for the connection on which they arrived.
+/// Removes the hop-by-hop headers: they are only for the connection on which they arrived.
 fn remove_hop_headers(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

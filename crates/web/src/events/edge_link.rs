@@ -1,6 +1,6 @@
 //! The node's side of the connection over which an edge gets events; see
-//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends their events. Each
-//! of these buyers has a reader at the hub, which needs no task while no event waits.
+//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends their events. The
+//! hub has a reader for each of these buyers. A reader needs no task while no event waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -32,11 +32,13 @@ use crate::identity::ClientAddress;
 /// Pings are frequent, because the edge ends a silent connection after a few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: u32 = 3;
-/// The maximum number of messages, or of buyers with an event, that the node handles in one turn.
+/// In one turn, the node handles at most this many messages, or at most this many buyers with an
+/// event.
 const BATCH_MAX: usize = 256;
 /// In bytes. A message names one buyer and at most 32 sales for each stream of the buyer.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The node sends no events of further buyers. An edge has at most this many connections.
+/// The node sends one edge the events of at most this many buyers. An edge has at most this many
+/// connections.
 const BUYERS_MAX: usize = 1_000_000;
 /// The maximum number of buyers whose positions are read at the same time.
 const POSITION_READS_MAX: usize = 64;
@@ -143,7 +145,8 @@ impl EdgeLink {
                 Some(Ok(_)) => {}
             }
             left -= 1;
-            // A message that was taken must be handled, so no message is taken at the limit.
+            // A message that was taken from the socket must be handled, so at the limit no message
+            // is taken.
             let next = if left > 0 { self.socket.next().now_or_never() } else { None };
             match next {
                 Some(next) => received = next,
@@ -174,7 +177,7 @@ impl EdgeLink {
         Ok(())
     }
 
-    /// A new subscription replaces the buyer's earlier subscription.
+    /// Subscribes to a buyer's events. This subscription replaces the buyer's earlier subscription.
     async fn follow(
         &mut self,
         buyer: BuyerId,

@@ -66,18 +66,18 @@ pub(super) struct EventFeed {
     client: ClientAddress,
     ends_at: Instant,
     blocks: watch::Receiver<()>,
-    /// For each waiting room, fingerprints of the room and of the last position that the reader
-    /// got.
+    /// For each waiting room, two fingerprints: of the room, and of the last position that the
+    /// reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The event number and the sale of a status that must be rendered before other messages.
+    /// A status that must be rendered before other messages: the number of its event, and its sale.
     pending_status: Option<(u64, Arc<str>)>,
-    /// On an edge, a node sends this buyer's events while this value exists.
+    /// Only on an edge. While this value exists, a node sends this buyer's events to the edge.
     relay: Option<RelayGuard>,
 }
 
 impl EventFeed {
-    /// With `after`, the stream begins with the buyer's events after this number, if this node
-    /// still has them. Returns `None` if the buyer has the maximum number of streams.
+    /// If `after` is set and this node still has the buyer's events after this number, the stream
+    /// begins with them. Returns `None` if the buyer has the maximum number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
@@ -220,7 +220,8 @@ impl EventFeed {
         self.subscription.unpark();
     }
 
-    /// Returns whether a block that was added since the last call applies to this reader.
+    /// If the blocks have changed since the last call, returns whether this reader is blocked.
+    /// Otherwise returns `false`.
     pub(super) fn is_newly_blocked(&mut self) -> bool {
         // The sender lives as long as the server, so an error cannot occur.
         if !self.blocks.has_changed().unwrap_or(false) {
@@ -321,8 +322,8 @@ impl EventFeed {
     }
 }
 
-/// Returns the time at which a stream with this token ends. The server accepts an expired token for
-/// a short time, and its stream lasts one second.
+/// Returns the time at which a stream with this token ends. The server still accepts a token for a
+/// short time after its expiry. A stream with such a token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

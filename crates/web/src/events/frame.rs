@@ -2,7 +2,7 @@
 //! of active connections.
 
 pub(super) const PING: [u8; 2] = [0x89, 0];
-/// A client's pong without content has a head and a mask.
+/// The length of a client's pong without content: a head of two bytes, and a mask.
 pub(super) const PONG_BYTES: usize = 6;
 /// The first two bytes of a client's pong without content.
 const PONG: [u8; 2] = [0x8a, 0x80];
@@ -19,7 +19,7 @@ pub(super) fn are_pongs(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
 }
 
-/// The close frame may come at the start or after whole frames.
+/// Returns whether the bytes contain a close frame, at the start or after whole frames.
 pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {

@@ -1,11 +1,11 @@
 //! Serves idle WebSocket connections. One shared task serves thousands of them: it reads input,
-//! writes events without blocking, and sends pings. For anything else, a connection becomes active
-//! and gets a task of its own.
+//! writes events without blocking, and sends pings. If a connection needs anything else, it becomes
+//! active and gets a task of its own.
 //!
 //! The shared task never waits for one connection or sale, so separate tasks render statuses.
 //!
-//! No connection's key is used twice. So events and input for a closed connection never reach
-//! another connection.
+//! Each connection gets a key that no other connection had. So events and input for a closed
+//! connection never reach another connection.
 
 mod closing;
 mod poller;
@@ -31,7 +31,7 @@ use crate::App;
 use crate::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// Usually a client sends only a few pongs, which are shorter.
+/// The size of one read. Usually a client sends only a few pongs, which fit into one read.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
 struct IdleConnections {
@@ -46,8 +46,8 @@ struct IdleConnections {
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
     rendered_sales: HashMap<Id, Arc<str>>,
-    /// For each sale, the connections that wait for its status. The flag is `true` if an event for
-    /// the connection's buyer alone may also wait.
+    /// For each sale, the connections that wait for its status. The flag of a connection is `true`
+    /// if an event for its buyer alone may also wait.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     pings: BTreeSet<(Instant, u64)>,
@@ -99,7 +99,7 @@ impl IdleConnections {
                         tracing::warn!(
                             %error,
                             event = "stream.poll_failed",
-                            "failed to poll idle WebSockets; each gets its own task"
+                            "failed to poll idle WebSockets, so each of them gets its own task"
                         );
                         return self.wake_everyone(newcomers).await;
                     }
@@ -116,7 +116,7 @@ impl IdleConnections {
 
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // Connections that reserved a slot earlier can still arrive.
+        // A connection that reserved its slot before this call can still arrive.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -164,7 +164,7 @@ impl IdleConnections {
                 tracing::warn!(
                     %error,
                     event = "stream.register_failed",
-                    "failed to register an idle WebSocket; it uses a task of its own"
+                    "failed to register an idle WebSocket, so this WebSocket keeps its own task"
                 );
                 self.complained_at = Some(Instant::now());
             }
@@ -193,7 +193,7 @@ impl IdleConnections {
         }
     }
 
-    /// An active connection's task closes the connection.
+    /// Makes the connections of blocked buyers active, so that their own tasks close them.
     async fn wake_blocked(&mut self) {
         for (at, key) in self.keys().into_iter().enumerate() {
             if at.is_multiple_of(IDLE_BATCH_MAX) {
@@ -235,7 +235,8 @@ impl IdleConnections {
         }
     }
 
-    /// The connection stays idle if the events are few and its socket accepts them at once.
+    /// Sends the waiting events. If they are few and the socket accepts them at once, the
+    /// connection stays idle.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -261,8 +262,8 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Starts a task that renders the status, if none renders it yet. If that status is too old for
-    /// this connection, the connection waits again.
+    /// Starts a task that renders the status, if none renders it yet. If the rendered status is too
+    /// old for this connection, the connection waits again.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -292,7 +293,7 @@ impl IdleConnections {
         }
     }
 
-    /// The connection stays idle if the input contains only pongs.
+    /// Reads input. If the input contains only pongs, the connection stays idle.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
@@ -318,7 +319,7 @@ impl IdleConnections {
         }
     }
 
-    /// If the client left too many pings unanswered, closes the connection instead.
+    /// Sends a ping, or closes the connection if the client left too many pings unanswered.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self

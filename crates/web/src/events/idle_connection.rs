@@ -35,7 +35,7 @@ impl IdleConnection {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Returns the number of bytes that the socket accepts without blocking.
+    /// Sends as many of the bytes as the socket accepts without blocking. Returns their number.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),
@@ -57,7 +57,8 @@ pub(crate) struct IdleTasks {
 }
 
 impl IdleTasks {
-    /// Takes the tasks in turn. Returns `None` if the next task has no free slot.
+    /// Reserves a slot. Chooses the tasks in turn, and returns `None` if the next task has no free
+    /// slot.
     pub(in crate::events) fn reserve(&self) -> Option<IdleTask> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()

@@ -24,7 +24,7 @@ use crate::connection::{Connection, StreamGuard};
 use crate::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::reply::{HandlerResult, ReplyBody};
 
-/// The id of the last event that a reconnecting reader got.
+/// When a reader connects again, this header has the id of the last event that the reader got.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -104,7 +104,7 @@ impl Upgrade {
     /// Waits until the answer is sent. Returns `None` if the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
-        // Every connection that `connection.rs` serves has this type.
+        // This never fails, because every connection that `connection.rs` serves has this type.
         let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
         Some(parts.io.into_inner().replaying(&parts.read_buf))
     }

@@ -75,7 +75,7 @@ pub(crate) async fn websocket(
     Ok(answer)
 }
 
-/// Accepts `Authorization`, a token in a subprotocol, or the cookie.
+/// Verifies the token from `Authorization`, from a subprotocol, or from the cookie.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
@@ -116,7 +116,7 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// The connection may stay open until this newer token expires.
+    /// A newer token: the connection may stay open until this token expires.
     Renew { token: String },
 }
 
@@ -202,7 +202,7 @@ impl ActiveWebSocket {
         Self { socket, reader, bytes_in_frames: 0, idle_after }
     }
 
-    /// Returns whether the socket accepted all of them.
+    /// Returns whether the socket accepted all first events.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -232,7 +232,8 @@ impl ActiveWebSocket {
                 },
                 received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // If the connection is gone, the close frame has no effect.
+                    // If the error means that the connection is gone, the close frame has no
+                    // effect.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
@@ -280,7 +281,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Returns a reason if the connection must end, even while the client does not read.
+    /// Sends a message. Returns a reason if the connection must end, also while the client does not
+    /// read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         let app = self.reader.feed.app().clone();
         tokio::select! {

@@ -9,7 +9,8 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::reply::{Reply, ReplyBody};
 
-/// The date header, rendered at most once a second, and the headers that follow it in every answer.
+/// The date header and the headers that follow it in every answer. They are rendered at most once a
+/// second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,

@@ -24,7 +24,8 @@ pub(super) enum ParsedRequest<'a> {
     Other,
 }
 
-/// The headers that matter to a purchase. The general server handles a request that repeats one.
+/// The headers that matter to a purchase. If a request repeats one of them, the general server
+/// handles the request.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -67,7 +68,8 @@ impl<'a> RawHeaders<'a> {
     }
 }
 
-/// The general server refuses a head larger than [`HEAD_BYTES_MAX`].
+/// Parses the first request. A head larger than [`HEAD_BYTES_MAX`] is left to the general server,
+/// which refuses it.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -96,7 +98,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // The general server refuses a purchase without a length, because it has no body.
+    // The general server refuses a purchase without a length, because such a purchase has no body.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },

@@ -55,7 +55,7 @@ pub(crate) async fn create(
 }
 
 /// A buyer who requests a challenge is using a turn. A challenge is not for a certain item, so all
-/// turns of the buyer are extended. The requests run concurrently, so that one batch contains all
+/// turns of the buyer are extended. The extensions run concurrently, so that one batch contains all
 /// of them.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;

@@ -125,8 +125,8 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// The admission can end during the other checks, and then the next visitor is admitted. `until` is
-/// the end of the admission.
+/// Fails if the buyer's admission, which ends at `until`, has ended. This can happen during the
+/// other checks, and then the next visitor is admitted.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }

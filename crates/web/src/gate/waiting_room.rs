@@ -112,7 +112,7 @@ pub(crate) async fn draw(
     Ok(reply)
 }
 
-/// The rank of the next line and the lot of the previous line, if there is one.
+/// The rank of the next line and, if there is a previous line, the lot of the previous line.
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -158,8 +158,8 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would run a cell that begins with a minus as a formula. With an apostrophe,
-        // it only shows the cell.
+        // A spreadsheet would run a cell that begins with a minus as a formula. If an apostrophe
+        // precedes the minus, the spreadsheet only shows the cell.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
@@ -190,8 +190,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// A sale with one waiting room ignores the item. If each item has its own room, the request must
-/// name an item.
+/// Returns the room that the request means. If the sale has one waiting room, `item` is ignored. If
+/// each item has its own room, the request must name an item.
 ///
 /// # Errors
 ///
@@ -216,8 +216,8 @@ fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<
     wanted_room(sale, item, || FaultLocation::Query("item".into()))
 }
 
-/// The row stays after the waiting room was switched off, because anyone may verify its draw at any
-/// time.
+/// The row of a waiting room stays even after the room was switched off, because anyone may verify
+/// the draw at any time.
 async fn sale_with_draw(
     app: &App,
     name: &str,

@@ -4,7 +4,7 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// A metric has no value if this node does not know it, as in some shapes.
+/// In some shapes, this node does not know a metric's value. Then the metric has no value.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.gauge(
         "doorbuster_store_up",
@@ -22,7 +22,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let check_took = database.commit_check.duration();
     text.gauge_if(
         "doorbuster_store_commit_check_seconds",
-        "How long the newest test commit of `/readyz` took, or has taken until now.",
+        "How long the newest test commit of `/readyz` took or, while it runs, has run so far.",
         check_took.map(|took| took.as_secs_f64()),
     );
     text.gauge_if(

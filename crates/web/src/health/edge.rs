@@ -35,7 +35,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     );
     text.counter_if(
         "doorbuster_edge_feed_unused_reads_total",
-        "Reads of the feed that failed, or returned data older than the copy.",
+        "Reads of the feed that failed, or that returned older data than this edge's copy.",
         node.map(|node| node.feed_failures.get()),
     );
     text.gauge_if(

@@ -32,7 +32,7 @@ pub(super) fn show(text: &mut MetricsText) {
     }
 }
 
-/// Returns the fields of `/proc/self/stat` after the command, which may contain spaces.
+/// Returns the fields of `/proc/self/stat` after the command. Only the command may contain spaces.
 fn stat() -> Option<Vec<u64>> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = text.rsplit_once(')')?;

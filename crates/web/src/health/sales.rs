@@ -6,8 +6,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Also writes for how many seconds statistics were dropped, because the store did not accept them
-/// in time.
+/// Also writes how many seconds of statistics were dropped because the store did not accept them in
+/// time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",

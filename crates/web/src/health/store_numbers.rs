@@ -1,4 +1,4 @@
-//! The numbers that the store counts for the page of metrics.
+//! The numbers that the page of metrics takes from the store.
 
 use doorbuster_core::CloseCause;
 use doorbuster_store::{DeadLetterCounts, EndpointStatus, StoreResult};
@@ -15,8 +15,8 @@ pub(super) struct StoreNumbers {
     pub(super) closings: Option<Vec<(CloseCause, u64)>>,
 }
 
-/// Reads the numbers concurrently. During an outage of the store, returns none at once, because
-/// each read would retry for several seconds.
+/// Reads the numbers concurrently. During an outage of the store, returns at once without numbers,
+/// because each read would retry for several seconds.
 pub(super) async fn read(app: &App) -> StoreNumbers {
     let store = app.node.store();
     if !store.is_available() {

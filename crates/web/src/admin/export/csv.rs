@@ -1,4 +1,4 @@
-//! Writes CSV as in RFC 4180, in such a way that no spreadsheet runs a client's text as a formula.
+//! Writes CSV as in RFC 4180. No spreadsheet can run a client's text in this CSV as a formula.
 
 use std::fmt::{Display, Write};
 
@@ -19,10 +19,11 @@ impl CsvLines {
     /// Writes a cell whose text comes from a client, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
-        // Without the apostrophe, a spreadsheet runs a text with such a beginning as a formula.
+        // A spreadsheet runs a text with such a beginning as a formula, so the text gets an
+        // apostrophe.
         let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
         let apostrophe = if formula { "'" } else { "" };
-        // In some countries, spreadsheets separate cells at a semicolon.
+        // A text with a semicolon needs quotes too, because some spreadsheets separate cells there.
         if text.contains([',', ';', '"', '\r', '\n']) {
             // Writing to a `String` cannot fail.
             let _ = write!(self.text, "\"{apostrophe}{}\"", text.replace('"', "\"\""));

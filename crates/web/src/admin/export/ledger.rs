@@ -1,8 +1,8 @@
 //! The ledger of units. Each item has a line for its first total, for each change of the total, and
 //! for each change of an order's state. Each line has the item's counts after the change.
 //!
-//! The counts are computed only from the ledger's lines. If the last counts equal the item's real
-//! counts, the ledger has every movement of units.
+//! The counts are computed only from the ledger's lines. So if the last counts equal the item's
+//! real counts, the ledger lacks no movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -68,7 +68,8 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position of the next read, or `None` if rows still wait or all rows were read.
+    /// Returns the position of the next read, or `None` if some rows are not written yet, or if all
+    /// rows were read.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
@@ -167,7 +168,7 @@ impl LedgerExport {
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
-        // The sale was created after the ledger began. Only the next export has this item.
+        // The sale was created after the ledger began, so this item is only in later exports.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
         account.balance.move_units(row.before, row.after, row.units.cast_signed());

@@ -65,8 +65,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // The product can overflow only if a stored value exceeds its limit. Then it saturates, and the
-    // report shows a difference.
+    // The product can overflow only if a stored value exceeds its limit. Then the product
+    // saturates, and the report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),

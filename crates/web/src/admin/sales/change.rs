@@ -95,9 +95,9 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
-/// With new times, other sales may overlap the sale. Checks that a node can read the slots of all
-/// of them together. A draft is checked when it is scheduled or opened. `own` counts the sale's
-/// slots.
+/// At its new times, the sale may overlap other sales. Checks that a node can read the slots of all
+/// these sales together. A draft is checked later, when it is scheduled or opened. `own` counts the
+/// sale's slots.
 fn check_times(
     app: &App,
     row: &SaleRow,
@@ -118,8 +118,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses a switch between one waiting room for the sale and one for each item if the sale has
-/// opened or a buyer has joined.
+/// If the sale has opened or a buyer has joined a waiting room, refuses a switch between one room
+/// for the sale and one room for each item.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -134,8 +134,8 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-/// Returns a fault if a changed time would open or close the sale at once. These steps are final,
-/// so only the requests `open` and `close` may do so.
+/// Returns a fault if a changed time would open or close the sale at once. Opening and closing are
+/// final, so only the requests `open` and `close` may do this.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

@@ -12,8 +12,8 @@ use crate::identity::ClientAddress;
 use crate::limits::CLOSE_TIMEOUT;
 
 impl EventFeed {
-    /// Waits for the reason to end the stream, which is never [`FeedEvent::Event`]. Callers may
-    /// drop the future, because it takes no event from the queue.
+    /// Waits until the stream must end, and returns the reason. This is never [`FeedEvent::Event`].
+    /// Callers may drop the future, because it takes no event from the queue.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");

@@ -60,7 +60,8 @@ fn open_rooms<'a>(
 }
 
 impl EventFeed {
-    /// See [`fetch_positions`]. Returns nothing on an edge, because a node sends the positions.
+    /// Returns the reader's positions, after [`fetch_positions`]. On an edge, returns nothing,
+    /// because a node sends the positions.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {
         if self.app.node.edge().is_some() {
             return Vec::new();
@@ -83,8 +84,8 @@ impl EventFeed {
         positions
     }
 
-    /// Remembers a position that the caller is about to send. Returns `false` if the reader's last
-    /// position in this room was the same, and need not be sent.
+    /// Remembers a position that the caller is about to send. Returns `false` if the reader already
+    /// got the same position in this room, so that the caller need not send it.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);

@@ -85,8 +85,8 @@ impl IdleConnections {
         }
     }
 
-    /// Returns `None` if the connection is gone. If the socket accepts only a part of the frame,
-    /// also returns `None`, and a separate task finishes the close.
+    /// Returns `None` if the connection is gone. Also returns `None` if the socket accepts only a
+    /// part of the frame. A separate task then finishes the close.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {
@@ -119,7 +119,7 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Sends the rest of a close frame, and waits for the client's close, in a separate task.
+/// In a separate task, sends the rest of a close frame, and waits for the client's close frame.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;

@@ -24,7 +24,7 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Also reports input that arrived before this call.
+    /// Adds a connection. The poller also reports input that arrived before this call.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)

@@ -18,8 +18,8 @@ use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
 impl IdleTasks {
-    /// When the server stops, the tasks close their connections and wait for the clients, but not
-    /// longer than until `cut` is cancelled. If `tasks` is dropped, the tasks end at once.
+    /// When the server stops, the tasks close their connections. They wait for the clients, but at
+    /// most until `cut` is cancelled. If `tasks` is dropped, the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -45,7 +45,7 @@ async fn run_idle_task(
                 tracing::warn!(
                     %error,
                     event = "stream.poller_failed",
-                    "failed to create a poller; each idle WebSocket uses a task of its own"
+                    "failed to create a poller, so each idle WebSocket keeps a task of its own"
                 );
                 return;
             }

@@ -12,8 +12,8 @@ use crate::limits::CLOSE_TIMEOUT;
 /// A frame was sent only in part, so the server can send no other frame, not even a close frame.
 pub(super) struct PartialFrame;
 
-/// Returns a reason if the connection must end. Even then, the client gets a short time to read the
-/// rest and the close frame.
+/// Sends the rest. Returns a reason if the connection must end. Even then, the client gets a short
+/// time to read the rest and the close frame.
 pub(super) async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
