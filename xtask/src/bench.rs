@@ -24,7 +24,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     let target = this_program
         .parent()
         .and_then(|profile| profile.parent())
-        .context("this program is not in the target directory")?;
+        .context("xtask is not in cargo's target directory")?;
     let program = target.join("release/doorbuster-bench");
     let status = Command::new(&program).args(arguments).status();
     let status = status.with_context(|| format!("cannot start {}", program.display()))?;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
 use doorbuster_harness::cluster::Shape;
 
-/// The faults to cause, and the number of rounds.
+/// The options of `cargo xtask chaos`.
 #[derive(Args)]
 pub struct Arguments {
     /// The shape of the installation.
@@ -146,6 +146,6 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     let target = this_program
         .parent()
         .and_then(std::path::Path::parent)
-        .context("this program is not in the target directory")?;
+        .context("xtask is not in cargo's target directory")?;
     Ok(target.join(if release { "release/doorbuster" } else { "debug/doorbuster" }))
 }

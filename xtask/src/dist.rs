@@ -31,8 +31,7 @@ pub struct Arguments {
     /// Build the program with these optional features, separated by commas.
     #[arg(long, value_name = "NAMES", default_value = "", conflicts_with = "program")]
     features: String,
-    /// Unpack the archive, install the package, run the program of each, and remove all their
-    /// files.
+    /// Unpack the archive, install the package, run the program from both, and remove all files.
     #[arg(long)]
     check: bool,
     /// Install the package on this machine, run its unit under systemd, and purge the package.
@@ -121,7 +120,7 @@ fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<P
     Ok(target()?.join("dist/doorbuster"))
 }
 
-/// A program with optional features may be larger.
+/// A program with optional features may be larger than [`PROGRAM_BYTES_MAX`].
 fn check_size(bytes: u64, features: &str) -> Result<()> {
     println!("dist: the program has {bytes} bytes");
     ensure!(

@@ -169,8 +169,8 @@ impl Font<'_> {
         Ok(steps)
     }
 
-    /// Returns the coordinates of each point, and whether the point is on the curve. All other
-    /// points are control points.
+    /// Returns the coordinates of each point, and whether the point is on the curve. The points off
+    /// the curve are control points.
     fn points(&self, mut at: usize, count: usize) -> Result<Vec<(i32, i32, bool)>> {
         at += 2 + usize::from(self.u16(at)?);
         let mut flags = Vec::new();
@@ -205,7 +205,8 @@ impl Font<'_> {
     }
 }
 
-/// Adds one closed curve. Between two control points in sequence, the curve passes half-way.
+/// Adds one closed curve. If two control points follow each other, the curve passes through the
+/// middle between them.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

@@ -135,8 +135,8 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
     })
 }
 
-/// Returns the expression that shows a metric, and the expression's unit. Rates of a shared counter
-/// are not added up, because each node reports the total.
+/// Returns the expression that shows a metric, and the expression's unit. The expression for a
+/// shared counter takes the maximum, not the sum, because each node reports the total of all nodes.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };

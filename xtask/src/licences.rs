@@ -56,8 +56,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// The lock file has a checksum of each registry package. A Git branch is not allowed, because its
-/// content may change.
+/// A package from a registry has a checksum in the lock file. A Git source is not allowed, because
+/// the content of its branch may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

@@ -11,13 +11,14 @@ use anyhow::{Context, Result, ensure};
 /// The folder for the pictures and sheets, below the repository's root.
 const FOLDER: &str = "target/pages";
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
-/// The first words of the names of pictures of the staff's pages.
+/// If a picture's name begins with one of these words, the picture shows a page for the staff.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
-/// The width of a sheet. A page on a phone takes a sixth of this width, and a page on a desktop
-/// takes a third.
+/// The width of a sheet. The picture of a page on a phone takes a sixth of this width, and on a
+/// desktop a third.
 const SHEET_PX: u32 = 2_160;
-/// The space between two pictures, and the height of a picture's name.
+/// The space between two pictures.
 const GAP_PX: u32 = 8;
+/// The height of the name above each picture.
 const CAPTION_PX: u32 = 32;
 /// The maximum height of a sheet. A sheet with a single row may be higher.
 const SHEET_HEIGHT_MAX_PX: u32 = 6_000;

@@ -12,7 +12,7 @@ use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
-/// The largest number of findings that one run shrinks and saves.
+/// One run shrinks and saves at most this many findings.
 const SAVED_LISTS_MAX: usize = 5;
 
 /// Arguments of `cargo xtask sim`.

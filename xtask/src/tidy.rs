@@ -15,9 +15,9 @@ use crate::logs;
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
-/// Files and functions over their limit, with their present number of lines. Lower these numbers
-/// when the code gets shorter; never raise them or add an entry. If you change a file or a function
-/// of this list, split it.
+/// The list of files and functions that are longer than allowed, with their present number of
+/// lines. When the code gets shorter, lower the number. Never raise a number, and never add an
+/// entry. If you change a file or a function of this list, split the file or the function.
 const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
@@ -55,7 +55,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &str); 27] = [
     ("sim-backends", "core sim slots store"),
     ("doorbuster", "api auth backup base config harness lab node secrets telemetry web"),
 ];
-/// The only files that may read the system clock outside of the crates in [`MAY_READ_CLOCK`].
+/// The files that may read the system clock, in addition to the crates in [`MAY_READ_CLOCK`].
 const CLOCK_FILES: [&str; 1] = ["crates/base/src/clock.rs"];
 /// The crates that may read the system clock, because they serve no buyers.
 const MAY_READ_CLOCK: [&str; 5] = ["doorbuster", "harness", "lab", "sim", "testkit"];
@@ -180,7 +180,7 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
             .push(format!("{file}: must begin with a header (//!) that says what the file is for"));
     }
     if file.ends_with("/mod.rs") {
-        found.push(format!("{file}: rename it to the folder's name with .rs, beside the folder"));
+        found.push(format!("{file}: use a file beside the folder, named as the folder, with .rs"));
     }
     let is_product = file.starts_with("crates/")
         && !MAY_READ_CLOCK.iter().any(|part| file.starts_with(&format!("crates/{part}/")));

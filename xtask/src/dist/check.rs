@@ -1,4 +1,5 @@
-//! Unpacks, installs, runs and removes the archive and the package, in a separate directory.
+//! Checks the archive and the package in a separate directory: unpacks the archive, installs the
+//! package, runs the program from both, and removes all files.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

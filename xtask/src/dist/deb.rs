@@ -20,7 +20,7 @@ const COMPLETION_FILES: [&str; 3] = [
 const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-/// Builds the package from the files of a release in `tree`. Returns the path of the package.
+/// Builds the package from the release's files, which are in `tree`. Returns the package's path.
 pub(super) fn build(release: &Release, tree: &Path, out: &Path) -> Result<PathBuf> {
     let root = out.join("package");
     install(&tree.join("doorbuster"), &root.join("usr/bin/doorbuster"), 0o755)?;

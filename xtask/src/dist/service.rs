@@ -10,8 +10,8 @@ use super::{output_of, run_command};
 /// The name of the package and of its systemd unit.
 const NAME: &str = "doorbuster";
 
-/// The machine must not have the package yet. systemd waits until the program is ready, because the
-/// unit has `Type=notify`.
+/// The machine must not have the package yet. `systemctl start` returns only when the program is
+/// ready, because the unit has `Type=notify`.
 pub(super) fn check(package: &Path) -> Result<()> {
     ensure!(Path::new("/run/systemd/system").is_dir(), "--service: systemd does not run here");
     let known = Command::new("dpkg-query").args(["--show", NAME]).output()?;

@@ -10,7 +10,7 @@ use super::scan::{self, Kind};
 
 /// The largest number of files that may import each other in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
-/// The largest number of re-exports that are followed to find the definition of a name.
+/// To find the definition of a name, the check follows at most this many re-exports.
 const REEXPORTS_MAX: usize = 6;
 
 /// A path such as `crate::sale::Sale`, without its separators.
@@ -25,7 +25,8 @@ struct FilePaths {
     reexports: BTreeMap<String, Names>,
 }
 
-/// Checks the files of a crate. `files` has the paths of all files of the repository.
+/// Checks that a crate has no circle of too many files. `files` has the paths of all files of the
+/// repository.
 pub fn check(root: &Path, name: &str, files: &[String], found: &mut Vec<String>) -> Result<()> {
     let start = format!("crates/{name}/src/");
     let mut sources = BTreeMap::new();
@@ -57,7 +58,8 @@ fn code(source: &str) -> String {
     code.join("\n").replace("(in crate::", "(in ")
 }
 
-/// The modules of a circle import each other, directly or through other modules.
+/// Returns each circle of modules. The modules of a circle import each other, directly or through
+/// other modules.
 fn circles(sources: &BTreeMap<String, String>) -> Vec<Vec<String>> {
     let paths: BTreeMap<&str, FilePaths> =
         sources.iter().map(|(module, code)| (module.as_str(), paths(module, code))).collect();
@@ -175,8 +177,9 @@ fn expand(tree: &str) -> Vec<Names> {
         .collect()
 }
 
-/// Returns a path from the root of the crate, or `None` for an empty path. If the path does not
-/// start with `crate`, `self` or `super`, it is relative to `module`.
+/// Converts a path that stands in `module` to a path from the root of the crate. Returns `None` for
+/// an empty path. A path that does not start with `crate`, `self` or `super` is relative to
+/// `module`.
 fn absolute(module: &str, path: Names) -> Option<Names> {
     let mut base: Names = module.split("::").filter(|n| !n.is_empty()).map(str::to_owned).collect();
     let mut path: Names = path.into_iter().filter(|name| !name.is_empty()).collect();

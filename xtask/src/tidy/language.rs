@@ -2,7 +2,8 @@
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that are too general, or that use a word in a meaning that only this project knows.
+/// Identifiers that must not occur: they are too general, or use a word in a meaning that only this
+/// project knows.
 const NAMES: [&str; 27] = [
     "Asked",
     "Bell",
@@ -163,8 +164,7 @@ fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
         if span.kind != Kind::Code || !starts {
             continue;
         }
-        // The message is the first string literal of the call, except literals that are values of
-        // fields.
+        // The message is the first string literal of the call that is not the value of a field.
         let mut before = span.text;
         for next in &spans[index + 1..] {
             match next.kind {

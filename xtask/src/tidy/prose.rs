@@ -1,10 +1,10 @@
-//! Checks the documents' sentences and the width of every file.
+//! Checks the length of the documents' sentences, and the width of lines.
 
 /// The largest width of a line of code or prose, in columns.
 const COLUMNS_MAX: usize = 100;
-/// The longest average sentence of a document, in words.
+/// The average sentence of a document may have at most this many words.
 const AVERAGE_MAX: f64 = 15.0;
-/// The longest sentence of a document, in words.
+/// A sentence of a document may have at most this many words.
 const SENTENCE_MAX: usize = 30;
 
 /// Finds lines of code that are wider than [`COLUMNS_MAX`].
@@ -17,8 +17,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// A broken address or literal is harder to read, so lines with them may be wide. The rows of a
-/// table may be wide too.
+/// An address or a literal is harder to read if it is split over two lines, so a line with one may
+/// be wide. The row of a table may be wide too.
 fn may_be_wide(line: &str) -> bool {
     let comment =
         line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
@@ -53,8 +53,8 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the paragraphs and list items outside of code blocks, tables and headings, with their
-/// lines.
+/// Returns each paragraph and each list item with the number of its first line. Skips code blocks,
+/// tables and headings.
 fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut is_code = false;

@@ -11,7 +11,7 @@ pub enum Kind {
     Text,
 }
 
-/// A part of one line that is only code, only comment or only literal.
+/// A part of one line. The part is only code, only a comment or only a literal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
     /// The kind of the span.
@@ -26,8 +26,8 @@ pub struct Span<'a> {
 #[derive(Clone, Copy)]
 enum Mode {
     Code,
-    /// Inside a string literal. The number says how many `#` follow the quote that ends a raw
-    /// literal. `None` means that the literal is not raw, so it can have escapes.
+    /// Inside a string literal. For a raw literal, the number says how many `#` follow the quote at
+    /// its end. `None` stands for a literal that is not raw, so it can have escapes.
     Text(Option<usize>),
 }
 

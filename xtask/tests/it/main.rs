@@ -1,5 +1,6 @@
-//! Runs the xtask program and tests its output. Because of this test, Cargo builds the program
-//! together with the tests. `scripts/test` uses the program to check the files of a release.
+//! Runs the xtask program and tests its output. Because this test runs the program, Cargo builds it
+//! together with the tests. `scripts/test` later uses the built program to check the files of a
+//! release.
 
 use std::process::Command;
 
