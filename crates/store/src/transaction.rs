@@ -13,7 +13,8 @@ use crate::sqlite::SqliteLedger;
 /// SQLite always has a known outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryUnknown {
-    /// A second run finds the effect of the first run and returns the same answer.
+    /// The transaction may run again. A second run finds the effect of the first run, and returns
+    /// the same answer.
     Allowed,
     /// The transaction must not run again. The caller must read whether the transaction had its
     /// effect.
@@ -111,8 +112,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Writes and drops the cached rows of SQLite, before a statement changes their tables.
-    /// PostgreSQL needs no call, because every transaction has its own cache.
+    /// In SQLite, writes and drops the cached rows. This must precede a statement that changes
+    /// their tables. In PostgreSQL, does nothing, because every transaction has its own cache.
     pub(crate) fn drop_cached_rows(&mut self) -> Done<()> {
         if let Self::Sqlite(ledger) = self {
             ledger.flush()?;
@@ -131,8 +132,8 @@ impl Transaction<'_, '_> {
         self.drop_cached_rows()
     }
 
-    /// Publishes the counts of a new item with the commit. In PostgreSQL the next poll finds new
-    /// items.
+    /// Publishes the counts of a new item with the commit. In PostgreSQL, does nothing, because the
+    /// next poll finds new items.
     pub(crate) fn publish_counts(&mut self, item: ItemId) {
         if let Self::Sqlite(ledger) = self {
             ledger.touch(item);

@@ -1,7 +1,7 @@
 //! The SQL that finds inconsistent waitlist entries.
 
-/// The queries, each with the rule whose violations it finds. The columns are the item, and a text
-/// with the numbers that differ. Both backends run the queries.
+/// Each entry has a rule, and the query that finds violations of this rule. The query's columns are
+/// the item, and a text that describes the violation. Both backends run the queries.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

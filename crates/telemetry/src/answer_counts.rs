@@ -41,7 +41,7 @@ answers! {
     orders {
         /// An order was created.
         Reserved = "reserved",
-        /// The request already had an order, and the answer repeats that order.
+        /// The request already had an order. The answer repeats this order.
         Replayed = "replayed",
         /// The verdict comes later.
         Queued = "queued",
@@ -71,7 +71,7 @@ answers! {
         WaitingRoom = Code::WaitingRoom,
         /// Too many requests.
         RateLimited = Code::RateLimited,
-        /// Another request already used this request key.
+        /// The buyer already used this request key for another request.
         KeyReused = Code::IdempotencyKeyReused,
         /// A queue, a table or another limit of the server is full.
         Overloaded = Code::Overloaded,

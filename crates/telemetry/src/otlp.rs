@@ -3,13 +3,14 @@
 //! The standard environment variables of OpenTelemetry configure this module:
 //!
 //! - `OTEL_EXPORTER_OTLP_ENDPOINT` is the collector's address. Without an address, nothing is sent.
-//! - `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` turn off metrics or logs if set to `none`.
+//! - With the value `none`, `OTEL_METRICS_EXPORTER` turns off metrics, and `OTEL_LOGS_EXPORTER`
+//!   turns off logs.
 //! - `OTEL_EXPORTER_OTLP_HEADERS` contains headers for each request.
 //! - `OTEL_RESOURCE_ATTRIBUTES` contains attributes of this program.
 //! - `OTEL_METRIC_EXPORT_INTERVAL` is the time between two requests with metrics, in milliseconds.
 //!
-//! For example, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` sets the address for metrics alone. Such a
-//! variable has priority.
+//! Some variables are for metrics alone or for logs alone, such as
+//! `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. They have priority over the general variables.
 
 mod logs;
 mod metrics;
@@ -62,7 +63,8 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns whether the environment turns off the kind of data whose variable is `exporter`.
+/// Returns whether the environment turns off a kind of data. `exporter` is the variable for this
+/// kind.
 pub fn is_off(exporter: &str) -> bool {
     let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
     is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
@@ -82,7 +84,7 @@ fn warn_of_invalid(variable: &'static str) {
     tracing::warn!(
         variable,
         event = "otlp.invalid",
-        "ignored an invalid entry of an environment variable; correct it"
+        "ignored an invalid entry of an environment variable; correct the entry"
     );
 }
 
@@ -118,7 +120,8 @@ impl Signal {
 }
 
 const SERVICE_NAME: &str = "service.name";
-/// The resource attribute for the id of this process. A collector distinguishes nodes by it.
+/// The resource attribute for the id of this process. A collector distinguishes the nodes by this
+/// id.
 pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 /// The id of this process, if the environment gives no id.
 static RANDOM_INSTANCE_ID: LazyLock<String> =
@@ -254,7 +257,7 @@ impl Collector<'_> {
     }
 
     /// A failed request is not repeated, because the next request has newer data. Of several
-    /// failures in a row, only the first is logged, because log lines also go to this collector.
+    /// failures in a row, only the first is logged: each log line is itself sent to this collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);
@@ -280,7 +283,7 @@ impl Collector<'_> {
 
     async fn try_send(&self, sink: &Sink, body: &Value) -> reqwest::Result<()> {
         let request = self.client.get()?.post(&sink.address).headers(sink.headers.clone());
-        // The address may contain a secret, so the error does not name it.
+        // The address may contain a secret, so the address is removed from the error.
         let sent = request.body(body.to_string()).send().await;
         let sent = sent.and_then(reqwest::Response::error_for_status);
         sent.map(drop).map_err(reqwest::Error::without_url)

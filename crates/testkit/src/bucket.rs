@@ -1,4 +1,4 @@
-//! A small imitation of an S3-compatible service, with one bucket in memory.
+//! A small S3-compatible service with one bucket in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ impl BucketService {
         self.bucket.lock().expect("no panic").holds_parts = true;
     }
 
-    /// Returns how many parts the service has received and not answered.
+    /// Returns how many parts the service has received without an answer to the client.
     ///
     /// # Panics
     ///
@@ -102,7 +102,7 @@ impl BucketService {
         self.bucket.lock().expect("no panic").held
     }
 
-    /// Returns how many uploads in parts were aborted.
+    /// Returns how many multipart uploads were aborted.
     ///
     /// # Panics
     ///
@@ -210,7 +210,8 @@ fn is_held(service: &Shared) -> bool {
     bucket.holds_parts
 }
 
-/// If `is_combined`, combines the objects whose names are equal up to the next slash.
+/// If `is_combined`, objects whose names are equal up to the first slash after the prefix become
+/// one entry.
 fn list(
     objects: &BTreeMap<String, Vec<u8>>,
     prefix: &str,

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// The time is long, because the machine may be busy.
+/// The longest wait until a broker is ready. It is long, because the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// A script that starts the broker and the helper, and ends both after a line or the end of its
-/// input. The input ends at the latest when the test process ends.
+/// A script that starts the broker and the helper. When the script reads a line or the end of its
+/// input, it ends both. The input ends at the latest when the test process ends.
 /// - After the line `stop`, the broker ends cleanly. Otherwise the script kills the broker.
 /// - At the end of the input, the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// The default time in which a stream drops a message with a repeated id.
+/// By default, a stream drops a message if another message had the same id within this time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// The longest wait until the streams of a started server are available.
+/// The longest wait until the streams are available after the start of a server.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.

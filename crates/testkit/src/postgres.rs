@@ -51,8 +51,8 @@ impl Cluster {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server. The standby connects to this server under the
-    /// name `name`.
+    /// Starts a streaming standby of this server. `name` is the name under which the standby
+    /// connects to this server.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Makes a file readable only for the system user that runs the server.
+    /// Lets only the system user that runs the server read a file.
     pub fn chown_to_server(&self, file: &Path) {
         let owner = std::fs::metadata(&self.dir).expect("the directory exists").uid();
         chown(file, Some(owner), None).expect("root may change the owner");

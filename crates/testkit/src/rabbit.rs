@@ -13,7 +13,8 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// The script in the `PATH` is not used, because it runs this program as another user.
+/// The program that runs the broker. The script in the `PATH` would run it as another user, so the
+/// tests do not use the script.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -59,8 +60,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // The keeper starts this private registry of Erlang nodes as the helper. A registry
-            // that the broker starts would outlive the broker.
+            // The keeper starts a private registry of Erlang nodes as its helper. If the broker
+            // started a registry, the registry would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),

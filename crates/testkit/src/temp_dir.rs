@@ -30,7 +30,7 @@ impl Default for TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A directory that cannot be removed stays in the system's temporary directory.
+        // If the removal fails, the directory stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

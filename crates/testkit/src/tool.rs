@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// If this environment variable is `1`, a test that cannot check everything fails.
+/// If this environment variable is `1`, a test fails if it cannot check everything.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const CHECKS_PER_SYNC: u32 = 25;
-/// A shorter delay does not count as a pause of the machine.
+/// A delay that is shorter than this does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
 /// The measured time is at least the real time divided by this number. So a test that waits for a
 /// measured time always ends.
@@ -41,7 +41,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The open file stays usable without its name, and no file is left when the program ends.
+    // The open file stays usable without its name. So no file is left when the program ends.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);

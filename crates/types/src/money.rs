@@ -21,7 +21,7 @@ words! {
         Pending = "pending",
         /// The provider reported that the money arrived.
         Settled = "settled",
-        /// The provider refused the refund, or all attempts failed: an operator must act.
+        /// The provider refused the refund, or all attempts failed. An operator must act.
         Failed = "failed",
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// The largest number of characters in a name or a request key. Each character is one byte.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Returns whether `text` can name a sale, item or buyer: 1 to 64 of `A–Z a–z 0–9 _ . : -`.
+/// Returns whether `text` can name a sale, item or buyer. A name has 1 to 64 characters. Each
+/// character is one of `A–Z a–z 0–9 _ . : -`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
@@ -47,7 +48,7 @@ kept_text!(
 
 impl BuyerId {
     /// The prefix of the names and request keys of erased buyers. The server refuses a buyer's
-    /// token with such a name.
+    /// token whose name has this prefix.
     pub const ERASED: &str = "erased:";
 
     /// Returns `text` as a name, or `None` if the text is not a valid name.
@@ -96,7 +97,7 @@ impl From<PresentedKey<'_>> for RequestKey {
     }
 }
 
-/// A buyer's name in a request, in an array, so that no allocation is needed.
+/// A buyer's name in a request. The name is stored in an array, so that no allocation is needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_BYTES_MAX],

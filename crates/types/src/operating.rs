@@ -13,7 +13,7 @@ words! {
 }
 
 words! {
-    /// The kind of a block: whose requests the block refuses.
+    /// The kind of a block. It says whose requests the block refuses.
     BlockKind {
         /// A buyer.
         Buyer = "buyer",
@@ -37,7 +37,8 @@ words! {
     DeliveryState {
         /// The server retries the delivery.
         Pending = "pending",
-        /// The server has given up the delivery: all attempts failed, or no attempt can succeed.
+        /// The server no longer retries the delivery: all attempts failed, or no attempt can
+        /// succeed.
         Dead = "dead",
         /// An operator discarded the delivery.
         Discarded = "discarded",

@@ -5,7 +5,7 @@ words! {
     Phase {
         /// The sale is in preparation, and buyers cannot see the sale.
         Draft = "draft",
-        /// The sale is announced, and opens by itself at its start.
+        /// The sale is announced. It opens by itself at its start.
         Scheduled = "scheduled",
         /// The sale is open, and buyers can buy.
         Open = "open",
@@ -64,7 +64,7 @@ words! {
         OrderRefunded = "order.refunded",
         /// An operator gave the order more time to pay.
         OrderExtended = "order.extended",
-        /// A queued request was refused: the server returned the request's ticket.
+        /// A queued request was refused. The server returned the request's ticket.
         OrderRefused = "order.refused",
         /// A payment that pays for no order is refunded.
         PaymentRefunded = "payment.refunded",
@@ -127,11 +127,11 @@ words! {
         NumberBehind = "number_behind",
         /// A ticket had a number that already belonged to another ticket.
         NumberReused = "number_reused",
-        /// A ticket asked for more units than were granted.
+        /// The tickets asked for more units than were granted.
         OverGranted = "over_granted",
         /// An idle slot has a different number of units than the store counts.
         QuietMismatch = "quiet_mismatch",
-        /// The grant of an item's waitlist was never open, because no slot has it.
+        /// The grant belongs to an item's waitlist. It was never open, because no slot has it.
         Waitlist = "waitlist",
     }
 }

@@ -1,5 +1,5 @@
 /* Shows the messages of web push, even while no page is open. A late message may no longer be true,
-   so the worker asks the server before it shows one. */
+   so the worker asks the server before it shows a message. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
 /* The texts of each kind of message, by its state:
    - `holds`: the message is true
@@ -52,7 +52,8 @@ async function show({ kind, title, until, url }) {
   const lost = { state: 'unknown', isOwn: true };
   const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
-  /* If the buyer has signed out or another buyer has signed in, the product is not named. */
+  /* If the buyer has signed out, or another buyer has signed in, the message does not name the
+     product. */
   const body = !isOwn ? '' : typeof title === 'string' ? title : title[zh ? 'zh' : 'en'];
   await self.registration.showNotification(words[kind][state](time(ends)), {
     body,
@@ -80,7 +81,8 @@ async function stateOf(kind, url) {
     cache: 'no-store',
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
-  /* The buyer has left the waiting room, or the order belongs to another buyer. */
+  /* Status 404 means that the buyer has left the waiting room, or that the order belongs to another
+     buyer. */
   if (answer.status === 404) return { state: kind === 'turn' ? 'gone' : 'other' };
   if (answer.status === 401) return { state: 'unknown' };
   if (answer.status !== 200) throw answer.status;

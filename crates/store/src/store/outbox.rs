@@ -35,8 +35,8 @@ const DELETE_DELIVERIES: Statement = statement("DELETE FROM delivery WHERE endpo
 pub(super) const DELETE_PENDING: Statement = statement(
     "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
 );
-/// Selects an endpoint's pending deliveries with the types of their events. Leaves out a delivery
-/// that an operator requested, unless the delivery has failed since.
+/// Selects an endpoint's pending deliveries with the types of their events. A delivery that an
+/// operator requested is left out until its first attempt fails.
 const PENDING_TYPES: Statement = dialects!(
     "SELECT d.position, e.type FROM delivery d JOIN event e ON ",
     "e.seq" | "e.position",
@@ -44,14 +44,14 @@ const PENDING_TYPES: Statement = dialects!(
      WHERE d.endpoint_id = $1 AND d.state = 'pending' AND NOT (d.tries = 0 AND d.next_at = d.at)"
 );
 const DELETE_ENDPOINT: Statement = statement("DELETE FROM endpoint WHERE id = $1");
-/// Takes the endpoint's lease if this node has the lease already, or if the lease has expired or is
-/// void.
+/// Takes the endpoint's lease if this node already has it, or if the lease has expired or is void
+/// (`LEASE_END_MAX_MS`).
 const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
      WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4 OR until > $5)",
 );
-/// In PostgreSQL, events without a position come after all events with a position. So they count as
-/// waiting for every endpoint, even while no node assigns positions.
+/// In PostgreSQL, events without a position come after all events with a position. So events
+/// without a position count as waiting for every endpoint, even while no node assigns positions.
 const ENDPOINT_STATUSES: Statement = Statement {
     sqlite: "SELECT p.id, p.kind, p.enabled,
              (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,
@@ -174,15 +174,15 @@ impl Store {
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
         if let Self::Postgres(s) = self {
-            // The new endpoint starts after the last position, so earlier events get their
-            // positions first. If there was no endpoint before, there may be many such events.
+            // The new endpoint starts after the last position, so all earlier events first get
+            // positions. If there was no endpoint before, many events may lack a position.
             while Box::pin(s.sequence_events(SEQUENCE_ROWS_MAX)).await? == SEQUENCE_ROWS_MAX {}
         }
         self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await
     }
 
-    /// Changes an endpoint. If its types change, deletes the pending deliveries of unwanted events.
-    /// Returns `None` if the endpoint does not exist.
+    /// Changes an endpoint. If the types of its events change, deletes the pending deliveries of
+    /// unwanted events. Returns `None` if the endpoint does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -192,8 +192,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| update(tx, &id, &change)).await
     }
 
-    /// Deletes the pending deliveries of events whose types the endpoint does not want. Keeps a
-    /// delivery that an operator requested, unless the delivery has failed since.
+    /// Deletes the pending deliveries of events whose types the endpoint does not want. A delivery
+    /// that an operator requested is kept until its first attempt fails.
     pub async fn delete_unwanted_deliveries(&self, id: &str) -> StoreResult<()> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {
@@ -203,8 +203,8 @@ impl Store {
         .await
     }
 
-    /// Disables an endpoint if it still has this address. Returns false if it has another address,
-    /// or does not exist.
+    /// Disables an endpoint if it still has this address. Returns false if the endpoint has another
+    /// address or does not exist.
     pub async fn disable_endpoint(&self, id: &str, url: &str) -> StoreResult<bool> {
         let (id, url) = (id.to_owned(), url.to_owned());
         self.job(RetryUnknown::Allowed, move |tx| {

@@ -23,8 +23,8 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// If another node still waits for this drain, the new version makes that node drain the sale
-/// again.
+/// Also increases the sale's version. If another node still waits for this drain, that node sees
+/// the new version, and drains the sale again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",
@@ -37,8 +37,9 @@ impl Store {
         Ok(outcome.unwrap_or(StepOutcome::NotFound))
     }
 
-    /// Moves a sale whose slots were drained to its next phase. `announced` is the result of
-    /// [`Store::drain_sale`]. A timed step that the sale no longer needs changes nothing.
+    /// Moves a sale to its next phase after the sale's slots were drained. `announced` is the
+    /// result of [`Store::drain_sale`]. If the sale no longer needs a timed step, the step changes
+    /// nothing.
     ///
     /// Returns `None` and writes nothing if the sale has changed since the announcement
     /// ([`doorbuster_core::sale::is_as_announced`]). In that case, drain the slots again.
@@ -52,15 +53,16 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, request, announced)).await
     }
 
-    /// Pauses a sale that never opened. [`PhaseStep::Pause`] is refused for such a sale.
+    /// Pauses a scheduled sale. [`PhaseStep::Pause`] is refused in this phase.
     pub async fn pause_scheduled_sale(&self, id: &str) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
     }
 
-    /// Announces to every node that a step to pause or close the sale waits for requests in flight,
-    /// for at most `for_ms`. A step to another phase ends the wait. Returns the sale's version, or
-    /// `None` if no such sale exists. In SQLite, does nothing and returns `None`.
+    /// Before a step pauses or closes the sale, the requests in flight must end. Announces this
+    /// wait of at most `for_ms` to every node. A step to another phase ends the wait. Returns the
+    /// sale's version, or `None` if no such sale exists. In SQLite, does nothing and returns
+    /// `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);

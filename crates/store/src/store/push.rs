@@ -1,5 +1,5 @@
-//! Subscriptions of browsers to messages (web push). One node owns a subscription, and sends its
-//! messages while the node has a lease.
+//! Subscriptions of browsers to messages (web push). Each subscription belongs to one node. This
+//! node sends the subscription's messages while the node has a lease.
 use doorbuster_core::{BuyerId, Millis, NodeId, Order};
 
 use crate::contract::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
@@ -14,7 +14,8 @@ use super::{Store, StoreResult};
 
 /// Deletes two kinds of rows with this endpoint:
 /// - the buyer's row, if its keys are not the keys of the new subscription
-/// - other buyers' rows with the same keys: only the same browser knows its secret `auth`.
+/// - other buyers' rows with the same keys, which are from the same browser: no other browser knows
+///   the secret `auth`.
 const DELETE_EARLIER: Statement = statement(
     "DELETE FROM push_subscription
      WHERE endpoint = $2 AND (buyer = $1) <> (public_key = $3 AND auth = $4)",
@@ -106,9 +107,9 @@ fn put(
 
 impl Store {
     /// Adds or renews a browser's subscription, for `lives_ms` from now, and returns its owner. The
-    /// owner is `node` if the subscription is new, or if the earlier owner has no lease. Other
-    /// buyers' subscriptions of the same browser are deleted. If the buyer has more than
-    /// `of_buyer_max` subscriptions, the subscriptions that end first are deleted.
+    /// owner is `node` if the subscription is new, or if the earlier owner has no lease. Deletes
+    /// other buyers' subscriptions of the same browser. If the buyer has more than `of_buyer_max`
+    /// subscriptions, deletes the subscriptions that end first.
     pub async fn put_push_subscription(
         &self,
         node: NodeId,
@@ -121,7 +122,7 @@ impl Store {
     }
 
     /// Makes this node the owner of at most `limit` subscriptions that belong to nodes without a
-    /// valid lease. Returns their number.
+    /// valid lease. Returns the number of these subscriptions.
     pub async fn take_over_push_subscriptions(
         &self,
         node: NodeId,
@@ -135,7 +136,7 @@ impl Store {
         .await
     }
 
-    /// Returns the subscriptions of an owner that have not ended, in any order.
+    /// Returns an owner's subscriptions that have not ended, in any order.
     pub async fn owned_push_subscriptions(
         &self,
         node: NodeId,
@@ -167,7 +168,7 @@ impl Store {
         .await
     }
 
-    /// Returns the orders of these buyers that wait for payment, in any order.
+    /// Returns these buyers' orders that wait for payment, in any order.
     pub async fn unpaid_orders_of(&self, buyers: &[BuyerId]) -> StoreResult<Vec<Order>> {
         let buyers: Vec<String> = buyers.iter().map(|buyer| buyer.as_str().to_owned()).collect();
         self.all(UNPAID_ORDERS, values![self.now(), buyers], rows::order).await

@@ -22,14 +22,14 @@ use super::{Store, StoreResult};
 struct ReportRows {
     items: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,
-    /// The differences with their positions, kind by kind.
+    /// The differences, sorted by kind, each with its position.
     differences: Vec<(i64, Difference)>,
 }
 
 impl Store {
-    /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
+    /// In one snapshot, adds up the units and the money of one sale or of all sales, and lists the
     /// differences. The call reads every order, so use it only for reports. To get further
-    /// differences, pass [`Reconciliation::more`] of a report as `after`.
+    /// differences, pass [`Reconciliation::more`] of the last report as `after`.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
@@ -66,7 +66,8 @@ impl Store {
         self.all(OPENING_STOCKS, values![sale], opening).await
     }
 
-    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 at first.
+    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 in the first
+    /// call.
     pub async fn stock_adjustments(
         &self,
         sale: Option<String>,

@@ -25,7 +25,8 @@ const DEAD_TICKETS: Statement = delete_unlocked!(
     "DELETE FROM dead_letter WHERE seq IN (
          SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2"
 );
-/// In SQLite the newest row stays. Otherwise the next row would get the number of a deleted row.
+/// In SQLite, the newest event stays. If it were deleted, the next event would get its number
+/// again.
 const EVENTS: Statement = Statement {
     sqlite: "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
@@ -113,7 +114,7 @@ fn delete_expired(
 }
 
 impl Store {
-    /// Deletes at most `limit` unneeded rows of each kind, and returns their number.
+    /// Deletes at most `limit` unneeded rows of each kind. Returns the number of all deleted rows.
     pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         let delete = move |tx: &mut Transaction<'_, '_>| delete_expired(tx, &what, limit);
         let rows = self.job(RetryUnknown::Allowed, delete).await?;

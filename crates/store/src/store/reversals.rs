@@ -10,11 +10,11 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// Which report of a returned payment counts:
-/// - A report of a failure cancels the recorded reversal only if the amounts are equal. Another
-///   amount may belong to another refund.
-/// - Of two reports of one amount, the newer counts. At the same time, the failure counts. A report
-///   without a time is the newest.
+/// This statement decides which report of a returned payment counts:
+/// - A report that a refund failed cancels the recorded reversal only if the amounts are equal.
+///   Another amount may belong to another refund.
+/// - Of two reports of one amount, the newer counts. If both have the same time, the report of the
+///   failure counts. A report without a time counts as the newest.
 ///
 /// `at` is the time of the report that counts, even if it only confirmed the stored state.
 const RETURNED: Statement = statement(
@@ -110,8 +110,8 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
         Err(nothing) => return Ok(nothing),
     };
     let Some(money) = write(tx, reversal)? else { return Ok(ReversalOutcome::Known) };
-    // The event needs the order's number, which never changes. So the cached row is enough, and no
-    // row of the order is locked or written here.
+    // The event needs only the order's number, which never changes. So the cached row is enough,
+    // and no row of the order is locked or written here.
     if let (Transaction::Postgres(ledger), Some(id)) = (&mut *tx, TicketId::parse(&payment.order)) {
         ledger.remember_order(&id)?;
     }
@@ -126,7 +126,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &reversal)).await
     }
 
-    /// Returns the reversals that an operator should see, newest first, at most
+    /// Returns the reversals that an operator should see, newest first. Returns at most
     /// [`crate::limits::NOTICES_MAX`].
     pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         self.all(LIST, values![as_limit(NOTICES_MAX)], reversed).await

@@ -67,7 +67,8 @@ const ADMITTED_AT: Statement = statement(
     "SELECT called_at FROM waiting_room_visitor
      WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
-/// The condition for the items `i` of a room: the room's own item, or all items of its sale.
+/// The condition for the items `i` of a room. The room of an item has this item, and the room of a
+/// sale has all items of the sale.
 macro_rules! of_room {
     () => {
         "i.sale_id = $1 AND (i.id = $2 OR CAST($2 AS bigint) = 0)"
@@ -258,7 +259,8 @@ impl Store {
     }
 
     /// Opens the room like [`Store::open_room`]. Gives a position to each of these buyers who has
-    /// none, or whose admission has expired. The answers are in the same sequence as the buyers.
+    /// no position, has left, or had an admission that has ended. The answers are in the same
+    /// sequence as the buyers.
     pub async fn enter_room(
         &self,
         room: &RoomKey,
@@ -271,9 +273,9 @@ impl Store {
         self.weighed_job(weight, RetryUnknown::Allowed, enter).await
     }
 
-    /// Gives up the buyer's position ([`doorbuster_core::gate::room::QueuePosition::leave`]). An
-    /// admission ends now, and the room passes over a buyer who waits. Returns the new position, or
-    /// `None` if the buyer had no position.
+    /// Gives up the buyer's position ([`doorbuster_core::gate::room::QueuePosition::leave`]). If
+    /// the buyer is admitted, the admission ends now. If the buyer waits, the room passes over the
+    /// buyer. Returns the new position, or `None` if the buyer had no position.
     pub async fn leave_room(
         &self,
         room: &RoomKey,
@@ -283,7 +285,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| leave(tx, &room, &buyer)).await
     }
 
-    /// Extends a buyer's admission to `for_ms` from its start, if the admission has not ended
+    /// If a buyer's admission has not ended, makes the admission last `for_ms` from its start
     /// ([`doorbuster_core::gate::room::extended_end`]). Returns the buyer's new position, or `None`
     /// if the buyer has no position.
     pub async fn keep_turn(
@@ -347,11 +349,11 @@ impl Store {
     }
 
     /// Admits visitors of several rooms of one sale in one transaction. Each room admits as many
-    /// visitors as the rules allow ([`RoomSupply::admissions`]), but at most
-    /// [`RoomAdmissions::most`]. The rules use the current stock. A room that has admitted visitors
-    /// since the caller read `rooms` admits none. An admission lasts `for_ms`, or less at first
-    /// while others wait ([`doorbuster_core::gate::room::first_turn_ms`]). Returns the admitted
-    /// visitors of each room, by rank, in the order of the rooms.
+    /// visitors as the rules allow for the current stock ([`RoomSupply::admissions`]), but at most
+    /// [`RoomAdmissions::most`]. A room admits no visitors if it has admitted visitors since the
+    /// caller read it. An admission lasts `for_ms`, or less at first while others wait
+    /// ([`doorbuster_core::gate::room::first_turn_ms`]). Returns a list of admitted visitors for
+    /// each room, in the order of `rooms`. Each list is sorted by rank.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,
@@ -363,9 +365,9 @@ impl Store {
         .await
     }
 
-    /// Admits `visitors` further visitors at once for `for_ms` from now, even if little stock is
-    /// left. Records the caller's action. Returns `None` if the sale is not open or its draw is not
-    /// closed.
+    /// Admits the next `visitors` visitors at once, even if little stock is left. An admission
+    /// lasts as long as in [`Store::admit_visitors`]. Records the caller's action. Returns `None`
+    /// if the sale is not open or the draw is not closed.
     pub async fn admit_more(
         &self,
         room: &RoomKey,

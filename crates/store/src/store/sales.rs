@@ -41,9 +41,9 @@ macro_rules! sale {
 }
 const SALE: Statement = Statement { sqlite: sale!("NULL"), postgres: sale!("s.draining_until") };
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR UPDATE");
-/// The version is the database's timeline and the transaction that last changed the catalogue. The
-/// timeline is needed, because a promoted standby assigns transaction ids again. Each change locks
-/// the row of `catalogue`, so no version repeats.
+/// The catalogue's version: the database's timeline, and the id of the transaction that last
+/// changed the catalogue. The timeline is needed, because a promoted standby may use a transaction
+/// id again. Each change locks the row of `catalogue`, so no version repeats.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
@@ -182,7 +182,7 @@ pub(super) fn lock_sale(tx: &mut Transaction<'_, '_>, id: &str) -> Done<Option<S
     }
 }
 
-/// Records the changes of the sale, and returns its current row.
+/// Records how the sale differs from `before`, and returns the sale's current row.
 pub(super) fn recorded_change(
     tx: &mut Transaction<'_, '_>,
     before: &SaleRow,
@@ -306,7 +306,8 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     Ok(DeleteOutcome::Done)
 }
 
-/// A draft has grants if it was scheduled before. These grants are closed and have no tickets.
+/// A draft has grants if the sale was scheduled earlier. These grants are closed and have no
+/// tickets.
 fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     let grants = tx.all(GRANTS_OF_SALE, &values![sale], |row| Ok(GrantId(row.number(0)?)))?;
     if grants.is_empty() {
@@ -347,7 +348,7 @@ impl Store {
         Ok(group_by_sale(self.all(SALE, values![id.to_owned()], pair).await?).pop())
     }
 
-    /// Creates a draft whose stock is in its items' pools. Returns `None` if the id is in use.
+    /// Creates a draft. All stock is in the pools of its items. Returns `None` if the id is in use.
     pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
         self.job(RetryUnknown::Never, move |tx| create(tx, &sale)).await
     }
@@ -359,8 +360,8 @@ impl Store {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can run only once. The sale is locked first, so only a lost connection could make
-        // a second run necessary.
+        // A patch can run only once. The transaction locks the sale before it runs the patch. So
+        // only a lost connection could make a second run necessary.
         let (id, once) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(RetryUnknown::Never, move |tx| self::patch(tx, &id, if_version, &once)).await
     }

@@ -41,7 +41,8 @@ impl Store {
         .await
     }
 
-    /// Deletes each of these documents that has the given content. Returns their number.
+    /// Deletes each of these documents whose content is still the given content. Returns the number
+    /// of deleted documents.
     pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let mut deleted = 0;

@@ -1,4 +1,4 @@
-//! Stock of items: how it is divided among slots, its counts, and changes of totals.
+//! The stock of items: its division among slots, its counts, and changes of totals.
 use doorbuster_core::sale::Phase;
 use doorbuster_core::stock::AdjustResult;
 use doorbuster_core::{CloseCause, ItemId, Spread, Stock, stock};
@@ -39,8 +39,8 @@ fn set_spread(
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
-    // A repeated call finds the spread of the first call, which also changed the version. So the
-    // spread is compared before the version.
+    // If the call is repeated, the first run may have stored the spread and increased the version.
+    // So the spread is compared before the version.
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));
     }
@@ -54,7 +54,8 @@ fn set_spread(
     tx.run(UPDATE_SPREAD, &values)?;
     if sale.phase.is_before_opening() {
         // A slot keeps the threshold and the units that it got with its grant. So before the sale
-        // opens, the slots need new grants. While the sale runs, a job replaces the grants.
+        // opens, the old grants are closed here, and the slots get new grants. While the sale runs,
+        // a job replaces the grants.
         lock_open_grants(tx, &[item])?;
         stock::close_item_grants(tx.ledger(), item, CloseCause::Rolled)?;
     }
@@ -73,8 +74,8 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     // In PostgreSQL this read locks the sale, so the sale cannot close before this transaction
     // ends.
     tx.ledger().on_sale(item)?;
-    // The item is locked before the record is read, so a concurrent call with the same key finds
-    // the record.
+    // The item is locked before the adjustment is read. So the second of two concurrent calls with
+    // one key finds the adjustment of the first call.
     if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }

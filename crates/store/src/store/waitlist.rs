@@ -1,4 +1,4 @@
-//! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
+//! Waitlists: the buyers who wait for a returned unit of an item whose units are all held or paid.
 //!
 //! In PostgreSQL, every transaction locks in this order: the sale, the waitlist, the quotas of the
 //! first waiting buyers, the item.
@@ -42,8 +42,8 @@ const WAITING_AFTER: Statement = statement(concat!(
     " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2 ORDER BY w.n
       LIMIT $3"
 ));
-/// Without the `+`, the planners would use the index on the grant, and read all orders of the
-/// grant.
+/// The `+` keeps the planners from using the index on the grant, with which they would read all
+/// orders of the grant.
 const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -127,9 +127,10 @@ impl Store {
         .await
     }
 
-    /// Serves the buyers who have waited longest ([`doorbuster_core::waitlist::serve`]): as many as
-    /// the pool has units, and at most [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool
-    /// has no unit, or no buyer waits, the call writes nothing and locks nothing.
+    /// Serves the buyers who have waited longest ([`doorbuster_core::waitlist::serve`]). Serves as
+    /// many buyers as the pool has units, but at most
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool has no unit, or no buyer waits,
+    /// the call writes nothing and locks nothing.
     ///
     /// The changes are published like the changes of any commit. If the answer to an attempt is
     /// lost, the call tries again. The returned value may then lack the first attempt's changes.
@@ -137,18 +138,19 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
 
-    /// Ends the entries that still wait after the sale has ended, at most
+    /// After the sale has ended, ends entries that still wait, at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]
     /// ([`doorbuster_core::waitlist::end_with_sale`]). If the sale has not ended, or no buyer
     /// waits, the call writes nothing.
     ///
-    /// As in [`Store::serve_waitlist`], the returned value may lack changes.
+    /// As in [`Store::serve_waitlist`], the returned value may lack the changes of an earlier
+    /// attempt.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }
 
-    /// Returns the order that the buyer's last entry in the item's waitlist became, in its current
-    /// state. Returns `None` if there is no entry, or if the last entry still waits or ended
+    /// Returns the current state of the order that the buyer's last entry in the item's waitlist
+    /// became. Returns `None` if there is no entry, or if the last entry still waits or ended
     /// without an order.
     pub async fn waitlist_order_of(
         &self,
@@ -174,7 +176,7 @@ impl Store {
         self.one(POSITION_OF, values, position).await
     }
 
-    /// Returns a page of an item's waiting entries with numbers above `after`, by number.
+    /// Returns a page of an item's waiting entries with numbers above `after`, sorted by number.
     pub async fn waitlist(
         &self,
         item: ItemId,

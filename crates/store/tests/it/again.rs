@@ -1,5 +1,5 @@
-//! Tests which rows a node reads again. Without a usable position, the node reads every order. Rows
-//! from a dump must not be published at every poll.
+//! Tests which rows a node reads again. Without a usable position, the node reads every order.
+//! After a restore, rows from a dump must not be published at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use doorbuster_store::conformance::Fixture;
 use crate::cluster::{self, Cluster};
 use crate::fixture::open_postgres;
 
-/// A number of orders that needs more than two pages.
+/// The number of orders. A node needs more than two pages to read so many orders.
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -76,7 +76,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // As in a restored dump, the rows get a transaction id ahead of this server's counter.
+    // As in a restored dump, the rows get a transaction id that is ahead of this server's counter.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))

@@ -22,8 +22,8 @@ fn message(order: &Order, payment: &str, minor: i64) -> Capture {
     }
 }
 
-/// Statements that damage money rows, their repairs, and the texts that the audit's findings must
-/// contain.
+/// Each entry has a statement that damages a row with money, a statement that repairs it, and a
+/// text that an audit finding must contain.
 const DAMAGES: [(&str, &str, &str); 10] = [
     (
         "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
@@ -95,8 +95,8 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Statements that damage the stock, their repairs, and the rules that the damages break. Anna has
-/// two units, and Bert has one.
+/// Each entry has a statement that damages the stock, a statement that repairs it, and the rule
+/// that the damage breaks. Anna has two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
@@ -206,8 +206,8 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
     let checked = tokio::time::timeout(Duration::from_millis(100), fixture.store.check()).await;
     assert!(checked.is_err(), "the audit must wait for the table");
     lock.join().expect("no panic");
-    // After five seconds the database itself ends a session with an idle transaction, so the test
-    // looks for only three seconds.
+    // After five seconds, the database itself ends a session with an idle transaction. So the test
+    // checks the sessions during the first three seconds.
     let (began, idle) = (
         Instant::now(),
         "SELECT count(*) FROM pg_stat_activity WHERE datname =
@@ -259,7 +259,7 @@ async fn an_order_is_never_paid_by_two_payments() {
 }
 
 /// Rows of an early version (schema 3): a sale, an item, a grant and quotas. The test adds a
-/// reserved and a paid order. That version wrote no payments.
+/// reserved and a paid order. The early version wrote no payments.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
@@ -273,7 +273,7 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_previous_version_is_migrated() {
-    // Another store, which has the same key, issues the orders' ids.
+    // The orders' ids come from another store with the same key.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

@@ -1,4 +1,5 @@
-//! Tests challenges in PostgreSQL: answers of one buyer wait for each other, on all nodes.
+//! Tests challenges in PostgreSQL: even on different nodes, answers of one buyer wait for each
+//! other.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};
@@ -20,7 +21,7 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // This transaction records wrong answers up to the limit. It is committed later.
+    // A transaction records wrong answers up to the limit. The test commits it later.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",

@@ -68,7 +68,8 @@ async fn a_base_and_the_later_segments_are_the_store() {
         } else {
             settled.await.expect("settles");
         }
-        // Batches between two segments let a segment contain several commits.
+        // Several batches are settled before each segment is taken, so a segment can contain
+        // several commits.
         if turn % 7 == 0 {
             segments.extend(take(&copy));
         }

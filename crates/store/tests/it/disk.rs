@@ -67,8 +67,8 @@ fn child(dir: &Dir, line: &str) -> Child {
     shell.spawn().expect("a shell")
 }
 
-/// Returns the orders that the child confirmed and its other lines, until the child ends or `stop`
-/// is true.
+/// Reads lines until the child ends. Kills the child if `stop` returns true for a line. Returns the
+/// confirmed orders and the other lines.
 fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketId>, Vec<String>) {
     let (mut confirmed, mut lines) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
@@ -90,7 +90,7 @@ async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
     for id in confirmed {
         assert!(
             fixture.store.order(*id).await.expect("reads").is_some(),
-            "the order {id} was confirmed and does not exist"
+            "the order {id} was confirmed, but it does not exist"
         );
     }
     fixture.check_invariants().await;
@@ -116,7 +116,7 @@ async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
 #[tokio::test]
 async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let (dir, kept) = (Dir::new(), Dir::new());
-    // The small disk disappears with the process, so the files are copied first.
+    // The small disk disappears when the process ends, so the process first copies the files.
     let line = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=3m small "${DIR}" || exit 77; "$@"; cp "${DIR}"/* {}' bash "$@" || echo no disk"#,
         kept.path().display()

@@ -1,6 +1,6 @@
 //! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id, and
 //! only the id and the request keys have changed. The columns come from the database's catalogue,
-//! so later columns are tested too.
+//! so the test also covers columns that are added later.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -125,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders, named by what happened to them.
+/// The buyer's orders. Each field is named after what happened to its order.
 struct Orders {
     paid: Order,
     cancelled: Order,
@@ -254,7 +254,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // The rows of open sales stay. The subscription belongs to no sale, so it is erased.
+    // The rows of open sales stay. The push subscription belongs to no sale, so it is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 1, true));
     assert_eq!(
@@ -387,7 +387,7 @@ async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> She
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
-        "one feed row must be erased for each expired order"
+        "each expired order has one feed row, which must be erased too"
     );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell

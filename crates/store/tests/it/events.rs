@@ -1,5 +1,5 @@
-//! Tests events in PostgreSQL. Readers that continue by position miss no event, whatever the order
-//! of the commits.
+//! Tests events in PostgreSQL. Readers that continue after their last position miss no event,
+//! whatever the order of the commits is.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,8 @@ fn insert_event(sale: &str) -> String {
     )
 }
 
-/// Moves the position forward, and returns the sales that the read events name.
+/// Reads the events after `position`, and moves `position` to the last of them. Returns the sales
+/// that these events name.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
     let events = store.events_after(*position, 100).await.expect("reads");
     let mut sale = |stored: StoredEvent| {
@@ -142,7 +143,7 @@ fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<
     for (at, fixture) in nodes.into_iter().enumerate() {
         let (store, pay_by) = (fixture.store.clone(), order.pay_by.plus(at as i64 + 1));
         let text = id.to_string();
-        // Two messages report the same payment, one at each node. A third message reports a second
+        // Each node gets a message about the same payment. A third message reports a second
         // payment.
         let first = message(&text, units, &format!("evt_{at}_{text}"), &format!("pay_{text}"));
         let second = message(&text, units, &format!("evt_2_{text}"), &format!("pay_2_{text}"));
@@ -178,7 +179,7 @@ fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<
     }
 }
 
-/// Assigns positions and reads events, until `done` is set and all events are read.
+/// Assigns positions and reads events until `done` is set and all events have been read.
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
     let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {
@@ -295,7 +296,7 @@ async fn another_node_is_notified_of_events() {
     let grant = a.slot(10, 10, 4).await;
     wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // The payment names no order of this store, so it is only refunded, and no units move.
+    // The payment names no order of this store. So the payment is refunded, and no units move.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));

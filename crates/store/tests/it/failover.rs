@@ -1,5 +1,6 @@
-//! Tests the failover of PostgreSQL to a standby. Synchronous commits lose no confirmed order, and
-//! other lost orders are reported. The old primary is never used again.
+//! Tests the failover of PostgreSQL to a standby. With a synchronous standby, no confirmed order is
+//! lost. With an asynchronous standby, lost orders are reported. The old primary is never used
+//! again.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -152,7 +153,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
-    // This node knows no history, so it compares both servers, and uses the new primary.
+    // This new node knows no history, so it compares both servers, and uses the new primary.
     let other = open(&pair.url(), 3, KnownHistories::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;

@@ -1,4 +1,4 @@
-//! Tests PostgreSQL when it loses sessions, crashes, refuses rows, or has unsafe settings.
+//! Tests the store while PostgreSQL loses sessions, crashes, refuses rows, or has unsafe settings.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -268,8 +268,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// A trigger that ends the session during the COMMIT of the first transaction that records an
-/// action.
+/// Creates a trigger. When the first transaction that records an action commits, the trigger ends
+/// the session during the COMMIT.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN

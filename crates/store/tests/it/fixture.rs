@@ -36,7 +36,7 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // A directory that stays in the temporary directory is harmless.
+        // If the removal fails, the leftover directory is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -44,7 +44,7 @@ impl Shop {
         self.fixture.store.settle(vec![ticket]).await
     }
 
-    /// Settles a ticket, which must stop the store, and returns the reason.
+    /// Settles a ticket. This call must stop the store. Returns the reason that the store reported.
     async fn stops(self) -> String {
         let answer = self.settle(2).await;
         let reason = self.stopped().await;

@@ -1,5 +1,6 @@
 //! Tests rows of the previous version. For an order that waits for its payment provider, that
-//! version writes a due time that is too early. At that time, expiry writes the row again.
+//! version writes a due time that is too early. At that time, expiry does not end the order, but
+//! corrects its due time.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};

@@ -1,5 +1,5 @@
-//! Tests the writer's groups. Waiting jobs are committed together, queues have bounds, and a job
-//! that was sent runs to its end.
+//! Tests the writer's groups. Waiting jobs are committed together, groups and queues have bounds,
+//! and a job that was sent runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;

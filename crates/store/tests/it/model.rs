@@ -96,8 +96,8 @@ struct World {
     tickets: Vec<Arc<Ticket>>,
     /// The orders, oldest first.
     made: Vec<TicketId>,
-    /// The orders that the store expired, in sequence. The model expires orders that are due at one
-    /// instant in this sequence.
+    /// The orders that the store expired, in sequence. If several orders are due at the same
+    /// instant, the model expires them in this sequence.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -136,8 +136,8 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// The order that has been due longest comes first. An order with an open checkout is due later,
-/// because the provider gets time to answer.
+/// Expires the orders that are due, and begins with the order that has been due longest. An order
+/// with an open checkout is due later, because the provider gets time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -163,7 +163,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// Runs one transaction on any ledger, by direct calls of functions of `doorbuster-core`.
+/// Runs one transaction on any ledger. Calls the functions of `doorbuster-core` directly.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -332,7 +332,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     )
 }
 
-/// Records the created orders in `world`, and the stopped items in `model`.
+/// Runs a transaction on the model. Records new orders in `world`, and stopped items in `model`.
 fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let Ok(answer) = by_the_rules(world, model, op, tickets);
     for ticket in tickets {
@@ -420,7 +420,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // The model has no rows for adjustments, which the conformance suite covers.
+    // The model has no rows for adjustments. The conformance suite covers adjustments.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

@@ -30,7 +30,7 @@ async fn a_directory_has_one_store_at_a_time() {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // An older program may have let other users read the files.
+    // Sets file modes. An older program may have let other users read the files.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

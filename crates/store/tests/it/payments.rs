@@ -126,7 +126,7 @@ async fn rows_of_the_previous_version_are_read() {
     }
 }
 
-/// Like a provider, sends the message again until the store accepts it.
+/// Sends the message until the store accepts it, as a provider does.
 async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {

@@ -1,5 +1,5 @@
 //! Tests a ticket that can never be settled: it becomes a dead letter, and the other tickets are
-//! settled. Also tests that only the job that fails or panics is rolled back.
+//! settled. Also tests that a job that fails or panics is rolled back, but no other job is.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};

@@ -20,7 +20,8 @@ fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Runs one task for each grant. Returns the orders per second and the time of the slowest batch.
+/// Settles tickets with one task for each grant. Returns the orders per second and the time of the
+/// slowest batch.
 async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -81,8 +82,8 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// The number of holds that end at the same instant. `AT_ONCE` lists how many of them one
-/// transaction ends.
+/// The number of holds that end at the same instant. In each measurement, one transaction ends at
+/// most as many holds as an entry of `AT_ONCE` says.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 

@@ -9,8 +9,8 @@ use doorbuster_store::limits::DIFFERENCES_MAX;
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
-/// Statements that damage the data, their repairs, and the kinds of differences that the
-/// reconciliation must report.
+/// Each entry has a statement that damages the data, a statement that repairs the data, and the
+/// kind of difference that the reconciliation must report.
 const DAMAGES: [(&str, &str, &str); 15] = [
     ("UPDATE item SET ended = ended + 1", "UPDATE item SET ended = ended - 1", "units"),
     ("UPDATE item SET pool = pool - 1", "UPDATE item SET pool = pool + 1", "units"),
@@ -57,7 +57,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite cannot drop the unique index of a table, so a new table takes the table's name.
+    // SQLite cannot drop the unique index of `refund`, so a new table without the index gets the
+    // name `refund`.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;
@@ -134,7 +135,7 @@ async fn differences_in_postgresql_are_listed() {
     each_is_named(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }
 
-/// The number of payments for unknown orders: two pages, and a part of a third page.
+/// The number of payments for unknown orders. They fill two pages and a part of a third page.
 const MANY: usize = 2 * DIFFERENCES_MAX + 500;
 
 async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {

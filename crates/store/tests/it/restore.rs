@@ -120,7 +120,7 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     assert!(!other.file().exists());
     fs::write(&differs, "id_key\n").expect("writes");
     at(&file).expect("a file with the same content is accepted");
-    // A backup that was copied by hand is not opened as a store.
+    // If a backup was copied to the place of a store by hand, it is not opened as a store.
     fs::copy(&file, elsewhere.file()).expect("copies");
     let opened =
         Store::open_sqlite(options(elsewhere.path(), &Clock::new(), &CommitLog::default()).0);

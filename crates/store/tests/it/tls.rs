@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::fixture::{Dir, postgres_options};
 use doorbuster_testkit::tool;
 
-/// The time limit until the server uses new settings.
+/// The longest time until the server uses new settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// The loopback address of the server. The URL contains both the certificate's name and this
 /// address, so no name server is needed.
@@ -55,7 +55,7 @@ impl Server {
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// Makes the server present this certificate and refuse unprotected connections.
+    /// Makes the server present the certificate `name`, and refuse unprotected connections.
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
@@ -114,7 +114,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sslmode_protects_as_documented() {
     let server = Server::start();
-    // As in PostgreSQL's manual, the certificate signs itself and is its own authority.
+    // As in PostgreSQL's manual, this certificate is self-signed, so it is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",

@@ -1,5 +1,5 @@
 //! Tests damaged rows of `event`, and a row of a newer program. The other rows can still be read,
-//! and the dead letter of a damaged row is like any other.
+//! and the dead letter of a damaged row can be handled like any other dead letter.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;

@@ -20,7 +20,7 @@ use crate::fixture::{Dir, open, open_postgres};
 use crate::nodes::{two, wait};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The time limit for the work while sessions are killed.
+/// The time limit for each part of the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 const KILLS: usize = 15;
 /// After this time, no more sessions are killed, even if a failed test does not stop the killing.
@@ -83,7 +83,8 @@ async fn waitlist_changes_reach_another_node() {
     }
 }
 
-/// A repeated call finds the effect of the earlier call.
+/// Repeats the call until the store is available. A repeated call finds the effect of the earlier
+/// call.
 async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     let since = Instant::now();
     loop {
@@ -148,7 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // Without a waiting buyer, this unit would not be kept, and any buyer could buy it.
+            // If no buyer waited, this unit would not be kept, and any buyer could buy it.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -194,8 +195,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
 }
 
-/// Statements that damage the waitlist, their repairs, and the texts that the audit's findings must
-/// contain.
+/// Each entry has a statement that damages the waitlist, a statement that repairs it, and a text
+/// that an audit finding must contain.
 const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
@@ -224,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one buyer left, and one buyer waits. A full waitlist accepts no further
-/// buyer.
+/// Damages a waitlist of three buyers: one was served, one left, and one waits. Then tests that a
+/// full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -1,5 +1,5 @@
-//! Counts log lines of the levels `warn` and `error` by event. Alarms can use these counts instead
-//! of the log.
+//! Counts, for each event, the log lines of the levels `warn` and `error`. Alarms can use these
+//! counts instead of the log.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

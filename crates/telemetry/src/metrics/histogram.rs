@@ -46,7 +46,7 @@ impl Histogram {
     }
 }
 
-/// The counts of a histogram at one moment, or the growth of the counts between two moments.
+/// The counts of a histogram at one moment, or the increase of the counts between two moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
@@ -99,8 +99,8 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns a quantile in milliseconds: at least `share` (0 to 1) of the latencies are not
-    /// longer. The result is a bucket's bound, or 0 if no latency was recorded.
+    /// Returns a time in milliseconds. At least the share `share` (0 to 1) of the latencies is not
+    /// longer than this time. The result is a bucket's bound, or 0 if no latency was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

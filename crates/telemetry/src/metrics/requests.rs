@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::endpoints;
 
-/// The route of an answer. The server stores the route in the answer's extensions.
+/// The route of a request. The server stores the route in the extensions of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteIndex(pub u8);
 

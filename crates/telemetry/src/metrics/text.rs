@@ -45,7 +45,7 @@ impl MetricsText {
         self.counter_if(name, help, Some(value));
     }
 
-    /// Like [`MetricsText::gauge`]. Without a value, writes no sample.
+    /// Like [`MetricsText::gauge`], but writes no sample if there is no value.
     pub fn gauge_if(
         &mut self,
         name: &'static str,
@@ -56,7 +56,7 @@ impl MetricsText {
         value.into_iter().for_each(|value| self.line("", &[], value));
     }
 
-    /// Like [`MetricsText::counter`]. Without a value, writes no sample.
+    /// Like [`MetricsText::counter`], but writes no sample if there is no value.
     pub fn counter_if(
         &mut self,
         name: &'static str,
@@ -67,8 +67,8 @@ impl MetricsText {
         value.into_iter().for_each(|value| self.line("", &[], value));
     }
 
-    /// Writes a sample of the current metric. Label values are not escaped, because no name from
-    /// this program or from operators has a quote, backslash or line break.
+    /// Writes a sample of the current metric. Label values are not escaped, because the names from
+    /// this program and from operators have no quote, backslash or line break.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self

@@ -1,5 +1,5 @@
 //! Samples of a sale's counts, one each second. Rates and latencies are computed from these
-//! samples, so a request does no work for them.
+//! samples, so requests need no work for rates and latencies.
 
 use std::collections::VecDeque;
 use std::time::Instant;

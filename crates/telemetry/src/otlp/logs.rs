@@ -29,8 +29,8 @@ struct Line {
 /// Static, because a process has only one log.
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
-/// Returns the layer that keeps lines of the level `info` and above, if the environment names a
-/// collector. Lines of the modules in `silent` may contain buyers' ids and are not kept.
+/// If the environment names a collector, returns the layer that keeps lines of the level `info` and
+/// above. Lines of the modules in `silent` may contain buyers' ids and are not kept.
 pub fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,

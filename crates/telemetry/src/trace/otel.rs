@@ -1,10 +1,10 @@
 //! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Compiled only with the
 //! feature `otel`.
 //!
-//! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Therefore tracing adds no cost to other purchases. If a request has the header `traceparent`, it
-//! is traced only if the caller's trace is sampled. `CALLERS_TRACES_PER_SECOND` limits these
-//! traces.
+//! One random number decides whether a purchase is sampled, before any part of a trace exists. So
+//! tracing adds no cost to purchases that are not sampled. If a request has the header
+//! `traceparent`, it is traced only if the caller's trace is sampled. `CALLERS_TRACES_PER_SECOND`
+//! limits these traces.
 //!
 //! The usual environment variables configure traces:
 //!
@@ -31,12 +31,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::otlp;
 
-/// The target of the spans. The log hides this target.
+/// The target of the spans. The log does not show this target.
 const TARGET: &str = "doorbuster_trace";
 /// The share of sampled purchases, if the environment sets none: one purchase in a thousand.
 const SHARE: f64 = 0.001;
 /// The maximum number of purchases per second that are sampled because of `traceparent`. Further
-/// purchases are not, so that callers cannot flood the collector.
+/// purchases are not sampled, so that callers cannot flood the collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
@@ -46,7 +46,7 @@ const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORT
 /// if tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
-/// Returns the layer that sends spans, if the environment names a collector.
+/// If the environment names a collector, returns the layer that sends spans.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub fn purchase(parent: Option<&[u8]>) -> Trace {
         return Trace(None);
     }
     let span = start();
-    // This call fails only if the layer is missing. Then nothing is sent.
+    // This call fails only if the layer is missing. In that case, no trace is sent.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     Trace(Some(span))
 }

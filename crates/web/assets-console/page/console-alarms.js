@@ -2,7 +2,8 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** In milliseconds. A node reports twice a second, so after this time its lease may have ended. */
+/** A node reports twice a second. If it has not reported for this many milliseconds, its lease may
+   have ended. */
 export const LAG_BAD_MS = 1500;
 /** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;
@@ -49,8 +50,8 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
-    // Without any answer, the view already turns grey, so only an error of the server raises an
-    // alarm.
+    // If no answer comes, the view turns grey without an alarm. So only an error of the server
+    // raises an alarm.
     if (poll.error?.status >= 500) {
       const text = t('alarm.unread', { what: t(name), error: poll.error.message });
       alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });

@@ -19,12 +19,14 @@ function load() {
 
 /** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** Each repeated read also reads this many of the newest known steps, which may have been
+/** Each repeated read begins with this many of the newest known steps, because they may have been
    incomplete. */
 const OVERLAP = 5;
-/** Charts end this many seconds before now, when all nodes have written their numbers. */
+/** Charts end this many seconds before now, because all nodes have written their numbers up to
+   then. */
 const WRITTEN_SECS = 3;
-/** To know the levels at the start of a period, the page also reads this many seconds before it. */
+/** To know the levels at the start of a period, the page also reads the points of this many seconds
+   before the period. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period, with `from` and `to` in seconds since 1970, and `step` in seconds.
@@ -37,8 +39,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // `last` is the newest point before the period. A level that has not changed since then has
-    // this point's value.
+    // `last` is the newest point before the period. A level that has not changed since this point
+    // has the value of this point.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -89,8 +91,8 @@ export function useSeries(sale, { from, to, secs, step }) {
 }
 
 /** Returns the steps' times, and functions that read a value for each step up to `shown`. For a
-   step without a point, `of` returns `empty`, and `levelOf` the value of the point before. `last`
-   is the newest point before the period. */
+   step without a point, `of` returns `empty`, and `levelOf` returns the value of the point before.
+   `last` is the newest point before the period. */
 export function steps(points, { from, to, step, shown = to, last = null }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
@@ -117,7 +119,7 @@ export const loneSteps = line => line.flatMap((value, n) =>
   value != null && line[n - 1] == null && line[n + 1] == null ? [n] : []);
 
 const ROWS_MAX = 300;
-/** Returns the newest steps in which a line has a value other than zero, newest first. */
+/** Returns the steps in which at least one line has a value other than zero, newest first. */
 const listedSteps = (times, lines) =>
   times.flatMap((_, n) => (lines.some(([, , line]) => line[n]) ? [n] : []))
     .slice(-ROWS_MAX).reverse();
@@ -195,7 +197,8 @@ function options({ lines, stack, whole, secs, width, moved }) {
 }
 
 /** `lines` has [label, CSS variable of the colour, values], and `times` has seconds since 1970. The
-   legend shows the step `shown`, or the step of the pointer or the arrow keys. */
+   legend shows the values of the step `shown`, or of the step that the operator chose with the
+   pointer or the arrow keys. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -130,7 +130,8 @@ function receiverDialog(row, path, changed) {
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
       const url = form.get('url');
-      // A broker's address has `***` instead of the password, so an unchanged address is not sent.
+      // A broker's address contains `***` instead of the password, so an unchanged address is not
+      // sent.
       const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
         : api.send('POST', '/v1/admin/webhook-endpoints', body)));

@@ -18,7 +18,7 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** The `<input>` gets the other attributes. */
+/** The `<input>` element gets all other attributes. */
 export const Input = ({ label, hint, fault, id, ...more }) => html`<${Field} label=${label}
   hint=${hint} fault=${fault} id=${id}>${props => html`<input ...${props} ...${more} />`}<//>`;
 

@@ -28,7 +28,8 @@ function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
   );
-  // The differences of two items must not cancel each other.
+  // The absolute differences are added, so that the differences of two items do not cancel each
+  // other.
   const off = items.reduce((all, item) => all + Math.abs(
     item.total - sumOf([item], 'paid') - sumOf([item], 'held') - sumOf([item], 'in_slots')
       - sumOf([item], 'pool')), 0);
@@ -45,7 +46,7 @@ function Sum({ items }) {
   </p>`;
 }
 
-/** Shows where every unit is, according to one response. A wrong sum is red. */
+/** Shows where every unit is, according to one response. Shows a wrong sum in red. */
 export function Flow({ sale, items, titles, stale }) {
   const counted = items.filter(isCounted);
   const unlimited = items.filter(item => !isCounted(item));

@@ -86,8 +86,8 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Another operator changed the sale from `before` to `now`. Fields that this operator has changed
-   keep their text. */
+/** Returns the form after another operator changed the sale from `before` to `now`. Fields that
+   this operator has changed keep their text. */
 export function rebased(form, before, now) {
   if (typeof form !== 'object' || form === null) return form === before ? now : form;
   const pairs = Object.entries(form).map(([name, value]) =>
@@ -156,8 +156,8 @@ const differences = (before, after) => Object.fromEntries(
   Object.entries(after).filter(([name, value]) => !isSame(before[name], value)));
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Returns the patch from `sale` to `after`, the body of the form. It does not undo other
-   operators' changes. */
+/** Returns the patch that changes `sale` to `after`, the body of the form. The patch does not undo
+   other operators' changes. */
 export function patchOf(sale, after) {
   const before = body(texts(sale, false)).sale;
   const { items, front_door: door, ...patch } = differences(before, after);
@@ -182,7 +182,7 @@ export function patchOf(sale, after) {
   return patch;
 }
 
-/** A scope with the server's default is left out. */
+/** A scope for which the operator chose the server's default is left out. */
 function limits(form, whole) {
   const made = {};
   for (const scope of SCOPES) {

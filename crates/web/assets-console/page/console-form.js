@@ -1,5 +1,5 @@
-/* The form that creates, copies or changes a sale. After a refusal, it keeps its values and shows
-   each fault at its field. */
+/* The form that creates, copies or changes a sale. After a refusal, the form keeps its values and
+   shows each fault at the faulty field. */
 import { api, Ask, count, duration, Field, html, Input, moment, Phase, Problem, SaleTabs, say, seg,
   t, useEffect, useRef, useState } from '/assets/console-kit.js';
 import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
@@ -41,7 +41,7 @@ function Errors({ error }) {
   </div>`;
 }
 
-/** Shows when the sale opens and closes, by the current values of the form. */
+/** Shows when the sale opens and closes, according to the current values of the form. */
 function Plan({ form }) {
   const at = text => (text ? moment(text) : null);
   const [opens, closes] = [form.starts_at, form.ends_at].map(text => Date.parse(text));
@@ -65,7 +65,7 @@ function Plan({ form }) {
   </aside>`;
 }
 
-/** The choices are the server's default, no limit, and two numbers. */
+/** Offers three choices: the server's default, no limit, or two numbers. */
 function Limit({ scope, limit, change, fault }) {
   const name = `limit.${scope}`;
   return html`<${Field} label=${t(name)} hint=${t(`limit.${limit.choice}.hint`)}>
@@ -112,7 +112,7 @@ function FrontDoor({ form, set, fault }) {
   </section>`;
 }
 
-/** `control` draws a field. After the opening, some fields are locked. */
+/** `control` draws a field. After the opening of the sale, some fields are locked. */
 function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) {
   const locked = sale && !isNew && !['draft', 'scheduled'].includes(sale.phase);
   const field = (name, label, hint, more = {}) =>
@@ -161,7 +161,7 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
 /** With `max`, the browser accepts only years of four digits. */
 const TIME = { type: 'datetime-local', step: 1, max: '9999-12-31T23:59:59' };
 const isRunning = sale => ['open', 'paused'].includes(sale.phase);
-/** A partly typed time has an empty value, so only the validity shows the fault. */
+/** The value of a partly typed time is empty, so only the control's validity shows the fault. */
 const partialTimes = () =>
   ['/starts_at', '/ends_at']
     .filter(pointer => document.getElementById(controlId(pointer)).validity.badInput)
@@ -240,7 +240,7 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setBase({ sale: saved.data, etag: saved.etag });
       setState({ busy: false, error: null, done: true });
     } catch (error) {
-      // Status 412: somebody else changed the sale. Fields that this operator did not change get
+      // Status 412: another operator changed the sale. Fields that this operator did not change get
       // the new values. The form saves again at once only if the other change affected no field and
       // did not start or stop the sale.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));

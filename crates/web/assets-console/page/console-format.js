@@ -31,14 +31,15 @@ export function localized(detail) {
 }
 
 export const count = n => new Intl.NumberFormat(locale).format(n);
-/** In few characters, for axes and keys of charts. */
+/** Writes a number in few characters, for the axes and keys of charts. */
 export const brief = n =>
   new Intl.NumberFormat(locale, {
     notation: 'compact',
     // A latency of 0.005 ms must not be shown as 0.
     ...(Math.abs(n) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 }),
   }).format(n);
-/** If the reconciliation is incomplete, the text names the command that lists all differences. */
+/** If the reconciliation lists only some differences, the text names the command that lists all
+   differences. */
 export function differencesText(sums, sale) {
   const n = sums.differences.length;
   if (sums.ok || sums.complete) return t(sums.ok ? 'reconciled' : 'not_reconciled', { n });
@@ -49,7 +50,8 @@ export const percent = (part, whole) =>
   new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
     whole ? part / whole : 0,
   );
-/** Leaves out the current year. A missing or invalid instant is a dash. */
+/** Writes an instant, without the year if it is the current year. Returns a dash for a missing or
+   invalid instant. */
 export const moment = text => {
   const at = new Date(text);
   if (!text || Number.isNaN(at.getTime())) return '–';
@@ -90,8 +92,8 @@ export const decimal = (minor, currency) => {
   const places = digits(currency);
   return (minor / 10 ** places).toFixed(places);
 };
-/** Returns minor units, or null if the text is not valid. A comma before exactly three digits may
-   separate thousands, so such a text is not valid. */
+/** Returns minor units, or null if the text is not valid. A text with a comma before exactly three
+   digits is not valid, because the comma may separate thousands. */
 export function minorUnits(text, currency) {
   const places = digits(currency);
   const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());

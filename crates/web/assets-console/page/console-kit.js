@@ -12,7 +12,8 @@ export * from '/assets/console-format.js';
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
-    // The API's text for 429 names a header that operators do not see. This text has the seconds.
+    // The API's text for 429 names a header that operators do not see. This text names the seconds
+    // instead.
     super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
       : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
@@ -50,7 +51,7 @@ async function call(method, path, body, headers = {}) {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
-  // `Date` has whole seconds, so a difference of up to 1.5 seconds means nothing.
+  // `Date` has only whole seconds, so a difference of up to 1.5 seconds is ignored.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   let data = null;
   try {
@@ -140,13 +141,14 @@ export const Fresh = ({ poll, children }) => html`
 export const faultAt = (error, pointer) =>
   error?.faults?.find(fault => fault.pointer === pointer || fault.parameter === pointer)?.detail;
 
-/** For a pointer such as `/starts_at`. Returns the pointer itself if there is no label. */
+/** Returns the label for a pointer such as `/starts_at`. Without a label, returns the pointer. */
 function labelOf(pointer = '') {
   const name = pointer.split('/').at(-1);
   return t(name) === name ? pointer : t(name);
 }
 
-/** Shows the request's id for the shop's support. With `atFields`, the fields show the faults. */
+/** Shows an error, with the request's id for the shop's support. With `atFields`, the faults are
+   not listed here, because the fields show them. */
 export function Problem({ error, atFields = false }) {
   if (!error) return null;
   if (error.faults?.length) {
@@ -203,7 +205,7 @@ export function useTick() {
   }, []);
 }
 
-/** `first` is the new first page of a list. The rows of the later pages stay. */
+/** Replaces the first page of a list by `first`. The rows of the later pages stay. */
 export function mergePages(rows, first) {
   const last = first.at(-1)?.id;
   const later = rows.slice(rows.findIndex(row => row.id === last) + 1 || rows.length);
@@ -259,8 +261,8 @@ export const More = ({ list }) =>
   html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
     ${t('more')}</button></p>`;
 
-/** Returns at most `most` rows. Calls `heard` with the number of rows after each page, and stops if
-   `heard` returns false. */
+/** Returns at most `most` rows. After each page, calls `heard` with the number of rows so far, and
+   stops if `heard` returns false. */
 export async function readAll(path, member, most, heard = () => true) {
   const rows = [];
   let cursor = null;
@@ -272,9 +274,9 @@ export async function readAll(path, member, most, heard = () => true) {
   return rows.slice(0, most);
 }
 
-/* A `<select>` lists at most this many sales. A link to another sale still works. */
+/* A `<select>` lists at most this many sales. A link to a sale that is not listed still works. */
 const SALES_LISTED_MAX = 4000;
-/** Without `id`, the control chooses the newest sale. */
+/** A control to choose a sale. If there is no `id`, the control chooses the newest sale. */
 export function SaleField({ id, onChange }) {
   const [{ rows, error }, set] = useState({ rows: [], error: null });
   useEffect(() => {
@@ -296,9 +298,9 @@ export function SaleField({ id, onChange }) {
   <//>`;
 }
 
-/** A dialog that asks before a change. With `ask.typed`, the operator must type this word, because
-   the change cannot be undone. The dialog stays open until the change has ended. A long change
-   shows its progress by `step`, and must stop if `step` returns false. */
+/** A dialog that asks before a change. If the change cannot be undone, `ask.typed` is a word that
+   the operator must type. The dialog stays open until the change has ended. A long change shows its
+   progress by `step`, and must stop if `step` returns false. */
 export const Ask = ({ ask, close }) => ask && html`<${OpenAsk} ask=${ask} close=${close} />`;
 
 /* Each question gets a new component, so it begins without typed text, note or error. */
@@ -311,7 +313,7 @@ function OpenAsk({ ask, close }) {
   // A layout effect opens the dialog before the operator can press another button of the page.
   useLayoutEffect(() => dialog.current.showModal(), []);
   // The browser returns the focus only if the dialog closes before it is removed. So `end` only
-  // closes it, and the event `close` removes it.
+  // closes the dialog, and the event `close` removes it.
   const end = () => {
     ended.current = true;
     dialog.current?.close();

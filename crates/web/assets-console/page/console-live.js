@@ -38,7 +38,7 @@ function phaseSteps(sale, { left, held }) {
 function Adjust({ sale, items, ask }) {
   const open = () => {
     // With this key, a request that is repeated after a lost answer does not adjust the stock
-    // twice. Unlike randomUUID, this works without HTTPS.
+    // twice. Unlike `randomUUID`, `getRandomValues` works without HTTPS.
     const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     ask({
       title: t('adjust'),
@@ -103,7 +103,8 @@ function Admit({ sale, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
-/** Each draw has the item with the waiting room, or null if one room serves the whole sale. */
+/** Returns an entry for each draw: the item with the waiting room, or null if one room serves the
+   whole sale. */
 const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {
@@ -275,7 +276,7 @@ function Live({ params, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** The first is the buyer who joined first. */
+/** Lists the buyers of a waitlist. The first is the buyer who joined first. */
 function Waitlist({ params }) {
   const path = `/v1/admin/sales/${seg(params.sale)}/items/${seg(params.item)}/waitlist`;
   const list = usePages(path + '?limit=100', 'entries');

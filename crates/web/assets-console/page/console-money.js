@@ -33,7 +33,7 @@ const columns = {
   ],
 };
 
-/** Newest first, for all orders or for one order. */
+/** Lists payments or refunds, newest first, for all orders or for one order. */
 const list = (name, idName) => ({ search }) => {
   const found = usePages(`/v1/admin/${name}` + query({ order: search.order, limit: 50 }), name);
   const find = event => {

@@ -1,7 +1,7 @@
 /* Finds the names of operators by their ids. An operator is a key, or a person who signed in. */
 import { api, html, query, useEffect, useState, word } from '/assets/console-kit.js';
 
-/* `keys` has the names of existing keys, and `found` every name that a view looked up. */
+/* `keys` has the names of existing keys. `found` has every name that a view looked up. */
 let keys = null;
 const found = new Map();
 
@@ -20,7 +20,8 @@ async function nameOf(id) {
   return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
 }
 
-/** If no operator made the change, shows a word for the server or for a command on the server. */
+/** Shows who made a change. If this was no operator, shows a word for the server or for a command
+   on the server. */
 export function Who({ id }) {
   const [name, set] = useState('');
   useEffect(() => {
@@ -30,7 +31,7 @@ export function Who({ id }) {
     if (!found.has(id)) found.set(id, nameOf(id));
     found.get(id).then(
       name => ended || set(name),
-      // After an error, the name is forgotten, so that the next view tries again.
+      // After an error, the failed request is forgotten, so that the next view tries again.
       () => found.delete(id),
     );
     return () => (ended = true);

@@ -23,7 +23,8 @@ function sums(orders) {
   return [...all].map(([currency, amount_minor]) => money({ amount_minor, currency })).join(' + ');
 }
 
-/** The question lists at most ten orders, and the sum of all orders. */
+/** Returns the question before a change. The question lists at most ten orders, and the sum of all
+   orders. */
 function change(name, orders, done) {
   const changed = new Set();
   return {
@@ -36,7 +37,7 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
-    // Nobody can undo this change, and a mistake would affect many buyers.
+    // The change cannot be undone, and a mistake would affect many buyers.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Input} label=${t('minutes')} hint=${t('minutes_hint')}
@@ -49,8 +50,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // Computed from the order on the screen, so that a repeated request does not add the
-        // minutes twice.
+        // The new time is computed from the order on the screen, so that a repeated request does
+        // not add the minutes twice.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
@@ -90,7 +91,7 @@ function Orders({ search, can }) {
   // The chosen orders may be on pages that the table does not show.
   const [chosen, setChosen] = useState(new Map());
   const [reading, setReading] = useState({ found: null, error: null });
-  // A running search with an older number than this stops.
+  // The number of the newest search. A running search with an older number stops.
   const run = useRef(0);
   const filter = { sale: search.sale, item: search.item, buyer: search.buyer, state: search.state };
   const list = usePages('/v1/admin/orders' + query({ ...filter, limit: 50 }), 'orders');
@@ -255,7 +256,7 @@ function Order({ params, can }) {
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
-/** The buyer, an operator, the provider, or the server. */
+/** Returns a text for who made a change: the buyer, an operator, the provider, or the server. */
 function actor(by) {
   const [kind, ...rest] = by.split(':');
   const [text, id] = [word('actor', kind), rest.join(':')];

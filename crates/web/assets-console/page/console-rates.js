@@ -5,18 +5,20 @@ import { Chart, steps, useSeries, writtenUntil } from '/assets/console-charts.js
 import { Refusals } from '/assets/console-flow.js';
 
 const SPANS = { minutes: 180, hour: 3600 };
-/** Up to this many seconds, a period has steps of one second, and otherwise of one minute. */
+/** A period of at most this many seconds has steps of one second. A longer period has steps of one
+   minute. */
 const BY_SECOND_SECS = 6 * 3600;
 const DAY_SECS = 23 * 3600;
-/** Buyers may still pay orders for this long after the closing. */
+/** The period of a closed sale ends this many seconds after the closing, because buyers may still
+   pay orders then. */
 const AFTER_CLOSE_SECS = 60;
 const REASONS_MAX = 5;
 
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
 /** Returns when the sale opened and closed, in seconds since 1970, and the operators' actions. The
-   times come from these actions, or else from the sale. A change of the phase reads everything
-   again. */
+   times come from these actions or, if there are none, from the sale. If the phase changes,
+   everything is read again. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
@@ -83,7 +85,8 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
     <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
-      // The average of a minute hides a short burst, so a line shows the busiest second.
+      // The average of a minute hides a short burst, so another line shows the busiest second of
+      // each minute.
       ...(step > 1 ? [[t('chart.busiest_line'), '--data-3',
         all.of(point => point.busiest_second ?? null)]] : []),
     ]} />

@@ -30,8 +30,8 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Finds moments such as the first order and the busiest second. Older servers recorded no busiest
-   second, and then the busiest minute counts. */
+/** Finds moments such as the first order and the busiest second. If the points of an older server
+   have no busiest second, finds the busiest minute instead. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });
@@ -60,7 +60,7 @@ function Timeline({ period, points, step }) {
     })),
     ...moments(points).map(({ at, name, values }) => ({
       at,
-      // A point is about a whole step, so it is sorted after the actions in this step.
+      // A point describes a whole step, so it is sorted after the actions in this step.
       order: Date.parse(at) + step * 1000 - 1,
       what: t('moment.' + name, values),
       by: null,
@@ -76,7 +76,7 @@ function Timeline({ period, points, step }) {
     ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
 }
 
-/** The operator chooses the moment with a slider. */
+/** Shows the sale at a moment that the operator chooses with a slider. */
 function Replay({ series, period, step, totals }) {
   const { points, to, last } = series;
   const [chosen, choose] = useState(null);

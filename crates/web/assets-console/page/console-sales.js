@@ -7,10 +7,10 @@ import { SaleForm } from '/assets/console-form.js';
 
 const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
-/* Sales open and close by themselves, so the list is read again this often. */
+/* The interval in seconds at which the list is read again. Sales open and close by themselves. */
 const LIST_SECS = 5;
 
-/** Reads the numbers again while the list is on the screen. */
+/** Shows the numbers of a sale. Reads them again while the list is on the screen. */
 function Numbers({ sale }) {
   const { data } = usePoll(
     sale.phase === 'draft' ? null : `/v1/admin/sales/${seg(sale.id)}/stock`,

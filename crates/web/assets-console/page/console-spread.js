@@ -8,8 +8,8 @@ const pathOf = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/
 /** A number, or a word such as `auto`. */
 const valueOf = text => (text === '' || Number.isNaN(Number(text)) ? text : Number(text));
 
-/** Each of `items` has its `id`, the typed fields in `spread`, and in `copied` the id of its
-   original in the sale `from`. Returns the first error. */
+/** Saves the spreads of `items` in the sale `to`. `spread` has the fields that the operator typed.
+   `copied` is the id of the original item in the sale `from`. Returns the first error. */
 export async function saveSpreads(from, to, items) {
   let first = null;
   for (const { id, copied, spread } of items) {

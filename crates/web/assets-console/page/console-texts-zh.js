@@ -1,6 +1,6 @@
 /* Every sentence of the console, in Chinese, with the same keys. */
 
-/* Details of the API that operators see, as patterns and sentences. */
+/* The API's details that operators see: patterns for the English texts, and Chinese sentences. */
 const apiDetails = [
   [/^is missing$/, '请填写'],
   [/^is given twice$/, '重复了'],

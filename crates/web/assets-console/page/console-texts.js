@@ -1,9 +1,10 @@
-/* Converts the shop's texts to fields of a form, and back. A field has one text, or one text for
-   each language after a tag such as `[en]`. A field for facts or pictures has one in each line. */
+/* Converts the shop's texts to fields of a form, and back. A field has one text, or a text for each
+   language, each after a tag such as `[en]`. A field for facts or pictures has one fact or picture
+   in each line. */
 
 const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
 
-/** In the page's language, for headings and lists. */
+/** Returns the text in the page's language, for headings and lists. */
 export function plainText(text, language = document.documentElement.lang.slice(0, 2)) {
   if (typeof text === 'string') return text;
   const tags = Object.keys(text ?? {}).sort();
@@ -17,8 +18,8 @@ export const fieldOf = text =>
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
 /** A field that begins with a tag has a text for each language. If the field still shows the text
-   `loaded` (JSON), this text is returned. Otherwise a plain text in brackets would be taken as a
-   tag. */
+   `loaded` (JSON), this text is returned. Without this exception, a plain text in brackets would be
+   taken as a tag. */
 export function textOf(field, loaded = null) {
   if (loaded && field === fieldOf(JSON.parse(loaded))) return JSON.parse(loaded);
   if (field.search(TAG) !== 0) return field;
@@ -28,7 +29,7 @@ export function textOf(field, loaded = null) {
   return text;
 }
 
-/** In this patch, the value null removes a language. */
+/** Returns the patch of a text. In this patch, the value null removes a language. */
 export function changed(before, after) {
   if (typeof before !== 'object' || typeof after !== 'object') return after;
   const gone = Object.keys(before).filter(tag => !(tag in after));
@@ -37,8 +38,8 @@ export function changed(before, after) {
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** One fact in each line, such as `Weight: 1.2 kg`. If lines cannot express the facts, as with
-   several languages, the value is JSON. */
+/** One fact in each line, such as `Weight: 1.2 kg`. If lines cannot express the facts, for example
+   in several languages, the value is JSON. */
 export function factsField(facts = []) {
   const lines = facts.map(({ name, value }) => `${name}: ${value}`).join('\n');
   const plain = facts.map(({ name, value }) => ({ name, value }));

@@ -15,7 +15,8 @@ const pages = [
 ];
 /* Scripts cannot read the session's cookie, so the storage remembers a sign-in under this key. */
 const SIGNED_IN = 'doorbuster.console';
-/* Whether operators can also sign in at an OpenID Connect issuer. The server writes this. */
+/* Whether operators can also sign in at an OpenID Connect issuer. The server writes this into the
+   page. */
 const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
 /* The result of a sign-in at the issuer. A failure is shown until somebody signs in. */
 const arrival = new URLSearchParams(location.search);
@@ -95,7 +96,7 @@ function SignIn({ done, ended }) {
   </main>`;
 }
 
-/** The server's time decides when a sale opens. */
+/** Shows the server's time, because this time decides when a sale opens. */
 function Clock() {
   useTick();
   return html`<span class="top__clock">${t('server_time')} <b>${clock(serverNow())}</b></span>`;
@@ -169,12 +170,12 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
-    // Only the server knows whether the session exists, so the page asks again.
+    // Only the server knows whether the session exists, so the page asks until it gets an answer.
     const start = () => read().catch(error => {
       set({ session: undefined, ended: false, error });
       setTimeout(start, RETRY_MS);
     });
-    // Without a sign-in in this browser, there is no session.
+    // If nobody has signed in with this browser, there is no session.
     if (localStorage.getItem(SIGNED_IN)) start();
     else set({ session: null, ended: false });
   }, []);

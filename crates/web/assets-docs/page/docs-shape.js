@@ -9,7 +9,7 @@ export function deref(doc, schema) {
   return { ...found, ...(schema.description && { description: schema.description }) };
 }
 
-/** Also returns whether the schema allows `null`. */
+/** Returns the schema without `null`, and whether the schema allows `null`. */
 function withoutNull(doc, schema) {
   const own = deref(doc, schema),
     choices = own.oneOf ?? own.anyOf;
@@ -28,7 +28,7 @@ function withoutNull(doc, schema) {
   ];
 }
 
-/** In a few words: "integer, 1 to 200". */
+/** Describes a type in a few words, such as "integer, 1 to 200". */
 export function typeOf(doc, schema) {
   const [own, nullable] = withoutNull(doc, schema);
   const words = [plainType(doc, own)];
@@ -55,7 +55,7 @@ function plainType(doc, own) {
     .join(' ');
 }
 
-/** Includes the members from `allOf`. */
+/** Returns the members, including those from `allOf`. */
 function members(doc, schema) {
   const [own] = withoutNull(doc, schema);
   const parts = (own.allOf ?? []).map(part => members(doc, part));
@@ -65,7 +65,8 @@ function members(doc, schema) {
   };
 }
 
-/** Returns the part with members: the entries of a list, or the values of a map. */
+/** Returns the part that has members. For a list, this is the schema of its entries. For a map,
+   this is the schema of its values. */
 function inner(doc, schema) {
   const [own] = withoutNull(doc, schema);
   if (own.type === 'array') return inner(doc, own.items);
@@ -74,7 +75,8 @@ function inner(doc, schema) {
   return own;
 }
 
-/** Returns null if there are no members. A level's content is created when the reader opens it. */
+/** Returns null if there are no members. The content of a level is created when the reader opens
+   the level. */
 export function shape(doc, schema, depth = 0) {
   const own = inner(doc, schema);
   if (own.oneOf) {
@@ -118,7 +120,7 @@ function hasMembers(doc, schema) {
   return Boolean(own.oneOf?.length) || Object.keys(members(doc, own).properties).length > 0;
 }
 
-/** Returns the first example of the body, or else of its schema. */
+/** Returns the first example of the body or, if there is none, of its schema. */
 export function exampleOf(doc, media) {
   if (media?.example !== undefined) return media.example;
   const first = Object.values(media?.examples ?? {})[0]?.value;

@@ -1,8 +1,8 @@
-/* The form that sends a request of one endpoint, only when the reader presses its button. */
+/* The form for one endpoint. It sends a request only when the reader presses its button. */
 import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** The forms offer these values from earlier requests: tokens, a sale, an item, an order. */
+/** Values from earlier requests, which the forms offer: tokens, a sale, an item, an order. */
 const kept = {};
 /** Only a demonstration creates guests. */
 const hasGuests = 'guests' in document.body.dataset;
@@ -12,7 +12,7 @@ const fills = [];
 const fillAll = () => fills.forEach(fill => fill());
 let firstSale;
 
-/** With an existing sale, the reader's first request succeeds. */
+/** Finds a sale that exists, so that the reader's first request succeeds. */
 async function known() {
   firstSale ??= fetch('/v1/sales?limit=48')
     .then(answer => answer.json())
@@ -128,7 +128,7 @@ function origin(isBuyer) {
     'server: `doorbuster token buyer anna`.';
 }
 
-/** A demonstration starts its sale after a few seconds, so this waits for a start that is near. */
+/** A demonstration starts its sale after a few seconds. If the start is near, waits for it. */
 async function untilStart(out, body) {
   const { sale, atMs } = kept.opens ?? {},
     rest = atMs - Date.now();
@@ -179,7 +179,8 @@ async function send({ method, path, operation, fields, body, token, needs, out }
     const words = late ? 'No complete answer within 20 s.' : 'The server did not answer.';
     out.replaceChildren(el('p', {}, words));
   }
-  /* With the same `Idempotency-Key`, the server would return the same answer. */
+  /* The next request gets a new `Idempotency-Key`. With the same key, the server would return the
+     same answer. */
   for (const { name, control } of fields)
     if (name === 'Idempotency-Key') control.value = control.dataset.offered = newKey();
   fillAll();

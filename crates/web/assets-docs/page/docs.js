@@ -45,7 +45,7 @@ function group(tag) {
   );
 }
 
-/** Opening the section of an endpoint creates its content. */
+/** The content of an endpoint's section is created when the reader opens the section. */
 function section(one) {
   const { method, path, operation } = one;
   const head = el(

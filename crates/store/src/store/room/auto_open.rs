@@ -23,7 +23,7 @@ const WAITS_SINCE_OPEN: Statement = dialects!(
 );
 
 impl Store {
-    /// Makes a room that opens automatically stay open for `for_ms` from now.
+    /// Keeps a room that opens automatically open for `for_ms` from now.
     pub async fn keep_room_open(&self, room: &RoomKey, for_ms: i64) -> StoreResult<()> {
         let room = room.clone();
         self.job(RetryUnknown::Allowed, move |tx| {

@@ -40,8 +40,8 @@ const INSERT_VISITORS: &str =
      ON CONFLICT (sale_id, item_id, buyer) DO UPDATE SET entered_at = excluded.entered_at,
      rank = excluded.rank, called_at = NULL, admitted_until = NULL, left_at = NULL";
 
-/// Locks and returns the room. A new room gets the seed of the sale's other rooms. If there are
-/// none, it gets this seed. Closes the room's draw if the sale has opened.
+/// Locks and returns the room. A new room gets the seed of the sale's other rooms. If the sale has
+/// no other room, the new room gets `seed`. Closes the room's draw if the sale has opened.
 fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let (sale, item) = columns(key);
     tx.run(CREATE, &values![sale, seed.bytes()])?;

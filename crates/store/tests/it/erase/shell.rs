@@ -61,8 +61,8 @@ impl Shell {
         each.chunks(50).flat_map(|some| self.ask(&some.join(" UNION ALL "))).collect()
     }
 
-    /// Makes the database refuse a ticket with this many units. PostgreSQL's error contains the
-    /// row.
+    /// Makes the database refuse a ticket with this many units. PostgreSQL's error message contains
+    /// the refused row.
     pub fn poison(&self, units: u32) {
         match self {
             Self::Sqlite(dir) => {

@@ -1,4 +1,4 @@
-//! Transactions with money, as functions of `doorbuster-core` or as methods of a store.
+//! Transactions with money. They run as functions of `doorbuster-core` or as methods of a store.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{

@@ -1,4 +1,5 @@
-//! Tests digests: a node learns which requests hold orders, and reads only needed orders.
+//! Tests digests: a node learns which requests hold orders, and reads only the orders that it
+//! needs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::{KNOWN_WITHIN, for_node, wait};
 use crate::cluster;
 use crate::fixture::{open_postgres, open_postgres_following};
 
-/// Opens a node that settles, and a node that follows only Anna.
+/// Opens a node that settles, and a node that reads other nodes' orders only for Anna.
 async fn two() -> (Fixture, Fixture, String) {
     let cluster = cluster::shared();
     let database = cluster.database();

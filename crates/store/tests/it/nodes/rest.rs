@@ -67,7 +67,7 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // PostgreSQL itself runs ANALYZE only after some time.
+    // PostgreSQL itself runs ANALYZE only after some time, so the test runs it now.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }
@@ -113,7 +113,7 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // Opening a store also reads tables. The test subtracts these reads later.
+    // Opening a store also reads tables. Below, the test subtracts these reads.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;
