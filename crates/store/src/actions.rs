@@ -1,7 +1,7 @@
 //! Records an operator's action in the transaction that makes the change.
 //!
 //! [`recorded`] runs a store's method for an action. If the method's transaction changes anything,
-//! it adds the changed fields to the action and writes the action's row. So an action is recorded
+//! the transaction also writes the action's row, with the changed fields. So an action is recorded
 //! if and only if its change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ task_local! {
     static CURRENT: Arc<NewAction>;
 }
 
-/// Runs a call of a store's method, and records the call's changes as changes of this action.
+/// Runs `call`, which calls a method of a store, and records the method's changes under this
+/// action.
 pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
     CURRENT.scope(Arc::new(action), call).await
 }
@@ -30,7 +31,8 @@ pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// The changes that the transaction found come before the changes that the caller added.
+/// Lists the changes that the transaction found (`changed`), and then the changes that the caller
+/// added (`action.changes`).
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
@@ -172,9 +174,9 @@ fn sale_view(sale: &SaleRow) -> Value {
     with_page(view, &sale.page)
 }
 
-/// Adds the fields of a page's document to the view of a sale or of an item. A text in several
-/// languages replaces the text of the column. If no language has the column's text, an older
-/// program changed only the column, so the column's text stays.
+/// Adds the fields of the document `page` to the view of a sale or of an item. If the document has
+/// a text in several languages, this text replaces the column's text. But if no language has the
+/// column's text, an older program changed only the column, and the column's text stays.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {
@@ -188,8 +190,8 @@ fn with_page(mut view: Value, page: &str) -> Value {
     view
 }
 
-/// The text `none` stands for a limit that is switched off. Its stored form is `null`, but in an
-/// action `null` stands for a missing field.
+/// Returns the stored front-door settings, with the text `none` for each limit that is switched
+/// off. The store has `null` for such a limit, but in an action `null` means a missing field.
 fn door_view(stored: &str) -> Value {
     let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
     if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {

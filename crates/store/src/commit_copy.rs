@@ -50,7 +50,7 @@ struct Gathered {
     is_broken: bool,
 }
 
-/// The pages that the writer added since the last call of [`CommitBuffer::take`].
+/// The result of [`CommitBuffer::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum TakenPages {
     /// There was no commit since the last call of [`CommitBuffer::take`].
@@ -66,9 +66,9 @@ pub enum TakenPages {
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// The time since which the backup lacks commits. `None` if the backup has every commit.
+    /// Since when the backup lacks commits. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
-    /// The time since which a new copy of the whole store is due. `None` if no copy is due.
+    /// Since when a new copy of the whole store is due. `None` if no copy is due.
     pub base_due_since: Option<Millis>,
     /// The number of failed writes to the backup, and of failed copies of the whole store.
     pub failures: u64,
@@ -97,8 +97,9 @@ impl CommitBuffer {
         }
     }
 
-    /// Drops all pages, because the pages of a commit are missing. Until [`CommitBuffer::restart`],
-    /// [`CommitBuffer::take`] returns [`TakenPages::Broken`]. The writer continues.
+    /// Drops all pages, because the pages of a commit could not be read. [`CommitBuffer::take`]
+    /// then returns [`TakenPages::Broken`] until [`CommitBuffer::restart`] is called. The writer
+    /// continues.
     pub fn break_off(&self) {
         self.gathered().break_off();
     }
@@ -123,7 +124,8 @@ impl CommitBuffer {
     }
 
     /// Returns the number of the newest commit that a reader can see now. A reader can see a commit
-    /// shortly before its pages are added, so this call waits until they are added.
+    /// shortly before the writer has added the commit's pages and number. So this call waits for
+    /// the writer.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();
@@ -133,8 +135,8 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Takes the gathered pages out of the buffer. The progress then shows that the backup waits
-    /// for these pages, until [`CommitBuffer::set_progress`] changes this.
+    /// Takes the gathered pages out of the buffer. The progress then shows that the backup lacks
+    /// these pages, until a call of [`CommitBuffer::set_progress`] says that the backup has them.
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
@@ -159,7 +161,7 @@ impl CommitBuffer {
         })
     }
 
-    /// Empties the buffer and starts to gather pages again, after pages were dropped.
+    /// Empties the buffer and starts to gather pages. The backup calls this before a new base.
     pub fn restart(&self) {
         *self.gathered() = Gathered::default();
     }
@@ -173,8 +175,8 @@ impl CommitBuffer {
     /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
-        // The buffer is read before the progress, because `take` moves this time from the buffer to
-        // the progress.
+        // The buffer is read before the progress. `take` moves the time from the buffer to the
+        // progress, so the other order could miss the time in both.
         let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.waiting_since = progress.waiting_since.or(oldest_at);

@@ -2,7 +2,7 @@
 //! with a fresh store.
 //!
 //! A backend opens each store with [`id_key`], [`Clock::reader`] and [`CommitLog::sink`]. It passes
-//! the store, the clock and the log as a [`Fixture`].
+//! the store, the clock and the log to the function as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -124,8 +124,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// A pause or a close of the sale waits until this time for requests in flight at the nodes
-    /// ([`crate::Store::drain_sale`]).
+    /// A step that pauses or closes the sale waits at most until this time for requests in flight
+    /// at the nodes ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -134,8 +134,9 @@ pub struct SaleRow {
 /// Every sale, in one snapshot of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// Each commit that changes a sale or the description of an item sets a new version, which was
-    /// never used before. Empty in an embedded store, which needs no version.
+    /// The version of the catalogue. Each commit that changes a sale or the description of an item
+    /// sets a version that was never used before. Empty in an embedded store, which needs no
+    /// version.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,
@@ -256,7 +257,7 @@ pub enum StepOutcome {
 pub struct Adjustment {
     /// The item.
     pub item: ItemId,
-    /// The number of units to add. A negative number removes units. Not 0.
+    /// The number of units to add, never 0. A negative number removes units.
     pub units: i64,
     /// The reason, for the record.
     pub reason: String,
@@ -273,7 +274,8 @@ pub enum AdjustOutcome {
     Repeated(ItemCounts),
     /// The key was used with other units.
     KeyReused,
-    /// The pool has only this many units (see [`doorbuster_core::stock::AdjustResult`]).
+    /// The call would remove more units than the pool has. The value is the number of units in the
+    /// pool.
     NotInPool(u64),
     /// The total would be larger than an item's largest permitted stock.
     TooMuch,
@@ -337,9 +339,9 @@ pub struct Committed {
 /// function must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// Returns whether this node needs the orders of the buyer with this tag
-/// (`core::digest::buyer_tag`) in full. The store calls the function for each order that another
-/// node changed. The function must be quick and must not call the store.
+/// A function that returns whether this node must read the orders of a buyer in full. The argument
+/// is the buyer's tag (`core::digest::buyer_tag`). The store calls the function for each order that
+/// another node changed. The function must be quick and must not call the store.
 pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 
 /// A filter for a list of orders.

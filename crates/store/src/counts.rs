@@ -13,7 +13,7 @@ macro_rules! sqlite_counts {
         )
     };
 }
-/// In PostgreSQL one scan of the grants adds up both the units in slots and the settled units.
+/// In PostgreSQL, one scan of the grants adds up both the units in slots and the settled units.
 macro_rules! postgres_counts {
     ($rest:literal) => {
         concat!(

@@ -7,8 +7,8 @@ use doorbuster_core::{BuyerId, IdKey, RequestKey};
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 use crate::sql::{Statement, statement};
 
-/// The condition that an order's sale is closed, and that the order has no pending payment, open
-/// checkout or due refund.
+/// The condition that an order can be erased: its sale is closed, and the order is not reserved and
+/// has no open checkout or due refund.
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'
@@ -32,8 +32,8 @@ macro_rules! of_grant {
     };
 }
 
-/// The condition for an event about a refused ticket of this buyer ($1). The JSON text is compared,
-/// not parsed, because buyer ids contain no character that JSON escapes.
+/// The condition for an event about a refused ticket of this buyer ($1). The JSON text is searched
+/// without being parsed. This is correct, because buyer ids contain no character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -41,8 +41,8 @@ macro_rules! of_refused {
     };
 }
 
-/// The condition for a quota row without an order. A settle batch of PostgreSQL that runs again
-/// inserts all missing quota rows first. Such a row stays if the ticket is then returned.
+/// The condition for a quota row without an order. In PostgreSQL, a settle batch that runs again
+/// first inserts all missing quota rows. Such a row stays even if the ticket is then returned.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -141,7 +141,7 @@ pub(crate) const FIND_CODES: Statement = statement(
      AND u.buyer = $1
      WHERE s.phase = 'closed' LIMIT $2",
 );
-/// Selects items of quota rows without an order, in lock order.
+/// Selects the items of a buyer's quota rows that have no order, in the sequence of their locks.
 pub(crate) const FIND_QUOTAS: Statement = statement(concat!(
     "SELECT q.item_id FROM quota q",
     of_item!("q.item_id"),
@@ -217,8 +217,8 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// The replacement depends on the order, because a buyer may use a request key again after an
-    /// erasure, and be erased again.
+    /// Returns the key that replaces the order's request key. It depends on the order too, because
+    /// after an erasure a buyer may use the same key again, and be erased again.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }

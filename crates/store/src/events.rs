@@ -142,7 +142,8 @@ impl EventRow {
     }
 }
 
-/// Returns the subject of an event row that cannot be read: the order or sale in the row.
+/// Returns the subject of an event row that cannot be read: the order or the sale in the row, or
+/// else the event itself.
 pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,

@@ -97,7 +97,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure for the caller, if this failure happened after COMMIT was sent. The
+    /// Converts a failure that happened after COMMIT was sent into the failure for the caller. The
     /// outcome is unknown, unless the database answered that it refused the commit.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
@@ -147,9 +147,9 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
         // A serialisation failure, a deadlock, or a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // A failed connection, a shutdown, a passed time limit, or a missing resource. Class 25
-        // stands for a server that is read-only during a failover, and for a session that was idle
-        // too long.
+        // A failed connection, a shutdown, a passed time limit, or a missing resource. The two
+        // codes of class 25 stand for a server that is read-only during a failover, and for a
+        // session that was idle too long.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,

@@ -123,8 +123,8 @@ impl KnownHistories {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// `deployment` is the deployment that a database names. It is used until this process knows
-    /// its own deployment.
+    /// Until this process knows its own deployment, `deployment` is used: the deployment that a
+    /// database names.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);

@@ -1,49 +1,51 @@
 //! Every bound of a store, and its effect.
 use std::time::Duration;
 
-/// The largest number of jobs that wait for the writer. At the bound a job is refused at once
+/// The largest number of jobs that wait for the writer. At the bound, a job is refused at once
 /// ([`crate::StoreError::Unavailable`]) and has no effect.
 pub const WRITE_QUEUE_MAX: usize = 8_192;
-/// The largest number of jobs that wait for a reader. At the bound a job is refused at once.
+/// The largest number of jobs that wait for a reader. At the bound, a job is refused at once.
 pub const READ_QUEUE_MAX: usize = 4_096;
 /// The number of reader threads.
 pub const READERS: usize = 2;
 /// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 /// When the jobs of one commit have this many tickets or visitors in total, the commit accepts no
-/// further job. A job without any counts as one. The last job may exceed this number.
+/// further job. A job without tickets and visitors counts as one. The last job may raise the total
+/// above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
-/// If the write-ahead log has this many pages, the checkpoint thread copies them to the database.
+/// When the write-ahead log has at least this many pages, the checkpoint thread copies them to the
+/// store's file.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain to be copied, the writer copies them itself, so that the log
 /// can restart. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// For a long log, the bound is the number of its pages divided by this number, if that is higher
-/// than [`CHECKPOINT_LAST_PAGES`]. Under full load, the remaining pages of a long log might never
-/// fall to the lower bound.
+/// For a long log, the writer uses a higher bound than [`CHECKPOINT_LAST_PAGES`]: the number of the
+/// log's pages divided by this number. Under full load, the remaining pages of a long log might
+/// never fall to the lower bound.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
-/// If this many pages remain to be copied, the writer pauses after each commit while a checkpoint
-/// runs. The pauses let the disk keep up with the log. While a reader has an old snapshot, no page
-/// can be copied, and the log grows.
+/// If at least this many pages remain to be copied, the writer pauses after each commit while a
+/// checkpoint runs. The pauses let the disk keep up with the log. While a reader has an old
+/// snapshot, no page can be copied, and the log grows.
 pub const LOG_PAGES_MAX: i64 = 256_000;
 /// The length of each pause of the writer during a checkpoint.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
-/// The time limit for copying the log into the open store file, after another program removed a
-/// file of the store.
+/// After another program removed a file of the store, the writer tries this long to copy the log
+/// into the open store file.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
 pub const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest size, in bytes, of the changed pages that wait for a continuous backup. At the bound
-/// the pages are dropped, and the backup needs a new copy of the whole store.
+/// The largest size, in bytes, of the changed pages that wait for a continuous backup. At the
+/// bound, the pages are dropped, and the backup needs a new copy of the whole store.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long a connection waits for another process that has locked the file. After that time the
+/// How long a connection waits for another process that has locked the file. After that time, the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The largest number of prepared statements that a connection keeps. At the bound the statement
+/// The largest number of prepared statements that a connection keeps. At the bound, the statement
 /// that was not used for the longest time is dropped.
 pub const STATEMENTS_MAX: usize = 128;
-/// The size of the writer's page cache, in KiB. Further pages are read from the file again.
+/// The size of the writer's page cache, in KiB. Pages that do not fit are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
 /// The size of a reader's page cache, in KiB.
 pub const READER_CACHE_KIB: i64 = 4_096;
@@ -56,14 +58,14 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
 /// this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long the rows of ended challenges are kept, in milliseconds. With the row, a node whose
-/// clock is slightly behind sees that a challenge was answered before.
+/// How long the rows of ended challenges are kept, in milliseconds. From such a row, a node whose
+/// clock is slightly behind sees that the challenge was answered before.
 pub const SPENT_KEPT_MS: i64 = 60_000;
-/// The number of orders that a check reads before each pause.
+/// The number of rows that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check pauses after each group of reads: one to two times as long as the reads take.
-/// The check keeps its snapshot during the pauses, so longer pauses let the write-ahead log grow
-/// more.
+/// How long a check pauses after each group of [`CHECK_ROWS_BETWEEN_PAUSES`] rows. This is one to
+/// two times as long as reading the group takes. The check keeps its snapshot during the pauses, so
+/// longer pauses let the write-ahead log grow more.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// The largest number of rows of each table that one transaction of an erasure replaces. Further
 /// transactions replace the remaining rows.
@@ -71,8 +73,8 @@ pub const ERASE_ROWS_MAX: usize = 200;
 /// The largest number of events that get their positions in one transaction. Further transactions
 /// assign positions to the remaining events.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// At most this many events without a position are counted as waiting. If more events wait, no node
-/// assigns positions. The age of the oldest event shows this fault.
+/// At most this many events without a position are counted as waiting. More such events exist only
+/// if no node assigns positions, and the age of the oldest event shows this fault.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 /// The largest number of contradictions between rows that one check reports. Further contradictions
 /// are left out.
@@ -93,9 +95,9 @@ const _: () = assert!(
 
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The latest end of a lease, in milliseconds from now. A lease with a later end is void, because
-/// it was taken before the database's clock was set back. The limit is longer than any lease, so
-/// that small differences between clocks make no lease void.
+/// A lease that ends more than this many milliseconds from now is void, because it was taken before
+/// the database's clock was set back. The limit is longer than any lease, so that small differences
+/// between clocks make no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// The number of rows that commit checks write. Two nodes share a row if their node numbers are
 /// equal modulo this constant.
@@ -104,50 +106,51 @@ pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// these orders with the database.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 /// The largest number of orders that a node remembers for the comparison after a failover. At the
-/// bound the oldest orders are forgotten.
+/// bound, the oldest orders are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// The largest number of orders that one query compares. Further queries compare the remaining
 /// orders.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// How long a report of lost orders is shown, in milliseconds. The time starts when a sale that the
-/// failover paused is closed, or at the failover if it paused no sale.
+/// How long a report of lost orders is still shown, in milliseconds, after a sale that the failover
+/// paused is closed. If the failover paused no sale, the time starts at the failover.
 pub const LOSS_SHOWN_MS: i64 = 86_400_000;
 /// The largest number of ids of lost orders that a node records. The recorded count includes all
 /// lost orders.
 pub const LOST_SAMPLE_MAX: usize = 100;
-/// The largest number of nodes' reports about lost orders that are read. Further reports are left
-/// out.
+/// At most this many reports of nodes about lost orders are read. Further reports are left out.
 pub const LOST_ROWS_MAX: i64 = 100;
 /// The largest number of sessions in which one node writes to PostgreSQL. If all sessions are busy,
 /// callers wait.
 pub const PG_WRITERS: usize = 6;
-/// The largest number of sessions in which one node reads from PostgreSQL.
+/// The largest number of sessions in which one node reads from PostgreSQL. If all sessions are
+/// busy, callers wait.
 pub const PG_READERS: usize = 4;
-/// The largest number of calls that wait for a session. At the bound a call is refused at once.
+/// The largest number of calls that wait for a session. At the bound, a call is refused at once.
 pub const PG_WAITING_MAX: usize = 1_024;
-/// How long a call waits for a session. After that time the call is refused.
+/// How long a call waits for a session. After that time, the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
-/// How long connecting may take. After that time the database counts as unreachable.
+/// How long connecting may take. After that time, the database counts as unreachable.
 pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// After a node found a usable host, it waits this long for the other hosts, which may have a newer
-/// history. Then the node chooses among the hosts that have answered.
+/// After the first host answered, a node waits this long for the other hosts, which may have a
+/// newer history. Then the node chooses among the hosts that have answered. A node that has used no
+/// database yet waits for [`PG_CONNECT_WAIT`] instead.
 pub const PG_OTHER_HOSTS_WAIT: Duration = Duration::from_millis(500);
-/// How long PostgreSQL runs a statement. After that time the statement fails.
+/// How long PostgreSQL runs a statement. After that time, the statement fails.
 pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);
-/// How long PostgreSQL lets a statement wait for a lock. After that time the statement fails.
+/// How long PostgreSQL lets a statement wait for a lock. After that time, the statement fails.
 pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 /// How long a session may stay idle in a transaction, for example because its node was suspended.
-/// After that time PostgreSQL ends the session.
+/// After that time, PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// How long a rate limit's row is kept after the limit allows its full number of requests again, in
 /// microseconds.
 pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
-/// How long a node waits for an answer of PostgreSQL. After that time the node closes the
+/// How long a node waits for an answer of PostgreSQL. After that time, the node closes the
 /// connection, and the outcome of a COMMIT is unknown.
 pub const PG_ANSWER_WAIT: Duration = Duration::from_secs(12);
-/// How long an audit of all rows may take. After that time the audit fails.
+/// How long an audit of all rows may take. After that time, the audit fails.
 pub const PG_CHECK_WAIT: Duration = Duration::from_secs(120);
-/// How long a transaction is retried while PostgreSQL is unreachable. After that time the caller
+/// How long a transaction is retried while PostgreSQL is unreachable. After that time, the caller
 /// gets an error.
 pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
 /// The pause before the first retry. Each further pause is twice as long, up to
@@ -156,11 +159,11 @@ pub const PG_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two retries.
 pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The largest number of retries of a transaction that conflicts with another transaction. At the
-/// bound the caller gets an error.
+/// bound, the caller gets an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
 /// The interval at which a node polls for the commits of other nodes, even without notifications.
 pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a poll may take. After that time the callers that wait for the poll get their answers,
+/// How long a poll may take. After that time, the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 /// The largest number of rows that one query of a poll reads. The rows are orders, or resolutions

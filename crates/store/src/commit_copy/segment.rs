@@ -8,7 +8,7 @@
 //! - the size of a page (4)
 //! - the number of pages in the store (4)
 //! - the number of pages in the segment (4)
-//! - each page, preceded by its number (4)
+//! - for each page: its number (4) and its content (the size of a page)
 //! - the BLAKE3 hash of all earlier parts (32)
 use std::fs::File;
 use std::io;

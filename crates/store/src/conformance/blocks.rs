@@ -62,7 +62,7 @@ pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(blocked(&fixture).await, []);
 }
 
-/// A repeated request changes nothing, so it writes no second action.
+/// A second request for the same block changes nothing, so it writes no second action.
 pub async fn a_repeated_block_is_recorded_once(fixture: Fixture) {
     let block = async || {
         let action = NewAction::by_engine("block.created", "block:blk_1".to_owned(), "a test");
@@ -86,7 +86,7 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     assert_eq!(
         version(&fixture).await,
         marks[1],
-        "a deletion must restore the version from before the block was added"
+        "after the deletion of `b`, the version must be as before `b` was added"
     );
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");

@@ -23,8 +23,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Spends challenges concurrently. For each answer, returns whether it is right, and how many
-/// earlier wrong answers the store counted.
+/// Sends these answers to the store concurrently. For each answer, returns whether the answer is
+/// right, and how many earlier wrong answers of its buyer the store counted.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -48,7 +48,7 @@ async fn at_once(
     counts
 }
 
-/// Only the first answer spends a challenge, whether it is right or wrong.
+/// The first answer spends a challenge, whether the answer is right or wrong.
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);

@@ -1,4 +1,4 @@
-//! Tests access codes: each code admits a limited number of buyers, and a call adds all or none.
+//! Tests access codes: how many buyers a code admits, and how codes are revoked and deleted.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -52,7 +52,8 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
-/// Codes are revoked by prefix or by hash, and buyers who spent them before keep the access.
+/// Codes can be revoked by prefix or by hash. Buyers who spent a revoked code earlier keep the
+/// access.
 pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     sale(&fixture, "spring").await;
     sale(&fixture, "autumn").await;

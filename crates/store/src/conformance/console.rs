@@ -1,4 +1,4 @@
-//! Tests sessions, nodes, a sale's statistics for each second, and counts of wrong keys.
+//! Tests sessions, nodes, a sale's statistics by second and by minute, and counts of wrong keys.
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, NodeId};
 
@@ -46,7 +46,7 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     assert_eq!(found(2).await, None);
 }
 
-/// The list of nodes shows each node's lease, its description, and whether it leads.
+/// The list of nodes shows each node's lease and description, and whether the node is the leader.
 pub async fn nodes_describe_themselves(fixture: Fixture) {
     let store = &fixture.store;
     let now = fixture.clock.now();
@@ -70,7 +70,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// A node's statistics for a step are written once, and expire separately for seconds and minutes.
+/// Inserting a node's statistics for a time step a second time changes nothing. Statistics of
+/// seconds and of minutes expire separately.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SaleSeriesRow {

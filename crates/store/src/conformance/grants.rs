@@ -1,4 +1,4 @@
-//! Tests grants: units move between an item's pool and its slots, with feeds for the slots.
+//! Tests grants, which move units between an item's pool and its slots, and the feeds of grants.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
@@ -8,7 +8,8 @@ use doorbuster_core::{
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// A second call for the same slot returns the open grant and takes no units from the pool.
+/// If a slot already has an open grant, a call that should open a grant returns the open one, and
+/// takes no units from the pool.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
@@ -47,7 +48,8 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// Before the opening, a new spread closes the grants, because a slot keeps its grant's terms.
+/// A slot keeps the spread that it got with its grant. So before a sale opens, a new spread closes
+/// the grants.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -97,7 +99,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// A grant id opens only one grant, even if its transaction runs again after the grant was closed.
+/// An id opens only one grant, even if the transaction that opened the grant runs again after the
+/// grant was closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -251,7 +254,8 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A closed sale is not adjusted, but a repeated call finds the effect of the first call.
+/// After a sale is closed, its items cannot be adjusted. A repeat of an earlier adjustment is still
+/// recognized.
 pub async fn an_adjustment_leaves_a_closed_sale_unchanged(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");

@@ -114,7 +114,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
         (2, 0),
         "an order for a phone must not use the admission to buy a case"
     );
-    // Bert's position in the waiting room for phones stays.
+    // Bert leaves only the waiting room for cases, and keeps the position in the room for phones.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
@@ -132,7 +132,8 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction admits visitors of both rooms, but none of a room whose snapshot is old.
+/// One transaction can admit visitors of both rooms. It admits none to a room that has changed
+/// since the room's snapshot.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;
@@ -175,7 +176,7 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
-/// The store knows whether a visitor who entered while the room was open still waits.
+/// The store knows whether any of the visitors who entered while the room was open still waits.
 pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;
     let seed = || DrawSeed::new([3; 32]);

@@ -6,7 +6,8 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Returns the grants of two items, and seven orders of three buyers, earliest first.
+/// Creates two items and seven orders of three buyers. Returns the items' grants, and the orders
+/// with the earliest first.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -103,7 +104,8 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// A starting node reads page by page which requests for some items already have an order.
+/// A node that starts can read, page by page, which requests for the given items already have an
+/// order.
 pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;

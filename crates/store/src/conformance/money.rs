@@ -1,4 +1,4 @@
-//! Tests payments: each captured payment becomes one paid order or one refund.
+//! Tests payments: each captured payment pays for one order or is refunded once.
 use std::slice::from_ref;
 
 use doorbuster_core::backoff::backoff_ms;
@@ -115,7 +115,7 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     assert_eq!(refunded(capture(&fixture, &second).await).cause, RefundCause::Second);
 }
 
-/// A second payment for a paid order is refunded and reported.
+/// A second payment for a paid order is refunded, and listed as a notice.
 pub async fn a_second_payment_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -155,7 +155,7 @@ pub async fn a_second_payment_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// A payment of another amount or currency does not pay for the order.
+/// A payment with a wrong amount or currency is refunded, and does not pay for the order.
 pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -184,7 +184,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// A payment for an unknown order is refunded and listed.
+/// A payment for an unknown order is refunded, and listed as a notice.
 pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -236,7 +236,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// If only slots may have the units for a late payment, the caller can first recall them.
+/// If the pool lacks units for a late payment, the caller can first recall units from slots.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -378,7 +378,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only if the provider reports and confirms that the money came back.
+    // A settled refund fails only if a message, and then a query, says that the money came back.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")

@@ -21,7 +21,7 @@ fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     }
 }
 
-/// A cancellation returns the units to the pool and lowers the buyer's quota, once.
+/// A cancelled order returns its units to the pool, and lowers the buyer's quota, only once.
 pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -130,7 +130,7 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent calls expire different orders, each as many as requested.
+/// Concurrent calls expire different orders, and each call expires as many as requested.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -147,7 +147,7 @@ pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction expires orders of two items and three slots, and lowers each quota.
+/// One transaction expires orders of two items and three slots, and lowers the quota of each item.
 pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
@@ -266,7 +266,7 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     assert_eq!(rows, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
 }
 
-/// Without enough units in the pool, the order stays ended and the payment is refunded.
+/// If the pool lacks units for a late payment, the order stays ended and the payment is refunded.
 pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -279,7 +279,8 @@ pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
 
-/// Beyond the buyer's limit, the order stays ended and the late payment is refunded.
+/// If a late payment would exceed the buyer's limit, the order stays ended and the payment is
+/// refunded.
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(9, 8, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -347,7 +348,7 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let commits = fixture.commits.take();
     let states: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
-    // The store may publish the new order first, and the counts that include the order later.
+    // The store may publish the changed order first, and the counts after the change later.
     let counts = commits.iter().flat_map(|c| &c.counts).last();
     assert_eq!(counts, Some(&fixture.counts(grant.slot.item).await));
     end(&fixture, &order, EndReason::Cancel).await;

@@ -56,8 +56,8 @@ pub(super) async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery>
     fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
-/// Returns the events of three orders, and the position of an endpoint that was added before the
-/// orders.
+/// Adds an endpoint, and creates three orders. Returns the endpoint's position and the orders'
+/// events.
 pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     let grant = fixture.slot(10, 10, 5).await;
     events_after(fixture, 0).await;
@@ -265,7 +265,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     );
 }
 
-/// A committed event waits for each endpoint, even before it has a position.
+/// A committed event counts as waiting for each endpoint, even before the event has a position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -291,7 +291,7 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
     assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events must not wait");
 }
 
-/// Only one node at a time has the lease of an endpoint, until the lease expires.
+/// Until a node's lease of an endpoint expires, no other node gets a lease of the endpoint.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let lease = async |node, ms| {
@@ -307,7 +307,7 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(lease(2, 100).await && !lease(1, 100).await, "another node must get a void lease");
 }
 
-/// A dead letter is either retried from the first attempt or discarded with a reason, once.
+/// A dead letter is resolved once: it is retried with the tries reset to 0, or it is discarded.
 pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -483,8 +483,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// A message that arrives again after its deletion changes nothing, because the store still has the
-/// payment's id.
+/// A provider's message changes nothing if it arrives again after the store deleted its id, because
+/// the store still has the payment.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

@@ -42,7 +42,8 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     assert_eq!(none, StepOutcome::NotFound);
 }
 
-/// After a drain, the phase changes only if nothing else has changed the sale meanwhile.
+/// After a drain, the phase changes only if nothing else has changed the sale since the drain
+/// began.
 pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     let store = &fixture.store;
     create(&fixture, "spring").await;

@@ -32,7 +32,8 @@ async fn take_over(fixture: &Fixture, node: NodeId, limit: usize) -> u64 {
     fixture.store.take_over_push_subscriptions(node, limit).await.expect("writes")
 }
 
-/// A browser that subscribes again renews its subscription, unless it has other keys.
+/// If a buyer's browser subscribes again with the same keys, the subscription is renewed. With
+/// other keys, a new subscription replaces it.
 pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     let store = &fixture.store;
     let anna = browser("anna", "one");
@@ -65,7 +66,7 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
 }
 
 /// When another buyer subscribes in a browser, the browser gets no more messages of the earlier
-/// buyer. Knowing only the browser's address is not enough.
+/// buyer. A subscription with the browser's address and other keys does not stop these messages.
 pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
     let also = put(&fixture, FIRST, &browser("anna", "two")).await;
@@ -77,7 +78,7 @@ pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
-/// At the maximum, a new subscription of a buyer replaces the one that ends first.
+/// If a buyer has the maximum number of subscriptions, a new one replaces the one that ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
     for path in ["one", "two"] {
@@ -90,7 +91,7 @@ pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
 }
 
-/// After a node's lease ends, the first node that asks gets the node's subscriptions.
+/// After a node's lease ends, the first node that asks for the subscriptions becomes their owner.
 pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
     let store = &fixture.store;
     for node in [FIRST, SECOND] {
@@ -119,7 +120,8 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(take_over(&fixture, FIRST, 9).await, 2);
 }
 
-/// Subscriptions that have ended are deleted, and so are surplus subscriptions that end first.
+/// Subscriptions that have ended are deleted. If there are more than the maximum, the subscriptions
+/// that end first are deleted too.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");

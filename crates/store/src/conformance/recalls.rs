@@ -29,7 +29,7 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Recalled units reach another slot through its feed, and the commit is published.
+/// Recalled units reach another slot through that slot's feed, and the new counts are published.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;

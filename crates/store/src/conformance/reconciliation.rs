@@ -40,8 +40,8 @@ async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTr
     }
 }
 
-/// Creates reserved, paid, refunded and cancelled orders of two items. One order was cancelled
-/// before it was paid.
+/// Creates reserved, paid, refunded and cancelled orders of two items. One of the paid orders was
+/// cancelled first, so its payment was late.
 async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     let grant = fixture.slot(20, 12, 3).await;
     let other = fixture.slot(5, 5, 3).await;

@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission, in milliseconds. It is `IDLE_TURN_MS`, so that waiting visitors do
-/// not make an admission shorter.
+/// The length of an admission, in milliseconds. Only an admission that is longer than
+/// `IDLE_TURN_MS` is shortened while other visitors wait.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -72,7 +72,8 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
     (view.room.line, view.shop)
 }
 
-/// The first call creates the room with its seed. The first call after the opening closes the draw.
+/// The first call of `open_room` creates the room with its seed. The first call after the sale
+/// opened closes the draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(
         fixture.store.open_room(&room(), seed()).await.expect("writes"),
@@ -147,7 +148,8 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     );
 }
 
-/// Buyers in the draw are admitted in its order, and later buyers in the order of arrival.
+/// Buyers in the draw are admitted first, in the draw's order. Later buyers are admitted in the
+/// order of arrival.
 pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
@@ -182,7 +184,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
-    // Two admissions with the same snapshot admit each visitor once.
+    // Two calls with the same snapshot do not admit a visitor twice.
     let room = room();
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, open: 0, used: 0, used_units: 0 });
@@ -294,7 +296,8 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over or loses the admission, and the draw does not change.
+/// A visitor who leaves is passed over, or loses an admission that has begun. The draw does not
+/// change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
@@ -348,7 +351,7 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     assert_eq!(admit_all(&fixture).await, ["c"]);
 }
 
-/// An operator can admit more visitors than there are units, and the action contains their number.
+/// An operator can admit more visitors than there are units. The action has the number of visitors.
 pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fixture) {
     let store = &fixture.store;
     sale(&fixture, 1, 1).await;

@@ -51,8 +51,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// If several nodes share the store, only a change of the catalogue sets a new version. In an
-/// embedded store, the version is always empty.
+/// If several nodes share the store, each change of the catalogue sets a new version, and nothing
+/// else does. In an embedded store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -225,7 +225,7 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.keys().await.expect("reads"), keys[1..]);
 }
 
-/// Only one node is the leader at a time, as long as it renews the leader's lease.
+/// A node stays the only leader as long as it renews the leader's lease.
 pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     let take_leader_lease =
         async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");

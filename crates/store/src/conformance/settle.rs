@@ -78,7 +78,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A second ticket for a request gets the first ticket's order, and its units are credited.
+/// A second ticket for a request gets the first ticket's order, and the second ticket's units are
+/// credited.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -116,7 +117,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
 
-/// The limit counts a buyer's active units, both within one batch and across batches.
+/// The limit counts a buyer's units in active orders, both within one batch and across batches.
 pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 5).await;
     let tickets: Vec<_> =
@@ -160,7 +161,7 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     assert_eq!(
         fixture.settle(&just).await.verdict,
         Verdict::Reserved,
-        "a ticket must be consumed at its `decide_by`"
+        "exactly at its `decide_by`, a ticket must be consumed"
     );
     fixture.clock.advance(1);
     assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable);
@@ -204,7 +205,8 @@ pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// A second ticket with a used number is recorded without it, and the grant is closed.
+/// If a second ticket has a used number, its verdict is recorded without the number, and the grant
+/// is closed.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -327,7 +329,8 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A forced verdict finds the order that the ticket, or another ticket of its request, became.
+/// If the ticket, or another ticket of its request, became an order, a forced verdict returns this
+/// order.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

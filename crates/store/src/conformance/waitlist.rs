@@ -65,7 +65,7 @@ fn names(orders: &[Order]) -> Vec<&str> {
     orders.iter().map(|order| order.buyer.as_str()).collect()
 }
 
-/// Each buyer has one entry, in the order of joining, and repeated calls return it.
+/// Each buyer has one entry, which repeated calls return. The entries are in the order of joining.
 pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     let (grant, _) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -289,7 +289,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
     // Three units are kept for the waitlist. Anna and Bert wait, but buy the slot's two units. Bert
-    // uses the key of the waitlist entry.
+    // uses the key of Bert's waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -377,7 +377,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Held and kept units limit a waitlist, because only these units can go to waiting buyers.
+/// Each held or kept unit allows one entry, because only these units can go to waiting buyers.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

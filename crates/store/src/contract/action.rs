@@ -22,7 +22,8 @@ impl FieldChange {
     }
 }
 
-/// The author and the name of a change. The transaction of the change adds the changed fields.
+/// An action to record: the author and the name of a change. The transaction that makes the change
+/// adds the changed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAction {
     /// The id of the operator's key, the id of a person who signed in, or the name of a part of the

@@ -6,10 +6,10 @@ use doorbuster_core::Millis;
 pub struct AnswerSpend {
     /// The challenge's id.
     pub id: [u8; 16],
-    /// When the challenge ends. After that time no answer counts, because the store may have
+    /// When the challenge ends. After that time, no answer counts, because the store may have
     /// deleted its record of the challenge.
     pub until: Millis,
-    /// A hash of the sale, and of the buyer who answers.
+    /// One hash over both the sale and the buyer who answers.
     pub by: [u8; 16],
     /// Whether the answer is right.
     pub is_correct: bool,

@@ -3,8 +3,7 @@
 /// Codes to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeSelection {
-    /// The codes that begin with these characters. There are at most [`CODE_PREFIX_CHARS`]
-    /// characters.
+    /// The codes that begin with this text, which has at most [`CODE_PREFIX_CHARS`] characters.
     Prefix(String),
     /// The code with this hash.
     Code([u8; 32]),

@@ -1,7 +1,7 @@
 //! The error of every operation of a store.
 
-/// The reason why a store did not do what the caller requested. If `may_have_happened` is true, the
-/// transaction may have been committed. In all other cases, the transaction was rolled back.
+/// The reason why a call of a store failed. If `may_have_happened` is true, the transaction may
+/// have been committed. In all other cases, the transaction was rolled back.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store cannot be reached or is overloaded. Retry later.

@@ -22,8 +22,8 @@ pub struct UnreadableEvent {
     pub position: i64,
     /// The event type in the row.
     pub what: String,
-    /// The subject that the row names. Later events about the same subject are delivered after this
-    /// event.
+    /// The subject that the row names. Later events about the same subject wait while the delivery
+    /// of this event is pending.
     pub about: String,
     /// The reason why the row cannot be read.
     pub reason: String,

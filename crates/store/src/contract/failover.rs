@@ -43,8 +43,8 @@ pub struct Replication {
     pub synchronous: Option<u64>,
     /// The standbys in `synchronous_standby_names` that are not connected.
     pub missing: Vec<String>,
-    /// Texts for an operator about the connected standbys in `synchronous_standby_names`: the
-    /// state, and the time of the last answer to the primary.
+    /// One text for an operator about each connected standby in `synchronous_standby_names`: its
+    /// state, and when it last answered the primary.
     pub standbys: Vec<String>,
 }
 

@@ -69,9 +69,9 @@ pub struct Reversal {
     pub money: Option<Money>,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// The time of the report by the provider's clock, or the wall-clock time at the start of the
-    /// query that found the reversal. `None` means the time when the report arrives. A report that
-    /// is older than the stored report of the reversal changes nothing.
+    /// For a message, the time of the report by the provider's clock. For a query, the wall-clock
+    /// time at the start of the query. `None` means the time when the report arrives. A report that
+    /// is older than the stored report of the same reversal changes nothing.
     pub reported_at: Option<Millis>,
     /// The provider's id of the dispute, unique within a payment, if the provider names a dispute.
     pub dispute: Option<String>,
@@ -103,8 +103,9 @@ impl Reversal {
         Ok(Ok(payment))
     }
 
-    /// Returns the dispute in this report. A dispute without an id is the payment's only dispute,
-    /// and the last report about it counts.
+    /// For a report about a dispute, returns the dispute's id and the time of the report. A
+    /// payment's disputes without an id count as one dispute with an empty id. The last report
+    /// about it counts.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
         (self.kind == ReversalKind::Disputed)
             .then(|| (self.dispute.clone().unwrap_or_default(), self.reported_at.unwrap_or(now)))
@@ -130,7 +131,7 @@ impl Reversal {
 pub enum ReversalOutcome {
     /// The reversal is new, or the report changed the recorded reversal.
     Noted,
-    /// The report changed nothing. The store has recorded the reversal before, or the reversal is
+    /// The report changed nothing: the store already knows it or a newer report, or the reversal is
     /// this server's own refund.
     Known,
     /// The store does not know the payment, or the payment failed. The message was not recorded, so

@@ -68,7 +68,7 @@ pub struct NewEndpoint {
 pub struct EndpointChange {
     /// The endpoint's new address.
     pub url: Option<String>,
-    /// The events that the endpoint receives after its current position.
+    /// The new filter for the events after the endpoint's current position.
     pub wanted: Option<EventFilter>,
     /// Whether events are delivered to the endpoint.
     pub enabled: Option<bool>,

@@ -123,8 +123,8 @@ doorbuster_core::labels! {
         PaidTwice = "paid_twice",
         /// A payment that should be refunded and has no refund.
         RefundMissing = "refund_missing",
-        /// A refund of a payment that is not marked as refunded: it is still captured, has failed,
-        /// or does not exist.
+        /// A refund whose payment is not marked as refunded: the payment is still captured, has
+        /// failed, or does not exist.
         RefundUnfounded = "refund_unfounded",
         /// A refund whose amount differs from its payment.
         RefundAmount = "refund_amount",

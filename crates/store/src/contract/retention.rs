@@ -1,27 +1,27 @@
 //! The cutoffs before which old rows may be deleted.
 use doorbuster_core::Millis;
 
-/// The rules for the deletion of old rows. Rows that are still needed are kept. Blocks that have
+/// The rules for the deletion of old rows: each cutoff says which rows it deletes. Blocks that have
 /// ended are deleted without a cutoff.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that are not about an order. An event is kept until all enabled endpoints have passed
-    /// it, and while it has a pending or dead delivery.
+    /// Deletes events from before this time, except events about orders. An event is kept until all
+    /// enabled endpoints have passed it, and while it has a pending or dead delivery.
     pub events_before: Millis,
-    /// Dead or discarded deliveries, and dead letters of tickets. They are deleted even if no
-    /// operator has resolved them. The verdict of a ticket is kept.
+    /// Deletes dead and discarded deliveries, and dead letters of tickets, from before this time,
+    /// even if no operator has resolved them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Ids of handled provider messages. A repeated message has no effect even without its id,
-    /// because the store still knows the payment's id.
+    /// Deletes the ids of provider messages that were handled before this time. A repeated message
+    /// has no effect even without its id, because the store still knows the payment's id.
     pub inbox_before: Millis,
-    /// Operators' actions.
+    /// Deletes operators' actions from before this time.
     pub actions_before: Millis,
-    /// A sale's statistics for each second.
+    /// Deletes a sale's statistics for each second from before this time.
     pub seconds_before: Millis,
-    /// A sale's statistics for each minute. They are kept if the sale is not closed, or if it
-    /// closed at this time or later.
+    /// Deletes a sale's statistics for each minute from before this time, if the sale closed before
+    /// this time too.
     pub minutes_before: Millis,
-    /// Browsers' subscriptions that end before this time.
+    /// Deletes browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,
     /// The number of browsers' subscriptions that are kept. If there are more, the subscriptions
     /// that end first are deleted.

@@ -54,8 +54,8 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The lot of a buyer who entered before the opening.
     pub lot: Option<DrawLot>,
-    /// The stored rank. For a buyer in the draw, it is `None` until admission. Until then, the rank
-    /// is the position of the buyer's lot among all lots.
+    /// The stored rank. A buyer in the draw has no stored rank before the admission. Before it, the
+    /// rank is computed as the position of the buyer's lot among all lots.
     pub rank: Option<u64>,
     /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,

@@ -48,7 +48,8 @@ fn put_off(order: &Order, session: &str, ms: i64, unanswered: bool) -> CheckoutD
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, unanswered }
 }
 
-/// Returns whether this session is the order's open checkout.
+/// Records a query about this session that got no answer. Returns whether the session is the
+/// order's open checkout.
 async fn record_unanswered(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -115,8 +116,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A due hold with an open checkout expires after the checkout is closed, or after a long time
-/// without an answer. Other due holds expire at once.
+/// A due hold with an open checkout expires after the checkout is closed, or after the provider has
+/// not answered for a long time. Other due holds expire at once.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -284,7 +285,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The checkout of an order that no longer waits for payment must be closed.
+/// If an order no longer waits for payment, its checkout is due for closing.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();

@@ -1,6 +1,6 @@
 //! Tests that many due checkouts are read page by page, longest due first. The environment variable
-//! `DOORBUSTER_DUE_CHECKOUTS` sets their number. With a million checkouts, the printed times show
-//! how long the read of one page takes.
+//! `DOORBUSTER_DUE_CHECKOUTS` sets the number of checkouts. The test prints how long it takes to
+//! read one page, for example with a million checkouts.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::{PROVIDER, later};
 use crate::conformance::{Fixture, HOLD_MS};
 use crate::contract::CheckoutDeferral;
 
-/// The number of checkouts if the environment variable is not set.
+/// The number of checkouts if `DOORBUSTER_DUE_CHECKOUTS` is not set.
 const CHECKOUTS: u64 = 1_200;
 const PAGE_SIZE: usize = 1_024;
 const DEFER_AT_ONCE: usize = 100;

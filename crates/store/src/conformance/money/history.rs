@@ -83,7 +83,8 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A call that changes nothing appends no event, and an event is in the history of its order only.
+/// A call that changes nothing appends no event. Each event is only in the history of its own
+/// order.
 pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -121,7 +122,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Settling a batch of tickets appends an event for each new order, and a repetition appends none.
+/// Settling a batch of tickets appends an event for each new order. Settling it again appends none.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =

@@ -11,7 +11,8 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{DeadLetterContent, DeadLetterId, Reversal, ReversalKind, ReversalOutcome};
 
-/// A message about a manual refund only makes the server ask the provider about its own refund.
+/// After a message about a manual refund, the server only asks the provider about the engine's
+/// refund.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -50,8 +51,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // If the message says that a refund was lost, a settled refund becomes pending, because the
-    // lost refund may be the engine's.
+    // If the message says that refunded money came back, a settled refund becomes pending, because
+    // the money may be from the engine's refund.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
@@ -67,7 +68,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
     }
     assert_eq!(note(failed()).await.state, RefundState::Failed);
-    // A refund that the bank returned waits for an operator.
+    // After the bank sent a refund's money back, the refund waits for an operator. A later message
+    // about a manual refund does not change it.
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     assert_eq!(send("evt_8", true).await, back);
     fixture.check_invariants().await;
@@ -125,7 +127,7 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
 }
 
 /// If a message arrives while the server waits for the provider's answer, the answer may be
-/// outdated. So it does not settle the refund, and the server asks again.
+/// outdated. So the answer does not settle the refund, and the server asks again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -190,7 +192,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late answer that the provider accepted a failed refund makes the refund pending again.
+/// If a late answer says that the provider accepted a failed refund, the refund is pending again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -231,7 +233,8 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Two requests run concurrently. The first fails as the last attempt, and the second succeeds.
+    // Two requests run concurrently. The first is the last permitted attempt and fails. Then the
+    // second succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -360,8 +363,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     }
     assert_eq!(send(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A dispute without an id or an amount is about the whole payment. The report that arrives last
-    // counts.
+    // A report without an amount is about the whole payment. Of several reports about a dispute
+    // without an id, the report that arrives last counts.
     assert_eq!(send(None, None, true).await, Noted);
     assert_eq!(send(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);

@@ -8,7 +8,8 @@ use super::{capture, message, price};
 use crate::conformance::Fixture;
 use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
-/// Payments and refunds are listed in pages, and can be filtered by item and by mistake.
+/// Payments and refunds are listed in pages. Filters can select items, and payments that were made
+/// by mistake.
 pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {
@@ -115,7 +116,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// Reversals of captured payments and disputes are reported, but not the engine's own refunds.
+/// The list of reversals has disputes, and refunds by hand of captured payments. It does not have
+/// the engine's own refunds.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();

@@ -1,5 +1,5 @@
 //! Tests concurrent payments, cancellations, expiries and extensions. Whichever change comes first,
-//! each payment becomes one paid order or one refund.
+//! each payment pays for its order or is refunded once.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -116,7 +116,8 @@ async fn judge(
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// Due orders are paid, cancelled, extended and expired concurrently.
+/// While due orders are cancelled, extended and expired concurrently, each payment pays for its
+/// order.
 pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
@@ -171,7 +172,8 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
     );
 }
 
-/// Of two concurrent payments for one order, at most one pays, and every other is refunded once.
+/// Of two concurrent payments for one order, at most one pays. A payment that does not pay is
+/// refunded once.
 pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

@@ -10,7 +10,8 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{Reversal, ReversalKind, ReversalOutcome};
 
-/// A second message about a failed attempt only makes the server ask the provider.
+/// After a second message about a failed attempt, the server only asks the provider about the
+/// refund.
 pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

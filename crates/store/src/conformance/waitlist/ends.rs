@@ -121,7 +121,7 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The store finds the order that a buyer's last entry became, if it became an order.
+/// If a buyer's last entry became an order, the store finds this order.
 pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;

@@ -1,5 +1,5 @@
-//! Tests late payments that compete with other buyers for returned units. Each payment becomes one
-//! paid order or one refund, and no unit is sold twice.
+//! Tests late payments that compete with other buyers for returned units. Each payment pays for its
+//! order or is refunded once, and no unit is sold twice.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -98,8 +98,8 @@ fn expire(store: &Store) -> JoinHandle<bool> {
 }
 
 /// Runs concurrently: two reports of one payment, a cancellation, an expiry, and a rival's
-/// purchase. `first` changes their sequence. Returns the results of the reports, and whether the
-/// rival bought.
+/// purchase. `first` selects which of them starts. Returns the results of the reports, and whether
+/// the rival got a unit.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
