@@ -137,8 +137,8 @@ impl Postgres {
         shared.state.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // The task publishes the queued commits before it gets this message and ends. If the
-            // sending fails, the task has already ended.
+            // The task publishes all commits that are in the queue before this message, and then
+            // ends. If the sending fails, the task has already ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

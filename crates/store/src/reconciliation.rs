@@ -75,8 +75,8 @@ macro_rules! refunded {
     };
 }
 
-/// The money. The columns are item (NULL if there is no order), currency, and five [`sum`]s: all
-/// captured payments, payments that are still captured, and settled, pending and failed refunds.
+/// The money. The columns are item (NULL if there is no order), currency, and five [`sum`]s:
+/// payments ever captured, payments still captured, and settled, pending and failed refunds.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),
@@ -236,8 +236,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // A disputed payment with a settled refund returned the money twice, which is wrong.
-        // Without a settled refund, only the dispute returned the money, which is correct.
+        // If a disputed payment has a settled refund, the buyer got the money twice, which is
+        // wrong. Without a settled refund, the buyer got the money once, which is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,

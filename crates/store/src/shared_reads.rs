@@ -1,6 +1,7 @@
 //! The reads that both ledgers do in the same way.
 
-/// The file with the implementation imports the types. `$sql` runs the statements.
+/// The file that uses this macro imports the types that the macro names. `$sql` runs the
+/// statements.
 macro_rules! shared_reads {
     ($self:ident, $dialect:ident, $sql:expr) => {
         fn on_sale(&mut $self, item: ItemId) -> Done<bool> {

@@ -33,8 +33,9 @@ macro_rules! locking {
 }
 pub(crate) use locking;
 
-/// Makes a statement in which one part differs: `sqlite | postgres`. For example, SQLite uses a
-/// partial index `WHERE open = 1` only if the statement contains the condition `open = 1`.
+/// Makes a statement of which one part differs between the databases: `sqlite | postgres`. For
+/// example, SQLite uses a partial index `WHERE open = 1` only if the statement contains the
+/// condition `open = 1`.
 macro_rules! dialects {
     ($before:expr, $sqlite:literal | $postgres:literal, $after:expr) => {
         $crate::sql::Statement {

@@ -100,8 +100,8 @@ impl Store {
         }
     }
 
-    /// Returns the time for actions that must not happen too early. This time does not follow a
-    /// database's clock that is set forward while this process runs.
+    /// Returns the time for actions that must not happen too early. If a database's clock is set
+    /// forward while this process runs, this time follows only slowly.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -110,8 +110,9 @@ impl Store {
         }
     }
 
-    /// Returns whether a database's clock was set while this process ran. Always false for an
-    /// embedded store, because the caller provides the store's clock.
+    /// Returns whether a database's clock was set while this process ran, and the monotonic time
+    /// still differs from that clock. Always false for an embedded store, because the caller
+    /// provides the store's clock.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -120,8 +121,8 @@ impl Store {
         }
     }
 
-    /// Returns the largest possible age of the published state: newer commits of other nodes may be
-    /// missing. Zero for an embedded store.
+    /// Returns the largest possible age of the published state. Commits of other nodes that are
+    /// younger than this age may be missing. Zero for an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {
@@ -150,8 +151,8 @@ impl Store {
         }
     }
 
-    /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
-    /// Does nothing for a store in PostgreSQL, which contains the key itself.
+    /// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint yet, or
+    /// if the file is new. Does nothing for a store in PostgreSQL, which contains the key itself.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Reacts once to each change of the database's history. Pauses sales, and compares this node's
+    /// Reacts once to each change of the database's history: pauses sales, and compares this node's
     /// acknowledged orders with the rows of the database.
     pub async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         match self {
@@ -191,9 +192,9 @@ impl Store {
     }
 
     /// Returns the reports about acknowledged orders that the database lacks after a failover. A
-    /// report is returned until an operator has resumed each sale that the failover paused. If a
-    /// paused sale was closed, or none was paused, it is returned for
-    /// [`crate::limits::LOSS_SHOWN_MS`].
+    /// report is returned until an operator has resumed each sale that the failover paused. A sale
+    /// that was closed instead counts as resumed after [`crate::limits::LOSS_SHOWN_MS`]. If the
+    /// failover paused no sale, the report is returned for the same time.
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),
@@ -228,10 +229,10 @@ impl Store {
 }
 
 impl Store {
-    /// Checks all rows in one snapshot, with its own SQL, fast enough to run every few seconds. The
-    /// findings are violations of the rules of docs/protocol.md, such as differences between orders
-    /// and the quotas, grants, items, payments and waitlist entries. The notices are payments that
-    /// a provider or a buyer made by mistake.
+    /// Checks all rows in one snapshot. The check has its own SQL, and is fast enough to run every
+    /// few seconds. The findings are violations of the rules of docs/protocol.md, such as
+    /// differences between orders and the quotas, grants, items, payments and waitlist entries. The
+    /// notices are payments that a provider or a buyer caused by mistake.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -1,4 +1,5 @@
-//! The orders that this node confirmed recently, to compare with the database after a failover.
+//! The orders that this node confirmed recently. After a failover, the node compares these orders
+//! with the database.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -7,7 +8,8 @@ use doorbuster_core::{Order, OrderState, TicketId};
 
 use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 
-/// A bounded list of confirmed orders, oldest first. Each order has the time at which it was added.
+/// A bounded list of confirmed orders. Each entry has the time at which it was added. The oldest
+/// entry comes first.
 #[derive(Default)]
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
@@ -27,14 +29,14 @@ impl AcknowledgedOrders {
         }
     }
 
-    /// Each order is in its newest state. Old orders are removed only when a new order is added, so
-    /// the node forgets no orders during an outage.
+    /// Returns each order in its newest state. Old orders are removed only when an order is added.
+    /// No order is added during an outage, so the node forgets no order in that time.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = HashMap::with_capacity(kept.len());
         for &(_, id, state) in kept.iter() {
             // If the answer to a settlement was lost, `Reserved` can be added after a later state
-            // of the order. So this state never replaces another state.
+            // of the order. So `Reserved` never replaces another state.
             if state == OrderState::Reserved {
                 states.entry(id).or_insert(state);
             } else {

@@ -1,4 +1,4 @@
-//! Bounds how long the database may take to answer.
+//! Time limits for answers of the database.
 
 use tokio::time::timeout;
 

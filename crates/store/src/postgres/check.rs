@@ -1,4 +1,4 @@
-//! The check of all rows, in one snapshot, with queries over whole tables.
+//! Checks all rows in one snapshot, with queries over whole tables.
 use tokio_postgres::Client;
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -16,8 +16,8 @@ use super::shared::Shared;
 use super::transaction::{end_transaction, retry};
 use super::{Postgres, connect};
 
-/// The queries, each with the rule of docs/protocol.md whose violations it finds. The columns are
-/// the item, and a text with the numbers that differ.
+/// Each query finds the violations of one rule of docs/protocol.md. Its columns are the item, and a
+/// text with the numbers that differ.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
@@ -74,7 +74,8 @@ const QUERIES: &[(&str, &str)] = &[
          0)::bigint)",
     ),
     (
-        // An order without a due time would hold its units for ever.
+        // Expiry would never find an order without a due time, so the order would hold its units
+        // for ever.
         "I2",
         "SELECT coalesce(o.item_id, d.item_id),
          format('order %s is reserved until %s, but expiry would look for it at %s',
@@ -149,7 +150,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Selects the refunded payments that a provider or a buyer made by mistake, newest first.
+/// Selects the refunded payments that a provider or a buyer caused by mistake, newest first.
 const NOTICES: &str = concat!(
     "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, p.at
      FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
@@ -229,7 +230,7 @@ async fn read_all<T: Default>(
     .await
 }
 
-/// If the caller drops the future, the session is closed, because its transaction is still open.
+/// If the caller drops the future, the transaction is still open, so the session is closed.
 async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

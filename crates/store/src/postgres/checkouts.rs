@@ -1,7 +1,7 @@
 //! Postpones checkouts in PostgreSQL.
 //!
-//! Each open checkout stores when it must be closed (`due`). `due` depends on the order, so every
-//! write of an order also writes `due` (`flush`).
+//! Each open checkout stores when it must be closed (`due`). `due` depends on the order, so `flush`
+//! writes `due` whenever it writes the order.
 use std::sync::Arc;
 
 use doorbuster_core::{OrderState, money};
@@ -47,14 +47,15 @@ async fn put_off(
         let mut later = Vec::with_capacity(all.len());
         for it in all {
             let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
-            // Expiry and the next read of due checkouts use the monotonic time, too.
+            // Expiry and the next read of due checkouts use the monotonic time, so this code uses
+            // it too.
             let now = shared.clock.monotonic();
             if it.unanswered {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // The checkout of an order that waits for payment is closed only after the payment
-            // window. Another transaction may have extended this window since the caller read the
-            // order.
+            // window. The locked order gives the window, because another transaction may have
+            // extended it meanwhile.
             let waits = ledger
                 .cache
                 .orders
@@ -64,7 +65,7 @@ async fn put_off(
             later.push((parts.grant, parts.n, due));
         }
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // A write of a checkout in `queries` also sets `due`, so this statement must come last.
+        // If `queries` write a checkout, they set its `due` too, so this statement must come last.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;

@@ -1,10 +1,10 @@
-//! The database's time on this node: the last sample of the database's clock, plus the local time
-//! since then (`Instant`).
+//! The database's time on this node: the last sample of the database's clock, plus the time that
+//! has passed on this node since then (`Instant`).
 //!
 //! The store's time is the database's clock, so that this node and the database's transactions use
 //! the same time. A second clock, the monotonic clock, follows slowly if the database's clock is
-//! set to another time. Orders expire and sales open by the earlier time of the two clocks. So
-//! neither happens too early after the database's clock was set forward.
+//! set to another time. Orders expire and sales open by the earlier time of the two clocks. So no
+//! order expires and no sale opens too early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,15 +21,16 @@ pub(crate) struct Clock {
     /// A clock that replaces the monotonic clock in tests.
     fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     born: Instant,
-    /// The database's time when this value was created (`born`), in milliseconds.
+    /// The database's time when this `Clock` was created (`born`), in milliseconds.
     at_birth: AtomicI64,
     /// The monotonic clock's time at `born`, in milliseconds.
     monotonic_at_birth: AtomicI64,
     /// The time of the last correction of the monotonic clock, in milliseconds since `born`.
     slewed_at: AtomicI64,
-    /// Whether the database's clock and the monotonic clock differ by more than the permitted step.
+    /// Whether the database's clock and the monotonic clock differ by more than
+    /// [`PG_CLOCK_STEP_MAX`].
     stepped: AtomicBool,
-    /// The time at which the newest published poll began, in milliseconds since `born`.
+    /// The start of the newest poll whose result was published, in milliseconds since `born`.
     saw: AtomicI64,
 }
 
@@ -71,8 +72,8 @@ impl Clock {
         }
     }
 
-    /// Returns whether the database's clock was set to a time that the monotonic clock has not
-    /// reached yet.
+    /// Returns whether the database's clock was set to another time, and the monotonic clock still
+    /// differs from the database's clock by more than [`PG_CLOCK_STEP_MAX`].
     pub(crate) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
@@ -82,8 +83,8 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// The age of the published state is then unknown, and [`Clock::staleness`] returns a very long
-    /// time.
+    /// After this call, the age of the published state is unknown, and [`Clock::staleness`] returns
+    /// a very long time.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
@@ -95,14 +96,14 @@ impl Clock {
         )
     }
 
-    /// Returns `reported`, the time that the database reported, or the time of a test's fixed
-    /// clock.
+    /// Returns the time that the database reported (`reported`). In a test with a fixed clock,
+    /// returns the time of that clock instead.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
         self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }
 
-    /// Adds a sample: the database's time, read between these two instants. A sample with a long
-    /// round trip is too imprecise, and is discarded unless it is the first.
+    /// Adds a sample: the database read its time (`reported`) between `sent` and `answered`. A
+    /// sample with a long round trip is too imprecise, and is discarded unless it is the first.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {

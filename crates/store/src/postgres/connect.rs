@@ -41,7 +41,7 @@ pub fn check_address(url: &str) -> Result<(), String> {
     Address::parse(url).map(drop).map_err(|error| error.to_string())
 }
 
-/// Parses the address and adds the settings of every session.
+/// Parses the address, and adds the settings that all sessions use.
 pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     let mut address = Address::parse(url).map_err(|error| failed(format!("store.url: {error}")))?;
     let config = &mut address.config;
@@ -95,8 +95,8 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
-                // The client library offers no way to create an error with a reason. The connector
-                // keeps the reason.
+                // The client library offers no way to create an error with a reason, so the
+                // connector keeps the reason.
                 _ => no_connection(),
             })
         })
@@ -117,8 +117,8 @@ fn sessions(
     options: &'static str,
     size: usize,
 ) -> Result<Sessions, OpenError> {
-    // A connection is reused without a test query. This is safe, because after a failed transaction
-    // the code rolls back or drops the connection.
+    // A connection is reused without a test query. This is safe: after a failed transaction, the
+    // code rolls the transaction back, or drops the connection.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let connect = PoolConnector { connector: connector.clone(), options };
     let manager = Manager::from_connect(Config::new(), connect, manager);
@@ -187,7 +187,7 @@ pub(super) async fn get_for_transaction(
     Ok(TransactionSession(Some(get(sessions).await?)))
 }
 
-/// Opens a session outside the pools. A background task drives the session until it ends.
+/// Opens a session outside the pools. A background task drives the session until the session ends.
 pub(super) async fn client(connector: &Connector) -> Result<Client, OpenError> {
     let away = |failure| match failure {
         Failure::Refused(text) => failed(text),

@@ -29,9 +29,9 @@ mod session;
 use session::drive;
 pub(super) use session::{Session, SessionListener, SessionMessage};
 
-/// The value of `current` if no host passed the last inspection.
+/// The value of `current` if the next connection must inspect all hosts.
 const NO_HOST: usize = usize::MAX;
-/// The largest number of attempts to open a session while other nodes change the history.
+/// If other nodes keep changing the history, opening a session fails after this many attempts.
 const REGISTER_TRIES: usize = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,16 +52,18 @@ struct Inner {
     purpose: ConnectorUse,
     /// The number of the row that this node writes in its commit checks.
     slot: i32,
-    /// The host that passed the last inspection, until one of its connections fails.
+    /// The index of the host that passed the last inspection. After one of its connections has
+    /// failed, this is [`NO_HOST`].
     current: AtomicUsize,
-    /// Whether a connection was accepted before. If so, each further connection first commits a
-    /// row. A synchronous standby confirms this commit only after it has all earlier commits. So no
-    /// caller sees commits that the standby lacks.
+    /// Whether a connection was accepted before. If so, each further inspection of all hosts
+    /// commits a row on the new connection. A synchronous standby confirms this commit only after
+    /// it has all earlier commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
-    /// When the standby last failed to confirm a commit. Other sessions can see this commit, so
-    /// sessions that were opened before this time must not be used any more.
+    /// When the standby last failed to confirm a commit. The standby may lack this commit, but all
+    /// open sessions can see it. So sessions that were opened before this time must not be used any
+    /// more.
     unconfirmed_at: Mutex<Option<Instant>>,
-    /// Whether commits waited for a standby at this node's last check.
+    /// Whether commits waited for a standby when this node last checked.
     was_synchronous: AtomicBool,
     /// The state of the standbys, if the last connection was refused because standbys are missing.
     missing_standbys: Mutex<Option<Replication>>,
@@ -83,8 +85,9 @@ struct Opened {
 
 impl Opened {
     /// Returns the known history of this database's deployment, with the position that was known
-    /// before the inspection. A later position may include commits that were made during the
-    /// inspection, and the inspected database would look old.
+    /// before the inspection. A position that this node learned later may include commits that were
+    /// made during the inspection. Compared with that position, the inspected database would look
+    /// old.
     fn known(&self, memory: &KnownHistories) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
@@ -194,8 +197,8 @@ impl Connector {
         Err(Failure::NoConnection("other nodes keep changing the database's history".to_owned()))
     }
 
-    /// Returns `None` if another node registered a change of the history meanwhile. That node's row
-    /// must be read before the next attempt.
+    /// Returns `None` if another node registered a change of the history meanwhile. The next
+    /// attempt reads that node's row.
     async fn try_newest(
         &self,
         options: &str,
@@ -217,7 +220,7 @@ impl Connector {
                     return Ok(Some(session));
                 }
                 Ok(None) => return Ok(None),
-                // A refusal is more useful to the operator than the failures of the other hosts.
+                // A refusal is more useful to the operator than other failures, so it comes first.
                 Err(refused @ Failure::Refused(_)) => failures.insert(0, (host, refused)),
                 Err(failure) => failures.push((host, failure)),
             }
@@ -260,8 +263,9 @@ impl Connector {
         }
     }
 
-    /// Decides whether a database may be used. A change of its history is registered first. Returns
-    /// `None` if another node registered the change.
+    /// Decides whether a database may be used. If its history has changed, registers the change,
+    /// except for [`ConnectorUse::Read`]. Returns `None` if another node has already registered the
+    /// change.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let known = opened.known(&self.0.memory);
         let Opened { host, session: (client, driver), found, .. } = opened;
@@ -308,8 +312,8 @@ impl Connector {
         self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a change in a separate task. If the caller stopped waiting, a transaction in the
-    /// caller's task would be interrupted and would keep its lock.
+    /// Registers a change in a separate task. In the caller's task, the transaction would be
+    /// interrupted if the caller stopped waiting, and would keep its lock.
     async fn register(
         &self,
         client: Client,

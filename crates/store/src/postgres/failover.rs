@@ -1,5 +1,6 @@
 //! A node's reaction to a change of the database's history. The database may lack confirmed orders,
-//! so the node pauses sales, and compares the orders that it confirmed with the database.
+//! so the node pauses sales. It also compares the database with the orders that this node
+//! confirmed.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,14 +31,15 @@ use super::transaction::RetryUnknown;
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
-/// Selects the newest change of the history that must still pause sales. The second column says
-/// whether the rows came from another database, for example from a dump.
+/// Selects the newest change of the history after which nodes must still pause sales. The second
+/// column says whether all rows came from another database, for example from a dump.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
-/// Selects the reports about lost orders that still need an operator. A paused sale needs an
-/// operator until it is resumed, or until [`LOSS_SHOWN_MS`] after it was closed. A failover that
-/// paused no sale needs an operator for [`LOSS_SHOWN_MS`].
+/// Selects the reports of lost orders that an operator must still see. If the failover paused
+/// sales, its report is selected until each of these sales was resumed, or was closed
+/// [`LOSS_SHOWN_MS`] ago. Otherwise the report is selected for [`LOSS_SHOWN_MS`] after the
+/// failover.
 const UNRESOLVED: &str = "SELECT l.node, l.fence, l.at, l.acknowledged, l.lost, l.sample
      FROM lost_orders l JOIN store_history h ON h.fence = l.fence
      WHERE CASE WHEN h.paused = '[]' THEN h.at > $1 ELSE EXISTS (
@@ -65,8 +67,7 @@ impl Postgres {
         .await
     }
 
-    /// The orders are compared once for each new history. Sales are paused if no node has paused
-    /// them yet.
+    /// Compares the orders once for each new history. Pauses sales if no node has paused them yet.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";
@@ -149,9 +150,9 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
     ledger.run(pause, &[&row.fence]).map(drop)
 }
 
-/// Pauses one sale because of a change of the database's history. Returns `None` if no sale is
-/// left. The row of the history is locked first. So only one node at a time pauses a sale, and the
-/// list of paused sales is complete.
+/// Pauses one sale because of a change of the database's history. Returns `None` if no sale is left
+/// to pause. The row of the history is locked first. So only one node at a time pauses a sale, and
+/// the list of paused sales is complete.
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());

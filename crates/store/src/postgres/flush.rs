@@ -1,5 +1,5 @@
-//! Writes all changes of a transaction in one round trip: one statement for each table with
-//! changes, followed by COMMIT.
+//! Writes all changes of a transaction in one round trip: the statements for the changed rows,
+//! followed by COMMIT.
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
@@ -44,15 +44,15 @@ impl Query {
     }
 }
 
-/// COMMIT has no time limit in the database, because it may wait for a standby. A cancelled wait
-/// would make the commit visible although the standby lacks it.
+/// COMMIT has no time limit in the database, because it may wait for a standby. If the database
+/// cancelled the wait, the commit would become visible although the standby lacks it.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
     Box::new(value)
 }
 
-/// Returns the statements for all changed rows, in the order in which rows may be written.
+/// Returns the statements for all changed rows, in the order in which the rows must be written.
 pub(super) fn queries(
     shared: &Shared,
     cache: &RowCache,
@@ -291,7 +291,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes items. Settling and expiry read an item without a lock, because their decisions do not
-/// depend on the pool. So the changes are added to the numbers in the row.
+/// depend on the pool. So another transaction may have changed the row meanwhile, and the
+/// differences are added to its numbers.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.dirty() {
         let Some(read) = read else { continue };

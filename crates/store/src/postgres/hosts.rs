@@ -50,7 +50,7 @@ fn host_name(host: &Host, port: Option<&u16>) -> String {
     }
 }
 
-/// Each setting is copied, because hosts cannot be removed from a configuration.
+/// Copies each setting to a new configuration, because hosts cannot be removed from the old one.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -1,4 +1,5 @@
-//! Reads the server and the history of a new connection's database, before the database is used.
+//! Reads the state of the server and the history of the database through a new connection, before
+//! the connection is used.
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use doorbuster_core::database_history::{
@@ -10,7 +11,8 @@ use crate::failure::{Done, Failure};
 /// The advisory lock ("Dbrf") that a node takes while it adds a row to the history.
 const LOCK: i64 = 0x4462_7266;
 /// Selects the id and the timeline of the database cluster, the position in the write-ahead log,
-/// and whether some tables and columns exist. A standby has no timeline of its own.
+/// and whether some tables and columns exist. A standby has no timeline and no position of its own,
+/// so both are 0.
 const SERVER: &str = "SELECT pg_is_in_recovery(),
         (SELECT system_identifier::text FROM pg_control_system()),
         CASE WHEN pg_is_in_recovery() THEN 0
@@ -79,8 +81,9 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     Ok(Some(Inspected { seen, deployment, has_commit_check, has_database_id }))
 }
 
-/// Adds a row for a change of the history. `pauses` says whether the change must pause sales.
-/// Returns `None` if another node added the row first. Then the database must be inspected again.
+/// Adds a row for a change of the history. `pauses` says whether sales must be paused after the
+/// change. Returns `None` if another node has already added the row. The caller must then inspect
+/// the database again.
 pub(super) async fn register(
     client: &Client,
     known: Option<&DatabaseHistory>,

@@ -1,5 +1,5 @@
-//! Rate limits that nodes share, in PostgreSQL. The table is unlogged. After a crash of the
-//! database it is empty, and every limit allows its full number of requests again.
+//! Rate limits that nodes share, in PostgreSQL. The table is unlogged, so it is empty after a crash
+//! of the database. Every limit then allows its full number of requests again.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -32,8 +32,8 @@ fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<Lim
     keys.dedup();
     let row = |row: Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
     let mut states = BTreeMap::new();
-    // Another node may delete an unused row between the two statements. The second round adds the
-    // row again, and no other node can delete it before the commit.
+    // Another node may delete an unused row between `ADD` and `LOCK`. The second round adds the row
+    // again, and no other node can delete it before the commit.
     for _ in 0..2 {
         ledger.run(ADD, &[&keys])?;
         states = ledger.all(LOCK, &[&keys], row)?.into_iter().collect::<BTreeMap<i64, i64>>();

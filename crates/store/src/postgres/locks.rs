@@ -17,7 +17,7 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Locks the grants of a recall. A recall always names the same grants, so they are found
+    /// Locks the grants of a recall. A recall always names the same grants, so the names are read
     /// without a lock. All other rows are read after the grants are locked.
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
@@ -42,7 +42,7 @@ impl PostgresLedger<'_> {
     /// [`Self::lock_order`].
     ///
     /// If the order has ended, the payment functions read all slots of its item, to find units to
-    /// recall. So this call also locks the grants of those slots.
+    /// recall. So in this case, this call also locks the grants of those slots.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         let Some(id) = TicketId::parse(order) else { return Ok(()) };
         let Some(seen) = self.order(&id)? else { return Ok(()) };

@@ -55,8 +55,8 @@ pub(crate) fn known_schema() -> i64 {
 ///
 /// # Errors
 ///
-/// Fails if the database is unreachable, contains foreign tables, or was migrated by a program that
-/// is too new.
+/// Fails if the database is unreachable, contains tables of another program, or was migrated by a
+/// program that is too new.
 pub async fn migrate_postgres(url: &str, memory: &KnownHistories) -> Result<(), OpenError> {
     let address = connect::address(url)?;
     let connector = Connector::new(&address, memory.clone(), ConnectorUse::Store, 0);
@@ -109,8 +109,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// Rewrites rows whose transaction ids this database has not reached yet. Such rows come from
 /// another database, for example from a dump. Every poll would treat them as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // A node reads digests only in a poll, and no node polls this database yet. So the copied
-    // digests are deleted.
+    // Nodes read digests only in a poll, and no node polls this database yet. So no node needs the
+    // copied digests, and they are deleted.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -123,8 +123,8 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         // they are correct.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
-        // For orders, this query would be a long scan. The grants show the same, because a
-        // transaction that creates an order also writes the order's grant.
+        // For orders, this query would be a long scan. The grants show whether there are such
+        // orders, because a transaction that creates an order also writes the order's grant.
         if table != "orders" {
             let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
             let is_ahead: bool = transaction.query_one(&any, &[]).await?.get(0);

@@ -16,8 +16,8 @@ pub(super) struct CommitNotice {
     pub(super) events: bool,
 }
 
-/// The suffix after the writer number if the commit appended events. A node of the previous version
-/// cannot parse it, and treats the notification as a hint that some node committed.
+/// If the commit appended events, this suffix follows the writer number. A node of the previous
+/// version cannot parse the suffix, and treats the notification as a hint that some node committed.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {

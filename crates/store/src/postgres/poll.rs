@@ -3,12 +3,12 @@
 //!
 //! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
 //! includes its transaction and the old snapshot did not. So each row is new in exactly one poll,
-//! regardless of the order in which transactions commit. An order's row has the id of the
-//! transaction that created the order, because digests name the changed orders.
+//! regardless of the order in which transactions commit. Orders are an exception: an order's row
+//! has the id of the transaction that created the order, because digests name the changed orders.
 //!
 //! Counts come from the same snapshot, so every order that the counts include is published with the
 //! counts or earlier. If the snapshot includes a commit of this node that the poll does not know,
-//! the poll reads the commit's orders like another node's.
+//! the poll reads the orders of this commit like the orders of another node.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -121,7 +121,7 @@ impl Poller {
         self.client.is_closed() || self.connector.may_see_unconfirmed(self.opened)
     }
 
-    /// The position includes every transaction that is committed now.
+    /// Returns the current position, which includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
@@ -139,11 +139,11 @@ impl Poller {
     }
 
     /// Polls once. The orders of the transactions in `own` are left out, because the caller knows
-    /// them. `publish` receives the earlier parts of a long result. The function returns the last
-    /// part, with the counts.
+    /// these orders. `publish` receives the earlier parts of a long result. The function returns
+    /// the last part, with the counts.
     ///
     /// Every row counts as new if the previous position is unknown, too old, or of another
-    /// timeline, or if a digest is unreadable. Earlier orders are then read in parts
+    /// timeline, or if a digest is unreadable. The caller then reads the earlier orders in parts
     /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
     /// orders.
     pub(super) async fn poll(
@@ -197,7 +197,8 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the poll
-    /// cannot continue at these positions, the inner result is `Err` with the new position.
+    /// cannot continue at these positions, the inner result is `Err` with the cause and the new
+    /// position.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -254,7 +255,7 @@ impl Poller {
     }
 
     /// Reads digests, and the orders that this node needs in full. Returns false if a digest has an
-    /// unknown format, so that every order must be read instead.
+    /// unknown format. Every order must then be read instead.
     async fn read_digests(
         &self,
         mut page: Vec<Row>,
@@ -278,8 +279,8 @@ impl Poller {
     }
 
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
-        // Maps an order's grant and number to whether a digest says that the order was created for
-        // this node. Several digests may contain the same order.
+        // The orders to read, by grant and number. The value says whether, according to a digest,
+        // the order was created for this node. Several digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         let mut are_known = true;
         for row in page {

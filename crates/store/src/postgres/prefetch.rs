@@ -37,8 +37,9 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Selects the orders with the buyers and request keys of the tickets, and the orders with the
-/// numbers of the tickets. A ticket whose number is above `max_n` of its grant has no order yet.
+/// Selects the orders that have the buyer and the request key of a ticket, and the orders that have
+/// the grant and the number of a ticket. A ticket whose number is above `max_n` of its grant has no
+/// order yet.
 ///
 /// `OFFSET 0` keeps the planner from merging the lookups of the orders. A merged plan, made for a
 /// nearly empty table, could later read all orders of a grant.
@@ -87,9 +88,9 @@ const ORDERS_BY_NUMBER: &str = concat!(
 /// Says when a batch inserts missing quota rows.
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
-/// of a batch inserts these rows with its other writes. If another transaction inserted a row
-/// meanwhile, the batch runs again. It then inserts the missing rows before its reads, so that it
-/// can lock them.
+/// of a batch inserts these rows with its other writes. If another transaction inserted one of
+/// these rows meanwhile, the batch runs again. It then inserts the missing rows before its reads,
+/// so that it can lock them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -202,7 +203,7 @@ struct TicketColumns<'a> {
     keys: Vec<&'a str>,
     grants: Vec<i64>,
     numbers: Vec<i64>,
-    /// The buyers of the quotas, each quota once, in lock order.
+    /// The buyers of the quotas to lock. Each quota occurs once, and the quotas are in lock order.
     quota_buyers: Vec<&'a str>,
     quota_items: Vec<i64>,
     locked: Vec<i64>,

@@ -1,6 +1,6 @@
 //! The task that publishes commits to the node. The callers of the node's own commits get their
-//! answers after the publication. Other nodes' commits are published after a notification, and at
-//! least once a second.
+//! answers after the publication. The task polls for other nodes' commits after a notification, and
+//! at least once a second.
 //!
 //! Only this task calls the sink. Counts come only from polls, so older counts are never published
 //! after newer counts. Every order that the counts include is published with the counts or earlier.
@@ -27,9 +27,9 @@ use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
-/// If a settled batch has fewer orders than this number, the load is low, and the orders are
-/// published with the counts. So a buyer who sends one request after the other always sees counts
-/// that include the buyer's own orders.
+/// If a settled batch has fewer orders than this number, the load counts as low, and the orders are
+/// published together with their counts. So a buyer who sends one request after the other always
+/// sees counts that include the buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
 pub(super) struct Publisher {
@@ -93,9 +93,9 @@ impl Publisher {
         shared.state.stop_accepting();
     }
 
-    /// Polls soon after a commit or a notification. Large batches of settled tickets are published
-    /// before their poll, and several of them share a poll. So under load, the number of polls does
-    /// not grow with the number of commits.
+    /// Polls soon after a commit or a notification. A large batch of settled tickets is published
+    /// before the poll that includes it, and several such batches share one poll. So under load,
+    /// the number of polls does not grow with the number of commits.
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
@@ -260,16 +260,17 @@ impl Publisher {
         }
         let PollResult { position, seen, old } = looked?;
         self.check_history(position.fence)?;
-        // Every commit that was announced before this poll began is in the poll's snapshot.
+        // Every commit that was announced before this poll began is in the poll's snapshot, so
+        // `own` is cleared.
         let now = self.now();
         self.follower.advance(position, old, now);
         self.own.clear();
         Ok(seen)
     }
 
-    /// If the database's fencing number is not the deployment's, this session is at an old primary,
-    /// or another node registered a change. The error makes the task open a new session, which
-    /// inspects the database again.
+    /// If the database's fencing number differs from the deployment's newest number, this session
+    /// is at an old primary, or another node registered a change. The error makes the task open a
+    /// new session, which inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -297,14 +298,16 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` says that a commit was announced
-/// and not polled yet. `apart` is the shortest time between two polls for announced commits.
+/// Returns the longest time from one poll to the next. `has_hint` says whether an announced commit
+/// is not included in a poll yet. `apart` is the shortest time between two polls for announced
+/// commits.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its
         // memory. So the backlog is read with the shortest pauses.
         false => REFRESH_INTERVAL_MIN,
-        // During an outage, only new commits of this node cause more polls.
+        // During an outage, announced commits do not shorten the pause. Only new commits of this
+        // node cause earlier polls.
         true if has_hint && !is_failing => apart,
         true => PG_POLL_INTERVAL,
     }
@@ -336,7 +339,7 @@ fn is_empty(committed: &Committed) -> bool {
     !has_rows && !sales && !may_lose_orders && !events
 }
 
-/// Opens a connection that listens for notifications and polls.
+/// Opens a connection for polls, which also receives notifications.
 async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let weak = Arc::downgrade(shared);
     let listener = move |message| {

@@ -6,8 +6,8 @@ use crate::contract::{Replication, StoreResult};
 use crate::sql::Row;
 
 impl Postgres {
-    /// If the last connection was refused because standbys are missing, returns the state of the
-    /// standbys at that time.
+    /// If the query fails, and the last connection was refused because standbys are missing,
+    /// returns the state of the standbys at that time.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
         let connector = &self.shared().connector;
         let read = |row: Row<'_>| {

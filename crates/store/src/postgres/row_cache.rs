@@ -10,8 +10,8 @@ use doorbuster_core::{
 
 use crate::row_cache::Rows;
 
-/// A buyer's units of an item: the current number, and the number in the table (`None` if there is
-/// no row). The write adds the difference to an existing row.
+/// A buyer's units of an item. `used` is the current number, and `read` is the number in the table
+/// (`None` if there is no row). The write adds the difference to an existing row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -20,7 +20,7 @@ pub(super) struct CachedQuota {
 
 impl CachedQuota {
     /// A quota that was not read, and that the transaction only decreases. The two numbers are as
-    /// large as possible, so that every decrease fits.
+    /// large as possible, so that no decrease leads below 0.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
@@ -67,7 +67,8 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// If this transaction created or changed the order, the cached order stays.
+    /// If the order is already cached, the cached order stays, because this transaction may have
+    /// changed it.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);

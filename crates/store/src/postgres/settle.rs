@@ -35,7 +35,7 @@ impl Postgres {
     }
 }
 
-/// What one transaction does with its tickets. The text of a variant is the reason for the dead
+/// What one transaction does with its tickets. The text in a variant is the reason in the dead
 /// letter.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
@@ -98,8 +98,8 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.state.store_error(failure)),
     };
-    // The attempt to return the ticket failed too. Its units return to the pool when the grant is
-    // closed.
+    // The attempt to return the ticket failed too. The ticket's units return to the pool when the
+    // grant is closed.
     let reason = format!("{reason}; the ticket could not be returned either: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {

@@ -61,8 +61,8 @@ pub(crate) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Locked while due orders are found, expired and committed. The next expiry may begin before
-    /// the commit is published, because the expired orders are no longer due.
+    /// Locked while a task finds due orders, expires them, and commits. The next expiry may begin
+    /// before the commit is published, because the expired orders are no longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
     pub(super) acknowledged: AcknowledgedOrders,
     /// The fencing number of the newest history with which `acknowledged` was compared.
@@ -71,13 +71,14 @@ pub(crate) struct Shared {
     /// node.
     pub(super) writer: i32,
     pub(super) unavailable: Mutex<Option<Outage>>,
-    /// The shortest time, in microseconds, between two polls for commits of other nodes or large
-    /// batches of this node.
+    /// The shortest time between two polls, in microseconds. It applies to commits of other nodes
+    /// and to large settled batches of this node. Other commits of this node cause a poll at once.
     pub(super) refreshes_apart_us: AtomicU64,
 }
 
 impl Shared {
-    /// Notifications that arrive within this time share one poll.
+    /// Returns the shortest time between two polls. Notifications that arrive within this time
+    /// share one poll.
     pub(super) fn refresh_interval(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
             .clamp(REFRESH_INTERVAL_MIN, REFRESH_INTERVAL_MAX)
@@ -176,7 +177,7 @@ impl Shared {
 }
 
 /// Returns a random writer number. A negative number tells nodes of the previous version that the
-/// writer adds a digest to each commit. Migrations write 0.
+/// writer adds a digest to each commit. Rows that a migration writes have the number 0.
 pub(super) fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }

@@ -10,12 +10,12 @@ use crate::sql::Row;
 use super::clock::Clock;
 
 /// Selects the snapshot, and the time and the timeline of the database. The timeline is needed
-/// because a promoted standby assigns transaction ids again.
+/// because a promoted standby assigns the same transaction ids again.
 pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
             (SELECT max(fence) FROM store_history)";
-/// The clock gets the time of the row as a sample.
+/// Reads the row, and gives its time to the clock as a sample.
 pub(super) fn since(
     row: Row<'_>,
     sent: Instant,

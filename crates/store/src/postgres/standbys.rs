@@ -26,9 +26,9 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// The three numbers count all connected standbys, the standbys whose state this database user
-/// cannot see, and the synchronous standbys. The first list has the names of the connected
-/// standbys. The second list becomes [`Replication::standbys`].
+/// `all` counts the connected standbys. `hidden` counts the standbys whose state this database user
+/// cannot see. `synchronous` counts the synchronous standbys. `connected` has the names of the
+/// connected standbys, and `standbys` becomes [`Replication::standbys`].
 pub(super) fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),

@@ -244,7 +244,8 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// database session. Otherwise it could keep a session that settling needs, and wait for a thread.
+/// database session. Otherwise it could wait for a thread while it keeps a session that settling
+/// needs.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

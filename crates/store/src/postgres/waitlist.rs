@@ -120,8 +120,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for entry in entries {
-        // A missing row cannot be locked. If another transaction inserts it first, the insertion of
-        // this transaction fails, and this transaction runs again.
+        // A missing quota row cannot be locked. If another transaction inserts the row first, the
+        // insertion of this transaction fails, and this transaction runs again.
         ledger
             .cache
             .quotas

@@ -23,8 +23,8 @@ use super::open::{create_private, data_path};
 /// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Copies the store of a directory, and these files, to `path`, which must not exist. The store may
-/// be in use during the copy. After an error, no partial copy remains.
+/// Copies the store of a directory, together with `files`, to the file `path`, which must not exist
+/// yet. The store may be in use during the copy. After an error, no partial copy remains.
 pub fn backup(
     dir: &Path,
     path: &Path,

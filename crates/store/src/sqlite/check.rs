@@ -118,7 +118,7 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
 /// several times as fast as reading each buyer separately.
 ///
 /// Each item has two fingerprints, which must be equal: one of the units in active orders, and one
-/// of the units in quotas. A fingerprint is the sum of a keyed hash of the buyer of each unit
+/// of the units in quotas. A fingerprint is a sum: each unit adds the keyed hash of its buyer
 /// (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is
 /// secret and random. A check overlooks a difference with a probability of 2⁻⁶⁰.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
@@ -155,7 +155,8 @@ fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u3
     Ok(())
 }
 
-/// Compares every grant with its orders and its feed. Returns the units in slots for each item.
+/// Compares every grant with its orders and its feed. Returns the number of units in each item's
+/// slots.
 fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64>> {
     let mut in_slots = BTreeMap::new();
     let grants =
@@ -195,14 +196,14 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
                 item,
                 format!(
                     "grant {id} says that its feed has {len} rows, but the number of rows and \
-                     the last row are {feed:?}"
+                     the number of the last row are {feed:?}"
                 ),
             );
         }
     }
     for (id, units) in std::mem::take(&mut run.settled) {
         let detail =
-            format!("orders with {units} units in total name grant {id}, which does not exist");
+            format!("grant {id} does not exist, but orders with {units} units in total name it");
         run.report("I2", None, detail);
     }
     Ok(in_slots)
@@ -247,8 +248,7 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         }
     }
     for (id, sums) in std::mem::take(&mut run.items) {
-        let detail =
-            format!("orders of {} active units name an item that does not exist", sums.active);
+        let detail = format!("the item of orders with {} active units is missing", sums.active);
         run.report("I2", Some(id), detail);
     }
     Ok(())

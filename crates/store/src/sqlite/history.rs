@@ -5,8 +5,8 @@ use crate::failure::{Done, Failure};
 
 use super::ledger::SqliteLedger;
 
-/// Records the fingerprint of the key for order ids, if the store has none. Returns the recorded
-/// fingerprint.
+/// Records the fingerprint of the key for order ids, if the store has no such fingerprint yet.
+/// Returns the recorded fingerprint.
 pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done<String> {
     let now = ledger.now;
     let sql = &mut ledger.sql;
@@ -24,8 +24,8 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
     kept.ok_or_else(|| Failure::Row("table identity is empty".to_owned()))
 }
 
-/// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
-/// Returns the recorded fingerprint.
+/// Records the fingerprint of the file `pass_key`, if the store has no such fingerprint yet, or if
+/// the file is new. Returns the recorded fingerprint.
 pub(super) fn bind_pass_key(
     ledger: &mut SqliteLedger<'_>,
     fingerprint: &str,

@@ -25,7 +25,8 @@ struct CachedQuotas {
     all: bool,
 }
 
-/// The largest number of a buyer's quota rows that one query reads.
+/// The first query for a buyer reads at most this many quota rows. Further rows are read one by
+/// one.
 const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables, as one transaction reads and writes them.

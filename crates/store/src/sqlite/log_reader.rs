@@ -25,7 +25,7 @@ pub(super) struct LogReader {
     log: File,
     copy: CommitBuffer,
     salts: [u8; 8],
-    /// The number of frames of the current log that were read.
+    /// The number of frames that were read from the current log.
     frames: i64,
 }
 
@@ -39,7 +39,7 @@ impl LogReader {
     /// Skips the valid frames that are in the log now. `frames` is their number.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
-        // If the log has no header yet, the next call reads the log from its beginning.
+        // If the log has no header yet, the next `copy_commit` reads the log from its beginning.
         if let Ok((salts, _)) = self.header() {
             self.salts = salts;
         }

@@ -89,7 +89,7 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
 ///
 /// # Errors
 ///
-/// If another process uses the directory.
+/// Fails if another process uses the directory.
 pub fn check_unlocked(dir: &Path) -> Result<(), OpenError> {
     let Ok(lock) = File::options().write(true).open(lock_path(dir)) else { return Ok(()) };
     match lock.try_lock() {
@@ -171,8 +171,8 @@ pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError
 /// Sets up the connection of the writer or of the checkpoint thread. A commit returns only after it
 /// is on the disk. SQLite starts no checkpoint by itself.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // A checkpoint after a failed sync may lose pages of the log, so closing must not run one. A
-    // clean shutdown runs the checkpoint explicitly.
+    // A checkpoint after a failed sync may lose pages of the log, so closing the connection must
+    // not run a checkpoint. A clean shutdown runs the checkpoint explicitly.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;

@@ -73,8 +73,8 @@ fn settle_alone(
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The attempt to return the ticket failed too. Its units return to the pool when the
-            // grant is closed.
+            // The attempt to return the ticket failed too. The ticket's units return to the pool
+            // when the grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; the ticket could not be returned either: {failure}");
             if let Err(failure) =
@@ -130,9 +130,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The previous version of the program stored another waiting time (`ask_ms`). The time
-            // is written again, so that expiry finds the order when the wait for the provider is
-            // over.
+            // The rules still let this order wait. Its waiting time (`ask_ms`) may come from the
+            // previous version of the program, so the time is written again. Expiry then finds the
+            // order when the wait for the provider is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

@@ -34,8 +34,8 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<ReadJob>>>) {
         let Ok(ReadJob::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
-                // A panic affects only one read. Its caller gets the error of a dropped job, and
-                // the statements reset themselves.
+                // A panic affects only one read. The caller of this read gets the error of a
+                // dropped job, and the statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
                     tracing::error!(event = "store.read_panicked", "a read panicked");
                 }

@@ -30,15 +30,16 @@ const FILE_MODE: u32 = 0o600;
 /// After an error `dir` contains no new store. The causes are:
 ///
 /// - `file` is not a backup, is damaged, or was written by a newer program.
-/// - `dir` contains a store, or another file of the same name.
+/// - `dir` contains a store, or a file with the name of a file in the backup but with other
+///   content.
 /// - The file system failed.
 pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let (backup_at, files) = read_backup(file)?;
     write(Source { file, is_backup: true, at: backup_at, files }, dir, now)
 }
 
-/// Restores a plain copy of the store's file, and writes these files beside the store. `at` is the
-/// time of the copy.
+/// Restores a plain copy of the store's file, and writes `files` beside the store. `at` is the time
+/// of the copy.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ struct Source<'a> {
 }
 
 /// Returns the temporary files of a restore to `dir`: the incomplete store, and the files that
-/// SQLite can keep beside it. They are not encrypted.
+/// SQLite can keep beside it. All these files are unencrypted.
 #[must_use]
 pub fn restore_part_paths(dir: &Path) -> [PathBuf; 4] {
     let part = with_suffix(&data_path(dir), ".part");
@@ -80,7 +81,7 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     }
     for kept in &source.files {
         if kept.name.is_empty() || !kept.name.bytes().all(is_plain) {
-            // A file whose name contains a path would be written outside the directory.
+            // A name with a path could lead to a file outside the directory.
             return Err(RestoreError::NotABackup(source.file.to_owned()));
         }
         has_file(dir, kept)?;
@@ -248,8 +249,8 @@ fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
     }
 }
 
-/// Creates a file that only its owner may read. After an error, no incomplete file is left. A
-/// server would use it, and a second restore would refuse it.
+/// Creates a file that only its owner may read. After an error, removes the incomplete file. A
+/// server would use such a file, and a second restore would fail because of it.
 fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     write(&mut file).and_then(|()| file.sync_all()).inspect_err(|_| {

@@ -14,8 +14,8 @@ pub(crate) struct Statements<'c> {
 struct Prepared<'c> {
     text: *const str,
     statement: CachedStatement<'c>,
-    /// The number in the name of each parameter. SQLite counts parameters in the order in which the
-    /// text first names them, and so does this list.
+    /// The number in the name of each parameter. The list has the order in which the text first
+    /// names the parameters. SQLite counts them in this order.
     numbers: Vec<usize>,
 }
 

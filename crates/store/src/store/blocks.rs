@@ -47,9 +47,9 @@ fn block(row: Row<'_>) -> Done<Block> {
 }
 
 impl Store {
-    /// Blocks this buyer or network until the given time, and replaces an earlier block of the
-    /// value. Also deletes blocks that have ended. Returns `None` if there are already `most` other
-    /// blocks.
+    /// Blocks this buyer or network until the given time, and replaces an earlier block of the same
+    /// buyer or network. Also deletes blocks that have ended. Returns `None` if there are already
+    /// `most` other blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,

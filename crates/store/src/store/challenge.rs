@@ -46,7 +46,7 @@ const SPENT: Statement = statement("SELECT count(*) FROM spent");
 fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<SpendOutcome> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let now = tx.now();
-    // The transaction may have waited until the challenge ended and its record was deleted.
+    // The transaction may have waited so long that the challenge has ended and its row was deleted.
     // Deletions use the store's clock, so this check uses it too.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
@@ -64,8 +64,8 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
         }
         None => (0, now.plus(*window_ms)),
     };
-    // The deletion comes last, because two transactions that locked more rows after it could wait
-    // for each other.
+    // The deletion comes last. If transactions locked more rows after their deletions, two of them
+    // could wait for each other.
     for sql in DELETE_ENDED {
         tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
     }
@@ -73,9 +73,9 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
 }
 
 impl Store {
-    /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. Exactly
-    /// one answer to a challenge gets [`SpendOutcome::Now`]. The call also deletes some rows that
-    /// ended some time ago, so that the number of rows stays bounded.
+    /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. At most
+    /// one answer to a challenge gets [`SpendOutcome::Now`]. The call also deletes a few old rows,
+    /// so that the number of rows stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
         // A second run would find the row of the first run, and treat a valid answer as already
         // spent.

@@ -1,5 +1,6 @@
 //! Checkouts. Each open checkout stores when it must be closed (`due`). The row of an order stores
-//! how long the order waits for its provider (`ask_ms`), so that expiry skips the order.
+//! how long the order waits for its provider (`ask_ms`), so that expiry skips the order during this
+//! wait.
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::{Order, TicketId, money};
 
@@ -29,7 +30,7 @@ macro_rules! to_close {
         )
     };
 }
-/// Selects due checkouts of orders that still hold units. When an order ends, its checkout's due
+/// Selects due checkouts of reserved orders. When an order leaves this state, its checkout's due
 /// time becomes 0. So this read skips the checkout without reading the order.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
 /// Selects all due checkouts that [`WAITING_TO_CLOSE`] does not select.
@@ -59,16 +60,16 @@ impl Store {
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
     /// order. A checkout must be closed if its order no longer waits for a payment, or if `pay_by`
-    /// has passed by the monotonic time. Checkouts of orders that still hold units come first, then
-    /// those that have been due longest.
+    /// has passed by the monotonic time. Checkouts of reserved orders come before all others. In
+    /// both groups, the checkout that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.monotonic_now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // The second read skips the checkouts of orders that still hold units. There are fewer
-            // than `limit`, because the first read found all of them.
+            // The second read skips the checkouts of reserved orders. The first read has found all
+            // of these, because it found fewer than `limit`.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {

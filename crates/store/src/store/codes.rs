@@ -112,7 +112,8 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }
 
-    /// Revokes codes of the sale for further buyers, and returns the number of these codes.
+    /// Revokes codes of the sale, so that no further buyer can use them. Returns the number of
+    /// these codes.
     pub async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
         let sale = sale.to_owned();
         self.job(RetryUnknown::Never, move |tx| {

@@ -146,7 +146,7 @@ impl Store {
 
     /// Returns the owner and the end of a session. Returns `None` if the session does not exist,
     /// has expired, or belongs to a deleted key. `configured` is the hash of the key in the
-    /// settings, which the store does not contain.
+    /// settings, because the store does not contain this key.
     pub async fn session(
         &self,
         hash: Hash,
@@ -225,7 +225,8 @@ impl Store {
         .await
     }
 
-    /// Adds the statistics of past time steps that this node has not stored yet.
+    /// Adds the statistics of past time steps. Statistics that this node has already stored stay
+    /// unchanged.
     pub async fn insert_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(INSERT_POINT, points).await
     }

@@ -2,8 +2,8 @@
 //!
 //! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. While a
 //! grant is locked, its orders, their checkouts and their payments stay unchanged. Then the erasure
-//! locks the buyer's quotas, in lock order. Rows of tables without an index by buyer are found
-//! before the transaction.
+//! locks the buyer's quotas, in lock order. The rows of most other tables are found before the
+//! transaction, because these tables have no index by buyer.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;
@@ -41,8 +41,8 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     tx.lock_grants(&ids)?;
     let mut found = tx.all(erase::FIND_ORDERS, &by, order)?;
-    // If an order changed after the first read, its grant may not be locked. The next transaction
-    // erases that order.
+    // The second read may find an order whose grant is not locked, because an order changed after
+    // the first read. The next transaction erases that order.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -150,9 +150,10 @@ impl Store {
         })
     }
 
-    /// Replaces the buyer's id by [`doorbuster_core::IdKey::erased_buyer`], and the request keys,
-    /// in rows that can be erased now. One call changes at most [`crate::limits::ERASE_ROWS_MAX`]
-    /// rows of each table. Repeat the call until it replaces nothing.
+    /// In rows that can be erased now, replaces the buyer's id by
+    /// [`doorbuster_core::IdKey::erased_buyer`], and also replaces the request keys. One call
+    /// changes at most [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Repeat the call until
+    /// it replaces nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         let names = ErasedNames::for_buyer(buyer, &self.id_key());
         let found = self.erasable_rows(buyer).await?;

@@ -47,7 +47,7 @@ impl Store {
         self.all(EVENTS_AFTER, values![position, as_limit(limit)], events::read).await
     }
 
-    /// Returns the event at this position, or nothing if the event was deleted.
+    /// Returns the event at this position, or `None` if the event was deleted.
     pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
         self.one(EVENT_AT, values![position], events::read).await
     }

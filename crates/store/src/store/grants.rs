@@ -72,8 +72,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| stock::acknowledge_init(tx.ledger(), id)).await
     }
 
-    /// Moves units from the pool to a grant (see [`doorbuster_core::stock::refill`]). Returns their
-    /// number.
+    /// Moves units from the pool to a grant (see [`doorbuster_core::stock::refill`]). Returns the
+    /// number of moved units.
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         self.job(RetryUnknown::Never, move |tx| stock::refill(tx.ledger(), id, units, counter))
             .await
@@ -101,7 +101,8 @@ impl Store {
         self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
-    /// Returns the numbers of refills and recalls of each open or closed grant of an item.
+    /// For each open or closed grant of an item, returns the number of refills and the number of
+    /// finished recalls.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         self.all(TRANSFERS, values![item], transfers).await
     }
@@ -157,8 +158,8 @@ impl Store {
             .sum())
     }
 
-    /// Returns how many grants of slots were closed for each cause. Causes without a closed grant
-    /// are left out.
+    /// For each cause, returns how many grants of slots were closed for this cause. Causes without
+    /// a closed grant are left out.
     pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         let closing = |row: Row<'_>| Ok((rows::closing(row, 0)?, row.number(1)?));
         self.all(CLOSINGS, values![SlotKey::WAITLIST], closing).await

@@ -42,7 +42,7 @@ impl Store {
             let values = values![&key.id, &key.name, role, &key.hash, key.created_at];
             if tx.run(INSERT, &values)? == 0 {
                 let id = &key.id;
-                let exists = format!("a key with the id {id} or the same hash already exists");
+                let exists = format!("an existing key has the id {id} or the same hash");
                 return Err(Failure::Row(exists));
             }
             tx.record(&actions::changed_key(None, Some(&key)))

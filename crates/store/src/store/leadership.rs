@@ -15,7 +15,8 @@ const TAKE_LEADER_LEASE: Statement = statement(
 );
 
 impl Store {
-    /// Takes or renews the lease of the leader for `lease_ms`. Returns whether this node has it.
+    /// Takes or renews the lease of the leader for `lease_ms`. Returns whether this node has the
+    /// lease now.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();

@@ -35,7 +35,8 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// A query for the order `o`. The list query appends a condition on the item of `o`.
+    /// A subquery that finds the row's order `o`. The list query appends a condition on the item of
+    /// `o`.
     of_order: &'static str,
     /// The SQL condition for irregular refunds (`RefundCause::is_irregular`), or for their
     /// payments.
@@ -142,8 +143,8 @@ impl Store {
         .await
     }
 
-    /// Discards a failed refund that an operator has resolved, with the operator's reason. Returns
-    /// false if there is no such failed refund, or it was discarded before.
+    /// Discards a failed refund that an operator has resolved, and stores the operator's reason.
+    /// Returns false if there is no such failed refund, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         self.job(RetryUnknown::Never, move |tx| {
             let discarded = tx.run(DISCARD, &values![&id.0, &why])? == 1;
@@ -170,7 +171,7 @@ impl Store {
     }
 
     /// Returns a page of payments. If the query's `notices` is true, the page has only payments
-    /// that a provider or a buyer made by mistake.
+    /// that a provider or a buyer caused by mistake.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<Page<Payment>> {
         self.money_page(&PAYMENTS, query).await
     }

@@ -9,7 +9,8 @@ use super::{Store, StoreResult};
 
 impl Store {
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of the limit's
-    /// key. An embedded store shares no limits, so the call returns an error.
+    /// key. For an embedded store, this function returns an error, because such a store shares no
+    /// limits.
     ///
     /// If the outcome is unknown, the calls may have taken effect, so a limit may allow fewer
     /// requests for a while. A crash of the database resets every limit.
@@ -25,8 +26,8 @@ impl Store {
         }
     }
 
-    /// Deletes at most `most` unused rate limits, and returns their number. A limit is unused if it
-    /// has allowed its full number of requests for longer than
+    /// Deletes at most `most` unused rate limits, and returns their number. A limit is unused if
+    /// its full number of requests has been available for longer than
     /// [`crate::limits::RATE_LIMIT_KEPT_US`].
     pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
         match self {
@@ -35,8 +36,9 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two polls that commits of other nodes or large batches of
-    /// this node cause. Does nothing for an embedded store.
+    /// Sets the shortest time between two polls. It applies to commits of other nodes and to large
+    /// settled batches of this node. Other commits of this node cause a poll at once. Does nothing
+    /// for an embedded store.
     pub fn set_refresh_interval(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.shared().set_refresh_interval(apart);

@@ -3,8 +3,8 @@
 use super::Store;
 
 impl Store {
-    /// Returns whether the store can be used now. In PostgreSQL: whether the last poll reached the
-    /// database.
+    /// Returns whether the store can be used now. A store in PostgreSQL can be used if the last
+    /// poll reached the database.
     #[must_use]
     pub fn is_available(&self) -> bool {
         match self {

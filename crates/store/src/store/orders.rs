@@ -127,8 +127,8 @@ impl Store {
         self.one(queries::ORDER_OF, values, rows::order).await
     }
 
-    /// Returns a page of orders. If the oldest orders come first, orders that are created between
-    /// the reads of two pages come last.
+    /// Returns a page of orders. If the oldest orders come first, an order that is created between
+    /// the reads of two pages is on a later page.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {

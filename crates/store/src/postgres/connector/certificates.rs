@@ -9,7 +9,7 @@ impl Connector {
     }
 
     pub(crate) fn reload_certificates(&self) -> Result<(), String> {
-        // All hosts share the certificates of the address.
+        // All hosts share the certificates of the address, so one reload is enough.
         let first = self.0.hosts.first();
         first.map_or(Ok(()), |host| host.address.tls.reload().map_err(|error| error.to_string()))
     }

@@ -8,7 +8,7 @@ use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 
 use super::{Connector, Inner, NO_HOST};
 
-/// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
+/// The function of PostgreSQL that sends a warning if the standby did not confirm a commit.
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
 
 pub(in crate::postgres) enum SessionMessage {
@@ -31,7 +31,8 @@ impl Connector {
 }
 
 impl Inner {
-    /// Makes the next connection commit a row first. Older connections must not be used any more.
+    /// After this call, the next connection first commits a row, and older connections must not be
+    /// used any more.
     fn replace_sessions(&self) {
         self.current.store(NO_HOST, Ordering::Release);
         let mut unconfirmed_at = self.unconfirmed_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,15 +57,17 @@ pub(super) async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The standby may lack the commit, so its answer is dropped, and the outcome counts as
-            // unknown. All other sessions see the commit, so they are replaced too. The first new
-            // session commits a row, and this commit waits for the standby.
+            // The standby may lack the commit, so the database's answer is dropped, and the outcome
+            // of the commit counts as unknown. All other sessions see the commit, so they are
+            // replaced too. The first new session commits a row, and this commit waits for the
+            // standby.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
                 tracing::warn!(
                     event = "database.commit_unconfirmed",
-                    "the synchronous standby did not confirm a commit in time; its result is unknown"
+                    "the synchronous standby did not confirm a commit in time, so the result of \
+                     the commit is unknown"
                 );
                 if let Some(connector) = connector.upgrade() {
                     connector.replace_sessions();

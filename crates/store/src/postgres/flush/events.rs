@@ -50,8 +50,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// Returns the grant and the number of the order that the event, or the event's payment, names. An
-/// order that a payment names is in the cache, because the transaction has locked it.
+/// Returns the grant and the number of the event's order. For an event about a payment, this is the
+/// order that the payment names. That order is in the cache, because the transaction has locked it.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

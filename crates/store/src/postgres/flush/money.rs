@@ -11,7 +11,7 @@ use crate::sql::to_i64;
 use super::{Query, value};
 
 /// If another transaction has inserted one of the new rows, the statement fails and this
-/// transaction runs again. Then the rules of `doorbuster-core` find the row.
+/// transaction runs again. In the second run, the rules of `doorbuster-core` find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
@@ -148,7 +148,7 @@ fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Sets when the open checkout of each changed order must be closed at its provider ([`due_at`]).
+/// For each changed order, sets when its open checkout must be closed at the provider ([`due_at`]).
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(checkout) => checkout.open,

@@ -13,7 +13,7 @@ use crate::sql::to_i64;
 
 impl Poller {
     /// Reads verdicts, starting with the rows in `page`. Returns each ticket whose verdict names an
-    /// order, with the id of this order, which the caller must still read.
+    /// order, with the id of this order. The caller must still read these orders.
     pub(super) async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

@@ -1,4 +1,5 @@
-//! Finds the buyers whose orders and quota differ, after the check found rule I4 broken.
+//! Finds the buyers whose orders and quota differ, after the check has found a violation of rule
+//! I4.
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};
@@ -68,7 +69,8 @@ pub(super) fn report(
         for (item, (held, used)) in both {
             let limit = limits.get(&item).copied().map_or(0, u64::from);
             if held != used || held > limit {
-                // The log must not contain a buyer's id, so the finding names the order.
+                // The log must not contain a buyer's id, so the finding names the buyer's newest
+                // order.
                 let sql =
                     "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC
                            LIMIT 1";
