@@ -38,7 +38,7 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
         buyer: order.buyer.to_string(),
         units: order.units.get(),
         // A price does not change after its sale has opened, so the item's present price is the
-        // order's price. Both factors are bounded, so the product cannot overflow.
+        // order's price. The price and the units are bounded, so their product cannot overflow.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
@@ -160,8 +160,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// Converts a sale for operators. `row` may be newer than `known`, the catalogue's sale, which
-/// supplies the stock.
+/// Converts a sale for operators. `known` is the sale in the catalogue, and gives the stock. `row`
+/// may be newer than `known`.
 pub fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::outage_log::{self, OutageLog};
 
-/// The maximum number of blocks. Further blocks are refused.
+/// The maximum number of blocks. The server refuses to create more blocks.
 pub const BLOCKS_MAX: usize = 10_000;
 /// How often a node checks for blocks that other nodes changed.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(400);

@@ -2,7 +2,7 @@
 //!
 //! A slot has quotas only for buyers who bought under the slot's current grant. Without this
 //! memory, a buyer at the limit could get tickets from a new grant or another slot, and the store
-//! would refuse them.
+//! would refuse these tickets.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ impl BuyersAtLimit {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count of a buyer's units. `ended_orders` is the number of ended orders
-    /// that the node knew when it read the count.
+    /// Records the store's count of a buyer's units. `ended_orders` is how many ended orders the
+    /// node knew when it read the count.
     pub fn learn(&self, buyer: u64, used: u32, ended_orders: u64) {
         let mut counts = self.lock();
         counts.learn(buyer, used, ended_orders, Instant::now());

@@ -2,7 +2,7 @@
 //!
 //! A node's catalogue has every sale and receives every change. An unknown id belongs to no sale,
 //! or to a sale that another node has just created. Only a read of the store can tell which. While
-//! Redis is reachable and reads are quick, one node of a cluster at a time makes this read.
+//! Redis is reachable and reads are quick, only one node of a cluster at a time makes this read.
 //!
 //! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
 //! All unknown ids share one marker, so random ids cost no memory and no further reads.
@@ -35,7 +35,8 @@ const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
-/// The lock of the node that reads the store for unknown ids. Keys in Redis also contain this name.
+/// The name of the lock that a node takes to read the store for unknown ids. Keys in Redis also
+/// contain this name.
 const NAME: &str = "catalogue";
 
 /// What another node left in the shared Redis.

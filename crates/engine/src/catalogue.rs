@@ -45,12 +45,12 @@ pub struct SaleRuntime {
     /// On a node: the refusals that edges reported. On an edge: refusals not yet reported to a
     /// node.
     pub edge_refusals: AnswerCounts,
-    /// The number of orders that this node created, including orders that were first answered
-    /// `202`.
+    /// The number of orders that this node created, including orders whose requests were first
+    /// answered with `202`.
     pub orders: AtomicU64,
     /// The request limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
-    /// The state of the sale's waiting room, if one room that opens automatically is for all items.
+    /// The state of the sale's waiting room, if all items share one room that opens automatically.
     pub room: RoomRuntime,
 }
 
@@ -132,8 +132,8 @@ impl SaleState {
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Returns whether the sale's slots have open grants: from its scheduling to its close, except
-    /// during a pause.
+    /// Returns whether the sale's slots have open grants: from the scheduling of the sale to its
+    /// close, except during a pause.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)

@@ -6,10 +6,11 @@
 //! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
 //! of the sale's slots.
 //!
-//! The reader has these callers: its own job, which the store's notifications wake, and every part
-//! that gets the id of an unknown sale or item. These parts are the handlers of requests, the
-//! changes of orders, and the delivery of events. Operators' requests also call the reader before
-//! their handlers run, so that operators see other nodes' changes at once.
+//! The reader's own job calls the reader when a notification of the store wakes this job. Every
+//! part that gets the id of an unknown sale or item also calls the reader: the handlers of
+//! requests, the changes of orders, and the delivery of events. Each request of an operator calls
+//! the reader before the request's handler runs, so that operators see other nodes' changes at
+//! once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,8 +62,8 @@ impl CatalogueReader {
         Ok(())
     }
 
-    /// Like [`Self::refresh`], for requests with arbitrary ids. One bound limits the reads of all
-    /// these requests together.
+    /// Like [`Self::refresh`], for requests with arbitrary ids. One limit applies to the reads of
+    /// all these requests together.
     pub async fn refresh_paced(&self) {
         if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return;
@@ -81,7 +82,7 @@ impl CatalogueReader {
         Ok(self.node.catalogue().item_by_id(id).cloned())
     }
 
-    /// Returns one item for each id, even if another node has just created some of them.
+    /// Returns one item for each id, even if another node has just created some of the items.
     ///
     /// # Errors
     ///
@@ -124,7 +125,8 @@ async fn reload(
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     node.meter().catalogue_checks.add_one();
-    // Taken before the store is read, to detect sales that another task changes meanwhile.
+    // This copy is taken before the store is read. It shows which sales another task changes
+    // meanwhile.
     let known = node.catalogue().clone();
     let version = node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -200,7 +202,8 @@ async fn reload_one(
             }
         }
     }
-    // The sale's lock is released above, because the task that follows a drain takes this lock.
+    // The sale's lock is released above, because the task that follows another node's drain takes
+    // this lock.
     follow_step(node, slots, &id).await?;
     Ok(true)
 }

@@ -1,9 +1,9 @@
 //! What a node does for a shared database besides queries: it reacts to failovers, watches the
 //! standbys, and checks that commits return in time.
 //!
-//! This part of a node owns the newest row that the node knows, and the results of the last checks.
-//! It calls the store. One job per node runs the checks ([`run`]). The readiness, the metrics and
-//! the console read the results.
+//! This part of a node owns the newest history row that the node knows, and the results of the last
+//! checks. It calls the store. One job per node runs the checks ([`run`]). The readiness, the
+//! metrics and the console read the results.
 
 mod commit_check;
 mod history_file;

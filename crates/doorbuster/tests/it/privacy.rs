@@ -42,7 +42,7 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The maximum number of log lines for at least 100 requests of each kind.
+/// The server may write at most this many log lines for 100 or more requests of each kind.
 const LINES_MAX: usize = 60;
 
 #[test]
@@ -94,7 +94,7 @@ async fn closed_shop() -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
-            // The result is ignored, because the next request comes over another connection.
+            // A failed read is ignored, because the next request comes over another connection.
             let _ = stream.read(&mut bytes).await;
             let _ = stream
                 .write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -238,7 +238,7 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Makes a stored quota contradict the orders, until the audit has paused the sale.
+/// Makes a stored quota contradict the orders until the audit has found this fault.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -277,7 +277,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
         if erased["held_back"] == json!([]) {
             break;
         }
-        // The server needs some time to query the sandbox about the checkout.
+        // The server holds the erasure back until it has queried the sandbox about the checkout.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(orders, 1);

@@ -1,5 +1,5 @@
-//! Runs the commands of the page about recovery to a point in time, while a node sells units. The
-//! test replaces only the paths and the time in the commands.
+//! While a node sells units, runs the commands of the page about point-in-time recovery. The test
+//! replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +26,7 @@ fn blocks() -> Vec<(&'static str, String)> {
     parts.by_ref().map(block).collect()
 }
 
-/// A PostgreSQL in its own directory, which the page's commands manage.
+/// A PostgreSQL server with its own directory. The page's commands manage this server.
 struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A server that a script starts writes its log to the script's output later. So the output
-        // is a file, and each script has its own file.
+        // A script can start a server, which later writes its log to the script's output. So the
+        // output is a file, and each script has its own file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

@@ -87,7 +87,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
     assert_eq!(line["needs_restart"], "workers", "{line}");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
-    // The server refuses one connection above the new limit.
+    // The new limit is 16, so the server must refuse connection 17.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();

@@ -25,8 +25,8 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
 
 const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
 
-/// Each text must name the how-to page and the two lists to compare. The unpaid order `order` must
-/// be only in the list of orders.
+/// Checks that each text names the how-to page and the two lists to compare. Checks that the unpaid
+/// order `order` is in the list of orders, but not in the list of payments.
 fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
     for text in texts {
         for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
@@ -170,7 +170,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     drop(TestServer::start(command, data_dir));
     let log = fs::read_to_string(&log).expect("a log file");
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
-    // The store has accepted the new key, so the server must start again.
+    // The store has accepted the new key, so another start must succeed.
     let test_server = TestServer::open(&temp_dir);
     // A second server finds the store locked, and must not leave its own new key behind.
     let data_dir = test_server.data_dir().to_owned();

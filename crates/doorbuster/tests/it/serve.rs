@@ -105,7 +105,7 @@ fn the_log_has_the_requested_format() {
         let temp_dir = TempDir::new();
         let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
         let mut command = serve(&temp_dir, &data_dir);
-        // At the default level the server logs that it serves and that it stops.
+        // At the default level, the server logs that it serves and that it stops.
         command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
         command.stderr(File::create(&log).expect("a log file"));
         assert_eq!(TestServer::start(command, data_dir).terminate().0, Some(0), "{form}");
@@ -296,7 +296,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
             && stderr.contains("272"),
         "{stderr}"
     );
-    // The server keeps 256 of the 300 files for other purposes, so 44 connections are left.
+    // The server keeps 256 of the 300 files for other purposes, so only 44 connections fit.
     let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =

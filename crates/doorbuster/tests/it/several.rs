@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{CommandRun, TempDir, program, run};
 
-/// Fails the test if a program that an installation needs is missing.
+/// Fails the test if this machine lacks a program that an installation needs.
 pub fn require_servers() {
     tool::program("postgres");
     tool::program("redis-server");

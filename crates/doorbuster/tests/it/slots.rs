@@ -2,7 +2,8 @@
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
-/// The sale's slot gets a refill when one of its sub-domains has fewer units than `threshold`.
+/// Opens a sale. Its slot gets a refill when a sub-domain of the slot has fewer units than
+/// `threshold`.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=0.10CNY,limit=10";
     test_server
@@ -18,8 +19,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// Returns the cells that `sale show --slots` prints for the only slot, from the epoch on. Also
-/// returns the sale's units in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the only slot, beginning with the epoch.
+/// Also returns how many units of the sale are in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -111,7 +112,7 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
     let output =
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
-    // Refills of 100 units follow until the inactive sub-domain reaches the threshold.
+    // The slot gets refills of 100 units until the inactive sub-domain reaches the threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

@@ -271,7 +271,7 @@ pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
     // With this setting, buyers can pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    // The server writes few log lines, so that the lines fit into the pipe.
+    // With this log filter, the server writes so few lines that they fit into the pipe.
     command
         .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
         .env("DOORBUSTER_LOG__FILTER", "warn")

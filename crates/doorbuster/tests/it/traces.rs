@@ -112,8 +112,8 @@ fn span(bytes: &[u8]) -> Span {
     span
 }
 
-/// Starts a collector that gives this answer. Returns its URL, and the head and the body of each
-/// request.
+/// Starts a collector that gives this answer to each request. Returns the collector's URL, and a
+/// receiver of the head and the body of each request.
 fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));

@@ -28,7 +28,7 @@ impl Drop for SampleShop {
     }
 }
 
-/// Returns a command that runs `examples/shop/{file}`, without the variables of a shop.
+/// Returns a command that runs `examples/shop/{file}`, without the environment variables of a shop.
 fn shop(interpreter: &str, file: &str) -> Command {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop").join(file);
     let mut command = Command::new(tool::program(interpreter));

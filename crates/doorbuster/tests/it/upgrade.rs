@@ -1,5 +1,5 @@
-//! Upgrades from version 0.1.0 and from a build before it, whose stores are in `tests/stores`.
-//! Every later version must migrate these stores and continue their sale.
+//! Tests upgrades from version 0.1.0, and from a build before this version. The stores of both are
+//! in `tests/stores`. Every later version must migrate these stores and continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! this test by hand with `--ignored`.
@@ -19,7 +19,7 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// A build before the release of 0.1.0 wrote the stores in the first directory.
+/// The stores in the first directory are from a build before the release of 0.1.0.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory for the stores of this version.
 const NEWEST: &str = "0.1.0";

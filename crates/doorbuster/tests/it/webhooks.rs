@@ -27,7 +27,7 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// Longest wait for all deliveries after the last start, including failed attempts.
+/// After the last start, all deliveries must succeed within this time, despite failed attempts.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
@@ -56,7 +56,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The test may kill the server before the server reads the answer.
+                // The shop keeps the event even if the server is killed before it reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };

@@ -60,7 +60,8 @@ fn copy_key(shared: &SharedRedis, key: &IdKey, version: &str) -> String {
     shared.key(NAME, &stamp)
 }
 
-/// Returns the authentication code of a copy, which needs the deployment's secret.
+/// Returns the authentication code of a copy. Only a program that has the deployment's secret can
+/// compute this code.
 fn proof(key: &IdKey, version: &str, copy: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }

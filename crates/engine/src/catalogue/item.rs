@@ -52,8 +52,8 @@ pub struct ItemWork {
     pub unit_demand: DemandQueue,
     /// The buyers who have reached the item's limit.
     pub at_limit: BuyersAtLimit,
-    /// The item's open grants, as this node last read them. A request that waits for a verdict
-    /// checks that its ticket's grant is still open.
+    /// The item's open grants, as this node last read them. A request that waits for a verdict uses
+    /// them to check that its ticket's grant is still open.
     pub open_grants: OpenGrants,
     /// Slots that the spread no longer uses, but that may still have tickets or units.
     pub leaving: LeavingSlots,
@@ -64,7 +64,8 @@ pub struct ItemWork {
     /// Until this time of the store's clock, in milliseconds, this node takes no units from the
     /// pool. Set when the node gives units to the pool for another node.
     pub pool_rests_until: AtomicI64,
-    /// The state of the item's own waiting room, if each item has a room that opens automatically.
+    /// The state of the item's own waiting room, if each item has its own room that opens
+    /// automatically.
     pub room: RoomRuntime,
     /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
@@ -89,7 +90,8 @@ impl ItemState {
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let slot_units = self.work.slot_units.load();
-        // The registry may be older than the spread and list partitions that no longer exist.
+        // The registry may be older than the spread. It may then list partitions that no longer
+        // exist.
         let registry = slot_units.registry.within(slots as u32);
         let listed = partition::first_try(spread, registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
@@ -121,8 +123,8 @@ impl ItemState {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
     }
 
-    /// Returns the slot for a second attempt after `first` could not serve the request. `None` if
-    /// no other slot had enough units at the last reconciliation.
+    /// Returns the slot for a second attempt, after the slot `first` could not serve the request.
+    /// `None` if no other slot had enough units at the last reconciliation.
     #[must_use]
     pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {

@@ -17,11 +17,11 @@ use crate::sales::SaleControl;
 use crate::scheduler::{NextRun, Work};
 
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order, and
-/// this pause limits audits to 1 % of one core.
+/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order. With
+/// this pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// If this many tickets are settled within [`RUSH_WINDOW`], the audit waits. During an audit, an
-/// embedded store cannot move its log into the database, which slows purchases down.
+/// embedded store cannot move its log into the database, and this slows purchases down.
 const RUSH_TICKETS: u64 = 1_000;
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
@@ -55,7 +55,7 @@ pub struct AuditView {
 pub struct FindingView {
     /// The invariant's name.
     pub rule: String,
-    /// The sale and the item, if the finding has them.
+    /// The sale and the item, if the finding is about one item.
     pub item: Option<(String, String)>,
     /// The numbers that violate the invariant.
     pub detail: String,
@@ -198,7 +198,7 @@ pub async fn audit(node: &Node) -> Result<AuditView, EngineError> {
 mod tests {
     use super::*;
 
-    /// `settled(n)` is the number of tickets that are settled in second `n`.
+    /// `settled(n)` is the number of tickets that are settled during second `n`, counted from 0.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
         wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;

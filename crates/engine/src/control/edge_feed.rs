@@ -56,7 +56,7 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Writes one generation of the feed after another while this node has the lock.
+/// While this node has the lock, writes one generation of the feed after another.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,
@@ -65,8 +65,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // A Redis server that lost the feed also lost the records of live edges. An edge that was
-        // seen recently may still be alive.
+        // If Redis has lost the feed, it has also lost the records of live edges. So an edge that
+        // was seen recently counts as alive.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -149,8 +149,8 @@ impl<'a> FeedWriter<'a> {
     /// `None` means that a new generation is needed.
     ///
     /// A commit publishes its requests before its counts, and this function reads the counts first.
-    /// So the requests include those of all orders in the counts. Between the two reads, it checks
-    /// whether the set of requests is complete.
+    /// So for each order in the counts, the edges also get the request. Between the two reads, this
+    /// function checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.node.memory_as_of();
         self.gather_blocks().await;
@@ -168,7 +168,7 @@ impl<'a> FeedWriter<'a> {
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // An edge must get these requests before the counts.
+            // An edge must get all requests before the counts.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -230,7 +230,8 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first, so an edge that gets the row has its counts.
+            // The counts come first, so an edge that gets a sale's row already has the sale's
+            // counts.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {

@@ -11,20 +11,21 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The most and the fewest orders that a batch requests from the store.
+/// A batch requests at most this many orders from the store, and at least [`BATCH_MIN`].
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// Intended duration of a transaction if the store is a database server.
+/// If the store is a database server, the batch size is adapted until a batch takes about this
+/// time.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// Intended duration of a transaction if a single writer runs all transactions in turn. It is
-/// short, because purchases may have to wait for this transaction.
+/// The same, if a single writer runs all transactions in turn. The time is short, because purchases
+/// may have to wait for the batch's transaction.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// The number of concurrent batches if the store is a database server. While one batch publishes
 /// its events, the next one reads its rows.
 const BATCHES_AHEAD: usize = 2;
 
-/// A run ends after this time, even if more orders must expire. A metric of a run's duration lets
-/// an alarm detect a run that hangs.
+/// A run ends after this time, even if more orders must expire. So a run that takes much longer
+/// hangs, and an alarm on the metric of a run's duration detects it.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(node: Arc<Node>) {
@@ -57,13 +58,13 @@ async fn expire(node: &Node, batch: &mut usize) -> NextRun {
     }
 }
 
-/// Expires batches until a batch has fewer orders than requested, or for [`RUN_MAX`].
+/// Expires batches until a batch has fewer orders than requested, or until [`RUN_MAX`] has passed.
 ///
 /// Batches need no pause between them. A single writer runs waiting transactions between two
 /// batches, and a database server shares its time among all sessions.
 async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
-    // A single writer commits all waiting transactions as one group. With two batches, a group
-    // would take twice as long.
+    // A single writer commits all waiting transactions as one group. With two concurrent batches, a
+    // group would take twice as long.
     let (ahead, time) = if node.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
@@ -97,7 +98,7 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
                 (more, next) = (false, NextRun::Idle);
             }
         }
-        // The next batch has waited for its turn until now.
+        // The next batch's time begins here, because the batch has waited for its turn until now.
         began = Instant::now();
     }
 }

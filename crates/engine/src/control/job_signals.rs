@@ -1,5 +1,6 @@
-//! The signals that wake the jobs, with their data. Also has the slots without an open grant that
-//! may still have tickets: `unretired` of ended sales, and `leftovers` of other sales.
+//! The signals that wake the jobs, with their data. The fields `unretired` (for ended sales) and
+//! `leftovers` (for changed spreads) list the slots that have no open grant but may still have
+//! tickets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,12 +56,12 @@ pub struct JobSignals {
     /// Notified when another node may have changed sales.
     pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
-    /// The slots of ended sales that still have tickets. Only the leader fills this set and settles
-    /// these tickets.
+    /// The slots that still have tickets although their sale has ended. Only the leader fills this
+    /// set and settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
-    /// The slots outside their items' spreads that may still have tickets, with the epochs of their
-    /// closed grants. Only the leader fills this map and settles these tickets. An item has at most
-    /// as many entries as it had slots.
+    /// The slots that are no longer in their item's spread but may still have tickets, with the
+    /// epochs of their closed grants. Only the leader fills this map and settles these tickets. An
+    /// item has at most as many entries as it had slots.
     leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
     pub(crate) batch_settled: Notify,
     /// Notified when another node has begun a drain.
@@ -81,8 +82,8 @@ pub struct JobSignals {
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item whose pool has units for a slot, whose slot lacks feed
-    /// rows, or whose parked request needs units.
+    /// Wakes the reconciliation of an item. The caller has one of these reasons: the pool has units
+    /// for a slot, a slot lacks feed rows, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }

@@ -2,8 +2,9 @@
 //! nodes are live.
 //!
 //! If each node has its own slots, the leader closes the grants of nodes with a lapsed lease. Other
-//! nodes can then sell the units. If all nodes share the slots, the live nodes divide the slots'
-//! tickets among themselves. Leases only avoid duplicate work: the store's rows decide about stock.
+//! nodes can then sell the units of these grants. If all nodes share the slots, the live nodes
+//! divide the slots' tickets among themselves. Leases only avoid duplicate work: the store's rows
+//! decide about stock.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,8 +64,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     }
 }
 
-/// Wakes the checks of all slots that this node reaches, because other nodes may have closed its
-/// grants.
+/// Wakes the checks of all slots that this node reaches, because other nodes may have closed this
+/// node's grants.
 fn handle_own_lapse(node: &Node, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -78,8 +79,8 @@ fn handle_own_lapse(node: &Node, away: Duration) {
     }
 }
 
-/// Renews this node's lease. With the control role, also takes or renews the leader's lease. If
-/// each node has its own slots, the leader also closes the grants of dead nodes.
+/// Renews this node's lease. If this node has the control role, also takes or renews the leader's
+/// lease. If each node has its own slots, the leader also closes the grants of dead nodes.
 pub(crate) async fn renew_leases(
     node: &Node,
     slots: &Slots,
@@ -134,8 +135,8 @@ async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     }
 }
 
-/// Returns the nodes that have a valid lease. Also answers the questions about refusals in
-/// the rows of their leases.
+/// Returns the nodes that have a valid lease. The rows of the leases also contain questions about
+/// refusals, and this function answers these questions.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineError> {
     let nodes = node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
@@ -144,7 +145,7 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineErr
         slots.set_live_nodes(&heard);
         node.control().queues_changed.notify_one();
     }
-    // A lease's row contains its node's questions to other nodes.
+    // The row of a node's lease contains the node's questions to other nodes.
     if node.answer_questions(&nodes) {
         // This second renewal shows the answers to the other nodes at once.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;

@@ -12,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// The maximum number of deliveries per second if only counts changed, so that readers do not slow
-/// down buyers.
+/// If only counts changed, readers get at most this many status events per second together. So
+/// readers do not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.
@@ -44,7 +44,7 @@ pub async fn run(node: Arc<Node>) {
 }
 
 /// The part of a status that is published at once when it changes: the version, and two facts for
-/// each item. They say whether all units are taken, and whether no taken unit can come back.
+/// each item. These facts say whether all units are taken, and whether no taken unit can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 

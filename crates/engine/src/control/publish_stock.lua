@@ -1,7 +1,7 @@
--- Writes the numbers of a sale that other programs read, on this server or on its replicas.
+-- Writes the numbers of a sale. Other programs read the numbers on this server or on a replica.
 -- KEYS: the sale's hash.
 -- ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs of field and value.
--- Returns 1, or writes nothing and returns 0 if a later writer has written.
+-- Returns 1. If a later writer has already written, writes nothing and returns 0.
 -- The numbers may be old, so code that decides about stock must never read this hash.
 local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then

@@ -35,7 +35,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     };
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
-        // An unreachable Redis or another publishing node is normal, so the result is ignored.
+        // It is normal that Redis is unreachable or that another node publishes, so the result is
+        // ignored.
         let _ = publish(&stock, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;
@@ -86,8 +87,8 @@ fn by_urgency(node: &Node) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the rank of a sale: the lowest rank is published first. `None` for a sale that is a
-/// draft or ended too long ago.
+/// Returns the rank of a sale: the lowest rank is published first. `None` if the sale is a draft,
+/// or if it ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),

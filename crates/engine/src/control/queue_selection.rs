@@ -2,8 +2,8 @@
 //! their verdicts.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Last come
-//! the queues of slots that left their sale or their item's spread, and that still have tickets.
-//! Only the leader knows these queues.
+//! the queues of slots that still have tickets although their sale has ended or their item's spread
+//! no longer has them. Only the leader knows these queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Returns the rank of a sale: the lowest rank is read first. `None` if the sale cannot have
-/// tickets.
+/// Returns the rank of a sale: the node first reads the queues of the sale with the lowest rank.
+/// `None` if the sale cannot have tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),

@@ -15,7 +15,7 @@ use crate::notify::EventKind;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The number of waitlists that are served at the same time.
+/// This node serves or ends at most this many waitlists at the same time.
 const WAITLISTS_AT_ONCE: usize = 16;
 
 /// Notifies connected buyers whom another node passed over. A refused ticket does not name its
@@ -57,7 +57,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Uses at most one transaction for each waitlist. Returns `true` if some entries remain.
+/// Serves or ends each waitlist with at most one transaction. Returns `true` if some entries
+/// remain.
 async fn process_waitlists(node: &Node) -> bool {
     let catalogue = node.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
@@ -125,8 +126,8 @@ async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineErr
     let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
-        // Only the end of the sale causes this verdict. An entry that is refused at its turn has
-        // another verdict, because only the buyer's limit can refuse it.
+        // Only the end of the sale causes this verdict. An entry that is passed over at its turn
+        // gets another verdict, such as `LimitReached`.
         (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

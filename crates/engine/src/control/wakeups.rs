@@ -1,5 +1,5 @@
 //! Wakes jobs early when other nodes recall units, or when the set of servers that hold slots
-//! changed. A missed signal only delays the jobs.
+//! changes. A missed signal only delays the jobs.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
 /// The interval of these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Checks the slots after each change of the servers that hold slots.
+/// Checks the slots after each change of the set of servers that hold slots.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut seen = slots.evidence().changes;
     loop {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 const RESULT_MAX_AGE: Duration = Duration::from_secs(1);
 /// A commit that has not returned after this time is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// The number of consecutive checks that must fail before a node is not ready. One failure may be a
+/// After this many consecutive failed checks, a node is not ready. A single failure may be only a
 /// lost connection.
 const FAILURES_MIN: u32 = 2;
 
@@ -86,7 +86,8 @@ impl CommitCheck {
         Self::wait(self.begin(store)).await
     }
 
-    /// Returns the reason if commits fail, or if this commit did not return in time.
+    /// Waits for the check. Returns the reason if commits fail, or if this commit does not return
+    /// in time.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
@@ -100,8 +101,8 @@ impl CommitCheck {
         drop(self.begin(store));
     }
 
-    /// Returns how long the newest commit took, or has taken until now. `None` before the first
-    /// check.
+    /// Returns how long the newest commit took. While this commit runs, the result is how long it
+    /// has run, but at least the duration of the previous check. `None` before the first check.
     pub fn duration(&self) -> Option<Duration> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(Check::duration)
@@ -146,7 +147,7 @@ impl CommitCheck {
         }
         let began = Instant::now();
         let (returned, result) = watch::channel(None);
-        // With its own task, the check continues if its caller stops waiting.
+        // The check has its own task, so it continues even if its caller stops waiting.
         tokio::spawn(async move {
             let error = commit.await.err();
             if let Some(error) = &error {

@@ -102,11 +102,12 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), history.clone());
-    // Several nodes may share the directory, and each may have the process id 1.
+    // Several nodes may share the directory, and each may have the process id 1. So the name is
+    // random.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {
-        // The removal may fail, because the file system itself may have failed.
+        // A failed removal is ignored, because the file system itself may have failed.
         let _ = fs::remove_file(&part);
         return Err(error);
     }

@@ -16,7 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for one read of the standbys' state.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// A persistent fault of the standbys is logged again after this time.
+/// A fault that persists is logged again after this time.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A commit that runs for longer than this is logged as stalled. This job and the commit checks run
 /// once a second, so the log line appears within 3 s.
@@ -30,7 +30,7 @@ pub async fn run(node: Arc<Node>) {
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut log = StandbyLog::default();
     loop {
-        // An error cannot occur, because the sender lives as long as the node.
+        // The channel cannot be closed, because its sender lives as long as the node.
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
@@ -50,7 +50,8 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // Read before the next check begins, because a new check is nearly always still running.
+        // The progress is read before the next check begins, because a new check is nearly always
+        // still running.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());
@@ -81,7 +82,7 @@ async fn react(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reacts to a change of the database's history, and returns whether a sale was paused. Checks
+/// Reacts to a change of the database's history, and returns whether a sale was paused. Also checks
 /// whether the database has the orders that this node acknowledged. A node calls this function
 /// before it sells.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
@@ -200,7 +201,7 @@ impl StandbyLog {
     }
 }
 
-/// If a log line is due, records that it is logged now.
+/// Returns whether a log line is due. If the line is due, records that it is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

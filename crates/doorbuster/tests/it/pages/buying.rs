@@ -17,8 +17,8 @@ const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5
 /// Keeps the page from opening an event stream.
 const NO_EVENTS: &str =
     "window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Blocks all answers to the page, and records when the button is enabled. The page cannot change
-/// the clock of this time.
+/// Blocks all answers to the page, and records when the button is enabled. The recorded time comes
+/// from a clock that the page cannot change.
 const RECORD_ENABLING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -45,14 +45,14 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Shortest time between two announcements that are not verdicts: nearly five seconds.
+/// Two announcements that are not verdicts must be at least this far apart: nearly five seconds.
 const APART_MS: f64 = 4_995.0;
-/// The button may be enabled this much after the sale's start, because the page's clock may be
-/// wrong by the time that an answer takes.
+/// The button may be enabled this much after the sale's start. The error of the page's clock can be
+/// as large as the time that an answer takes.
 const LATE_MS: f64 = 500.0;
 /// The button may be enabled this much earlier than the sale's start, so the value is negative.
 const EARLY_MS: f64 = -50.0;
-/// The number of attempts to see the button enabled in time.
+/// The test fails if the button is enabled too late in this many attempts.
 const STARTS_MAX: usize = 3;
 /// A payment window, in seconds, that ends during the test. It is long enough to be shown even on a
 /// slow machine.
@@ -233,7 +233,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // A parked request may end before the returned unit reaches a slot, so the test waits.
+        // A parked request may end before the unit is in a slot, so the test waits for the unit.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;

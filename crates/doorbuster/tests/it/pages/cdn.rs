@@ -1,4 +1,4 @@
-//! The pages behind a cache at the server's own address, as `docs/front-door.md` describes: a
+//! Tests the pages behind a cache that has the server's own address, as in `docs/front-door.md`. A
 //! visitor waits for the opening, buys and cancels.
 
 use serde_json::json;

@@ -131,7 +131,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// Starts a server with a known key, and returns a function that solves the server's pictures.
+/// Returns a new server with a known key, and a function that solves this server's pictures.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
@@ -153,8 +153,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // The distance on the screen is the position of the gap in the picture times the
-                // picture's scale.
+                // The distance on the screen is the gap's position in the picture, multiplied by
+                // the picture's scale.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -213,7 +213,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Keys alone move to the slider, then to the proof of work, and then to the start button.
+        // With keys alone, a visitor reaches the slider, then the proof of work, and then the start
+        // button.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;

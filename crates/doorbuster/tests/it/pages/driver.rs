@@ -20,10 +20,10 @@ use crate::crash_windows::client::HttpConnection;
 
 /// The width of most phones.
 const PHONE: u32 = 390;
-/// Each of these concurrent browsers needs a whole processor core at times.
+/// At most this many browsers run at once, because each needs a whole processor core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command that runs chromedriver. When the test process ends, the command's input ends,
-/// and the command stops all browsers and removes their files.
+/// A shell command that runs chromedriver. When the test process ends, the command's input ends, so
+/// the command stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -60,7 +60,7 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// open until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The command [`KEEPER`] stops chromedriver, so no code waits for the end of this process.
+/// The command [`KEEPER`] stops chromedriver, so no code waits until chromedriver has ended.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -70,7 +70,8 @@ impl Driver {
     fn start() -> Self {
         tool::program("chromedriver");
         let mut command = Command::new("sh");
-        // The command stops all processes of its group. Ctrl-C in the terminal does not reach them.
+        // At its end, the command stops all processes of its own group. Ctrl-C in the terminal does
+        // not reach this group.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");

@@ -1,5 +1,5 @@
-//! A proxy between the browser and the server that can refuse connections, and drop answers and
-//! requests. The proxy keeps its address when the server's address changes.
+//! A proxy between the browser and the server. The proxy can refuse connections, and can drop
+//! requests and answers. The proxy keeps its address when the server's address changes.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ impl FlakyProxy {
         Self { address, state, mode, task }
     }
 
-    /// Changes the behaviour. `Shut` closes open connections.
+    /// Changes the behaviour. `Shut` also closes the open connections.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -81,7 +81,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, mode: watch::Sender<Mod
     }
 }
 
-/// Forwards one connection's bytes until one end closes or the proxy is shut.
+/// Forwards one connection's bytes until a side closes the connection or the proxy is shut.
 async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receiver<Mode>) {
     if *mode.borrow_and_update() == Mode::Shut {
         return;

@@ -10,8 +10,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
-/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again. On
-/// a slow machine, the page may wait up to a minute for the orders.
+/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
+/// The page waits a minute instead of a second for the orders, because the machine may be slow.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
@@ -123,8 +123,9 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
     .await;
 }
 
-/// Delays each answer with more sales or about "workshop", until the test calls its function in
-/// `window.held`. `window.read` counts the delayed answers that the page has drawn or dropped.
+/// Delays each answer with more sales, and each answer about "workshop". The test calls the
+/// answer's function in `window.held` to end the delay. `window.read` counts the delayed answers
+/// that the page has drawn or dropped.
 const HOLD_ANSWERS: &str = "{ const ask = window.fetch;
     window.held = [];
     window.read = 0;

@@ -31,7 +31,7 @@ async fn settled(tab: &Tab<'_>, place: &str, words: &str, width: u32) {
     let shift = taken[0].as_f64().expect("a number");
     assert!(
         shift <= SHIFT_MAX,
-        "at {width} px, parts moved by {shift} before {words:?}: {}",
+        "at {width} px, parts moved by {shift} when {words:?} appeared: {}",
         taken[1]
     );
 }
@@ -98,7 +98,8 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. On a slow machine, the page may wait up to a minute for the orders.
+/// again. The page waits a minute instead of a second for the orders, because the machine may be
+/// slow.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

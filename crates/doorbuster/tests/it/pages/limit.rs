@@ -31,7 +31,7 @@ async fn a_buyer_at_the_limit_sees_how_much_of_it_is_used() {
         ben.click("#see").await;
         ben.says("#orders-list", "3 × Ora lamp").await;
 
-        // The limit also counts the units of two purchases from the same page.
+        // If a buyer buys twice on the same page, the limit counts the units of both purchases.
         let cleo = browser.tab().await;
         cleo.go(&link(fixture.address, "/sale/open", "cleo")).await;
         cleo.click("#more").await;

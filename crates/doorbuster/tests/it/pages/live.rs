@@ -193,7 +193,7 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // If the page has reconnected by itself, it has no retry button.
+        // The retry button is missing if the page has already reconnected by itself.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })
@@ -218,7 +218,7 @@ async fn views_of_a_sale_do_not_read_the_store() {
     let requests = page.lines().filter_map(|line| {
         line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
     });
-    // The server answers these requests from memory.
+    // The server answers requests on these routes from memory.
     let memory =
         ["page", "asset", "list_sales", "get_sale", "get_status", "keep_buyer", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];

@@ -1,4 +1,5 @@
-//! Reads of the order page and of the list of orders: after an event, and after the device slept.
+//! Tests when the order page and the list of orders read their data again: after an event, and
+//! after the device slept.
 
 use std::time::Duration;
 

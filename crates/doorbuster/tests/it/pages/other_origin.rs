@@ -133,7 +133,7 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
             "{may_not}"
         );
     }
-    // The first order comes from the fast path, and the second from the general server.
+    // The fast path answers the first request, and the general server answers the second request.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [

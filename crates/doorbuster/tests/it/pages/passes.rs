@@ -10,7 +10,8 @@ use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records the page's requests and their times. The page cannot change the clock of these times.
+/// Records the page's requests and their times. The recorded times come from a clock that the page
+/// cannot change.
 const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {
     sent.push({ at: performance.timeOrigin + performance.now(), path, method: how.method, key: how.headers?.['Idempotency-Key'],
       pass: how.headers?.['Purchase-Pass'] ?? null, body: how.body ? JSON.parse(how.body) : null });
@@ -33,8 +34,7 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
     tab
 }
 
-/// Returns the `POST` requests that the page has sent since it was loaded, to addresses that end
-/// with `end`.
+/// Returns the `POST` requests to addresses that end with `end`, since the page was loaded.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))
@@ -49,7 +49,7 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
     name.to_owned()
 }
 
-/// Creates a sale with these requirements that opens in `secs` seconds. Returns the time of its
+/// Creates a sale that has these requirements and opens in `secs` seconds. Returns the time of its
 /// start.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);

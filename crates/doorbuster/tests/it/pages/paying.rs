@@ -11,8 +11,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 pub(super) const PAY: &str = "#pay";
 
-/// Payment windows in seconds. The first is long enough to reach the payment page, and the second
-/// to return from it.
+/// Payment windows in seconds. In the first, a buyer can reach the payment page. In the second, the
+/// buyer can also return from it.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 

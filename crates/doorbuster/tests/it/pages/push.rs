@@ -23,7 +23,8 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
       endpoint: 'http://127.0.0.1:9/p', keys: {
         p256dh: 'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
         auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
-/// An upper bound for the number of workers that the tests register in one browser.
+/// The test tries all registration numbers below this number, because the tests in one browser
+/// register fewer workers.
 const WORKERS_MAX: u32 = 40;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the title and the text of each notification of this origin.
@@ -102,8 +103,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // The visible page shows the order of only one item. This order may be for another item, so
-        // the worker shows a notification.
+        // The message is about an order, but the visible page is the page of the sale. So the
+        // worker shows a notification.
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");
@@ -123,8 +124,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         // The visible page does not show the news of the sale `room`.
         push(&tab, &origin, &turn).await;
         assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
-        // Without the cookie, the worker cannot find out whether the order is unpaid. So the
-        // notification must not name the product.
+        // Without the cookie, the worker cannot read the order, and the buyer may have signed out.
+        // So the notification must not name the product.
         let end = page.replace("POST", "DELETE");
         tab.run(&format!("fetch('/v1/session', {{ {end} }}).then(arguments[0])")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;

@@ -50,8 +50,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // All pages of a browser share the choice to play a sound, so the quiet page opens
-            // first. An earlier attempt may have stored a choice.
+            // All pages of a browser share the choice to play a sound. So the quiet page opens
+            // first, and the test clears a choice that an earlier attempt may have stored.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {
@@ -93,7 +93,7 @@ async fn a_buyer_in_another_tab_is_called_before_the_turn_and_at_the_turn() {
         tab.click("#notify").await;
         tab.until("window.asked === 1").await;
         tab.click(BUY).await;
-        // The page stores that it has a position only after the answer to its request.
+        // The page stores this value only after the answer with the position has arrived.
         tab.until("!!window.socket && !!sessionStorage.getItem('doorbuster.room.open')").await;
         // From now on, only the test's events tell the page its position.
         tab.eval(

@@ -45,7 +45,7 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
     .await;
 }
 
-/// Records the time of the page's longest timer, in milliseconds.
+/// Records the delay of the page's longest timer, in milliseconds.
 const NOTE_TIMERS: &str = "{ window.longest = 0;
     const wait = window.setTimeout;
     window.setTimeout = (run, ms, ...more) => {
@@ -137,7 +137,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
     assert_eq!(states(&fixture, "one").await, ["reserved", "cancelled"]);
 }
 
-/// Replaces the buyer's token and cookie in the page's requests by an expired token.
+/// Replaces the buyer's token and cookie in the page's requests with an expired token.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /waiting-room|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";
@@ -201,7 +201,7 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // Ten seconds are long enough for a slow machine, and short enough to end during the test.
+    // A pass of ten seconds is long enough for a slow machine, and still expires during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {
@@ -273,7 +273,7 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
-        // The page must not switch back by itself when the buyer looks at the other item.
+        // When the buyer looks at the other item, the page must not switch back by itself.
         ben.click(LAMP).await;
         ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;

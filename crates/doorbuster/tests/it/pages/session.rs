@@ -49,7 +49,7 @@ async fn a_page_repeats_a_lost_request_to_put_the_token_into_the_cookie() {
     .await;
 }
 
-/// Loses every request for the claims in the cookie while `window.loses` is true. Stores an
+/// While `window.loses` is true, loses every request for the claims in the cookie. Stores an
 /// unfinished press of ann from an earlier page of the tab.
 const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
     window.loses = true;
@@ -83,7 +83,7 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
 
 /// Refuses the first request for the claims in the cookie. The page then waits for five minutes, or
 /// until the test calls `window.end_wait()`. Stores an unfinished press of ann, and presses the
-/// button as soon as it can be pressed.
+/// button whenever it is enabled.
 const REFUSE_FIRST_SESSION: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch, wait = window.setTimeout;
     Object.assign(window, { end_wait: null, refused: false, polls: 0, keys: [] });
@@ -120,8 +120,8 @@ async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known
         ann.until("localStorage['doorbuster.session'] === 'true'").await;
         other.add_init_script(REFUSE_FIRST_SESSION).await;
         other.load(&plain(fixture.address, "/sale/members")).await;
-        // At the second request for the status, the page has finished all work after the first
-        // answer.
+        // When the page requests the status for the second time, it has finished all work that
+        // follows the first answer.
         other.until("window.polls >= 2").await;
         other.eval("window.end_wait()").await;
         other.says(STATE, "1 reserved for you").await;
@@ -183,7 +183,8 @@ async fn a_press_continues_with_the_token_that_replaced_a_refused_one() {
     assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }
 
-/// The server refuses the token in the page's later requests about orders and about the cookie.
+/// Puts an expired token into the page's later requests about orders and about the cookie, so that
+/// the server refuses these requests.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /orders|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";

@@ -1,5 +1,6 @@
 //! A first visit on a slow phone: how soon the page shows its largest part, and how many requests
-//! and bytes it needs. A buyer who loses the tab must be able to buy with the keyboard alone.
+//! and bytes it needs. Also tests that a buyer can buy with the keyboard alone, and can still pay
+//! after losing the tab.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page must be shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// The limits of a first visit. The requests include the event stream and one picture. The list of
-/// sales may send one more request, for the buyer's own orders.
+/// A first visit may need at most this many requests and bytes. The requests include the event
+/// stream and one picture. The list of sales may send one more request, for the buyer's own orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// A busy machine slows single visits, so the test uses the quickest of at most this many visits.
@@ -43,7 +44,7 @@ const COST: &str = "const done = arguments[0];
         all.map(one => `${one.name} ${Math.round(one.startTime)}–${Math.round(one.responseEnd)} ms`).join('\\n')]);
     }, 700);";
 
-/// How long the test counts the requests of a page after its event stream has opened.
+/// The test still counts a page's requests for this long after the event stream has opened.
 const COUNTED: Duration = Duration::from_millis(3_500);
 
 /// Returns how many requests the server has handled, without the requests for the metrics.

@@ -16,9 +16,9 @@ use super::tab::Tab;
 /// The widths of a small phone and of a desktop.
 const WIDTHS: [u32; 2] = [360, 1440];
 const LANGUAGES: [&str; 2] = ["en", "zh"];
-/// If the script draws fewer states, it is broken.
+/// If the script draws fewer states than this, the script is broken.
 const STATES_MIN: usize = 1_000;
-/// How long axe-core runs in one script of the test, in milliseconds.
+/// After this time, in milliseconds, one script of the test begins no further check with axe-core.
 const LOOK_MS: u32 = 8_000;
 /// Words that must occur in the names of the drawn states, so that axe-core checks these states.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
@@ -56,7 +56,7 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. A test that saves no pictures makes fewer checks,
-/// because all checks take minutes.
+/// because all checks together take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -165,7 +165,7 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("paused", ["Paused", "已暂停", ""], "low"),
     ("ended", ["Ended", "已结束", ""], "off"),
 ];
-/// Words about a time in the past, and words about a time in the future.
+/// Words about a time in the past. `AHEAD` has the words about a time in the future.
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 

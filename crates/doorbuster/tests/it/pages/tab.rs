@@ -46,8 +46,8 @@ impl<'a> Tab<'a> {
         self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
     }
 
-    /// Deletes the browser's cookies, and what the page has stored. Otherwise the pages of a later
-    /// test would find these data if its server got the same port.
+    /// Deletes the browser's cookies, and what the page has stored. Otherwise, if the server of a
+    /// later test got the same port, that test's pages would find these data.
     pub async fn clear_storage(&self) {
         self.protocol("Network.clearBrowserCookies", json!({})).await;
         // An empty page has no storage, and refuses the script.
@@ -136,8 +136,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys at the focused element. The protocol has a special character for each key that
-    /// types no character.
+    /// Sends key presses to the focused element. The protocol has a special character for each key
+    /// that types no character.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =

@@ -9,7 +9,7 @@ use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records everything that the page's policy blocks, from the start of the page.
+/// From the start of the page, records everything that the page's security policy blocks.
 const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
@@ -247,7 +247,7 @@ async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_or
             "document.querySelector('#list_sales [role=status]').innerText.startsWith('200')",
         )
         .await;
-        // Without a token, a form says where a token comes from, and sends nothing.
+        // If there is no token, a form says how to get one, and sends nothing.
         tab.eval("document.querySelectorAll('.endpoint').forEach(one => one.open = true)").await;
         tab.says("#purchase .try", "doorbuster token buyer").await;
         for form in ["purchase", "list_nodes"] {

@@ -195,7 +195,7 @@ async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
     assert_eq!(bought.status, 201, "{bought}");
     let other = fixture.buy(&PurchaseSpec::new("ben", "k", "last", 1).item("lamp")).await;
     assert_eq!(other.status, 201, "{other}");
-    // The returned unit goes to this buyer, so the item stays `held_out`.
+    // A returned unit goes to yan, so the item stays `held_out`.
     assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;

@@ -10,7 +10,7 @@ use crate::test_server::{TempDir, program, until};
 pub(super) struct Listener(pub(super) Child);
 
 impl Listener {
-    /// The second value returns the next line that the receiver prints.
+    /// Starts a receiver. Also returns a function that returns the receiver's next printed line.
     pub(super) fn start(
         temp_dir: &TempDir,
         port: &str,

@@ -17,7 +17,8 @@ pub(super) const FRESH: Duration = Duration::from_secs(3);
 /// The widest window that the console supports.
 const WIDE: u32 = 2_000;
 
-/// If several controls have the label, `at` chooses one of them, counted from 0.
+/// Fills in the control with this label. If several controls have the label, `at` is the control's
+/// number, from 0.
 pub(super) async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",
@@ -233,7 +234,7 @@ const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// Returns the time of the page's first paint, the time when the page showed its numbers, the size
+/// Returns the time of the first paint, the time when the page showed its numbers, the total size
 /// of the page and its files in bytes, and the number of files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
@@ -242,9 +243,9 @@ const PAGE_COST: &str = "(() => {
     const bytes = [page, ...files].reduce((sum, entry) => sum + entry.transferSize, 0);
     return window.numbersShownAt && paint && [paint, window.numbersShownAt, bytes, files.length];
   })()";
-/// The live view shows its numbers within this time, in milliseconds.
+/// The live view must show its numbers within this time, in milliseconds.
 const SHOWN_MS: f64 = 1_000.0;
-/// The maximum size of all files of the live view together, compressed, in bytes.
+/// The maximum size of the live view in bytes: the page and all its files together, compressed.
 const FILES_BYTES: f64 = 150_000.0;
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Changes in the console: stock, limits and orders of a running sale, the console of a viewer, and
-//! the console while the server does not answer.
+//! Tests how an operator changes the stock, the limits and the orders of a running sale in the
+//! console. Also tests the console of a viewer, and the console while the server does not answer.
 
 use std::process::Command;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
     fill(tab, label, 0, option).await;
 }
 
-/// A browser does not have `randomUUID` on a page without HTTPS.
+/// Removes `randomUUID`, which a browser lacks on a page without HTTPS.
 const NO_HTTPS: &str = "delete Crypto.prototype.randomUUID";
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
     .await;
 }
 
-/// The sold, held and left units that the live view shows.
+/// The numbers of sold, held and remaining units in the live view.
 const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
     Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
 /// The stock, which is larger than the number of units that the test can sell.
@@ -301,7 +301,8 @@ async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key can read data, but cannot change it.").await;
 
-        // An operator may also change blocks and codes, but may not change keys or receivers.
+        // Unlike a viewer, an operator may change blocks and codes. An operator may not change keys
+        // or receivers.
         let body = json!({"name": "day shift", "role": "operator"});
         let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
         press(&tab, "Sign out").await;

@@ -45,8 +45,8 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
 
-        // The form does not contain the phase, so the operator can save it after a change of the
-        // phase.
+        // The form does not contain the phase. So the operator can save the form even if the phase
+        // has changed meanwhile.
         fixture.step("spring", "open").await;
         fixture.step("spring", "pause").await;
         open_view(&tab, "#/sales").await;

@@ -9,7 +9,7 @@ use super::draft;
 use crate::crash_windows::client::{PurchaseSpec, request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Adds the numbers in `window.lost` to the totals of the items in each answer about the stock.
+/// In each answer about the stock, adds the numbers in `window.lost` to the items' totals.
 const LOSE_UNITS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -59,7 +59,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         shows(&tab, "50 = 0 sold + 1 held").await;
         shows(&tab, "Unlimited items: 0 sold, 1 held for payment.").await;
         tab.until("document.querySelector('[data-number=held]').textContent.trim() === '2'").await;
-        assert_eq!(tab.until(RED_SLOTS).await, 1, "a slot that counts no units must not be red");
+        assert_eq!(tab.until(RED_SLOTS).await, 1, "the slot of an unlimited item must not be red");
         assert_eq!(sum(&tab).await, json!([false, false]));
 
         tab.eval("(window.lost = [7], true)").await;
@@ -84,7 +84,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         assert_eq!(tab.run(later).await, true);
         press(&tab, "Keep as it is").await;
 
-        // An address with an invalid escape shows the list of sales.
+        // If the address has an invalid escape, the console shows the list of sales.
         open_view(&tab, "#/sales/%E0").await;
         shows(&tab, "New sale").await;
     })

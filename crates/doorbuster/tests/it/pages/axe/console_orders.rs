@@ -57,7 +57,7 @@ async fn three_orders() -> ServerFixture {
     fixture
 }
 
-/// Opens the question whether to cancel the three orders.
+/// Opens the dialog that asks whether to cancel the three orders.
 async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     sign_in(tab, fixture).await;
     open_view(tab, "#/orders?sale=spring").await;
@@ -66,7 +66,8 @@ async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "Cancel (3)").await;
 }
 
-/// Delays each request that cancels an order, until the test calls its function in `window.held`.
+/// Delays each request that cancels an order. The test calls the request's function in
+/// `window.held` to end the delay.
 const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -100,8 +101,9 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
-/// Delays each answer with the orders of `ann`, until the test calls its function in `window.held`.
-/// `window.isRead` becomes true after the page has drawn the answer.
+/// Delays each answer with the orders of `ann`. The test calls the answer's function in
+/// `window.held` to end the delay. `window.isRead` becomes true after the page has drawn the
+/// answer.
 const HOLD_ANN: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -233,7 +235,7 @@ async fn an_extension_is_added_once_although_its_answer_was_lost() {
         assert_eq!(
             pay_by().await,
             before + 15 * 60_000,
-            "the order must be extended only once, because the first request had arrived"
+            "the first request must have extended the order, although its answer was lost"
         );
         press(&tab, "Give more time").await;
         shows(&tab, "1 order is changed.").await;

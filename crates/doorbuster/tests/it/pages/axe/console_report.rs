@@ -52,7 +52,7 @@ const MANY_DIFFERENCES: &str = "const send = window.fetch;
     report.differences = Array(1000).fill({ kind: 'wrong_amount', detail: 'wrong', order: null });
     return new Response(JSON.stringify(report), { headers: answer.headers });
   };";
-/// The numbers of the replay: requests, orders, sold, held and free units.
+/// The numbers of the replay: requests, orders, and the units that are sold, held and free.
 const REPLAYED: &str = "[...document.querySelectorAll('#replay')].map(slider =>
     [...slider.closest('section').querySelectorAll('.numbers dd')].slice(0, 5)
       .map(number => Number(number.textContent)).join(' '))[0]";
@@ -74,8 +74,8 @@ async fn replay_until(tab: &Tab<'_>, second: i64) {
     tab.eval(&move_to).await;
 }
 
-/// The sales come at least one second after the opening. Returns the largest number of requests in
-/// one second, and the time of the first request in seconds since 1970.
+/// Buys units at least one second after the sale has opened. Returns the largest number of requests
+/// in one second, and the time of the first request in seconds since 1970.
 async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     sale(fixture, "spring", json!({"stock": 2})).await;
     let opened = Timestamp::now().as_second();
@@ -171,7 +171,7 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .trim() === {} && {orders}", json!(span))).await;
         }
 
-        // Each point stands for a minute, and the chart still shows the requests of the busiest
+        // Each point now stands for a minute, but the chart still shows the requests of the busiest
         // second.
         tab.eval("(window.hoursAgo = 7)").await;
         open_view(&tab, "#/sales/spring/report").await;

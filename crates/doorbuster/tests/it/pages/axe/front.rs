@@ -21,8 +21,8 @@ const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototyp
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// Replaces the server's answers about a position with the answers that the server gives while it
-/// draws the positions. Prevents the page from opening an event stream.
+/// Replaces the server's answers about a position with the answers that the server gives before it
+/// has drawn the positions. Prevents the page from opening an event stream.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);

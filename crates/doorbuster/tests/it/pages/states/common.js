@@ -55,7 +55,7 @@ export class Kept {
   names = () => [...this.#states.keys()];
   draw = name => this.#states.get(name)();
   /** Runs `look` on each new kind of state, from state number `from` on. Stops after `budget_ms`,
-     because one script of a test must not run too long. In the dark scheme and on a desktop,
+     because one script of a test must not run too long. In the dark scheme or on a desktop,
      states that differ only in their words are one kind, because words change neither colours
      nor the structure. Returns the findings, and the number of the next state. */
   async look(look, { scheme, from, budget_ms }) {

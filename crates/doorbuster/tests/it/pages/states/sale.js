@@ -135,7 +135,7 @@ const ITEM = {
   limit_per_buyer: 2,
   hold_secs: 900,
 };
-/** Returns the screen that the model made for the state. */
+/** Draws the state, and returns the screen that the model made for it. */
 function draw(sale, buyer) {
   const { front, ...own } = buyers[buyer](),
     { starts, ends, phase, row } = sales[sale];

@@ -14,7 +14,7 @@ pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/st
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// Each page with states: its address, its HTML file, its own script, and the test's script that
-/// replaces it.
+/// replaces this script.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
