@@ -33,7 +33,7 @@ impl DemandQueue {
         number
     }
 
-    /// Removes a demand. The caller must remove each of its demands once.
+    /// Removes a demand. The caller must remove each of its demands exactly once.
     pub fn remove(&self, number: u64) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         self.waiting.fetch_sub(1, Ordering::AcqRel);

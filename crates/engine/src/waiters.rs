@@ -1,8 +1,8 @@
-//! Requests that wait for their ticket's verdict on this node.
+//! The requests of this node that wait for the verdicts of their tickets.
 //!
-//! An entry exists from before its ticket is issued until the ticket's verdict is delivered. If a
-//! ticket of this node has no entry, the store knows its verdict. The entry of a ticket that was
-//! lost with its slot is [forgotten](VerdictWaiters::forget_overdue).
+//! An entry is created before its ticket is issued, and is removed when the ticket's verdict is
+//! delivered. If a ticket of this node has no entry, the store has the ticket's verdict. The entry
+//! of a ticket that was lost with its slot is [forgotten](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// The content of a ticket. The node needs it to publish a refusal for which no request waits.
+/// The content of a ticket. The node needs it to publish the ticket's refusal if no request waits
+/// for the verdict.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -39,7 +40,8 @@ pub enum DeliveryOutcome {
     Received(TicketInfo),
     /// All requests stopped waiting before the verdict arrived.
     Abandoned(TicketInfo),
-    /// No request of this node waited for the verdict, or the verdict was already delivered.
+    /// This node has no entry for the ticket, for example because the verdict was already
+    /// delivered.
     Unknown,
 }
 
@@ -122,8 +124,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Removes the entries of tickets that were lost with their slot: no request waits for them,
-    /// and their `decide_by` has passed at `due` (store time).
+    /// Removes the entries for which no request waits and whose `decide_by` has passed at `due`
+    /// (store time). Their tickets were lost with their slot.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,8 +133,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict may still arrive, because a request waits for one, or because a
-    /// ticket's `decide_by` has not passed at `now` (store time).
+    /// Returns whether a verdict may still arrive: a request waits for a verdict, or the
+    /// `decide_by` of a ticket has not passed at `now` (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -143,7 +145,8 @@ impl VerdictWaiters {
     }
 }
 
-/// Removes an entry when this guard is dropped, because its ticket may never be issued.
+/// When this guard is dropped, its entry is removed, because the entry's ticket may never be
+/// issued.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
@@ -152,7 +155,7 @@ pub struct WaiterGuard<'a> {
 }
 
 impl WaiterGuard<'_> {
-    /// Keeps the entry until the verdict is delivered, because the ticket was issued.
+    /// Keeps the entry until the verdict is delivered. Call this method once the ticket is issued.
     pub fn keep(mut self) {
         self.token = None;
     }
@@ -204,7 +207,7 @@ mod tests {
         waiters.forget_overdue(Millis(10));
         assert!(
             waiters.has_pending(Millis(11)),
-            "a request that waits must count even after its decide_by"
+            "a waiting request must count even after its ticket's decide_by"
         );
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),

@@ -1,10 +1,10 @@
 //! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. A job of the
 //! leader gives units to the waitlists.
 //!
-//! A limiter bounds buyers' reads of the store: one at a time for each buyer, and a few in total.
+//! A limiter bounds the concurrent reads of the store: one for each buyer, and a few in total.
 //!
-//! [`Waitlists`] owns no state. It calls the store and the memory of its [`Node`], and it looks up
-//! an entry's state through [`Orders`]. The handlers of requests call it.
+//! [`Waitlists`] owns no state. It uses the store and the memory of its [`Node`], and looks up an
+//! entry's state through [`Orders`]. The handlers of requests call it.
 
 use std::sync::Arc;
 
@@ -90,8 +90,8 @@ impl Waitlists {
         Self { node: node.clone(), orders: orders.clone() }
     }
 
-    /// Returns the answer to a request that holds an order, in any phase of the sale. `None` if
-    /// this node remembers no order of the request.
+    /// In any phase of the sale, returns the answer to a request that holds an order. Returns
+    /// `None` if this node remembers no order of the request.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Waitlists {
     ) -> Result<JoinResult, EngineError> {
         let id = item.row.id;
         if let Some(why) = join_refusal(&self.node, item) {
-            // A buyer who already waits gets the existing entry.
+            // A buyer who already waits gets the existing entry instead of the refusal.
             let read = self.buyer_waitlist_position(id, buyer).await?;
             return match read {
                 Some(Some(found)) => self.join_result(found.entry.id, buyer, false).await,
@@ -195,8 +195,8 @@ impl Waitlists {
         }))
     }
 
-    /// Returns the buyer's waiting entry for the item. The inner `None` means no such entry, and
-    /// the outer `None` too many concurrent requests.
+    /// Returns the buyer's waiting entry for the item. The inner `None` means that there is no such
+    /// entry. The outer `None` means that there are too many concurrent requests.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Waitlists {
     }
 
     /// Ends the buyer's waiting entry, if there is one. If the sale has ended (`is_over`), the
-    /// buyer was already notified, and the entry stays unchanged.
+    /// entry stays unchanged, because the buyer was already notified.
     ///
     /// # Errors
     ///
@@ -251,9 +251,9 @@ impl Waitlists {
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
     }
 
-    /// Ends all waiting entries of a blocked buyer, except in closed sales, which serve no entries.
-    /// With several nodes, this node may not know that buyers wait, so it asks the store about
-    /// every item on sale.
+    /// Ends all waiting entries of a blocked buyer in open and paused sales. Other sales serve no
+    /// entries. With several nodes, this node may not know which items have waiting buyers, so it
+    /// asks the store about every item of these sales.
     ///
     /// # Errors
     ///

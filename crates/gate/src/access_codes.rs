@@ -1,4 +1,4 @@
-//! Creates and redeems a sale's access codes. The store keeps only their hashes.
+//! Creates and redeems a sale's access codes. The store keeps only the hashes of the codes.
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::code::{self, CODE_BYTES};

@@ -1,8 +1,8 @@
 //! Challenges, which buyers must solve before they get a pass.
 //!
-//! A challenge's token contains, encrypted, everything that a node needs to check the answer. So
-//! any node can check an answer, and no node has to remember the challenge. The store ensures that
-//! only the first answer to a challenge counts.
+//! A challenge's token is encrypted, and contains everything that a node needs to check the answer.
+//! So any node can check an answer, and no node has to remember the challenge. The store ensures
+//! that only the first answer to a challenge counts.
 
 mod pool;
 mod seal;
@@ -26,17 +26,17 @@ use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
 use seal::{ChallengeSealer, Sealed};
 
-/// How long a buyer has to answer a challenge, in milliseconds.
+/// The time in which a buyer must answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
 /// If a buyer has given this many wrong answers in a sale within [`MISSES_MS`], the server refuses
 /// the buyer's further answers in this sale.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// How long the server counts a buyer's wrong answers after the first one, in milliseconds. Then it
-/// forgets all of them.
+/// The server forgets all wrong answers of a buyer this many milliseconds after the first of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The number of locks for answers, and so of concurrent answers that this node sends to the store.
+/// The number of locks for answers. At most this many answers of this node reach the store at the
+/// same time.
 const ANSWER_LOCKS: usize = 64;
-/// How long before a sale's start the server begins to draw the sale's challenges, in milliseconds.
+/// The server begins to draw a sale's challenges this many milliseconds before the sale starts.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -99,8 +99,8 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Each buyer uses one of these locks in each sale. The lock lets only one answer at a time
-    /// reach the store.
+    /// All answers of a buyer in a sale use the same lock, so only one of them at a time reaches
+    /// the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
@@ -254,7 +254,8 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Decides once per second what is drawn in advance. Runs until the future is dropped.
+    /// Decides once per second which kinds of challenges are drawn in advance. Runs until the
+    /// future is dropped.
     pub async fn run_jobs(&self, node: &Node) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

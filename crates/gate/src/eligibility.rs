@@ -11,11 +11,12 @@ use doorbuster_engine::purchase::DoorRefusal;
 use super::pass::{Passes, PresentedPass};
 
 /// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
-/// token names. Returns the buyer that the token or the pass identifies, and the front door's
-/// refusal.
+/// token names. Returns the buyer, if the token or the pass identifies one, and the refusal, if the
+/// front door refuses the request.
 ///
-/// A pass in a request must be valid, even in a sale that does not require a pass. It identifies
-/// its buyer, with the membership and level at the time when the pass was issued.
+/// A pass in a request must be valid, even in a sale that does not require a pass. The pass
+/// identifies its buyer, and has the membership and level that the buyer had when the pass was
+/// issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

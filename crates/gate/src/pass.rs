@@ -36,7 +36,8 @@ impl<'a> PresentedPass<'a> {
     }
 }
 
-/// The cached keys: `signing` for `period`, and `known` also for the periods before and after it.
+/// The cached keys. `signing` is the key for `period`. `known` has the keys for `period` and for
+/// the periods before and after it.
 #[derive(Debug)]
 struct KeyRing {
     period: i64,
@@ -114,7 +115,8 @@ impl Passes {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// If the cached keys are for another period, derives the keys for the period of `now`.
+    /// Calls `use_it` with the keys for the period of `now`. If the cached keys are for another
+    /// period, derives these keys first.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {

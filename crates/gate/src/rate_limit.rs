@@ -4,10 +4,10 @@
 //! - Each route counts its own requests under the sale's limits. So requests for a waiting-room
 //!   position do not use up the limit of purchases.
 //! - The buyer's limit is checked first and the limit of all buyers last. If a later limit refuses
-//!   a request, the earlier limits do not count it. So refused requests cannot use up a shared
-//!   limit.
-//! - If nodes share limits, a request for a purchase, a pass or a checkout waits for a share of the
-//!   limit ([`check`], [`sharing`], [`doorbuster_core::gate::shared_limit`]).
+//!   a request, the earlier limits do not count it. So refused requests cannot use up a limit that
+//!   other buyers share.
+//! - If nodes share limits, a request for a purchase, a pass or a checkout waits for a share of
+//!   each limit ([`check`], [`sharing`], [`doorbuster_core::gate::shared_limit`]).
 
 mod check;
 mod keys;
@@ -129,8 +129,8 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// No other process counts a request that an edge answers itself, so the edge applies only its
-    /// part.
+    /// No other process counts a request that an edge answers itself, so each edge applies only its
+    /// part of the limit.
     fn pace_of(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) => pace.split_between(edges.load(Ordering::Relaxed)),
@@ -138,7 +138,8 @@ impl RateLimiter {
         }
     }
 
-    /// Returns whether a node will count the request, because this edge passes the request on.
+    /// Returns whether this process is an edge that passes the request on to a node, which counts
+    /// it.
     fn is_passed_on(&self, counting: Counting) -> bool {
         self.edges.is_some() && counting == Counting::BeforeAnswer
     }

@@ -2,7 +2,7 @@
 //!
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
 //! to show them without reading the store. The leader admits visitors in one transaction. The
-//! result is correct even if two nodes run it during a change of the leader.
+//! result is correct even if two nodes admit visitors during a change of the leader.
 
 mod admitter;
 mod batcher;
@@ -88,7 +88,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of this node's checks of the rooms. It decides which room of a sale comes first.
+    /// The number of this node's checks of the rooms. This number decides which room of a sale
+    /// comes first.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -288,7 +289,7 @@ impl WaitingRooms {
         tokio::join!(self.batcher.run(self, node), admitter::run(self, node));
     }
 
-    /// Returns the numbers of visitors of each room in this node's memory.
+    /// For each room in this node's memory, returns the numbers of the room's visitors.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =

@@ -117,7 +117,7 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased. For these orders, the audit compares answers only by order
+    /// Orders whose buyers were erased. The audit compares answers with these orders only by order
     /// id, not by buyer and request key.
     #[serde(default)]
     pub orders_erased: u64,
@@ -138,8 +138,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// Finds the lines of an answers file whose order or verdict is not in the store, for example after
-/// a restore. Returns these lines, and writes all other lines to the file `kept`.
+/// In an answers file, finds the lines whose order or verdict the store lacks, for example after a
+/// restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,
@@ -196,7 +196,7 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // A check has already added a finding about a negative sum, so the report shows 0.
+    // If a sum is negative, a check has already added a finding, and the report shows 0.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

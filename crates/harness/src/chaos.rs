@@ -1,8 +1,8 @@
 //! Chaos tests: load on a complete local installation while a fault is injected.
 //!
-//! Each round sells one item to many buyers, and injects one fault at a time that the seed decides.
-//! Then all buyers repeat their requests, and other buyers buy the remaining units. A round passes
-//! if:
+//! Each round sells one item to many buyers. During the sale, the round injects one fault, at a
+//! moment that depends on the seed. Then all buyers repeat their requests, and other buyers buy the
+//! remaining units. A round passes if:
 //!
 //! - Every buyer received a verdict, and every promise was kept.
 //! - The item is not oversold, and every unit is sold at the end.
@@ -102,8 +102,8 @@ pub struct RoundReport {
     /// How many requests of the load run were repeated after status `429` or `5xx`.
     pub retries: u64,
     /// How many requests of the load run got the answer "sold out", although enough units were free
-    /// after the run. Only a request that waited in the server for the longest allowed time may get
-    /// this answer.
+    /// after the run. This answer is allowed only after the request waited in the server for the
+    /// longest allowed time.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
@@ -115,7 +115,7 @@ pub struct RoundReport {
     pub polls: u64,
     /// The number of changes of the spread during the load run.
     pub spread_changes: u64,
-    /// The time from the opening of the sale to the last audit.
+    /// The time that the round took.
     pub duration: Duration,
     /// What was wrong in the round. The list is empty if the round passed.
     pub findings: Vec<String>,
@@ -163,7 +163,7 @@ impl RoundReport {
 }
 
 /// Runs the rounds in a new installation, and calls `report_round` after each round. Fails if the
-/// harness cannot continue. Such an error can also be a fault of the product.
+/// harness cannot continue. The cause can also be a fault of the product.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -199,7 +199,8 @@ pub fn run(
     Ok(rounds)
 }
 
-/// Returns the summary table. A row has the number and the totals of all rounds with one fault.
+/// Returns the summary table. Each row has, for one fault, the number of its rounds and the totals
+/// of these rounds.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

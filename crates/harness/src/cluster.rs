@@ -164,7 +164,8 @@ impl Cluster {
         self.wait_until_nodes_see_standby()
     }
 
-    /// A node that has not detected the standby pauses the sales after a failover.
+    /// Waits, because a node that has not detected the standby would pause the sales after a
+    /// failover.
     fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
         for node in &self.nodes {

@@ -8,7 +8,7 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// The watch job handles unreachable slots and slots that lost their memory.
+/// Skips unreachable slots and slots that lost their memory: the watch job handles them.
 pub(super) async fn start_slots(
     stock: &StockControl,
     item: &ItemState,

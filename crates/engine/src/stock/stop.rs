@@ -10,16 +10,16 @@ use crate::control::LEASE_RENEWAL;
 use crate::error::{DRAIN_MAX, EngineError};
 use crate::node::Node;
 
-/// How long a stopping node waits for the verdicts of tickets that other nodes settle. With the
-/// later steps, this is less than the program's limit for stopping the node.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This time
+/// plus the later steps is less than the program's limit for stopping the node.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node tries to return unsettled tickets to their queues. Other nodes claim
-/// the rest when this node counts as dead.
+/// the remaining tickets a few seconds later.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// How long a stopping node settles after the release of its lease: a little longer than the
-/// interval of other nodes' checks.
+/// After a stopping node has released its lease, it continues to settle for this time. The time is
+/// a little longer than the interval at which other nodes check the leases.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
-/// The interval of checks of a draining queue, besides notifications.
+/// A node checks a draining queue after each settled batch, and after this time at the latest.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
@@ -31,8 +31,8 @@ impl StockControl {
             return;
         }
         for item in self.node.items_with_open_slots() {
-            // Reconciliation checks under this lock whether the node stops, so it does not start
-            // the slots again.
+            // Reconciliation checks under this lock whether the node is stopping. So it does not
+            // start the stopped slots again.
             let _guard = self.lock_item(&item).await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -79,7 +79,8 @@ impl StockControl {
             && !self.node.layout().is_node_local()
             && self.node.live_nodes().has_other_settlers()
         {
-            // Until another node has noticed the stop, this node settles the same slots as before.
+            // Other nodes need this time to notice the stop. Until then, this node continues to
+            // settle its slots.
             tokio::time::sleep(SETTLE_ON).await;
         }
         self.node.lifecycle().end_jobs();
@@ -129,8 +130,8 @@ fn own_slots(node: &Node) -> Vec<SlotKey> {
     node.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
 }
 
-/// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other nodes
-/// settle the rest.
+/// Waits until every ticket of this node has its verdict or has passed its `decide_by`, but not
+/// longer than [`VERDICT_WAIT_MAX`]. Other nodes settle the remaining tickets.
 async fn wait_for_verdicts(node: &Node) -> Result<(), EngineError> {
     let until = Instant::now() + VERDICT_WAIT_MAX;
     while node.waiters().has_pending(node.now()) {
@@ -148,8 +149,8 @@ async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> 
     Ok(())
 }
 
-/// Without the release, other nodes would get this node's units and tickets only when the leases
-/// lapse.
+/// Releases this node's leases, so that other nodes get its units and tickets now, and not only
+/// when the leases lapse.
 async fn release_leases(node: &Node) -> Result<(), EngineError> {
     *node.this_node().lock_leases().await = true;
     if node.layout().is_node_local() {

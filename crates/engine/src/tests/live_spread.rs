@@ -9,7 +9,8 @@ use super::*;
 use crate::sales::auto_partitions::{Observed, widen};
 use crate::stock::slot_cleanup::retire_leftovers;
 
-/// Each change starts when the slots have followed the previous change.
+/// Makes the changes in turn, again and again. Each change waits until the slots match the previous
+/// spread.
 pub(super) async fn change_again(engine: Arc<EngineParts>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -23,7 +24,7 @@ async fn respread(engine: &EngineParts, spread: Spread) {
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
-/// Every slot of the spread must have a grant, and no other slot.
+/// Waits until every slot of the spread has an open grant, and no other slot has one.
 async fn is_followed(engine: &EngineParts, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {
@@ -153,8 +154,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     engine.stock.stop_node().await;
 }
 
-/// Opens a sale with two slots, whose tickets no node settles. Returns the second slot, which is
-/// then outside the spread.
+/// Opens a sale with two slots and buys units, but no node settles the tickets. Then removes the
+/// second slot from the spread, and returns this slot.
 async fn leave_with_tickets(engine: &EngineParts) -> SlotKey {
     spread_sale(engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     for n in 0..4 {

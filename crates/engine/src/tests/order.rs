@@ -20,7 +20,7 @@ async fn grant(engine: &EngineParts) -> Grant {
     grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
-/// Returns when the request is parked or answered.
+/// Sends a request, and returns once the request is parked or answered.
 async fn parks(
     engine: &Arc<EngineParts>,
     buyer: &'static str,
@@ -42,7 +42,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // The node is then like a node that did not settle the order.
+    // Makes the node forget the order, as if another node had settled the order.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -113,7 +113,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
-    // With the lock, no other task reconciles the item.
+    // While the test has the lock, no other task reconciles the item.
     let alone = engine.stock.lock_item(&item).await;
     assert_eq!(alone.recall_to_pool(2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;

@@ -21,7 +21,8 @@ pub(super) async fn spread_sale(engine: &EngineParts, stock: u64, limit: u32, sp
     step(engine, PhaseStep::Open).await;
 }
 
-/// Checks repeatedly, until `stop` is set. Returns the number of checks.
+/// Checks until `stop` is set that the units in all states add up to `stock`. Returns the number of
+/// checks.
 async fn add_up(engine: Arc<EngineParts>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -246,7 +247,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     let large = buy(&engine, "anna", "k", 8).await;
     assert!(
         is_short(&large),
-        "no slot gets eight units while the request is parked, but the answer is {large:?}"
+        "the answer must be that no slot has eight units now, but it is {large:?}"
     );
     engine.stock.slots().retire(item.slots[0], None).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {

@@ -130,7 +130,7 @@ async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
     assert_eq!(
         refusals().await,
         (Vec::new(), false),
-        "the list must be incomplete while a refusal may follow"
+        "the list must not count as complete while a refusal may follow"
     );
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;

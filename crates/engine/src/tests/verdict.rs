@@ -26,7 +26,7 @@ async fn the_second_ticket_of_a_request_that_holds_an_order_is_shown_as_that_ord
     );
     assert!(
         event(Verdict::Reserved, Some(&order)).is_none(),
-        "a new order has its own event, so the verdict must cause none"
+        "a new order has its own event, so the verdict must cause no second event"
     );
     let refused = event(Verdict::Unavailable, None);
     assert!(matches!(refused, Some(EventKind::Refused { verdict: Verdict::Unavailable, .. })));

@@ -25,14 +25,14 @@ const THREADS: usize = 2;
 /// The maximum number of requests that wait for one kind of challenge. At the bound, the server
 /// asks further clients to retry.
 const WAITING_MAX: usize = 512;
-/// The number of kinds of challenges that are drawn in advance: the first kinds of [`PuzzleKind`].
+/// This many kinds of challenges are drawn in advance: the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
 const PRERENDERED_MAX: usize = 1_024;
 /// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
 /// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread has drawn a challenge in advance, it pauses for this factor times the drawing
-/// time. So drawing in advance hardly slows requests.
+/// After a challenge was drawn in advance, drawing in advance pauses for this factor times the
+/// drawing time. So drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

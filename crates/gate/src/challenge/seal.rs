@@ -1,6 +1,7 @@
-//! The token of a challenge, which contains everything that a node must know about it, encrypted
-//! and authenticated. A token can be opened only for the buyer and the sale for which it was
-//! sealed. All tokens have the same length, so the length reveals nothing about the answer.
+//! The token of a challenge. The token is encrypted and authenticated, and contains everything that
+//! a node must know about the challenge. A token can be opened only for the buyer and the sale for
+//! which it was sealed. All tokens have the same length, so the length reveals nothing about the
+//! answer.
 
 use std::fmt;
 
@@ -134,7 +135,7 @@ impl ChallengeSealer {
     }
 }
 
-/// Names contain no zero byte, so different pairs have different encodings.
+/// Names contain no zero byte, so different pairs of sale and buyer have different encodings.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }

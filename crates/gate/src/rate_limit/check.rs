@@ -1,4 +1,4 @@
-//! The check of one request against the limits of its sale: of the buyer, of the address, and of
+//! The check of one request against the limits of its sale: for the buyer, for the address, and for
 //! all buyers together. If the node has no share of a limit, the check pauses until the node gets
 //! one.
 
@@ -97,7 +97,7 @@ impl RateLimiter {
         }
     }
 
-    /// Continues a check after the node got a share.
+    /// Waits for the shares that the check needs, and finishes the check.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl RateLimiter {
         }
     }
 
-    /// Withdraws a check whose request cannot wait. No limit counts the request.
+    /// Withdraws a check whose request cannot wait. Afterwards, no limit counts the request.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
     }
@@ -363,8 +363,8 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Decides one request under a node's part of the limit, and returns its cost under that part. For
-/// an address with many buyers, a request costs less than usual.
+/// Decides one request under a node's part of the limit. Also returns the request's cost under that
+/// part. For an address with many buyers, a request costs less than usual.
 fn decide_alone(
     cell: &mut LimitCell,
     step: &LimitStep,

@@ -18,8 +18,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from their address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The first byte of the text whose hash is the key of an address's count of buyers. For the key of
-/// a limit, the first byte is the number of a route.
+/// An address's count of buyers is stored under a hash. The hashed text begins with this byte. For
+/// a limit, the hashed text begins with the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 
@@ -54,8 +54,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of the caller's address. It grows with the number of buyers
-    /// who use the address, on all routes and in all sales.
+    /// Returns the number of budgets of the caller's address. This number grows with the number of
+    /// buyers who use the address, on all routes and in all sales.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -67,15 +67,15 @@ impl RateLimiter {
                 .max(1);
             // Very many addresses have few buyers each. The table may evict a small count at once,
             // so that these counts do not evict limits in use. A large count is kept, because it
-            // takes hundreds of requests to count these buyers anew.
+            // takes hundreds of requests to count its buyers anew.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 }
 
-/// Estimates the number of buyers of an address, including this one. The estimate is the larger of
-/// the counts of the current and the last period.
+/// Estimates the number of buyers of an address, including `buyer`. The estimate is the count of
+/// the current period or that of the previous period, whichever is larger.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);
@@ -96,7 +96,7 @@ fn first_u64(hasher: &blake3::Hasher) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// Returns all of an IPv4 address, or the first 64 bits of an IPv6 address. One customer usually
+/// Returns the whole IPv4 address, or the first 64 bits of an IPv6 address. One customer usually
 /// has all addresses with the same 64 bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];

@@ -1,6 +1,6 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared storage, for many limits. The call takes shares of the limits for waiting requests,
-//! and reports the requests that the node has already answered.
+//! this shared storage. A call is for many limits: it takes shares for waiting requests, and
+//! reports the requests that the node has already answered.
 //!
 //! Requests that arrive during a call wait for the next call, unless the node knows that they
 //! exceed the limit.
@@ -24,12 +24,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{LimitStep, RateLimiter, Route};
 
-/// The maximum number of requests and reports in one call. Further ones wait for the next call,
-/// because Redis serves nothing else during a call.
+/// The maximum number of requests and reports in one call. Further ones wait for the next call. The
+/// bound keeps calls short, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. At the bound, the node decides a
-/// request by its own part of the limit. A report is tried again by the next request under the same
-/// limit.
+/// request by its own part of the limit. A report is dropped, and the next request under the same
+/// limit tries to queue a report again.
 const QUEUE_MAX: usize = 65_536;
 /// How long a call may take. After that time, the node decides the waiting requests by its own part
 /// of the limit.
@@ -127,7 +127,7 @@ pub struct SharingCounts {
     pub batches: u64,
     /// Failed calls.
     pub failures: u64,
-    /// How often a request or a report found the queue full.
+    /// How often the queue was full when a request or a report arrived.
     pub queue_full: u64,
 }
 
@@ -168,7 +168,8 @@ impl LimitSharing {
         }
     }
 
-    /// A node that stopped a short time ago is included.
+    /// Returns the number of nodes that share limits. A node that stopped a short time ago counts
+    /// too.
     pub(super) fn nodes(&self) -> u32 {
         self.live_nodes.recent()
     }
@@ -299,9 +300,9 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers the requests of a group for which this node's share is enough now. Then prepares the
-    /// group's entry in the call: a report, and shares for the other requests. Returns `false` if
-    /// no entry is needed.
+    /// Answers as many requests of a group as this node's share allows now. Then prepares the
+    /// group's entry in the call: a report of counted requests, and a demand for shares for the
+    /// other requests. Returns `false` if no entry is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

@@ -126,8 +126,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// Sets each room's largest number of admissions in one check, from which the shown waiting times
-/// are estimated. The leader may compute one admission less than this node, so one is subtracted.
+/// Sets the largest number of admissions of each room in one check. The shown waiting times are
+/// estimated from this number. The leader may compute one admission less than this node, so one is
+/// subtracted.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -190,7 +191,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room that no visitor entered has no open admissions.
+    // A room that no visitor entered has no open admissions, so it is left out.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))

@@ -23,7 +23,7 @@ pub(super) enum PositionAction {
     /// Creates the position, or finds the existing one.
     Enter,
     Leave,
-    /// Extends the buyer's admission, so that it again has its full length.
+    /// Extends the buyer's turn to the full length of the admission.
     Keep,
 }
 
@@ -63,7 +63,8 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The answer is missing only if the batcher has ended, because the program ends.
+        // The answer is missing only if the batcher has ended. The batcher ends only with the
+        // program.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
@@ -71,8 +72,8 @@ impl PositionBatcher {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// Returns the queue of the waiting requests, or `None` if it was already taken. When it is
-    /// dropped, the waiting requests and all later requests get [`WaitingRoomError::Busy`].
+    /// Returns the queue of the waiting requests, or `None` if it was already taken. When the queue
+    /// is dropped, the waiting requests and all later requests get [`WaitingRoomError::Busy`].
     pub(super) fn take_queue(&self) -> Option<mpsc::Receiver<PositionRequest>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

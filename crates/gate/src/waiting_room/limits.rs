@@ -24,12 +24,11 @@ pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis(
 pub(super) const IDLE_TICKS: u32 = 4;
 /// The maximum number of rows in one read of other nodes' admissions or of a draw's lots.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// The time in which an admitted buyer must fetch a pass. The admission lasts as long as a pass is
-/// valid, plus this time, but at most twice as long as a pass is valid.
+/// The time in which an admitted buyer must fetch a pass, but at most the validity of a pass. An
+/// admission lasts for this time plus the validity of a pass.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// The maximum number of times that a request reads the buyer's position from the store. A read
-/// position may be older than the room's state in memory. If the last one is too old, the client
-/// gets `503`.
+/// A request reads the buyer's position again if the position is older than the room's state in
+/// memory. If the position is still too old after this many reads, the client gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second. At the lowest rate that a setting allows, each check admits one buyer.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
@@ -39,7 +38,7 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// How long an automatic waiting room stays open when it is no longer needed. A room is needed
+/// An automatic waiting room closes at most this long after it was last needed. A room is needed
 /// while visitors wait, or while more buyers arrive than it admits.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.

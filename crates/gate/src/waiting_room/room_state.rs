@@ -93,7 +93,7 @@ impl WaitingRoomState {
         self.lock().room.clone()
     }
 
-    /// Ignores the row if this node knows a newer version of it.
+    /// Stores the room's row, unless this node knows a newer version of the row.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -105,9 +105,9 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // Without positions, this node will read each position together with the visitor's
-            // admission, so it does not need earlier admissions. Known positions may be older than
-            // the admissions, so this node must read all admissions.
+            // If this node knows no positions, it does not need the earlier admissions: it will
+            // read each position together with the visitor's admission. If it knows positions, they
+            // may be older than the admissions, so it must read all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
@@ -161,8 +161,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in admitted {
-            // A visitor who left keeps a rank, which the admissions may include. But the visitor is
-            // not admitted.
+            // A visitor who left keeps the rank, so `admitted` may contain the visitor. But the
+            // visitor does not count as admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -230,8 +230,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets the largest number of admissions in one check, from which the shown waiting times are
-    /// estimated.
+    /// Sets the largest number of admissions in one check. The shown waiting times are estimated
+    /// from this number.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
@@ -247,8 +247,8 @@ impl WaitingRoomState {
     }
 
     /// Returns whether too many buyers per second arrive at this node: more than the room's
-    /// admissions per second, divided by `nodes`. Returns `false` at the first count, and less than
-    /// a second after the last count.
+    /// admissions per second, divided by `nodes`. Always returns `false` at the first count, and
+    /// within the first second after a count.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =

@@ -48,11 +48,11 @@ impl WaitingRooms {
     }
 
     /// Empties the states of all rooms if the database's history has changed since the last call.
-    /// After a failover, the database may lack the newest commits, and the states would ignore its
-    /// rows as older.
+    /// After a failover, the database may lack the newest commits. The states would then ignore its
+    /// rows, because the rows seem older than the states.
     ///
-    /// The states are not removed, because requests in progress use them. The batcher could not
-    /// create them again, because it does not know a room's item and admissions.
+    /// The states are not removed, because requests in progress use them. Also, the batcher could
+    /// not create them again, because it does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

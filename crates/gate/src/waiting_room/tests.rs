@@ -163,7 +163,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         pressed(20 * PER_SEC, 5),
         "the room must open if more buyers arrive than the counter can count"
     );
-    // With four nodes, each node may admit a quarter of the visitors.
+    // With four nodes, the bound of each node is a quarter of `PER_SEC`.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
     assert!(pressed(PER_SEC * 21 / 80, 7));

@@ -46,7 +46,8 @@ impl WaitingRooms {
             Some(VisitorStatus::Admitted(until)) if is_single_node => {
                 return Ok(Admission::AdmittedUntil(until));
             }
-            // With several nodes, the buyer may have left the room at another node.
+            // With several nodes, the buyer may have left the room at another node, so the store
+            // decides.
             Some(VisitorStatus::Admitted(_)) => {}
             _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
             // A single node itself admits all visitors. With several nodes, an operator may admit

@@ -209,8 +209,8 @@ impl<'a> AnswerAuditor<'a> {
     }
 
     /// If a refused request holds an order, another answer must name this order. Buyers may use a
-    /// refused request key again, so an order that is newer than every named order gives no
-    /// finding.
+    /// refused request key again, so there is no finding if the order is newer than every order
+    /// that an answer names.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();

@@ -1,5 +1,6 @@
 //! Checks feeds. The rows of each grant's feed are in sequence and without a gap. No ticket is
-//! credited twice. The feed of an open grant credits each returned ticket and each ended order.
+//! credited twice. The feed of an open grant credits each returned ticket, and returns the quota of
+//! each ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

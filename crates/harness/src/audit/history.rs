@@ -17,7 +17,7 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 ];
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // An old version of the server recorded no histories. Orders that are older than the first
+    // An old version of the server recorded no histories. So orders that are older than the first
     // recorded reservation may have an incomplete history.
     let kept_since = snapshot
         .events
@@ -75,7 +75,7 @@ fn check_order_history<'e>(
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
             // Only the first event may be a reservation. An extension (`order.extended`) also has
-            // the state `reserved`.
+            // the state `reserved`, so the check reads the event's type.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };
@@ -128,7 +128,8 @@ fn check_order_history<'e>(
 }
 
 /// Checks that the number of `payment.refunded` events is the number of automatic refunds. The
-/// server deletes old events without an order, so some events of this kind may be missing.
+/// server deletes old events without an order. So the events of refunds with the cause
+/// `unknown_order` may be missing.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut check = |has_order: bool, order: &str| {
         let published = snapshot

@@ -1,5 +1,5 @@
 //! Checks money (rule I5): each captured payment either pays for one order or gets one refund. The
-//! order's price or the refund has the same amount as the payment.
+//! payment has the same amount as the order's price or the refund.
 
 use std::collections::HashMap;
 
@@ -92,7 +92,7 @@ fn check_payment(
         }
         "refunded" => match refunds {
             [refund] => check_refund(snapshot, payment, refund, order, &mut find),
-            [] => find(format!("payment {id} is refunded, but has no refund")),
+            [] => find(format!("payment {id} has the state refunded, but no refund")),
             _ => find(format!("payment {id} has {} refunds", refunds.len())),
         },
         "failed" if !refunds.is_empty() => find(format!("payment {id} failed, but has a refund")),

@@ -23,7 +23,7 @@ pub(super) struct OrderIdParts {
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
-    // The store keeps the 64 random bits of a grant id as a signed number.
+    // The store keeps a grant id as a signed number.
     (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,

@@ -98,7 +98,8 @@ impl<'a> ClockSteps<'a> {
     /// even if the order's time is earlier.
     fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
         let opened = self.opened.get(sale).copied();
-        // If the order's time is before the time of an earlier stored order, the clock went back.
+        // If the order's time is before the time of an order that was stored earlier, the clock
+        // went back.
         order.reserved_at < self.latest
             || self.reversed.contains(sale)
             || opened.zip(reserved).is_some_and(|(opened, reserved)| opened < reserved)
@@ -134,12 +135,13 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         return;
     };
-    // An operator may have extended the payment window, so the check uses the end at the
-    // reservation.
+    // An operator may have extended the payment window, so the check uses the end that the window
+    // had at the reservation.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without the event of the reservation, the first end is known only if there was no extension.
+    // Without the event of the reservation, the window's first end is known only if the window was
+    // never extended.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
@@ -155,7 +157,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-/// Returns whether the order's time is outside of its sale only because the clock went back.
+/// Adds a finding if the order's time is outside of its sale. If the reason is that the clock went
+/// back, adds no finding and returns true.
 fn check_phase(
     snapshot: &Snapshot,
     order: &Order,

@@ -261,8 +261,8 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute in `reversal` is from an older version, and
-/// counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute in `reversal` is from an older version of the
+/// server, and counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

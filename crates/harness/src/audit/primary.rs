@@ -126,7 +126,7 @@ fn host_name(config: &Config, at: usize) -> String {
     let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
     match (config.get_hosts().get(at), config.get_hostaddrs().get(at)) {
         // If a password contains a plain `@`, the driver reads the rest of the password as part of
-        // the host. So this host is not shown.
+        // the host. So a host with `@` is not shown.
         (Some(Host::Tcp(host)), _) if host.contains('@') => "an invalid host".into(),
         (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
         (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),
@@ -159,9 +159,9 @@ fn split(config: &Config) -> Vec<Config> {
     (0..count).map(config_of).collect()
 }
 
-/// Copies each setting, because hosts cannot be removed from a configuration. With
-/// `target_session_attrs`, the driver would refuse a standby before the auditor can detect the
-/// standby.
+/// Copies the settings without the hosts, because hosts cannot be removed from a configuration.
+/// Also leaves out `target_session_attrs`: with this setting, the driver would refuse a standby
+/// before the auditor can detect the standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

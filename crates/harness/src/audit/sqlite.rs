@@ -16,8 +16,8 @@ const APPLICATION_ID: i64 = 1_147_302_477;
 /// The SQLite application id of a backup of a store ("DbrB").
 const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Finds the only store in a directory, by the application id of each database file. The file's
-/// name must end in `.db`, `.sqlite` or `.sqlite3`.
+/// Finds the store in a directory, by the application id of each database file. Fails if there is
+/// no store, or more than one. The file's name must end in `.db`, `.sqlite` or `.sqlite3`.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
     let mut found = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
 fn open(path: &Path) -> Result<Connection, String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
-    // A server that is starting or stopping locks the file for a moment.
+    // A server that is starting or stopping locks the file for a moment, so the connection waits.
     db.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
     let application: i64 = db
         .query_row("PRAGMA application_id", [], |row| row.get(0))
@@ -287,8 +287,8 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute in `reversal` is from an older version, and
-/// counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute in `reversal` is from an older version of the
+/// server, and counts only if its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

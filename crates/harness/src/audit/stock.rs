@@ -33,7 +33,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Each counter must be the sum of the units of the item's paid orders or of its ended orders.
+/// The counters of paid and of ended units must match the units in the item's paid and ended
+/// orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {

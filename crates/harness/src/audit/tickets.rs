@@ -83,7 +83,8 @@ fn check_counts(
     }
 }
 
-/// The id contains the grant, number, units and `decide_by` of its ticket.
+/// Compares an order with its id, which contains the grant, number, units and `decide_by` of the
+/// order's ticket.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.add_item_finding(

@@ -1,5 +1,5 @@
-//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry waits if a later
-//! entry was served or passed over. The item's counter of waiting entries is correct.
+//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry still waits after
+//! a later entry was served or passed over. The item's counter of waiting entries is correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -115,8 +115,8 @@ impl Fault {
         self == Self::PostgresStandbyAway || (self.ends_standby() && self != Self::Restore)
     }
 
-    /// Returns whether the fault leaves PostgreSQL without a standby, so that the harness must
-    /// create a new one.
+    /// Returns whether the fault leaves PostgreSQL without a standby. The harness must then create
+    /// a new standby.
     pub fn ends_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresFailoverAsync, PostgresOldPrimaryReturns, Restore};
         matches!(

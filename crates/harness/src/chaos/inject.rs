@@ -123,7 +123,7 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Before a node has registered the new primary, the nodes may use either server. So the old
+    // Until a node has registered the new primary, the nodes may use either server. So the old
     // primary must not run yet.
     wait_until_used(&cluster.postgres)?;
     // After a normal start, commits would wait for a standby, but there is none now.
@@ -266,8 +266,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Buyers continue to buy after the snapshot. Then the running server or a restarted server loads
-/// it.
+/// Makes a server save a snapshot, after which buyers continue to buy. Then the server loads the
+/// snapshot, while it runs or at a restart.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -286,8 +286,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // The server may have written a newer snapshot for its replica. It also lacks the latest
-    // tickets.
+    // The server may have written a newer snapshot for its replica. The newer snapshot also lacks
+    // the latest tickets.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -330,7 +330,7 @@ pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError>
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// The shard whose primary ran the most scripts can lose the most data.
+/// Returns the shard whose primary ran the most scripts. This shard can lose the most data.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);

@@ -14,7 +14,7 @@ pub(super) const CONNECTIONS: usize = 64;
 pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
 /// The range of the stock, as a fraction of the requested units.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
-/// The fraction of the run after which the fault happens.
+/// The range of the moment at which the fault happens, as a fraction of the run.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
 /// The numbers of partitions from which the harness chooses, in shape `cluster`.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
@@ -46,7 +46,8 @@ pub(super) const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of findings in the report of one round. The report only counts the others.
+/// The largest number of findings in the report of one round. Of the other findings, the report
+/// shows only the number.
 pub(super) const FINDINGS_SHOWN: usize = 12;
 /// How long a row that one node wrote may be invisible to another node. After that time, an
 /// operator's request fails.

@@ -70,8 +70,8 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Adds a finding if the nodes report fewer than `missing` orders in time. They may report
-    /// more, because a confirmation may not have reached its buyer.
+    /// Adds a finding if the nodes report fewer than `missing` orders in time. The nodes may report
+    /// more orders, because `missing` counts only orders whose buyers got a confirmation.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";

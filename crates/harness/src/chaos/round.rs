@@ -97,7 +97,7 @@ impl RoundRunner<'_> {
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
         // A server ends when the thread that started it ends. A fault may restart servers, so this
-        // thread injects the fault.
+        // thread injects the fault, and another thread runs the load.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
@@ -152,7 +152,8 @@ impl RoundRunner<'_> {
         Ok(())
     }
 
-    /// A buyer with an order must receive that order, even if no units are left.
+    /// Repeats all requests. A buyer with an order must receive this order again, even if no units
+    /// are left.
     fn repeat_requests(&mut self) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
@@ -259,7 +260,8 @@ impl RoundRunner<'_> {
 
     fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> LoadPlan {
         let (url, secret) = (self.cluster.url(), self.secret.clone());
-        // After the recovery from a fault, every buyer must receive a verdict.
+        // Buyers repeat their requests long enough to receive a verdict after the recovery from a
+        // fault.
         let mut plan = LoadPlan::new(&url, &self.sale, ITEM, buyers, secret).patient();
         plan.units = units;
         plan.connections = CONNECTIONS;

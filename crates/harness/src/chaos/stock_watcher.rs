@@ -52,7 +52,8 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // During a fault, the server may send no answer, but an answer must not be wrong.
+                // During a fault, the server may send no answer or status 503. Any other answer
+                // must be right.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the URL of the store for one node. If the plan has proxies, starts and returns one in
-/// front of each PostgreSQL server.
+/// Returns the URL of the store for one node. If the plan has proxies, starts and returns a proxy
+/// in front of each PostgreSQL server.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,

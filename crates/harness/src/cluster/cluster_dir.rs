@@ -16,8 +16,8 @@ pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
     /// Creates the directory if it is missing, and marks it. Refuses a directory with files but no
-    /// marker, because it belongs to somebody else. Other users can enter a created directory,
-    /// because PostgreSQL may run as another user.
+    /// marker, because the files are not an installation. Other users can enter a created
+    /// directory, because PostgreSQL may run as another user.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         let what = || format!("creating {}", cluster_dir.0.display());
@@ -93,7 +93,7 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
         return Ok(());
     }
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
-    // The umask can remove permissions from the mode of a new directory.
+    // The umask can remove permissions from the mode of a new directory, so the mode is set again.
     let made =
         made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
     made.with_operation(|| format!("creating {}", path.display()))

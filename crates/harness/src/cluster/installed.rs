@@ -105,8 +105,9 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Returns whether `dir` is the directory of an installation. The directory may have no description
-/// after a failed start, and no marker from an earlier version.
+/// Returns whether `dir` is the directory of an installation. After a failed start, the directory
+/// has a marker, but may have no description. A directory from an earlier version may have no
+/// marker.
 pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())
 }

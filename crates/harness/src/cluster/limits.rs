@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The ports of the servers. The system uses neither these ports nor Redis's cluster bus ports,
-/// which are [`BUS_PORT_OFFSET`] higher, for outgoing connections.
+/// The ports of the servers. Redis's cluster bus ports are [`BUS_PORT_OFFSET`] higher. The system
+/// uses none of these ports for outgoing connections.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=19_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
@@ -26,7 +26,8 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The time in milliseconds after which the other servers of a Redis Cluster count a silent server
 /// as failed.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
-/// If the servers of a Redis Cluster do not know each other by then, they are introduced again.
+/// If the servers of a Redis Cluster do not know each other after this time, the harness introduces
+/// them to each other again.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// How many bytes from the end of a failed server's log are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;

@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// A limit for each buyer that hardly refills during a test. A sixteenth of its burst is a hundred
-/// requests.
+/// The limit for each buyer. It hardly refills during a test, and a sixteenth of its burst is a
+/// hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =

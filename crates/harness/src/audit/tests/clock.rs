@@ -5,7 +5,8 @@ use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// The sale opens after the times of its orders, or closes before these times.
+/// Each statement moves the sale: it then opens after the times of its orders, or closes before
+/// them.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",

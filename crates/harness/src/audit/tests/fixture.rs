@@ -43,7 +43,8 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays. The next run uses another name.
+        // If the removal fails, the directory stays. This does no harm, because the next run uses
+        // another name.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -115,8 +116,8 @@ impl StoreFixture {
         fixture
     }
 
-    /// Runs SQL. In the SQL, `{name}` stands for the id of that buyer's order, and `{grant:n}` for
-    /// the id of a returned ticket.
+    /// Runs SQL. In the SQL, `{name}` stands for the id of the order of the buyer with this name,
+    /// and `{grant:n}` for the id of a returned ticket.
     pub fn run(&self, sql: &str) {
         let mut sql = sql.to_owned();
         for (name, ..) in ORDERS {
@@ -194,8 +195,8 @@ impl StoreFixture {
         (store, self.dir)
     }
 
-    /// Writes an answers file beside the store. In `text`, `<name>` stands for the id of this
-    /// buyer's order, and `<grant:n>` for the id of a returned ticket.
+    /// Writes an answers file beside the store. In `text`, `<name>` stands for the id of the order
+    /// of the buyer with this name, and `<grant:n>` for the id of a returned ticket.
     pub fn answers(&self, text: &str) -> PathBuf {
         let mut text = text.to_owned();
         for (name, ..) in ORDERS {

@@ -59,7 +59,7 @@ fn a_wrong_refund_is_found() {
     breaks(
         "DELETE FROM refund WHERE id = 'ref_rob'",
         "I5",
-        "payment pay_rob is refunded, but has no refund",
+        "payment pay_rob has the state refunded, but no refund",
     );
     let twice = "INSERT INTO refund
                  SELECT seq + 9, 'ref_9', payment_id, provider, order_id, amount_minor, currency,

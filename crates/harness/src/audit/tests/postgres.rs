@@ -14,7 +14,7 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
 /// The tables that the auditor reads. A parent table comes before its child tables. The second text
-/// lists the required columns that only PostgreSQL has.
+/// of an entry lists the required columns that only PostgreSQL has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),

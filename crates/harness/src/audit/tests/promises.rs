@@ -5,8 +5,8 @@ use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
-/// The audit of a consistent store with the answers `lines` must report only `rule`, with a text
-/// that contains `words`. An empty `rule` stands for no finding.
+/// Audits a consistent store with the answers `lines`. The only finding must be about `rule`, with
+/// a text that contains `words`. If `rule` is empty, there must be no finding.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     promises_in(&StoreFixture::consistent(), lines, rule, words);
