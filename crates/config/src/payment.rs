@@ -1,4 +1,5 @@
-//! Payment settings: the provider and its secrets. A setting of another provider is a fault.
+//! Payment settings: the provider and its secrets. A setting that belongs to another provider is a
+//! fault.
 use doorbuster_base::outgoing::may_get_secrets;
 use doorbuster_base::signing::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,8 +16,8 @@ pub struct PaymentSettings {
     /// pay an order without money. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
     /// The secrets that sign the sandbox's messages, newest first. If the settings have no secret,
-    /// the server generates a secret. The server keeps the secret in the data directory, or in the
-    /// store that all nodes share.
+    /// the server generates a secret. It keeps this secret in the data directory, or in the store
+    /// that all nodes share.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -38,11 +39,11 @@ pub struct StripeSettings {
     pub secret_key: SecretString,
     /// The secrets that sign Stripe's events, newest first.
     pub webhook_secrets: Vec<SecretString>,
-    /// The maximum number of queries about checkouts per second.
+    /// The maximum number of queries per second that ask Stripe about checkouts.
     pub queries_per_sec: u32,
 }
 
-/// The maximum number of active secrets while secrets are replaced.
+/// A setting has at most this many secrets. It needs more than one only while secrets are replaced.
 const SECRETS_MAX: usize = 8;
 const STRIPE_API: &str = "https://api.stripe.com";
 const STRIPE_SETTINGS: [&str; 4] = [
@@ -51,8 +52,8 @@ const STRIPE_SETTINGS: [&str; 4] = [
     "payment.stripe.api_url",
     "payment.stripe.queries_per_sec",
 ];
-/// Stripe accepts 100 requests per second from an account. New checkouts and refunds need some of
-/// them.
+/// The default number of queries per second about checkouts. Stripe accepts 100 requests per second
+/// from an account, and new checkouts and refunds need the rest.
 const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
 /// Returns `None` if a needed setting cannot be read.
@@ -64,8 +65,8 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
                 if read.is_set(path) {
                     read.fault(
                         path,
-                        "contradicts payment.provider = \"sandbox\"; remove it, or write provider \
-                         = \"stripe\"",
+                        "contradicts payment.provider = \"sandbox\"; remove this setting, or \
+                         write provider = \"stripe\"",
                     );
                 }
             }
@@ -73,8 +74,8 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
         }
         Some("stripe") => {
             if read.is_set("payment.webhook_secret") {
-                let detail = "contradicts payment.provider = \"stripe\"; remove it and set \
-                         payment.stripe.webhook_secret";
+                let detail = "contradicts payment.provider = \"stripe\"; remove this setting and \
+                         set payment.stripe.webhook_secret";
                 read.fault("payment.webhook_secret", detail);
             }
             if !read.is_set("page.url") && !read.is_set("page.origin") {
@@ -162,7 +163,8 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     })
 }
 
-/// The origin must use TLS or be this machine, because the server sends Stripe's key to it.
+/// The origin must use TLS or be on this machine, because the server sends Stripe's key to the
+/// origin.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let is_origin =

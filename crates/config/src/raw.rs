@@ -105,7 +105,8 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The text of the line may contain a secret, so the message shows only its number.
+            // The line may contain a secret, so the message shows the line's number, but not its
+            // text.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -136,7 +137,8 @@ fn read_file(
     layer.merge_into(raw, faults);
 }
 
-/// Calls `each` with the path and the value of every entry. Descends into tables with settings.
+/// Calls `each` with the path and the value of every entry. If an entry is a table with settings,
+/// calls `each` for the entries of this table instead.
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -149,7 +151,7 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// Returns the setting, and whether `path` names the file of a secret, such as
+/// Returns the setting, and whether the value at `path` is the name of a secret's file, as for
 /// `auth.admin_key_file`.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
@@ -195,8 +197,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // A lower-case name such as DOORBUSTER_listen is a fault, because an operator would believe
-        // that it has an effect.
+        // A lower-case name such as DOORBUSTER_listen has no effect. It is a fault, because an
+        // operator would expect an effect.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -234,7 +236,7 @@ fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFaul
     set("data_dir", "--data-dir", &data_dir.flatten());
 }
 
-/// The values of one layer, which must not set a secret both directly and as a file.
+/// The values of one layer. A layer must not set a secret both directly and as a file.
 #[derive(Default)]
 struct RawLayer(Vec<(&'static str, RawSetting)>);
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::SETTINGS;
 use super::raw::{RawSetting, RawSettings, RawValue};
 
-/// Settings that name a file. They change when the file's content changes.
+/// Settings whose value is the name of a file. Such a setting also counts as changed if the content
+/// of the file changed.
 const FILES: [&str; 3] = ["page.theme.logo", "page.theme.font", "page.theme.font_bold"];
 
 /// A fingerprint of each setting's value. A fingerprint reveals no secret.
@@ -16,7 +17,7 @@ pub struct SettingValues(BTreeMap<&'static str, blake3::Hash>);
 /// The differences between two loads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
-    /// Changed settings that a running server uses at once.
+    /// Changed settings that a running server uses immediately.
     pub live: Vec<&'static str>,
     /// Changed settings that need a restart.
     pub needs_restart: Vec<&'static str>,
@@ -47,7 +48,7 @@ impl SettingValues {
         change
     }
 
-    /// Takes the values of live settings from `next`, and keeps all others.
+    /// Takes the values of live settings from `next`, and keeps the values of all other settings.
     #[must_use]
     pub fn with_live_settings_from(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
@@ -63,7 +64,7 @@ impl SettingValues {
 fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add_file = |file: &Path| {
-        // The check of the settings has already reported a file that cannot be read.
+        // If the file cannot be read, the check of the settings has already reported this.
         hasher.update(&std::fs::read(file).unwrap_or_default());
     };
     match &given.value {

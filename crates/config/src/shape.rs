@@ -8,12 +8,13 @@ use secrecy::SecretString;
 use super::check::SettingsReader;
 use super::check::settings_reader::is_origin;
 
-/// The shape of a deployment, or an edge: where the server decides about stock and stores its data.
+/// The shape of the deployment, or [`Shape::Edge`] for an edge. It says where the server decides
+/// about stock and stores its data.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
     Embedded,
-    /// Each node has a slot in its memory. The store is PostgreSQL.
+    /// Each node has its own slots in its memory. The store is PostgreSQL.
     Postgres {
         /// URL of the store.
         store: SecretString,
@@ -24,8 +25,8 @@ pub enum Shape {
         store: SecretString,
         /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
-        /// How many replicas should confirm a ticket before a node answers. The node waits only a
-        /// short time.
+        /// How many replicas of Redis should confirm a ticket before a node answers. The node waits
+        /// for them only a short time.
         wait_replicas: u32,
     },
     /// This process is an edge of a deployment with shape `cluster`. It does not decide about stock
@@ -127,13 +128,13 @@ impl Roles {
     }
 }
 
-/// The maximum number of Redis servers that one deployment may name.
+/// The maximum number of addresses in `slots.urls`, and also in `edge.upstreams`.
 const URLS_MAX: usize = 64;
 /// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether an operator gave the setting a value that has an effect. The values of the
-/// default file have none, so a copy of this file has no fault.
+/// Returns whether an operator gave the setting a value that has an effect. The values in the
+/// default file have no effect, so a copy of the default file has no fault.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -148,14 +149,18 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
         return edge(read);
     }
     if read.is_set("edge.upstreams") {
-        let why = "is only for the role edge; remove it, or write roles = [\"edge\"]";
+        let why = "is only for the role edge; remove this setting, or write roles = [\"edge\"]";
         read.fault("edge.upstreams", why);
     }
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
             for path in ["store.url", "store.peers", "slots.urls", "slots.wait_replicas"] {
                 if is_wanted(read, path) {
-                    read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
+                    read.fault(
+                        path,
+                        "contradicts shape = \"embedded\", which keeps everything in data_dir; \
+                         remove this setting",
+                    );
                 }
             }
             Some(Shape::Embedded)
@@ -163,7 +168,8 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
         Some("postgres") => {
             for path in ["slots.urls", "slots.wait_replicas"] {
                 if is_wanted(read, path) {
-                    let why = "contradicts shape = \"postgres\", whose slots are in the nodes' memory; remove it, or write shape = \"cluster\"";
+                    let why = "contradicts shape = \"postgres\", whose slots are in the memory \
+                               of the nodes; remove this setting, or write shape = \"cluster\"";
                     read.fault(path, why);
                 }
             }
@@ -187,7 +193,10 @@ fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
         read.fault("shape", "does not allow the role \"edge\"; set shape = \"cluster\"");
     }
     if read.is_set("store.url") {
-        read.fault("store.url", "contradicts the role edge, which uses no store; remove it");
+        read.fault(
+            "store.url",
+            "contradicts the role edge, which uses no store; remove this setting",
+        );
     }
     let (slots, upstreams) = (slots(read), upstreams(read));
     Some(Shape::Edge { slots: slots?, upstreams: upstreams? })
@@ -227,7 +236,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     Some(upstreams)
 }
 
-/// An error never shows the URL, because it may contain a password.
+/// An error never shows the URL, because the URL may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         return read.refuse(
@@ -276,7 +285,8 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
     if let Some(other) =
         roles.iter().find(|role| !["api", "settle", "control", "edge"].contains(&role.as_str()))
     {
-        let why = format!("{other:?} is not a role; roles are api, settle and control, or edge");
+        let why =
+            format!("{other:?} is not a role; write some of api,settle,control, or edge alone");
         return read.refuse("roles", why);
     }
     if roles.iter().any(|role| role == "edge") {

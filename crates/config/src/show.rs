@@ -8,7 +8,7 @@ use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Setting, Settings};
 
 /// Returns the settings as TOML. A comment after each value shows its origin. A setting without a
-/// value is a comment.
+/// value is shown as a comment.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";

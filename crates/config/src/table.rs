@@ -110,7 +110,7 @@ const fn secret(path: &'static str) -> Setting {
     Setting { path, secret: true, live: false }
 }
 
-/// A running server uses a new value after SIGHUP.
+/// A setting that a running server reads again after SIGHUP.
 const fn live(path: &'static str) -> Setting {
     Setting { path, secret: false, live: true }
 }

@@ -93,7 +93,7 @@ fn the_sandbox_buttons_are_on_by_default_only_in_a_demonstration() {
     assert_eq!([works(&Flags::default(), &[]), works(&Flags::default(), &[on])], [false, true]);
 }
 
-/// The error must name `setting` and contain `word`.
+/// Checks that the value is refused, and that the error names `setting` and contains `word`.
 #[track_caller]
 fn check(name: &str, value: &str, setting: &str, word: &str) {
     let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);

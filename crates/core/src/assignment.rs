@@ -14,23 +14,23 @@ use crate::value::{Millis, NodeId, SlotKey};
 /// How long a node continues to settle a slot after the slot moved to another node, in
 /// milliseconds. The other node may learn of the move only at its next check of the live nodes.
 pub const HANDOVER_MS: u64 = 1_200;
-/// A node gets no slots if its lease ends at least this many milliseconds before the lease that
-/// [`reference_lease`] returns. This time is shorter than the lease, so the slots of a failed node
-/// soon move to other nodes. If the node still runs, only work is lost.
+/// A node gets no slots if its lease ends at least this many milliseconds before the time that
+/// [`reference_lease`] returns. This constant is shorter than a lease, so the slots of a failed
+/// node soon move to other nodes. If the node has not failed, the move only costs some work.
 pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
 /// and `reference` the result of [`reference_lease`]. A lease that ends much later than `reference`
-/// was renewed before the store's clock was set back, so it is not recent.
+/// was renewed before the store's clock was set back, so this renewal is not recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
         || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
-/// Returns the reference of a node for [`has_recent_lease`]: the end of its own lease, or else the
-/// latest end of all leases. After the store's clock was set back, the latest end may belong to a
-/// node that is gone.
+/// Returns the reference for [`has_recent_lease`]: the end of the lease of `own`, or the latest end
+/// of all leases if `own` has no lease. The latest end is only the second choice: after the store's
+/// clock was set back, it may belong to a node that is gone.
 #[must_use]
 pub fn reference_lease(
     own: NodeId,
@@ -42,10 +42,10 @@ pub fn reference_lease(
 }
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
-/// set is dropped. Its slots may have no settler until their new nodes check the live nodes.
+/// set is dropped. Then a slot may have no settler until its new node checks the live nodes.
 const EARLIER_MAX: usize = 16;
 
-/// The live nodes that settle tickets now, and those that settled tickets shortly before. Times are
+/// The nodes that settle tickets now, and the nodes that settled tickets shortly before. Times are
 /// milliseconds of a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
@@ -72,7 +72,7 @@ impl Settlers {
         true
     }
 
-    /// Returns the live nodes that settle, in ascending order.
+    /// Returns the live nodes that settle tickets, in ascending order.
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live
@@ -98,7 +98,7 @@ impl Settlers {
     }
 
     /// Returns whether this node settles a slot: the slot is assigned to the node now, or an
-    /// earlier set assigned it and the handover has not ended.
+    /// earlier set assigned it to the node and the handover of this set has not ended.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {

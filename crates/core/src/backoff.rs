@@ -1,4 +1,4 @@
-//! The pauses between the attempts of a failed request to a webhook endpoint, a broker or a payment
+//! The pauses between the attempts to send one request to a webhook endpoint, a broker or a payment
 //! provider.
 
 /// The longest pause between two attempts of one request, in milliseconds.

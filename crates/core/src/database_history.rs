@@ -3,12 +3,12 @@
 //! Each database stores its own history. When another server begins to run the database, the
 //! deployment adds a row with a higher fencing number and a random token. A deployment remembers
 //! the newest row that any of its nodes used. A database without that row has forked, or lacks
-//! changes whose results buyers saw.
+//! changes whose results buyers have already seen.
 //!
 //! A copy of the database's files has the same rows. So a deployment also remembers a position in
 //! the write-ahead log: all changes up to this position are committed. On one timeline, a database
-//! never returns to an earlier position, even after a crash. An earlier position on the same
-//! timeline means an older copy.
+//! never returns to an earlier position, even after a crash. So a database that shows an earlier
+//! position on the same timeline is an older copy.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
-    /// True if the newest row was written in another database, so that the rows come from a dump. A
+    /// True if the newest row was written in another database. Then the rows come from a dump. A
     /// physical copy of a database counts as the same database.
     pub is_from_dump: bool,
 }
@@ -59,7 +59,8 @@ impl SeenDatabase {
         self.rows.first()
     }
 
-    /// Returns the key by which a deployment sorts its databases, the newest history last.
+    /// Returns the key by which a deployment sorts its databases. The database with the newest
+    /// history comes last.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
@@ -82,8 +83,8 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database: its history ends before the known row, or its timeline is earlier than
-    /// that of the known row or of its own newest row.
+    /// Refuse the database: its history ends before the known row, or its timeline is too early.
+    /// The timeline must not be earlier than in the known row or in the newest row of the database.
     Older,
     /// Refuse the database: it lacks commits that the deployment knows, so it is a copy of older
     /// files.
@@ -134,7 +135,8 @@ pub fn must_pause(
 }
 
 /// Returns whether the database certainly lacks commits that this deployment confirmed: its newest
-/// row is the known row, but its position in the write-ahead log is earlier.
+/// row is the known row, but its position in the write-ahead log is earlier than the known
+/// position.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

@@ -1,8 +1,8 @@
 //! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
 //! A transaction writes one digest. Other nodes learn from it which requests hold an order. A node
-//! reads an order in full only if a request there waits for the order, or if a client there follows
-//! the buyer's orders.
+//! reads an order in full only if one of its requests waits for the order, or if one of its clients
+//! follows the buyer's orders.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -31,7 +31,8 @@ pub struct OrderDigest {
     pub grant: GrantId,
     /// The number of the order's ticket under the grant.
     pub n: TicketN,
-    /// The node whose ticket became this order, or `None` if the order already existed.
+    /// The node whose ticket became this order, or `None` if the transaction only changed the
+    /// order.
     pub created_for: Option<NodeId>,
     /// Whether the order has left the state `reserved`.
     pub ended: bool,
@@ -44,8 +45,8 @@ impl OrderDigest {
         state != OrderState::Reserved
     }
 
-    /// Returns whether a node must read the order in full: a request at the node waits for its
-    /// verdict, or a client there follows the buyer's orders.
+    /// Returns whether a node must read the order in full: a request at the node waits for this
+    /// order, or a client of the node follows the buyer's orders.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);
@@ -68,7 +69,7 @@ pub fn buyer_tag(buyer: &str) -> u32 {
 #[error("a commit digest has an unknown format")]
 pub struct UnknownDigest;
 
-/// Returns the digest of one transaction with these orders.
+/// Returns the digest of a transaction that created or changed these orders.
 #[must_use]
 pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + orders.len() * ENTRY_BYTES);

@@ -1,19 +1,19 @@
-//! Keeps an edge up to date with the nodes, through a feed of the nodes' memory that one node
-//! writes.
+//! Keeps an edge up to date with the nodes. One node writes a feed of the nodes' memory, and the
+//! edge reads this feed.
 //!
-//! The feed has a list with the hashes of the requests that hold orders, which never shrinks. It
-//! also has a set of entries with the counts, phases and blocks, and a head ([`FeedHead`]). If
-//! another node takes over, or if Redis lost a part of the feed, the writer begins a new generation
-//! with everything that it knows.
+//! The feed has three parts: a head ([`FeedHead`]), a set of entries with the counts, phases and
+//! blocks, and a list with the hashes of the requests that hold orders. This list never shrinks. If
+//! another node takes over, or if Redis lost a part of the feed, the writing node begins a new
+//! generation of the feed with everything that this node knows.
 //!
 //! The rules of an edge:
 //!
 //! 1. An edge uses entries only after it has all requests that the head counts
 //!    ([`EdgeFeedFollower::receive`]). So if a count says "sold out", the edge knows every request
 //!    whose order is in that count.
-//! 2. An edge does not replace its copy with an older state or an incomplete generation. The
-//!    exception is a store whose clock was set back: after [`FEED_AGE_MAX_MS`] without a usable
-//!    read, the edge starts over. By then the copy is too old to refuse a request.
+//! 2. An edge does not replace its copy with an older state or an incomplete generation. There is
+//!    one exception: if the store's clock was set back, the edge starts over after
+//!    [`FEED_AGE_MAX_MS`] without a usable read. By then the copy is too old to refuse a request.
 //! 3. An edge refuses no request if its copy lacks requests, or is older than [`FEED_AGE_MAX_MS`]
 //!    ([`is_fresh`]).
 //! 4. If a request gets an order through an edge, that edge knows the request immediately.
@@ -26,7 +26,7 @@ use crate::value::Millis;
 /// The head of a feed: how far an edge must read, and up to which time the feed is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
-    /// The generation: a random number, chosen by the node that began it.
+    /// The generation: a random number, chosen by the node that began the generation.
     pub generation: u64,
     /// The number of the newest change.
     pub seq: u64,
@@ -60,17 +60,18 @@ pub struct FeedRead {
     pub from: FeedPosition,
     /// The number of requests in the result.
     pub requests: u64,
-    /// The change number of the last entry. The entries are sorted by this number.
+    /// The change number of the last entry in the result. Entries are sorted by their change
+    /// numbers.
     pub last_seq: Option<u64>,
-    /// Whether the feed has more entries than the result.
+    /// Whether the feed has further entries after the last entry in the result.
     pub has_more_entries: bool,
 }
 
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the read: it is older than the copy, not complete, or did not begin at the edge's
-    /// position.
+    /// Ignore the read: it is older than the copy, its generation is not complete, or it did not
+    /// begin at the edge's position.
     Ignore,
     /// Keep the requests and entries, but do not use the entries yet. Read on immediately.
     ReadOn {
@@ -78,7 +79,8 @@ pub enum FeedStep {
         /// reads.
         begins: bool,
     },
-    /// Add all requests. Then use all entries that were kept since the last `Use`.
+    /// Add the requests to the copy. Then use the entries of this read, and all entries that were
+    /// kept since the last `Use`.
     Use {
         /// Whether a new generation begins. If so, drop the entries that were kept from earlier
         /// reads.
@@ -92,12 +94,14 @@ pub struct EdgeFeedFollower {
     at: FeedPosition,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
-    /// The edge's monotonic time when it got that read, in milliseconds.
+    /// The edge's monotonic time, in milliseconds, when it got the newest read that was not
+    /// ignored.
     received_at: i64,
 }
 
 impl EdgeFeedFollower {
-    /// Returns where the next read begins. In a new generation, it begins at the start instead.
+    /// Returns where the next read begins. If the feed has a new generation, the read must begin at
+    /// the start of this generation instead.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
@@ -112,7 +116,8 @@ impl EdgeFeedFollower {
         }
         // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
-            // If the store's clock was set back, each read seems too old, so the edge starts over.
+            // If the store's clock was set back, each read seems too old. After `FEED_AGE_MAX_MS`
+            // with only such reads, the edge starts over.
             if now - self.received_at > FEED_AGE_MAX_MS {
                 *self = Self::default();
             }
@@ -143,7 +148,8 @@ impl EdgeFeedFollower {
     }
 }
 
-/// A reading of a node's clock through the network, from which an edge computes the store's time.
+/// A reading of a node's clock through the network. The edge computes the store's time from this
+/// reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -154,7 +160,7 @@ pub struct ClockReading {
     pub answered_at: i64,
 }
 
-/// The error of the edge's clock is at most one part in `DRIFT_PARTS`.
+/// During any period, the edge's clock gains or loses at most 1/`DRIFT_PARTS` of the period.
 const DRIFT_PARTS: i64 = 1_000;
 
 impl ClockReading {

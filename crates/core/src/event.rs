@@ -98,8 +98,8 @@ pub enum Subject {
     },
     /// An item.
     Item(ItemId),
-    /// A sale, identified by the shop's id. The store writes this event itself, because only the
-    /// store knows the shop's ids of sales.
+    /// A sale, identified by the id that the shop gave the sale. The store writes this event
+    /// itself, because only the store knows this id.
     Sale(String),
 }
 

@@ -2,7 +2,7 @@
 //! are spread over the slots.
 //!
 //! Units are gathered only for the oldest parked request. Gathering for a second request would take
-//! units that are on their way to the first.
+//! units that are on their way to the slot of the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -45,8 +45,8 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// Plans how to serve a parked request for this many units. `home` is the slot of the request's
-/// home partition. Returns `None` if no reachable slot can get enough units.
+/// Plans how to serve a parked request for `units` units. `home` is the slot of the request's home
+/// partition. Returns `None` if no reachable slot can get enough units.
 ///
 /// The plan gathers units in the slot with the most units. It takes units from the fullest other
 /// slots first, so that few recalls are needed. A second call before the planned moves are finished

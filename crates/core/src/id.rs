@@ -69,7 +69,8 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// Returns the unverified contents, or `None` if the units are out of range, as in no valid id.
+    /// Returns the contents without verifying the id. Returns `None` if the units are out of range,
+    /// because the id is then invalid.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
@@ -165,8 +166,8 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// Returns the name that replaces an erased buyer, always the same for one buyer. Only the
-    /// holder of this key can find the buyer from the name.
+    /// Returns the name that replaces an erased buyer. For the same buyer, the name is always the
+    /// same. Only the holder of this key can find out whether a name replaces a given buyer.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -218,7 +219,8 @@ impl IdKey {
         TicketId(b)
     }
 
-    /// Verifies the id for this buyer and returns its contents.
+    /// Verifies that the id belongs to this buyer. Returns the contents of the id, or `None` if the
+    /// id does not belong to this buyer.
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);

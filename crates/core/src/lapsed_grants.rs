@@ -10,9 +10,9 @@ use crate::value::NodeId;
 /// Returns the open grants whose node has no valid lease. The index of a slot in a node's memory is
 /// the number of the node.
 ///
-/// The caller reads `live` *after* the grants, so `live` contains a node that has just opened one
-/// of them. A leader without a valid lease closes nothing, because its readings may be as old as
-/// its lease.
+/// The caller reads `live` *after* the grants, so `live` also contains a node that has just opened
+/// one of these grants. A leader without a valid lease closes nothing, because its readings may be
+/// as old as its lease.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

@@ -1,6 +1,6 @@
 //! The rows that a transaction of the store reads and writes.
 //!
-//! A store runs a function of this crate that takes a `Ledger` between BEGIN and COMMIT. If two
+//! Between BEGIN and COMMIT, a store runs a function of this crate that takes a `Ledger`. If two
 //! transactions use the same grant or item, the store runs them one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
@@ -21,7 +21,8 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Returns whether the item's sale is announced or open, so not a draft, paused or ended.
+    /// Returns true if the item's sale is announced or open, and false if it is a draft, paused or
+    /// ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
     /// Returns whether the item's sale has ended. An ended sale never starts again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
@@ -32,9 +33,9 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Returns how many units of an item are granted and not settled, in all open grants. The
-    /// grants are not locked. If the transaction has locked the item, no units move between a slot
-    /// and the pool, but tickets may be settled.
+    /// Returns how many units of an item's open grants are not settled. This method does not lock
+    /// the grants. While the transaction has locked the item, no units move between slots and the
+    /// pool, but other transactions may settle tickets.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;

@@ -12,7 +12,7 @@ pub const BUYERS_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub struct LimitCounts<T> {
     /// The number of the item's ended orders that the node knew of when it read `used`. When
-    /// another order ends, these units are out of date.
+    /// another order ends, the units in `used` are out of date.
     ended_orders: u64,
     /// Maps the keyed hash of a buyer to the buyer's units and the time of the read.
     used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
@@ -49,8 +49,8 @@ impl<T: Copy> LimitCounts<T> {
     ///
     /// - This node has no count of the buyer's units.
     /// - An order of the item ended after the read, so the count may be out of date.
-    /// - The read is not in the node's snapshot of the store (`is_in_snapshot`). The counted units
-    ///   may belong to an order that this node does not know yet.
+    /// - The read is newer than the node's snapshot of the store (`is_in_snapshot`). The counted
+    ///   units may belong to an order that this node does not know yet.
     pub fn refuses(
         &self,
         buyer: u64,

@@ -4,7 +4,8 @@
 pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 /// The largest counted stock of one item. The server refuses a larger stock.
 pub const STOCK_MAX: u64 = 1_000_000_000;
-/// The longest id and idempotency key, in bytes. The server refuses longer values.
+/// The greatest length of an id, and of an idempotency key, in bytes. The server refuses longer
+/// values.
 pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// The largest number of tickets that one transaction settles. Further tickets wait for the next
 /// transaction.
@@ -19,12 +20,12 @@ pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
 /// issues no tickets for new requests. The slot is then drained and moved to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 /// The largest number of recalls that one slot remembers under one grant. At the bound the slot
-/// refuses further recalls and is sealed: it is drained and moved to a new epoch.
+/// refuses further recalls and is sealed. The slot is then drained and moved to a new epoch.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions of an item. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
 /// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
-/// sale if the slots of all sales that may be open at the same time would exceed the bound.
+/// sale if the sales that may then be open at the same time would have more slots than this.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -54,7 +55,8 @@ pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// milliseconds. After this time the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
-/// bound also applies if too many orders were overdue to query the provider about this order.
+/// bound also applies if the server did not query the provider about this order, because too many
+/// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// The latest `pay_by` that an operator can set, in milliseconds from now. Later times are refused.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
@@ -65,12 +67,12 @@ pub const REFUND_TRIES_MAX: u32 = 12;
 /// another number. At the bound the event is a dead letter. With their pauses, the failed
 /// deliveries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
-/// The largest value of the setting that replaces [`DELIVERY_TRIES`].
+/// The largest value of the setting `webhooks.tries`, which replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of consecutive refusals after which an event can become a dead letter. Any other
-/// failure starts the count again. [`DELIVERY_REFUSED_MS`] is a second condition. With their
-/// pauses, this many refusals take half a minute, so an endpoint that refuses one type of event
-/// soon gets the others.
+/// The number of consecutive refusals after which an event can become a dead letter. After any
+/// other failure of the endpoint, the count starts again. [`DELIVERY_REFUSED_MS`] is a second
+/// condition. With their pauses, this many refusals take half a minute. So an endpoint that refuses
+/// events of one type soon gets the events of other types.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
 /// milliseconds. A shop may answer `404` while it deploys a new version, which usually takes less
@@ -112,8 +114,8 @@ pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// are enough, because PostgreSQL writes every commit to its disk within about a second, even with
 /// `synchronous_commit = off`.
 pub const DIGEST_POLL_REWIND_MS: i64 = 30_000;
-/// The shortest time between two kept positions of earlier polls, in milliseconds. After a lost
-/// connection, a node starts again from such a position.
+/// A node keeps positions of earlier polls that are at least this many milliseconds apart. After a
+/// lost connection, the node polls again from one of these positions.
 pub const DIGEST_POSITIONS_APART_MS: i64 = 1_000;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch must fit in a queue");

@@ -45,7 +45,7 @@ pub struct Model {
     pub events: Vec<Event>,
     /// The price of one unit of each item.
     pub prices: BTreeMap<ItemId, Money>,
-    /// Provider messages that were handled, by provider and id.
+    /// When each provider message was handled, by provider and message id.
     pub inbox: BTreeMap<(String, String), Millis>,
     /// Payments by id.
     pub payments: BTreeMap<PaymentId, Payment>,

@@ -1,10 +1,11 @@
-//! Payments: each captured payment either pays for an order or gets one refund, never both.
+//! Payments: a captured payment pays for its order. If it cannot pay for the order, it gets one
+//! refund.
 //!
 //! - Each message of a provider takes effect once, because one transaction applies the effect and
 //!   stores the message's id in the inbox.
 //! - Each payment takes effect once, because the payment's id is stored too.
-//! - The server compares the captured amount with the order's price, which it never takes from a
-//!   message.
+//! - The server compares the captured amount with the order's price. It never takes the price from
+//!   a message.
 mod checkout;
 mod refund;
 mod rows;
@@ -45,8 +46,8 @@ pub enum CaptureOutcome {
     /// Nothing was written, because the order's ticket has no verdict yet. The provider must send
     /// the message again.
     TooEarly,
-    /// Nothing was written. The order had ended, and the pool lacks this many of its units, which
-    /// slots may have. Recall these units and call `capture` again, with `last` on the last
+    /// Nothing was written. The order had ended, and the pool lacks units for it, but slots may
+    /// have these units. Recall the units and call `capture` again. Set `last` for the last
     /// attempt.
     UnitsMissing {
         /// The order.
@@ -174,8 +175,8 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many units of an ended order the pool lacks, if recalls may bring these units, and
-/// if the buyer's limit allows the order.
+/// Returns how many units the pool lacks for an ended order. Returns `None` if the pool lacks none,
+/// if recalls cannot bring them, or if the buyer's limit does not allow the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

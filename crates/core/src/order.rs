@@ -60,7 +60,8 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // The grant must be locked before the order, so the order is read again.
+    // The first read only finds the grant. The grant must be locked before the order, so the order
+    // is read again after that.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
@@ -170,8 +171,8 @@ pub enum PayOutcome {
     Done(Order),
     /// The order was already paid by another payment.
     Already(Order),
-    /// The caller must refund the money. The order was refunded before, or has ended and cannot
-    /// become paid: the pool lacks its units, or the buyer's limit does not allow it.
+    /// The caller must refund the money. Either the order was refunded before, or it has ended and
+    /// cannot become paid, because the pool lacks its units or the buyer's limit does not allow it.
     Refund(Order),
     /// No such order exists, so the caller must refund the money.
     NotFound,

@@ -83,7 +83,7 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns a queue for an endpoint at `position` with these rows, without dead events.
+    /// Returns a queue for an endpoint at `position`. `rows` must not contain dead events.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -224,8 +224,8 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be in the window")
             }
         };
-        // A try before `next_at` only tests whether an endpoint that was down works again, so it
-        // does not count as a try of the event.
+        // A try before `next_at` does not count as a try of the event. It only tests whether an
+        // endpoint that was down works again.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
@@ -324,8 +324,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// Returns the first new event after this position for whose key no earlier event waits, has
-    /// failed, or is in delivery.
+    /// Returns the first new event after this position that can be sent. An event cannot be sent
+    /// while an earlier event with the same key waits, has failed, or is in delivery.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {

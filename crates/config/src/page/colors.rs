@@ -1,5 +1,5 @@
-//! The colours of a shop's brand. Enough contrast is required, so that a brand cannot make a page
-//! unreadable.
+//! The colours of a shop's brand. The server refuses colours with too little contrast, so that a
+//! brand cannot make a page unreadable.
 
 use crate::check::SettingsReader;
 
@@ -16,11 +16,11 @@ pub struct ThemeColors {
     pub accent_wash: String,
 }
 
-/// The lowest contrast of text, from WCAG 2.2 (1.4.3), level AA.
+/// The lowest allowed contrast of text, from WCAG 2.2 (1.4.3), level AA.
 const TEXT_MIN: f64 = 4.5;
-/// The lowest contrast of a mark that is not text, from WCAG 2.2 (1.4.11), level AA.
+/// The lowest allowed contrast of a mark that is not text, from WCAG 2.2 (1.4.11), level AA.
 const MARK_MIN: f64 = 3.0;
-/// The colours of texts in the light and in the dark scheme; see `look.css`.
+/// The text colours of the light scheme and of the dark scheme; see `look.css`.
 const LIGHT_INK: &str = "#1b1810";
 const DARK_INK: &str = "#f6f1e4";
 /// The backgrounds of coloured text in the light scheme.
@@ -29,10 +29,10 @@ const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
 const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
-/// The percentage of the accent in `accent_wash` in the dark scheme. The rest is the dark
+/// In the dark scheme, this percentage of `accent_wash` is the accent. The rest is the dark
 /// background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// The percentage of the accent in a button under the mouse. The rest is white.
+/// This percentage of the colour of a button under the mouse is the accent. The rest is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [

@@ -1,5 +1,6 @@
-//! Attacks the assignment with random runs: nodes start, stop, are killed and pause, and the
-//! store's clock makes steps. A test removes one rule at a time, and a run must then fail.
+//! Attacks the assignment with random runs: nodes start, stop, pause and are killed, and the
+//! store's clock is set forward and back. A test removes one rule at a time, and a run must then
+//! fail.
 use std::collections::BTreeMap;
 
 use super::*;
@@ -10,18 +11,18 @@ const SEEDS: u64 = 300;
 const STEPS: usize = 1_200;
 /// The time between two steps of a run, in milliseconds.
 const STEP_MS: u64 = 25;
-/// The longest time between two reads of the leases by a running node.
+/// A running node reads the leases again after at most this time.
 const CHECK_MS: u64 = 600;
 /// The longest time from a new node's first lease until the node settles tickets.
 const START_MS: u64 = 500;
-/// How long a stopping node continues to settle tickets after it released its lease.
+/// How long a stopping node continues to settle tickets after it has released its lease.
 const STOP_MS: u64 = 700;
 const LEASE_MS: u64 = 3_000;
 /// The longest time that a slot may have no settler after a node was killed or paused.
 const AFTER_LOSS_MS: u64 = 4_000;
 /// The longest time that a slot may have no settler after a node began to stop.
 const AFTER_STOP_MS: u64 = 2_000;
-/// The longest step of the store's clock, forward or back.
+/// The store's clock is set forward or back by at most this time.
 const CLOCK_STEP_MAX_MS: u64 = 20_000;
 /// After this time without a change (`World::change`), each slot must have exactly one settler.
 /// This time is longer than any pause of a node.

@@ -122,8 +122,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// After the nodes have used a database, they use only databases that have the newest row of
-    /// that database.
+    /// The nodes remember the newest row of each database that they use. From then on, they use
+    /// only databases that have this row.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

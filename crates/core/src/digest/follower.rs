@@ -1,5 +1,5 @@
-//! Follows the commits of other nodes by their digests. In one snapshot, a poll of the store reads
-//! the counts, and the digests that the previous poll's snapshot did not include. The rules:
+//! Follows the commits of other nodes by their digests. Each poll of the store reads one snapshot:
+//! the counts, and the digests that the snapshot of the previous poll did not include. The rules:
 //!
 //! 1. A snapshot says for each transaction whether it includes the transaction. The highest
 //!    transaction id is not enough, because transactions do not commit in the order of their ids
@@ -7,7 +7,7 @@
 //! 2. The node reads all orders again in three cases ([`RestartCause`]): the timeline has changed,
 //!    some digests may already have been deleted, or a digest is unreadable.
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
-//!    that crashed uses some ids again ([`DigestFollower::rewind`]).
+//!    may use some ids again after a crash ([`DigestFollower::rewind`]).
 //! 4. While the node reads all orders, its memory is not complete, so the node refuses no request
 //!    from memory ([`DigestFollower::is_complete`]).
 #[cfg(test)]
@@ -38,7 +38,8 @@ pub struct SnapshotPosition {
 }
 
 impl SnapshotPosition {
-    /// Returns the position at the beginning of a timeline, whose snapshot includes no transaction.
+    /// Returns the position at the beginning of a timeline. The snapshot of this position includes
+    /// no transaction.
     #[must_use]
     pub fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
@@ -50,7 +51,7 @@ impl SnapshotPosition {
         self.snapshot == UNKNOWN
     }
 
-    /// Returns the transaction id below which the snapshot includes every transaction.
+    /// Returns a transaction id. The snapshot includes every committed transaction with a lower id.
     #[must_use]
     pub fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")
@@ -74,7 +75,7 @@ pub enum RestartCause {
     FailedOver,
     /// Some digests since the previous poll may already have been deleted.
     TooOld,
-    /// A digest is damaged, or was written by a program that is too new.
+    /// A digest is damaged, or was written by a newer program.
     UnknownDigest,
 }
 
@@ -98,8 +99,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The unread orders while a node reads all orders again: the orders in `snapshot` whose number is
-/// greater than `after`.
+/// The orders that a node must still read while it reads all orders again: the orders in `snapshot`
+/// whose number is greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
@@ -144,8 +145,8 @@ impl DigestFollower {
         self.backlog.is_none() || !holds(DigestRule::BacklogFirst)
     }
 
-    /// Records a poll that ended at `found`. `backlog` has all orders if the node must now read
-    /// them again. If `backlog` is `None`, the unread part of an earlier backlog stays.
+    /// Records a poll that ended at `found`. If the node must now read all orders again, `backlog`
+    /// has all orders. If `backlog` is `None`, the unread part of an earlier backlog stays.
     pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
         self.since = found;
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {
@@ -159,8 +160,8 @@ impl DigestFollower {
         }
     }
 
-    /// Records that a part of the backlog was read. `last` is the number of its last order, or
-    /// `None` at the end of the backlog.
+    /// Records that a part of the backlog was read. `last` is the number of the last order in this
+    /// part, or `None` if the whole backlog was read.
     pub fn advance_backlog(&mut self, last: Option<i64>) {
         match (last, &mut self.backlog) {
             (Some(last), Some(backlog)) => backlog.after = last,
@@ -171,7 +172,7 @@ impl DigestFollower {
 
     /// Moves the position back after a lost connection, because the database may have crashed.
     /// After a crash, the database may use its last ids again. A recent snapshot already includes
-    /// those ids, so a poll from there would miss the new transactions.
+    /// those ids, so a poll from that snapshot would miss the new transactions with these ids.
     pub fn rewind(&mut self, now: i64) {
         if !holds(DigestRule::Rewind) {
             return;

@@ -14,7 +14,7 @@ const ITEMS: u64 = 2;
 const STEPS: usize = 400;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 5_000;
-/// The size of a step of the store's clock, in milliseconds.
+/// The store's clock is set back by this many milliseconds at a time.
 const CLOCK_STEP: i64 = 3_600_000;
 
 /// A commit in the store: the request that got an order, if any, and the item's free units after
@@ -32,7 +32,8 @@ struct Commit {
 struct Node {
     known: usize,
     as_of: i64,
-    /// True while the node reads its set of requests again, so that the set is not complete.
+    /// True while the node reads all requests again. During this time, its set of requests is not
+    /// complete.
     is_rebuilding: bool,
 }
 
@@ -134,7 +135,8 @@ impl World {
         (free, requests, node)
     }
 
-    /// Begins a new generation if `begin` is true, or if the feed is not as this writer left it.
+    /// Writes the writer's memory to the feed. Begins a new generation if `begin` is true, or if
+    /// the feed is not as this writer left it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -183,8 +185,9 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Lets the edge read from a replica that lacks the last `behind` states, or only a part unless
-    /// `whole` is true. If `again` is true, the edge receives the last answer a second time.
+    /// Lets the edge read from a replica that lacks the last `behind` states. Unless `whole` is
+    /// true, the edge reads only a part of the feed. If `again` is true, the edge gets the answer
+    /// to its last read a second time instead.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
@@ -305,8 +308,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that an edge soon uses the newest commit after all faults, even if the store's clock
-    /// was set back.
+    /// Checks that after the last fault, the edge soon uses the newest commit, even if the store's
+    /// clock was set back.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;
@@ -324,7 +327,7 @@ impl World {
         for item in 0..ITEMS {
             let refused = self.edge.refuses(item, u64::MAX - 1, self.now);
             if refused != (self.free_now(item) == 0) {
-                return Err(format!("item {item}: wrong refusal after the faults: {refused}"));
+                return Err(format!("item {item}: wrong after the faults: refused is {refused}"));
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! Access codes: how they are written, parsed and hashed.
 //!
 //! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
-//! store keeps a hash of the sale and the code, and the code's first characters. Even among a
-//! million codes of a sale, a guess needs about 2⁶⁰ tries, so the hash needs no salt and no
+//! store keeps a hash of the sale and the code, and the code's first characters. Even if a sale has
+//! a million codes, it takes about 2⁶⁰ tries to guess one of them. So the hash needs no salt and no
 //! stretching.
 
 /// The number of random bytes in a code.
@@ -49,9 +49,9 @@ fn parse_letter(char: char) -> Option<char> {
     u8::try_from(letter).ok().filter(|byte| ALPHABET.contains(byte)).map(char::from)
 }
 
-/// Returns the hash of the code `text` for `sale`, which the store keeps, or `None` if the text
-/// cannot be a code. Case, spaces and hyphens are ignored. Easily confused letters are read as the
-/// characters that they resemble.
+/// Returns the hash that the store keeps for the code `text` of `sale`. Returns `None` if the text
+/// cannot be a code. Case, spaces and hyphens are ignored. The letters I, L and O are read as the
+/// digits that they resemble.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

@@ -1,7 +1,7 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
 //! 1. When the first visitor arrives, the server creates a seed of 32 random bytes. It immediately
-//!    publishes the SHA-256 hash of the seed, the commitment.
+//!    publishes the commitment, which is the SHA-256 hash of the seed.
 //! 2. After the sale opens, the server publishes the seed.
 //! 3. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. If each item has
 //!    its own waiting room, the message is the item's name, a zero byte and the buyer's id.
@@ -82,7 +82,8 @@ impl DrawLot {
         Self(bytes)
     }
 
-    /// Returns the bytes that the store keeps. Their order is the order of admission.
+    /// Returns the bytes that the store keeps. Sorted by these bytes, the participants are in the
+    /// order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0

@@ -1,12 +1,12 @@
 //! Rate limits: a rate with a burst, kept as one number for each limited key.
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
-//! The state is the instant at which all accepted requests would be served at the limit's rate.
-//! Each allowed request moves the state forward by the limit's interval. A request is allowed if
-//! the moved state would be ahead of the present by at most the burst.
+//! The state is the instant by which all allowed requests would be served at the limit's rate. Each
+//! allowed request moves the state forward by the limit's interval. A request is allowed if the
+//! moved state would be ahead of the present by at most the burst.
 //!
-//! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
-//! requests, so zero is the state of a new key.
+//! Instants are nanoseconds since any fixed origin. A state in the past means that the whole burst
+//! is available, so zero is the state of a new key.
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -48,8 +48,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// Returns the limit for one of `parts` nodes that divide this limit's rate and burst. It
-    /// allows at least one request.
+    /// Returns the limit for one of `parts` nodes that divide this limit's rate and burst. The
+    /// returned limit has a burst of at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -58,7 +58,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of one request, in nanoseconds, if `share` requests count as one request.
+    /// Returns the cost of one request, in nanoseconds. `share` requests together cost as much as
+    /// one full request.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });

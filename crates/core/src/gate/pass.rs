@@ -7,13 +7,14 @@
 //! - version (1)
 //! - key id (2)
 //! - `valid_from` and `expires_at` in milliseconds (6 each)
-//! - flags (1): the buyer is a member, and the pass was issued without a waiting room
+//! - flags (1): whether the buyer is a member, and whether the pass was issued without a waiting
+//!   room
 //! - the buyer's level (1)
 //! - the buyer's id
 //! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
 //!
-//! The pass contains neither the sale nor the item, because a purchase names both. With another
-//! sale or item, the tag does not match.
+//! The pass contains neither the sale nor the item, because a purchase names both. If a purchase
+//! names another sale or item, the tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, derived from a master key, so that one key is used
 //! only for hours. A deployment may have several master keys: the first key signs, and all of them
@@ -97,8 +98,9 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// Returns this key's id, which is in each pass that the key signs. It saves the computation of
-    /// tags that cannot match, but proves nothing, because two keys may have the same id.
+    /// Returns this key's id, which is in each pass that the key signs. If a pass has another id,
+    /// its tag cannot match, and need not be computed. An equal id proves nothing, because two keys
+    /// may have the same id.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -184,7 +186,8 @@ impl<'a> UnverifiedPass<'a> {
         self.terms
     }
 
-    /// Returns whether `key` signed this pass for `item` of `sale`, in constant time.
+    /// Returns whether `key` signed this pass for `item` of `sale`. Compares the tags in constant
+    /// time.
     #[must_use]
     pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {

@@ -20,11 +20,12 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
 /// visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
-/// Until the room knows how many units buyers take, it expects each buyer to take the buyer's
-/// limit. The expected number is at most the free units divided by this constant, and at least 1.
+/// Until the room knows how many units buyers take, it expects each buyer to take as many units as
+/// the buyer's limit allows. But it expects at most the free units divided by this constant, and at
+/// least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// After this many used admissions, the room expects the next buyer to take as many units as those
-/// buyers hold on average.
+/// After this many used admissions, the room expects the next buyer to take the average number of
+/// units that buyers with used admissions hold.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
@@ -39,8 +40,8 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the whole admission, for a visitor who did something in its short first part.
-/// Returns `None` if the admission has ended, or if it already has this end.
+/// Returns the end of the whole admission, after the visitor did something in the short first part
+/// of the admission. Returns `None` if the admission has ended, or if it already has this end.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,
@@ -86,8 +87,8 @@ impl RoomProgress {
         open
     }
 
-    /// Adds a visitor without a rank, or with a lapsed admission. Returns `None` if the room is
-    /// full.
+    /// Adds a visitor who has no rank yet, or whose admission has lapsed. Returns `None` if the
+    /// room is full.
     pub fn add_visitor(&mut self) -> Option<AddedVisitor> {
         if self.entered >= VISITORS_MAX {
             return None;
@@ -105,7 +106,8 @@ impl RoomProgress {
         self.entered - self.admitted
     }
 
-    /// Admits the next `count` ranks: those above the first returned number, up to the second.
+    /// Admits the next `count` ranks, or all waiting ranks if there are fewer. Returns how many
+    /// ranks were admitted before, and how many are admitted now.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.admitted;
         self.admitted = (before + count).min(self.entered);

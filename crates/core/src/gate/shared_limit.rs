@@ -5,10 +5,11 @@
 //! each limited key. Before a node spends a part of the limit, it takes this part, its *share*,
 //! from the shared storage ([`LimitCall::apply`]). So all nodes together stay within the limit.
 //!
-//! A share is an interval of time that ends at the shared state. As time passes, the share is paid
-//! back at the limit's rate. So the node may spend only the part of the interval that is still in
-//! the future. The share of a dead node ends by itself. The clocks of two machines are never
-//! compared, because the shared storage answers with times relative to its own present.
+//! The state is an instant, and a share is an interval of time that ends at this instant. As time
+//! passes, the share is paid back at the limit's rate. So the node may spend only the part of the
+//! interval that is still in the future. The share of a dead node ends by itself. The clocks of two
+//! machines are never compared, because the shared storage answers with times relative to its own
+//! present.
 
 #[cfg(test)]
 mod tests;
@@ -16,9 +17,9 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// Before they ask for shares, all nodes together may spend at most 1/`FREE_PART` of a burst, the
-/// free part. So a limit that is far above a buyer's needs costs no round trip. A burst below 256
-/// has no free part.
+/// The free part is 1/`FREE_PART` of a burst. All nodes together may spend this part before they
+/// ask for shares. So a limit that is far above a buyer's needs costs no round trip. A burst below
+/// 256 has no free part.
 const FREE_PART: u64 = 16;
 /// Each node may spend 1/`FREE_NODES` of the free part, or less if there are more than `FREE_NODES`
 /// nodes.
@@ -28,7 +29,8 @@ const FREE_NODES: u64 = 16;
 /// the amount back, in microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// The cost of the requests that the node allowed without a share. It is always counted.
+    /// The cost of the requests that the node allowed without a share. The shared storage always
+    /// counts this cost.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -36,8 +38,8 @@ pub struct LimitCall {
     pub cost_ns: u64,
     /// The limit's burst.
     pub burst_us: u64,
-    /// The part of the burst that other nodes may spend before they ask for shares. It is not
-    /// granted.
+    /// The part of the burst that other nodes may spend before they ask for shares. The shared
+    /// storage does not grant this part.
     pub reserved_us: u64,
 }
 
@@ -87,8 +89,9 @@ pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the request is answered from memory, except near the limit. All nodes together may
-    /// exceed the limit by the requests that they answer before their next calls.
+    /// After the answer, which comes from memory. Near the limit, the request is counted before the
+    /// answer. All nodes together may exceed the limit by the requests that they answer before
+    /// their next calls.
     AfterAnswer,
 }
 
@@ -99,7 +102,8 @@ pub struct SharingTerms {
     pub nodes: u32,
     /// A node asks for the cost of the waiting requests, plus 1/`share_part` of the burst.
     pub share_part: u32,
-    /// The nodes' allowed but unreported requests cost at most 1/`unreported_part` of the burst.
+    /// The requests that the nodes have allowed, but not reported, cost at most 1/`unreported_part`
+    /// of the burst in total.
     pub unreported_part: u32,
 }
 
@@ -190,8 +194,8 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The free part is only for a limit that has fully recovered: all of the state comes
-            // from this node's unreported requests.
+            // The node may use the free part only if the limit has fully recovered: all of the
+            // state then comes from this node's unreported requests.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
@@ -211,7 +215,8 @@ impl NodeShare {
     }
 
     /// Decides one request while the shared storage is unreachable. `part` is this node's part of
-    /// the limit. `taken` is the cost under `part`, and `cost` is the cost under the whole limit.
+    /// the limit. `taken` is the cost of the request under `part`, and `cost` is its cost under the
+    /// whole limit.
     pub fn spend_alone(
         &mut self,
         part: RateLimit,
@@ -250,8 +255,8 @@ impl NodeShare {
     }
 
     /// Makes a call that reports the unreported requests. `waiting` is the cost of all waiting
-    /// requests. If it is above 0, the call asks for a share that covers these requests and some
-    /// more.
+    /// requests. If `waiting` is above 0, the call asks for a share that covers the waiting
+    /// requests and some more requests.
     ///
     /// The node sends one call at a time for a key. If no answer arrives, the next call reports the
     /// same requests again, because the first call may have had no effect.
@@ -328,10 +333,10 @@ impl NodeShare {
         self.state.saturating_sub(self.share)
     }
 
-    /// Caps the state at the burst, and returns how far it is still ahead of the present, in
-    /// nanoseconds. Reduces the unspent share, so that the share and the unreported requests
-    /// together are at most this time. The unreported requests stay, because other nodes may have
-    /// used the limit's full rate.
+    /// Caps the state at the burst, and returns how many nanoseconds the state is then ahead of the
+    /// present. Reduces the unspent share, so that the share and the unreported requests together
+    /// are at most this time. The unreported requests stay, because other nodes may have used the
+    /// limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -358,12 +363,12 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
 }
 
 local_rules! {
-    /// A rule of shared limits. The tests remove each rule in turn. Without the rule, a test must
-    /// fail.
+    /// A rule of shared limits. The tests remove one rule at a time, and must then find an error.
     LimitRule {
         /// The shared storage grants no more than the unused part of the burst.
         GrantWithinBurst,
-        /// The shared storage does not grant the part that other nodes may spend before they ask.
+        /// The shared storage does not grant the part that other nodes may spend before they ask
+        /// for shares.
         ReserveForOthers,
         /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
         WholeRequests,

@@ -21,8 +21,8 @@ pub enum CheckoutOutcome {
     NotFound,
 }
 
-/// Stores a new checkout for its order, which must be in the state `reserved`. If the order has an
-/// open checkout, that checkout stays, and the new one is not stored.
+/// Stores a new checkout for its order, which must be in the state `reserved`. If the order already
+/// has an open checkout, that checkout stays, and the new checkout is not stored.
 pub fn keep_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     new: &Checkout,

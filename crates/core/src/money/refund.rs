@@ -12,7 +12,7 @@ use crate::value::Millis;
 const CAME_BACK_PREFIX: &str = "came back: ";
 /// The error of a refund begins with this prefix if the provider has accepted the refund again
 /// after the money came back. The prefix shows that a late message may be about the earlier
-/// attempt. It is deleted when the money arrives.
+/// attempt. The server deletes the error when the money arrives.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -51,9 +51,9 @@ impl Refund {
     /// Returns the idempotency key of a request to refund the money. Within one try the key stays
     /// the same, so the provider sends the money once.
     ///
-    /// A provider may repeat its first answer to a key, even an error, so a new try after an error
-    /// has a new key. Before that try, the caller must ask the provider whether an earlier try
-    /// already sent the money.
+    /// A provider may always repeat its first answer to a key, even if this answer was an error. So
+    /// a new try after an error has a new key. Before the new try, the caller must ask the provider
+    /// whether an earlier try already sent the money.
     #[must_use]
     pub fn request_key(&self) -> String {
         let id = if enforces(Rule::RefundUnderItsKey) { &self.id.0 } else { "refund" };
@@ -80,8 +80,8 @@ pub enum RefundUpdate {
     /// The provider refused the request, or did not answer.
     Failed(String),
     /// The provider accepted the request, but the money came back or was never sent. The provider
-    /// does not send the money again by itself. This can come even after a report that the money
-    /// arrived.
+    /// does not send the money again by itself. This report can come even after a report that the
+    /// money arrived.
     CameBack(String),
     /// A person returned money by hand, or a message may be about an earlier attempt. Only a query
     /// to the provider tells the state of the refund.
@@ -124,8 +124,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if money came back that is or may be its own. A failed refund
-    // whose money came back waits for an operator.
+    // A settled refund changes only if money came back, and this money is or may be the money of
+    // the refund. A failed refund whose money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -136,8 +136,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // A refund in a final state is only queried, and not requested again. Its tries start
-            // again, so that one failed query does not make it fail.
+            // The server only queries a refund in a final state, and does not request it again. The
+            // tries start at 0 again, so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -195,8 +195,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
-        // Both say that the provider accepted the request, so the server only queries the refund's
-        // progress.
+        // `Accepted` and `Settled` both say that the provider accepted the request. So the server
+        // only queries the refund's progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -208,7 +208,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     apply_refund_update(ledger, &requested.id, update, now)
 }
 
-/// Returns the number that determines the jitter of the next pause, the same on all nodes.
+/// Returns the number that determines the jitter of the next pause. All nodes compute the same
+/// number.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
@@ -225,8 +226,8 @@ fn error_prefix(refund: &Refund) -> &'static str {
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// If the money came back before, the refund keeps this error until the money arrives at the buyer.
-/// Returns `None` if the money never came back.
+/// Returns the error that the refund keeps until the money arrives at the buyer. Returns `None` if
+/// the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -265,7 +266,7 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // Without such a refund, the message may be about a reversal, which the caller handles.
+    // If no such refund exists, the message may be about a reversal, which the caller handles.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
@@ -282,8 +283,9 @@ fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
             refund.state != RefundState::Settled && came_back_before()
         }
-        // A provider can send several messages about one failed attempt. A settled refund has no
-        // error that shows an earlier attempt, so each such message may be old.
+        // A provider can send several messages about one failed attempt. The error of a settled
+        // refund does not show whether there was an earlier attempt. So each such message may be
+        // about an earlier attempt.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

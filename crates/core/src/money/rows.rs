@@ -21,8 +21,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, with which the idempotency keys of its requests begin
-/// ([`Refund::request_key`]). It is made from the payment's id, so a payment has at most one
+/// The id of a refund. The idempotency keys of the refund's requests begin with this id
+/// ([`Refund::request_key`]). The id is made from the payment's id, so a payment has at most one
 /// refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
@@ -49,7 +49,8 @@ pub struct Payment {
     pub money: Money,
     /// The payment's state.
     pub state: PaymentState,
-    /// When the payment's first message was handled (store time).
+    /// When the server handled the message about the capture of the payment or, if the payment was
+    /// never captured, about its failure (store time).
     pub at: Millis,
 }
 
@@ -145,7 +146,8 @@ impl Checkout {
     }
 
     /// Returns when the server sent the first failed query after `pay_by`. The previous version of
-    /// the program does not clear this time at an extension, so a time before `pay_by` is ignored.
+    /// the program does not clear this time when `pay_by` is extended. So a time before `pay_by` is
+    /// ignored.
     pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }

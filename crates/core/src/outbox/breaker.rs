@@ -1,6 +1,6 @@
 //! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
-//! one event at a time until it accepts one. During a pause that the endpoint asked for, it gets
-//! none.
+//! one event at a time until it accepts one. During a pause that the endpoint asked for, it gets no
+//! events.
 use std::collections::BTreeSet;
 
 use crate::backoff::{backoff_ms, with_jitter};
@@ -12,15 +12,15 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// The events that failed since the endpoint last accepted an event, by position. The set grows
-    /// only up to the breaker's threshold.
+    /// The positions of the events that failed since the endpoint last accepted an event. The set
+    /// has at most [`BREAKER_FAILURES`] positions.
     failed: BTreeSet<i64>,
     /// The number of failures since the breaker opened, including the failure that opened it.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The event of the last try, and how many tries in a row used it.
+    /// The event of the last try, and how many tries in a row used this event.
     same: Option<(i64, u32)>,
     /// The position of the last row that was tried while the endpoint was down.
     last: i64,
@@ -62,7 +62,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
-    /// asked for a pause. The later end of two pauses counts.
+    /// asked for a pause. If the endpoint already has a pause, the later of the two ends counts.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -80,7 +80,8 @@ impl Breaker {
         }
     }
 
-    /// Records that the last try did not reach the endpoint, so it does not lengthen later pauses.
+    /// Records that the last try did not reach the endpoint, so the try does not lengthen later
+    /// pauses.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
@@ -92,8 +93,8 @@ impl Breaker {
         self.last_fresh
     }
 
-    /// Chooses the event of the next try at an endpoint that is down, a new event and a row in
-    /// turn. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may
+    /// Chooses the event for the next try at an endpoint that is down. New events and rows take
+    /// turns. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may
     /// accept it only after some tries. Then another event is chosen, because the endpoint may
     /// refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {

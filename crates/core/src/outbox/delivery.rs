@@ -5,7 +5,8 @@ use doorbuster_types::DeliveryState;
 
 use crate::value::Millis;
 
-/// A row of the store: an event that the position has passed, but that is not delivered yet.
+/// A row of the store: an event that the endpoint's position has passed, but that is not delivered
+/// yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     /// The event's position.
@@ -29,9 +30,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row can be the result of an attempt that began at `tries` tries. An
-    /// attempt adds at most one try. An operator's retry sets the tries to 0, so the result of an
-    /// earlier attempt has too many tries.
+    /// Returns whether this row can be the result of an attempt at a stored row with `tries` tries.
+    /// An attempt adds at most one try. If an operator's retry has set the stored tries to 0, the
+    /// result of an attempt from before the retry has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries

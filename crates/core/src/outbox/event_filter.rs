@@ -9,7 +9,7 @@ pub enum EventFilter {
     /// Every type, including types that later versions add.
     All,
     /// The types with these names. A name that this version does not know is kept, and matches
-    /// events of that type.
+    /// events of the type with this name.
     Only(Vec<String>),
 }
 

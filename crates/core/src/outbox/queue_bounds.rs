@@ -9,16 +9,15 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// The number of consecutive refusals after which an event can be dead, if `refused_ms` has
-    /// passed.
+    /// After this many consecutive refusals, an event is dead if `refused_ms` has also passed.
     pub refusals: u32,
-    /// The shortest time from the first of these refusals until the event becomes dead, in
+    /// The shortest time from an event's first consecutive refusal until the event becomes dead, in
     /// milliseconds. This bound does not apply if the number of refused events is at least half of
     /// `pending`.
     pub refused_ms: i64,
     /// The largest number of events in delivery at the same time.
     pub at_once: usize,
-    /// The largest number of events that are read ahead.
+    /// The largest number of events that are read ahead of the endpoint's position.
     pub window: usize,
     /// The largest number of rows that wait.
     pub pending: usize,

@@ -128,8 +128,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. After an update of the shop, the event
-                // arrives soon.
+                // The endpoint is up, so the pause is short. If an update of the shop ends the
+                // refusals, the event arrives soon after the update.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -160,7 +160,8 @@ impl DeliveryQueue {
     }
 
     /// Returns whether the refusal is final: the event was refused often enough and for long
-    /// enough. If the refused events are at least half of `pending`, the time does not matter.
+    /// enough. If the number of refused events is at least half of `pending`, the time does not
+    /// matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

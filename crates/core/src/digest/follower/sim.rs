@@ -88,7 +88,7 @@ impl Database {
     }
 
     /// Ends every running transaction, because the database crashed or failed over. The next
-    /// transaction gets the id `kept`, or the id after the highest committed one if that is higher.
+    /// transaction gets the id `kept` or, if it is higher, the id after the highest committed id.
     fn restart(&mut self, kept: u64) {
         self.running.clear();
         let committed = self.orders.iter().map(|order| order.transaction + 1).max();
@@ -247,7 +247,7 @@ impl World {
         match (unknown, self.node.follower.is_complete()) {
             (None, true) => Ok(()),
             (unknown, is_complete) => Err(format!(
-                "after the faults, the node lacks the order {:?}; complete: {is_complete}",
+                "after the faults, the node lacks the order {:?}; is_complete is {is_complete}",
                 unknown.map(|order| order.seq)
             )),
         }

@@ -57,8 +57,9 @@ pub struct PaceEstimator {
     marks: VecDeque<ProgressSample>,
     /// The latest step: the time at which its admissions end, and their number.
     step: (Millis, u64),
-    /// For each wave of admissions, the ends of its first and of its last admission. The buyers who
-    /// filled the shop form a wave, and the buyers who replaced them form the next wave.
+    /// For each wave of admissions: when its first admission ends, and when its last admission
+    /// ends. The buyers who filled the shop form a wave, and the buyers who replaced them form the
+    /// next wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -100,8 +101,8 @@ impl PaceEstimator {
         }
     }
 
-    /// Sets the largest number of admissions in one step, for a room that shares them with other
-    /// rooms.
+    /// Sets the largest number of admissions in one step, for a room that shares these admissions
+    /// with other rooms.
     pub fn set_admissions_max(&mut self, admissions_max: u64) {
         self.admissions_max = admissions_max.clamp(1, OPEN_ADMISSIONS_MAX);
     }
@@ -139,7 +140,7 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // The shop's pace does not show if a step admits its maximum, or if no visitor waits.
+        // The shop's pace cannot be measured if a step admits its maximum, or if no visitor waits.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -159,8 +160,8 @@ impl PaceEstimator {
     }
 
     /// Returns the expected waiting time at this position, or `None` if no reliable estimate
-    /// exists. The range covers twice the standard deviation of the measured rate on each side, and
-    /// more if the rate varied more.
+    /// exists. The range comes from the measured rate plus and minus twice its standard deviation.
+    /// The range is wider if the rate varied more.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -232,7 +233,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // The few admissions so far predict the total badly, so the factor 2 halves the result.
+    // These few admissions predict the total badly, so the factor 2 halves the result.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

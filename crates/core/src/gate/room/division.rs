@@ -21,9 +21,9 @@ impl RoomDemand {
     }
 }
 
-/// Divides at most `total` admissions between these rooms, and returns the part of each room. If
-/// there are fewer admissions than rooms, `step`, the number of the step, decides which room is
-/// first.
+/// Divides at most `total` admissions between these rooms, and returns the part of each room.
+/// `step` is the number of the step. If there are fewer admissions than rooms, this number decides
+/// which room is first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];

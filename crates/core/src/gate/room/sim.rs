@@ -1,6 +1,6 @@
 //! Tests the waiting room with random runs, and checks the rules after every step. Two nodes admit
-//! buyers by old readings of the rows, and may crash. Buyers enter twice, leave, and give units
-//! back.
+//! buyers from readings of the rows that may be old, and the nodes may crash. Buyers enter twice,
+//! leave, and give units back.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -100,7 +100,7 @@ impl World {
         (self.line, shop)
     }
 
-    /// Does nothing if more ranks were admitted since `seen`.
+    /// Admits the next buyers. Does nothing if other ranks were admitted after the reading `seen`.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.admitted != self.line.admitted {
             return 0;

@@ -90,7 +90,8 @@ struct Run {
     is_over: bool,
 }
 
-/// Runs a plan with `Counting::BeforeAnswer`. An allowed request without a token is over the limit.
+/// Runs a plan with `Counting::BeforeAnswer`. If the nodes allow a request and no token is
+/// available, they exceed the limit.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);
