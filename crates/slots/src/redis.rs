@@ -1,7 +1,8 @@
-//! Slots in Redis, which any number of nodes share. Every call is one script on the slot's server.
+//! Slots in Redis. Any number of nodes share these slots. Every call is one script on the slot's
+//! server.
 //!
 //! All keys of a slot are on one server ([`keys`](self)). Redis may lose any of its data. A
-//! comparison with the store then finds the loss, which only costs time.
+//! comparison with the store then finds the loss. Such a loss only costs time.
 pub(crate) mod address;
 mod batcher;
 mod calls;
@@ -48,11 +49,11 @@ use self::ticket_buffer::TicketBuffer;
 use self::watch::ServerWatch;
 use crate::{LossEvidence, SlotError};
 
-/// Options of slots in Redis. They must not be printed, because URLs contain passwords.
+/// Options of slots in Redis. They must not be printed, because their URLs contain passwords.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// The URL of one server, of several plain servers, or of some servers of a cluster. The URLs
-    /// are the same on every node.
+    /// The URLs of one or more plain servers, or of some servers of a cluster. Every node must have
+    /// the same URLs.
     pub urls: Vec<String>,
     /// The prefix of every key. Deployments that share a Redis need different prefixes.
     pub prefix: String,
@@ -62,8 +63,9 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// The number of replicas that must confirm a ticket before its caller gets it. 0 means none.
-    /// The wait is bounded, and safety does not depend on it.
+    /// How many replicas should confirm a ticket before its caller gets it. After a bounded wait,
+    /// the caller gets the ticket in any case. With 0, there is no wait. Safety does not depend on
+    /// this setting.
     pub wait_replicas: u32,
 }
 

@@ -1,7 +1,8 @@
-//! A Redis server that all nodes share for data that may be lost, and never for data about stock.
+//! A Redis server that all nodes share. It has only data that may be lost, and never data about
+//! stock.
 //!
-//! Each node uses the first server of the sorted list that it can reach, so all nodes use the same
-//! one. In a Redis Cluster, each node uses the server that has the keys.
+//! Each node uses the first server of the sorted list that the node can reach. So all nodes usually
+//! use the same server. In a Redis Cluster, each node uses the server that has the keys.
 //!
 //! A call with an effect is never sent twice. Without an answer, the error says that the call may
 //! have taken effect. While no server can be reached, calls fail at once.
@@ -14,7 +15,7 @@
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, the sequence of the entries | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the fingerprint of the catalogue, from the last read of the store | 10 ms |
-//! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON, with a proof that a node wrote it; at most 256 KiB | 10 s |
+//! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON, with a proof that a node wrote this JSON; at most 256 KiB | 10 s |
 //!
 //! The text between the braces is the hash tag. It puts all of these keys on one server, so that
 //! one script can use them all.
@@ -156,8 +157,8 @@ impl SharedRedis {
     /// Calls a script in one round trip, except for the first call of each script.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or if the server does not answer in time. The call may
-    /// still have taken effect.
+    /// Fails if no server can be reached, or if the server does not answer in time. A call without
+    /// an answer may still have taken effect.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -196,8 +197,8 @@ impl SharedRedis {
     /// Writes a key that expires after `ttl`.
     ///
     /// # Errors
-    /// Fails if no server can be reached, or if the server does not answer in time. The key may
-    /// still have been written.
+    /// Fails if no server can be reached, or if the server does not answer in time. Without an
+    /// answer, the key may still have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;
@@ -256,7 +257,8 @@ impl SharedRedis {
     }
 
     async fn server(&self) -> Result<ConnectedServer, RedisFailure> {
-        // The other callers wait while one connects. The time limit of an attempt bounds this wait.
+        // While one caller connects, the other callers wait. The time limit of an attempt bounds
+        // this wait.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(server) = &at.server

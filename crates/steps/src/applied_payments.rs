@@ -1,8 +1,7 @@
 //! The payments that a node applied in the last minutes.
 //!
-//! A database that is promoted in a failover may lack the last payments, whose messages the
-//! provider does not send again. So the node applies its remembered payments again after a
-//! failover.
+//! After a failover, the promoted database may lack the last payments. The provider does not send
+//! their messages again, so the node applies its remembered payments again.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,11 +9,11 @@ use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_core::rules::{Rule, enforces};
 
-/// How long a node remembers a payment, in milliseconds. The node forgets payments only when it
-/// adds one, so it forgets none during an outage of the database.
+/// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
+/// adds a new payment. So it forgets none during an outage of the database.
 pub const KEPT_MS: i64 = 300_000;
-/// The maximum number of remembered payments that pay for orders, and of those that the server
-/// refunds.
+/// The maximum number of remembered payments that pay for orders. The same maximum applies to those
+/// that the server refunds. At the maximum, the node forgets the oldest payment.
 pub const KEPT_MAX: usize = 100_000;
 
 /// The payments that a node remembers. All times are monotonic.
@@ -22,8 +21,8 @@ pub const KEPT_MAX: usize = 100_000;
 pub struct AppliedPayments {
     /// The payment of each order, with the time at which it was added.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
-    /// The orders in `by_order` with the times of their payments, oldest first. May also have
-    /// entries that `by_order` has forgotten.
+    /// The orders that were added to `by_order`, with the times of their payments, oldest first.
+    /// Some of these orders may no longer be in `by_order`.
     orders: VecDeque<(Millis, Arc<str>)>,
     /// Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
@@ -58,7 +57,7 @@ impl AppliedPayments {
         }
     }
 
-    /// Records that the shop refunds an order. The database may lack this refund after a failover,
+    /// Records that the shop refunds an order. After a failover, the database may lack this refund,
     /// so the server must then refund the payment.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
         if let Some((_, capture)) = self.by_order.remove(order) {

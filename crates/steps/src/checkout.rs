@@ -1,6 +1,6 @@
 //! Closes a checkout after its order has ended, or after the order's payment window is over. The
-//! checkout is recorded as closed only after the reported payments were applied, or if a payment
-//! stays undecided for too long.
+//! checkout is recorded as closed once all reported payments are applied, or once a payment has
+//! stayed undecided for too long.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -15,9 +15,9 @@ pub enum Effect {
     Record,
     /// Ask the provider again later. The step has ended.
     AskLater {
-        /// Whether the question counts as failed. A question about an undecided payment does, too.
-        /// The first failed question after `pay_by` starts the order's grace period, after which
-        /// the units return to the pool.
+        /// Whether the query counts as failed. While a payment is undecided, the query also counts
+        /// as failed. The first failed query after `pay_by` starts the order's grace period. After
+        /// this period, the units return to the pool.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.
@@ -45,10 +45,10 @@ pub enum Answer {
         /// Whether the order ended so long ago that the server does not ask the provider again.
         is_last: bool,
     },
-    /// The provider refused the question because of too many requests. The question does not count
-    /// as failed.
+    /// The provider refused the query because it got too many requests. The query does not count as
+    /// failed.
     Busy,
-    /// The provider did not answer, refused the question, or is not configured.
+    /// The provider did not answer, refused the query, or is not configured.
     Failed,
 }
 

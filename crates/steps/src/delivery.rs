@@ -9,7 +9,7 @@ pub enum Effect {
     StoreResults,
     /// Move the endpoint's position past delivered, unwanted and failed events, and past events
     /// that wait behind a failed one. The same transaction stores the failed and the waiting events
-    /// as rows. The driver need not wait for its commit.
+    /// as rows. The driver need not wait for the transaction's commit.
     AdvancePosition,
     /// Read the events after the last event that was read.
     ReadEvents,
@@ -17,8 +17,8 @@ pub enum Effect {
     SendEvents,
 }
 
-/// Returns the effects of one turn. Without [`Rule::NoteBeforeNext`], results are stored after the
-/// next events are sent.
+/// Returns the effects of one turn. Without [`Rule::NoteBeforeNext`], the results are stored only
+/// after the next events are sent.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};

@@ -13,7 +13,8 @@ pub enum Effect {
     /// Apply the payment in the store ([`doorbuster_core::money::capture`]). The result is
     /// [`Input::Captured`].
     Capture {
-        /// In the last try, the payment is refunded if the pool has too few units.
+        /// Whether this is the last try. In this try, the payment is refunded if the pool has too
+        /// few units.
         is_last: bool,
     },
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
@@ -29,9 +30,10 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
-    /// `None` if the store decided, or the number of units that the pool lacks.
+    /// `None` if the store decided. Otherwise the number of units that the pool lacks.
     Captured(Option<u64>),
-    /// The number of units that moved to the pool, or `None` if a slot or the store did not answer.
+    /// The number of units that moved to the pool. `None` if the store did not answer, or if no
+    /// units moved and a slot did not answer.
     Recalled(Option<u64>),
     /// The wait has ended.
     Waited,
@@ -48,7 +50,7 @@ impl LatePayment {
     /// Begins to apply a late payment. `now` is the monotonic time.
     ///
     /// Until the step has ended, the driver must keep this node from reconciling the item's slots,
-    /// because that would move the recalled units back.
+    /// because this would move the recalled units back to the slots.
     #[must_use]
     pub fn begin(now: Millis) -> (Self, Effect) {
         (Self { until: now.plus(WAIT_MAX_MS) }, Effect::Capture { is_last: false })

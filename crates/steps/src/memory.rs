@@ -78,10 +78,10 @@ pub enum DoorAnswer {
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
-/// `door` returns the front door's answer. It is called after the check of the phase, and not for a
-/// request that may hold an order. Its argument says whether the front door counts the request in a
-/// shared limit before or after the answer. A request that the stock refuses is counted after the
-/// answer.
+/// `door` returns the front door's answer. It is not called if the request may hold an order, or if
+/// the sale's phase refuses the request. Its argument says when the front door counts the request
+/// in a shared limit: before or after the answer. If the stock refuses the request, the front door
+/// counts the request after the answer.
 ///
 /// The counts are read before the memory of requests. So the memory has the request of each counted
 /// order, and a repeated request with an order never gets "sold out".
@@ -132,8 +132,8 @@ pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) ->
     }
 }
 
-/// Returns `refusal`, or [`Refusal::Unavailable`] if it depends on the store's state and the
-/// snapshot is too old.
+/// Returns `refusal`. But if `refusal` depends on the store's state and the snapshot is too old,
+/// returns [`Refusal::Unavailable`].
 #[must_use]
 pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     let is_of_truth = matches!(

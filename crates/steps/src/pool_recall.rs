@@ -6,8 +6,8 @@ use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 
 /// The next action of the driver. If the store does not answer, the step ends. If a slot does not
-/// answer, the others give their units. A later reconciliation of the item finishes the begun
-/// recalls.
+/// answer, the other slots give their units. A later reconciliation of the item finishes the
+/// recalls that have begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
@@ -38,8 +38,8 @@ pub enum Effect {
         /// The units that the slot gave.
         units: u64,
     },
-    /// The step has ended. It moved this number of units to the pool, or `None` if it moved none
-    /// and a slot did not answer.
+    /// The step has ended. The value is the number of units that moved to the pool, or `None` if
+    /// none moved and a slot did not answer.
     Finish(Option<u64>),
 }
 
@@ -88,7 +88,7 @@ pub struct PoolRecall {
 
 impl PoolRecall {
     /// Begins to move at most `units` to the pool. `reached` are the slots that this node reaches.
-    /// From other slots, this node only begins recalls, and another node moves the units.
+    /// For each other slot, this node only begins a recall, and another node moves the units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
         (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)

@@ -1,11 +1,11 @@
 //! One purchase that memory did not refuse, from the first slot to the answer.
 //!
-//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. It may stop at
-//! any time, because an issued ticket is settled in any case.
+//! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. The driver may
+//! stop at any time, because an issued ticket is settled in any case.
 //!
 //! The request goes to its own slot, which the node chooses, and then to a second slot. If neither
-//! can serve it, it is parked and tries again. After the longest parking time, it goes to every
-//! slot.
+//! slot can serve the request, the request is parked and then tries these slots again. After the
+//! longest parking time, the request goes to every slot.
 mod answer;
 mod effect;
 mod lookup;
@@ -26,13 +26,13 @@ pub use effect::{Effect, Input, Outcome, Unserved};
 /// A request that waits for a decision of the store tries again after this many milliseconds
 /// without a signal. If the store decided before the request arrived, no signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The pauses of a parked request, in milliseconds. During a wait, a commit wakes the request only
-/// after that wait's pause, because a popular item has many commits.
+/// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
+/// pause. A commit wakes the request only after the pause, because a popular item has many commits.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for each slot when a request asks all slots, in milliseconds.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
-/// The longest wait for all slots together, in milliseconds. If a skipped slot may have the
-/// request's ticket, the request gets no final answer.
+/// The longest wait for all slots together, in milliseconds. The remaining slots are then skipped.
+/// If a skipped slot may have the request's ticket, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
 /// The longest time for one confirmation by the store, in milliseconds, including the wait for a
 /// permit.
@@ -52,13 +52,13 @@ pub trait NodeView: NodeMemory {
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units if the request would exceed the limit. `None` if the limit allows
-    /// the request, or if the node has no valid count by the store.
+    /// Returns the buyer's units if the request would exceed the limit. Returns `None` if the limit
+    /// allows the request, or if the node has no valid count from the store.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows.
     fn ended_orders(&self) -> u64;
-    /// Returns whether one of the first `ended_orders` ended orders may still be unknown to the
-    /// slot.
+    /// Returns whether the slot may still count units of one of the first `ended_orders` ended
+    /// orders.
     fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
@@ -66,8 +66,8 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns whether only this node changes the store, and so remembers each order from its
-    /// commit on.
+    /// Returns whether only this node changes the store. Such a node remembers each order from the
+    /// order's commit on.
     fn is_only_node(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
@@ -129,7 +129,8 @@ enum Round {
     Own,
     /// Every slot, before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, to find an earlier ticket. Without such a ticket, this refusal is the answer.
+    /// Every slot, to find an earlier ticket. If no slot has such a ticket, this refusal is the
+    /// answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
 
@@ -160,7 +161,7 @@ pub struct Attempt {
     signals: Signals,
 }
 
-/// Signals that the driver sends before the next effect.
+/// Effects that the driver performs before the effect `then`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Signals {
     wakes: bool,
@@ -292,10 +293,10 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. The client gets no ticket's id if another ticket of the request may
-    /// exist, because the other ticket may become the order. The node remembers an order before it
-    /// answers, because the buyer may repeat the request before the node gets a snapshot with the
-    /// order.
+    /// Answers the request. If another ticket of the request may exist, the client gets no ticket
+    /// id, because the other ticket may become the order. Before the node answers with an order, it
+    /// remembers the order, because the buyer may repeat the request before the node gets a
+    /// snapshot with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
@@ -324,7 +325,7 @@ impl Attempt {
         Effect::AskSlot { slot, is_bounded: false }
     }
 
-    /// If the slot cannot serve the request now, sends the request to a second slot.
+    /// If the first slot cannot serve the request now, sends the request to a second slot.
     fn first_answer(
         &mut self,
         slot: SlotKey,
@@ -349,7 +350,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // The server may still gather units for the slot that has too few.
+        // If the second slot is short, its answer counts, because the server may still gather units
+        // for that slot.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),

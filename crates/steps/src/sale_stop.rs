@@ -1,10 +1,10 @@
-//! Pauses or closes a sale. The slots stop and drain before the phase changes, so buyers are told
-//! "paused" or "ended" only after the earlier tickets are settled. The waits are bounded, and the
-//! phase change returns the units of the remaining tickets.
+//! Pauses or closes a sale. The slots stop and drain before the phase changes. So earlier tickets
+//! are usually settled before buyers get the answer "paused" or "ended". The waits are bounded. The
+//! phase change returns the units of tickets that are still unsettled.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. An unreachable slot or the end of a wait is no failure. If an
-/// effect fails, the driver cancels the drain, and the sale goes on.
+/// The next action of the driver. It is no failure if a slot is unreachable or a wait reaches its
+/// bound. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Tell every node that the sale drains, so that the nodes open no grants. The result is the

@@ -13,8 +13,9 @@ pub enum Effect {
     Deliver,
 }
 
-/// Returns the effects of one batch. Without [`Rule::AcknowledgeAfterCommit`] or
-/// [`Rule::TellAfterCommit`], the acknowledgement or the delivery comes before the commit.
+/// Returns the effects of one batch. Without [`Rule::AcknowledgeAfterCommit`], the acknowledgement
+/// comes before the commit. Without [`Rule::TellAfterCommit`], the delivery comes before the
+/// commit.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Acknowledge, Commit, Deliver};

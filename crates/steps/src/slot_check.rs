@@ -51,8 +51,8 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// Whether the next grant replaces `before`. True only if the simulator has removed
-    /// [`Rule::EvidenceOrder`].
+    /// Whether the grant that is read next replaces `before`. True only if the simulator has
+    /// removed [`Rule::EvidenceOrder`].
     is_before_late: bool,
 }
 

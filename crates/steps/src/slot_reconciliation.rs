@@ -1,7 +1,8 @@
 //! Reconciles an item's slots with the store, in rounds of several stages.
 //!
 //! A new grant has no units. All units reach a slot through the grant's feed, which the store
-//! keeps. So the node remembers nothing between two rounds, and every effect may be repeated.
+//! keeps. So the node need not remember anything between two rounds, and every effect may be
+//! repeated.
 mod effect;
 mod portions;
 #[cfg(test)]
@@ -190,8 +191,9 @@ impl Round {
         }
     }
 
-    /// Opens no new grant while the slots must not issue tickets. A node that drains the sale waits
-    /// until all grants are closed, and a node that stops gives its units back.
+    /// Starts the slots. While the slots must not issue tickets, no new grant is opened: a node
+    /// that drains the sale waits until all grants are closed, and a stopping node gives its units
+    /// back.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
@@ -211,8 +213,8 @@ impl Round {
         self.queue.extend(leaving.cloned().map(Effect::DrainSlot));
     }
 
-    /// A slot remembers how many units it gave for a recall, and the store finishes each recall
-    /// only once.
+    /// A recall may be repeated: the slot remembers how many units it gave, and the store finishes
+    /// each recall only once.
     fn finish_recalls(&mut self) {
         if self.drain_waits {
             self.queue.push_back(Effect::RunAgain(Pause::Drain));
@@ -225,7 +227,7 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Feeds each slot that may lack rows. If units moved, these are all slots.
+    /// Feeds each slot that may lack rows. If units moved, every slot may lack rows.
     fn feed(&mut self) {
         let lacks_rows = |slot: &&OpenSlot| self.moved || slot.rows_on_their_way() > 0;
         let slots: Vec<OpenSlot> = self.slots.iter().filter(lacks_rows).cloned().collect();
@@ -285,8 +287,8 @@ impl Round {
         }
     }
 
-    /// Gathers the units that the oldest waiting request lacks. From a slot that only another node
-    /// reaches, this node begins a recall, and the other node moves the units.
+    /// Gathers the units that the oldest waiting request lacks. If only another node reaches a
+    /// slot, this node begins the recall, and the other node moves the units.
     fn gather(&mut self, view: &impl ItemView) {
         let Some((home, units)) = view.first_demand() else { return };
         let holdings = self.holdings();
@@ -313,8 +315,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Returns the grants of the slots that this node reaches, and then those in `grants` of other
-    /// slots.
+    /// Returns first the grants of the slots that this node reaches, and then those `grants` that
+    /// belong to other slots.
     fn holders<'a>(
         &'a self,
         grants: impl Iterator<Item = &'a Grant>,
@@ -342,7 +344,7 @@ impl Round {
         self.holders(acked).filter(|grant| grant.counted).map(holding).collect()
     }
 
-    /// Lets slots issue tickets, or stops them. No other code resumes a stopped slot.
+    /// Stops slots, or lets them issue tickets again. No other code resumes a stopped slot.
     ///
     /// If all nodes reach a slot, another node may drain it. So only these nodes may resume it:
     /// - the leader

@@ -42,12 +42,12 @@ pub enum StartOutcome {
     HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
-    /// The slot accepted the grant earlier but no longer has it. Check whether the slot lost its
-    /// memory. The slot never gets the same grant twice, because the feed does not show how many
-    /// units the slot has given to tickets.
+    /// The slot accepted the grant earlier but no longer has it. The driver must check whether the
+    /// slot lost its memory. The slot never gets the same grant twice, because the feed does not
+    /// show how many units the slot has given to tickets.
     Lost,
-    /// The slot is ahead of the store, which was restored from a backup. Close the grant, so that
-    /// the slot gets a new epoch.
+    /// The slot is ahead of the store, which was restored from a backup. The driver must close the
+    /// grant, so that the slot gets a new epoch.
     Ahead(GrantId),
 }
 
@@ -85,8 +85,8 @@ impl SlotStart {
                 Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
             Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
-            // A slot without a grant cannot answer repeated requests, so even a grant without units
-            // is given.
+            // A slot without a grant cannot answer repeated requests, so the slot gets even a grant
+            // without units.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
                 Effect::Finish(StartOutcome::NoGrant)
             }

@@ -1,6 +1,6 @@
 //! Changes an item's total. A lower total takes free units, first from the pool and then from the
-//! slots. If they are too few, the step waits a short time for tickets in flight. If they are still
-//! too few, the total does not change.
+//! slots. If too few units are free, the step waits a short time for tickets in flight. If too few
+//! are free even then, the total does not change.
 use doorbuster_core::Millis;
 
 /// How long a lower total waits for tickets in flight, in milliseconds.
@@ -14,7 +14,7 @@ pub enum Effect {
     /// [`Input::Adjusted`].
     Adjust,
     /// Read from the store how many units are in the pool and in the slots. This node's memory may
-    /// lack units that returned on other nodes. The result is [`Input::Free`].
+    /// not show units that other nodes returned. The result is [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
@@ -50,7 +50,7 @@ pub enum Input {
 pub struct TotalChange {
     /// The units that a lower total takes.
     units: u64,
-    /// The units in the pool when the store last refused.
+    /// The units in the pool when the store last refused the change.
     pool: u64,
     /// When the change stops waiting for units.
     until: Millis,
@@ -62,7 +62,7 @@ impl TotalChange {
     /// Begins to raise or lower a total by this number of units. `now` is the monotonic time.
     ///
     /// Until the step has ended, the driver must keep this node from reconciling the item's slots,
-    /// because that would move the recalled units back.
+    /// because this would move the recalled units back to the slots.
     #[must_use]
     pub fn begin(units: u64, now: Millis) -> (Self, Effect) {
         let until = now.plus(WAIT_MAX_MS);

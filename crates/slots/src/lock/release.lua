@@ -1,6 +1,6 @@
 -- Releases a lock for its owner.
 -- KEYS: lock. ARGV: the owner's token.
--- Returns 1. If the lock does not belong to this owner, returns 0 and changes nothing.
+-- Returns 1 if the lock belonged to this owner. Otherwise returns 0 and changes nothing.
 -- The script must never release another owner's lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0

@@ -1,8 +1,8 @@
--- Renews a lock for its owner. Raises this server's fencing number to the given number, if that is
--- greater. The given number may come from another server.
+-- Renews a lock for its owner. If the given fencing number is greater than this server's number,
+-- the server stores the given number. This number may come from another server.
 -- KEYS: lock, fence. ARGV: the owner's token, milliseconds of the new lease, fencing number.
--- Returns 1. If the lock does not belong to this owner, returns 0 and changes nothing.
--- The script must never renew or restore another owner's lock.
+-- Returns 1 if the lock belonged to this owner. Otherwise returns 0 and changes nothing.
+-- The script must never renew another owner's lock or restore a lost lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -1,4 +1,4 @@
-//! One server of the locks. Each of its operations is a script.
+//! One server that stores locks. Each operation on a Redis server is a script.
 use std::time::Duration;
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ pub(super) enum LockServer {
 }
 
 impl LockServer {
-    /// Returns the fencing number if the lock was free.
+    /// If the lock is free, takes the lock and returns the fencing number.
     pub(super) async fn take(
         &self,
         name: &str,

@@ -52,7 +52,8 @@ pub(super) struct Faults {
     pub(super) clocks_differ: bool,
     /// A deliberate bug that the checks must find: a release that does not check the owner.
     pub(super) releases_foreign_locks: bool,
-    /// A deliberate bug that the checks must find: a renewal that stores no greater fencing number.
+    /// A deliberate bug that the checks must find: a renewal that does not store a greater fencing
+    /// number.
     pub(super) keeps_fence_number: bool,
 }
 
@@ -82,8 +83,8 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// Performs the request, the step and the answer. A sleeping process neither sends nor
-    /// receives.
+    /// Sends the request, performs the step on the server, and returns the answer. A paused process
+    /// neither sends nor receives.
     pub(super) async fn call<T>(
         &self,
         step: impl FnOnce(&mut Server, Instant) -> T,

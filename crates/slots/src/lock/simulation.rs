@@ -1,4 +1,4 @@
-//! Tests locks in a simulation. Holders and waiters run the production code, the servers and the
+//! Tests locks in a simulation. Holders and waiters run the production code. The servers and the
 //! time are simulated, and a seed determines each run. There are three checks:
 //!
 //! - Two processes never rely on the same lock at the same time.
@@ -106,7 +106,8 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     faults
 }
 
-/// The process takes the lock, works in steps, sometimes sleeps past its lease, and releases it.
+/// Repeatedly takes the lock, works in steps, sometimes sleeps past the lease, and releases the
+/// lock.
 async fn run_process(
     process: usize,
     locks: Locks,
@@ -170,8 +171,8 @@ fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
 fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // A second process can get the lock too early if the only server loses its memory. The fencing
-    // numbers then stop the first holder's writes.
+    // If the only server loses its memory, a second process can get the lock too early. The fencing
+    // numbers then stop the first holder's writes, so only these numbers are checked.
     let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }

@@ -1,8 +1,8 @@
 -- Takes a lock that is free.
 -- KEYS: lock, fence. ARGV: the owner's token, milliseconds of the lease.
--- Returns the fencing number, which is greater than every earlier number, or nothing if the lock
--- has an owner.
--- The number is at least the time of the server's clock, so it grows even after a loss of memory.
+-- Returns nothing if the lock has an owner. Otherwise returns the fencing number, which is greater
+-- than every earlier number.
+-- The number is at least the server's time in microseconds, so it grows even after a memory loss.
 -- The script must never change a lock that has an owner.
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false

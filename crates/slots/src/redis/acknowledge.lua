@@ -2,8 +2,8 @@
 -- KEYS: see term.lua. This script uses only the queue. ARGV: id and token of each ticket, lowest id
 -- first.
 -- Returns how many of the tickets were in the queue.
--- The script must never remove a ticket with another token, because ids can repeat after a
--- failover. The script must never trim the queue beyond the acknowledged tickets.
+-- The script must never remove a ticket whose token differs from the argument, because ids can
+-- repeat after a failover. The script must never trim the queue beyond the acknowledged tickets.
 if not is_type(KEYS[5], 'stream', false) then
   return 0
 end
@@ -38,8 +38,8 @@ end
 if #ids == 0 then
   return 0
 end
--- XACK is the first write. If Redis accepts XACK, Redis also accepts the removal. Without the
--- group, there is nothing to acknowledge, so the error of XACK is ignored.
+-- XACK is the first write. If Redis accepts XACK, Redis also accepts the removal. If the group does
+-- not exist, there is nothing to acknowledge, so the error of XACK is ignored.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then
   local epoch, n = string.match(last, '^(%d+)-(%d+)$')

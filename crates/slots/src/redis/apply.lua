@@ -7,9 +7,10 @@
 -- - the token of the ticket to forget or nothing, and the ticket's number;
 -- - the hash of the ticket's request: nothing if the caller does not know the hash, and "-" if the
 --   caller searched for the request and did not find it.
--- Returns {applied}, the slot's position in the feed, or {} if the slot has another grant or epoch.
--- Returns {applied, i} and changes nothing if neither row i (from 1) nor the queue has the row's
--- request. The caller must then search the slot's memory in separate calls.
+-- Returns {applied}: the slot's position in the feed. Returns {} if the slot has another grant or
+-- epoch. If neither row i (counted from 1) nor the queue has the hash of the row's request, returns
+-- {applied, i} and changes nothing. The caller must then search the slot's memory in separate
+-- calls.
 -- The script must never apply a row twice or out of sequence. It must check every row before it
 -- writes. It must never scan the memory of requests.
 local WORDS = 9
@@ -61,8 +62,8 @@ for i = 1, count do
     end
     if token ~= '' then
       if hash == '' then
-        -- The store decided the ticket from its id alone. If no settler acknowledged the ticket,
-        -- its entry in the queue has the hash of the request.
+        -- The store decided the ticket from its id alone, so the row has no hash. If no settler has
+        -- acknowledged the ticket, its entry in the queue has the hash.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

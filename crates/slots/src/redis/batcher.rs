@@ -1,5 +1,5 @@
-//! Batches the requests to one server: one write, with one call for each slot. While a write waits
-//! for its answer, the next requests gather, so the batches grow with the load.
+//! Batches the requests to one server: each write has one call for each slot. While the writes wait
+//! for their answers, the next requests gather, so the batches grow with the load.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
@@ -22,7 +22,7 @@ use super::script::{Script, ScriptForm};
 pub(super) struct RedisSettings {
     pub(super) prefix: String,
     pub(super) bounds: SlotBounds,
-    /// How many replicas must confirm the tickets before the callers get them.
+    /// How many replicas should confirm the tickets before the callers get them.
     pub(super) replicas: u32,
 }
 
@@ -36,7 +36,7 @@ struct PendingTicket {
 }
 
 /// After the batcher is dropped, waiting requests still get their answers. After the last answer,
-/// the tasks end.
+/// the writers' tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -158,7 +158,8 @@ impl BatchWriter {
     }
 }
 
-/// A group has at most as many requests as one call can carry.
+/// Splits the requests into parts. A part has requests of one slot, and at most as many as one call
+/// can carry.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {
@@ -172,8 +173,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Gives each caller its part of the answer. If a caller no longer waits, its ticket is settled
-/// anyway, or the buyer repeats the request.
+/// Gives each caller its part of the answer. The ticket of a caller that no longer waits is still
+/// settled, and the buyer can repeat the request.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

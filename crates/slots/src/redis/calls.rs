@@ -12,8 +12,8 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// Maps the index of a feed row to its request's hash, for the rows whose requests the caller
-/// searched for. The hash is "-" if the search did not find the request.
+/// For each feed row whose request the caller searched for, maps the row's index to the request's
+/// hash. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {

@@ -1,5 +1,5 @@
-//! Encodes the arguments of `ticket.lua`, and decodes the answers of `ticket.lua` and `view.lua`
-//! and the queue entries.
+//! Encodes the arguments of `ticket.lua`. Decodes queue entries, and the answers of `ticket.lua`
+//! and `view.lua`.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
@@ -92,7 +92,7 @@ pub(super) fn ticket_answer(
         Some("stopped") => TicketAnswer::Stopped,
         Some("damaged") => {
             return Err(RedisFailure::Refused(
-                "the slot's record of the request is invalid".to_owned(),
+                "the slot's record of the request or of the buyer is invalid".to_owned(),
             ));
         }
         _ => return Err(unexpected_reply(value)),

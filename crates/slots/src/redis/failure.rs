@@ -59,7 +59,7 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // Redis refuses before the script's first write, so nothing was written.
+            // These errors come before the script's first write, so nothing was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }

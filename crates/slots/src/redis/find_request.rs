@@ -1,6 +1,6 @@
 //! Finds a request in a slot's memory by its ticket. The store can decide a ticket from its id
-//! alone, and if the ticket has left the queue, only this search finds the request. The search
-//! takes small steps, so that the server answers other calls in between.
+//! alone. If such a ticket has left the queue, only this search finds its request. The search takes
+//! small steps, so that the server answers other calls in between.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

@@ -1,8 +1,8 @@
--- Gives a slot a grant, if the grant's epoch is higher than the slot's. Tickets of earlier epochs
--- stay in the queue.
+-- Gives a slot a grant, if the grant's epoch is higher than the slot's epoch. Tickets of earlier
+-- epochs stay in the queue.
 -- KEYS: see term.lua. ARGV: grant, epoch, counted (0 or 1), available, threshold.
--- Returns {applied}, the position in this grant's feed, or {} if the slot has another grant or
--- epoch.
+-- Returns {applied}: the slot's position in this grant's feed. Returns {} if the slot does not
+-- accept the grant.
 -- The script must never overwrite a slot of the same or a higher epoch, and never drop a readable
 -- queue. An old message must never restore a retired slot.
 local epoch, available, threshold = whole(ARGV[2]), whole(ARGV[4]), whole(ARGV[5])
@@ -25,7 +25,7 @@ if has_queue then
   local info = redis.call('XINFO', 'STREAM', KEYS[5])
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      -- The queue has entries of this epoch or a later one, so Redis would refuse the epoch's
+      -- If the queue has entries of this epoch or a later epoch, Redis would refuse this epoch's
       -- tickets. This happens if Redis lost the term but not the queue.
       local last = whole(string.match(info[i + 1], '^(%d+)-'))
       if not last or epoch <= last then

@@ -48,9 +48,9 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Returns the plain server that has the slot. The item decides which server gets its first
-/// partition, and the others follow in turn. Thus the servers' shares of an item differ by at most
-/// one partition.
+/// Returns the index of the plain server that has the slot. The item decides which server gets the
+/// item's first partition. The other partitions go to the next servers in turn. Thus the servers'
+/// shares of an item differ by at most one partition.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

@@ -5,8 +5,8 @@ use std::time::Duration;
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Without an answer in this time, the connection is dropped, and the call may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the starting program waits for a server that is busy or still loads its file.
-/// Afterwards the program does not start.
+/// How long the starting program waits for a server that is busy or still loads its file. A server
+/// that is not ready by then counts as unreachable.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -15,20 +15,20 @@ pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// The pause after a failed attempt to connect to a server. Meanwhile, calls that need a new
 /// connection fail at once.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// The largest number of requests that wait for one server. At the bound a request fails at once,
-/// with no effect.
+/// The largest number of requests that wait for one server. At the bound, a further request fails
+/// at once, without an effect.
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes that wait for the answer of one server. During this wait, further
-/// requests are collected.
+/// The largest number of writes that wait for answers of one server. At the bound, further requests
+/// are collected for the next write.
 pub(super) const BATCH_WRITERS: usize = 2;
-/// The largest number of requests of one slot in one call of the script. The server does no other
-/// work meanwhile.
+/// The largest number of requests of one slot in one call of `ticket.lua`. The server does no other
+/// work during this call.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
-/// The largest number of feed rows in one call of the script.
+/// The largest number of feed rows in one call of `apply.lua`.
 pub(super) const SCRIPT_ROWS_MAX: usize = 128;
-/// The largest number of tickets that one call of the script acknowledges.
+/// The largest number of tickets that one call of `acknowledge.lua` acknowledges.
 pub(super) const SCRIPT_DONE_MAX: usize = 256;
 /// How long a read of a queue waits for tickets.
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 pub(super) const READ_MAX: usize = 256;
 /// How long a reader pauses if its queue cannot be read or does not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// The largest number of tickets that a reader has read and no settler has taken. At the bound the
+/// The largest number of tickets that readers have read and no settler has taken. At the bound, the
 /// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
 /// The largest number of slots that one node reads. If there are more slots, the node does not read
@@ -45,22 +45,22 @@ pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// How often a reader searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time without an acknowledgement, another settler gets the ticket. Redis measures the
-/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled once.
+/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled only once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call. Only a call without an effect is repeated. At the
-/// bound the call fails.
+/// The largest number of attempts of a call. Only a call that had no effect is repeated. At the
+/// bound, the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How often the servers' identities are checked. A broken connection starts a check at once.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks while connections break continuously.
+/// The pause after each check. It limits the checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
-/// The largest number of requests in one step of a search through a slot's memory.
+/// About this many requests are read in one step of a search through a slot's memory.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// The highest epoch. The epoch and the number of a ticket share one 64-bit number.
+/// The highest epoch. A ticket's epoch and number share one 64-bit number.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// The oldest version of Redis that can hold slots. The scripts were not tested with older
 /// versions.

@@ -19,8 +19,8 @@ impl LiveConsumers {
             nodes.iter().map(|node| consumer(*node)).collect();
     }
 
-    /// Returns the dead consumers of an answer to `XINFO CONSUMERS` that have unacknowledged
-    /// entries, and none while the live consumers are not known.
+    /// Parses an answer to `XINFO CONSUMERS`. Returns the dead consumers that have unacknowledged
+    /// entries. While the live consumers are not known, returns no consumers.
     pub(super) fn parse_dead_consumers(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {

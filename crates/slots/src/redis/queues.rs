@@ -15,8 +15,8 @@ use super::{Redis, Shared, calls};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
-    /// Makes this node read exactly these queues. Beyond the bound, the node reads only the first
-    /// slots.
+    /// Makes this node read the queues of exactly these slots. If there are more slots than
+    /// [`SERVED_MAX`], the node reads only the first ones.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
@@ -62,7 +62,8 @@ impl Redis {
         self.0.inbox.take(at_most).await
     }
 
-    /// Asks all slots at the same time. If some slots do not answer, returns one of their errors.
+    /// Acknowledges the tickets of all slots at the same time. If some slots do not answer, returns
+    /// one of their errors.
     pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
@@ -89,8 +90,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even those
-    /// of another node. They replace the slot's tickets in the inbox.
+    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even
+    /// tickets that another node received. They replace the slot's earlier tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =
             (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());

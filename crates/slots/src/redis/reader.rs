@@ -1,9 +1,9 @@
 //! Reads one slot's queue through its own connection, because a read waits for tickets. Slots
 //! cannot share a connection: one command can wait only on queues with the same hash slot.
 //!
-//! One node reads each queue. The next reader claims the unacknowledged tickets of a lost node at
-//! once, and those of a live node only after a while. Only the script `acknowledge.lua`
-//! acknowledges tickets.
+//! One node at a time reads a queue. When another node begins to read it, that node claims a dead
+//! node's unacknowledged tickets at once, and a live node's tickets only after [`CLAIM_IDLE`]. Only
+//! the script `acknowledge.lua` acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -48,8 +48,8 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end after its current read. Without this read's answer, its tickets would
-    /// wait until another node claims them.
+    /// Lets the reader end after its current read. If the reader ended at once, the tickets of this
+    /// read would wait until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
@@ -101,8 +101,8 @@ impl Reader {
     }
 
     async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        // First read the tickets from before the node's restart, or from before the end of the
-        // connection.
+        // First read the tickets that this node received before its restart, or before its
+        // connection ended.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self
@@ -204,8 +204,9 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Builds a read of at most `count` entries after the id `from`. If `from` is ">", the read starts
-/// after the entries that the group received.
+/// Builds a read of at most `count` entries. If `from` is ">", the read returns entries that no
+/// consumer has received. Otherwise it returns this consumer's unacknowledged entries after the id
+/// `from`.
 pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count);
@@ -213,8 +214,8 @@ pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) 
     call
 }
 
-/// Builds a claim: `consumer` takes over the entries from the id `from` that were delivered at
-/// least `idle_ms` ago.
+/// Builds a claim: `consumer` takes over unacknowledged entries that were delivered at least
+/// `idle_ms` ago. The claim begins at the id `from`.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")
@@ -228,8 +229,8 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Builds a query for the entries from the id `from` that `consumer` received and did not
-/// acknowledge.
+/// Builds a query for the entries that `consumer` received and did not acknowledge. The query
+/// begins at the id `from`.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");

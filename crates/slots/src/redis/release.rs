@@ -14,8 +14,8 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues. An unreachable slot does not stop the others; other nodes claim
-    /// its tickets later.
+    /// Stops reading all queues, and returns the tickets of all reachable slots to their queues.
+    /// Other nodes claim the tickets of unreachable slots later.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());

@@ -1,8 +1,8 @@
--- Drops a slot whose grant stays closed and whose queue is empty. The slot's epoch is kept for a
+-- Drops a slot whose grant is closed and whose queue is empty. The slot's epoch is kept for a
 -- while, so that no old message restores the slot.
 -- KEYS: see term.lua. ARGV: milliseconds for which the epoch is kept, epoch of the closed grant.
--- Returns 1 when only the epoch is left, or 0 while tickets are queued or the slot has a newer
--- grant.
+-- Returns 0 if tickets are queued or the slot has a newer grant. Otherwise only the slot's epoch is
+-- left, and the script returns 1.
 -- The script must never drop a ticket, nor a slot with a newer grant.
 local closed = whole(ARGV[2])
 if not whole(ARGV[1]) or not closed then

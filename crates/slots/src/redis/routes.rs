@@ -72,8 +72,8 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // A slot's server is found by its position in the list, so every node needs the same
-        // sequence.
+        // A slot's server is chosen by its position in this list, so the list must have the same
+        // order on every node.
         urls.sort();
         urls.dedup();
         let refused =
@@ -89,8 +89,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // An unreachable or busy server of a cluster does not prevent the start. A plain server
-        // does, because its stock could not be sold. A server that cannot hold slots always does.
+        // In a cluster, an unreachable or busy server does not prevent the start. Outside of a
+        // cluster, such a server prevents it, because the server's stock could not be sold. A
+        // server that cannot hold slots always prevents the start.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -323,8 +324,8 @@ async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
     link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await
 }
 
-/// Loads the scripts and returns their digests. Fails at once if the server is unreachable, but
-/// retries a busy server until the time `until`.
+/// Reads the server's health, and loads the scripts. If the server is unreachable, fails at once.
+/// If the server is busy, tries again until the time `until`.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {

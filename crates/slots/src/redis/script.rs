@@ -1,5 +1,5 @@
-//! The scripts, which every server loads once. If a server forgot a script, the repeated call has
-//! the script's source, which also loads the script again.
+//! The scripts. Every server loads them once. If a server forgets a script, the call is repeated
+//! with the script's source. This call also loads the script again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 

@@ -1,6 +1,6 @@
 //! A slot without a server, for tests: an interpreter runs the real scripts, with the arguments and
-//! replies of a server. The loops of several calls are copies, because those of [`crate::Slots`]
-//! wait for a server.
+//! replies of a server. Some methods have copies of loops of [`crate::Slots`], because the original
+//! loops wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -64,7 +64,7 @@ pub struct ScriptedSlot<H> {
     id_key: IdKey,
     bounds: SlotBounds,
     consumer: String,
-    /// Tickets that were delivered again and not yet taken.
+    /// Redelivered tickets that were not taken yet.
     redelivered: VecDeque<QueuedTicket>,
 }
 
@@ -222,7 +222,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // A real server may deliver an acknowledged ticket again, which settles nothing.
+        // A real server may deliver an acknowledged ticket again. This second delivery settles
+        // nothing.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

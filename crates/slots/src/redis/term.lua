@@ -1,14 +1,13 @@
--- The slot's term: its state under one grant. This file is prepended to every script that reads a
--- term.
+-- The slot's term: its state under one grant. Every other script of slots begins with this file.
 -- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream), the same for every script.
 -- Defines five functions:
 -- - whole(text): the number, if the text has only digits and the number is at most 2^53 - 1.
 --   Otherwise nil.
 -- - digits(n): the text of a number.
--- - is_type(key, wanted, or_none): whether the key has this type. If or_none is true, a missing key
---   counts too.
+-- - is_type(key, wanted, or_none): whether the key has this type. If or_none is true, the result is
+--   also true for a missing key.
 -- - flag(text): 0 or 1, or nil if the text is neither.
--- - read_term(): the term, or nil and the epoch of a retired slot.
+-- - read_term(): the term. If the slot has no term, nil, and for a retired slot also its epoch.
 -- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
 -- out of range.
 -- This file must never write.

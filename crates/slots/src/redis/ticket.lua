@@ -53,9 +53,9 @@ if waiting > 0 then
   end
 end
 
--- If the active counter has too few units, the other counter becomes active. If neither has enough,
--- both are merged into the active counter. If the deduction leaves the active counter below the
--- threshold and the other counter has more units, the other one becomes active.
+-- If only the other counter has enough units, it becomes active. If neither counter has enough,
+-- both are merged into the active counter. After the deduction, if the active counter is below the
+-- threshold and the other counter has more units, the other counter becomes active.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

@@ -1,5 +1,5 @@
 //! The inbox: the tickets that readers got from the queues and that no settler has taken. A reader
-//! waits until the inbox has room. A ticket that was read twice is in the inbox once.
+//! waits until the inbox has room. A ticket that was read twice is in the inbox only once.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,8 +1,8 @@
-//! Checks the servers' identities each second, and at once after a broken connection. A restarted
-//! server, or a replica that took over, may have lost its slots' memory, so the leader then checks
-//! the slots at once.
+//! Checks the servers' identities each second, and at once when a connection breaks. A server that
+//! restarted, or a replica that took over, may have lost its slots' memory. So after such a change,
+//! the leader checks the slots at once.
 //!
-//! A changed identity does not prove a loss, and `FLUSHALL` loses a slot's memory without such a
+//! A changed identity does not prove a loss, and `FLUSHALL` deletes a slot's memory without such a
 //! change. The watch also reports a server that can no longer hold slots, for example after a
 //! failover.
 use std::sync::{Arc, PoisonError, RwLock};
@@ -58,7 +58,8 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // Only a later answer can show a change, so a silent server keeps its entry.
+        // A server that does not answer keeps its entry, because only a later answer can show a
+        // change.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

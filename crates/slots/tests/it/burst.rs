@@ -26,7 +26,7 @@ impl Outcome {
     }
 }
 
-/// Sends requests for one unit to these slots in turn, each from its own buyer.
+/// Sends requests to these slots in turn. Each request is for one unit and has its own buyer.
 pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let mut tasks = JoinSet::new();

@@ -56,7 +56,8 @@ fn wait_for(url: &str, word: &str) {
     }
 }
 
-/// Runs a script for `millis` milliseconds, and returns when the server refuses other callers.
+/// Starts a script that runs for `millis` milliseconds. Returns once the server refuses other
+/// callers.
 fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     let at = url.clone();
     let running = std::thread::spawn(move || {
@@ -95,7 +96,7 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
 }
 
 /// Some calls must have failed with this error and without effect. The next ticket must have the
-/// next number, or a higher one: each call without an answer may have issued a ticket.
+/// next number, or a higher one, because each call without an answer may have issued a ticket.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");

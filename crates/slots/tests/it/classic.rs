@@ -1,5 +1,6 @@
 //! Compares the slot with the classic script, which counts in a hash with the fields `Total` and
-//! `Booked`. Both give the same answers, but a negative number adds stock only to the hash.
+//! `Booked`. Both give the same answers. But a request for a negative number of units adds stock to
+//! the hash, and not to the slot.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;

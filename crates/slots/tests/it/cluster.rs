@@ -14,9 +14,9 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After this time without a message, in milliseconds, a server counts as failed, or is forgotten
-/// if it has just joined. The time is long, because a busy machine may pause all servers. A test
-/// that replaces a server shortens it.
+/// After this many milliseconds without a message, a server counts as failed. A server that has
+/// just joined is forgotten instead. The time is long, because a busy machine may pause all
+/// servers. A test that replaces a server shortens the time.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 

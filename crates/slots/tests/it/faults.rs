@@ -19,7 +19,7 @@ const GRANT: GrantId = GrantId(1 << 62);
 /// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Without a settler, only calls change the slots.
+/// Opens slots whose queues are not read, so that only calls change the slots.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots")
 }

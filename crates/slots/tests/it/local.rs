@@ -155,7 +155,7 @@ impl ContendedSlot {
         recalled
     }
 
-    /// Takes and acknowledges tickets until no thread sends requests.
+    /// Takes and acknowledges tickets until the other threads end and every issued ticket is taken.
     fn settle(&self) -> Vec<Arc<Ticket>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -163,8 +163,8 @@ impl ContendedSlot {
         while self.working.load(Ordering::Acquire) > 0
             || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
-            // A thread counts a ticket in `issued` only after the issue, so the ticket may be taken
-            // first.
+            // A thread counts a ticket in `issued` only after the slot has issued it. So this loop
+            // may take the ticket before it is counted.
             if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;
@@ -180,8 +180,8 @@ impl ContendedSlot {
     }
 }
 
-/// Units are added and taken away, and a settler works. No buyer exceeds the limit, and no unit is
-/// lost.
+/// While threads send requests, units are added and recalled, and a settler takes tickets. No buyer
+/// exceeds the limit, and no unit is lost.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };

@@ -30,7 +30,8 @@ async fn lost(held: &LockGuard) {
     }
 }
 
-/// A resource that lock holders write. It refuses a write with a smaller fencing number.
+/// A resource that lock holders write. It refuses a write whose fencing number is smaller than an
+/// earlier one.
 #[derive(Default)]
 struct Written(u64);
 
@@ -134,8 +135,8 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     lost(&late).await;
 }
 
-/// Waits until the replica has every earlier write of the primary. Equal keys would not show this,
-/// because a loaded snapshot can lack the newest writes.
+/// Waits until the replica has every earlier write of the primary. It waits for a new key, because
+/// older keys may come from a snapshot that lacks the newest writes.
 async fn follows(replica: &Server, primary: &Server) {
     const MARK: &str = "mark";
     let until = Instant::now() + TIMEOUT;

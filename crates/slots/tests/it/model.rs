@@ -172,8 +172,8 @@ impl Both {
         }
     }
 
-    /// With a low bound of the queue, the oldest ticket must be acknowledged first. Only the
-    /// reference counts a ticket until all earlier tickets are acknowledged.
+    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first,
+    /// because only the reference counts a ticket until all earlier tickets are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -366,7 +366,7 @@ impl Both {
         }
     }
 
-    /// Deletes everything, as FLUSHALL does. New readers deliver no ticket that was read before.
+    /// Deletes all keys and starts new readers, which do not deliver earlier tickets again.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

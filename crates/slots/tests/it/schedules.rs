@@ -1,5 +1,5 @@
 //! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. Some
-//! sequence that fits the calls' times must give the same answers on the reference.
+//! sequence of the calls that fits their times must give the same answers on the reference.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! A seed determines the calls, but not their interleaving.

@@ -14,8 +14,8 @@ use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Runs a server until one line of input or the end of the input. The input ends at the latest with
-/// the test's process. Without the line `keep`, the server's directory is removed.
+/// Runs a server until a line of input arrives or the input ends. The input ends at the latest with
+/// the test's process. Unless the line is `keep`, the server's directory is removed.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -163,8 +163,8 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port `p`. The port `p + 10_000` is free too, because a cluster's servers use it
-/// among themselves. Both are below the range of automatic ports, so they stay free until a
+/// Returns a free port `p`. The port `p + 10_000` must be free too, because a cluster's servers use
+/// it among themselves. Both are below the range of automatic ports, so they stay free until a
 /// restart.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();

@@ -42,7 +42,7 @@ async fn a_clusters_redirect_is_followed_to_the_server_with_the_keys() {
         counts(&shared, 2).await;
         counts(&shared, 4).await;
     }
-    // These servers do not tell their host in a redirect.
+    // From here on, these servers leave out their host in a redirect.
     for server in &servers {
         let unknown = ["CONFIG", "SET", "cluster-preferred-endpoint-type", "unknown-endpoint"];
         let _: () = server.ask(&unknown);
@@ -152,7 +152,8 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
 async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
     let server = Server::start(&[]);
     let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
-    // Amounts are multiples of ten minutes, so the time of the test changes no decision.
+    // Amounts are multiples of ten minutes, so the time that passes during the test changes no
+    // decision.
     const UNIT_US: u64 = 600_000_000;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let number = |most: u64| proptest::num::u64::ANY.prop_map(move |n| n % (most + 1));

@@ -17,8 +17,8 @@ fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
     Recall { id: RecallId(4), grant, target, asked, taken: 0, done: false }
 }
 
-/// Recalls `units` from three slots. This node reaches two of them, with 2 and 5 units. Only
-/// another node reaches the third slot, with 9 units.
+/// Recalls `units` from three slots. This node reaches two of them, which have 2 and 5 units. Only
+/// another node reaches the third slot, which has 9 units.
 fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
     let (mut steps, first) = PoolRecall::begin(vec![slot(0), slot(1)], units);
     assert_eq!(first, Effect::ReadGrants);

@@ -70,7 +70,7 @@ impl Attempt {
             Input::Verdict(verdict) if is_mine => self.answer_verdict(verdict, true),
             Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
             Input::GrantClosed => self.unserved(Unserved::TicketLost, view),
-            // Without a verdict, the buyer can read it later.
+            // No verdict has arrived, so the buyer reads the verdict later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
             // The ticket is from an earlier copy of the request. If another node got that copy, the
             // verdict does not arrive here.
@@ -120,8 +120,8 @@ impl Attempt {
     }
 
     /// Asks the store to confirm a slot's refusal, because a slot knows only the requests that it
-    /// served. Another slot may have an order or a ticket of the request, which takes precedence,
-    /// or an undecided ticket that contradicts the refusal.
+    /// served. The request may have an order, or a ticket in another slot, which takes precedence.
+    /// The slot may also refuse because of a ticket that the store has not decided yet.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
@@ -131,7 +131,8 @@ impl Attempt {
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         // The only node of a deployment knows every order. With several nodes, the leader may have
-        // created the request's order from the waitlist, or the order may be for another item.
+        // created the request's order from the waitlist, or the request's key may hold an order for
+        // another item.
         if !view.has_other_slots() && view.is_only_node() {
             return self.refuse(refusal);
         }

@@ -22,8 +22,8 @@ pub enum Input {
     /// The ticket's grant is closed, so there may be no verdict.
     GrantClosed,
     /// The units that the store counts for the buyer, and the answer if the request holds an order.
-    /// The driver must read the units before the order, so that it finds an order that the units
-    /// include.
+    /// The driver must read the units first. If the units include the request's order, the driver
+    /// then also finds the order.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
@@ -52,8 +52,8 @@ pub enum Effect {
         /// Whether the time for the slot's answer is bounded.
         is_bounded: bool,
     },
-    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for an earlier ticket of the request. The limit
-    /// must be 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
+    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for an earlier ticket of the request. The call
+    /// must have the limit 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
     FindTicket(SlotKey),
     /// Wait for the ticket's verdict. The result is one of these:
     /// - [`Input::Verdict`]
@@ -105,7 +105,7 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. To an answer with an order, the driver adds the order that it read
+/// The answer to a purchase. If the answer has an order, the driver adds the order that it read
 /// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -137,7 +137,7 @@ pub enum Unserved {
     NotReady,
     /// A slot refused for a reason that the store has not decided yet.
     Undecided,
-    /// The request's ticket was returned, or its grant is closed. The client never got the ticket's
-    /// id, so the request may get a new ticket.
+    /// The request's ticket was returned, or the ticket's grant is closed. The client never got the
+    /// ticket's id, so the request may get a new ticket.
     TicketLost,
 }

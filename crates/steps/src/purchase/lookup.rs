@@ -6,7 +6,7 @@ use super::{AfterLookUp, Attempt, Effect, Input, NodeView, Outcome, Step, Unserv
 use crate::memory::{Queued, Refusal, is_recent, may_hold, phase_refusal, unless_stale};
 
 impl Attempt {
-    /// The refusal by the sale's phase comes before that by the front door.
+    /// A refusal by the sale's phase takes precedence over a refusal by the front door.
     pub(super) fn first_decision(&self, view: &impl NodeView) -> AfterLookUp {
         let refusal = phase_refusal(view).or(self.door.map(Refusal::AtDoor));
         refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse)
@@ -43,8 +43,8 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order, so the order is looked up
-            // first. The node uses a count only if its snapshot is newer. So if the count includes
-            // the order, the memory has the order's request.
+            // first. The node uses a count only if its snapshot is newer than the count. So if the
+            // count includes the order, the memory has the order's request.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -57,8 +57,8 @@ impl Attempt {
         }
     }
 
-    /// Without a verdict, another node may have settled the ticket, so the verdict is read from the
-    /// store.
+    /// If no verdict arrives, another node may have settled the ticket. The verdict is then read
+    /// from the store.
     pub(super) fn queued_before(
         &mut self,
         queued: Queued,

@@ -63,8 +63,8 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries the request again, except after the parking time if the slots were short. A request
-    /// that was parked for another reason may have missed a change, so it tries again even then.
+    /// If the slots were short and the parking time is over, ends the parking. Otherwise tries the
+    /// request again, even after the parking time, because the request may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -170,12 +170,13 @@ impl Attempt {
         if let Some(refusal) = phase_refusal(view) {
             return self.look_up_or(AfterLookUp::Refuse(refusal), view);
         }
-        // A slot that this node cannot reach may have a ticket of this request.
+        // The answer "sold out" needs all slots, because an unreachable slot may have a ticket of
+        // the request.
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.refusal_after_parking(self.units), view);
         }
-        // A slot without an epoch for the whole parking time may have lost its memory. The leader
-        // may be unable to reach it.
+        // A slot that had no epoch for the whole parking time may have lost its memory. The leader
+        // may be unable to reach this slot.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

@@ -25,15 +25,16 @@ pub trait ItemView {
     fn pool(&self) -> u64;
     /// Returns for how many more milliseconds this node leaves the pool to other nodes.
     fn pool_rest_ms(&self) -> u64;
-    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because one of them recalled units to
-    /// it.
+    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
+    /// the pool.
     fn rest_pool(&mut self);
-    /// Returns the own slot and the units of the oldest request that waits for units.
+    /// Returns the oldest request that waits for units: its own slot, and the units that it asks
+    /// for.
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
-    /// Returns whether the slots must not issue tickets, because the item's sale drains, or because
-    /// the only node that reaches the slots is stopping.
+    /// Returns whether the slots must not issue tickets. This is the case while the item's sale
+    /// drains, or while the only node that reaches the slots is stopping.
     fn halts(&self) -> bool;
     /// Returns whether this node may resume a stopped slot. `halts` is this round's
     /// [`ItemView::halts`].

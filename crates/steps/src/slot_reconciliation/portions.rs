@@ -17,8 +17,9 @@ impl Portions {
     /// Returns the portions of an item's slots. `nodes` is the number of live nodes, or `None` if
     /// every node reaches every slot.
     ///
-    /// If slots are in the nodes' memory, counted stock without sub-domains gets small portions, so
-    /// that a dead node withholds few units. All other items get the portions of their own spread.
+    /// If slots are in the nodes' memory, an item with counted stock and without sub-domains gets
+    /// small portions, so that a dead node withholds few units. All other items get the portions of
+    /// their own spread.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };
@@ -39,7 +40,8 @@ impl Portions {
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// Returns each slot's portion of the pool. `limit` is the largest request.
+    /// Returns each slot's portion of the pool. `limit` is the largest number of units in one
+    /// request.
     pub(super) fn split_pool(
         &self,
         pool: u64,

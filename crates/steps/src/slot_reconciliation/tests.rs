@@ -113,7 +113,7 @@ fn all_grants() -> Vec<Grant> {
     vec![grant(HERE), grant(ALSO_HERE), grant(ELSEWHERE), closed]
 }
 
-/// Runs a round in which a slot gives all recalled units if `gives` is true, and otherwise refuses.
+/// Runs a round. If `gives` is true, the slots give all recalled units. Otherwise they refuse.
 /// Returns the effects after the start of the slots.
 fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> Vec<String> {
     let mut names = Vec::new();
@@ -244,7 +244,7 @@ fn a_recall_to_the_pool_leaves_the_pool_to_other_nodes() {
 fn the_last_units_are_gathered_for_the_first_request() {
     let slots = [open(HERE, 1), open(ALSO_HERE, 2)];
     let item = Item { demand: Some(3), ..ITEM };
-    // Another node reaches the fullest slot and carries out the recall from it.
+    // Only another node reaches the fullest slot, so that node carries out the recall.
     let wanted = ["recall 1 from grant 3 into 2", "feed [0, 1]"];
     check(item, &slots, &[], &wanted);
 }
