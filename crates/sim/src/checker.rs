@@ -49,8 +49,8 @@ pub struct Checker {
     /// The cases that happened, and how often each happened. A case that never happens is not
     /// tested.
     pub reached: Coverage,
-    /// The grants of slots that failed by a simulated fault, and the grants that a failover
-    /// excuses.
+    /// The grants that the checker excuses, because a simulated fault made their slot fail, or
+    /// because of a failover.
     faulty: HashSet<GrantId, foldhash::fast::FixedState>,
     /// The tickets whose verdicts were lost in a failover.
     lost: HashSet<TicketId, foldhash::fast::FixedState>,
@@ -110,8 +110,8 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes that the simulation made a slot fail. Only `grants`, the slot's grants before and
-    /// after the fault, may then be closed to repair the slot.
+    /// Notes that the simulation made a slot fail. `grants` are the slot's grants before and after
+    /// the fault. Because of this fault, only these grants may be closed for a repair.
     pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
         self.faulty.extend(grants.into_iter().flatten());
     }
@@ -129,12 +129,12 @@ impl Checker {
         self.excused_refunds.extend(payments);
     }
 
-    /// Notes a failover to a standby that lacks commits. The records of slots and of buyers stay,
-    /// except answers that named lost verdicts.
+    /// Notes a failover to a standby that lacks commits. The checker keeps its records of slots and
+    /// of buyers, except answers that named lost verdicts.
     ///
-    /// - `standby` is a copy of this checker from the standby's last commit. Its records of commits
-    ///   apply again.
-    /// - `grants` has all grants, each with whether the standby lacks the grant.
+    /// - `standby` is a copy of this checker from the standby's last commit. This checker takes
+    ///   over the copy's records of commits.
+    /// - `grants` has all grants. The flag of a grant is true if the standby lacks the grant.
     pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
         self.has_failed_over = true;
         let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
@@ -154,7 +154,7 @@ impl Checker {
         self.queued_at.retain(|(at, _), _| *at != node);
     }
 
-    /// Returns whether the slot failed under this grant, or a failover excuses the grant.
+    /// Returns whether the checker excuses this grant: its slot failed, or a failover excuses it.
     fn is_faulty(&self, grant: GrantId) -> bool {
         self.faulty.contains(&grant)
     }
@@ -204,7 +204,8 @@ impl Checker {
 }
 
 impl Checker {
-    /// Returns whether the request has this order, and asks for the order's item and units.
+    /// Returns whether this order belongs to the request and has the item and the units that the
+    /// request asks for.
     pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
         self.requests.get(&purchase.request()) == Some(&id)

@@ -32,7 +32,7 @@ pub struct SmallSale {
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
     pub faults: u8,
-    /// The largest number of steps of background loops while the search goes on: snapshots, feeds,
+    /// The largest number of steps that background loops take during the search: snapshots, feeds,
     /// retries, and checks for lost slots. When a copy of the sale runs to rest, every loop runs
     /// until no work is left.
     pub turns: u8,
@@ -63,7 +63,7 @@ impl SmallSale {
         Self { setup, arrivals: vec![buy(0, 0), buy(1, 1)], faults, turns }
     }
 
-    /// Adds a third request: the second buyer sends the same request to the first node.
+    /// Adds a third request: the second buyer sends the same request again, to the first node.
     #[must_use]
     pub fn with_repeat(mut self) -> Self {
         self.arrivals.push(Op::Buy { node: 0, buyer: 1, key: 0, item: 0, units: 1 });
@@ -83,7 +83,7 @@ impl SmallSale {
 pub struct Exploration {
     /// The number of different states.
     pub states: u64,
-    /// The number of steps from one state to another.
+    /// The number of operations that the search ran.
     pub steps: u64,
     /// The length of the longest path to a state, in operations.
     pub depth: usize,
@@ -115,7 +115,8 @@ const PARTS: usize = 64;
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
-    /// States that were not visited yet, for threads that have no states of their own.
+    /// Unvisited states that no thread owns. A thread without states of its own takes them from
+    /// here.
     open: Mutex<Vec<State>>,
     /// The number of threads that have no states of their own.
     idle: AtomicUsize,
@@ -171,7 +172,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A panic drops this value, which ends the search of all threads.
+/// If a thread panics, its value of this type is dropped, and the drop ends the search of all
+/// threads.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {
@@ -193,7 +195,8 @@ impl Search<'_> {
         result
     }
 
-    /// If another thread has no states, a thread gives half of its own states away.
+    /// Returns the next state to visit. If another thread has no states, first gives half of this
+    /// thread's states away.
     fn next(&self, own: &mut Vec<State>) -> Option<State> {
         if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             lock(&self.open).extend(own.drain(..own.len() / 2));
@@ -239,8 +242,9 @@ impl Search<'_> {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest first delivers the oldest message in flight. The search also visits the
-            // state after that delivery, so only a state without messages is run to rest.
+            // A run to rest first delivers the oldest message in flight. But the search itself
+            // visits the state after that delivery. So only a state without messages is run to
+            // rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

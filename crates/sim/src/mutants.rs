@@ -24,7 +24,7 @@ pub struct MutantResult {
 }
 
 impl MutantResult {
-    /// Returns whether a run had a finding without the rule.
+    /// Returns whether a run without the rule had a finding.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -65,7 +65,8 @@ pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // A finding with every rule in force has another cause than the removed rule.
+        // If the list also has a finding with every rule in force, the cause is not the removed
+        // rule.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

@@ -1,5 +1,5 @@
-//! The operations of a simulated sale. An index in an argument is taken modulo the number of such
-//! objects, so any part of a list is a valid list.
+//! The operations of a simulated sale. An argument that is an index is taken modulo the number of
+//! existing objects of its kind. So any part of a list is a valid list.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -20,7 +20,7 @@ pub enum Op {
     /// A node answers `202` to a request that has a ticket. `attempt` is an index among the
     /// attempts that wait for a verdict.
     HandOut { attempt: u8 },
-    /// A buyer asks for the verdict of an id that a buyer received.
+    /// A buyer asks for the verdict of an id that this buyer received.
     Get { id: u8 },
     /// A node that waits for a verdict reads the verdict from the store. `attempt` is an index
     /// among the attempts that wait for a verdict or were answered `202`.
@@ -30,9 +30,9 @@ pub enum Op {
     /// A buyer cancels an unpaid order. `order` is an index among all orders. The cancellation by
     /// an operator is [`waitlist::WaitlistOp::TakeAway`].
     Cancel { order: u8 },
-    /// A provider captures the price of an order, and its message is handled immediately. `order`
-    /// is an index among all orders, and `event` is the number of the payment. If the payment
-    /// exists, its message is repeated.
+    /// A provider captures the price of an order, and the provider's message is handled
+    /// immediately. `order` is an index among all orders, and `event` is the number of the payment.
+    /// If this payment already exists, its message is repeated instead.
     Pay { order: u8, event: u8 },
     /// An operator refunds a paid order. `order` is an index among all orders.
     Refund { order: u8 },
@@ -41,7 +41,7 @@ pub enum Op {
     Expire { order: u8 },
     /// A message in flight arrives. The oldest message has the index 0.
     Deliver { message: u8 },
-    /// This number of messages arrives, the oldest message in flight first.
+    /// This number of messages arrives, beginning with the oldest message in flight.
     DeliverMany { count: u8 },
     /// A message in flight is lost.
     Lose { message: u8 },
@@ -58,8 +58,8 @@ pub enum Op {
     /// One ticket of a batch in flight cannot be settled, so it is returned. `message` is an index
     /// among the batches in flight.
     Poison { message: u8 },
-    /// A leader opens the slot's next grant with these units from the pool, or sends the open grant
-    /// again.
+    /// A leader opens the slot's next grant with this many units from the pool. If the slot has an
+    /// open grant, the leader sends this grant again.
     Open { leader: u8, slot: u8, units: u8 },
     /// A leader moves units from the pool to a slot's grant. `counter` is the counter that gets the
     /// units.
@@ -126,8 +126,8 @@ pub enum Op {
     Swap { slot: u8 },
     /// A buyer asks for the checkout of an order. `order` is an index among the reserved orders.
     Checkout { order: u8 },
-    /// A buyer pays at a checkout that was handed out. If `how` is 0 or 1, the payment succeeds. 2
-    /// means that it fails and then succeeds, and 3 means that it fails.
+    /// A buyer pays at a checkout that was handed out. If `how` is 0 or 1, the payment succeeds. If
+    /// `how` is 2, the payment fails and then succeeds. If `how` is 3, it fails.
     PayAt { session: u8, how: u8 },
     /// A provider captures money outside of any checkout and sends its message. `order` is an index
     /// among all orders. The values of `how`:
@@ -144,8 +144,8 @@ pub enum Op {
     /// The provider changes. If `how` is 0, it becomes available. If `how` is 1, it becomes
     /// unavailable. From 2, `how` is the number of refunds that it refuses.
     Provider { how: u8 },
-    /// A leader asks the provider to close a checkout that should be closed, and to report its
-    /// payments.
+    /// A leader asks the provider to close a checkout that should be closed, and to report this
+    /// checkout's payments.
     Reconcile { leader: u8, checkout: u8 },
     /// A leader requests a pending refund from the provider, or asks for the refund's state.
     AskRefund { leader: u8, refund: u8 },
@@ -160,7 +160,8 @@ pub enum Op {
         #[serde(default)]
         how: u8,
     },
-    /// An operator retries a refund that was given up, or any refund if none was given up.
+    /// An operator retries a refund that was given up. If there is no such refund, the operator
+    /// retries any refund.
     RetryRefund { refund: u8 },
     /// An operator extends an order's payment window to this many seconds from now. `order` is an
     /// index among all orders.

@@ -199,8 +199,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// If `order` is odd, an operator cancels. This choice uses `order`, so it needs no further random
-/// number.
+/// If `order` is odd, an operator cancels, and otherwise the buyer. This choice uses `order`, so it
+/// needs no further random number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -27,8 +27,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list of operations and records the run. Leaves out other bounds than the server's,
-    /// and old copies of a slot's data, because a real slot has neither.
+    /// Runs a list of operations and records the run. Uses the server's bounds and leaves out old
+    /// copies of slots, because a real slot has the server's bounds and no copies.
     ///
     /// # Errors
     /// Returns the checker's finding.

@@ -70,8 +70,8 @@ pub enum BuyerAnswer {
     },
     /// The buyer would exceed the limit.
     LimitReached {
-        /// If the node refused by an earlier count of the buyer's units in its memory: the commit
-        /// of the node's snapshot.
+        /// The commit of the node's snapshot, if the node used a count of the buyer's units that it
+        /// had read earlier. Otherwise `None`.
         as_of: Option<u64>,
     },
     /// The buyer used the request key before, with another item or other units.

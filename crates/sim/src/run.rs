@@ -143,7 +143,7 @@ pub fn run(plan: SimPlan) -> Report {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
         for thread in threads {
-            let report = thread.join().expect("findings are caught, and nothing else panics");
+            let report = thread.join().expect("panics in the rules are caught");
             all.seeds += report.seeds;
             all.broken.extend(report.broken);
             for (what, times) in report.reached {

@@ -19,8 +19,8 @@ pub struct ItemSetup {
     /// the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
-    /// The threshold. If a ticket leaves fewer units in the active counter, the slot sets its
-    /// refill mark.
+    /// The threshold. If a ticket leaves fewer units than this in the active counter, the slot sets
+    /// its refill mark.
     #[serde(default)]
     pub threshold: u8,
     /// The units of one refill.
@@ -60,7 +60,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Returns whether each slot's item exists, and each node reaches at least one slot of each
+    /// Returns whether each slot's item exists and each node reaches at least one slot of each
     /// item.
     #[must_use]
     pub fn is_valid(&self) -> bool {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// The largest number of changed lists that are run. Then the smallest list so far is the result.
+/// At most this many changed lists are run. After that, the smallest list so far is the result.
 const RUNS_MAX: usize = 20_000;
 
 /// Returns a smaller list that breaks the same promise, and its finding.
@@ -84,7 +84,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// The list becomes longer, but then each single delivery can be dropped.
+    /// Replaces one `DeliverMany` by single deliveries. The list becomes longer, but then each
+    /// delivery can be dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -167,8 +168,8 @@ fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation can be written as JSON")
 }
 
-/// An operation may have several nested names, such as `Waitlist` and `Join`. The map is below the
-/// last name.
+/// Returns the map of an operation's arguments. If names are nested, such as `Waitlist` and `Join`,
+/// the map is below the last name.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

@@ -202,7 +202,8 @@ impl SimStore {
         }
     }
 
-    /// Replaces the rows by the rows of a standby. Numbers of commits are not used again.
+    /// Replaces the rows by the rows of a standby. The numbers of commits go on, so that no number
+    /// is used twice.
     pub fn continue_from(&mut self, standby: Self) {
         *self = Self { version: self.version, trace: self.trace.take(), ..standby };
     }
@@ -260,8 +261,8 @@ impl SimStore {
         done
     }
 
-    /// Returns whether the phase changed. Without effect if the intended phase has changed since
-    /// the leader read it.
+    /// Returns whether the phase that buyers see changed. It does not change if the intended phase
+    /// has changed since the leader read it.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         // The number of a commit is never 0.
         let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);

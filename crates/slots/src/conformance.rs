@@ -170,8 +170,8 @@ pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     );
 }
 
-/// A repeated request gets its ticket again. Other content under the same key gets the answer "key
-/// reused". Neither deducts units.
+/// A repeated request gets its ticket again. A request with other content under the same key gets
+/// the answer "key reused". Neither request deducts units.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     open_slot(&slots, 10).await;
     let first = issue(&slots, "a", "k", 4).await;
@@ -223,7 +223,7 @@ pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
-/// A slot applies feed rows in sequence, and only rows of the slot's own grant and epoch.
+/// A slot applies feed rows in sequence. It applies only rows of its own grant and epoch.
 pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =

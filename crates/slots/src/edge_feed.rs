@@ -11,8 +11,8 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of requests' hashes in one write or read of the feed. Redis serves no other
-/// call meanwhile, so this number bounds their delay.
+/// The largest number of request hashes in one write or read of the feed. Redis serves no other
+/// call meanwhile, so this number bounds the delay of other calls.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read of the feed.
 pub const FEED_ENTRIES_MAX: usize = 64;
@@ -133,8 +133,8 @@ impl SharedRedis {
         Ok(reply.items().iter().filter_map(about).collect())
     }
 
-    /// Reads the next part of the feed after the position `at`, or the first part if the generation
-    /// differs. Returns `None` if this server has no feed.
+    /// Reads the next part of the feed after the position `at`, or the first part if the feed's
+    /// generation is not that of `at`. Returns `None` if this server has no feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, if the server does not answer in time, or if the feed is

@@ -101,19 +101,19 @@ pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
     /// Slots in Redis, which all nodes share. Calls are boxed, so that purchases on other backends
-    /// need no memory for their futures.
+    /// need no memory for the futures of these calls.
     Redis(Redis),
 }
 
 impl Slots {
-    /// Returns slots in this node's memory. `bounds` limit the memory of one slot.
+    /// Returns slots in this node's memory. `bounds` limit the memory of each slot.
     #[must_use]
     pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. Refuses a server that evicts keys, is too old or is a replica, even
-    /// if no URL names this server of the cluster.
+    /// Returns slots in Redis. Refuses a server that evicts keys or is too old, and a replica
+    /// outside of a cluster. In a cluster, servers that no URL names are checked too.
     ///
     /// # Errors
     /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
@@ -274,7 +274,8 @@ impl Slots {
     /// get them soon. Slots in memory keep their tickets, because no other node reaches them.
     ///
     /// # Errors
-    /// Fails if a queue cannot be reached. Other nodes get its tickets a few seconds later.
+    /// Fails if a queue cannot be reached. Other nodes then get this queue's tickets a few seconds
+    /// later.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -306,9 +307,9 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose queue is empty and whose grant stays closed. Returns false if tickets are
-    /// queued, or if the slot has a newer grant than the epoch `closed`. `None` means that the slot
-    /// gets no further grant. The call may be repeated.
+    /// Drops a slot whose queue is empty and whose grant stays closed. `closed` is the epoch of the
+    /// closed grant, or `None` if the slot gets no further grant. If tickets are queued or the slot
+    /// has a later epoch than `closed`, keeps the slot and returns false. The call may be repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

@@ -1,5 +1,5 @@
--- Takes shares of limits that all nodes share, and counts the requests that nodes allowed without a
--- share. One call serves a whole batch.
+-- For a node, takes shares of rate limits, and counts the requests that the node allowed without a
+-- share. One call can name many limits.
 --
 -- KEYS: any number of limits' keys.
 -- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the

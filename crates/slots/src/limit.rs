@@ -9,8 +9,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies these calls in one round trip. Each limit's number is a keyed hash, the same on all
-    /// nodes.
+    /// Applies these calls in one round trip. The number with each call identifies the limit. It is
+    /// a keyed hash, and is the same on all nodes.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

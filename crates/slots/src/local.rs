@@ -1,4 +1,5 @@
-//! Slots in this node's memory: the core's reference slot behind a short lock.
+//! Slots in this node's memory. Each is the core's reference slot behind a lock that is held only
+//! briefly.
 //!
 //! Each slot has one lock, which is never held across an await. A lock is faster than a task with a
 //! channel, because the atomic step is shorter than a switch between tasks.
@@ -15,8 +16,8 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, DequeuedTicket};
 
-/// The largest number of feed rows under one lock. Requests wait for that lock, so the number
-/// bounds their delay.
+/// The largest number of feed rows that are applied under the slot's lock at a time. Requests wait
+/// for this lock, so the number bounds their delay.
 const APPLY_AT_ONCE: usize = 32;
 
 /// Slots of this process.
@@ -28,7 +29,7 @@ struct Shared {
     key: IdKey,
     bounds: SlotBounds,
     slots: RwLock<HashMap<SlotKey, Arc<LocalSlot>>>,
-    /// The slots that have tickets to deliver, each at most once.
+    /// The slots that have tickets to deliver. Each slot is in this queue at most once.
     ready: Mutex<VecDeque<SlotKey>>,
     wake: Notify,
 }
@@ -128,7 +129,8 @@ impl Local {
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
             let Some(local) = self.local(slot) else { continue };
-            // Cleared before the read, so that a ticket issued after the read marks the slot again.
+            // Clears the mark before the read, so that a ticket that is issued after the read sets
+            // it again.
             local.is_ready.store(false, Ordering::Release);
             let more = {
                 let mut s = lock(&local.slot);

@@ -2,8 +2,9 @@
 //! depends on them.
 //!
 //! A lock is on one server, or on a majority of several independent servers. Each holder gets a
-//! greater fencing number, and a write fails if the resource has seen a greater one. Thus a holder
-//! that slept past its lease does no harm. `docs/locks.md` says what locks are for.
+//! greater fencing number than all earlier holders. A write fails if the resource has seen a
+//! greater number than the writer's. Thus a holder that slept past its lease does no harm.
+//! `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -46,8 +47,8 @@ struct Inner {
 }
 
 impl Locks {
-    /// Returns locks on a majority of these servers. The last of an even number of servers is not
-    /// used, because it could only add failures.
+    /// Returns locks on a majority of these servers. If the number of servers is even, the last
+    /// server is not used, because it could only add failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -98,8 +99,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // The holder uses the greatest number of all servers. A majority must know this number
-        // first, so that every later holder gets a greater one.
+        // The holder uses the greatest number that a server returned. First, a majority of the
+        // servers must know this number, so that every later holder gets a greater one.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -194,7 +195,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// How long a holder may rely on its lock, from the start of the request for it.
+    /// How long a holder may rely on its lock, counted from the start of its request for the lock.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

@@ -1,6 +1,6 @@
-//! Compares the Lua scripts of slots in Redis, except `retire.lua`, with the reference slot. An
-//! interpreter of Lua 5.1 runs the scripts in this process, with small bounds, and with old copies
-//! that replace a slot's data.
+//! Compares the Lua scripts of Redis slots with the reference slot. Only `retire.lua` is left out.
+//! An interpreter of Lua 5.1 runs the scripts in this process. In some runs the bounds are small,
+//! or an old copy replaces a slot's data.
 mod host;
 mod keyspace;
 
@@ -17,18 +17,19 @@ use doorbuster_slots::{ScriptedSlot, SlotError};
 use self::host::{Interpreter, LuaHost};
 use super::backends::wanted_lists;
 
-/// The number of lists of operations, if `DOORBUSTER_SIM_LISTS` is not set.
+/// The number of lists of operations to compare, if `DOORBUSTER_SIM_LISTS` is not set.
 const LISTS: u64 = 600;
 
-/// The positions of delivered tickets in the scripts' queues. A ticket has the same position in
-/// every copy of its slot.
+/// Maps each delivered ticket's token to the ticket's position in the scripts' queue. All copies of
+/// a slot share this map, because a ticket has the same position in each copy.
 type Positions = HashMap<Token, u64>;
 
 #[derive(Clone)]
 struct LuaSlot {
     slot: ScriptedSlot<LuaHost>,
-    /// The number of redeliveries so far. The reference slot has this number in the upper 32 bits
-    /// of a position. A position with a smaller number is invalid.
+    /// The number of redeliveries so far. The reference slot writes this number into the upper 32
+    /// bits of each position. A position from before the last redelivery has a smaller number, and
+    /// is invalid.
     redeliveries: u64,
     is_stopped: bool,
 }
@@ -51,8 +52,8 @@ impl LuaSlot {
             Call::Init(terms) => {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
-                // A slot without a grant cannot be stopped. So an earlier stop of the run takes
-                // effect now.
+                // Unlike the reference, the scripts cannot stop a slot without a grant. So a stop
+                // from before the first grant is repeated now.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }
@@ -84,8 +85,8 @@ impl LuaSlot {
         })
     }
 
-    /// Replaces each ticket's position by the reference's position, so that the results can be
-    /// compared.
+    /// Takes tickets, and gives each ticket its position in the reference, so that the results can
+    /// be compared.
     fn take(
         &mut self,
         at_most: usize,
@@ -131,7 +132,8 @@ fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), Strin
     Ok(())
 }
 
-/// The lists of operations must cause these replies of the reference, and these commands of Redis.
+/// What all lists together must cover: kinds of replies, `Swap` (an old copy replaces a slot), and
+/// commands of Redis.
 const REACHED: &[&str] = &[
     "ApplyOutcome(At",
     "ApplyOutcome(Foreign",
@@ -154,7 +156,7 @@ const REACHED: &[&str] = &[
     "XTRIM",
 ];
 
-/// Returns the kinds of this run's replies, and whether a copy replaced a slot.
+/// Returns the kind of each reply in this run. If a copy replaced the slot, the kind is `Swap`.
 fn kinds(run: &RecordedRun) -> impl Iterator<Item = String> {
     run.calls.iter().map(|called| match called.call {
         Call::Swap => "Swap".to_owned(),

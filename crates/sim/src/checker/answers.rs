@@ -18,7 +18,8 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) node_now: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The last commit before the last try, in which the request goes to every reachable slot.
+    /// The number of the last commit before the last try. The last try goes to every reachable
+    /// slot.
     pub(crate) last_try: u64,
 }
 
@@ -51,8 +52,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the bound of a slot's queue (I9), which is small in some simulated sales so that runs
-    /// reach it. A stopped slot must issue no ticket.
+    /// Checks that the slot's queue stays within its bound (I9), and that a stopped slot issues no
+    /// ticket. In some simulated sales the bound is small, so that runs reach it.
     pub(crate) fn ticket_queued(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -60,8 +61,8 @@ impl Checker {
         });
     }
 
-    /// A slot without a fault remembers all its requests. So it issues one ticket for each request,
-    /// and keeps each buyer within the limit.
+    /// A slot without a fault remembers all its requests. So it must issue only one ticket for each
+    /// request, and must keep each buyer within the limit.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -173,7 +174,7 @@ impl Checker {
         }
     }
 
-    /// A refusal by the front door is wrong if the node answered this request as queued before, and
+    /// A refusal by the front door is wrong if the node already answered this request as queued and
     /// the ticket may still become an order.
     fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
@@ -195,7 +196,7 @@ impl Checker {
         }
     }
 
-    /// An earlier request with this key must have other content.
+    /// An earlier request with this key must have asked for another item or other units.
     fn has_other_content(&mut self, purchase: &BuyerRequest) {
         let others = self.tickets.get(&purchase.request());
         let other = |id: &TicketId| {
@@ -212,9 +213,9 @@ impl Checker {
         });
     }
 
-    /// At the commit `since` or later, the buyer's other orders and the requested units must exceed
-    /// the limit. The units of undecided tickets do not count, because these tickets may be
-    /// returned.
+    /// At the commit `since` or a later commit, the requested units and the units of the buyer's
+    /// other orders must together exceed the limit. The units of undecided tickets do not count,
+    /// because these tickets may be returned.
     fn would_exceed_limit(&mut self, store: &SimStore, purchase: &BuyerRequest, since: u64) {
         let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
         let own = self.requests.get(&purchase.request()).and_then(|id| {
@@ -237,8 +238,8 @@ impl Checker {
         });
     }
 
-    /// A refusal after parking is wrong if a reachable slot had the request's ticket before the
-    /// last try.
+    /// If a reachable slot had the request's ticket before the last try, a refusal after parking is
+    /// wrong.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,
@@ -262,8 +263,8 @@ impl Checker {
         }
     }
 
-    /// A ticket that was refused before the request arrived must not answer the request, because a
-    /// request after the refusal starts a new try.
+    /// The answer to a request must not name a ticket that was refused before the request arrived.
+    /// Such a request starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -304,8 +305,8 @@ impl Checker {
         });
     }
 
-    /// A request with an order is not refused, except by a node whose snapshot is older than the
-    /// order. The exception ends when this node names the order in an answer.
+    /// A request with an order must not be refused. Only a node whose snapshot is older than the
+    /// order may refuse it, until this node names the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -322,7 +323,7 @@ impl Checker {
         });
     }
 
-    /// The verdict came with an event, or as the answer to a request.
+    /// Checks a verdict that a buyer received with an event or as the answer to a request.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,
@@ -357,7 +358,7 @@ impl Checker {
         id.parts().is_some_and(|parts| self.lost_grants.contains(&parts.grant))
     }
 
-    /// The `decide_by` of a ticket without a verdict must not have passed.
+    /// A ticket may lack a verdict only until its `decide_by`.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

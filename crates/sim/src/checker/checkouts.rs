@@ -1,5 +1,5 @@
-//! Checks checkouts with the checker's own tables: how many are open, when one may be closed, and
-//! how long an order waits for its provider.
+//! Checks checkouts by the checker's own rules. An order has at most one open checkout, and waits
+//! for its provider only for a limited time. A closed checkout takes no money.
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -10,11 +10,11 @@ use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// When an order's payment window has ended, the server queries the checkout. If a query gets no
-/// answer, the order keeps its units for this many milliseconds.
+/// When an order's payment window has ended, the server queries the checkout. After the first query
+/// without an answer, the order keeps its units for this many milliseconds.
 const GRACE_MS: i64 = 120_000;
-/// How long an order waits for its provider after the end of its payment window, in milliseconds,
-/// even if no query was sent.
+/// An order waits for its provider at most this many milliseconds after the end of its payment
+/// window, even if the server sent no query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window, in milliseconds.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
@@ -134,8 +134,8 @@ impl Checker {
         }
     }
 
-    /// An order whose provider may still take money expires only after [`GRACE_MS`] or
-    /// [`ASK_WITHIN_MS`], whichever ends first.
+    /// An order with an open checkout expires only after [`GRACE_MS`] or [`ASK_WITHIN_MS`],
+    /// whichever ends first.
     fn expired(
         &mut self,
         id: &TicketId,

@@ -1,5 +1,5 @@
-//! Checks events. Each change has exactly one event, written with the change. Each endpoint
-//! receives each event at least once, and receives the events of one subject in sequence.
+//! Checks events. Each change has exactly one event, which is written in the same transaction. Each
+//! endpoint receives each event at least once, and receives the events of one subject in sequence.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -108,7 +108,7 @@ impl Checker {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
         // If a failover lost an order, one transaction may refund its payment, and another may
-        // refuse its ticket. Then their events may be delivered out of sequence.
+        // refuse its ticket. The events of these two transactions may be delivered out of sequence.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }

@@ -17,13 +17,14 @@ use crate::store::{SimStore, Tx, TxResult};
 /// The server gives up a refund after this many failed requests.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the refund's money came back, and the provider has not accepted the refund
-/// again.
+/// Returns whether the refund's money came back and the provider has not accepted the refund again
+/// since then.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether a message about the refund may have been sent before its money came back.
+/// Returns whether a message about the refund may have been sent before the refund's money came
+/// back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -52,7 +53,7 @@ enum ExpectedCapture {
     Pay,
     Wait(u64),
     Refund(RefundCause),
-    /// No simulated payment comes before the verdict of its ticket.
+    /// In the simulation, a payment comes before its ticket's verdict only after a failover.
     TooEarly,
 }
 
@@ -221,8 +222,8 @@ impl Checker {
         }
     }
 
-    /// If the refund's row changed after the request, the answer must leave the row unchanged, or
-    /// make the server query the provider again.
+    /// An answer is late if the refund's row changed after the request. A late answer must leave
+    /// the row unchanged, or make the server query the provider again.
     fn refund_answer(
         &mut self,
         (sent, update, at): (&Refund, &RefundUpdate, Millis),
@@ -282,10 +283,11 @@ impl Checker {
         }
     }
 
-    /// Checks that refunds are decided once and stay settled. Returns the new refunds.
+    /// Checks that a refund's cause and amount never change, and that a settled refund stays
+    /// settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // It is unknown whether the report that the money arrived or that it came back is newer. So
-        // the server may query the provider about a settled refund.
+        // One report may say that the money arrived, and another that it came back. The server does
+        // not know which is newer, so it may query the provider about a settled refund.
         let may_ask = matches!(
             tx,
             Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _)
@@ -315,8 +317,8 @@ impl Checker {
         new
     }
 
-    /// The store must mark the payment as refunded. This must be the payment's only refund, with
-    /// the full amount.
+    /// The store must have marked the payment as refunded. `back` must have the full amount, and
+    /// the money of all earlier refunds of this payment must have come back.
     pub(crate) fn refund_sent(
         &mut self,
         store: &SimStore,

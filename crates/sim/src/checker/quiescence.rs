@@ -48,7 +48,7 @@ impl Checker {
         });
     }
 
-    /// A slot in a node's memory is lost when the node ends.
+    /// The grants of slots that were lost with their nodes must be closed.
     pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
@@ -71,7 +71,8 @@ impl Checker {
         }
     }
 
-    /// The request had an order before, or its units were free and within the buyer's limit.
+    /// The request must get its order: it had an order before, or its units were free and within
+    /// the buyer's limit.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));

@@ -1,4 +1,4 @@
-//! Checks each commit against the invariants I1, I2, I4 and I7, from sums of the store's rows. Also
+//! Sums up the store's rows after each commit, and checks the invariants I1, I2, I4 and I7. Also
 //! finds changes that the commit was not allowed to make.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
@@ -54,7 +54,7 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// `before` has the rows that the commit used, as they were before it.
+    /// `before` has the rows that the commit used, as they were before the commit.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
@@ -173,7 +173,7 @@ impl Checker {
                 )
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant returns its units to the pool, so its feed must get no further row.
+            // Closing a grant returns its units to the pool, so the grant's feed must not grow.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -205,8 +205,8 @@ impl Checker {
         });
     }
 
-    /// Buyers must see the intended phase. Tickets that a slot without a fault issued before the
-    /// store recorded this phase must have a verdict.
+    /// Buyers must see the intended phase. If a slot without a fault issued a ticket before the
+    /// store recorded this phase, the ticket must have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -306,7 +306,7 @@ impl Checker {
             format!("ticket {id} was reported as refused, but became an order")
         });
         // If an attempt was answered with a ticket's id, no other ticket may become the attempt's
-        // order, even after that ticket is refused.
+        // order, even after the first ticket is refused.
         let handed = self
             .issued
             .get(&id)
@@ -370,7 +370,7 @@ impl Checker {
         });
     }
 
-    /// If the target's grant is open, the recalled units must be in the grant's feed.
+    /// If a recall moves units to an open grant, this grant's feed must have a row with the units.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

@@ -47,8 +47,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// The row's units must be in the counter that the row names. A refill or a recall with units must
-/// also clear the slot's mark, which hints that the slot may need a refill.
+/// The row's units must be in the counter that the row names. Units from a refill or from another
+/// slot must also clear the slot's refill mark, which says that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -153,7 +153,7 @@ impl Checker {
         }
     }
 
-    /// No partition may have more units than that of the second try, except that of the first try.
+    /// The second try must go to the fullest of the partitions that the first try did not use.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -169,7 +169,7 @@ impl Checker {
     }
 
     /// The leader must immediately recall the units of a slot that left its item's spread. The
-    /// grant may be closed only after every ticket of the slot is settled.
+    /// slot's grant may be closed only after every ticket of the slot is settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();
@@ -210,8 +210,8 @@ impl Checker {
         }
     }
 
-    /// Every new slot must have a part of the units, if the parts are large enough for the largest
-    /// request, `limit`. If `initial` is 0, sub-domains are not in use.
+    /// If an equal part of the units is enough for the largest request (`limit` units), every new
+    /// slot must have units. If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,

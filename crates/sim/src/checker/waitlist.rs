@@ -1,5 +1,5 @@
 //! Checks waitlists with the checker's own list. The buyer who joined first must be served first.
-//! Until then, no other buyer can get the units that are kept for the waitlist.
+//! Buyers outside the waitlist cannot get the units that are kept for it.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -26,8 +26,8 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
-/// Returns the units in an item's reserved orders. They return to the pool if the orders are not
-/// paid.
+/// Returns the units in an item's reserved orders. These units return to the pool if the orders are
+/// not paid.
 fn reserved(model: &Model, item: ItemId) -> u64 {
     let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
@@ -269,7 +269,7 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows already include this transaction's new orders, which do not count as held.
+            // The rows already include the entry's new order, which does not count here.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());

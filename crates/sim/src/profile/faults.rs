@@ -27,8 +27,9 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes returns a fixed sequence of operations. A slot leaves the spread while one of its
-/// tickets is undecided, and the buyer's repeated request is parked for the longest time allowed.
+/// Sometimes returns a fixed sequence of operations: a slot leaves the spread while one of its
+/// tickets is undecided. The ticket's buyer repeats the request, and it is parked for the longest
+/// time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

@@ -28,7 +28,7 @@ pub(super) struct Weights {
     pub(super) failovers: u64,
 }
 
-/// The weights of a list without a special subject.
+/// The default weights. Each profile changes some of them.
 const BASE: Weights = Weights {
     buy: 14,
     replay: 5,
@@ -105,7 +105,8 @@ pub(super) fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// Returns random weights, except for requests, deliveries and settling: these keep their weights.
+/// Returns random weights. New requests, arrivals of messages, and settling keep their default
+/// weights.
 fn swarm(rng: &mut SimRng) -> Weights {
     let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {

@@ -8,8 +8,8 @@ use doorbuster_steps::delivery::Effect;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. A lease only avoids
-/// double work, so correctness must not depend on the lease.
+/// The number of workers that may deliver to one endpoint at the same time. In the server, a lease
+/// usually prevents this, but correctness must not depend on the lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -162,9 +162,9 @@ pub(crate) enum Message {
     MissingUnits(Box<UnitsAction>),
     /// A node reconciles an item's slots.
     Round { node: u8, round: Box<ItemRound> },
-    /// A leader waits until a stopped slot is drained, to give it a new epoch.
+    /// A leader waits until a stopped slot is drained, and then gives the slot a new epoch.
     Roll { leader: u8, slot: usize },
-    /// The store sends a snapshot to a node, which has not published `parts` yet.
+    /// The store sends a snapshot to a node. The node has not published the snapshot's `parts` yet.
     Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },

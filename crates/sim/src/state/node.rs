@@ -40,8 +40,9 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Arc<Snapshot>>,
-    /// The requests that hold an order, as the low 64 bits of their hashes: all requests up to the
-    /// current snapshot, and later requests that this node answered with an order or settled.
+    /// The low 64 bits of the hashes of requests that hold an order. The set has all such requests
+    /// up to the current snapshot, and the later ones that this node answered with an order or
+    /// settled.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The requests that this node answered as queued, as the low 64 bits of their hashes.
     pub(crate) queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
@@ -56,14 +57,15 @@ pub(crate) struct Node {
     pub(crate) turns: u64,
     /// How far the node's clock is ahead of the store's clock, in milliseconds.
     pub(crate) skew_ms: i64,
-    /// Until this time, the node takes no units of the item from the pool, so that others can.
+    /// For each item: until this time, the node takes no units from the item's pool, so that other
+    /// nodes can take them.
     pub(crate) pool_rests_until: [Millis; 2],
     /// For each item: the number of ended orders that the node knows of.
     pub(crate) ended_orders: [u64; 2],
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
-    /// For each item: the counts of the buyers who have reached the limit. The time of a read is
-    /// the number of the last commit before it.
+    /// For each item: the counts of the buyers who have reached the limit. Instead of a time, each
+    /// read has the number of the last commit before the read.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
     pub(crate) applied: AppliedPayments,
 }
@@ -108,7 +110,8 @@ pub(crate) struct Attempt {
     pub(crate) steps: Option<Box<purchase::Attempt>>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
-    /// The number of the latest message that the purchase waits for. Earlier answers are ignored.
+    /// The number of the latest message that the purchase waits for. Answers to earlier messages
+    /// are ignored.
     pub(crate) asked: u32,
     /// The slot that the request tries first.
     pub(crate) home: Option<usize>,
@@ -122,7 +125,8 @@ pub(crate) struct Attempt {
     pub(crate) parked: Option<Millis>,
     /// Whether the request has one of the permits for parked requests.
     pub(crate) has_permit: bool,
-    /// The number of the last commit before the last try, in which the purchase asks every slot.
+    /// The number of the last commit before the last try. In the last try, the purchase asks every
+    /// slot.
     pub(crate) last_try: u64,
     /// The verdict for the token, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,

@@ -18,7 +18,8 @@ pub(crate) struct Charge {
     pub(crate) session: Option<usize>,
     /// The id of the message about the charge, while no node has answered this message.
     pub(crate) unanswered: Option<String>,
-    /// The nodes that applied the payment, each with the monotonic time. Ended nodes are left out.
+    /// The nodes that applied the payment, each with the monotonic time at which it did. Nodes
+    /// whose process has ended are left out.
     pub(crate) applied_at: Vec<(u8, Millis)>,
 }
 

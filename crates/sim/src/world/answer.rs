@@ -53,7 +53,7 @@ impl World {
         effect
     }
 
-    /// Returns `None` if the result comes later in a message.
+    /// Returns the result of the effect, or `None` if the purchase must wait or is over.
     fn perform(&mut self, i: usize, effect: Effect) -> Option<Input> {
         let purchase = self.attempts[i].purchase;
         match effect {
@@ -212,8 +212,8 @@ impl World {
         self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
     }
 
-    /// Reads the order of the request whose refusal is confirmed. `used` is the quota that the node
-    /// read before, when it knew of `ended_orders` ended orders.
+    /// Confirms a refusal: reads the order of the refused request. `used` is the quota that the
+    /// node read before. At that time, the node knew of `ended_orders` ended orders.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);
@@ -265,14 +265,14 @@ impl World {
         }
     }
 
-    /// The node remembers the order before it answers with the order, or when the buyer reads the
-    /// verdict of a queued ticket.
+    /// Makes the node remember the order. This happens before the node answers with the order, or
+    /// when it learns the verdict of a queued ticket.
     fn remember_order(&mut self, i: usize) {
         let Attempt { purchase, half, .. } = self.attempts[i];
         self.nodes[usize::from(purchase.node)].remember(half);
     }
 
-    /// Publishes at a node a commit that contains one verdict.
+    /// Makes a node publish a commit that contains one verdict.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         for part in publication::parts() {
             match part {
@@ -290,7 +290,7 @@ impl World {
         }
     }
 
-    /// Delivers a verdict at a node to every attempt that waits for the ticket's token.
+    /// Delivers a verdict to every attempt of the node that waits for the ticket's token.
     fn deliver_verdict(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         self.nodes[usize::from(node)].expected.retain(|expected| *expected != token);
@@ -341,7 +341,7 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            // A node that asked no slot refused by a count in its memory.
+            // If the node asked no slot, it refused because of a count in its memory.
             Refusal::LimitReached { .. } => {
                 BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
             }

@@ -1,4 +1,4 @@
-//! Simulates the payments that nodes remember, and apply again after a failover
+//! Simulates the payments that nodes remember and apply again after a failover
 //! ([`doorbuster_steps::applied_payments`]).
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId};
@@ -93,8 +93,8 @@ impl World {
         self.checker.excuse_payments(forgotten);
     }
 
-    /// The ending node forgets its payments. Excuses those that the store lacks and that only this
-    /// node remembered.
+    /// Makes a node whose process ends forget its payments. After a failover, excuses the payments
+    /// that the store lacks and that no other node remembers.
     pub(super) fn forget_applied(&mut self, node: u8) {
         for charge in &mut self.provider.charges {
             charge.applied_at.retain(|(at, _)| *at != node);

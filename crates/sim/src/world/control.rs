@@ -167,7 +167,8 @@ impl World {
         grants.filter(|grant| grant.slot.item == item).cloned().collect()
     }
 
-    /// Returns the slot's state, or `None` if the slot does not have the grant.
+    /// Sends the slot its missing feed rows. Returns the slot's state after them, or `None` if the
+    /// slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
         let (mut feed, mut effect) = SlotFeed::begin(applied);
@@ -192,7 +193,7 @@ impl World {
         self.places[slot].slot.view().filter(|view| view.grant == grant.id)
     }
 
-    /// Returns `None` if the grant is closed or too many recalls are pending.
+    /// Begins a recall. Returns `None` if the grant is closed or too many recalls are pending.
     pub(super) fn recall_into(
         &mut self,
         from: GrantId,

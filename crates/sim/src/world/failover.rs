@@ -16,7 +16,8 @@ pub(crate) struct Failovers {
     is_pause_pending: bool,
 }
 
-/// The rows of a standby that receives no more commits, and the checker's records of that time.
+/// A standby that receives no more commits: its rows, and the checker's records as of its last
+/// commit.
 #[derive(Clone, Debug)]
 struct Standby {
     store: SimStore,
@@ -41,7 +42,8 @@ impl World {
         }));
     }
 
-    /// A recorded run has no failover, because its transactions run again on one database.
+    /// A recorded run has no failover, because its transactions later run again on one real
+    /// database.
     pub(crate) fn fail_over(&mut self) {
         let Some(standby) = self.failovers.standby.take().filter(|_| self.calls.is_none()) else {
             return;
@@ -70,8 +72,8 @@ impl World {
         self.apply_payments_again();
     }
 
-    /// Returns every grant that the old primary, the new primary or a slot has, each with whether
-    /// the new primary lacks the grant.
+    /// Returns every grant of the old primary, the new primary and the slots. A grant's flag is
+    /// true if the new primary lacks the grant.
     fn grants_everywhere(&self, standby: &SimStore) -> Vec<(GrantId, bool)> {
         let stored = self.store.model.grants.keys().chain(standby.model.grants.keys());
         let slots = self.places.iter().flat_map(|place| [Some(&place.slot), place.kept.as_ref()]);
@@ -80,8 +82,8 @@ impl World {
         all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
     }
 
-    /// A grant that a failover lost may have the same epoch as the slot's grant in the store, so
-    /// the checker excuses the latter.
+    /// A slot may get a grant that a failover lost. This grant may have the same epoch as the
+    /// slot's open grant in the store, so the checker excuses the open grant.
     pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
         if self.failovers.has_happened() && self.store.grant(grant).is_none() {
             let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);

@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Returns the requests that hold an order, except those that an earlier snapshot of the node
-    /// certainly contained. Also returns the position of a snapshot of the store at this time.
+    /// certainly contained. Also returns the position of a snapshot that the store would take now.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let timeline = self.timeline();
         let since = self.nodes[node].position.as_ref();

@@ -25,7 +25,7 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// The requests at the node and the slots in its memory are lost.
+    /// The node's process ends and starts again. Its requests and the slots in its memory are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         self.end_process(node);
@@ -143,7 +143,8 @@ impl World {
         self.send(Message::Takeover { leader, node, takeover });
     }
 
-    /// Dead nodes do not start again, so their leases lapse at the end of the run.
+    /// Lets the leases of dead nodes lapse, because these nodes do not start again at the end of
+    /// the run.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

@@ -34,7 +34,8 @@ impl World {
         )
     }
 
-    /// Before the node read the count from the store, it knew of `ended_orders` ended orders.
+    /// Makes the node remember `used`, the buyer's units in the store. Before the node read them,
+    /// it knew of `ended_orders` ended orders.
     pub(super) fn learn_used(&mut self, purchase: &BuyerRequest, used: u32, ended_orders: u64) {
         let (buyer, read_at) = (NAMES.buyer_hash(purchase.buyer), self.store.version);
         let node = &mut self.nodes[usize::from(purchase.node)];

@@ -10,7 +10,7 @@ use crate::state::Message;
 use crate::store::Tx;
 
 impl World {
-    /// The check does not report a full memory of a slot, because another operation of the
+    /// The check does not report a slot whose memory is full, because another operation of the
     /// simulator moves such slots to a new epoch.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };

@@ -2,8 +2,8 @@
 //! ([`doorbuster_steps::late_payment`]) and changes of an item's total
 //! ([`doorbuster_steps::total_change`]). Both use [`doorbuster_steps::pool_recall`].
 //!
-//! In the server, the node of such an action does not reconcile the item's slots, but another
-//! leader may. So a simulated node may reconcile the slots during the action.
+//! In the server, the action's node does not reconcile the item's slots during the action, but
+//! another leader may. So here, any node may reconcile the slots during the action.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;

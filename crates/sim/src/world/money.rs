@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// The node answers the message after its effect.
+    /// The node answers the message only after the message has had its effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
@@ -147,7 +147,8 @@ impl World {
         }
     }
 
-    /// The order of such a checkout no longer waits for a payment, or its payment window is over.
+    /// Returns each open checkout whose order no longer waits for a payment, or whose order's
+    /// payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);

@@ -44,8 +44,8 @@ impl World {
         });
     }
 
-    /// A charge at a checkout needs no message, because it is found when its checkout is closed.
-    /// But after a failover, the store may lack the checkout.
+    /// A charge at a checkout needs no message, because the leader finds the charge when it closes
+    /// the checkout. But after a failover, the store may lack the checkout.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];

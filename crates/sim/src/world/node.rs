@@ -76,7 +76,7 @@ impl World {
         self.attempts[i].early = None;
     }
 
-    /// Returns how many requests hold a permit for parked requests at a node.
+    /// Returns how many requests at a node have one of the permits for parked requests.
     pub(crate) fn parked_at(&self, node: u8) -> usize {
         self.attempts.iter().filter(|a| a.purchase.node == node && a.has_permit).count()
     }
@@ -136,8 +136,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, new counts wake a request that waits for units only if too few
-                // units are left for it.
+                // As in the server, if a request waits for units, new counts wake it only when too
+                // few units are left for it.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);

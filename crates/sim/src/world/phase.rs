@@ -9,7 +9,7 @@ use crate::state::{Drain, Message};
 use crate::store::Tx;
 
 impl World {
-    /// A leader later continues the change.
+    /// Announces the new phase and stops the slots. A leader later continues the change.
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
         for effect in sale_stop::effects() {
             match effect {
@@ -111,7 +111,8 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// When the slot is drained, its grant is closed. Then it gets its next grant and is resumed.
+    /// When the slot is drained, its grant is closed. Then the slot gets its next grant and is
+    /// resumed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

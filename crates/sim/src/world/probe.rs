@@ -1,5 +1,5 @@
-//! Makes requests at the end of a run. New buyers, buyers who return and operators make requests
-//! whose results are known, and the checker compares the results.
+//! At the end of a run, new buyers, returning buyers and operators make requests whose results are
+//! known. The checker compares the results.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, TicketId, Units};
 
@@ -9,8 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// The largest number of tries of a buyer's request, and of an operator's removal of the free
-/// units.
+/// A buyer's request, a late payment, and an operator's removal of the free units are each tried at
+/// most this many times.
 const RETRIES_MAX: usize = 4;
 
 impl World {

@@ -56,7 +56,7 @@ impl World {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
 
-    /// Returns the id of the message about the money.
+    /// Captures a charge, and returns the id of the message about it.
     fn take_money(&mut self, charge: usize) -> String {
         let event = self.provider.message_id();
         let it = &mut self.provider.charges[charge];
@@ -89,7 +89,8 @@ impl World {
         })
     }
 
-    /// If the payment with the number `event` exists, repeats this payment's message instead.
+    /// Captures the price of an order. If the payment with the number `event` exists, repeats this
+    /// payment's message instead.
     pub(crate) fn pay(&mut self, order: u8, event: u8) {
         let name = format!("pay_{event}");
         let known = self.provider.charges.iter().position(|c| c.payment.0 == name);

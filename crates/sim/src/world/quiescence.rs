@@ -101,7 +101,8 @@ impl World {
             if self.checker.has_finding() {
                 return;
             }
-            // A purchase may ask again and wait again within one round. Then it still has work.
+            // Within one round, a purchase may ask again and then wait again. It still has work,
+            // although its state looks unchanged.
             let has_asked = self.asked() != asked;
             if self.signature() == before && !self.end_pool_rests() && !self.end_parking(has_asked)
             {
@@ -112,7 +113,7 @@ impl World {
             .record_finding("rest", || "after the last round, some loops still have work".into());
     }
 
-    /// Returns how many questions the purchases that are not over have asked.
+    /// Returns the number of questions that the unfinished purchases have asked so far.
     fn asked(&self) -> u64 {
         let open = self.attempts.iter().filter(|a| a.state != AttemptState::Over);
         open.map(|a| u64::from(a.asked)).sum()
@@ -127,8 +128,8 @@ impl World {
         rests
     }
 
-    /// Lets time pass until the parking time of all requests is over. Returns false, and lets no
-    /// time pass, if no request is parked and no request `has_asked` in the last round.
+    /// Lets the parking time of all parked requests pass, and returns true. If no request is parked
+    /// and no request `has_asked` in the last round, lets no time pass and returns false.
     fn end_parking(&mut self, has_asked: bool) -> bool {
         if !has_asked && !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;

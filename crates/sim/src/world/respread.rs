@@ -81,7 +81,8 @@ impl World {
         })
     }
 
-    /// Slots outside the spread have no grant, and new slots got a part of the units.
+    /// Checks that slots outside the spread have no open grant, and that new slots got a part of
+    /// the units.
     pub(super) fn spreads_at_rest(&mut self) {
         let left: Vec<_> = (0..self.places.len())
             .filter(|&i| !self.is_in_spread(i))

@@ -169,7 +169,8 @@ impl World {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // A slot without its open grant begins to start now, and this round leaves it out.
+            // If a slot lacks its open grant, its start begins now, and this round leaves the slot
+            // out.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
                 Input::Started(
@@ -210,7 +211,7 @@ impl World {
             Effect::BeginRecall { from, into, units } => {
                 Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
-            // The operations of the list and the end of the run begin further rounds.
+            // Further rounds begin only with the list's operations and at the end of the run.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
             Effect::Stop { slot, stopped } => {
                 if let Some(slot) = self.place_of(*slot) {

@@ -24,7 +24,8 @@ impl World {
         known.unwrap_or(self.width(item).partitions)
     }
 
-    /// Returns the partitions of the request's item, or the slot in the node's own memory.
+    /// Returns the slots that the node uses for the request: the item's partitions, or the slot in
+    /// the node's own memory.
     pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
         let partitions = self.known_partitions(purchase.node, purchase.item);
         let can = |(i, p): (usize, &super::PlacedSlot)| {

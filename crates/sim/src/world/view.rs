@@ -100,7 +100,8 @@ impl NodeView for View<'_> {
         places.all(|place| place.node.is_some())
     }
 
-    /// The simulated leader is a separate process that changes the store too.
+    /// Returns false, because the simulated leader is a separate process that changes the store
+    /// too.
     fn is_only_node(&self) -> bool {
         false
     }

@@ -199,7 +199,8 @@ fn regressions_stay_fixed() {
     }
 }
 
-/// Without the rule, the list closes a grant of the slot 2, although this slot had no fault.
+/// Without the rule `EvidenceOrder`, the rule's directed list closes a grant of slot 2, although
+/// slot 2 had no fault.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

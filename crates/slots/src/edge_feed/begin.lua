@@ -8,8 +8,8 @@ local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then
   return 0
 end
--- A list can have millions of entries. UNLINK frees their memory in the background, so no ticket
--- waits.
+-- A list can have millions of entries. UNLINK frees their memory in the background, so that no
+-- ticket request waits for it.
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'generation', ARGV[2], 'seq', '0')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -1,10 +1,11 @@
 -- Reads the next part of the feed in one snapshot. The script writes nothing, so replicas can run
 -- it too.
 -- KEYS: head, requests, entries, order of the entries.
--- ARGV: the reader's generation, the number of its newest change, the number of its requests, the
--- largest numbers of requests and of entries to return.
+-- ARGV, the reader's position: the generation, the number of the newest change, the number of
+-- requests.
+-- ARGV, the limits: the largest numbers of requests and of entries to return.
 -- Returns nothing if the feed has no head. Otherwise returns the generation, the head, 1 if the
--- part begins the generation, the requests, and the number, name and content of each entry.
+-- part begins the generation (else 0), the requests, and each entry's number, name and content.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'head')
 if not at[1] or not at[2] then
   return nil

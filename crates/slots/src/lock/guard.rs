@@ -13,7 +13,7 @@ use super::Locks;
 #[derive(Debug)]
 pub struct LockGuard {
     fence: u64,
-    /// The lock is certainly held until this time, and lost afterwards.
+    /// The lock is certainly held until this time. Afterwards it counts as lost.
     pub(super) until: watch::Receiver<Instant>,
     /// When this value is dropped, the renewals stop, and the lock is released.
     done: DropGuard,

@@ -9,7 +9,8 @@ use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::keyspace::{Bytes, Keyspace};
 
-/// An interpreter that all slots of a thread share, with the data of the slot that runs now.
+/// A Lua interpreter that all slots of a thread share. While a slot's script runs, `data` is the
+/// data of this slot.
 pub(super) struct Interpreter {
     lua: Lua,
     data: Rc<RefCell<Keyspace>>,

@@ -1,5 +1,5 @@
-//! The data of one slot in memory, with the commands of Redis that the scripts and the driver use.
-//! Each command supports only the arguments that they use.
+//! The data of one slot in memory, and the Redis commands that read and change it. Only the
+//! commands and arguments of the scripts and of `ScriptedSlot` are supported.
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -143,7 +143,7 @@ impl Keyspace {
         }
     }
 
-    /// `XINFO STREAM key`, `XINFO GROUPS key`, and `XGROUP CREATE key group id MKSTREAM`.
+    /// Executes `XINFO STREAM key`, `XINFO GROUPS key`, and `XGROUP CREATE key group id MKSTREAM`.
     fn group_command(&mut self, name: &str, form: &Bytes, rest: &[Bytes]) -> Reply {
         let key = &rest[0];
         if name == "XGROUP" {
@@ -248,7 +248,7 @@ impl Keyspace {
         }
     }
 
-    /// `XREADGROUP GROUP group consumer COUNT n BLOCK ms STREAMS key >`, without the wait.
+    /// Executes `XREADGROUP GROUP group consumer COUNT n BLOCK ms STREAMS key >`, but never waits.
     fn xreadgroup(&mut self, rest: &[Bytes]) -> Reply {
         let key = option(rest, "STREAMS").expect("a key").clone();
         let stream = match self.stream(&key) {
