@@ -12,8 +12,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long the look-up of a name may take when an operator adds an endpoint. Then the endpoint is
-/// added without a check of the name's addresses.
+/// How long the server waits for the look-up of a new endpoint's host name. After this time, it
+/// accepts the endpoint without a check of the name's addresses.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.
@@ -166,7 +166,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address, whose rule applies.
+        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address. The rules for this
+        // IPv4 address apply.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // Networks for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
         // address can lead to any IPv4 address.

@@ -27,8 +27,8 @@ impl BrokerGuard {
         Self { hosts: (!allow_private).then_some(hosts) }
     }
 
-    /// Parses a broker's address. Fails if the settings do not allow the host, or if this kind of
-    /// broker is not built in.
+    /// Parses a broker's address. Fails if the settings do not allow the host, or if this program
+    /// was built without support for this kind of broker.
     pub fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {

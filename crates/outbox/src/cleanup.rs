@@ -1,4 +1,4 @@
-//! The leader deletes expired rows in small batches. It never deletes the histories of orders and
+//! The leader deletes expired rows in small batches. It never deletes the histories of orders or
 //! the results of tickets.
 
 use doorbuster_engine::outage_log;
@@ -7,12 +7,12 @@ use doorbuster_store::RetentionCutoffs;
 
 use super::Outbox;
 
-/// The number of rows of each kind in one transaction. It is small, because purchases wait for the
-/// transaction.
+/// One transaction deletes at most this many rows of each kind. The number is small, because
+/// purchases wait for the transaction.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events without an order are kept. An endpoint that accepts no events for longer never
-/// gets the deleted events.
+/// How long events without an order are kept. If an endpoint accepts no events for a longer time,
+/// it never gets the events that were deleted meanwhile.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;

@@ -93,7 +93,7 @@ pub struct Outbox {
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// Whether this node has a worker. Such a node must assign positions to events.
+    /// Whether this node has a worker. A node with a worker must assign positions to events.
     has_leases: AtomicBool,
 }
 
@@ -170,7 +170,7 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers, and waits until they use the changed endpoints, at most
+    /// Wakes the workers, and waits until they use the changed endpoints. Waits at most for
     /// [`ENDPOINTS_REFRESH_INTERVAL`].
     pub async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
@@ -202,7 +202,8 @@ impl Outbox {
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // The sender of this signal lives as long as the node.
+                // The sender of this signal lives as long as the node, so `changed` returns no
+                // error.
                 _ = happened.changed() => {}
             }
             if !self.has_leases.load(Ordering::Acquire) {
@@ -295,8 +296,8 @@ impl Outbox {
     }
 }
 
-/// Removes the senders of ended workers, so the next read of the endpoints starts new ones. If an
-/// ended worker already has a successor, the successor keeps its sender.
+/// Removes the senders of ended workers, so that the next read of the endpoints starts new workers.
+/// If an ended worker already has a successor, the successor keeps its sender.
 fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(

@@ -15,8 +15,8 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Logs that the endpoint began to fail or to accept events again. Single errors are logged
-    /// once in [`REFUSAL_LOG_INTERVAL`], and not at all while the endpoint fails.
+    /// Logs that the endpoint began to fail, or that it accepts events again. Logs the refusal of a
+    /// single event at most once in [`REFUSAL_LOG_INTERVAL`], and not while the endpoint fails.
     pub(super) fn note(
         &mut self,
         endpoint: &str,

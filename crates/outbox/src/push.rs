@@ -1,5 +1,6 @@
-//! Web push: notifies buyers who have closed the page that their turn has come, or that units are
-//! reserved for them. Web push works only if the shop sets a key.
+//! Web push: sends messages to buyers who have closed the page. A message says that the buyer's
+//! turn has come, or that units are reserved for the buyer. Web push works only if the shop sets a
+//! key.
 //!
 //! A subscription is a row of the store. One node owns the row, and sends the subscription's
 //! messages. In the owner's memory, the subscription is a reader of the hub, which distributes

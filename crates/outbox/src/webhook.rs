@@ -16,9 +16,10 @@ use super::address_guard::{AddressGuard, check};
 use super::receiver::{DeliveryError, Message};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a response body is read. A connection can be reused only after the whole body was read.
+/// The server reads a response body for at most this time. It can reuse the connection only if it
+/// has read the whole body.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of bytes of a body that are read before the connection is closed.
+/// If a response body has more bytes than this, the server stops reading and closes the connection.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
 const IDLE_MAX: usize = 4;
 /// Longest pause that a receiver can request with `Retry-After`.
@@ -45,8 +46,8 @@ impl Webhooks {
     }
 
     /// Sends a message once, signed with every secret that is active at `now`, the store's time.
-    /// The timestamp is `wall`, the wall clock's time, because the receiver compares it with its
-    /// own clock.
+    /// The timestamp is `wall`, the wall clock's time, because the receiver compares the timestamp
+    /// with its own clock.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
@@ -119,16 +120,16 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
-/// Returns whether another attempt is useless. The other error statuses are temporary problems or
-/// redirects.
+/// Returns whether another attempt is useless. The statuses of temporary problems and of redirects
+/// allow another attempt.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// Returns the pause that the receiver requests with status 429 or 503, in milliseconds, or 0.
-/// `now` is the wall clock's time.
+/// Returns the pause, in milliseconds, that the receiver requests with status 429 or 503. Returns 0
+/// if the receiver requests no pause. `now` is the wall clock's time.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -160,7 +161,7 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// Leaves out the URL, because it may contain a secret of the shop.
+/// The error does not contain the URL, because the URL may contain a secret of the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -2,8 +2,8 @@
 //! that [`DeliveryQueue`] chooses, and stores the results.
 //!
 //! The worker delivers only while its node has the endpoint's lease. If it stops, the next worker
-//! repeats the events without a stored result. [`doorbuster_steps::delivery`] decides the steps of
-//! each turn.
+//! again sends all events that have no stored result. [`doorbuster_steps::delivery`] decides the
+//! steps of each turn.
 mod attempt;
 mod ending;
 mod read_ahead;
@@ -39,8 +39,9 @@ const _: () = assert!(
 );
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the worker reads the delivery rows again, because operators can change them at other
-/// nodes. Such a row is for an undelivered event that the position has passed.
+/// How often the worker reads the delivery rows again, because operators can change these rows at
+/// other nodes. Each delivery row is for an undelivered event that the endpoint's position has
+/// passed.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -72,10 +73,11 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
 }
 
 /// Reads all delivery rows of an endpoint. If a row were missing, later events of the same order
-/// would overtake its event.
+/// would overtake the row's event.
 ///
-/// The worker and the operators each add rows only while they know fewer than the bound. The worker
-/// may not know the operators' newest rows, so the store has at most twice the bound.
+/// The worker adds rows only while it knows fewer rows than the bound, and so do the operators. The
+/// worker may not know the operators' newest rows, so the store can have up to twice as many rows
+/// as the bound.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
@@ -103,8 +105,8 @@ struct Worker<'o> {
     refusals: log::RefusalLog,
 }
 
-/// Returns `Ok` when another node has the lease, or when the endpoint was removed, disabled or got
-/// other types.
+/// Returns `Ok` when another node has the lease, when the endpoint was removed or disabled, or when
+/// its types changed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -265,7 +267,7 @@ impl<'o> Worker<'o> {
             return Ok(());
         }
         // Another node may have changed the types. The store's types are read after the events, so
-        // they are as new as the newest event.
+        // they are at least as new as the newest event.
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {

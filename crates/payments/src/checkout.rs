@@ -191,7 +191,8 @@ impl Payments {
         })
     }
 
-    /// This server's origin for browsers, if a request's host is `host`.
+    /// Returns this server's origin for browsers: the configured URL, or else a URL with `host`,
+    /// the host of the request.
     pub fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),

@@ -1,7 +1,7 @@
 //! The leader asks the provider about checkouts that must be closed.
 //!
-//! * A due order's payment window has ended. Its units return only after the provider's answer, or
-//!   after a grace period if the provider cannot be reached.
+//! * An order is due when its payment window has ended. Its units return only after the provider's
+//!   answer, or after a grace period if the provider cannot be reached.
 //! * The other checkouts belong to orders that have ended.
 //! * If the provider took money, the order becomes paid, even if the message about it was lost.
 //!   Otherwise the provider closes the checkout.
@@ -29,13 +29,15 @@ use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 
 const PAGE_SIZE: usize = 1_024;
-/// The number of checkouts that one transaction postpones. Purchases wait for the transaction.
+/// One transaction postpones at most this many checkouts, because purchases wait for the
+/// transaction.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Normal pause between two reads, because the end of a hold must be published within two seconds.
-/// The next read is earlier after a full page, and later while due orders wait for their requests.
+/// Normal pause between two reads. It is short, because the end of a hold must be published within
+/// two seconds. After a full page, the next read is earlier. While due orders wait for their
+/// requests, it is later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two reads. A page becomes out of date when its orders change, or when
-/// another node becomes the leader.
+/// Longest time between two reads, because a page becomes out of date when its orders change, or
+/// when another node becomes the leader.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two requests about a due order, if the provider cannot be reached or has no
@@ -44,13 +46,13 @@ const RETRY_MS: i64 = 2_000;
 /// Shortest pause for a checkout that was postponed because of a silent provider. Several of these
 /// pauses fit into the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// Shortest pause between two requests about an ended order, for which no units wait. Later, each
-/// pause is an eighth of the time since the order's end.
+/// Shortest pause between two requests about an ended order. The pause can be long, because no
+/// units wait for the answer. Later, each pause is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// How long the server asks about a pending payment of an ended order. No bank takes longer. After
-/// this time, only the provider's message reports money.
+/// this time, the server learns of the payment only from a message of the provider.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 /// The state that all calls of `run_page` share.
@@ -74,7 +76,7 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Reads one page of checkouts, and asks about them until the next page is due.
+    /// Reads one page of checkouts, and asks about them until it must read the next page.
     async fn run_page(&mut self) -> NextRun {
         let payments = self.payments;
         let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
@@ -126,8 +128,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Starts requests from the end of `waiting`, within the pace and the number of running
-    /// requests.
+    /// Starts requests from the end of `waiting`, as far as the pace and the bound of running
+    /// requests allow.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
         while self.silence.requests_allowed(self.asking.len()) > 0
@@ -192,7 +194,7 @@ impl Payments {
         );
     }
 
-    /// Returns due orders first, and nothing if the read fails.
+    /// Returns the checkouts of due orders first. Returns no checkouts if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
@@ -274,7 +276,8 @@ fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Requests about orders that hold units start first, from the end of `waiting`.
+/// Returns whether the next request is about an order that holds units. Requests about such orders
+/// start first, from the end of `waiting`.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }

@@ -114,8 +114,8 @@ pub struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Adds `what` to the query, which only chooses a text of the order page. Anyone can write the
-    /// query, so the server never trusts it.
+    /// Returns the return URL with `what` in its query. The query only chooses a text of the order
+    /// page. Anyone can write the query, so the server never trusts it.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }

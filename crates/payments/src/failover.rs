@@ -1,10 +1,11 @@
 //! Applies payments again after a failover, because a promoted database may lack the last payments.
-//! The provider does not repeat their messages, which a node already confirmed.
+//! The provider does not repeat the messages about these payments, because a node already confirmed
+//! the messages.
 //!
 //! * Each node remembers for some minutes the payments that it applied or began to refund
 //!   ([`doorbuster_steps::applied_payments`]).
-//! * The database may also lack the refund of such a payment by another node. So the node asks the
-//!   provider about refunds of the payments that it applies again.
+//! * Another node may have refunded such a payment, and the database may lack this refund too. So
+//!   the node asks the provider about refunds of the payments that it applies again.
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +54,7 @@ impl AppliedPayments {
         self.lock().add_refunding(capture, self.now());
     }
 
-    /// Moves the order's payment to the payments that the server refunds.
+    /// Remembers that the server refunds the order's payment.
     pub(super) fn begin_refund(&self, order: &str) {
         self.lock().begin_refund(order, self.now());
     }
@@ -108,7 +109,7 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first history that a node reads is no failover.
+                    // The first history that a node reads does not mean a failover.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -165,8 +166,8 @@ impl Payments {
     /// Applies payments until the store fails, and returns the rest. Adds to `missing` the payments
     /// that the database lacked and that pay for orders.
     ///
-    /// The payment at which the store failed is added too. The store may have committed it, and the
-    /// next try would not find it missing.
+    /// The payment at which the store failed is added too. If the store committed this payment, the
+    /// next try does not find it missing.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
@@ -202,7 +203,8 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The loop takes payments from the end. So unanswered questions are repeated last.
+                // The loop takes payments from the end. Payments without an answer go to the front,
+                // so their requests are repeated last.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }

@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message only once. Then wakes the refund job
-//! and notifies the buyer's page, so that they do not wait for their next poll.
+//! Handles providers' messages. The store applies each message only once. The server then wakes the
+//! refund job and notifies the buyer's page, so that neither waits for its next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -37,9 +37,9 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // The refund has no dead letter while the server still asks about an earlier
-                // attempt. If the dead letter cannot be read, the failure is logged, because a
-                // repeated message would log nothing.
+                // While the server still asks about an earlier attempt, the refund has no dead
+                // letter, and the failure is not logged. If the dead letter cannot be read, the
+                // failure is logged, because a repeated message would log nothing.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                     && store
@@ -90,8 +90,8 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // If the answer of the first commit was lost, no node remembers the payment yet. If its
-            // order is not paid, the server refunds the payment.
+            // If the store's answer to the first commit was lost, no node remembers the payment
+            // yet. If the payment's order is not paid, the server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
@@ -120,8 +120,9 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // If the buyer waits at this node, the ticket may still become an order. Then the provider
-        // must send the message again. For buyers at other nodes, the store makes this check.
+        // While a buyer's request waits at this node, its ticket may still become an order. So the
+        // provider must send the message again later. For requests at other nodes, the store makes
+        // this check.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -174,7 +175,8 @@ impl Payments {
         Ok(self.node.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment from the provider's answer, and its reversal: both messages may be lost.
+    /// Applies a payment and its reversal from the provider's answer, because the messages about
+    /// them may be lost.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;
         if let Some(back) = found.back {
@@ -183,8 +185,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Makes the buyer's page read the order again, because a payment for it failed or will be
-    /// refunded. If the order cannot be read, the page's own poll must suffice.
+    /// Sends the order to the buyer's page, because a payment for the order failed or will be
+    /// refunded. If the store cannot be read, the page learns of the change at its next poll.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;

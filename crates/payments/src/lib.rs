@@ -49,9 +49,10 @@ pub struct Payments {
     orders: Arc<Orders>,
     provider: Provider,
     meter: PaymentMetrics,
-    /// Whether this node has the role `control`. Only such a node can be the leader.
+    /// Whether this node has the role `control`. Only a node with this role can be the leader.
     controls: bool,
-    /// Whether this node has the role `api`. Only such a node accepts the sandbox's messages.
+    /// Whether this node has the role `api`. Only a node with this role accepts the sandbox's
+    /// messages.
     serves_api: bool,
     /// The origin of the pages to which buyers return, if it is not this server's origin.
     page_origin: Option<String>,

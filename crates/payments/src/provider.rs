@@ -77,7 +77,7 @@ impl Provider {
     }
 
     /// Returns the number of further requests since the last call. A query about a checkout
-    /// sometimes needs one, and it counts against the rate.
+    /// sometimes needs a further request, which counts against the rate.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,
@@ -155,7 +155,8 @@ impl Provider {
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
             // The sandbox's messages are in the same database. A failover that loses a reversal
-            // also loses the record that its message was sent, so the sandbox sends it again.
+            // also loses the record that its message was sent, so the sandbox sends the message
+            // again.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment, wall).await,
         }

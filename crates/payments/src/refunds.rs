@@ -1,6 +1,6 @@
 //! The leader requests each refund until the provider accepts it, and then asks for progress until
-//! the money has arrived. The refund's id is the idempotency key, so a repeat makes no second
-//! refund.
+//! the money has arrived. The refund's id is the idempotency key, so a repeated request makes no
+//! second refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundId, RefundState, RefundUpdate};

@@ -42,8 +42,8 @@ pub const NAME: &str = "sandbox";
 /// The maximum number of queries per second. It is high, because the sandbox answers from the
 /// store.
 pub(super) const QUERIES_PER_SEC: u32 = 2_000;
-/// How many times the sandbox tries to change a document that other tasks also change. Then the
-/// caller gets an error.
+/// After this many tries to change a document that other tasks also change, the caller gets an
+/// error.
 const TRIES_MAX: u32 = 16;
 const REFUND_TAKES_MS: i64 = 500;
 const REFUND_RECHECK_MS: i64 = 10_000;
@@ -81,8 +81,8 @@ struct SandboxPayment {
     id: String,
     /// Whether the money arrives only after the end of the checkout.
     late: bool,
-    /// The refund's id, or the kind of the reversal that a visitor caused, and a time in
-    /// milliseconds. The money is returned `REFUND_TAKES_MS` after this time.
+    /// First the refund's id, or the kind of the reversal that a visitor caused. Then a time in
+    /// milliseconds: the money is returned `REFUND_TAKES_MS` after this time.
     refund: Option<(String, i64)>,
 }
 
@@ -152,7 +152,8 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // `false` means that an earlier request with the same key created the session.
+        // The result does not matter: `false` means that an earlier request with the same key
+        // created the session.
         self.node
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))

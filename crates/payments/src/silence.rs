@@ -1,9 +1,9 @@
 //! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
 //! all other checkouts are postponed.
 //!
-//! An order's grace period begins when a request about it fails. Without this detection, thousands
-//! of due orders would wait for timeouts, a few at a time, and the last units would return much
-//! later.
+//! An order's grace period begins when a request about the order fails. Without this detection, the
+//! server would ask about thousands of due orders, a few at a time, and wait for each timeout. The
+//! last units would return much later.
 
 use std::time::{Duration, Instant};
 

@@ -50,8 +50,8 @@ pub struct Stripe {
     /// Whether the missing permission to read payments was logged.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// Requests since the last call of `take_further_requests` that read a session, because Stripe
-    /// refused to close it.
+    /// The number of requests since the last call of `take_further_requests`. Each of them read a
+    /// session that Stripe had refused to close.
     further_requests: AtomicU32,
 }
 
@@ -167,8 +167,8 @@ impl Stripe {
         }
     }
 
-    /// Returns a session with its payment, or without it if the key may not read payments. The
-    /// session alone still says whether it was paid.
+    /// Returns a session with its payment. If the key may not read payments, returns the session
+    /// alone, which still says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -229,7 +229,8 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // A person refunded the other part of the payment, so the sum of all refunds decides.
-            // They are read again, because this answer may be an old one that Stripe repeats.
+            // The refunds are read again, because this answer may be an old one that Stripe
+            // repeats.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }

@@ -13,7 +13,8 @@
 //! Connections over a Unix socket do not use TLS.
 //!
 //! `sslrootcert` names a PEM file of trusted certificates; the default is the system's
-//! certificates. A server's own certificate in the file is trusted even after it has expired.
+//! certificates. If the file contains the server's own certificate, this certificate is trusted
+//! even after it has expired.
 
 mod address;
 mod connect;

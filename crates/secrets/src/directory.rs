@@ -38,7 +38,7 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
             path = %dir.display(),
             mode,
             event = "secret.directory_readable",
-            "other users can list the data directory; set its mode to 700"
+            "other users can list the data directory; set the mode of the directory to 700"
         );
     }
     Ok(())

@@ -10,7 +10,7 @@
 //! | `buyer_secret` | the text that signs buyers' tokens (HS256) |
 //! | `admin_key` | the operators' key |
 //! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
-//! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
+//! | `id_key` | 32 bytes in hexadecimal: authenticates order ids and hashes request keys |
 //! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
 //!
 //! If `id_key` is lost, all order ids become invalid: buyers get 404 for settled orders, and can
@@ -75,7 +75,7 @@ pub struct Secrets {
 pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
-        // The start has already failed, and its error says why.
+        // The result is ignored, because the start has already failed and reports its own error.
         let _ = fs::remove_file(settings.data_dir.join("pass_key"));
     }
 }
@@ -327,7 +327,7 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
                 tracing::warn!(
                     path = %path.display(),
                     event = "secret.readable",
-                    "other users can read this secret; set its mode to 600"
+                    "other users can read the secret in this file; set the mode of the file to 600"
                 );
             }
             Ok(Some(SecretString::from(text.trim_end())))

@@ -40,8 +40,8 @@ pub struct ComparisonReport {
     pub differ: Vec<(u64, String)>,
 }
 
-/// Runs and compares the list of operations of each of these seeds, with SQLite in memory and slots
-/// in memory. Several threads divide the seeds among them.
+/// For each of these seeds, runs the list of operations with SQLite and slots in memory, and
+/// compares the results with the recorded ones. Several threads share the work.
 ///
 /// # Errors
 /// Fails if a runtime cannot be created.

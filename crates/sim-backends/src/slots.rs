@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// The longest time that a ticket may take from the slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the calls of a recorded run to real slots. `fresh` makes slots without data.
+/// Repeats the calls of a recorded run on real slots. `fresh` creates slots without data.
 ///
 /// # Errors
 /// Returns the difference, or a failed call.
@@ -54,8 +54,8 @@ struct SlotComparer {
     /// clears the map, because it makes all earlier positions of the reference invalid.
     positions: HashMap<u64, u64>,
     /// Tickets that were acknowledged in the real slot. The reader of the real queue may have read
-    /// such a ticket just before, and deliver it again. The comparison ignores this delivery,
-    /// because it settles nothing.
+    /// such a ticket just before its acknowledgement, and may then deliver the ticket again. The
+    /// comparison ignores this delivery, because it settles nothing.
     acknowledged: HashSet<(u64, Token)>,
     /// Whether the slot is stopped. A real slot without a grant cannot be stopped, so the stop is
     /// repeated after `init`.

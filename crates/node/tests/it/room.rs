@@ -123,8 +123,8 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // There are four units, so four buyers are admitted. Four more buyers wait in case an admitted
-    // buyer does not buy.
+    // There are four units, so four buyers are admitted. The next four buyers wait, because the
+    // admitted buyers may not buy. For the others, no unit is left.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",
@@ -222,7 +222,7 @@ async fn reported(events: &mut Socket, place: &Value) {
     }
 }
 
-/// Returns how often the server read a position from the store.
+/// Returns how many times the server has read a position from the store.
 async fn polls(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =
@@ -240,7 +240,7 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
         assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
         app.step(id, "open").await;
     }
-    // The server reads the store before it sends the first event.
+    // If the server reads the store for a stream, it does so before it sends the first event.
     let listen = async |buyer: &str, query: &str| {
         let mut events = socket(&app, buyer, query).await;
         assert_eq!(next(&mut events).await["type"], "status");
@@ -257,7 +257,7 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     assert_eq!(polls(&app).await, before + 2, "the limit must allow two reads by streams");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "pages and streams must share the limit");
-    // A buyer at the limit gets an answer from this node's memory.
+    // A buyer who has reached the limit gets an answer from this node's memory.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
     while next(&mut events).await["state"] != "admitted" {}

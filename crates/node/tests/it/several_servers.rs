@@ -1,4 +1,4 @@
-//! Tests servers that share a store. Each server sees a change at another one immediately.
+//! Tests servers that share a store. Each server sees the changes of the other servers immediately.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,9 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a draft, and schedules it as another node does, but without the notification. After
-/// about a second the node would find the change anyway, so the request comes immediately. Returns
-/// whether the node shows the sale.
+/// Creates a draft sale, and schedules it as another node does, but without the notification. Then
+/// requests the sale at once, because the node finds the change by itself after about a second.
+/// Returns whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -69,8 +69,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Both requests make the node read the sales immediately. But after a slow read, the node may
-    // have to wait before the next one, so the test tries another sale.
+    // Either request makes the node read the sales at once. But after a slow read, the node may
+    // wait before it reads the sales again. Then the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -164,8 +164,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Each round moves one order to a sale that the node does not know. A node finds a new sale by
-    // itself after a while, so the read follows immediately.
+    // Each round moves one order to a sale that the node does not know. The test then reads the
+    // orders at once, because the node finds a new sale by itself after a while.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(
@@ -202,7 +202,7 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
         .expect("valid settings")
 }
 
-/// Returns the secrets, and whether the node created the operators' key.
+/// Returns whether the node created the operators' key, and the secrets.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,
@@ -235,7 +235,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert!(first.0 != second.0, "only the node whose key was stored must show the key");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // The node uses a configured secret without storing it.
+    // The node uses a configured secret, and does not store the secret.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let configured = secrets(None, &url, &[own]).await;
     assert_eq!((configured.0, configured.1[1].as_str()), (false, own.1));

@@ -52,8 +52,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         others == 2 && slots.iter().any(|slot| numbers(slot) == *wanted)
     };
     app.until(SLOTS, "the inactive counter is refilled", |shown| is_at(shown, &sold)).await;
-    // After the next ticket, the active counter has fewer units than the other counter, which then
-    // becomes active.
+    // After the next ticket, the active counter has fewer units than the other counter. So the
+    // other counter becomes active.
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});

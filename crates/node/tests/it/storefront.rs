@@ -81,7 +81,7 @@ async fn a_calendar_replaces_the_entry_of_a_sale_that_moved_or_closed_before_its
     assert_eq!(calendar(&app, "", &[], "UID").await, "spring@own.example");
     assert_eq!(calendar(&app, "", &[], "URL").await, "https://own.example/sale/spring");
     // Without `page.url`, the entry contains the request's host, so a shared cache must not keep
-    // it.
+    // the entry.
     for (app, cache) in [(&app, "public, max-age=60"), (&other, "private, max-age=60")] {
         let entry = app.get("/sale/spring/calendar.ics").await;
         assert_eq!(entry.header("cache-control"), Some(cache));
@@ -158,8 +158,8 @@ async fn a_page_and_its_script_come_as_brotli_and_stay_small() {
         assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("br")), "{path}");
         bytes += reply.body.len();
     }
-    // A first view also requests the status, the session, the event stream and a picture, which do
-    // not count here.
+    // A first view also requests the status, the session, the event stream and a picture. These
+    // requests do not count here.
     assert!(requests.len() <= 4, "{requests:?}");
     assert!(bytes < 57 * 1024, "{bytes} bytes");
 }

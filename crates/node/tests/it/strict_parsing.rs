@@ -133,7 +133,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // These cases have one fault each. The combinations below contain two faults.
+    // Each of these requests has one fault. Each request in the list below has two.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }

@@ -1,5 +1,5 @@
-//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer, if there
-//! is one.
+//! Tests the waitlist of a sold-out item. If buyers wait, a returned unit goes to the first of
+//! them.
 
 use std::time::{Duration, Instant};
 
@@ -98,8 +98,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // The later orders expire during the test, but not too early for a slow machine. The first
-    // order must not expire.
+    // Holds of 6 s end during the test, but not too early for a slow machine. The first order is
+    // extended, because it must not expire.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -168,7 +168,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     while app.buy("d", "last", "spring", "phone", 1).await.status != 201 {
         assert!(
             begun.elapsed() < TIMEOUT,
-            "a unit without a waiting buyer is not for sale: {}",
+            "no buyer waits, but the unit is still not for sale: {}",
             app.row().await
         );
     }
@@ -299,7 +299,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
         );
     }
     assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "units differ");
-    // These requests have no token, have no valid key, or name another buyer's entry.
+    // Each of these requests has no token, has no valid key, or names another buyer's entry.
     assert_eq!(
         app.call("POST", WAITLIST, &[("Idempotency-Key", "k")], b"").await.verdict(),
         "401 unauthenticated"

@@ -19,8 +19,8 @@ pub(crate) async fn start() -> TestApp {
     TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await
 }
 
-/// Starts a server that waits only one second for an answer, for tests with receivers that answer
-/// too late.
+/// Starts a server that waits only one second for a receiver's answer. Tests use it with receivers
+/// that answer too late.
 async fn start_hasty() -> TestApp {
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),

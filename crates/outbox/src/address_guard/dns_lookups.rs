@@ -1,5 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at a
-//! time, and only one for each name. So a DNS server that does not answer blocks only one thread.
+//! time, and only one for each name. So a name whose DNS server does not answer blocks only one
+//! thread.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

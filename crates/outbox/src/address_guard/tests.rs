@@ -128,7 +128,7 @@ async fn a_name_of_a_private_address_is_refused() {
 }
 
 /// Returns a guard whose resolver blocks for names that begin with `stuck`, until the sender is
-/// dropped. The list gets the names whose look-ups begin, in this sequence.
+/// dropped. The list contains the names whose look-ups have begun, oldest first.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));

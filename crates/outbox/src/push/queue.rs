@@ -1,5 +1,6 @@
-//! The messages that wait, and the requests to each push service. Each push service gets only a
-//! part of the concurrent requests, so one that does not answer does not stop the others.
+//! The waiting messages, and the number of requests to each push service. Each push service gets
+//! only a part of the concurrent requests. So a push service that does not answer does not stop
+//! messages to the other push services.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of messages that wait. At this bound, the push service with the most waiting
-/// messages loses its last one. Messages that wait for another attempt can exceed the bound by
-/// [`AT_ONCE_MAX`].
+/// The maximum number of messages that wait. At this bound, each new message makes the queue drop
+/// the last message of the push service with the most waiting messages. Messages that wait for
+/// another attempt can exceed the bound by at most [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 const AT_ONCE_MAX: usize = 32;
 const SERVICE_AT_ONCE_MAX: usize = 8;

@@ -79,10 +79,10 @@ impl Sender {
     }
 
     /// Sends messages to live subscriptions until the future is dropped. Deletes a subscription
-    /// that has ended at the push service, and calls `gone`.
+    /// that has ended at the push service, and calls `gone` with the subscription's id.
     ///
-    /// Must not be called again after that, because the queue still counts the requests that were
-    /// in progress.
+    /// After the future is dropped, `run` must not be called again, because the queue still counts
+    /// the requests that were in progress.
     pub(super) async fn run(&self, node: &Node, is_live: impl Fn(u64) -> bool, gone: impl Fn(u64)) {
         let mut sending = FuturesUnordered::new();
         loop {
@@ -131,8 +131,8 @@ impl Sender {
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
-                // The row stays, so a node loads the subscription again, and the next message
-                // repeats the deletion.
+                // The row stays, so a node loads the subscription again. At the next message, the
+                // node tries the deletion again.
                 tracing::debug!(%error, "failed to delete a browser's subscription");
             }
         }

@@ -16,8 +16,8 @@ use super::WebPush;
 use super::text::PushText;
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
-/// are left and the queue has room for as many messages, the next comparison starts at once.
+/// One comparison takes over at most this many subscriptions, and loads at most this many. If more
+/// are left, and if the queue has room for this many messages, the next comparison starts at once.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
@@ -37,12 +37,12 @@ impl WebPush {
         }
     }
 
-    /// Returns whether there are more subscriptions to load.
+    /// Returns whether the next comparison must start at once.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
-        // A browser can subscribe while this function runs, so memory and `owned` can differ in the
-        // new subscription. Therefore only subscriptions in `known` are removed, and a loaded one
-        // may already be in the memory.
+        // A browser can subscribe while this function runs, and `owned` may lack the new
+        // subscription. So only subscriptions in `known` are removed. If `owned` contains the new
+        // subscription, this function may load it although it is already in the memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);

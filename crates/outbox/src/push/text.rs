@@ -1,4 +1,4 @@
-//! The texts of messages. Each names the time until which it is valid.
+//! The texts of messages. Each text names the time until which its message is valid.
 
 use doorbuster_api::value::Text;
 use doorbuster_core::gate::room::VisitorStatus;

@@ -1,5 +1,5 @@
-//! Tests the pauses that a response can request, and the address guard: a reachable listener must
-//! get no connection.
+//! Tests the pauses that a response can request. Also tests the address guard: a listener at a
+//! private address must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -71,8 +71,8 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     send_at(guard, url, None, Millis(0), Millis(0)).await
 }
 
-/// Sends a message at these times of the store and the wall clock. Its only secret signs until
-/// `until`.
+/// Sends a message at these times of the store and the wall clock. The endpoint's only secret signs
+/// until `until`.
 async fn send_at(
     guard: AddressGuard,
     url: &str,

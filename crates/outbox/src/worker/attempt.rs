@@ -14,7 +14,8 @@ pub(super) enum SendError {
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// This program does not know the event's type or item, or could not read it. Nothing was sent.
+    /// This program does not know the event's type or item, or could not read the event. Nothing
+    /// was sent.
     Deferred(String),
 }
 

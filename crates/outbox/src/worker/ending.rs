@@ -23,8 +23,9 @@ impl Worker<'_> {
 
     /// Stops the running attempts and stores the known results.
     ///
-    /// Also deletes rows of types that an operator removed while this worker ran. [`super::start`]
-    /// does the same, but a disabled endpoint starts no worker.
+    /// Also deletes the delivery rows of event types that an operator removed from the endpoint
+    /// while this worker ran. [`super::start`] does the same, but a disabled endpoint gets no
+    /// worker.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;

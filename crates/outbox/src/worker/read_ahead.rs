@@ -6,8 +6,8 @@ use std::time::Duration;
 use doorbuster_store::EventRead;
 use tokio::time::Instant;
 
-/// The maximum age of an event that is sent without another read. An erasure can change the event
-/// in the store.
+/// For this long after it read an event, the worker sends the event from its memory. Later, it
+/// reads the event again, because an erasure can change the event in the store.
 const RECENT: Duration = Duration::from_secs(2);
 
 pub(super) fn event_type(read: &EventRead) -> &str {

@@ -269,7 +269,7 @@ async fn a_worker_starts_without_the_rows_of_a_removed_type() {
     open_sale(&outbox).await;
     let events = store.events_after(from, 1).await.expect("the store reads");
     let to = events[0].as_ref().expect("a valid event").position;
-    // An earlier worker with older types left this row.
+    // An earlier worker, which still had the removed type, left this row.
     let progress = PositionAdvance { from, to, failed: vec![parcel(to, "sale:spring")] };
     assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
     let (_sender, settings) = watch::channel(Arc::new(paid));

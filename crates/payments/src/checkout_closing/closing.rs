@@ -11,8 +11,8 @@ use super::Payments;
 use crate::contract::{CheckoutStatus, FoundPayment};
 use crate::silence::ProbeResult;
 
-/// Pause after the provider reported too many requests. The request still counts as running, so
-/// fewer new requests start.
+/// Pause after the provider reported too many requests. During the pause, the request still counts
+/// as running, so fewer new requests start.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Payments {
@@ -47,7 +47,7 @@ impl Payments {
                     failpoint::reach(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // A payment that could not be applied also postpones its checkout. Otherwise the
+                // A checkout whose payment could not be applied is also postponed. Otherwise the
                 // server would repeat the request at once, and requests about other checkouts would
                 // wait.
                 Effect::AskLater { starts_grace } => {
@@ -60,7 +60,8 @@ impl Payments {
         }
     }
 
-    /// Returns the provider's answer, the payments in it, and whether the provider answered.
+    /// Returns the answer for `CheckoutClosing`, the payments that the provider reported, and
+    /// whether the provider answered at all.
     async fn ask_to_close(
         &self,
         checkout: &Checkout,

@@ -8,7 +8,8 @@ use crate::silence::AT_ONCE;
 #[derive(Debug)]
 pub(super) struct QueryPacer {
     interval: Duration,
-    /// When a full burst is available again. Each counted query moves this time by one interval.
+    /// When a full burst is available again. Each counted query makes this time later by one
+    /// interval.
     full_at: Instant,
 }
 

@@ -176,8 +176,8 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // The time is in the past. So if the shop requests a refund later, the refund has
-            // already arrived.
+            // Because this time is in the past, a refund that the shop requests later counts as
+            // arrived at once.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),

@@ -10,7 +10,8 @@ use doorbuster_engine::scheduler::{NextRun, Work};
 use super::{Sandbox, SandboxCheckout, delivery, session_key};
 
 const PAGE_SIZE: usize = 200;
-/// The ids of providers' messages are kept equally long.
+/// How long documents are kept after the end of their checkout. The ids of providers' messages are
+/// kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
 /// The last key that was read, for each kind of document.
@@ -47,8 +48,8 @@ impl Sandbox {
         }
     }
 
-    /// Deletes announcements that were due before `before`, and documents of checkouts that ended
-    /// before. Returns the number of deleted documents.
+    /// Deletes announcements that were due before the time `before`, and documents of checkouts
+    /// that ended before this time. Returns the number of deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -74,7 +75,7 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// After the last page, the first page comes again.
+    /// Returns the page after the key `after`. After the last page, returns the first page again.
     async fn next_page(
         &self,
         prefix: &str,

@@ -4,8 +4,8 @@
 //! An announcement under `due/` is written before its message. The announcement's key contains the
 //! time of the message, so the sender finds every message, even after a restart.
 //!
-//! Every node with the role `api` sends messages to itself. A message that is sent twice is applied
-//! only once.
+//! Every node with the role `api` sends messages to itself. So a message can be sent several times,
+//! but it is applied only once.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -19,13 +19,13 @@ use super::{POLL_INTERVAL, Sandbox};
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: usize = 200;
-/// The maximum number of attempts for one message. Then the sandbox drops the message, and the
-/// server learns of the payment when it asks about the checkout.
+/// After this many attempts, the sandbox drops a message. The server then learns of the payment
+/// when it asks about the checkout.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// How long an announcement waits for its message, in milliseconds. After this time, the node must
-/// have stopped before it wrote the message.
+/// How long an announcement waits for its message, in milliseconds. If the message is missing after
+/// this time, the node stopped before it wrote the message.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement that needs no further attempt.
 const SENT: &str = "done";
@@ -86,7 +86,8 @@ impl Sandbox {
         }
     }
 
-    /// Returns `true` if each message was accepted or dropped, or if no message followed in time.
+    /// Returns `true` if each announced message was accepted or dropped, or if no message followed
+    /// the announcement in time.
     async fn send_announced(
         &self,
         key: &str,

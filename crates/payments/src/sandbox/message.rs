@@ -1,5 +1,6 @@
 //! Writes and reads the sandbox's messages, which another program with the sandbox's secret can
-//! also send. Used JSON members are checked strictly, and all others are ignored.
+//! also send. The JSON members that this server uses are checked strictly, and all others are
+//! ignored.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -132,7 +133,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| update == RefundUpdate::Settled);
-            // Both are optional here, so an invalid value counts as missing.
+            // The payment and the amount are optional here, so an invalid value counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });

@@ -15,12 +15,12 @@ pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for an answer to a request without an idempotency key. Such a request can safely be
-/// repeated, and other work waits for the answer.
+/// Longest wait for an answer to a request without an idempotency key. The wait is short, because
+/// other work waits for the answer, and such a request can safely be repeated.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer, in bytes. A longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// The part of Stripe's error text that is returned, in characters.
+/// At most this many characters of Stripe's error text are returned.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 #[derive(Debug)]
@@ -131,8 +131,9 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // 409: a request with the same key is running. 429: too many requests. Both may be
-            // repeated.
+            // 401 and 403: the API key is wrong or lacks a permission. 409: a request with the same
+            // idempotency key is running. 429: too many requests. All these requests may succeed
+            // later.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),

@@ -2,10 +2,11 @@
 use doorbuster_core::Millis;
 
 pub(super) const MINUTE_MS: i64 = 60_000;
-/// Half an hour as Stripe requires, a minute for rounding, and a minute for the difference between
-/// Stripe's clock and this server's clock.
+/// Shortest life of a session: half an hour as Stripe requires, a minute for rounding, and a minute
+/// because Stripe's clock may differ from this server's.
 const LIFE_MIN_MS: i64 = 32 * MINUTE_MS;
-/// A day as Stripe allows, minus a minute for rounding and for the difference between the clocks.
+/// Longest life of a session: a day as Stripe allows, minus a minute for rounding and for the
+/// difference between the clocks.
 const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 
 /// Returns the end of a new session in seconds for Stripe, and in the store's time. `now` is the
@@ -15,8 +16,8 @@ const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 /// life.
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
     // Stripe compares the end with the real time. After a large step of the wall clock, either
-    // clock may be right, so the end must satisfy Stripe's limits by both. The difference is
-    // rounded, so that a repeated request has the same end.
+    // clock may be right, so the end must satisfy Stripe's limits by both clocks. The difference
+    // between the clocks is rounded, so that a repeated request has the same end.
     let ahead_ms = (wall.0 - now.0 + MINUTE_MS / 2).div_euclid(MINUTE_MS) * MINUTE_MS;
     let late_ms = ahead_ms.max(0);
     // All requests within one minute have the same end, because Stripe requires the same content

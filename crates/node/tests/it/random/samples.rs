@@ -1,6 +1,7 @@
 //! Unusual texts for paths, queries and headers.
 
-/// The longest target that the server parses. The server answers a longer target with `404`.
+/// The length of the longest request target that the server parses, in bytes. The server answers a
+/// longer target with `404`.
 pub(crate) const TARGET_BYTES: usize = 4 * 1024;
 
 /// Meaningless or hostile words for a path or a query.
@@ -46,7 +47,8 @@ pub(crate) const ODD: &[&str] = &[
     "queued",
 ];
 
-/// Bytes that HTTP does not allow in a target. The server may refuse the whole request.
+/// Bytes that HTTP does not allow in a request target. The server may refuse a request that
+/// contains such bytes.
 pub(crate) const RAW: &[&str] =
     &["é", "\"", "<", "{sale}", "a|b", "^", "`", "\\", "#", "\u{7f}", "\u{1}"];
 
@@ -66,7 +68,7 @@ pub(crate) const STRAY_QUERIES: &[&str] = &[
     "%FF=%FF",
 ];
 
-/// Headers that few endpoints or no endpoints use.
+/// Headers that at most a few endpoints use.
 pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("TE", "trailers"),
     ("X-Request-Id", "é"),

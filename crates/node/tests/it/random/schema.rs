@@ -1,8 +1,9 @@
-//! Validates JSON values against the schema keywords that the answers use.
+//! Validates JSON values against JSON schemas. Supports only the keywords in the schemas of
+//! answers.
 
 use serde_json::{Map, Value, json};
 
-/// The longest part of a value that a message shows, in characters.
+/// A message shows at most this many characters of a value.
 const SHOWN_CHARS: usize = 200;
 
 /// Success, or the location and the description of an error.
@@ -11,7 +12,7 @@ type Verdict = Result<(), String>;
 /// Checks `value` against `schema`. References of the schema point into `document`.
 ///
 /// # Panics
-/// On an unknown keyword, because ignoring it could change the meaning.
+/// On an unknown keyword, because the keyword may forbid the value.
 pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict {
     match schema {
         Value::Bool(true) => Ok(()),
@@ -20,7 +21,8 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
             };
-            // An unknown keyword must panic even after another keyword fails.
+            // All keywords are checked, even after one fails, because an unknown keyword must cause
+            // a panic.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
         other => panic!("not a schema: {other}"),
@@ -109,7 +111,7 @@ fn holds(
         }
         "minItems" => says(value.as_array().is_none_or(|entries| entries.len() >= count(wanted))),
         "maxItems" => says(value.as_array().is_none_or(|entries| entries.len() <= count(wanted))),
-        // Answers have only one pattern, the pattern of a currency.
+        // The only pattern in the schemas of answers is the pattern of a currency.
         "pattern" if wanted == "^[A-Z]{3}$" => {
             let fits =
                 |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
@@ -122,7 +124,8 @@ fn holds(
     }
 }
 
-/// Returns whether a value has a type. A whole number is an integer even if it is written as `1.0`.
+/// Returns whether `value` has the type `kind`. A whole number is an integer even if it is written
+/// as `1.0`.
 fn is(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),

@@ -1,4 +1,5 @@
-//! Tests a waiting room that opens automatically. Any concurrent requests exceed its threshold.
+//! Tests a waiting room that opens automatically. Most tests set so low a rate of admissions that
+//! any concurrent requests open the room.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Stopwatch;
 
-/// The lowest possible setting: one admission every 250 ms.
+/// The lowest rate that the setting allows: one admission every 250 ms.
 const SLOW_ADMISSIONS: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;

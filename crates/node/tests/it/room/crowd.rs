@@ -56,7 +56,7 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
     took.sort_unstable();
     println!("{WAITING} buyers entered in {entering:?}, p99 {} µs", took[took.len() * 99 / 100]);
     let each_bytes = after.saturating_sub(before) / WAITING as u64;
-    println!("{each_bytes} bytes of this process for each position");
+    println!("this process uses {each_bytes} bytes for each position");
     let begun = Instant::now();
     app.step("spring", "open").await;
     let seed = draw(&app).await["seed"].as_str().expect("the seed is published").to_owned();
@@ -71,7 +71,7 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
     took.sort_unstable();
     println!("20,000 reads took {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
     println!(
-        "{} bytes for each position after the draw",
+        "this process uses {} bytes for each position after the draw",
         resident().saturating_sub(before) / WAITING as u64
     );
     assert!(each_bytes < 1_024);

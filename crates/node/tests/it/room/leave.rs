@@ -32,6 +32,6 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     let position = look(&app, "anna").await["position"].clone();
     assert_eq!(
         position, 1,
-        "Anna must get a new position and wait first, because Carl is admitted"
+        "Anna must get a new position at the front of the queue, because Carl is admitted"
     );
 }

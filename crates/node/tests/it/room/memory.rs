@@ -4,7 +4,7 @@ use super::{announce, buy, enter, is, polls, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// Polls the buyer's position repeatedly while the position is in this state. Returns the number of
+/// Polls the buyer's position repeatedly, and expects this state each time. Returns the number of
 /// reads of the store.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;

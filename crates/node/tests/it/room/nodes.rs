@@ -37,7 +37,7 @@ async fn nodes_share_a_room() {
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // For up to a second, a cache or the node may have the state from before the opening.
+        // For up to a second, a cache or the node may still have the state from before the opening.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(
@@ -256,7 +256,7 @@ async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
-    // The database then looks as if the room's open time had ended while no node was running.
+    // The test changes the database as if the room's open time had ended while no node was running.
     let dir = app.stop().await;
     let ended = "UPDATE waiting_room SET open_until =
          (SELECT max(entered_at) FROM waiting_room_visitor) RETURNING 'ended'";
@@ -309,8 +309,9 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
         verdicts.iter().all(|one| one == "201"),
         "so few buyers must not open the room: {verdicts:?}"
     );
-    // The other nodes are only rows in the store. With a thousand nodes, this node admits only two
-    // buyers per second. Each renewal of its lease renews the other leases too.
+    // The other 999 nodes exist only as rows in the store. With a thousand nodes, this node admits
+    // only two buyers per second. When this node renews its lease, a trigger renews the other
+    // leases too.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, (SELECT max(until) FROM node)

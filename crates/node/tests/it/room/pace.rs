@@ -8,12 +8,12 @@ use super::{announce, buy, enter, is, look, until};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 
-/// The interval between two buyers. Each buyer buys and cancels.
+/// The interval between two purchases. Each buyer buys and then cancels.
 const INTERVAL: Duration = Duration::from_millis(400);
 /// The longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
-/// The tolerance. Estimates are whole seconds, and the test notices an admission only at its next
-/// poll.
+/// The accepted difference between an estimate and the measured time. Estimates are whole seconds,
+/// and the test notices an admission only at its next poll.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +65,8 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         }
         assert!(at.elapsed() < LONGEST, "{buyer} was not admitted");
     }
-    // The stream reports the same position as the page.
+    // The page of the last buyer shows no estimate. The stream of a buyer further ahead reports
+    // one.
     let last = format!("b{}", 400 - 1);
     assert_eq!(
         look(&app, &last).await["estimate_secs"],

@@ -1,5 +1,5 @@
-//! Tests how a waitlist and its entries end: with the sale, even across a restart, and with one
-//! event for each entry.
+//! Tests the end of a waitlist and of its entries. A waitlist ends with its sale, even across a
+//! restart. Each entry gets one event about its end.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn states_sent(received: &[ReceivedRequest], id: &str) -> BTreeSet<(String, Stri
         .collect()
 }
 
-/// The database then looks as if the server had stopped between closing a sale and ending its
+/// Closes the sale only in the database, as if the server had stopped before it ended the sale's
 /// waitlists.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);

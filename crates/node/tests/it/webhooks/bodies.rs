@@ -7,7 +7,7 @@ use super::receiver::{ReceivedRequest, Receiver};
 use crate::app::TestApp;
 use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, send_message};
 
-/// Starts a server that may deliver to this machine and accepts messages signed with [`KEY`].
+/// Starts a server that may deliver to this machine. [`KEY`] verifies the sandbox's messages.
 async fn start() -> TestApp {
     let believed = secret(KEY);
     let settings = [
@@ -44,7 +44,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
 }
 
-/// Returns the row of this payment of the order, or of the payment's refund.
+/// Returns the row about this payment of the order. `list` is `payments` or `refunds`.
 async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
     let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
     let rows = found[list].as_array().expect("a list");

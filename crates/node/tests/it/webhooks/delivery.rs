@@ -21,7 +21,7 @@ pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<Stri
     mine.map(ReceivedRequest::event_type).collect()
 }
 
-/// Returns the age of the oldest event that waits for an endpoint, in seconds.
+/// Returns how long the oldest undelivered event has waited, in seconds.
 async fn lag(app: &TestApp) -> f64 {
     let metrics = app.get("/metrics").await.text();
     let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
@@ -156,8 +156,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
-    // The timeout is longer than the test, because the worker would start another delivery after a
-    // failed one.
+    // The timeout is longer than the test, so that no delivery fails. After a failure, the worker
+    // would start another delivery.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -175,7 +175,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // The worker polls twice a second, so without a limit it would send more events by now.
+    // The worker polls twice a second, so without a limit it would send more events during this
+    // pause.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let requests = slow.received();
     assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
@@ -190,7 +191,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // With a timeout of 1 s, a pause of the machine could make an accepted answer too late.
+        // A pause of the machine could delay an answer by more than 1 s. So the cases with an
+        // accepted answer have a longer timeout.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
@@ -257,7 +259,7 @@ async fn oversized_and_endless_answers_are_cut_off_long_before_the_timeout() {
     add(&app, &trickles.url(), json!(["order.reserved"])).await;
     buy(&app, 1).await;
     let flood = floods.aborted_bodies("the server stops reading").await;
-    // The server reads a few KiB. The other bytes that were sent are in the buffers of the two
+    // The server reads only a few KiB. The rest of the sent bytes is in the buffers of the two
     // sockets.
     assert!(flood.bytes < 16 << 20, "{flood:?}");
     let trickle = trickles.aborted_bodies("the server stops waiting").await;

@@ -13,7 +13,8 @@ use super::{add, buy, start};
 use crate::http::{Connection, request};
 use crate::money::now_secs;
 
-/// The longest wait for one line of an example's output, with the start of Python or Node.
+/// The longest wait for one line of an example's output. The time includes the start of Python or
+/// Node.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Invalid signatures. Some are empty, lack a comma, have several commas, or are not base64. The
@@ -58,7 +59,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // The end of the example closes its output and thus ends the thread.
+    // When the example ends, its output closes, and so the thread ends.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });

@@ -1,5 +1,5 @@
-//! Runs programs that use the official libraries of Standard Webhooks, which are stored with the
-//! tests.
+//! Runs programs that use the official libraries of Standard Webhooks. The libraries are stored
+//! with the tests.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

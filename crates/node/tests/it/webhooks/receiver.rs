@@ -76,7 +76,8 @@ impl ReceivedRequest {
     }
 }
 
-/// A long or slow body. The client may abort the transfer before its end.
+/// A long or slow body that the receiver sent. The client may have closed the connection before the
+/// end of the body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.
@@ -253,8 +254,8 @@ async fn write_slowly(
     bytes >= length
 }
 
-/// Returns the next request of a connection. `bytes` has the bytes that were already read, but
-/// belong to no returned request.
+/// Returns the next request of a connection. `bytes` keeps the bytes that were read after the end
+/// of the last returned request.
 async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
