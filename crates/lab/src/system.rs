@@ -16,7 +16,7 @@ pub enum System<'a> {
 }
 
 impl System<'_> {
-    /// Kills a process that takes units and starts it again.
+    /// Kills one of the processes that take units, and starts the killed process again.
     pub async fn crash(&mut self, number: usize) -> Result<()> {
         match self {
             Self::Workers(workers, _) => workers.restart(number),
@@ -40,7 +40,7 @@ impl System<'_> {
         }
     }
 
-    /// Returns how many pieces of data the slow database connections have delayed so far.
+    /// Returns how many chunks of data the slow database connections have delayed so far.
     pub fn slow_chunks(&self) -> usize {
         match self {
             Self::Workers(_, servers) => servers.slow_chunks(),

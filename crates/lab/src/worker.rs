@@ -21,9 +21,9 @@ use crate::backends::{Addresses, Backends};
 use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
-/// The pause of the background work if no work is waiting.
+/// How long the background work pauses if no work is waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// The pause of the background work after an error.
+/// How long the background work pauses after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The parameters of a worker. The lab writes them to the worker's standard input as one line.
@@ -39,7 +39,7 @@ pub struct WorkerSpec {
     pub leads: bool,
 }
 
-/// Serves buyers until standard input ends. This also happens if the lab dies, so no worker
+/// Serves buyers until standard input ends. Standard input also ends if the lab dies, so no worker
 /// outlives the lab.
 pub fn run() -> Result<()> {
     let mut line = String::new();
@@ -75,7 +75,7 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
             let mut http = hyper::server::conn::http1::Builder::new();
-            // If the connection breaks, only the buyer on this connection is affected.
+            // A broken connection affects only its own buyer, so the error is ignored.
             let _ =
                 http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
         });

@@ -40,7 +40,7 @@ use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use doorbuster_web::{self as web, App};
 
-/// The longest time for each step of a stop, except the settling of tickets.
+/// A stop waits at most this long for each of its steps, except the settling of tickets.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. Passes the address
@@ -119,7 +119,7 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             let history = load_history(&settings.data_dir)?;
             // This node must know the database's newest history before it reads the shared secrets.
             // Otherwise it could read them from an outdated database, such as an old primary. Only
-            // the peers can tell: the names of the keys in Redis depend on a secret.
+            // the peers can tell: without the secrets, the node cannot name the keys in Redis.
             let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -131,7 +131,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => {
             let secrets = secrets::load_or_create_all(settings, &history).await?;
-            // Announce a new key now: the next start does not show it, even if this start fails.
+            // Announce a new key now. Even if this start fails, the next start does not show the
+            // key again.
             announce_key(settings, &secrets);
             secrets
         }
@@ -210,8 +211,9 @@ async fn run(
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The node begins its stop while the current requests still run. The timeout is necessary: on a
-    // hung disk, an operator's change can lock an item forever.
+    // The node begins its stop while the current requests still run. The timeout is necessary: the
+    // stop waits for each item's lock, and on a hung disk an operator's change can hold such a lock
+    // forever.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_node_stop())).0;
     if ended.is_ok() {
         // A request that does not finish in time gets no answer. After the next start, the buyer

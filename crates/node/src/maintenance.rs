@@ -111,8 +111,8 @@ fn create_beside(temporary: &TemporaryDirs, path: &Path) -> Result<TemporaryDir,
 ///
 /// # Errors
 ///
-/// If `path` is not a backup, the directory contains a store, another command uses the directory,
-/// or the file system fails.
+/// If `path` is not a backup, the data directory contains a store, another command uses the data
+/// directory, or the file system fails.
 pub fn restore(
     settings: &Settings,
     path: &Path,
@@ -134,8 +134,8 @@ pub fn restore(
     Ok(doorbuster_store::restore(&plain.file(), dir, now)?)
 }
 
-/// Restores a continuous backup as [`restore`] restores a file. The result is the state at `until`,
-/// or the newest state.
+/// Restores a continuous backup as [`restore`] restores a file. The result is the state at `until`
+/// or, without `until`, the newest state.
 ///
 /// # Errors
 ///
@@ -175,8 +175,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let failed = |error| SecretsError::InDirectory { path: dir.clone(), error };
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    // A running restore may write the secrets of its backup, so this function must not create
-    // others.
+    // A running restore may write the secrets of its backup, so this function must create no
+    // secrets meanwhile.
     doorbuster_store::check_unlocked(dir)?;
     let new_secrets = match doorbuster_store::is_store(dir) {
         true => None,

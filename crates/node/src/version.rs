@@ -10,8 +10,8 @@ const FEATURES: [(&str, bool); 4] = [
     ("s3", cfg!(feature = "s3")),
 ];
 
-/// Returns the optional parts of this program. If `is_built` is false, returns the parts that were
-/// left out.
+/// If `is_built` is true, returns the optional parts of this program. Otherwise, returns the parts
+/// that were left out.
 #[must_use]
 pub fn features(is_built: bool) -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, is)| *is == is_built).map(|(name, _)| *name).collect()
@@ -26,7 +26,7 @@ pub fn details(commit: &str) -> String {
         names if names.is_empty() => "none".to_owned(),
         names => names + reason,
     };
-    let reason = " (to keep the program small; build with --features NAME to add one)";
+    let reason = " (to keep the program small; build with --features NAME to add a feature)";
     format!(
         "{}\ncommit: {commit}\nfeatures: {}\nfeatures left out: {}\n\
          sqlite: {}\nschema of embedded: {}\nschema of postgres: {}",

@@ -1,10 +1,10 @@
 //! Stock spread over partitions: each request uses one of several counters.
 //!
-//! How it works: the stock is divided among partitions. In a shop, each partition would be on
-//! another Redis server. The buyer's number selects the first partition. If this partition is
-//! empty, the request tries the other partitions. At the end of the sale, all partitions together
-//! can have enough units although no single partition has enough. Then one script takes units from
-//! all of them.
+//! How it works: the stock is divided among partitions. In a shop, each partition would have its
+//! own Redis server. The buyer's number selects the first partition. If this partition is empty,
+//! the request tries the other partitions. At the end of the sale, all partitions together can have
+//! enough units although no single partition has enough. Then one script takes units from all of
+//! them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
 //! When it holds: while Redis keeps its data and a repeated request begins at the same partition.
 //! How it breaks: after a restart, Redis has lost orders or sells units again. Without the script
@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Stock spread over partitions",
     claim: Claim::SafeWithoutFaults,
     source: "hot key splitting; sharded counters",
-    suits: "Items too hot for one Redis, where losses are acceptable",
+    suits: "Items too hot for one Redis, if lost orders are acceptable",
     text: include_str!("partitioned_redis.rs"),
     lua: &[include_str!("partitioned_redis.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(PartitionedRedis(backends.clone()))),

@@ -5,8 +5,8 @@
 //! Where it comes from: a cache that became the stock; code that uses Redis like a variable.
 //! When it holds: with one buyer at a time.
 //! How it breaks: Redis runs one command at a time, but this strategy needs two commands. Two
-//! buyers can both read 7 units and both write 6. Redis is faster than a database, so more buyers
-//! read the same value between the two commands.
+//! buyers can both read 7 units and both write 6. Redis serves more buyers per second than a
+//! database, so more of them read the same value between one buyer's two commands.
 
 use redis::{cmd, pipe};
 

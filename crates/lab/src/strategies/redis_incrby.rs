@@ -7,8 +7,8 @@
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
 //! How it breaks: a process that dies after the deduction, but before it writes the order or undoes
-//! the deduction, loses the units. A repeated request takes units twice. While a request for ten
-//! units is being undone, a request for one unit is refused although a unit is left. A Redis that
+//! the deduction, loses the units. A repeated request takes units twice. Until a deduction of ten
+//! units is undone, a request for one unit is refused although a unit is left. A Redis that
 //! restarts loses orders.
 
 use redis::cmd;
@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis: INCRBY with undo",
     claim: Claim::SafeWithoutFaults,
     source: "atomic counters; many forums recommend this",
-    suits: "Counting where a lost unit does not matter",
+    suits: "Counters, if a lost unit does not matter",
     text: include_str!("redis_incrby.rs"),
     lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(RedisIncrby(backends.clone()))),

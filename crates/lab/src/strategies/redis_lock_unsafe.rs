@@ -4,7 +4,7 @@
 //! works, and writes the new stock and the order. Then `DEL lock` releases the lock. The writes
 //! have no check, because "the lock protects it".
 //! Where it comes from: the beginning of many tutorials on distributed locks.
-//! When it holds: while no work takes longer than the lock's time and no process stops.
+//! When it holds: while no work takes longer than the lock's time and no process dies.
 //! How it breaks: if the work takes longer than the lock's time, the next holder starts before the
 //! work ends. Then the late holder deletes the next holder's lock, and a third holder starts. From
 //! then on, every release deletes another holder's lock. A process that dies between `SETNX` and

@@ -2,9 +2,9 @@
 //! script as one step.
 //!
 //! How it works: the hash has `Total` and `Booked`. If `Booked + n <= Total`, the script books `n`
-//! units and records the order. It returns one of the usual codes: the units that are left, -1 for
-//! unlimited, -2 if too few are left, -3 for an unknown item. The script is loaded once and called
-//! by its SHA-1 hash.
+//! units and records the order. It returns the number of units that are left, or one of the usual
+//! codes: -1 for unlimited stock, -2 if too few units are left, -3 for an unknown item. The script
+//! is loaded once and called by its SHA-1 hash.
 //! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
 //! When it holds: while Redis keeps its data. If a process dies, no change is half done.
 //! How it breaks: Redis is the only record. After a restart from a snapshot, Redis sells again the
@@ -47,7 +47,7 @@ impl Strategy for RedisLua {
             let call = call.key("orders").arg(buyer).arg(units);
             Ok(match self.0.redis().script::<i64>(call).await? {
                 -1.. => Answer::Sold,
-                // An empty Redis does not know the item, and the shop refuses the buyer.
+                // Too few units are left, or an empty Redis does not know the item.
                 _ => Answer::SoldOut,
             })
         })

@@ -1,12 +1,12 @@
 //! A script and a table of intents: a row is written before the booking in Redis, so that no
 //! booking is lost.
 //!
-//! How it works: a row `pending` is written into the table `sends`. Then the script books the
-//! units, once for each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A
-//! background task repeats the script for rows that stay `pending`. A consumer makes one order of
-//! each `sent` row.
+//! How it works: a row in the state `pending` is written into the table `sends`. Then the script
+//! books the units, once for each buyer. Then the row becomes `sent`, and the buyer gets the answer
+//! "sold". A background task repeats the script for rows that stay `pending`. A consumer makes one
+//! order of each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
-//! When it holds: even when processes die at any step, while Redis keeps its data.
+//! When it holds: while Redis keeps its data, even if processes die at any step.
 //! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and
 //! sells the same units again. After a restart without data, Redis refuses every buyer. Each
 //! purchase needs two writes to the database before the answer, and one more when the consumer
@@ -63,7 +63,7 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Returns whether Redis would refuse the request. In this case, the caller writes no row.
+    /// Returns whether Redis would refuse the request. If it would, the caller writes no row.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

@@ -5,8 +5,8 @@
 //! PostgreSQL.
 //! Where it comes from: the usual flash-sale article ("Lua plus queue").
 //! When it holds: while Redis and the consumer work.
-//! How it breaks: if the consumer dies, orders that it popped and did not insert are lost, although
-//! their buyers were promised units. A Redis that restarts loses the list, or sells units again.
+//! How it breaks: if the consumer dies, the orders that it popped but did not insert are lost.
+//! Their buyers were promised units. A Redis that restarts loses the list, or sells units again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 };
 
 const BOOK: &str = include_str!("redis_lua_queue.lua");
-/// The number of orders that one statement inserts.
+/// One statement inserts at most this many orders.
 const BATCH: usize = 100;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";

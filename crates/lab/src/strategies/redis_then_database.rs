@@ -1,8 +1,8 @@
 //! Redis first, the database later: the process keeps orders in memory and writes them in batches.
 //!
 //! How it works: the script books the units in Redis, and the buyer gets the answer "sold". The
-//! order goes into the process's memory, and from there into PostgreSQL every 100 ms, in one
-//! statement.
+//! order goes into the process's memory. Every 100 ms, one statement writes all orders in this
+//! memory into PostgreSQL.
 //! Where it comes from: write-behind caches; "asynchronous persistence" articles.
 //! When it holds: while Redis and all processes keep running.
 //! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their
@@ -31,7 +31,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 };
 
 const BOOK: &str = include_str!("redis_then_database.lua");
-/// How often orders are written.
+/// The time between two flushes of orders into the database.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// The largest number of orders in memory. At this number, further buyers wait for the next flush.
 const BUFFER: usize = 10_000;
@@ -50,7 +50,7 @@ impl RedisThenDatabase {
         Self { backends: backends.clone(), sold, unwritten: Mutex::new(unwritten) }
     }
 
-    /// Writes the orders in memory into the database.
+    /// Moves the orders from memory into the database.
     async fn flush(&self) -> anyhow::Result<()> {
         let mut unwritten = self.unwritten.lock().await;
         let mut orders = Vec::new();

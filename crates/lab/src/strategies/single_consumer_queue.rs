@@ -29,7 +29,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     kind: StrategyKind::Worker(|backends| Box::new(SingleConsumerQueue(backends.clone()))),
 };
 
-/// The number of requests that one transaction decides.
+/// One transaction decides at most this many requests.
 const BATCH: usize = 64;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
@@ -45,7 +45,7 @@ impl SingleConsumerQueue {
     async fn decide(&self, requests: &[Order]) -> anyhow::Result<()> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;
-        // The commit of a killed consumer can still be under way. Taking the row's lock waits for
+        // The commit of a killed consumer can still be under way. The lock of the row waits for
         // that commit.
         let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
         let buyers: Vec<i64> = requests.iter().map(|request| request.buyer).collect();

@@ -3,7 +3,7 @@
 -- field active has the letter of the active sub-domain. KEYS[2]: the set of buyers with an order.
 -- KEYS[3]: the list of details, each in the form buyer:units:partition:domain.
 -- ARGV[1]: the buyer. ARGV[2]: the number of units. ARGV[3]: the number of the partition.
--- Returns 1 if the units were booked, and 0 if the active sub-domain has too few units.
+-- Returns 1 if the buyer now has units, and 0 if the active sub-domain has too few units.
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
   return 1
 end

@@ -1,6 +1,6 @@
--- Moves every unit of all partitions and of the pool into the first partition, for a buyer whom no
--- refill can help. While the pool has enough units and a partition is below its threshold, nothing
--- moves: the scheduler is about to refill this partition.
+-- Moves every unit of all partitions and of the pool into the first partition, for a buyer who
+-- wants more units than a refill can bring. While the pool has enough units and a partition is
+-- below its threshold, nothing moves: the scheduler is about to refill this partition.
 -- KEYS: the partitions, and then the pool.
 -- ARGV[1]: the number of units that the buyer wants.
 -- Returns the number of units in the pool if nothing moved. Otherwise returns the number of units

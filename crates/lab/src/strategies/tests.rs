@@ -57,7 +57,7 @@ async fn sell_all(strategy: &dyn Strategy, units: i64) -> i64 {
             answer = strategy.take(buyer, units).await.expect("the servers run");
             answer != Answer::Busy
         });
-        assert!(decided.await, "buyer {buyer} of {units} units must get an answer");
+        assert!(decided.await, "buyer {buyer}, who wants {units} units, must get an answer");
         if answer == Answer::SoldOut {
             return buyer - 1;
         }
@@ -71,8 +71,8 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     // In the first case, the stock is large enough for partitions of 400 units. In the other cases,
-    // the stock is smaller or each buyer wants more units. So one partition or one refill may have
-    // too few units for a buyer.
+    // one partition or one refill may have too few units for a buyer: the stock is smaller, or each
+    // buyer wants more units.
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");

@@ -55,8 +55,8 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Writes a generated operators' key to its file, and logs the path of a new key's file. The key
-/// itself appears only on a terminal, never in the log.
+/// Writes a generated operators' key to its file. If the key is new, logs the path of this file.
+/// The key itself appears only on a terminal, never in the log.
 pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
     // The file of an old key can be missing: another node may have created the key, or an earlier
@@ -122,7 +122,8 @@ fn time_text(at: doorbuster_core::Millis) -> String {
 /// Replaces an unspecified address, such as `0.0.0.0`, by the address of this machine in its
 /// network. Sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
-    // The system routes 192.0.2.1, an address for documentation, like any outside address.
+    // To reach 192.0.2.1, an address for documentation, the system chooses an address of this
+    // machine.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;

@@ -11,10 +11,10 @@ use doorbuster_store::{NewItem, NewSale};
 
 /// Time from the start of the server to the sale's start.
 pub(super) const OPENS_IN: Duration = Duration::from_secs(20);
-/// The payment window is short, so that a visitor can watch how the unit of an unpaid order becomes
+/// The payment window is short, so that a visitor sees how the units of an unpaid order become
 /// available again.
 const HOLD: Duration = Duration::from_secs(120);
-/// The maximum number of demo sales in one data directory.
+/// If the data directory has this many demo sales, a start creates no further sale.
 const SALES_MAX: u32 = 10_000;
 
 pub(super) async fn open(node: &Node, sales: &SaleControl) -> Result<String, EngineError> {

@@ -32,7 +32,8 @@ pub enum ServeError {
         /// The file system's error.
         error: io::Error,
     },
-    /// The node's file with the newest history of the database cannot be read or is damaged.
+    /// The file in which the node keeps the newest history of the database is damaged or
+    /// unreadable.
     #[error(transparent)]
     History(#[from] HistoryFileError),
     /// The buyers' public keys cannot be read.

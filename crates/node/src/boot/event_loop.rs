@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::runtime::Runtime;
 
-/// These threads do blocking work, such as reads of key files. Other threads serve HTTP.
+/// At most this many threads do blocking work, such as reads of key files. Other threads serve
+/// HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Creates the server's event loop, with this number of threads.
@@ -31,7 +32,7 @@ mod tests {
 
     use super::*;
 
-    /// The number of ready tasks. It is larger than the capacity of a worker's own queue.
+    /// The test keeps this many tasks ready, which is more than a worker's own queue can hold.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
@@ -60,7 +61,7 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // A wait is the number of polls of other tasks. With Tokio's default interval, a wait has
+        // A wait is counted in polls of other tasks. With Tokio's default interval, a wait lasts
         // 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();

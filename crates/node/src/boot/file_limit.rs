@@ -4,7 +4,7 @@ use doorbuster_web::HANDLES_SPARE;
 
 use super::ServeError;
 
-/// The minimum number of connections with which a server starts.
+/// A server starts only if it may have at least this many connections.
 const CONNECTIONS_MIN: u64 = 16;
 
 /// Raises the limit of open files for `wanted` connections, as far as the system allows. Returns

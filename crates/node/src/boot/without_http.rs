@@ -1,5 +1,5 @@
-//! Runs the embedded shape without HTTP. The crate `doorbuster-lab` measures the cost of HTTP with
-//! it.
+//! Runs the embedded shape without HTTP. With this module, the crate `doorbuster-lab` measures the
+//! cost of HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;

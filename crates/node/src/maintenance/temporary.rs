@@ -1,5 +1,5 @@
 //! The temporary directories and files of backups and restores. They contain unencrypted copies of
-//! the store, so none of them may stay after the command.
+//! the store, so the command must leave none of them behind.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -12,7 +12,8 @@ use doorbuster_store::{OpenError, RestoreError, backup_part_path, restore_part_p
 /// The beginnings of the names of temporary directories in the data directory.
 const NAMES: [&str; 2] = ["backup", "restore"];
 const DIGITS: usize = 8;
-/// The largest number of attempts to remove one directory. Another thread may create files in it.
+/// The largest number of attempts to remove one directory. An attempt can fail, because another
+/// thread may create files in the directory.
 const ATTEMPTS_MAX: usize = 100;
 
 /// The temporary directories and files of one command. A clone shares them, so another thread can
@@ -23,7 +24,7 @@ pub struct TemporaryDirs(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     paths: Vec<PathBuf>,
-    /// Whether [`TemporaryDirs::remove_all`] has run. Afterwards, no directory is created.
+    /// True after [`TemporaryDirs::remove_all`] has run. Then no directory is created any more.
     is_closed: bool,
 }
 
@@ -42,7 +43,7 @@ impl TemporaryDirs {
         self.lock().paths.extend(restore_files(data_dir));
     }
 
-    /// Creates a directory beside `path` that only the user of this process can read.
+    /// Creates a directory beside `path`. Only the user of this process can read the directory.
     pub(super) fn create_beside(&self, path: &Path) -> io::Result<TemporaryDir> {
         let path = backup_part_path(path);
         let mut state = self.lock();
@@ -79,7 +80,7 @@ impl Drop for TemporaryDir {
 }
 
 /// Locks the data directory for a backup. Several backups can hold this lock at the same time. If
-/// no other command holds it, the temporary directories of killed commands are removed first.
+/// no other command holds the lock, removes the temporary directories of killed commands first.
 /// Returns `None` if the file system has no such locks.
 pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
     let lock = File::open(data_dir).ok()?;

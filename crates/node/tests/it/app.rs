@@ -16,7 +16,8 @@ use crate::watch::Stopwatch;
 
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header that lets a purchase wait for its verdict, longer than a pause of the test machine.
+/// With this header, a purchase waits up to five seconds for its verdict. Pauses of the test
+/// machine are shorter.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. The machine may be slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,13 +92,13 @@ impl TestApp {
         self.dir.clone()
     }
 
-    /// The returned task ends with the server's result.
+    /// Asks the server to stop. The returned task ends with the server's result.
     pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
         self.stop.take();
         self.task.take().expect("the server was not asked to stop before")
     }
 
-    /// Returns the server's directory for the next server.
+    /// Returns the directory of the stopped server, so that another server can use it.
     pub(crate) async fn stop(mut self) -> PathBuf {
         self.ask_to_stop()
             .await
@@ -170,8 +171,8 @@ impl TestApp {
         .await
     }
 
-    /// Repeats the purchase with the same key after a `503`, because the database of a busy machine
-    /// may be slow.
+    /// After a `503`, repeats the purchase with the same key. On a busy machine, the database may
+    /// be slow.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
         let timer = Stopwatch::start();
         loop {
@@ -245,7 +246,7 @@ impl Drop for TestApp {
             task.abort();
         }
         if !self.dir.as_os_str().is_empty() {
-            // A directory that cannot be removed stays among the temporary files.
+            // If the removal fails, the directory stays among the temporary files.
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }

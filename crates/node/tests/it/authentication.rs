@@ -35,7 +35,8 @@ async fn a_buyer_is_identified_by_the_shops_signature() {
     check("Bearer nonsense", "401 unauthenticated").await;
     check("Bearer", "401 unauthenticated").await;
     check("Basic YTpi", "401 unauthenticated").await;
-    // This token is {"alg":"none"} and {"sub":"anna","exp":4000000000} without a signature.
+    // This token has the header {"alg":"none"} and the claims {"sub":"anna","exp":4000000000}, but
+    // no signature.
     check(
         "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
         "401 unauthenticated",

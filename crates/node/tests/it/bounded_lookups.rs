@@ -15,13 +15,13 @@ use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
 /// The number of refusals in a burst. Other work of the server adds allocations to most bursts, but
-/// the refusals' own allocations are in every burst. So the test checks a burst near the lowest
-/// number.
+/// the refusals' own allocations are in every burst. So the test checks one of the bursts with the
+/// fewest allocations.
 const BURST: u64 = 50;
 const BURSTS: usize = 41;
 /// The maximum number of allocations for one refusal: a read buffer and a write buffer.
 const EACH: u64 = 2;
-/// Longest time of a burst. The machine may pause for a while.
+/// A burst must end within this time. The machine may pause for a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct RefusedRequest {
@@ -31,7 +31,8 @@ struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// Sends requests until all lazy allocations are done. Stores the bytes of the last answer.
+    /// Sends requests until the server has done all lazy allocations. Stores the bytes of the last
+    /// answer.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [
@@ -143,8 +144,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < TIMEOUT, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // In the sale `few`, the node admitted one request of `anna` and three of `late`. It reports
-    // each admitted request at most once.
+    // In the sale `few`, the node admitted one request of `anna` and three of `late`. The node
+    // reports each admitted request at most once.
     let reports = calls();
     assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });

@@ -15,7 +15,7 @@ use crate::webhooks::{buy, cancel};
 const PATH: &str = "/v1/admin/webhook-endpoints";
 /// The name of RabbitMQ's exchange and of NATS's stream.
 const NAME: &str = "shop-events";
-/// Longest time until every event is delivered. This time includes a start of the broker and the
+/// Every event must be delivered within this time. The time includes a start of the broker and the
 /// pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -39,7 +39,7 @@ impl BrokerServer {
         }
     }
 
-    /// Shuts RabbitMQ down cleanly, or kills NATS as a power failure does.
+    /// Shuts RabbitMQ down cleanly, or kills NATS, as a power failure would.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),
@@ -106,8 +106,8 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns the types of each order's events, in the sequence of arrival and without repeated
-    /// events.
+    /// Returns, for each order, the types of its events in the sequence of arrival. Repeated events
+    /// are left out.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();

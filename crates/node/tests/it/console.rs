@@ -75,12 +75,12 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
         assert_eq!(
             forged.verdict(),
             "403 forbidden",
-            "{method} without the header must be refused"
+            "{method} without the console's header must be refused"
         );
         assert_eq!(
             forged.header("set-cookie"),
             None,
-            "{method} without the header must be refused"
+            "{method} without the console's header must be refused"
         );
     }
     let body = json!({ "key": key }).to_string();

@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node: its own answers, the requests that it passes on, and an old
-//! copy.
+//! Tests an edge in front of a node: the edge's own answers, the requests that it passes on, and
+//! its behaviour with an old copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -164,13 +164,14 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Both repeat an earlier request, so neither of them gets "sold out".
+    // Both buyers repeat an earlier request, so neither of them gets "sold out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals to the node. The node itself counts the requests that reach it.
+    // The edge reports its refusals to the node. The node counts the requests that reach the node
+    // itself.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;

@@ -25,7 +25,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// Only pings and pongs may come before the close frame.
+/// Returns the next close frame. Only pings and pongs may come before it.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =

@@ -386,7 +386,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // A closed stream no longer counts after the server has noticed its end.
+    // A closed stream counts until the server notices the stream's end.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

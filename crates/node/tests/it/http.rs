@@ -76,7 +76,8 @@ impl Connection {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Returns `None` if the connection ends first. If `head` is true, the answer has no body.
+    /// Returns `None` if the connection ends before the answer. If `head` is true, the answer has
+    /// no body.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(TIMEOUT, self.read_reply(head))
             .await
@@ -177,7 +178,7 @@ impl Connection {
     }
 }
 
-/// Adds `Host`, and the length of the body if there is one.
+/// Adds `Host` and, if there is a body, its length.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

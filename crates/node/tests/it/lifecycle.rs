@@ -1,5 +1,5 @@
-//! Tests clients that disconnect or stall, the limit of connections, the stop, and the data
-//! directory.
+//! Tests clients that disconnect or stall, the limit of connections, the server's stop, and the
+//! data directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use crate::watch::Stopwatch;
 mod nodes;
 mod proxies;
 
-/// With a stock of 1, one purchase sells out the sale.
+/// Opens a sale with these limits. With a stock of 1, one purchase sells out the sale.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -31,7 +31,7 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
-/// `proxies` are additional headers, such as a proxy adds.
+/// `proxies` are additional headers, like those that a proxy adds.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await

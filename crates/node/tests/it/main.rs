@@ -1,4 +1,5 @@
-//! Tests the server as its clients see it: as bytes, on a free port, with its own directory.
+//! Tests the server as its clients see it. Each test's server has a free port and its own
+//! directory.
 
 mod app;
 mod authentication;

@@ -1,5 +1,5 @@
 //! Tests random changes to tokens, passes, order ids, providers' messages and WebSocket frames. The
-//! server accepts no changed input and answers none with a server error.
+//! server must accept no changed input, and must never answer with an internal error.
 //!
 //! `corpus/` has the initial inputs, one in each line. `DOORBUSTER_MANGLED` sets the number of
 //! inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets the seed.
@@ -45,8 +45,8 @@ impl Mangler {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // Half of the texts are changed copies of the valid text. Such a text gets past the
-            // first checks, so it also tests the later checks.
+            // Half of the texts are changed copies of the valid text. Such a text passes the first
+            // checks, so it also tests the later checks.
             let from = if self.rng.random() {
                 right
             } else {
@@ -138,7 +138,8 @@ async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order()
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // An empty id reads the list. An invalid path reaches no endpoint.
+        // With an empty id, the request reads the list. With an invalid path, it reaches no
+        // endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;

@@ -30,10 +30,9 @@ mod settlers;
 mod short_stock;
 mod wait_bounds;
 
-/// Enough time for a node's lease to end, and for the other nodes to take over the work of this
-/// node.
+/// Within this time, a killed node's lease ends, and the other nodes take over its work.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
-/// Longest time until all units are sold. The machine may be slow.
+/// All units must be sold within this time. The machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
@@ -112,7 +111,7 @@ async fn nodes_with_a_slot_each_sell_exactly_the_stock() {
     let sold = sell_out(&[&first, &second], 400, TIMEOUT).await;
     is_sold(&first, 400, sold).await;
     assert_eq!(first.audit().await.repairs, 0);
-    // A buyer finds the order at any node, even after the item is sold out.
+    // A buyer finds an earlier order at any node, even after the item is sold out.
     until("the other node knows that all units are sold", async || {
         second.gauge().free().free == Some(0)
     })
@@ -180,7 +179,7 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         .filter(|a| matches!(a, PurchaseOutcome::Refused(Refusal::LimitReached { .. })))
         .count();
     assert_eq!((created, limited), (3, 17), "{answers:?}");
-    // Lowering the stock takes units from both nodes.
+    // To lower the stock by this much, the node needs units from both nodes.
     let adjustment = Adjustment {
         item: first.item().row.id,
         units: -57,
@@ -203,8 +202,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses a sale while buyers purchase at both nodes. During the pause, only the units of issued
-/// tickets are sold.
+/// Pauses a sale while buyers purchase at both nodes. During the pause, only units of tickets from
+/// before the pause are sold.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
@@ -314,8 +313,8 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     second.stop().await;
 }
 
-/// Sells one unit each to new buyers until `stock` units are sold. No buyer of [`sell_out`] is
-/// among them.
+/// Sells one unit each to new buyers until `stock` units are sold. None of these buyers buys in
+/// [`sell_out`].
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();

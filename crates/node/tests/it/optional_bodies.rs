@@ -1,4 +1,4 @@
-//! Tests requests that need no body. A body must still be declared as JSON.
+//! Tests requests that need no body. If there is a body, it must be declared as JSON.
 
 use crate::app::{ADMIN_KEY, TestApp, bearer};
 

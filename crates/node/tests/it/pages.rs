@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// Words that the pages must not contain: only the shop can promise the steps after a payment.
+/// The pages must not contain these words, because only the shop can promise the steps after a
+/// payment.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -306,7 +307,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // All pages that have not learned of a change request the same version, so a shared cache may
+    // All pages that do not know of a change yet request the same version, so a shared cache may
     // keep the answer.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());

@@ -37,7 +37,7 @@ fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
 }
 
 impl TestApp {
-    /// Creates a sale with a phone and a case, and this front door.
+    /// Creates a sale of a phone and a case with this front door.
     async fn door(&self, id: &str, door: Value) {
         let mut body = sale(id, 1_000.into(), 1_000);
         let mut case = body["items"][0].clone();
@@ -238,7 +238,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
         app.order("k", &[("Authorization", &bearer("anna"))], "near", "phone").await.verdict(),
         "409 not_started"
     );
-    // An operator opens the sale, because another test waits for a sale's start.
+    // An operator opens the sale early. Another test covers the wait for a sale's start.
     app.step("near", "open").await;
     assert_eq!(app.order("k", &with, "near", "phone").await.verdict(), "201");
     app.step("near", "pause").await;

@@ -224,7 +224,7 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     }
 }
 
-/// Creates a sale whose waiting room this buyer has entered.
+/// Creates a scheduled sale, and lets this buyer enter its waiting room.
 async fn scheduled_sale(app: &TestApp, id: &str, buyer: &str) {
     let mut drop = sale(id, 5.into(), 1);
     drop["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});

@@ -24,9 +24,9 @@ const REQUESTS: u64 = 2_000;
 /// Random requests close existing sales, so the test opens a new one after this many requests.
 const FRESH_SALE_EVERY: u64 = 50;
 /// One in this many requests may get a `503`. All services are available, so only a pause of the
-/// machine causes it, and each pause affects only a few requests.
+/// machine causes a `503`, and each pause affects only a few requests.
 const REQUESTS_PER_503: u64 = 50;
-/// Additional `503` answers that a short run may have.
+/// In addition, each run may have this many `503` answers, so that even a short run may have some.
 const SPARE_503: usize = 5;
 /// The longest part of a request or an answer that a failure prints, in bytes.
 const SHOWN_BYTES: usize = 1_500;
@@ -140,7 +140,7 @@ async fn exchange(
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
     if let Some(mut connection) = kept.take().filter(|_| !drawn.fresh) {
         connection.send(&bytes).await;
-        // If the server closed the connection in the meantime, the request is sent on a new one.
+        // If the server has closed the connection in the meantime, the test uses a new connection.
         if let Some(reply) = read_reply(&mut connection, drawn, head).await {
             *kept = stays(&reply, drawn, head).then_some(connection);
             return (Some(reply), bytes);
@@ -190,7 +190,7 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     if drawn.method == "HEAD" && !reply.body.is_empty() {
         return Err("the answer to HEAD has a body".into());
     }
-    // The server may refuse malformed HTTP before it has a request to check.
+    // The server may answer malformed HTTP with an empty 400, because it has no request to check.
     if drawn.is_raw && reply.status == 400 && reply.body.is_empty() {
         return Ok(());
     }

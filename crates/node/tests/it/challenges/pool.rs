@@ -8,9 +8,11 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Stopwatch;
 
-/// Longest wait for pictures. The server pauses between two pictures, and the machine may be slow.
+/// The pictures must be ready within this time. The server pauses between two pictures, and the
+/// machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// This is more pictures than a test requests at the same time.
+/// The tests wait for this many ready pictures, which is more than a test requests at the same
+/// time.
 const READY_PICTURES: u64 = 8;
 
 /// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
@@ -74,7 +76,7 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
         }
         assert!(
             timer.elapsed() < TIMEOUT,
-            "too many ready pictures: {before} before round {round}, {after} after this round"
+            "timed out; ready pictures: {before} before round {round}, {after} after this round"
         );
     }
 }

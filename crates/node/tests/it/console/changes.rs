@@ -12,7 +12,7 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Adds the JSON pointer of each value in `value` that is not an object.
+/// Adds the JSON pointers of all values inside `value` that are not objects.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());
@@ -61,7 +61,7 @@ async fn the_actions_of_a_sales_creation_and_deletion_have_each_member_of_the_sa
             let change = changes.iter().find(|change| change["path"] == path);
             change.map(|change| change[value].clone())
         };
-        // The server chooses the phase and the spread of a new sale.
+        // The server chooses the phase and the spread of a new sale, so the request lacks them.
         let paths = changes.iter().map(|change| change["path"].as_str().expect("a path"));
         let is_chosen = |path: &str| path == "/phase" || path.starts_with("/items/lamp/spread/");
         let paths = paths.filter(|path| !is_chosen(path)).map(str::to_owned);

@@ -9,7 +9,7 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Stopwatch;
 
-/// This test causes no action that needs a failed or repeated delivery.
+/// The actions that this test causes. Actions that need a failed or repeated delivery are left out.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",

@@ -61,7 +61,7 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
     let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
     assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
     // One answer has at most 3,600 steps of one second. An hour from the middle of a second
-    // overlaps 3,601 steps, so the first step is missing.
+    // overlaps 3,601 steps, so the answer lacks the first step.
     for (from, to, expected) in [
         ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", json!("2026-01-01T00:00:00.000Z")),
         ("2026-01-01T00:00:00.500Z", "2026-01-01T01:00:00.500Z", json!("2026-01-01T00:00:01.000Z")),
@@ -103,7 +103,7 @@ async fn the_requests_of_a_sales_first_second_are_not_before_its_opening() {
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
-    // Shortly after the opening, the node may still read the counts of the second before.
+    // Shortly after the opening, the node may still read the counts of the previous second.
     while now_ms() < starts_at + 150 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -59,7 +59,7 @@ impl StandIn {
         Self { issuer, task }
     }
 
-    /// Returns the query with which the browser returns to the server.
+    /// Returns the query that the browser takes from the issuer back to the server.
     fn sign_in(&self, location: &str, claims: Value) -> String {
         let url = Url::parse(location).expect("an address");
         let pairs: Vec<(String, String)> =
@@ -142,7 +142,7 @@ async fn start(issuer: &str) -> TestApp {
     .await
 }
 
-/// Returns the whole value of the header `Set-Cookie`.
+/// Returns the whole value of the header `Set-Cookie` that sets the cookie `name`.
 fn set_cookie(reply: &Reply, name: &str) -> Option<String> {
     let start = format!("{name}=");
     let is_it = |(header, value): &&(String, String)| {
@@ -155,7 +155,7 @@ fn pair(cookie: &str) -> &str {
     cookie.split(';').next().expect("a pair")
 }
 
-/// Returns the address at the issuer, and the cookie of the attempt.
+/// Begins a sign-in. Returns the address at the issuer, and the cookie of this attempt.
 async fn begin(app: &TestApp) -> (String, String) {
     let begun = app.get("/console/sign-in").await;
     assert_eq!(begun.status, 303);
@@ -199,7 +199,11 @@ async fn an_operator_signs_in_with_an_account_of_the_issuer() {
     let refused = app.call("POST", "/v1/admin/keys", &cookie, b"").await;
     assert_eq!(refused.verdict(), "403 forbidden", "an operator must not create keys");
     let forged = app.call("DELETE", "/v1/admin/session", &cookie[..1], b"").await;
-    assert_eq!(forged.verdict(), "403 forbidden", "a request without the header must be refused");
+    assert_eq!(
+        forged.verdict(),
+        "403 forbidden",
+        "a request without the console's header must be refused"
+    );
     assert_eq!(app.call("DELETE", "/v1/admin/session", &cookie, b"").await.verdict(), "204");
     let ended = app.call("GET", "/v1/admin/session", &cookie, b"").await;
     assert_eq!(ended.verdict(), "401 unauthenticated");
@@ -231,7 +235,7 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
     check("failed", "error=access_denied", &attempt).await;
     let (_, other) = begin(&app).await;
     check("failed", &query, &other).await;
-    // The issuer refuses a used code, and a code of another code verifier.
+    // The issuer refuses a code that was used, and a code that belongs to another code verifier.
     let (second, attempt) = begin(&app).await;
     let query = stand_in.sign_in(&second, person(json!(["day-shift"])));
     let forged = format!("{}.{}", attempt.rsplit_once('.').expect("parts").0, "v".repeat(43));
@@ -258,7 +262,8 @@ async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
         statuses.push(come_back(&app, "code=c0de&state=other", &attempt).await.status);
     }
     assert_eq!(statuses[..10], [303; 10]);
-    // An address may make ten failed attempts per minute. A minute may end during the test.
+    // An address may make ten failed attempts per minute. A minute may end during the test, so the
+    // first `429` may come late.
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 

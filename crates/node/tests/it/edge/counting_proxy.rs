@@ -36,7 +36,8 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// The edge's own requests, its health checks and its relay, do not count.
+    /// Returns how many requests the edge passed on. The edge's health checks and its relay do not
+    /// count.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }

@@ -130,7 +130,7 @@ async fn a_new_relay_follows_every_buyer() {
     let tier = Tier::start(&[]).await;
     wait_for_relay(&tier.edge).await;
     let mut buyers = Vec::new();
-    // The edge and the node handle 256 messages at a time.
+    // The edge and the node handle 256 messages at a time, so 600 buyers need several batches.
     for number in 0..600 {
         buyers.push(socket(&tier.edge, &format!("buyer{number}"), "").await);
     }
@@ -196,7 +196,7 @@ async fn a_block_ends_the_streams_of_an_edge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_without_a_relay_passes_streams_on() {
     let tier = open_tier().await;
-    // The edge's copy has no such sale, so a node must answer.
+    // The edge's copy lacks this sale, so a node must answer.
     let before = tier.proxy.passed_on();
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
     assert!(unknown.is_err());

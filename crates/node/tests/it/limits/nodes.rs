@@ -24,7 +24,7 @@ const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
 /// The number of requests that the nodes may admit before they read the used part of the limit from
-/// Redis. These are one wave, and three more waves while the answer is late.
+/// Redis. These are one wave, and three more waves while Redis's answer is late.
 const UNSEEN_MAX: u32 = 4 * WAVE;
 
 async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
@@ -201,8 +201,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, they may admit too many requests, and on a busy machine more than the test allows.
-    // Then the test tries another buyer.
+    // Redis, the nodes may admit too many requests. On a busy machine, these may be more than the
+    // test allows. Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -222,7 +222,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns the used part of the limit in Redis, as the time until the whole limit is available.
+/// Returns the used part of the limit in Redis, as the time after which the whole limit is
+/// available again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -260,7 +261,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // Time reduces the used part in Redis, so the test adds the elapsed time.
+        // The used part in Redis shrinks with time, so the test adds the elapsed time.
         let started = Stopwatch::start();
         while shared_use(&redis) + timer.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
@@ -361,7 +362,8 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     first.open_sale("spring", 1.into(), 1).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
-    // Waits until `/metrics` reports the expected state.
+    // Repeats a purchase at the second node until it gets the expected verdict. Returns when the
+    // last purchase with another verdict began.
     let until = async |expected: &str| {
         let (timer, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
         loop {

@@ -90,14 +90,14 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // The erasure kept the reserved order, because it had not ended.
+    // The erasure kept the reserved order, because this order had not ended.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));
     assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure must change nothing");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
-    // Payments and the ledger keep their rows, with another name instead of the buyer's id.
+    // Payments and the ledger keep their rows. In these rows, another name replaces the buyer's id.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
         "200"
@@ -129,8 +129,8 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let order = buy(&app, n).await;
         cancel(&app, n, &order).await;
     }
-    // Before each attempt, the server reads the waiting events. So the test waits for one more
-    // attempt.
+    // Before each attempt, the server reads the waiting events. After one more attempt, it has thus
+    // read the events of these orders.
     let tried = shop.received().len().max(BREAKER_FAILURES);
     shop.until(60, "the endpoint is down", |received| received.len() > tried).await;
     app.step("spring", "close").await;
@@ -138,7 +138,8 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let erased = ask(&app, json!({"buyer": format!("buyer-{n}")})).await;
         assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
     }
-    // For two seconds after it read an event, the server may send it without reading it again.
+    // For two seconds after the server has read an event, it may send the event without reading it
+    // again.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let before = shop.received().len();
     is_up.store(true, Ordering::SeqCst);

@@ -15,7 +15,7 @@ use crate::app::TestApp;
 use crate::http::Reply;
 use crate::webhooks::official::Official;
 
-/// A time difference in seconds. It is larger than the tolerance.
+/// A time difference in seconds that is larger than the accepted tolerance.
 const SIX_MINUTES: u64 = 360;
 
 /// A program that reads a body from its standard input and prints the body's signature. Its
@@ -53,7 +53,7 @@ impl Library {
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        // A program that ends early prints the reason itself.
+        // If the program ends early, the write fails, but the program prints the reason.
         let _ = child.stdin.take().expect("the input is piped").write_all(body.as_bytes());
         let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -92,8 +92,8 @@ impl Message {
     }
 }
 
-/// Reports a payment several times, and then another payment for the same order. The first one pays
-/// the order once, and the other one is refunded once.
+/// Reports a payment several times, and then another payment for the same order. The first payment
+/// pays the order once, and the other payment is refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -105,7 +105,7 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
     assert_eq!(first.outcome(&app).await, "repeated", "a repeated message must not pay again");
-    // Without an answer, a provider signs the message again with the time of the new attempt.
+    // A provider that gets no answer sends the message again, signed with the new attempt's time.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -140,8 +140,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// These messages must have no effect: they have no signature, or one with another secret, time or
-/// content.
+/// These messages must have no effect: they have no signature, or a signature with another secret,
+/// time or content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

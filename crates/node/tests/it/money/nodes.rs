@@ -41,7 +41,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let database = home.database();
     let (first, second) = (server(&home, &database).await, server(&home, &database).await);
     open_sale(&first, 10.into(), 10, 900).await;
-    // Two nodes receive the same message at the same time, and one of them handles it.
+    // Two nodes receive the same message at the same time. Only one node handles the message.
     let id = order(&first, "anna", "k", 2).await;
     let body = captured("pay_1", &id, 20);
     let (here, there) =
@@ -50,8 +50,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // The order was at the first server, and the payment arrives at the second one. The returned
-    // units may be in a slot of either server or in the pool.
+    // The order was made at the first server, and the payment arrives at the second server. The
+    // returned units may be in a slot of either server or in the pool.
     for n in 0..6 {
         let id = order_when_free(&first, &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;

@@ -117,7 +117,7 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
             );
         }
     }
-    // The server does not record the ids of ignored messages, so the ids can be used again.
+    // The server does not record the ids of ignored messages, so other messages can use these ids.
     send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
@@ -155,7 +155,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
         "200"
     );
-    // Anna's other order uses up her quota, although units remain.
+    // Anna's other order uses up her limit, although units remain.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
         send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
@@ -305,8 +305,8 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
-    // The first payments arrive before the window ends, and the last ones when other buyers may
-    // have the units.
+    // The first payments arrive before the window ends. The last payments arrive when other buyers
+    // may have the units.
     let outcomes =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, outcome)) in ids.iter().zip(outcomes).enumerate() {

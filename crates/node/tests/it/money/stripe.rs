@@ -173,13 +173,13 @@ async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
-    // This session is unpaid. The server closes it, and the units return.
+    // The buyer does not pay in this session. The server closes the session, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
     until("order expired", async || (read(&app, &id).await["state"] == "expired").then_some(()))
         .await;
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
-    // This session is paid, but its message was lost.
+    // The buyer has paid in this session, but the message about the payment was lost.
     let id = order(&app, "anna", "k2", 1).await;
     checkout(&app, &id).await;
     stripe.set_session("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
@@ -214,8 +214,8 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     until("the refund was accepted", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    // Stripe repeats its first answer for each key. The server uses another key only after it has
-    // confirmed that no refund exists.
+    // For a repeated key, Stripe repeats its first answer. The server uses another key only after
+    // it has confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the refunds must be read first");
 }

@@ -39,8 +39,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     assert_eq!(reply.verdict(), "409 wrong_state");
     assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(reply.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // Without a known buyer and order, the server cannot find the sale's limits. Thus the default
-    // limits of checkouts apply.
+    // If the server does not know the buyer or the order, it cannot find the sale's limits. So the
+    // default limits for checkouts apply.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (reply, verdict) in [

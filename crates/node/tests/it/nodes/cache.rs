@@ -21,8 +21,8 @@ use crate::watch::Stopwatch;
 const MISSES: usize = 10_000;
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The shortest time between two reads of the store: for all nodes together with Redis, and for
-/// each node without Redis.
+/// The shortest time between two reads of the store. With Redis, it applies to all nodes together.
+/// Without Redis, it applies to each node by itself.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
@@ -203,8 +203,8 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     b.stop().await;
 }
 
-/// Returns the item's counts in Redis and their writer's number. Redis refuses counts from a writer
-/// with a lower number.
+/// Returns the item's counts in Redis, and the number of the writer that wrote them. Redis refuses
+/// counts from a writer with a lower number.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
@@ -256,7 +256,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
-    // These values do not expire, so they disappear only if the node replaces them.
+    // The test's values do not expire, so they disappear only if the node replaces them.
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));

@@ -1,4 +1,4 @@
-//! A fixture for nodes with their own event loops. A test can stop one of them abruptly.
+//! A fixture for nodes with their own event loops. A test can stop one of the nodes abruptly.
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Deployment {
         postgres::shared().psql(&self.database, sql).expect("the database answers")
     }
 
-    /// All changes of the table's rows wait until the lock is released.
+    /// Locks a table. All changes of the table's rows wait until the lock is released.
     pub(crate) fn lock_table(&self, table: &str) -> TableLock {
         let database = self.database.clone();
         let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
@@ -203,7 +203,7 @@ impl TestNode {
         handle.spawn(work).await.expect("the task did not panic")
     }
 
-    /// Blocks all jobs of this node, as if its process were stopped.
+    /// Blocks all jobs of this node for this time, as if its process were paused.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
         let handle = self.runtime.get().expect("the node is running").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })

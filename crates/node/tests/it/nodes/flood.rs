@@ -20,8 +20,9 @@ use crate::watch::Stopwatch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// The shortest time between two reads for unknown ids: for all nodes together with Redis, and for
-/// each node without Redis. The shared marker for unknown ids lasts as long.
+/// The shortest time between two reads for unknown ids. With Redis, it applies to all nodes
+/// together, and the shared marker for unknown ids lasts as long. Without Redis, it applies to each
+/// node by itself.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -30,8 +31,8 @@ const SALES: u32 = 4;
 /// The maximum number of reads of the store for each new sale. The operator's requests and the
 /// nodes' notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// A request finds a new sale within this time, even without a notification. Normally it takes 20
-/// ms, but reads may be slow on a busy machine.
+/// A request must find a new sale within this time, even without a notification. Normally this
+/// takes 20 ms, but reads may be slow on a busy machine.
 const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
@@ -134,7 +135,8 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
     }
 }
 
-/// Checks that the nodes write the shared marker for unknown ids, and that it expires within 10 ms.
+/// Checks that the nodes write the shared marker for unknown ids, and that the marker expires
+/// within 10 ms.
 fn marker_is_short(redis: &Redis) {
     let command = redis.next_command(&["\"SET\" ", ":catalogue:mark\""], TIMEOUT);
     let lives =
@@ -201,7 +203,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // A node reads the store itself if the read of the other node takes too long.
+    // If the other node's read takes too long, a node reads the store itself.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "the store was read {read} times in {took:?}");
     first.stop().await;

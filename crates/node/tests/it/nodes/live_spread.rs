@@ -19,12 +19,12 @@ use crate::watch::Stopwatch;
 const STOCK: u64 = 1_200;
 /// The number of buyers whose tickets wait in one slot.
 const CROWD: u32 = 1_500;
-/// After a change of the spread, exactly its slots must be open within this time.
+/// Within this time after a change of the spread, exactly the new spread's slots must be open.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
-/// All slots that leave the spread must be closed within this time, even if their server hangs. A
-/// drain is overdue after eight seconds.
+/// All slots that leave the spread must be closed within this time, even if their server hangs. The
+/// time includes the eight seconds after which a drain is overdue.
 const LEFT_WITHIN: Duration = Duration::from_secs(20);
-/// One run of the retirement job must end within this time, although no slot answers.
+/// One run of the retirement job must end within this time, even if no slot answers.
 const RUN_WITHIN: Duration = Duration::from_secs(5);
 
 fn over(partitions: u32) -> Spread {
@@ -100,7 +100,8 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     };
     let selling = async {
         let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
-        // On a slow machine, most units may be sold before three changes are complete.
+        // On a slow machine, these units may be sold before three changes are complete. So the test
+        // waits for the changes.
         while changes.load(Ordering::Acquire) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -203,7 +204,7 @@ async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     })
     .await;
     assert!(began.elapsed() < LEFT_WITHIN, "{:?}", began.elapsed());
-    // The next run of the retirement job asks all these slots, which do not answer.
+    // In its next run, the retirement job asks all these slots, which do not answer.
     let runs = || {
         let late = node.engine.node.control().scheduler().delay_secs(Work::Retirement);
         late.is_some_and(|late| late > 0.0)
@@ -222,7 +223,7 @@ async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     node.stop().await;
 }
 
-/// The test locks the orders, so the tickets wait in the slot.
+/// While the test locks the orders, the tickets wait in the slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
     let home = Deployment::cluster();

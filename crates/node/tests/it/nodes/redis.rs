@@ -1,5 +1,5 @@
-//! A private Redis on a socket in its own directory. The server ends with the test program, even
-//! after a crash.
+//! A private Redis on a socket in its own directory. The server ends with the test program, even if
+//! the program crashes.
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// A script that runs the server until the script's input ends. The input ends with the test's
-/// process at the latest.
+/// A script that runs the server until the script's input ends. The input ends at the latest when
+/// the test's process ends.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {

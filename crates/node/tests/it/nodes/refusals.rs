@@ -1,5 +1,5 @@
-//! Tests a buyer's refusals, the end of a session, the limit on wrong keys, and late statistics
-//! with several nodes.
+//! Tests with several nodes: a buyer's refusals, the end of a session, the limit on wrong keys, and
+//! late statistics.
 
 use serde_json::{Value, json};
 
@@ -184,7 +184,7 @@ async fn a_key_over_the_limit_is_not_counted_as_wrong() {
     }
     let wrong = home.psql(&database, "SELECT wrong FROM wrong_key").expect("a table");
     assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
-    // The count then is the same as if one of the ten keys had been right.
+    // After this change, the count is the same as if one of the ten keys had been right.
     home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
     // The second node still refuses the address from memory for at most one second.
     until("the key is accepted", async || sign_in(&second, ADMIN_KEY).await == "204").await;

@@ -162,7 +162,8 @@ async fn scheduled_sales_with_too_many_slots_cannot_run_at_the_same_time() {
     assert_eq!(change("spring", json!({"ends_at": null})).await, "409 wrong_state");
     let later = json!({"starts_at": at(2104), "ends_at": at(2105)});
     assert_eq!(change("autumn", later).await, "200");
-    // If `autumn` opens early, it is open from now until 2105 and overlaps `spring`.
+    // An early opening is refused: `autumn` would be open from now until 2105, and overlap
+    // `spring`.
     let opened = node.admin("POST", "/v1/admin/sales/autumn/open", None).await;
     assert_eq!(opened.verdict(), "409 wrong_state", "{}", opened.text());
     node.stop().await;

@@ -13,15 +13,15 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Stopwatch;
 
-/// The awaited change must come within this time, because a request is parked for at most one
-/// second.
+/// An attempt counts only if the awaited change comes within this time, because a request is parked
+/// for at most one second.
 const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
 const LAST_QUERY_MIN: Duration = Duration::from_millis(950);
 
-/// Checks the outcome of a purchase whose ticket is not settled. If the node's lease has lapsed,
-/// the node cannot decide the purchase.
+/// Checks the outcome of a purchase whose ticket is not settled. The outcome is `Queued` or, if the
+/// node's lease has lapsed, `Unavailable`.
 fn expect_undecided(outcome: &PurchaseOutcome) {
     let unavailable = matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable));
     assert!(unavailable || matches!(outcome, PurchaseOutcome::Queued { .. }), "{outcome:?}");
@@ -305,7 +305,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node must have units"
     );
-    // If the database was slow, the attempt proves nothing, so the test tries another buyer.
+    // An attempt with a slow database proves nothing. Then the test tries another buyer.
     for n in 0.. {
         assert!(n < 20, "the database was too slow in every attempt");
         let buyer = format!("b{n}");
@@ -335,8 +335,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
-            // After `LAST_QUERY_MIN` the request queries the slots again without a message, so a
-            // late answer proves nothing.
+            // After `LAST_QUERY_MIN`, the request queries the slots again even if no message has
+            // come. So a late answer proves nothing.
             if after < LAST_QUERY_MIN {
                 break;
             }
@@ -377,7 +377,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
-    // If the servers were slow, the attempt proves nothing, so the test tries again.
+    // An attempt with slow servers proves nothing. Then the test tries again.
     for n in 0.. {
         assert!(
             n < 6,

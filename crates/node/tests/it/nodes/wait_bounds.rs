@@ -10,7 +10,7 @@ use doorbuster_engine::purchase::{Purchase, PurchaseOutcome, Refusal};
 use super::fixture::{Deployment, SALE, TestNode, until};
 
 const PARKED: Duration = Duration::from_secs(1);
-/// If the slots begin to hang within this time, the request is still parked.
+/// If the slots hang within this time after the request, the request is still parked.
 const HANG_BY: Duration = Duration::from_millis(600);
 /// The latest time of the answer: the time of parking, one second for the request's queries to all
 /// slots, and a margin.
@@ -34,7 +34,7 @@ async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     node
 }
 
-/// Returns the process of the Redis server of all slots.
+/// Returns the process id of the Redis server that has all slots.
 pub(super) fn server_process(home: &Deployment) -> String {
     let said = home.redis().ask(&["INFO", "server"]);
     let id = said.lines().find_map(|line| line.strip_prefix("process_id:"));
@@ -96,8 +96,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
-        // The request may have asked all slots before they hung. Then it may get a definite answer,
-        // so the attempt proves nothing.
+        // If the request asked all slots before they hung, it may get a definite answer. Then the
+        // attempt proves nothing.
         if hung_after < HANG_BY {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
@@ -110,8 +110,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory, and
-/// with it the ticket. Returns the answer, and how often the node sent the request again.
+/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory and
+/// thus the ticket. Returns the answer, and how often the node sent the request again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -141,7 +141,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let cut = Instant::now();
     until("the time of parking is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
-    // The settler starts after the ticket was lost, so no slot knows the ticket's result.
+    // This settler starts after the ticket was lost, so no slot knows the ticket's result.
     let second = home.node(Roles::ALL).await;
     let outcome = waits.await.expect("the task did not panic");
     let asked_again = first.engine.node.meter().retried.get();

@@ -1,5 +1,5 @@
-//! Tests that each challenge and each access code works once at all nodes together, and only if a
-//! pass is issued.
+//! Tests that all nodes together accept a challenge once, and an access code as often as allowed. A
+//! rate-limited pass request spends neither.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn solved(app: &TestApp, buyer: &str) -> Value {
     json!({"item": "phone", "challenge": issued["challenge"], "answer": {"altcha": work}})
 }
 
-/// Both nodes know an open sale with this front door.
+/// Starts two nodes that both know an open sale with this front door.
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;

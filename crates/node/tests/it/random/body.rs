@@ -107,7 +107,7 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
     bytes
 }
 
-/// Replaces the body's first number with one that JSON or the API mostly does not allow.
+/// Replaces the body's first number with a number that JSON or the API usually does not allow.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
     let odd = *pick(
         rng,

@@ -1,5 +1,5 @@
-//! Sends random requests that `/openapi.json` allows. The server may refuse one only for a rule in
-//! `RULES`, which no schema can express. Any other refusal is a gap in the document.
+//! Sends random requests that `/openapi.json` allows. The server may refuse such a request only for
+//! a rule in `RULES`, which no schema can express. Any other refusal is a gap in the document.
 //!
 //! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
@@ -22,8 +22,9 @@ mod value;
 /// Random requests end existing sales and orders, so the test makes new ones after this many
 /// requests.
 const FRESH_SALE_EVERY: usize = 50;
-/// For this many operations, every random body may break one of the rules below by chance. The test
-/// checks the number only if it sends at least [`EACH_FOR_LUCK`] requests of each operation.
+/// For at most this many operations, the server may accept no body, because every random body
+/// breaks a rule by chance. The test checks this only with [`EACH_FOR_LUCK`] or more requests of
+/// each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// No server listens at this address.
@@ -159,7 +160,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.spec.get("requestBody").is_some());
-        // The server accepts only signed messages of a provider.
+        // The server accepts only signed messages of a provider, so it accepts no random message.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }

@@ -84,8 +84,8 @@ impl RequestGenerator {
         Self { rng: SmallRng::seed_from_u64(seed), known: KnownIds::default(), made: 0 }
     }
 
-    /// Returns the next request. One in three requests has a valid shape, and the other requests
-    /// have invalid parts.
+    /// Returns the next request. One in three requests has a valid shape. In the other requests,
+    /// one in five parts is invalid.
     pub(crate) fn request(&mut self) -> GeneratedRequest {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -336,7 +336,7 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // Nothing listens at this address, and it needs no look-up of a name.
+            // Nothing listens at this address, and the server need not look up a name.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }

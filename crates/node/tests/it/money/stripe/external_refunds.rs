@@ -75,7 +75,7 @@ async fn state(app: &TestApp, id: &str) -> String {
 }
 
 /// A person refunded a part of the payment at the provider, so this server refunds the rest. The
-/// refund settles when the rest has arrived.
+/// server's refund settles when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the remaining amount", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -172,7 +172,7 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
            "metadata": {"refund": row["refund"]}})
 }
 
-/// After an operator's retry, the server must refund exactly the part that was lost.
+/// After an operator's retry, the server must refund exactly the part whose refund by hand failed.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the refund has failed", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();

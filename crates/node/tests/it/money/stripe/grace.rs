@@ -8,7 +8,7 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// More orders than the server can ask Stripe about at the same time.
+/// These are more orders than the server can ask Stripe about at the same time.
 const MANY: usize = 300;
 /// The server asks a silent provider about only a few checkouts, and postpones the others. After
 /// this time of silence, the grace period of the postponed checkouts begins.
@@ -47,8 +47,8 @@ impl StripeShop {
         }
     }
 
-    /// Moves the times of orders and checkouts `ms` milliseconds into the past. First locks the
-    /// grants, like every change of an order.
+    /// Moves the times of orders and checkouts `ms` milliseconds into the past. Like every change
+    /// of an order, first locks the grants.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -63,7 +63,7 @@ impl StripeShop {
         self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
     }
 
-    /// Counts the requests to Stripe that close a session.
+    /// Returns how many requests to close a session were sent to Stripe.
     fn questions(&self) -> usize {
         self.stripe.all().iter().filter(|sent| sent.path.ends_with("/expire")).count()
     }
@@ -127,7 +127,7 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
         0,
         "an answer about a rate limit must not begin the grace period"
     );
-    // The message about the payment is lost. The last status query finds the payment.
+    // The message about the payment is lost, but the last status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
     until("the order is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
@@ -155,7 +155,7 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     shop.stripe.fail(true);
     shop.pass(900_000);
     // At first, the grace period begins only for the checkouts that the server asks about. For the
-    // postponed ones, it begins after the silence of `BELIEVED_AFTER`.
+    // postponed checkouts, it begins after Stripe was silent for `BELIEVED_AFTER`.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

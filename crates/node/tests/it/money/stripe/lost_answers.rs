@@ -63,7 +63,8 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
 }
 
 /// Returns an order and its session. Stripe's first answer was lost, and the server repeated the
-/// request with the same key. The key changes each minute, so the function may need another order.
+/// request with the same key. The key changes each minute, so a new minute may begin between the
+/// two requests. Then the function tries another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Returns a Python interpreter that has Stripe's library, or `None` if the library is not
-/// available. The installation serves all test runs.
+/// available. All test runs share one installation.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -116,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library always sends a key, but the server sends one only with some requests.
+            // The library always sends a key, but the server sends a key only with some requests.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

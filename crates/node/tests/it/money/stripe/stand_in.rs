@@ -21,7 +21,7 @@ pub(super) struct SentRequest {
 #[derive(Default)]
 struct State {
     sent: Vec<SentRequest>,
-    /// Closed sessions, and sessions that the test has set.
+    /// The sessions that are closed, and the sessions that the test has set.
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
@@ -34,11 +34,11 @@ struct State {
     /// The part of every payment that was refunded by hand, in minor units.
     by_hand: i64,
     by_hand_status: &'static str,
-    /// The amount of every payment: of the last session, or as the test set it.
+    /// The amount of every payment. It comes from the last session, or the test sets it.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// The server's next refund succeeds at once, and the refund by hand fails in the same moment.
+    /// True if the server's next refund succeeds at once while the refund by hand fails.
     by_hand_fails_next: bool,
     /// The answer to the next request with this method and path is lost.
     loses: Option<(String, String)>,
@@ -137,12 +137,12 @@ impl StripeStandIn {
         all
     }
 
-    /// The server's next refund succeeds at once, and the refund by hand fails in the same moment.
+    /// Makes the server's next refund succeed at once while the refund by hand fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// The request takes effect, but its answer is lost.
+    /// The next request with this method and path takes effect, but its answer is lost.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
@@ -160,8 +160,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, each payment has the amount `paid`, and `minor` of it was refunded by hand.
-    /// Each later refund has the remaining amount.
+    /// From now on, each payment has the amount `paid`, of which the part `minor` was refunded by
+    /// hand. Each later refund has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }

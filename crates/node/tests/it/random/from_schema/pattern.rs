@@ -156,7 +156,8 @@ impl PieceKind {
     }
 }
 
-/// Appends one of the sequences. It is at most `spare` characters longer than the shortest one.
+/// Appends a text for one of the sequences. The text is at most `spare` characters longer than the
+/// shortest possible text.
 fn fill(
     rng: &mut SmallRng,
     runs: &[Vec<Piece>],

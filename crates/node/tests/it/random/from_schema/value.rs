@@ -157,7 +157,7 @@ impl Values<'_> {
         for _ in 0..entries {
             let entry = self.draw(rng, &schema["items"], name);
             let id = entry.get("id");
-            // A schema cannot require distinct ids, but the server refuses most lists with repeated
+            // The server refuses most lists with repeated ids, but a schema cannot require distinct
             // ids. So the generator seldom repeats an id.
             let is_other =
                 id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
