@@ -90,7 +90,8 @@ async fn run_demo(
     })
 }
 
-/// Returns the load's report, the stock, and the growth of the servers' metrics during the load.
+/// Runs the sale. Returns the load's report, the stock, and how much the servers' metrics grew
+/// during the load.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,

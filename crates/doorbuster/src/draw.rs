@@ -12,8 +12,8 @@ use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 const LIST_HEADER: &str = "rank,buyer";
-/// In bytes. A waiting room takes at most 4,000,000 visitors, and the line of a visitor has at most
-/// 80 bytes.
+/// A longer list of participants is refused. A waiting room takes at most 4,000,000 visitors, and
+/// each visitor's line has at most 80 bytes.
 const LIST_BYTES_MAX: usize = 4_000_000 * 80;
 
 /// Runs `draw`.

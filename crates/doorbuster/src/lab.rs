@@ -23,7 +23,8 @@ use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped};
 use crate::{print, signals};
 
-/// If a run includes this strategy, the run's report also contains the incident report.
+/// This strategy causes the incident. If a run includes the strategy, the run's report also
+/// contains the incident report.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
 /// Approximate duration of the incident with all its variants.
 const INCIDENT_TAKES: Duration = Duration::from_secs(15);
@@ -61,7 +62,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
-    // The result must be visible even if the incident fails or the files cannot be written.
+    // The result is printed first, so that it is visible even if the incident cannot be reproduced
+    // or the files cannot be written.
     print::report(args.json, &report, || text::run(&report))?;
     if let Some(dir) = &args.out {
         let bar = progress_bar(!args.json && incident_follows);
@@ -76,7 +78,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// If the directory cannot be used, the command must fail before the long run.
+/// Prepares the directory for the report. If this fails, the command must fail before the long run.
 fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
     dir.map_or(Ok(()), report::prepare)
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))

@@ -40,7 +40,7 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     ))
 }
 
-/// A signal removes the directories and ends the process.
+/// When a signal arrives, the process removes its temporary directories and ends.
 fn temporary_dirs() -> Result<TemporaryDirs, Failure> {
     let dirs = TemporaryDirs::default();
     let removed = dirs.clone();
@@ -117,7 +117,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         return restore_continuous(args, settings, &place);
     }
     if args.until.is_some() {
-        let text = format!("--until: {text} is one file with one state; leave out --until");
+        let text = format!("--until: {text} is a file with only one state; leave out --until");
         return Err(Failure::Settings(text));
     }
     let is_encrypted = maintenance::is_encrypted(&args.file)

@@ -23,9 +23,10 @@ use crate::{print, table};
 
 const READY_WAIT: Duration = Duration::from_secs(60);
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
-/// Each sale may have long descriptions, so one request reads only few sales.
+/// One request reads at most this number of sales, because each sale may have long descriptions.
 const SALES_PAGE: &str = "50";
-/// Without this limit, one long description would make each line of the table very long.
+/// The table shows at most this many characters of a value. Without this limit, one long
+/// description would make each line of the table very long.
 const VALUE_CHARS_MAX: usize = 60;
 
 /// Runs `key`.
@@ -152,7 +153,8 @@ pub fn status(args: &StatusArgs) -> Outcome {
             }
             Err(refused) => return Err(refused.into()),
         };
-        // A server that cannot reach its store is not ready, and answers most requests late.
+        // A server that cannot reach its store is not ready and answers most requests late, so the
+        // command waits for only a short time.
         let limit = if reason.is_none() { READY_WAIT } else { NOT_READY_WAIT };
         let (nodes, sales) = tokio::join!(
             within(limit, current_nodes(&client)),

@@ -45,8 +45,8 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// The request contains the new end instead of the seconds, so a repeated request does not extend
-/// the window twice.
+/// The request contains the new end of the payment window instead of the added seconds, so a
+/// repeated request extends the window only once.
 async fn extend(
     client: &Client,
     order: &str,
@@ -60,7 +60,7 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // If this is not an order, the request contains the seconds. The server refuses the
+        // If the answer is not an order, the request keeps the seconds. The server refuses this
         // request, because only an order has a payment window.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
@@ -97,8 +97,8 @@ async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResul
     client.get(path).await
 }
 
-/// The server's list of orders is empty for an unknown sale, so a misspelt name would look like a
-/// sale without orders.
+/// Fails if the sale does not exist. The server's list of orders is empty for an unknown sale, so a
+/// misspelt name would look like a sale without orders.
 async fn expect_sale(client: &Client, sale: Option<&str>) -> Result<(), Failure> {
     if let Some(sale) = sale {
         client.get(Path::admin(&["sales", sale])).await?;

@@ -13,7 +13,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, print, table};
 
-/// The server's maximum number of sales for one request.
+/// The largest number of sales that the server returns for one request.
 const PAGE_LIMIT: &str = "200";
 
 /// Runs `export`.
@@ -101,7 +101,7 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
     Ok(sales)
 }
 
-/// A reader finds either the old file or the complete new file.
+/// Writes a file. At any time, a reader finds either the old file or the complete new file.
 fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();

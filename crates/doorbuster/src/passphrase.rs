@@ -17,7 +17,7 @@ const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
 ///
 /// # Errors
 ///
-/// Fails if no source has a passphrase.
+/// Fails if neither the file, the environment nor the terminal gives a valid passphrase.
 pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     match given(args)? {
         Some(passphrase) => Ok(passphrase),
@@ -29,8 +29,8 @@ pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
 ///
 /// # Errors
 ///
-/// Fails if no source has a passphrase, if the passphrase is too short, or if the two typed
-/// passphrases differ.
+/// Fails if neither the file, the environment nor the terminal gives a valid passphrase. Also fails
+/// if the passphrase is too short, or if the two typed passphrases differ.
 pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     let passphrase = match given(args)? {
         Some(passphrase) => passphrase,
@@ -71,7 +71,7 @@ pub fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
     passphrase(&text).map(Some).map_err(|error| Failure::Settings(error.to_owned()))
 }
 
-/// The terminal does not show the typed characters.
+/// Asks for a passphrase at the terminal, which does not show the typed characters.
 fn ask(question: &str) -> Result<SecretString, Failure> {
     let input = io::stdin();
     if !input.is_terminal() {
@@ -86,8 +86,8 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;
     let mut hidden = shown.clone();
-    // A signal would end the process and leave the terminal without echo. So Ctrl-C arrives as a
-    // character, which ends the line.
+    // A signal would end the process while the terminal hides typed characters. So Ctrl-C sends no
+    // signal, but arrives as a character that ends the line.
     hidden.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
     let code = |index: SpecialCodeIndex| shown.special_codes[index];
     hidden.special_codes[SpecialCodeIndex::VEOL] = code(SpecialCodeIndex::VINTR);
@@ -108,7 +108,7 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
 }
 
 /// Returns the line without its line break, or `None` if the line contains a character of `stops`.
-/// The character 0 in `stops` means no character.
+/// A 0 in `stops` stands for no character.
 fn read_line(input: impl BufRead, stops: &[u8]) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     for byte in input.bytes() {

@@ -42,7 +42,7 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
         Some(text) => {
             let amount = values::money(&format!("{text}{currency}")).map_err(|_| {
                 Failure::Settings(format!(
-                    "--amount {text} is not like 10.00: write it in the currency's own units"
+                    "--amount {text} is not an amount like 10.00, in the currency's own units"
                 ))
             })?;
             json!(amount)

@@ -90,7 +90,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// The parser requires an id, a title and an item.
+/// The argument parser requires an id, a title and an item, so none of them is missing here.
 fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     let minor_of = args.currency.filter(|_| args.minor);
     let item = |text: &String| {
@@ -111,7 +111,7 @@ fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     })
 }
 
-/// The server checks the sale, and this program does not.
+/// Reads a sale from a file or standard input. Only the server checks the sale's content.
 fn read(file: &FilePath) -> Result<Box<RawValue>, Failure> {
     let mut text = String::new();
     let bytes_max = ADMIN_BODY_BYTES_MAX as u64 + 1;

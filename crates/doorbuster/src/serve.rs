@@ -14,8 +14,8 @@ use crate::config;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::signals::{self, StopSignals};
 
-/// When the server stops, it waits this long for threads that still work, for example on a disk
-/// that does not answer.
+/// When the server stops, it waits at most this long for threads that are still busy, for example
+/// because a disk does not answer.
 const THREADS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs `serve`.

@@ -34,8 +34,8 @@ impl StopSignals {
     }
 }
 
-/// Returns at once. Sets `stop` at the first signal, and ends the process at the second signal. The
-/// caller needs no Tokio runtime.
+/// Starts a thread that sets `stop` at the first signal, and ends the process at the second signal.
+/// The caller needs no Tokio runtime.
 pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     watch(move |runtime, mut signals| {
         runtime.block_on(signals.wait());
@@ -45,8 +45,8 @@ pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     })
 }
 
-/// Returns at once. At the first signal, calls `clean_up` and ends the process. The caller needs no
-/// Tokio runtime.
+/// Starts a thread that waits for a signal, and then calls `clean_up` and ends the process. The
+/// caller needs no Tokio runtime.
 pub fn clean_up_on_signal(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     watch(move |runtime, mut signals| {
         runtime.block_on(signals.wait());

@@ -79,7 +79,7 @@ fn setup_error(report: &LoadReport) -> Option<String> {
 /// Raises this process's soft limit of open files to the hard limit, because each connection is an
 /// open file.
 pub fn raise_open_files_limit() {
-    // An error is ignored, because the check of the load plan reports missing file descriptors.
+    // An error is ignored, because the check of the load plan reports a limit that is too low.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
@@ -107,7 +107,7 @@ fn run_load(plan: LoadPlan, args: &StormArgs, stop: &AtomicBool) -> Result<LoadR
     load::run(plan, |progress| bar.show(progress)).map_err(load_failure)
 }
 
-/// Stops the storm when standard output is closed.
+/// Prints one line of progress. Stops the storm if standard output is closed.
 fn relay(progress: &Progress, stop: &AtomicBool) {
     let mut line = serde_json::to_vec(&RelayLine::Progress(progress.clone()))
         .expect("a progress line is valid JSON");

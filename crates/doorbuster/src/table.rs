@@ -27,7 +27,7 @@ pub fn report() -> Table {
 }
 
 /// Returns a list as text: a table with these headings, or `empty` if there are no rows. If there
-/// is another page, adds a hint how to read this page.
+/// is a next page, adds a line that says how to read the next page.
 pub fn list<R: Into<Row>>(
     empty: &str,
     header: &[&str],

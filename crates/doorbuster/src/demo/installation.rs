@@ -43,7 +43,7 @@ impl Installation {
         }
     }
 
-    /// Returns the address for buyers, `http://host:port`.
+    /// Returns the address that buyers use, `http://host:port`.
     pub fn url(&self) -> String {
         match self {
             Self::SingleServer(server) => server.url(),
@@ -59,7 +59,7 @@ impl Installation {
         }
     }
 
-    /// Returns the location of the store, for the audit.
+    /// Returns the location of the store, which the audit reads.
     pub fn store(&self) -> Result<StoreLocation, Failure> {
         let text = match self {
             Self::SingleServer(server) => server.data_dir().display().to_string(),
@@ -93,8 +93,8 @@ impl Installation {
         }
     }
 
-    /// Returns the failure. If it is [`Failure::Refused`], adds the last log lines of the nodes.
-    /// For a single server, adds log lines only if the server did not stop normally.
+    /// Returns the failure. To a [`Failure::Refused`], adds the last log lines of the nodes. Adds
+    /// log lines of a single server only if this server did not stop normally.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
             (Self::SingleServer(server), failure) => server.explain(failure, stopped),

@@ -19,8 +19,8 @@ use crate::storm::progress::LiveProgress;
 /// The demo shows at most this many bytes of a failed load generator's standard error.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends the requests of all buyers, and waits until the load generator ends. A buyer without a
-/// final answer counts as lost.
+/// Runs the load generator, which sends the requests of all buyers, and returns its report. A buyer
+/// without a final answer counts as a lost answer.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,

@@ -20,7 +20,7 @@ use crate::client::{Client, Path as UrlPath};
 use crate::exit::Failure;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// A server stops within ten seconds. The remaining time is a margin for a busy machine.
+/// A server stops within ten seconds. The other five seconds are a margin for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const READY_PREFIX: &str = "doorbuster listening on ";
 const LOG_LINES_SHOWN: usize = 8;
@@ -168,7 +168,7 @@ pub async fn read_metrics(client: &Client) -> Result<ServerMetrics, Failure> {
     })
 }
 
-/// Adds up a counter's values over all its labels, in the Prometheus text format.
+/// Returns the sum of a counter over all its labels. `text` has the Prometheus text format.
 fn counter(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {

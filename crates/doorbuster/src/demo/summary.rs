@@ -47,7 +47,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
     format!("{rows}\n{debug}{}\n", verdict(report, faults))
 }
 
-/// The processor time does not include the load generator.
+/// Adds the servers' processor time, which does not include the load generator's.
 fn add_server_time(rows: &mut Table, report: &DemoReport) {
     let answers = report.answers.values().sum::<u64>() as f64;
     if answers > 0.0 && report.server_cpu_ms > 0.0 {

@@ -18,7 +18,7 @@ pub struct WorkDir {
 
 impl WorkDir {
     /// Creates the directory, which only its owner can list. If `passable` is true, other users can
-    /// open its files by name, because PostgreSQL may run as another user.
+    /// open its files by name. PostgreSQL needs this, because it may run as another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
@@ -42,7 +42,7 @@ impl WorkDir {
         self.path.join("server.log")
     }
 
-    /// Returns the path of the file to which the load generator writes the answers that it got.
+    /// Returns the path of the file with the answers that the load generator got.
     pub fn answers(&self) -> PathBuf {
         self.path.join("answers.jsonl")
     }

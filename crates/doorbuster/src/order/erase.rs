@@ -16,7 +16,7 @@ pub async fn run(client: &Client, args: &EraseArgs) -> Outcome {
     if !args.dry_run && !args.yes {
         if !std::io::stdin().is_terminal() {
             return Err(Failure::Settings(
-                "erasing cannot be undone: give --yes, or --dry-run to list the rows".into(),
+                "erasing cannot be undone: give --yes, or --dry-run to count the rows".into(),
             ));
         }
         let found: Erasure = request_erasure(client, args, true).await?.read()?;

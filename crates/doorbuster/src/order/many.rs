@@ -43,8 +43,8 @@ impl Change {
     }
 }
 
-/// Asks for confirmation first, unless the change extends a single order. Returns `Findings` if one
-/// of several orders could not be changed.
+/// Asks for confirmation first, unless the change extends a single order. Returns `Findings` if at
+/// least one of several orders could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -149,7 +149,7 @@ async fn selected(
     }
 }
 
-/// Each id occurs only once in the result, so that no order is extended twice.
+/// Returns the ids in a file, each only once, so that no order is extended twice.
 fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     let read = if file == FilePath::new("-") {

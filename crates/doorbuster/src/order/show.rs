@@ -64,7 +64,7 @@ pub fn order_detail(order: &AnyOrderDetail) -> String {
     match order {
         AnyOrderDetail::Order(detail) => order_and_history(detail),
         AnyOrderDetail::Queued(queued) => format!(
-            "{}, for {} of {} by {}, is queued and will be decided by {}.\n",
+            "{}, for {} of {}, requested by {}, is queued and will be decided before {}.\n",
             queued.id,
             table::units(queued.units.into()),
             queued.item,

@@ -14,7 +14,7 @@ use crate::client::{Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
-/// How long the server keeps a sale's numbers by second.
+/// The server keeps the numbers of each second of a sale for this long.
 const SECONDS_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
@@ -65,7 +65,7 @@ fn without_points(series: &Series) -> &'static str {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let from = u128::try_from(series.from.millis()).unwrap_or_default();
     if series.step_secs < 60 && from < now.saturating_sub(SECONDS_KEPT).as_millis() {
-        return "Numbers by second are kept only for a day; use --step 60 for older times.\n";
+        return "Numbers of each second are kept only for a day; use --step 60 for older times.\n";
     }
     "There were no requests and no changes in this time.\n"
 }
@@ -80,7 +80,7 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// If an option is omitted, its setting stays unchanged.
+/// Shows or changes the spread of an item. If an option is omitted, its setting stays unchanged.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["sales", sale, "items", item, "spread"];
@@ -169,7 +169,7 @@ pub(super) fn price(item: &AdminItem) -> String {
     }
 }
 
-/// All `--item` flags of an item become one entry.
+/// Returns the patch of a sale. All `--item` flags of one item become one entry of the patch.
 fn patch(args: &SetArgs) -> Result<Map<String, Value>, String> {
     let mut patch = Map::new();
     let texts = [

@@ -167,7 +167,8 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// Returns the phase of a sale as text, with the time of the phase's end if it is known.
+/// Returns the phase of a sale as text. If the end of the phase is known, the text contains this
+/// time.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

@@ -21,7 +21,7 @@ impl LiveProgress {
         )
     }
 
-    /// Shows a message until the first answer arrives.
+    /// Shows a message until the next message or the next progress replaces it.
     pub fn set_message(&self, what: &str) {
         self.0.set_message(what.to_owned());
         self.0.tick();

@@ -36,7 +36,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// With `--json`, standard output contains only messages, so the line goes to standard error.
+    /// With `--json`, standard output contains only messages, so the notice goes to standard error.
     fn print_notice(&self, text: &str) -> Outcome {
         if !self.json {
             return print::line(text);

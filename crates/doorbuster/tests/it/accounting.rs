@@ -16,8 +16,8 @@ const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// Lets `buyers` buyers each request ten units in an open sale of 100 phones. Returns the answers,
-/// one JSON object per line.
+/// Opens a sale of 100 phones, in which `buyers` buyers request ten units each. Returns the answers
+/// to the buyers.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
         .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
-/// If the data directory is lost, the backup must contain every order that is older than this.
+/// If the data directory is lost, the backup must contain every order that was confirmed at least
+/// this long before the loss.
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {
@@ -42,7 +43,7 @@ fn address_of(test_server: &TestServer) -> String {
     test_server.url().strip_prefix("http://").expect("an address").to_owned()
 }
 
-/// Returns the order's id, or `None` if the server is gone.
+/// Buys one unit. Returns the order's id, or `None` if the server is gone.
 fn buy(address: &str, token: &str, key: u64) -> Option<String> {
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
     let request = format!(
@@ -83,7 +84,8 @@ fn restore(temp_dir: &TempDir, from: &Path, data_dir: &Path, more: &[&str]) -> s
     done.json()
 }
 
-/// For a missing order the server shows a queued or refused ticket.
+/// Returns whether the server has this order. For a missing order, the server shows a queued or
+/// refused ticket.
 fn has(test_server: &TestServer, token: &str, order: &str) -> bool {
     let (_, body) = test_server.send(token, "GET", &format!("/v1/orders/{order}"), "", "");
     body["state"] == "reserved"
@@ -155,7 +157,8 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
 /// Damages the content of an object. Returns `None` if the object lacks the part to damage.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// Restores the earliest state, whose time is in the message of a refused restore.
+/// Restores the earliest state. `message` is the error of a refused restore, which names the time
+/// of this state.
 fn restore_earliest(temp_dir: &TempDir, target: &Path, options: &[&str], message: &str) {
     let (_, time) = message.trim().split_once("earliest time for --until is ").expect("a time");
     restore(temp_dir, target, &temp_dir.join("early"), &[options, &["--until", time]].concat());
@@ -186,7 +189,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     // A second start begins a new generation.
     let test_server = start();
     let address = address_of(&test_server);
-    // The base of this generation must not contain the third order.
+    // The base of this generation is copied before the third order, so the base does not contain
+    // this order.
     wait_until_copied(&test_server);
     let third = buy(&address, &token, 3).expect("an order");
     wait_until_copied(&test_server);
@@ -207,7 +211,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
     restore_earliest(&temp_dir, &target, &options, &stderr);
-    // The message of a refused restore names a time before the damage.
+    // If the newest segments are damaged, the restore is refused, and its message names a time
+    // before the damage.
     let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
     flip_segments(&newest);
     let refused = || {
@@ -227,8 +232,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     assert!(refused().contains("damaged"));
 }
 
-/// Calls `check` after each of several damages to the newest base. A restore in `check` must use
-/// the base of the first generation.
+/// Damages the newest base in several ways, and calls `check` for each of them. A restore in
+/// `check` must then use the base of the first generation.
 fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     let flipped = |text: &[u8], at: usize| {
         let mut bytes = text.to_vec();
@@ -237,8 +242,8 @@ fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     };
     let in_key = |text: &[u8]| {
         let found = text.windows(7).position(|part| part == b"\"key\":\"");
-        // This byte is in the part that the passphrase encrypts. Without the checksum, the restore
-        // would report a wrong passphrase instead of the damage.
+        // This byte is in the part that the passphrase encrypts. Without a checksum of this part,
+        // the restore would report a wrong passphrase instead of the damage.
         found.map(|start| flipped(text, start + 100))
     };
     let damages: [(&str, &str, Damage<'_>); 4] = [
@@ -273,7 +278,8 @@ fn flip_segments(generation: &Path) {
     }
 }
 
-/// The suffix selects the base's description (`.json`) or the copied store (`.sqlite`).
+/// Returns the path of the newest base: its description (suffix `.json`) or its copy of the store
+/// (suffix `.sqlite`).
 fn newest_base(target: &Path, suffix: &str) -> PathBuf {
     let newest = entries(target).into_iter().max().expect("a generation");
     let objects = entries(&newest).into_iter();

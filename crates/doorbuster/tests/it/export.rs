@@ -15,7 +15,8 @@ use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, stand_in};
 use doorbuster_testkit::tool;
 
-/// The configuration from the guide, with this test's paths.
+/// The guide, which contains a configuration of nginx. The test uses this configuration with its
+/// own paths.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
 const VISITORS: usize = 16;
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -132,7 +133,8 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Checks that browsers may cache the assets. Returns the number of requests.
+/// Loads the page `count` times, and checks that browsers may cache its assets. Returns the number
+/// of requests.
 async fn visits(mut connection: HttpConnection, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -293,8 +295,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock from the status, so the cache must not return a status from before a quiet
-/// period.
+/// A page sets its clock from the status. So after a period without requests, the cache must not
+/// return a status from before this period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";

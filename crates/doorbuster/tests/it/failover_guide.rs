@@ -45,7 +45,8 @@ impl Hosts {
         Self { temp_dir, port, primary, standby }
     }
 
-    /// Runs a script on a host, as the user of PostgreSQL, with the names of this test.
+    /// Runs a script on a host, as the user of PostgreSQL. In the script, this test's paths and
+    /// addresses replace the names of the page.
     fn run(&self, host: &Host, script: &str) -> String {
         let names = [
             (DATA, host.dir.join("data").display().to_string()),
@@ -63,8 +64,8 @@ impl Hosts {
              listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\n\
              unix_socket_directories = '{dir}'\\n\" \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
-        // A server that the script starts keeps the output open, so the read of a pipe would never
-        // end.
+        // The output goes to a file. A server that the script starts keeps the output open, so the
+        // read of a pipe would never end.
         let log = self.temp_dir.join("log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = match rustix::process::geteuid().is_root() {

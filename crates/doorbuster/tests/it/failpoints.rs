@@ -35,8 +35,8 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// The number of deployments that run at the same time, with SQLite and with PostgreSQL. With more
-/// deployments, a node might not get a connection to PostgreSQL in time.
+/// The number of deployments that run at the same time with SQLite. The number with PostgreSQL is
+/// lower, because with more deployments, a node might not get a connection in time.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
@@ -156,7 +156,7 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
         }
     });
     let wrong = wrong.into_inner().expect("no thread panics with the lock");
-    assert!(wrong.is_empty(), "these points had faults or were not reached: {}", wrong.join(", "));
+    assert!(wrong.is_empty(), "these points failed or were not reached: {}", wrong.join(", "));
 }
 
 fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {

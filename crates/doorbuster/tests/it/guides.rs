@@ -26,7 +26,8 @@ fn inline(page: &str, start: &str) -> String {
     format!("{start}{code}")
 }
 
-/// `data` is the data directory, and `url` is the running server.
+/// Runs a guide's script with this test's names. `data` is the name of the data directory, and
+/// `url` is the address of the running server.
 fn follow(temp_dir: &TempDir, data: &str, url: &str, script: &str) -> String {
     let names = [
         ("/backups/", temp_dir.join("backups/").display().to_string()),

@@ -29,7 +29,7 @@ const LONG: u32 = 900;
 /// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
 const MORE_ROUNDS: u64 = 5;
-/// In the first [`ROUNDS_WITH_QUEUE`] rounds, some requests do not wait for their verdict.
+/// In this number of rounds at the start, some requests do not wait for their verdict.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -61,7 +61,7 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
             expire: hold_secs < LONG,
         };
         let plan = RandomLoad::new(fixture.address, &sale, seed + round, 16, allowed);
-        // On a slow disk more requests are undecided or unanswered when the server is killed.
+        // On a slow disk, more requests are undecided or unanswered when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let storm = tokio::spawn(random_load::run(plan.clone()));
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
@@ -86,8 +86,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// The server must not run. The function opens a copy of the database, because SQLite would change
-/// the files.
+/// Returns whether the store has an order of this buyer. The server must not run. The function
+/// opens a copy of the store, because SQLite would change the files.
 fn is_on_disk(fixture: &ServerFixture, buyer: &str) -> bool {
     let copy = TempDir::new();
     for name in ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"] {
@@ -123,7 +123,7 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         fixture.kill();
         assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
-        // The sync can be of another commit, such as the start of a slot.
+        // The sync may belong to another commit, such as the start of a slot.
         let is_committed = is_on_disk(&fixture, &buyer);
         fixture.restart();
         if !is_committed {

@@ -265,7 +265,7 @@ fn with_fault(ways: &str, fault: &str) -> (Option<i32>, Value) {
     lab(&[&["run", "--strategies", ways, "--faults", fault], &size[..]].concat())
 }
 
-/// The fault `slow` affects a strategy that uses a database in each run.
+/// In each run, the fault `slow` affects exactly the strategies that use a database.
 fn uses_database(id: &str) -> bool {
     let in_redis = ["redis-check-then-set", "redis-incrby", "redis-lua", "partitioned-redis"];
     id != "doorbuster-embedded" && !in_redis.contains(&id)
@@ -294,8 +294,9 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
                         let id = result["strategy"].as_str().expect("a text");
                         let is_slow = fault != "slow" || uses_database(id);
                         assert!(fault == "restart" || result["applies"] == is_slow, "{result}");
-                        // `redis-lua` records each booking in Redis. `redis-lua-outbox` writes a
-                        // row into a table before its script deducts the units in Redis.
+                        // These strategies survive a crash: `redis-lua` records each booking in
+                        // Redis, and `redis-lua-outbox` writes a row into a table before its script
+                        // deducts the units in Redis.
                         let survives = ["redis-lua", "redis-lua-outbox"].contains(&id);
                         let held = result["verdict"] == "held";
                         assert!(fault != "crash" || !survives || held, "{result}");
@@ -308,7 +309,7 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
 
 #[test]
 fn a_restart_of_redis_breaks_a_script_in_redis() {
-    // With seed 1 Redis comes back from a snapshot, and with seed 2 it comes back empty.
+    // With seed 1, Redis comes back from a snapshot. With seed 2, Redis comes back empty.
     let size = ["--buyers", "120", "--stock", "60", "--levels", "16"];
     let seeded = ["--faults", "restart", "--seed", "1", "--seeds", "2"];
     let (code, report) = lab(&[&["run", "--strategies", "redis-lua"], &size[..], &seeded].concat());

@@ -56,8 +56,8 @@ impl NatsStream {
         self.nats.start_again();
     }
 
-    /// Returns the stream's messages. Checks that each message has the event's type as its subject,
-    /// and that all messages of one event have the same content.
+    /// Returns the events in the stream. Checks that each message has the event's type as its
+    /// subject, and that all messages of one event have the same content.
     pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

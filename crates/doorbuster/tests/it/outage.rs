@@ -11,8 +11,8 @@ use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(90);
-/// During an outage, a single read of the store takes longer than this, so the page of metrics must
-/// not wait for a read.
+/// The page of metrics must be complete within this time. During an outage, a single read of the
+/// store takes longer, so the page must not wait for a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
 /// The largest number of log lines that one node may write during an outage. The lines report the
 /// outage, one failed request, and the ended leases of both nodes.

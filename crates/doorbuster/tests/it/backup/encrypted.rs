@@ -200,8 +200,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
         command
     };
     let mut child = command("backup", &data_dir).arg("--encrypt").spawn().expect("it starts");
-    // The encryption needs a second for the passphrase. The unencrypted copy exists during this
-    // second.
+    // The encryption needs a second to derive a key from the passphrase. During this second, the
+    // unencrypted copy exists.
     until("the unencrypted copy exists", || (!parts(&data_dir).is_empty()).then_some(()));
     signal(&child, "TERM");
     assert_eq!(wait(&mut child), Some(1));
@@ -209,8 +209,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // A command removes the copies that killed commands left, but not while another command uses
-    // the data directory.
+    // Killed commands leave copies. The next command removes these copies, but not while another
+    // command uses the data directory.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");

@@ -53,7 +53,8 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is admitted", CHANGE_TIMEOUT, until).await
 }
 
-/// The disk delays the request's first commit until the admission is over.
+/// Requests a pass, and delays the request's first commit until the admission is over. Returns the
+/// verdict.
 async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -87,8 +88,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server spends the challenge first, and the disk delays this commit. Then the admission is
-    // over, so the code stays unused.
+    // The server first spends the challenge. The disk delays this commit until the admission is
+    // over, so the server does not spend the code.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();

@@ -10,7 +10,8 @@ use super::client::{PurchaseSpec, request};
 use super::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// The audit runs every few seconds, and less often on a busy machine.
+/// Longest wait for the continuous audit. It runs every few seconds, and less often on a busy
+/// machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 

@@ -29,8 +29,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. Pauses of a slow disk count, because the server answers
-    /// during these pauses too.
+    /// The time from the start to the last answer. It includes pauses of the disk, because the
+    /// server gives some answers during these pauses too.
     pub span: Duration,
 }
 
@@ -87,8 +87,8 @@ impl BuyerProbe {
     }
 
     /// Measures up to [`TIMES_MAX`] times, because other load on the machine ends after some time.
-    /// Returns the number of all answers, and the first result that `is_well` accepts, or else the
-    /// result with the lowest p99.
+    /// Returns the number of answers in all measurements, and the first result that `is_well`
+    /// accepts. If `is_well` accepts none, returns the result with the lowest p99.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -108,7 +108,8 @@ impl BuyerProbe {
     }
 }
 
-/// Returns the answer times of one buyer, and the number of `503` answers.
+/// Lets one buyer buy and read until `stop` is set. Returns the connection, the answer times, and
+/// the number of `503` answers.
 async fn one(
     mut connection: HttpConnection,
     sale: String,

@@ -15,7 +15,8 @@ const CLOCK_ERROR_MAX_MS: i64 = 2_000;
 /// An unpaid order normally expires within this time after the end of its payment window.
 const PAST_ITS_END_MS: i64 = 1_000;
 
-/// The clock of this process shows the true time.
+/// Returns the true time: the test steps only the server's clock, and not the clock of this
+/// process.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
@@ -26,8 +27,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Returns the start of the sale. If the start passes before the sale is scheduled, sets a later
-/// start.
+/// Schedules a new sale and returns its start. If the start passes before the sale is scheduled,
+/// sets a later start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});

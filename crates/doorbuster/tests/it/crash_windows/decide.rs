@@ -12,14 +12,16 @@ use super::fixture::ServerFixture;
 use super::requests::at_once;
 
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest delay of a commit. A request must be decided long before this time.
+/// The longest delay of a commit. It is much longer than the time in which a request must be
+/// decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
-/// The earliest `decide_by` after the start of the request, and the latest after the answer. The
-/// server gives ten seconds. The test tolerates a difference of two seconds.
+/// `decide_by` must be at least the first duration after the start of the request, and at most the
+/// second duration after the answer. The server gives ten seconds. The test tolerates a difference
+/// of two seconds.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// A request with this much time before its deadline is still queued during a read, even on a slow
-/// machine.
+/// If at least this much time is left before a request's deadline, the request is still queued when
+/// the test reads it, even on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
 /// The server begins a read within this time. The test cannot see whether the read has begun.
@@ -62,8 +64,8 @@ impl WaitingPosition {
     }
 }
 
-/// The requests do not wait. Returns only the queued requests, because the server refuses some if
-/// the machine pauses.
+/// Sends requests that do not wait for their verdicts. Returns only the queued requests: if the
+/// machine pauses, the server refuses some.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,

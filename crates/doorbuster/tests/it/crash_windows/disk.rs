@@ -1,5 +1,6 @@
-//! A full, failing or slow disk: the program prints the reason and ends, and never continues on an
-//! unreliable disk. When the disk works again, the store contains every answered request.
+//! A full, failing or slow disk. If the disk is full or fails, the program prints the reason and
+//! ends. When the disk works again, the store contains every answered request. A slow disk delays
+//! only orders.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,8 +29,8 @@ const STORMING: u64 = 50;
 /// The disk is slow until at least this number of buyers follow the progress of their requests by
 /// events.
 const LISTENING: u64 = 10;
-/// The wait includes the start of the load generator, and the two seconds that each buyer first
-/// waits for the order.
+/// Longest time until these buyers listen for events. It includes the start of the load generator,
+/// and the two seconds for which each buyer first waits for the order.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {

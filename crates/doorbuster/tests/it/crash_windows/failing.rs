@@ -15,7 +15,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 const STORM_MIN: usize = 200;
-/// A checkpoint starts when the log reaches twice this size, some hundred milliseconds later.
+/// Half the log size at which a checkpoint starts. The load needs some hundred milliseconds to
+/// write the other half.
 const HALF_LOG_BYTES: u64 = 4_000_000;
 const SMALL_COMMIT_BUYERS: usize = 4;
 /// How long a sync takes while the commits are small.
@@ -75,7 +76,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     expect_stored(&fixture, record).await;
 }
 
-/// `fails` makes the disk fail during a load. Returns the server's standard error.
+/// Makes the disk fail with `fails` during a load, and checks that the server ends. Returns the
+/// server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;

@@ -79,14 +79,14 @@ impl MachineFaults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// Delays each sync by this time, also a sync in progress. Zero ends the delay of a sync in
-    /// progress.
+    /// Delays each sync by this time, including a sync in progress. Zero also ends the delay of a
+    /// sync in progress.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// Delays the return of each sync, also of a sync in progress. During the delay, the data is on
-    /// the disk, but the program waits for the result of the sync.
+    /// Delays the return of each sync, including a sync in progress. During the delay, the data is
+    /// on the disk, but the program waits for the result of the sync.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }

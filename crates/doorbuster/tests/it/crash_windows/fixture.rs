@@ -199,8 +199,8 @@ impl ServerFixture {
     /// Returns the processor time that the process has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // The second field, in brackets, is the name. Fields 14 and 15 are the user and the system
-        // time.
+        // The second field is the name, in brackets. Fields 14 and 15 are the times in user mode
+        // and in the kernel.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -216,7 +216,7 @@ impl ServerFixture {
         HttpConnection::connect(self.address).await.expect("the server listens")
     }
 
-    /// Sends one request over a connection of its own.
+    /// Sends one request over a new connection.
     pub async fn ask(&self, request: &[u8]) -> Reply {
         self.connect().await.ask(request).await.expect("an answer")
     }
@@ -294,7 +294,7 @@ impl ServerFixture {
         }
     }
 
-    /// Polls until `ask` returns a result, for at most `most`.
+    /// Calls `ask` until it returns a result. Fails after `most`.
     pub async fn until<T>(
         &self,
         what: &str,

@@ -12,8 +12,8 @@ use super::requests::at_once;
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// Each race spreads its cancellations over twice the time of the previous race. On a slow machine,
-/// all cancellations of a short race may come too late.
+/// The maximum number of races. Each race spreads its cancellations over twice the time of the
+/// previous race, because on a slow machine, all cancellations of a short race may come too late.
 const RACES_MAX: u32 = 4;
 /// The test needs at least this number of expired orders, and the same number of cancelled orders.
 const ENDS_MIN: usize = 3;
@@ -47,8 +47,8 @@ struct Raced {
     after: Vec<Reply>,
 }
 
-/// Cancels the first of two orders near the end of its payment window. Then the limit must allow
-/// exactly two single units.
+/// Buys two orders, and cancels the first order near the end of its payment window. Then the limit
+/// must allow exactly two more orders of one unit each.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
     let (first, second) = (
@@ -180,7 +180,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The slot is only in memory, and the buyer's orders are in the store.
+            // The killed server loses the slot, which is only in memory. The buyer's orders are in
+            // the store.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);

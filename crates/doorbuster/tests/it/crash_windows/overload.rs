@@ -26,8 +26,8 @@ const IMPATIENT: usize = 64;
 /// The maximum number of retries that one worker may answer in a second, for all clients together.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// The number of measured refusals is high, because the kernel counts processor time in hundredths
-/// of a second.
+/// The number of refusals whose processor time is measured. It is high, because the kernel counts
+/// processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
 /// The number of accepted requests whose processor time is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
@@ -123,7 +123,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     fixture.audit(None).await;
 }
 
-/// Also returns the processor time that the server used.
+/// Measures how fast the buyers are served, and how much processor time the server uses for them.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -164,8 +164,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// Waits until `held` units are in unpaid orders. Returns the server's processor time per request,
-/// in seconds.
+/// Sends the requests, and waits until `held` units are in unpaid orders. Returns the server's
+/// processor time per request, in seconds.
 async fn cost_each(
     fixture: &ServerFixture,
     requests: &[Vec<u8>],

@@ -133,8 +133,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The `audit` command would correctly report a ticket without a verdict, because the buyer has
-    // not repeated the request.
+    // This test does not run the `audit` command, which would correctly report a ticket without a
+    // verdict: the buyer has not repeated the request.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 

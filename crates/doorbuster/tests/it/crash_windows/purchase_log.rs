@@ -191,7 +191,8 @@ impl PurchaseLog {
     }
 }
 
-/// The server's clock may be [`CLOCKS_DIFFER_MS`] ahead of the test's clock.
+/// Returns whether a time of the server has passed. The server's clock may be [`CLOCKS_DIFFER_MS`]
+/// ahead of the test's clock.
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();

@@ -14,9 +14,10 @@ use crate::watch::Stopwatch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Together, these purchases usually ask for more units than the buyer's limit.
+/// Each buyer makes at most this number of purchases. Together, they usually ask for more units
+/// than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// Even a busy machine makes more than twenty reads a second.
+/// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Long enough for a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
@@ -73,7 +74,7 @@ impl RandomLoad {
         })
     }
 
-    /// Runs the load for at least this time, and until `is_enough` returns true.
+    /// Waits until the load has run for at least this time and `is_enough` returns true.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let timer = Stopwatch::start();
         while timer.elapsed() < least || !is_enough(self) {
@@ -257,7 +258,8 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// During a pause, the server sells nothing, and no slot has a unit.
+/// Pauses and resumes the sale repeatedly. During a pause, the server must sell nothing, and no
+/// slot may have a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return };

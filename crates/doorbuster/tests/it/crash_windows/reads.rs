@@ -1,4 +1,5 @@
-//! Public reads are answered from memory: the test counts the reads of the store's file.
+//! Public reads and refusals are answered from memory. The tests count file locks, because each
+//! read of the store takes a lock.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use super::fixture::ServerFixture;
 const ASKED: usize = 600;
 /// How long the test counts the file locks of a server without requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// The test uses the lowest of these counts, because the server may still write the work of earlier
-/// requests.
+/// The test counts the locks this many times and uses the lowest count, because the server may
+/// still write the work of earlier requests.
 const TIMES_AT_REST: usize = 5;
 
 /// A count may be too low, because the machine may pause. So the test assumes at least this number
@@ -22,7 +23,8 @@ const LEAST: f64 = 40.0;
 /// A function that creates the request with this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Returns the number of file locks during `count` requests, and the duration.
+/// Sends `count` requests. Returns how many file locks the server took meanwhile, and the duration
+/// of the requests.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -80,7 +82,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Uses the lowest of several counts. Then checks that reads of an order list raise the count.
+    /// Counts the locks without requests several times, and uses the lowest count. Then checks that
+    /// reads of an order list raise the count.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {

@@ -24,7 +24,7 @@ const HALF_HEADS: usize = 2_000;
 const SILENT: usize = 200;
 /// Clients that repeatedly send a request with a header of 64 KiB, which is too long.
 const BOMBERS: usize = 8;
-/// Connections that send their bodies byte by byte.
+/// Connections that send the body of a request byte by byte.
 const HALF_BODIES: usize = 50;
 /// The server closes a connection with an unfinished body within this time, even on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
@@ -90,7 +90,8 @@ fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> Jo
     })
 }
 
-/// Returns the number of correct answers, and the number of connections without an answer.
+/// Sends `bombs` requests with a header that is too long. Returns the number of correct answers,
+/// and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -129,8 +130,9 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // The slow bodies start first, because they have the longest deadline. The server's fast path
-    // reads bodies with a known length, and the general HTTP server reads chunked bodies.
+    // The slow bodies start first, because they have the longest deadline. Half of them are
+    // chunked: the server's fast path reads only bodies with a known length, and the general HTTP
+    // server reads chunked bodies.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");

@@ -91,7 +91,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Cancels the order when every buyer has tried at least once. Returns the number of refusals.
+/// Buys a unit, and cancels the order when every buyer has tried at least once. Returns the number
+/// of refusals before the order.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

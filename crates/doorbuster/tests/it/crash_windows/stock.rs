@@ -17,13 +17,14 @@ use super::requests::{at_once, available};
 /// The shortest duration of a load.
 const STORM: Duration = Duration::from_secs(3);
 const LOOKS_MIN: usize = 60;
-/// A load continues until the operator has changed the total at least [`CHANGES_MIN`] times, or has
-/// paused the sale at least [`PAUSES_MIN`] times.
+/// A load with changes of the total continues until at least this number of changes is confirmed. A
+/// load with pauses continues until at least [`PAUSES_MIN`] pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Long enough for a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than the eight seconds that a pause waits for tickets.
+/// The delay of a commit, which is shorter than the eight seconds for which a pause waits for
+/// tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of purchases that a buyer attempts during the delayed commit.
 const LOOKS: u32 = 15;
@@ -219,7 +220,7 @@ async fn lowering_the_total_removes_free_units_only() {
     assert_eq!(
         fixture.adjust("spring", "a", -4).await.status,
         200,
-        "a refused change must be a new attempt with the same key"
+        "after a refusal, the same key must be a new attempt"
     );
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.total, stock.held, stock.free()), (4, 4, 0));
@@ -235,8 +236,8 @@ async fn a_unit_is_sold_or_removed_never_both() {
     for round in 0..12 {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
-        // Buyers ask for thirty of twenty units, and at the same moment the operator removes
-        // twelve.
+        // The sale has twenty units. Buyers ask for thirty units, and at the same moment, the
+        // operator tries to remove twelve.
         let mut requests: Vec<_> =
             (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {

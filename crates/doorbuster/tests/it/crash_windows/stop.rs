@@ -149,7 +149,8 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // The test cannot see when the server has received the change of the stock.
+    // The test cannot see when the server has received the change of the stock, so it waits for
+    // some time.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
@@ -226,7 +227,7 @@ async fn a_stopping_server_answers_requests_for_positions() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Returns the exit code and the output of the second process.
+/// Starts a second server on the same directory. Returns its exit code and its standard error.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");

@@ -28,7 +28,8 @@ const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
 /// A server also passes if its 99th percentile is at most this multiple of the 99th percentile at
 /// the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
-/// A cancelled order has two events, so the test can check the sequence of its events.
+/// The number of cancelled orders at each server. A cancelled order has two events, so the test can
+/// check the sequence of its events.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -103,7 +104,7 @@ struct EndpointCase {
     orders: Vec<String>,
 }
 
-/// The times that the buyers waited for their answers.
+/// How long the buyers waited for their answers.
 #[derive(Clone, Copy, Debug)]
 struct Served {
     median: Duration,
@@ -130,7 +131,8 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Before the start, cancels some orders, and waits until a delivery has failed.
+    /// Cancels some orders, waits until a delivery has failed, and then makes the receiver
+    /// available.
     async fn start_receiver(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
@@ -228,8 +230,8 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Other load on the machine ends after some time, but an effect of an unavailable receiver
-    // stays.
+    // The test measures again, because other load on the machine ends after some time. An effect of
+    // an unavailable receiver would stay.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

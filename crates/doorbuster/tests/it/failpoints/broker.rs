@@ -35,8 +35,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// Returns whether the server was killed at this point. If `is_away` is true, the broker starts
-/// only after a failed attempt.
+/// Runs a sale. Returns whether the server was killed at this point. If `is_away` is true, the
+/// broker starts only after a failed delivery.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;

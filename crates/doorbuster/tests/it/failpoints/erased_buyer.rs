@@ -1,4 +1,5 @@
-//! Erases a buyer. The buyer's orders are in another sale, which closes while `spring` continues.
+//! Erases a buyer. All orders of this buyer are in the sale `autumn`, which closes while the sale
+//! `spring` continues.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -52,8 +53,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// The server erases some rows only after their checkouts have closed and their refunds have
-/// arrived.
+/// Repeats the erasure until no row is held back. The server erases some rows only after their
+/// checkouts have closed and their refunds have arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {

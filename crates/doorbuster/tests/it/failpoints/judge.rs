@@ -1,5 +1,6 @@
-//! The final checks after everything has settled: the provider's documents, the events that the
-//! shop received, the store, and both auditors.
+//! The final checks after everything has settled. They check the provider's documents, the events
+//! that the shop received, the store, and the results of the server's audit and of the `audit`
+//! command.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -188,7 +189,8 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert!(is_there, "the provider refunded the payment of a paid order: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
-                // The server does not refund a payment that the provider already reversed.
+                // The sandbox sends no message about the refund of a payment that it has already
+                // reversed.
                 let sent = usize::from(by_itself.is_none());
                 assert_eq!(
                     (&known[0]["state"], back.len(), refunds_sent),

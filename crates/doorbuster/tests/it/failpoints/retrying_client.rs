@@ -32,8 +32,8 @@ impl RetryingClient {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records what a task waits for and the last state that it saw, for the report of a test that
-    /// hangs. `None` ends the wait.
+    /// Records what a task waits for and the last state that it saw. If a test hangs, it prints
+    /// these records. `None` means that the wait has ended.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {

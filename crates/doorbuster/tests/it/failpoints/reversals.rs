@@ -156,7 +156,7 @@ pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     );
 }
 
-/// Checks that the audit's notices name each open reversal once, and nothing else.
+/// Checks that the audit's notices name each open reversal once, and name no other reversal.
 pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
     let notices = audit["notices"].as_array().expect("a list").iter();
     let notices =

@@ -59,8 +59,8 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys one unit and presses this button of the checkout, with another key if the hold ended too
-/// early. Returns every purchase with its result.
+/// Buys one unit and presses this button of the checkout. If the hold ends too early, tries again
+/// with another key. Returns every purchase with its result.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,7 +70,8 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// Does the same as [`pressed`], and also returns the checkout, or `None` if no unit was left.
+/// Does the same as [`pressed`], and also returns the checkout. The checkout is `None` if no unit
+/// was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -112,7 +113,7 @@ async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
 
-/// Buys with or without a checkout, and does not pay.
+/// Buys, requests a checkout if `with_checkout` is true, and does not pay.
 async fn left(
     retrying_client: RetryingClient,
     buyer: &str,

@@ -8,7 +8,8 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item with a waitlist. Three buyers hold its three units before the first buyer joins.
+/// The item with a waitlist. Three buyers hold its three units before the first buyer joins the
+/// waitlist.
 pub const ITEM: &str = "lamp";
 /// The buyers on the waitlist, in the order in which they join.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
@@ -40,7 +41,8 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Returns an order with a long payment window. If a window ended too early, buys again.
+/// Buys, and extends the order's payment window. If the window ends before the extension, buys
+/// again.
 async fn holds(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -67,8 +69,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, entry)
 }
 
-/// Gives units back by a cancellation, an expiry and a refund, and by a cancellation when no buyer
-/// waits any more.
+/// Returns three units for the waiting buyers: by a cancellation, an expiry and a refund. When no
+/// buyer waits any more, returns a fourth unit by a cancellation.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],

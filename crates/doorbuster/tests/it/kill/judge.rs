@@ -15,7 +15,8 @@ use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 const ANSWERS_MIN: usize = 100;
 /// All short holds end within this time, including the holds that the checks create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
-/// Longest time from `decide_by` to a verdict, with some time for a busy machine.
+/// Longest wait for the verdict of a queued request: the ten seconds until `decide_by`, and some
+/// time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
 /// The answers of all rounds. At the end, the store must still agree with these answers.

@@ -62,7 +62,8 @@ struct Message {
 }
 
 impl Message {
-    /// `None` means that the message must be sent again. An error means that the server is gone.
+    /// Sends the message and returns the payment's result. `None` means that the message must be
+    /// sent again. An error means that the server is gone.
     async fn tell(&self, connection: &mut HttpConnection) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -109,15 +110,16 @@ impl Book {
         }
     }
 
-    /// The message stays in `open` until the server has answered it.
+    /// Returns a message that must be sent now. The message stays in `open` until the server has
+    /// answered it.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Two tasks may have sent the same message at the same time. Then the second answer does not
-    /// change `open`.
+    /// Records an answer. If two tasks have sent the same message at the same time, the second
+    /// answer does not change `open`.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -295,13 +297,14 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     );
 }
 
-/// Returns how many answers said that the payment was already recorded.
+/// Checks that the list of payments agrees with the answers. Returns how many answers said that the
+/// payment was already recorded.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {
         let row = listed
             .get(&*message.payment)
-            .unwrap_or_else(|| panic!("an answered payment is not listed: {message:?}"));
+            .unwrap_or_else(|| panic!("the list lacks the payment of {message:?}"));
         assert_eq!(word(row, "order"), message.order, "{row}");
         reported.insert(&*message.payment);
         let state = match &**outcome {

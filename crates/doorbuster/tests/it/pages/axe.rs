@@ -27,7 +27,7 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Runs axe-core with the rules in place of `$`. Returns each finding with its elements. The bar
+/// Runs axe-core with the rules that replace `$`. Returns each finding with its elements. The bar
 /// with the button covers other controls, so the script makes the bar scroll with the page.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
@@ -36,16 +36,16 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The colour schemes, each with the rules to check and the number of rules that apply to the
-/// emptiest page. The dark scheme differs only in its colours, so the test checks only the colour
-/// rules in it.
+/// The colour schemes, each with the rules to check and the minimum number of rules that must
+/// apply. The emptiest page has this number. The dark scheme differs only in its colours, so the
+/// test checks only the colour rules in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
-/// The width of the page, or the width that an open dialog needs, if that is larger. Both widths
-/// include the parts outside the window.
+/// Returns the width of the page or, if this is larger, the width that an open dialog needs. Both
+/// widths include the parts outside the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop window at a zoom of 400 %.
@@ -91,8 +91,8 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language, so the other language is checked once. A
-                // test that saves pictures checks every combination.
+                // Colours do not depend on the language, so the other language is checked with only
+                // one colour scheme and width. A test that saves pictures checks every combination.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;
