@@ -1,5 +1,5 @@
-//! Repeats the draw that decided the order of a waiting room, from the published values and a list
-//! of the participants. The rules are those of `docs/front-door.md`:
+//! Takes the values that a shop published and a list of the participants, and repeats the draw that
+//! decided the order of a waiting room. The rules are those of `docs/front-door.md`:
 //!
 //! - A lot is HMAC-SHA-256 of the buyer's id, with the 32 bytes of the seed as the key.
 //! - In the room of an item, the item's name and a zero byte precede the buyer's id.
@@ -14,7 +14,7 @@ use serde::Serialize;
 /// The only algorithm that a draw may use.
 pub const ALGORITHM: &str = "hmac-sha256";
 const SEED_BYTES: usize = 32;
-/// The largest number of differing ranks that the report lists. The report only counts the others.
+/// The report lists at most this many differing ranks, and only counts the others.
 const FINDINGS_MAX: usize = 10;
 
 /// The values that a shop published about its draw, and the order of admission that the shop
@@ -76,7 +76,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     let distinct: BTreeSet<&str> = claim.list.iter().map(String::as_str).collect();
     if distinct.len() < claim.list.len() {
         findings.push(format!(
-            "the list names {} participants more than once",
+            "the list names participants more than once; it has {} entries too many",
             claim.list.len() - distinct.len()
         ));
     }
@@ -121,7 +121,7 @@ fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
     };
     for &at in places.iter().take(FINDINGS_MAX) {
         findings.push(format!(
-            "rank {} belongs to {}, but the claim has {}",
+            "rank {} belongs to {}, but the claimed order has {}",
             at + 1,
             name(order, at),
             name(claimed, at)
@@ -221,7 +221,7 @@ mod tests {
         check(|claim| claim.claimed.as_mut().expect("set").swap(0, 1), "rank 1 belongs to");
         check(
             |claim| claim.claimed.as_mut().expect("set").truncate(4),
-            "but the claim has no participant",
+            "but the claimed order has no participant",
         );
     }
 }

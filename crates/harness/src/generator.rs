@@ -48,8 +48,8 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// The time before the measurement. It must be so long that the load reaches its full rate and
-    /// the first answers arrive.
+    /// The time before the measurement. It must be long enough for the load to reach its full rate
+    /// and for the first answers to arrive.
     pub warm_up: Duration,
     /// The measured time. If the script ends earlier, the measurement ends too.
     pub time: Duration,

@@ -2,7 +2,7 @@
 //!
 //! The harness uses only HTTP and SQL, and shares no code with the server that it tests. Its rules
 //! about orders, limits and stock come from the documents. From the crate `doorbuster-api`, the
-//! harness uses only the types of its reports.
+//! harness uses only the types of reports.
 
 pub mod audit;
 pub mod chaos;

@@ -57,7 +57,7 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// With a wrong address, the run then gives one error, and not an error for each buyer.
+/// Connects once, so that a wrong address gives one error, and not an error for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -88,8 +88,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// If a worker panics, this value is dropped and stops the run. The run's result is then an error,
-/// so the other workers need not finish.
+/// If a worker panics, dropping this value stops the run. The run's result is then an error, so the
+/// other workers need not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -100,7 +100,8 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Stops the run if no more answers arrive, or if the caller sets the flag `stop`.
+/// Adds up the tallies. Stops the run if no more answers arrive, or if the caller sets the flag
+/// `stop`.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,

@@ -95,8 +95,8 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders in a Redis list, each in the form `buyer:units`. The index `last` is
-    /// included, and -1 means the last element.
+    /// Returns the orders in a Redis list, from the first element to index `last`. The index -1
+    /// means the last element. Each element has the form `buyer:units`.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;

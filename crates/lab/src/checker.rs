@@ -30,8 +30,8 @@ pub struct Findings {
     pub offender: Option<String>,
 }
 
-/// Compares each buyer's last answer with the orders. `orders` has the sequence in which the
-/// strategy wrote them.
+/// Compares each buyer's last answer with the orders. `orders` has the orders in the sequence in
+/// which the strategy wrote them.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for order in orders {
@@ -122,7 +122,7 @@ fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
 }
 
 /// Returns how many of the remaining units could have been sold to the buyers without units. Each
-/// of them gets all requested units or none.
+/// buyer gets all requested units or none.
 fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -45,8 +45,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns how many accepted requests still wait for this process's background work. The lab
-    /// waits for them before it stops the process, but not longer than `DRAIN_WITHIN`.
+    /// Returns how many accepted requests still wait for this process's background work. Before the
+    /// lab stops the process, it waits for these requests, but not longer than `DRAIN_WITHIN`.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }
@@ -77,12 +77,13 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claim {
-    /// The strategy never oversells, loses or duplicates orders, whichever fault occurs.
+    /// The strategy never oversells, and never loses or duplicates an order, whichever fault
+    /// occurs.
     Safe,
     /// Even without a fault, the strategy can oversell.
     Unsafe,
-    /// The strategy never oversells, loses or duplicates orders while every server and process
-    /// works.
+    /// While every server and process works, the strategy never oversells, and never loses or
+    /// duplicates an order.
     SafeWithoutFaults,
 }
 
@@ -129,7 +130,8 @@ pub struct StrategyEntry {
 /// How the lab runs a strategy.
 #[derive(Clone, Copy)]
 pub enum StrategyKind {
-    /// A worker process creates the strategy with its clients of PostgreSQL and Redis.
+    /// Creates the strategy in a worker process, from the process's clients for PostgreSQL and
+    /// Redis.
     Worker(fn(&Backends) -> Box<dyn Strategy>),
     /// The strategy is the product in this shape.
     Product(crate::product::Shape),

@@ -39,7 +39,7 @@ pub struct DirectCrowd {
 }
 
 impl DirectCrowd {
-    /// Returns a copy of these buyers. The buyers of the copy buy in the sale `sale`.
+    /// Returns the same buyers, who buy in the sale `sale`.
     #[must_use]
     pub fn of_sale(&self, sale: &str) -> Self {
         Self { sale: sale.to_owned(), ..self.clone() }
@@ -119,8 +119,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the buyers in a process on the data directory of the stopped server. The sale `warm_up` is
-/// not measured.
+/// Starts a process on the data directory of the stopped server. The buyers buy in this process.
+/// Their sale `warm_up` is not measured.
 pub(crate) async fn measure(
     product: &ProductInstallation,
     [warm_up, target]: [&Target; 2],

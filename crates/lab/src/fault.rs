@@ -24,7 +24,8 @@ pub enum Fault {
     Crash,
     /// One database connection in ten is delayed by 200 ms in each direction.
     Slow,
-    /// Redis is killed and restarts empty, or from a snapshot that is one second old.
+    /// Redis is killed. Then it starts again, either empty or from a snapshot that is one second
+    /// old.
     Restart,
 }
 
@@ -44,7 +45,6 @@ impl Fault {
     }
 }
 
-/// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
 /// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
 /// system. Call this on the thread that started the servers, because a server ends with its thread.
 pub async fn inject(
@@ -79,8 +79,8 @@ pub async fn inject(
     }
 }
 
-/// Waits until this many buyers got the answer "sold", but at most for half of the time of
-/// arrivals.
+/// Waits until this many buyers got the answer "sold", but not longer than half of
+/// [`ARRIVALS_WITH_FAULT`].
 async fn until_sold(orders: u64, progress: &Progress) {
     let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
     while progress.sold.load(Ordering::Relaxed) < orders

@@ -1,5 +1,5 @@
 //! `lab headline`: runs a sale at a fixed rate against one process of the product. Afterwards the
-//! lab checks the product's rows, and the independent auditor runs.
+//! lab checks the product's rows and runs the independent auditor.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,10 +25,10 @@ use crate::shape::Shape;
 /// Units on sale.
 const STOCK: i64 = 10_000;
 /// The default number of keep-alive connections. At 120,000 requests a second and 1 ms for each
-/// answer, about 120 requests wait at any time.
+/// answer, about 120 requests wait for answers at any time.
 pub const CONNECTIONS: usize = 128;
 /// The rate counts as reached if the server answered at least this fraction of the due requests in
-/// time. The last requests are answered a little later.
+/// time. The fraction is below 1, because the last requests are answered a little later.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -46,8 +46,8 @@ pub struct HeadlineOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// The largest number of requests of a run. Each buyer's token stays in memory, so a run with more
-/// requests is refused.
+/// The largest number of requests of a run. The signature of each buyer's token stays in memory, so
+/// a run with more requests is refused.
 pub const REQUESTS_MAX: u64 = 10_000_000;
 
 /// The auditor's result.
@@ -224,7 +224,7 @@ fn report(
 ) -> HeadlineReport {
     let answered = load.in_time.values().sum::<u64>() as f64;
     let answers_per_second = answered / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    // Arrivals are random, so the number of due requests can be below the requested rate.
+    // Arrivals are random, so the answers are compared with the due requests, not with the rate.
     let due = (load.sent_in_time + load.given_up) as f64;
     let latency = load.latency_with_late_answers();
     let ms = |micros: u64| micros as f64 / 1_000.0;
@@ -256,7 +256,7 @@ fn report(
     }
 }
 
-/// Returns the result and the order ids in the answers.
+/// Sends the load. Returns the result and the order ids in the answers.
 fn send(
     options: &HeadlineOptions,
     product: &ProductInstallation,
@@ -265,7 +265,7 @@ fn send(
     let Target::Product { sale, .. } = target else {
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
-    // Arrivals are random, so the run prepares more buyers than the expected number.
+    // Arrivals are random, so the run prepares more buyers than are expected on average.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
@@ -282,7 +282,7 @@ fn send(
         addr: *product.addrs().first().context("the server has no address")?,
         connections: options.connections,
         // A request that finds no free connection waits, and its latency counts from its due time.
-        // Thus a slow server shows in the latency and in the rate.
+        // Thus a slow server raises the latency and lowers the rate of answers.
         pace: Pace::Open(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),

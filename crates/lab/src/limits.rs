@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The number of worker processes for each strategy, because a shop also runs several servers.
+/// The number of worker processes for each strategy. There are several, because a shop also runs
+/// several servers.
 pub const WORKERS: usize = 2;
 /// The largest number of connections of one worker to PostgreSQL. Further requests wait.
 pub const POOL_MAX: usize = 32;
@@ -15,7 +16,7 @@ pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
 /// The allowed number of simultaneous buyers. Other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// The largest number of times that a buyer sends the request. Then the buyer gives up.
+/// A buyer sends its request at most this many times, and then gives up.
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -24,7 +25,8 @@ pub const RUN_WITHIN: Duration = Duration::from_secs(6);
 /// In a run with a fault, the arrivals of buyers take this time, so that the fault happens during
 /// the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
-/// How long accepted requests may wait for background work after the last answer.
+/// After the last answer, the lab waits at most this long for the background work of accepted
+/// requests.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long a process of the lab may take to become ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -58,9 +58,9 @@ struct EmbeddedServer {
 }
 
 impl ProductInstallation {
-    /// Starts an installation, which ends when the calling thread ends. Of every ten connections
-    /// from a node to the database, one is slow: its number ends with the digit `slow`. The numbers
-    /// begin with 0.
+    /// Starts an installation, which ends when the calling thread ends. If `slow` is given, one in
+    /// ten connections from a node to the database is slow. The number of a slow connection ends
+    /// with the digit `slow`. The first connection has number 0.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -147,7 +147,7 @@ impl ProductInstallation {
     }
 
     /// Opens a new sale as the target of requests. First waits until all servers are ready, because
-    /// an earlier run may have killed them.
+    /// an earlier run may have restarted them.
     pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.wait_until_ready().await?;
         self.sales += 1;
@@ -197,7 +197,6 @@ impl ProductInstallation {
         Ok(())
     }
 
-    /// Kills each Redis server and starts it again. Returns whether any process had a connection to
     /// Kills each Redis server and starts it again. Returns whether any process had a connection to
     /// one of these servers.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {

@@ -68,7 +68,7 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // The strategies that held in every run, although at least one run is unfinished.
+    // The strategies that held in every run but have at least one unfinished run.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());
@@ -112,7 +112,7 @@ fn summary(run: &RunReport) -> String {
     text
 }
 
-/// Returns the number with a comma after each thousand.
+/// Returns the number with commas between groups of three digits.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -101,7 +101,7 @@ pub struct RunResult {
     pub started: u64,
     /// Whether the run's time ended before every buyer had started.
     pub stopped_early: bool,
-    /// The number of buyers per second who got their last answer.
+    /// How many buyers got their last answer per second.
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
@@ -153,7 +153,7 @@ pub struct RunResult {
 /// The embedded shape without HTTP: the same buyers call the engine in its own process.
 #[derive(Debug, Clone, Serialize)]
 pub struct DirectRunResult {
-    /// Buyers per second who got their last answer.
+    /// How many buyers got their last answer per second.
     pub throughput_per_second: f64,
     /// The time from a buyer's first call to the last answer.
     pub latency_ms: LatencyMs,
@@ -204,7 +204,7 @@ pub struct RunReport {
     pub settings: Vec<String>,
     /// How long the run took, in seconds.
     pub seconds: f64,
-    /// One result for each strategy, level, fault and seed.
+    /// One result for each combination of strategy, level, fault and seed.
     pub results: Vec<RunResult>,
     /// The runs that have no result.
     pub failures: Vec<RunFailure>,
@@ -362,7 +362,7 @@ fn throughput(answers: &Answers) -> f64 {
     round(answers.records.len() as f64 / seconds)
 }
 
-/// The longest latency that the histogram distinguishes, in microseconds.
+/// In microseconds. A longer latency is recorded as this latency.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 fn latencies(answers: &Answers) -> LatencyMs {

@@ -37,7 +37,8 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// The seed. It decides the sequence of the buyers and the times of the faults.
     pub seed: u64,
-    /// The number of seeds. Each run is repeated with `seed`, `seed + 1`, and so on.
+    /// The number of seeds. Every run takes place once with `seed`, once with `seed + 1`, and so
+    /// on.
     pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,

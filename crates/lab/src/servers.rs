@@ -48,7 +48,8 @@ impl Drop for WorkDir {
 pub struct Servers {
     postgres: Postgres,
     redis: RedisServer,
-    /// The proxy of a run with slow connections. A new proxy counts the connections from 0 again.
+    /// The proxy of a run with slow connections. Each such run starts a new proxy, which counts its
+    /// connections from 0.
     slow_proxy: Option<Proxy>,
     /// The directory of the workers' logs.
     dir: PathBuf,
@@ -208,7 +209,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the workers and waits until they listen. The first one is also the consumer or the
+    /// Starts the workers and waits until they listen. The first worker is also the consumer or the
     /// scheduler.
     pub fn start(program: &Path, strategy: &str, servers: &Servers, level: usize) -> Result<Self> {
         let pool = level.div_ceil(WORKERS).clamp(2, POOL_MAX);

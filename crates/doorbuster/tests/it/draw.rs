@@ -48,7 +48,7 @@ fn a_draw_is_repeated_from_files_alone() {
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
-        json!(format!("rank 1 belongs to {}, but the claim has {}", ORDER[0], ORDER[1]))
+        json!(format!("rank 1 belongs to {}, but the claimed order has {}", ORDER[0], ORDER[1]))
     );
     let changed = verify(
         &temp_dir,

@@ -50,7 +50,7 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// Each upgrade of the node switches between the two builds.
+    /// Each upgrade of the node switches between its program and `next`.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }
@@ -86,7 +86,7 @@ impl Node {
         &self.start.name
     }
 
-    /// Returns the process id while the process exists.
+    /// Returns the process id, or `None` if the node is stopped.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
@@ -111,8 +111,8 @@ impl Node {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Stops the node and starts it again. Fails if the node does not end cleanly and in time. If
-    /// there is another build of the program, the node switches to that build.
+    /// Stops the node, switches to the other build if there is one, and starts the node again.
+    /// Fails if the node does not end cleanly and in time.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {

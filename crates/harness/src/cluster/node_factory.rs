@@ -44,7 +44,7 @@ impl<'a> NodeFactory<'a> {
         Self { plan, cluster_dir, clock, shared }
     }
 
-    /// The numbers begin with 1. `store_url` is the address of the node's PostgreSQL.
+    /// `number` is 1 for the first node. `store_url` is the address of the node's PostgreSQL.
     pub(super) fn node(&self, number: usize, store_url: String) -> Result<Node, ClusterError> {
         let mut settings = vec![setting("STORE__URL", &store_url)];
         settings.extend(self.plan.roles.get(number - 1).map(|roles| setting("ROLES", roles)));
@@ -54,7 +54,7 @@ impl<'a> NodeFactory<'a> {
         self.create(format!("node-{number}"), settings)
     }
 
-    /// The numbers begin with 1. The edge passes requests on to `nodes`.
+    /// `number` is 1 for the first edge. The edge passes requests on to `nodes`.
     pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
         let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
         let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];

@@ -11,15 +11,15 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has given to servers, with their reservations. Such a port can look
-/// free, because its server is stopped or does not listen yet.
+/// The ports that this process has given to servers, with their reservations. While a server is
+/// stopped or does not listen yet, its port looks free.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 pub(super) fn free() -> Result<u16, ClusterError> {
     allocate(&[0])
 }
 
-/// The cluster bus port of the returned port is free too.
+/// Returns a free port whose cluster bus port is free too.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
@@ -42,8 +42,8 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// The reservation is a socket with an abstract name, so other processes do not get this port. The
-/// kernel removes the socket when this process ends.
+/// The reservation is a socket with the port in its abstract name, so other processes of the
+/// harness do not get this port. The kernel removes the socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -15,7 +15,8 @@ use super::limits::{POLL_INTERVAL, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
-/// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
+/// If this program runs as root, the server runs as this user, because PostgreSQL refuses to run as
+/// root.
 const USER: &str = "postgres";
 /// The name with which every standby connects to its primary.
 const STANDBY: &str = "doorbuster_standby";
@@ -43,7 +44,7 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// With a `library`, a test can make the server's disk appear full.
+    /// If `library` is given, a test can make the server's disk appear full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -74,7 +75,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// [`Postgres::rebuild_as_standby_of`] starts the server later.
+    /// Does not start the server. [`Postgres::rebuild_as_standby_of`] starts it later.
     pub(crate) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
@@ -246,8 +247,8 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Returns the process id of the server while it runs. The processes of the server's
-    /// connections are children of this process.
+    /// Returns the server's process id, or `None` if the server is stopped. Each connection has a
+    /// child process of this process.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }

@@ -26,7 +26,7 @@ pub struct ProcessSpec {
     pub environment: Vec<(String, String)>,
     /// The user of the process. `None` means the current user.
     pub user: Option<String>,
-    /// Whether the process ends with the thread that starts it.
+    /// Whether the process ends when the thread that started it ends.
     pub ends_with_caller: bool,
 }
 
@@ -72,7 +72,7 @@ impl Process {
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
         // The server has its own process group, so signals of the terminal reach only the caller.
-        // The caller stops the nodes before Redis and PostgreSQL.
+        // Thus the caller can stop the nodes before Redis and PostgreSQL.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().with_operation(what)?;
         let pid = i32::try_from(child.id())
@@ -94,8 +94,8 @@ impl Process {
         })
     }
 
-    /// Reads all process-id files of the installation, the last started process first. A process in
-    /// the result may have ended.
+    /// Returns the processes of all process-id files of the installation, including processes that
+    /// have ended. The process that was started last comes first.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -145,8 +145,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. The start time of a process from a process-id file is
-    /// compared too, because the system reuses process ids.
+    /// Returns whether the process runs. If the process comes from a process-id file, its start
+    /// time must match too, because the system reuses process ids.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -175,11 +175,12 @@ impl Process {
         true
     }
 
-    /// Sends a signal that ends the process, and waits. Kills the process if it does not end in
-    /// time.
+    /// Sends a signal that ends the process, and waits for its end. If the process does not end in
+    /// time, kills it.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // A process that STOP has suspended handles other signals only after CONT.
+        // After STOP has suspended a process, the process handles other signals only once it gets
+        // CONT.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
@@ -195,8 +196,8 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the process to stop. Fails unless the process ends by itself, in time, and with
-    /// success.
+    /// Asks the process to stop. Fails if the process does not end in time, or if it ends with an
+    /// error.
     pub fn stop_cleanly(&mut self) -> Result<(), ClusterError> {
         self.signal(Signal::TERM)?;
         let what = format!("stopping {}", self.name);

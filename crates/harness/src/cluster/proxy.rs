@@ -25,18 +25,19 @@ pub enum NetworkCondition {
     Normal,
     /// Each chunk of data is delayed by this time.
     Slow(Duration),
-    /// On one connection in ten, each chunk of data arrives later. The other connections are
-    /// normal. The proxy numbers its connections from 0.
+    /// On one connection in ten, each chunk of data is delayed. The other connections are normal.
+    /// The proxy numbers its connections from 0.
     SlowOneInTen {
         /// How much later each chunk arrives.
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// From connection `from` on, the newest connection is slow until connection `slow` exists.
+        /// As soon as connection `from` exists, the newest connection is slow until connection
+        /// `slow` exists.
         from: usize,
     },
-    /// No data arrives, but no connection breaks. The proxy delivers the data when the condition
-    /// changes.
+    /// No data arrives, but no connection breaks. When the condition changes, the proxy delivers
+    /// the data that waits.
     Stalled,
     /// Every connection is broken, and new connections are refused.
     Disconnected,
@@ -96,7 +97,7 @@ impl Proxy {
         self.delayed_chunks.load(Ordering::Relaxed)
     }
 
-    /// Waits for the end of the proxy. The proxy never ends by itself.
+    /// Blocks the calling thread while the proxy runs. The proxy does not end by itself.
     pub fn wait(mut self) {
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has ended too.
@@ -142,7 +143,6 @@ async fn accept(
     }
 }
 
-/// The state with which the proxy forwards the data of one connection.
 #[derive(Clone)]
 struct Connection {
     number: usize,

@@ -16,8 +16,8 @@ use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
 const HASH_SLOTS: usize = 16_384;
-/// The user with which replicas connect to their primary. Disabling this user forbids only
-/// replication.
+/// Replicas connect to their primary as this user. If this user is disabled, only replication is
+/// forbidden.
 const REPLICATION_USER: &str = "replication";
 
 /// One Redis server.
@@ -61,8 +61,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key
-        // or have old data, and the nodes would replace the slot.
+        // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key,
+        // or have old data after a restart. The nodes would then replace the slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -81,7 +81,8 @@ impl RedisServer {
             "repl-diskless-sync-delay 0".to_owned(),
             "enable-debug-command yes".to_owned(),
             format!("masteruser {REPLICATION_USER}"),
-            // Any server may become a replica of any other, so all have the same password.
+            // Any server may become a replica of any other server, so all servers have the same
+            // password.
             "masterauth follow".to_owned(),
             format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
         ];
@@ -157,7 +158,7 @@ impl RedisServer {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Returns the process id while the process exists.
+    /// Returns the process id, or `None` if the server is stopped.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
@@ -192,7 +193,7 @@ impl RedisServer {
         }
     }
 
-    /// Allows replication, or disconnects the replicas and refuses new replicas.
+    /// If `allowed` is false, disconnects the replicas and refuses new replicas.
     pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
         self.run_command(&[
             "ACL",
@@ -208,8 +209,9 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts one cluster of `shards` primaries, and of as many replicas if requested. `proxy_port`
-    /// gets a server's port, and returns the port that the server announces instead.
+    /// Starts one cluster of `shards` primaries, and of as many replicas if `replicas` is true.
+    /// `proxy_port` returns the port of a server's proxy. The server announces this port instead of
+    /// its own.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -231,7 +233,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Differs from `redis-cli --cluster create`: each replica has a fixed primary.
+    /// Unlike `redis-cli --cluster create`, this function gives each replica a fixed primary.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -256,8 +258,8 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// A server forgets a new server that is silent for a second, so the introduction may be
-    /// repeated.
+    /// If a new server is silent for a second, the other servers forget it. This function then
+    /// introduces it again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
@@ -326,8 +328,8 @@ impl Redis {
         &mut self.servers[index]
     }
 
-    /// Returns the indices of the present primary of a shard and of its replica. Without replicas,
-    /// both indices are the same.
+    /// Returns the index of a shard's current primary, and the index of the shard's replica.
+    /// Without replicas, both indices are the same.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary

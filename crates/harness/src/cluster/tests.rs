@@ -91,7 +91,7 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
     let mut found =
         Process::from_pid_files(&cluster_dir).expect("the process-id files can be read");
     assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
-    // Without a wait of the parent, the process would stay as a zombie.
+    // If the parent did not wait for the process, the process would stay as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
     assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("the process stops"), ["sleeper"]);
     assert!(waiter.join().expect("the thread does not panic"), "the process must end");
@@ -125,7 +125,7 @@ fn only_the_directory_of_an_installation_is_changed_and_removed() {
     std::fs::remove_dir_all(&data).expect("our directory");
     temp_dir.cluster_dir();
     temp_dir.cluster_dir();
-    assert_eq!(mode(), 0o750, "the mode of an existing directory must stay");
+    assert_eq!(mode(), 0o750, "the mode of an existing directory must not change");
     remove(&temp_dir.0).expect("the installation can be removed");
     assert!(!temp_dir.0.exists());
 }

@@ -21,7 +21,8 @@ const SIGNATURE_TEXT: usize = 43;
 /// A set of buyers.
 #[derive(Debug)]
 pub struct Buyers {
-    /// The claims of buyer 0. For another buyer, that buyer's number overwrites the digits.
+    /// The claims of buyer 0. For another buyer, that buyer's number overwrites the digits of the
+    /// name.
     claims: Vec<u8>,
     digits_at: usize,
     series: String,
@@ -32,7 +33,7 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // Before 1970, `now` is 0, and the server refuses the tokens as expired.
+        // If the clock is before 1970, `now` is 0, and the server refuses the tokens as expired.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
@@ -98,8 +99,8 @@ impl Buyers {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Writes the buyer's claims into `claims`, which contains another buyer's claims, and into a
-    /// token that begins with the header.
+    /// Overwrites another buyer's claims in `claims` with this buyer's claims, and writes them into
+    /// `token` too. `token` already begins with the header.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD
@@ -175,7 +176,7 @@ impl Template {
         &self.bytes
     }
 
-    /// From now on, all requests of this template are for the sale with this number.
+    /// Puts the number of a sale into the template. All further requests are for this sale.
     pub fn set_sale(&mut self, number: u32) {
         write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
     }

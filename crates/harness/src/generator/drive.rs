@@ -14,16 +14,16 @@ use super::{Load, Pace, RequestScript, RunResult, cores};
 /// The longest wait for answers after the end of the measured time. A request that gets no answer
 /// by then counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// How long the generator sends waiting requests after the measured time. It is shorter than
-/// [`DRAIN_WITHIN`], so that the answer to a late request can arrive in time.
+/// After the measured time, the generator sends waiting requests for at most this time. This time
+/// is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// From this number of requests per second on, the generator sends all requests of one [`TICK`]
-/// together.
+/// At this rate or a higher rate, in requests per second, the generator sends all requests of one
+/// [`TICK`] together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
-/// The longest delay of a request that waits to be sent together with other requests. The delay is
-/// part of the measured latency.
+/// A request waits at most this long to be sent together with other requests. The delay is part of
+/// the measured latency.
 pub(crate) const TICK: Duration = Duration::from_micros(250);
 
 struct Measurement<'a, S> {
@@ -182,8 +182,8 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // This fault occurs only before the start. Then `run` checks that all connections are
-            // open.
+            // This fault occurs only while the loop opens its connections. Afterwards, `run` checks
+            // that all connections are open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

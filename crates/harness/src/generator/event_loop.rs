@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 
 const EVENTS_MAX: usize = 512;
-/// After fewer events in one call of epoll, a loop with a [`LoopOptions::tick`] sleeps for one
-/// tick.
+/// If a call of epoll returns fewer events than this, a loop with a [`LoopOptions::tick`] sleeps
+/// for one tick.
 const EVENTS_TOGETHER: usize = 64;
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// The largest size of an incomplete answer, in bytes. With a larger one, the connection counts as
-/// broken.
+/// The largest size of an incomplete answer, in bytes. If an incomplete answer is larger, its
+/// connection counts as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
 /// How often the loop looks for overdue answers and connections.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest wait for an event, before the loop asks the source whether the run is over.
+/// The loop waits at most this long for an event, and then asks the source whether the run is over.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Why a request has no answer, or why a connection ended.
@@ -61,14 +61,14 @@ pub enum Progress<R> {
     Consumed(R),
     /// The whole answer. The connection is free.
     Done,
-    /// The whole answer, or bytes that are not an answer. The loop closes the connection, because
-    /// it cannot be used for another request.
+    /// The whole answer, or bytes that are not an answer. No further request can use the
+    /// connection, so the loop closes it.
     DoneAndClosed,
 }
 
 /// Decides what the connections send and what the answers mean.
 pub trait Source {
-    /// The data that the source keeps for a request until its answer.
+    /// The data that the source keeps for a request until its answer arrives.
     type Request;
 
     /// Writes the next due request into `out`, which is empty. The loop calls this method while a
@@ -113,8 +113,8 @@ pub struct LoopOptions {
     /// How long an answer may take. After that time the loop closes the connection. `None` means
     /// that there is no limit.
     pub answer_within: Option<Duration>,
-    /// The loop sends all requests that are due within this time together. Otherwise client and
-    /// server would wake up for each request, which costs more than the request.
+    /// The loop sends the requests that become due within one tick together. Otherwise client and
+    /// server would wake up for each request, and a wake-up costs more than a request.
     pub tick: Duration,
 }
 
@@ -130,7 +130,7 @@ struct Connection<R> {
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
-    /// The failed attempts to open the connection since it was last open.
+    /// The number of failed attempts to open the connection since it was last open.
     failures: u32,
 }
 
@@ -140,7 +140,7 @@ pub struct EventLoop<R> {
     epoll: OwnedFd,
     connections: Vec<Connection<R>>,
     free: Vec<u32>,
-    /// The time from which each closed connection may be opened, and the connection's number.
+    /// For each closed connection: the time from which it may be opened, and its number.
     closed: VecDeque<(Instant, u32)>,
     connecting: usize,
     under_way: usize,
@@ -182,7 +182,7 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The loop takes free connections from the end of `free`.
+        // The loop takes connections from the end of `free`: low numbers first.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }
@@ -229,7 +229,7 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Returns the time at which the next request is due.
+    /// Sends the due requests. Returns the due time of the next request.
     fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
         loop {
             let Some(&number) = self.free.last() else {

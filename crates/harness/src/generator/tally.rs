@@ -23,7 +23,7 @@ pub enum AnswerKind {
     Other(u16),
 }
 
-/// When an answer came, compared with the measured time.
+/// Whether an answer came before, within or after the measured time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerTime {
     WarmUp,
@@ -63,7 +63,7 @@ pub struct RunResult {
 
 /// The number of significant digits of a latency.
 const DIGITS: u8 = 2;
-/// The longest latency that is recorded, in microseconds.
+/// In microseconds. A longer latency is recorded as this latency.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -129,8 +129,8 @@ impl RunResult {
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns the number of sent requests that were due within the measured time, per second of
-    /// this time.
+    /// Returns the number of sent requests that were due within the measured time, divided by this
+    /// time in seconds.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)

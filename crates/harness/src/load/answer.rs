@@ -1,5 +1,5 @@
-//! Decides what an answer means for a buyer, without IO. Refusals are frequent, so their `code` is
-//! found by a text search.
+//! Decides what an answer means for a buyer, without IO. Refusals are frequent, so a fast text
+//! search finds their `code`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -158,7 +158,7 @@ fn decide_order<'a>(
     }
 }
 
-/// Decides on the answer to `GET /v1/orders/{id}` for a queued order.
+/// Decides what an answer to `GET /v1/orders/{id}` means for a queued order.
 pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> AnswerDecision<'a> {
     match head.status {
         200 => match serde_json::from_slice(body).ok().and_then(|order| verdict(order, id)) {
@@ -172,7 +172,7 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
         }
-        _ => AnswerDecision::Malformed("an unexpected status for the state of an order"),
+        _ => AnswerDecision::Malformed("an unexpected status for a poll of an order"),
     }
 }
 

@@ -3,11 +3,11 @@
 /// Why a load run did not take place, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A value of the plan is invalid or exceeds a limit, or the secret cannot be read. Nothing was
-    /// sent.
+    /// A value of the plan is invalid or exceeds a limit, or the secret cannot be read. The run
+    /// sent nothing.
     #[error("{0}")]
     Plan(String),
-    /// No server accepts connections at the address. Nothing was sent.
+    /// No server accepts connections at the address. The run sent nothing.
     #[error("cannot connect to {url}: {source}")]
     Connect {
         /// The address of the server.

@@ -13,16 +13,16 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
 const _: () = assert!(CONNECTIONS_DEFAULT >= 500, "the default must be many connections");
-/// File handles that are not for connections: standard streams, event loops, answers file,
-/// listeners.
+/// The number of file handles that a run needs in addition to connections and listeners: for
+/// standard streams, event loops and the answers file.
 pub const HANDLES_SPARE: u64 = 64;
 /// The largest number of worker threads if the plan gives no number. The server needs the other
 /// cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
 /// How long the first connection may take to open. After that time the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer may take the seconds in `Prefer: wait`, plus this time. After that, the generator
-/// closes the connection and counts an error of the connection.
+/// An answer may take the seconds in `Prefer: wait` plus this time. After that, the generator
+/// closes the connection and counts a connection error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// The largest size of one answer, in bytes. A larger answer is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;

@@ -61,7 +61,7 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Returns a plan with `buyers` different buyers, one unit each, without a rate.
+    /// Returns a plan without a rate, in which `buyers` different buyers request one unit each.
     #[must_use]
     pub fn new(url: &str, sale: &str, item: &str, buyers: u32, secret: Vec<u8>) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl LoadPlan {
             return plan("rate must be a number of arrivals per second above 0".into());
         }
         if self.wait_secs > 30 {
-            return plan(format!("Prefer: wait takes 0 to 30 seconds, not {}", self.wait_secs));
+            return plan(format!("Prefer: wait must be 0 to 30 seconds, not {}", self.wait_secs));
         }
         for (what, id) in [("sale", &self.sale), ("item", &self.item)] {
             if !is_id(id) {

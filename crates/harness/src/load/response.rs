@@ -32,7 +32,8 @@ pub(super) struct Reply {
     pub body: Range<usize>,
 }
 
-/// Returns `None` if more bytes are needed. Joins the chunks of the body in `buf`.
+/// Reads one answer, and joins the chunks of its body in `buf`. Returns `None` if more bytes are
+/// needed.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;
@@ -57,7 +58,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// The body of the answer may be incomplete. Skips answers with a status `1xx`.
+/// Reads the head of an answer whose body may be incomplete. Skips answers with a status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -83,7 +84,7 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
     for header in answer.headers.iter() {
-        // The length is compared first, because most headers match none of these names.
+        // The length of the name is compared first, because most headers match none of these names.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let value = number(header.value).ok_or("Content-Length is not a number")?;
@@ -133,8 +134,8 @@ fn number(value: &[u8]) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// The missing bytes of the current chunk. While its size is read: the value of the digits so
-    /// far.
+    /// How many bytes of the current chunk are missing. While the chunk's size is read, this is the
+    /// value of the digits so far.
     left: usize,
     digits: u8,
 }
@@ -147,7 +148,7 @@ enum ChunkState {
     SizeEnd,
     Data,
     DataEnd,
-    /// At the start of a trailer line, which can follow the last chunk. An empty line ends the
+    /// The next byte begins a trailer line, which can follow the last chunk. An empty line ends the
     /// body.
     TrailerStart,
     Trailer,

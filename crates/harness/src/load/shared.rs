@@ -14,7 +14,8 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// The bytes of a hash in the prefix of the request keys, which have at most 64 characters.
+/// The prefix of the request keys contains this many bytes of a hash. A request key has at most 64
+/// characters.
 const HASH_BYTES: usize = 8;
 
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(super) struct Shared {
     pub published_counts: Vec<Mutex<Counts>>,
     /// Makes all workers start together, after they have opened their connections.
     pub ready: Barrier,
-    /// The number of listeners that were started so far.
+    /// The number of queued buyers so far. The first of them listen to events.
     pub listeners: AtomicUsize,
     /// The prefix of every request key.
     keys: String,
@@ -95,8 +96,8 @@ impl Shared {
         self.buyers.key(&self.keys, buyer)
     }
 
-    /// Writes a `GET` request with the buyer's token. Workers use it only to poll for a verdict and
-    /// to open an event stream.
+    /// Writes a `GET` request with the buyer's token. Workers send such requests only to poll for a
+    /// verdict and to open an event stream.
     pub fn write_get(&self, path: &str, accept: &str, buyer: u32, out: &mut Vec<u8>) {
         let (host, token) = (&self.target.authority, self.buyers.token(buyer));
         out.extend_from_slice(
@@ -183,16 +184,16 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked, which the run reports at its end. The
-            // worker's last counts are valid.
+            // A poisoned lock means that a worker panicked. The run reports the panic at its end.
+            // The worker's last counts are valid.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum
     }
 }
 
-/// Two plans with the same seed have the same buyers, but may request different contents. The
-/// server refuses a key with another content, so the prefix has a hash of the content.
+/// Two plans with the same seed have the same buyers, but their requests may differ. The server
+/// refuses a repeated key with a different request, so the prefix has a hash of the request.
 fn key_prefix(plan: &LoadPlan) -> String {
     let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
     let hash = digest::digest(&digest::SHA256, content.as_bytes());

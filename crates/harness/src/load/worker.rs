@@ -74,8 +74,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
         },
     };
     let opened = EventLoop::open(options, &mut worker);
-    // All workers wait for each other here. A worker that could not open its connections waits too,
-    // because the other workers would wait for it forever.
+    // All workers wait for each other here. A worker that could not open its connections waits too.
+    // Otherwise the other workers would wait for it forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -155,7 +155,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Returns `false` if the buyer was already finished.
+    /// Marks the buyer as finished. Returns `false` if it already was finished.
     fn close(&mut self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -285,7 +285,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Every buyer polls. The first buyers also listen to events, up to the plan's `listeners`.
+    /// Every queued buyer polls. The first queued buyers, at most the plan's `listeners`, also
+    /// listen to events.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());

@@ -12,7 +12,7 @@ use crate::load::{self, LoadPlan};
 
 /// The number of buyers for each unit of a sale.
 const STOCK_SHARE: u32 = 2;
-/// How long a failing request of an operator is repeated, because a node may be restarting.
+/// How long the traffic repeats a failing request of an operator. A node may be restarting.
 const WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,8 +53,8 @@ fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
     admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
 }
 
-/// Repeats the request while a node restarts. The answer `409` counts as success, because an
-/// earlier attempt may have taken effect without an answer.
+/// Repeats the request while a node restarts. After a repeat, the answer `409` counts as success,
+/// because an earlier attempt may have taken effect without an answer.
 fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (begun, mut tries) = (Instant::now(), 0);

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 
-/// The first and the longest pause before a repeated request. Each pause is twice as long as the
-/// one before.
+/// The first pause before a repeated request, and the longest pause. Each further pause is twice as
+/// long, up to the longest pause.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
@@ -75,7 +75,7 @@ impl<'a> BuyerSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// The result has no record of a buyer who did not start or has no last answer.
+    /// Returns the result. A buyer who did not start or has no last answer has no record.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;
@@ -99,8 +99,8 @@ impl<'a> BuyerSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now. Otherwise the error is the time of the next
-    /// request, or `None` if no request is planned.
+    /// Returns the buyer who sends a request now. If there is no such buyer, the error is the time
+    /// of the next request, or `None` if no request is planned.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {

@@ -1,12 +1,12 @@
-//! The two kinds of servers, workers of the lab and the product. Each kind has its own requests and
-//! answers.
+//! The two kinds of servers that get requests: the workers of the lab, and the product. Each kind
+//! has its own requests and answers.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
 use super::{BuyerLoad, LastAnswer};
 
-/// The prefix of the names of the product's buyers.
+/// The names of buyers of the product begin with this text.
 pub const SERIES: &str = "buyer";
 
 /// The kind of server that gets the requests.
@@ -62,7 +62,8 @@ impl Target {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // The lab's buyers count from 1, but the tokens count from 0, so one more token is signed.
+        // The lab numbers its buyers from 1. The tokens have numbers from 0, so one more token is
+        // signed.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

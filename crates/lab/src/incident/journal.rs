@@ -20,10 +20,11 @@ const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
 /// On average, one call in this number of calls is slow.
 const SLOW_ONE_IN: u32 = 8;
-/// The largest number of events in the timeline. The last event gives the number of the later ones.
+/// The largest number of recorded events. If there are more, a last event says how many are left
+/// out.
 const EVENTS_MAX: usize = 400;
 
-/// The kind of an event. It decides how the timeline shows the event.
+/// The kind of an event. The kind decides how the timeline shows the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -81,7 +82,7 @@ pub struct Event {
 /// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockRenewal {
-    /// The timer renews the lock each time a third of the lock's time has passed.
+    /// Whenever a third of the lock's time has passed, the timer renews the lock.
     Yes,
     /// The lock is never renewed.
     No,
@@ -161,8 +162,8 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that this actor took the lock. If the journal still has another holder, this holder
-    /// has not begun its release, so its lock's time must be over.
+    /// Records that this actor took the lock. If the journal still names another holder, that
+    /// holder has not begun its release. Thus the time of that holder's lock must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -212,12 +213,12 @@ impl Journal {
     /// Records that the actor wrote the new stock and the order.
     pub fn sold(&self, buyer: i64, left: i64) {
         self.note(|| {
-            format!("writes that {left} bottles are left, and the order of buyer {buyer}")
+            format!("writes the new stock of {left} bottles and the order of buyer {buyer}")
         });
     }
 
     /// Records that the actor is about to delete the lock without checking who holds it. Call this
-    /// first, because the next holder may take the lock before the answer arrives.
+    /// before the deletion, because the next holder may take the lock before the answer arrives.
     pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -230,8 +231,8 @@ impl Journal {
         });
     }
 
-    /// Records that the actor is about to release its lock. Call this first, because the next
-    /// holder may take the lock before the answer arrives.
+    /// Records that the actor is about to release its lock. Call this before the release, because
+    /// the next holder may take the lock before the answer arrives.
     pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
@@ -251,7 +252,8 @@ impl Journal {
         });
     }
 
-    /// Records that the database refused the actor's write, because a later holder has used it.
+    /// Records that the database refused the actor's write, because a later holder used the
+    /// database.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
             let text = "is refused by the database, because a later holder used the database";

@@ -1,5 +1,5 @@
 //! Draws the incident's timeline. Each actor has a lane, in which bars show the work under the
-//! lock. A bar is red from the end of the lock's time.
+//! lock. The part of a bar after the end of the lock's time is red.
 
 use std::fmt::Write;
 
@@ -100,8 +100,8 @@ impl Bar {
     }
 }
 
-/// Returns the bars of the actor's work between the times `from` and `to`. A bar without an event
-/// for its end ends at `to`.
+/// Returns the bars of the actor's work between the times `from` and `to`. If no event ends a piece
+/// of work, its bar ends at `to`.
 fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     let mut is_open = false;

@@ -14,8 +14,8 @@ const plain = report.results.filter((result) => result.faults === report.results
 const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => a - b);
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
-// The number of a chosen strategy decides its colour and its dash. The numbers below six have
-// different colours. A strategy that is no longer chosen frees its number.
+// Each chosen strategy has a number, which decides the colour and the dash of its line. The numbers
+// 0 to 5 have different colours. A strategy that is no longer chosen frees its number.
 const shown = new Map();
 
 function choose(id) {

@@ -21,9 +21,9 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 /// Functions that the quoted code leaves out, because they do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
-/// Returns the lines of a strategy's file that show how the strategy decides. The header, the
-/// imports, `ENTRY`, the functions of `LEFT_OUT`, and the calls that record the incident are
-/// missing.
+/// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
+/// header, the imports, `ENTRY`, the functions of `LEFT_OUT`, and the calls that record the
+/// incident.
 pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
     // The last line of the part that is being left out.

@@ -20,7 +20,7 @@ struct Runs {
     took: Duration,
 }
 
-/// The numbers of past and of remaining runs, by level and fault.
+/// The remaining runs and the past runs, by level and fault.
 #[derive(Debug)]
 pub(super) struct Estimate {
     runs: BTreeMap<(usize, Fault), Runs>,
@@ -99,7 +99,8 @@ mod tests {
         for level in [1, 16] {
             for fault in [Fault::None, Fault::Crash] {
                 for _ in 0..4 {
-                    // Each run takes one second, and a little longer on a busy machine.
+                    // The test pretends that each run took one second, or a little longer on a busy
+                    // machine.
                     estimate.counted_at -= Duration::from_secs(1);
                     estimate.count(level, fault);
                     left.push(estimate.left());

@@ -55,7 +55,7 @@ impl OneStrategy<'_> {
         self.repeats_without_http() && !has_outcome
     }
 
-    /// After a request to stop, an error is not reported.
+    /// After a request to stop, ignores an error of the run without HTTP.
     pub(super) fn add_run_without_http(
         &self,
         result: &mut RunResult,
@@ -68,7 +68,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// After a request to stop, runs with a result are reported, but no errors.
+    /// Runs the strategy at every level. After a request to stop, still reports results, but no
+    /// errors.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
             if outcome.is_ok() || !self.is_stopped() {
@@ -92,7 +93,7 @@ impl OneStrategy<'_> {
     }
 
     /// Runs one shape of the product. If a run fails, the next run starts a new installation. With
-    /// the fault `slow`, each run has its own installation, so that its seed decides which
+    /// the fault `slow`, each run has its own installation, so that the run's seed decides which
     /// connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
@@ -145,7 +146,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Repeats each run without HTTP, and reports its results over HTTP and without HTTP.
+    /// Repeats each run without HTTP. Reports each run with both results, over HTTP and without
+    /// HTTP.
     async fn repeat_without_http(
         &self,
         product: &mut ProductInstallation,
@@ -165,8 +167,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the product, and returns two new sales for the run without HTTP: one to warm up, and
-    /// one to measure.
+    /// Does one run over HTTP. Then opens two new sales for the run without HTTP: one to warm up,
+    /// and one to measure.
     async fn run_for_comparison(
         &self,
         product: &mut ProductInstallation,
@@ -261,8 +263,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // At most twice as many buyers as there are orders to sell. They arrive over a longer
-            // time, so that the fault happens during the sale.
+            // At most two buyers come for each order that the stock allows. They arrive over a
+            // longer time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;

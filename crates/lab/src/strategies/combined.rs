@@ -1,11 +1,11 @@
 //! The combination that many articles finally recommend: cache, lock, optimistic version and queue.
 //!
-//! How it works: a cached number in Redis refuses buyers when no units are left. A Redis lock keeps
-//! most buyers from disturbing each other. Under the lock, one transaction updates the stock row
-//! with a version check and writes a row for the intended order. A queue worker turns these rows
-//! into orders.
+//! How it works: if a cached number in Redis says that no units are left, the buyer is refused. A
+//! Redis lock keeps most buyers from disturbing each other. Under the lock, one transaction updates
+//! the stock row with a version check and writes a row for the intended order. A queue worker turns
+//! these rows into orders.
 //! Where it comes from: the last section of many flash-sale articles.
-//! When it holds: always. The version decides. A failed lock or cache breaks no promise.
+//! When it holds: always. The version check decides. A failed lock or cache breaks no promise.
 //! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
 //! purchase needs the lock, the transaction and the queue.
 

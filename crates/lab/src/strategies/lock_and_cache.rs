@@ -3,7 +3,7 @@
 //! How it works: the cache in Redis says how many units are left. If too few are left, the cache
 //! refuses the buyer, and no lock is taken. Before the refusal, one read in the database checks
 //! that the buyer has no order yet. If enough units are left, a transaction locks the row, deducts
-//! the units and writes the order. After the commit the cache gets the new number.
+//! the units and writes the order. After the commit, the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache never decides a purchase. The stock only falls, so an old
 //! number in the cache is too high. Then the cache does not refuse the buyer, and the database

@@ -7,8 +7,8 @@
 //! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of
 //! many libraries.
 //! When it holds: always.
-//! How it breaks: it does not oversell. With many buyers at the same time nearly all attempts fail.
-//! After the last attempt, the buyer gets the answer "try again" although units are left.
+//! How it breaks: it does not oversell. With many buyers at the same time, nearly all attempts
+//! fail. After the last attempt, the buyer gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};

@@ -1,9 +1,10 @@
--- Books units in one partition, or in all given partitions together. If there are several
--- partitions and they have enough units together, takes the units from one partition after another.
+-- Books units in one partition, or in all given partitions together. If the partitions have enough
+-- units together, takes the units from one partition after another.
 -- KEYS: first, for each partition, the hash with the fields Total and Booked. Then, for each
 -- partition, the orders: a hash from buyer to units.
 -- ARGV[1]: the buyer. ARGV[2]: the number of units.
--- Returns 1 if the units were booked, and 0 if too few units are left.
+-- Returns 1 if the buyer has the units, now or from an earlier call. Returns 0 if too few units are
+-- left.
 local partitions = #KEYS / 2
 local n = tonumber(ARGV[2])
 local free = {}

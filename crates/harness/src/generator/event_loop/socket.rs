@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after a failed attempt to open a connection. Each further pause is twice as
 /// long.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// The largest number of times that the pause doubles.
+/// The pause doubles at most this many times.
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {
@@ -36,7 +36,8 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens the connections that are due. Closes connections that do not open or answer in time.
+    /// Opens the closed connections whose pause is over. Closes connections that do not open in
+    /// time or do not answer in time.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()
@@ -107,7 +108,7 @@ impl<R> EventLoop<R> {
         self.fail(number, Fault::Connect, source, now);
     }
 
-    /// The first event of a connection shows whether the connection is open or failed.
+    /// The first event of a connection shows whether the attempt to open it succeeded.
     pub(super) fn finish_connecting<S: Source<Request = R>>(
         &mut self,
         number: u32,

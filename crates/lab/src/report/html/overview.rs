@@ -67,7 +67,7 @@ fn row(run: &RunReport, id: &str) -> String {
     row + &format!("<td>{}</td><td>{}</td></tr>", survived(&results), escape(first.suits))
 }
 
-/// Describes the verdict under each fault, or that the fault did not affect the strategy.
+/// For each fault, gives the verdict, or says that the fault did not affect the strategy.
 fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
