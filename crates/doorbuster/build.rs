@@ -5,14 +5,14 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let commit = std::env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // Only a release build asks git for the commit, because such a build must run this script again
-    // after each commit.
+    // If a build asks git for the commit, cargo runs this script again after each commit. So only a
+    // release build asks git.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| if is_release { from_git() } else { None });
     println!("cargo::rustc-env=COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
-/// If tracked files differ from this commit, adds a plus sign.
+/// Returns the current commit. Adds a plus sign if tracked files differ from this commit.
 fn from_git() -> Option<String> {
     for file in ["HEAD", "index"] {
         println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", file])?);

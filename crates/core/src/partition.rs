@@ -1,8 +1,9 @@
 //! Chooses the partitions for the tries of a request: first its home partition, then another.
 //!
 //! Safety does not depend on the choice: a request may go to any slots, in any order, and any
-//! number of times with the same key. A good choice spreads the load. It also sends a buyer's
-//! requests to one slot, which then enforces the limit and finds repeated requests by itself.
+//! number of times with the same key. A good choice spreads the load, and sends all requests of a
+//! buyer to one slot. This slot then enforces the buyer's limit and finds repeated requests by
+//! itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -12,23 +13,24 @@ use crate::value::Units;
 const _: () =
     assert!(PARTITIONS_MAX <= u64::BITS, "each partition must have one bit of the registry");
 
-/// The registry: the partitions that have units or may get some, with one bit for each partition.
-/// Requests go only to these partitions.
+/// The registry: one bit for each partition. The bit is 1 if the partition has units or may get
+/// units. A request first tries partitions whose bit is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AvailablePartitions(u64);
 
 impl AvailablePartitions {
-    /// Returns a registry of every partition below this number, at most [`PARTITIONS_MAX`].
+    /// Returns a registry that lists the first `partitions` partitions, at most [`PARTITIONS_MAX`]
+    /// of them.
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// Returns the registry for one snapshot of the store: the item's pool, and the unsettled
-    /// granted units of each partition, in order.
+    /// Returns the registry for one snapshot of the store. `pool` is the number of units in the
+    /// item's pool. `unsettled` has the unsettled units of each partition, from partition 0 on.
     ///
-    /// A partition is listed if the pool has units, or if the partition has unsettled units, which
-    /// may come back. Do not call this for unlimited stock, where every partition is always listed.
+    /// If the pool has units, every partition is listed. Otherwise, a partition is listed if it has
+    /// unsettled units, which may come back. For unlimited stock, call [`Self::all`] instead.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -65,14 +67,14 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions in ascending order, beginning at this index and continuing
-    /// with partition 0.
+    /// Returns the listed partitions in ascending order from this index to the last partition, and
+    /// then those from partition 0 up to this index.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
 }
 
-/// Returns the units of an open grant that are not settled, or 0 if there is no open grant.
+/// Returns the unsettled units of an open grant. Returns 0 if the grant is missing or closed.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -80,8 +82,8 @@ pub fn unsettled(grant: Option<&Grant>) -> u64 {
 
 /// Returns the home partition of a request, even if that partition is not listed.
 ///
-/// `number` is the number that [`Spread::choose`] needs for this request: random bits, or the
-/// number of earlier requests. `buyer_hash` is [`crate::IdKey::buyer_hash`].
+/// For [`PartitionChoice::Random`], `number` has random bits. For [`PartitionChoice::RoundRobin`],
+/// `number` is the number of earlier requests. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);
@@ -93,8 +95,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// Returns the partition of a request's first try: its home partition, or the next listed partition
-/// after the home. Returns `None` if no partition is listed.
+/// Returns the partition for a request's first try. This is the home partition if it is listed, or
+/// else the next listed partition. Returns `None` if no partition is listed.
 #[must_use]
 pub fn first_try(
     spread: &Spread,
@@ -107,13 +109,13 @@ pub fn first_try(
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// Returns the partition for the second try of a request, after the partition `first` had too few
-/// units. This is the other listed partition with the most units, if it may have enough. If the
-/// result is `None`, park the request.
+/// Returns the partition for a request's second try, after the partition `first` had too few units.
+/// The second try goes to the listed partition with the most units, apart from `first`. If even
+/// this partition has too few units, the result is `None`. In this case, park the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
-/// ([`unsettled`]). Among equally full partitions, the next one after `first` is chosen. So
-/// requests that failed in different partitions do not all go to the same one.
+/// ([`unsettled`]). Of several equally full partitions, the next one after `first` is chosen. So
+/// requests that failed in different partitions do not all go to the same partition.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,
@@ -131,11 +133,11 @@ pub fn second_try(
     fullest.map(|(i, _)| i)
 }
 
-/// Returns the partitions for the last try of a request that was parked for the longest time: all
-/// partitions, listed or not, with the home partition first.
+/// Returns the partitions for the last try of a request that was parked for the longest allowed
+/// time. These are all partitions, listed or not, with the home partition first.
 ///
-/// An earlier try of the same request may be undecided in one of these partitions. That slot knows
-/// the request and returns its ticket, so the request is not refused.
+/// An earlier try of the same request may be undecided in one of these partitions. The slot of that
+/// partition answers with the request's ticket, so the request is not refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

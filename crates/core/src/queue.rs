@@ -10,8 +10,8 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedTicket {
-    /// The position in the slot's queue. Positions can repeat after a slot lost its memory, so an
-    /// acknowledgement also compares the token.
+    /// The position in the slot's queue. If the slot loses its memory, a later ticket can get the
+    /// same position. So an acknowledgement also compares the token.
     pub at: u64,
     /// The ticket.
     pub ticket: Arc<Ticket>,
@@ -29,7 +29,7 @@ pub(crate) struct Queue {
     entries: VecDeque<QueueEntry>,
     /// The position of `entries[0]`.
     first: u64,
-    /// How many entries, from the first one, were delivered.
+    /// How many entries at the front of the queue were delivered.
     delivered: usize,
     open: usize,
 }
@@ -40,8 +40,8 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// Returns the queued ticket with this number under `grant`. `grant` is the newest grant, so
-    /// its tickets are last in the queue, sorted by number.
+    /// Returns the queued ticket with this number under `grant`. `grant` must be the newest grant:
+    /// its tickets are at the end of the queue, sorted by number.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)

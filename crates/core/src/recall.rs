@@ -8,8 +8,8 @@ use crate::slot::RecallOutcome;
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records a recall of at most `asked` units from a grant. Returns `None` unless the grant is open
-/// and counted, and `asked` is above 0.
+/// Records a recall of at most `asked` units from a grant. Returns `None` if the grant is not open,
+/// if its units are not counted, or if `asked` is 0.
 pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -30,8 +30,8 @@ pub fn begin<L: Ledger + ?Sized>(
 }
 
 impl RecallOutcome {
-    /// Returns how many units the store moves after this answer of the slot. A refused recall stays
-    /// pending (`None`) until its grant is closed.
+    /// Returns how many units the store moves after this answer of the slot. Returns `None` if the
+    /// slot refused the recall, which then stays pending until its grant is closed.
     #[must_use]
     pub fn units_to_move(self) -> Option<u64> {
         match self {
@@ -41,7 +41,8 @@ impl RecallOutcome {
     }
 }
 
-/// Moves the recalled units to the target, but only once. Returns their number.
+/// Moves the recalled units to the recall's target, and returns the number of moved units. A
+/// repeated call moves nothing and returns 0.
 pub fn finish<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -52,7 +53,7 @@ pub fn finish<L: Ledger + ?Sized>(
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing a grant returns its units, so this recall must not move them again.
+    // If the grant is closed, its units are already back in the pool, so the recall moves nothing.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

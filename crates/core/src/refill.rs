@@ -1,6 +1,6 @@
-//! Moves units from the pool to the slots: in fair parts before a sale opens, and in small portions
-//! while the sale runs. The functions here only decide. If two leaders decide at the same time, a
-//! slot may get one portion more than it needs.
+//! Decides how many units move from the pool to each slot: fair parts before a sale opens, and
+//! small portions while the sale runs. If two leaders decide at the same time, a slot may get one
+//! portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -14,9 +14,9 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// Returns how many units each new slot gets, in the order of the slots. Each slot gets the
-/// spread's `initial`, or an equal part of the pool if that is less. All units go to counter A.
-/// Without sub-domains the slots get the whole pool in equal parts.
+/// Returns how many units each new slot gets in counter A, in the order of the slots. With
+/// sub-domains, each slot gets an equal part of the pool, but at most the spread's `initial`.
+/// Without sub-domains, the slots get the whole pool in equal parts.
 #[must_use]
 pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     let each = if spread.uses_sub_domains() { spread.initial } else { u64::MAX };
@@ -32,9 +32,10 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Divides the pool's units among the emptiest slots, which do not use sub-domains. Each part has
-/// at least `least` units, the item's limit, so that no part is too small for a request. If the
-/// pool has fewer units, one slot gets all of them. `levels` are the units of each slot.
+/// Divides the pool's units among the emptiest slots of an item without sub-domains. Each part has
+/// at least `least` units (the item's limit), so that no part is too small for a request. If the
+/// pool has fewer units than `least`, one slot gets all of them. `levels` has the number of units
+/// in each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];

@@ -1,5 +1,5 @@
-//! Changes an item's spread while the sale runs: slots outside the new spread are drained, and
-//! slots that joined get their part of the stock.
+//! Decides the steps of a change of an item's spread while the sale runs: slots outside the new
+//! spread are drained, and slots that joined get their part of the stock.
 //!
 //! All decisions here follow from the spread in the store and the open grants. So if a leader stops
 //! before the change is complete, the next leader completes it. Safety does not depend on these
@@ -16,8 +16,8 @@ use crate::value::SlotKey;
 pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool immediately, so that other slots sell them while tickets
-    /// settle.
+    /// Recall these units to the pool immediately, so that other slots sell them while this slot's
+    /// tickets settle.
     Recall(u64),
     /// Wait: tickets that the slot issued are not settled yet.
     Wait,
@@ -61,15 +61,15 @@ pub fn slot_drain_step(
     SlotDrainStep::Wait
 }
 
-/// Returns whether a stopped slot has this grant, and all its tickets under the grant are settled.
+/// Returns whether a slot has this grant, is stopped, and has no unsettled tickets under the grant.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the slots that are leaving the spread, to which a parked request goes in its last try.
-/// An earlier try of the request may be undecided in any of them.
+/// Returns the leaving slots to which a parked request goes in its last try. These are all leaving
+/// slots, because an earlier try may be undecided in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
@@ -84,7 +84,8 @@ pub struct SpreadSlot {
     pub available: u64,
     /// Whether the slot is new: its grant has no units, and no pending recall brings units.
     pub is_new: bool,
-    /// Whether a recall from the slot is pending. No other recall begins before it finishes.
+    /// Whether a recall from the slot is pending. No other recall begins before this recall
+    /// finishes.
     pub asked: bool,
 }
 
@@ -99,12 +100,13 @@ pub struct ShareMove {
     pub units: u64,
 }
 
-/// Returns the recalls that give new slots their part while the pool is empty.
+/// If the pool is empty, returns the recalls that give each new slot a part of the other slots'
+/// units.
 ///
 /// - A part is the average number of units in the slots, but at most `initial` if sub-domains are
 ///   in use.
-/// - If a part would be smaller than `least`, the item's limit, no units are moved. The server
-///   would have to gather them again for the largest request.
+/// - If a part would be smaller than `least` (the item's limit), no units are moved. Otherwise, the
+///   server would have to gather units again for the largest request.
 /// - A slot gives at most the units that it has above the average.
 /// - A slot that is not new gets nothing, so that units do not move back and forth.
 #[must_use]
@@ -145,8 +147,8 @@ pub fn shares_for_new_slots(
     moves
 }
 
-/// If this many tickets of a slot wait to be settled, the slot is the bottleneck of its item: a
-/// full batch is in work, and another full batch waits.
+/// If at least this many tickets of a slot wait to be settled, the slot is the bottleneck of its
+/// item: a full batch is in work, and another full batch waits.
 pub const HOT_TICKETS: u64 = 2 * SETTLE_BATCH_MAX as u64;
 /// How long a slot must stay the bottleneck before its item gets more partitions, in milliseconds.
 pub const HOT_MS: i64 = 3_000;
@@ -164,9 +166,9 @@ pub struct AutoWidth {
 }
 
 impl AutoWidth {
-    /// Checks an item once, and returns a larger number of partitions if the item needs more. The
-    /// next check returns it again, unless the caller calls [`AutoWidth::confirm`] after the
-    /// change.
+    /// Checks an item once, and returns a larger number of partitions if the item needs more. After
+    /// the caller has changed the number, it calls [`AutoWidth::confirm`]. Until then, each check
+    /// may return the larger number again.
     ///
     /// `waiting` is the number of issued tickets that wait to be settled, in the slot with the most
     /// such tickets. `free` is the number of units that the item can still sell; `None` for

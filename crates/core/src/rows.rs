@@ -21,7 +21,7 @@ pub struct Item {
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
-    /// Units of the orders that are cancelled, expired or refunded now.
+    /// Units of orders that are now cancelled, expired or refunded.
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
@@ -30,7 +30,8 @@ pub struct Item {
 }
 
 impl Item {
-    /// Returns the units in the pool that are reserved for the waitlist: one for each entry.
+    /// Returns how many units of the pool are reserved for the waitlist: one for each entry, as far
+    /// as the pool has enough units.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
@@ -95,14 +96,15 @@ impl Grant {
     }
 }
 
-/// A row of a grant's feed: one change that the grant's slot must apply in sequence.
+/// A row of a grant's feed: one change for the grant's slot. The slot must apply the rows in
+/// sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRow {
     /// The grant of the feed.
     pub grant: GrantId,
     /// The row's number in the feed, from 1.
     pub seq: Seq,
-    /// The ticket that was returned, whose request the slot forgets.
+    /// If the row is a credit, the returned ticket. The slot forgets the request of this ticket.
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
@@ -134,7 +136,7 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// The record that a ticket was resolved. A consumed ticket's record is its order.
+/// The record that a ticket was resolved. If a ticket was consumed, its order is this record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// The ticket.
@@ -177,15 +179,15 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns whether this order is for these units of this item. If a request with the order's
-    /// key asks for other units or another item, the key was reused.
+    /// Returns whether this order is for this number of units of this item. If a request has the
+    /// order's key, but another number or another item, the key was reused.
     #[must_use]
     pub fn is_for(&self, item: ItemId, units: Units) -> bool {
         (self.item, self.units) == (item, units)
     }
 
-    /// How long a link to an order works after the order was paid or ended, in milliseconds. The
-    /// link needs no token of the buyer, so that a person who paid sees the result.
+    /// How long a link to an order still works after the order was paid or ended, in milliseconds.
+    /// So a person who paid through the link, without the buyer's token, sees the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

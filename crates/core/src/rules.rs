@@ -1,5 +1,4 @@
-//! The protocol's rules by name. The simulator removes each rule in turn. Without the rule, the
-//! simulator must find an error.
+//! The protocol's rules by name. If the simulator removes any one rule, it must find an error.
 //!
 //! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
@@ -29,7 +28,7 @@ rules! {
     /// Settling never consumes more units than were granted. If a ticket needs more units, settling
     /// closes the grant instead.
     SettleGuard,
-    /// Settling consumes tickets only of an open grant.
+    /// Settling consumes a ticket only if the ticket's grant is open.
     GrantOpen,
     /// Settling refuses a ticket that exceeds the buyer's limit.
     Quota,
@@ -57,7 +56,7 @@ rules! {
     ForgetOnCredit,
     /// A slot applies feed rows only in sequence.
     ApplySeq,
-    /// A slot applies feed rows only of its own grant and epoch.
+    /// A slot applies a feed row only if the row has the slot's grant and epoch.
     ApplyEpoch,
     /// A slot accepts only a higher epoch.
     InitEpoch,
@@ -89,7 +88,7 @@ rules! {
     RecallClamp,
     /// A recall finishes once.
     RecallDone,
-    /// A slot remembers the units that it gave to a recall.
+    /// A slot remembers how many units it gave to each recall.
     RecallMemory,
     /// A slot refuses a recall for another epoch.
     RecallEpoch,
@@ -124,7 +123,7 @@ rules! {
     /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
     /// the request.
     HeldBeforeDoor,
-    /// A node remembers each ticket that it returned as queued, until the ticket's `decide_by`. If
+    /// After a node answers that a ticket is queued, it remembers the ticket until `decide_by`. If
     /// a repeated request finds that the ticket was refused, the node forgets the ticket.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
@@ -151,14 +150,14 @@ rules! {
     /// A forced verdict is stored. If two transactions decide the same ticket, the first commit
     /// counts.
     FirstCommitWins,
-    /// A forced verdict finds the order that the request holds.
+    /// If the ticket's request holds an order, a forced verdict names this order.
     ForcedFindsOrder,
     /// A request is sent again under a new epoch only if the buyer got no ticket id.
     AskAgainOnlyWithoutId,
-    /// A slot remembers a request and returns its ticket again.
+    /// A slot remembers a request, and answers its repetitions with the same ticket.
     SlotRemembers,
-    /// A slot that has not yet forgotten a refused ticket may answer a new attempt with this
-    /// ticket. The refused ticket does not decide the new attempt.
+    /// If a slot still remembers a refused ticket, it may answer a new attempt with this ticket.
+    /// The refused ticket does not decide the new attempt.
     NewTryAfterRefusal,
     /// A slot compares the content of a repeated request with the request that it remembers.
     SlotDigest,
@@ -214,7 +213,7 @@ rules! {
     LeaveDrains,
     /// The units of a slot outside the spread are recalled while the slot's tickets settle.
     LeaveRecalls,
-    /// The grant of a slot outside the spread is closed, and its units go to the other slots.
+    /// The grant of a slot outside the spread is closed. The grant's units go to the other slots.
     LeaveCloses,
     /// A slot that joined the spread gets units of other slots if the pool is empty.
     NewSlotGetsShare,
@@ -225,10 +224,10 @@ rules! {
     /// For a new snapshot, a node reads every transaction that may have committed since the
     /// previous snapshot. A transaction may commit after a transaction with a higher number.
     RefreshFromXmin,
-    /// A node learns of the requests that hold orders before it learns of the counts of the same
-    /// commit or snapshot.
+    /// A node learns which requests hold orders before it learns the counts of the same commit or
+    /// snapshot.
     HoldersWithCounts,
-    /// The grants of a node whose lease lapsed are closed.
+    /// If a node's lease lapses, the node's grants are closed.
     LapsedLeaseCloses,
     /// The grants of a node with a valid lease are not closed.
     LiveLeaseKept,
@@ -267,7 +266,7 @@ rules! {
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,
-    /// The outcome of an attempt changes only an event that still waits.
+    /// The outcome of an attempt changes the event's row only if the event still waits.
     NoteOnlyWhatWaits,
     /// At most one event about an order is in delivery to an endpoint at a time.
     OneOnItsWay,
@@ -281,8 +280,7 @@ rules! {
     FailedIsKept,
     /// The number of events that wait for one endpoint is bounded.
     PendingBound,
-    /// The events behind a given-up event are sent only after the store has recorded that the event
-    /// is given up.
+    /// If an event is given up, the events behind it wait until the store has recorded that.
     GivenUpOnceKept,
     /// An event that is refused for a long time is given up, so that other events can be sent.
     DeadAtLast,
@@ -296,7 +294,7 @@ rules! {
     AmountMatches,
     /// A failed payment may still be captured later.
     FailedMaySucceed,
-    /// A late message that a payment failed does not undo the payment's capture.
+    /// If a payment is captured, a late message about its failure does not undo the capture.
     CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
@@ -306,8 +304,8 @@ rules! {
     SettledStays,
     /// If the money of a settled refund comes back to the shop, the refund is not settled any more.
     CameBackUndoes,
-    /// An answer that is older than the refund's last change settles nothing. The server ignores
-    /// the answer or queries the provider again.
+    /// If a provider's answer is older than the refund's last change, the answer does not settle
+    /// the refund. The server ignores the answer or queries the provider again.
     AnswerMayBeOld,
     /// After a refund failed and its money came back, a message cannot complete the refund. The
     /// message only makes the server query the provider.
@@ -325,7 +323,7 @@ rules! {
     LatePayRecalls,
     /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,
-    /// A provider's message is answered only after its effect is committed.
+    /// The server answers a provider's message only after the message's effect is committed.
     AnswerAfterEffect,
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
@@ -334,9 +332,10 @@ rules! {
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
-    /// The grace period starts with the first failed query to the provider, not at `pay_by`.
+    /// The time for which an unavailable provider delays an expiry starts with the first failed
+    /// query to the provider, not at `pay_by`.
     GraceAfterQuestion,
-    /// An order waits only for a bounded time for the first answer of its provider.
+    /// An order waits for its provider's first answer only for a bounded time.
     AskedWithin,
     /// After an extension of the payment window, earlier failed queries to the provider do not
     /// count.
@@ -349,8 +348,7 @@ rules! {
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
-    /// A checkout counts as closed only after any money that was captured through it has had its
-    /// effect.
+    /// A checkout counts as closed only after each capture through it has had its effect.
     CaptureBeforeClosed,
     /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
@@ -358,9 +356,9 @@ rules! {
     JoinWhenNothingFree,
     /// A buyer has at most one entry in an item's waitlist.
     OnePlace,
-    /// A waitlist is bounded.
+    /// The number of entries in a waitlist is bounded.
     LineBounded,
-    /// The number of waitlist entries never exceeds the number of units that may come back.
+    /// A buyer cannot join a waitlist that already has an entry for each unit that may come back.
     LineWithinReturns,
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.

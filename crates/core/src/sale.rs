@@ -1,5 +1,5 @@
-//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. An operator changes the phase, or
-//! the sale opens and closes at its times by the store's clock.
+//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. An operator can change the phase.
+//! A sale also opens and closes by itself when the store's clock reaches the sale's times.
 
 pub use doorbuster_types::Phase;
 
@@ -135,9 +135,9 @@ impl StepRequest {
     }
 }
 
-/// Returns whether a pause or close may change the phase of a sale that has the version `current`.
-/// `announced` is the sale's version when the drain of its slots was announced. If the sale has
-/// changed since then, a drained slot may have issued tickets again.
+/// Returns whether a sale that now has the version `current` may be paused or closed. `announced`
+/// is the sale's version when the drain of its slots was announced. If the sale has changed since
+/// then, a drained slot may have issued tickets again.
 #[must_use]
 pub fn is_as_announced(announced: u64, current: u64) -> bool {
     announced == current || !enforces(Rule::ShowAsIntended)

@@ -11,7 +11,7 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict, as the buyer's node gets it after the commit.
+/// A ticket's verdict. After the commit, the node that waits for the verdict gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketVerdict {
     /// The ticket's id.
@@ -74,7 +74,7 @@ pub fn settle<L: Ledger + ?Sized>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket after its `decide_by`, if only the ticket's id is known. This function never
+/// Resolves a ticket from its id alone, after the ticket's `decide_by`. This function never
 /// consumes the ticket. Returns `None` if the ticket may still become an order, or if the id
 /// belongs to a waitlist entry.
 pub fn force_verdict<L: Ledger + ?Sized>(
@@ -221,8 +221,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Gives the ticket's units back. A closed grant gets no credit, because its unsettled units
-    /// went to the pool when it was closed.
+    /// Records that the ticket is returned. An open grant gets a credit. A closed grant gets no
+    /// credit, because its unsettled units went to the pool when it was closed.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

@@ -1,22 +1,22 @@
 //! Paces the work of nodes that share a store, so that one order costs the store about the same
 //! work with any number of nodes.
 //!
-//! A transaction has a fixed cost, so a settler waits after a batch, to gather about as many
-//! tickets as a single settler would ([`SettlerPace`]). The more nodes there are, the less often
-//! each node reads what the others committed ([`refresh_interval`]).
+//! A transaction has a fixed cost, so a settler waits after a batch ([`SettlerPace`]). During the
+//! wait, it gathers about as many tickets as a single settler would gather. With more nodes, each
+//! node reads the other nodes' commits less often ([`refresh_interval`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
 
 /// The longest time that a settler waits after a batch, to gather more tickets.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
-/// If a single settler of all tickets would have smaller batches than this, the load is low, and
-/// the settlers do not wait.
+/// The load counts as low if a single settler for all tickets would have fewer tickets than this in
+/// a batch. At low load, the settlers do not wait.
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// The longest time between two batches that the averages count. A longer time counts as this time,
-/// so that the averages soon follow the load after an idle time.
+/// In the averages, a longer time between two batches counts as this time, so that the averages
+/// soon follow the load after an idle time.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -61,8 +61,8 @@ impl SettlerPace {
 }
 
 /// The pause between two refreshes of a node is this time, multiplied by the number of live nodes.
-/// A refresh reads the counts and the commits of other nodes. It is immediate if the last refresh
-/// is longer ago, so the pause delays verdicts only under load.
+/// A refresh reads the items' counts and the other nodes' commits. If the previous refresh was
+/// longer ago than the pause, a refresh is immediate. So the pause delays verdicts only under load.
 const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);

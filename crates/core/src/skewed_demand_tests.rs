@@ -171,7 +171,7 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         assert_eq!(
             served,
             units.to_u64() <= free,
-            "a request asked for {units} units while {free} were free"
+            "wrong result of a request for {units} units while {free} were free"
         );
         if served {
             sold += units.to_u64();
@@ -180,7 +180,8 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of a slot's two counters has at most `initial`, or the threshold plus one refill.
+        // Each of a slot's two counters has at most the larger of `initial` and the threshold plus
+        // one refill.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most} units, but the bound is {bound}");
     }

@@ -69,7 +69,7 @@ pub struct IssuedTicket {
 pub enum TicketAnswer {
     /// The slot deducted the units, remembered the request, and issued and queued a ticket.
     Issued(IssuedTicket),
-    /// The request is a repeat. The slot returns its ticket again and deducts nothing.
+    /// The request is repeated. The slot answers with the same ticket and deducts nothing.
     Repeated(IssuedTicket),
     /// The buyer used this request key before, for another number of units.
     KeyReused,
@@ -140,7 +140,7 @@ pub struct SlotView {
     /// The counter that tickets deduct from.
     pub active: Counter,
     /// Whether the slot may need a refill. A ticket sets the mark if it finds or leaves the active
-    /// counter too low. A refill or recalled units clear the mark.
+    /// counter too low. A refill, or recalled units from another slot, clear the mark.
     pub mark: bool,
     /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,
@@ -201,7 +201,7 @@ impl Slot {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant that has a higher epoch. Tickets of earlier epochs stay queued.
+    /// Takes a grant with an epoch above the slot's epoch. Tickets of earlier epochs stay queued.
     pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
@@ -332,7 +332,7 @@ impl Slot {
     }
 
     /// Takes at most `units` units out of the slot, and remembers their number under the recall's
-    /// id. A repeated call with the same id takes no more units.
+    /// id. A repeated call with the same id takes no further units.
     pub fn recall(
         &mut self,
         id: RecallId,
@@ -372,7 +372,7 @@ impl Slot {
         self.queue.acknowledge(at, token);
     }
 
-    /// Stops or resumes the slot. A stopped slot issues no tickets, but still answers repeats.
+    /// Stops or resumes the slot. A stopped slot issues no tickets, but answers repeated requests.
     pub fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }

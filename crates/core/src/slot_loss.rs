@@ -1,5 +1,5 @@
-//! Evidence that a slot lost its memory. Only the grant that the node read is closed, so outdated
-//! evidence is harmless.
+//! Evidence that a slot lost its memory. Outdated evidence is harmless, because it closes only the
+//! grant that the node has read.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
@@ -27,12 +27,12 @@ pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Opt
 
 /// Returns the reason to close the grant of an idle slot, if the slot's units differ from the
 /// grant's unsettled units. A slot is idle if all its tickets are resolved, its feed is applied,
-/// its queue is empty and no recall is pending. `before` and `after` are the grant and must be
-/// equal.
+/// its queue is empty and no recall is pending. `before` and `after` are two readings of the grant.
+/// If they differ, the result is `None`.
 ///
-/// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. Then `after` shows a
-/// recall that finishes between the last two reads. In another sequence, a healthy slot could seem
-/// to have lost the recalled units.
+/// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. So `after` shows a recall
+/// that finishes between the last two reads. In another sequence, a healthy slot could seem to have
+/// lost the recalled units.
 #[must_use]
 pub fn idle_loss_cause(
     before: &Grant,

@@ -17,9 +17,9 @@ pub struct FreeUnits {
 /// The refusal of a request, because too few units can be sold now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
-    /// The free units. They are fewer than the request asks for.
+    /// The number of free units, which is smaller than the requested number.
     pub available: u64,
-    /// Whether a later request may get units. False only if no unit is free or held.
+    /// Whether a later request may get units. False only if no unit is free and no unit is held.
     pub may_return: bool,
 }
 

@@ -9,11 +9,11 @@ use crate::spread::Counter;
 use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN};
 
 /// Opens a grant of at most `units` for the slot's next epoch, or returns the slot's open grant.
-/// The caller then sends `init`, with which the units reach the slot.
+/// The caller then sends the units to the slot with `init`.
 ///
-/// Returns `None` if the item does not exist, or if its sale is not announced or open. Also returns
-/// `None` if the grant with this id was opened before and is closed now: the caller repeats a
-/// transaction whose outcome is unknown.
+/// Returns `None` if the item does not exist, or if its sale is neither announced nor open. Also
+/// returns `None` if the grant with this id was opened before and is closed now. This happens if
+/// the caller repeats a transaction whose outcome it does not know.
 pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
@@ -126,7 +126,7 @@ pub fn close_item_grants<L: Ledger + ?Sized>(
     Ok(closed)
 }
 
-/// The caller has locked the grant, and writes the changed grant afterwards.
+/// Closes a grant that the caller has locked. The caller writes the changed grant afterwards.
 pub(crate) fn close_locked<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -196,8 +196,9 @@ pub fn adjust<L: Ledger + ?Sized>(
     Ok(AdjustResult::Done(item))
 }
 
-/// Moves recalled units from their grant to the recall's target, or to the pool. The caller makes
-/// sure that each recall moves its units only once.
+/// Moves recalled units from their grant to the recall's target. If the target is a grant that
+/// accepts no units, moves the units to the pool instead. The caller makes sure that each recall
+/// moves its units only once.
 pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     ledger: &mut L,
     recall: &Recall,
@@ -220,7 +221,8 @@ pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// The caller has locked the grant, and writes the changed grant afterwards.
+/// Appends a row to the feed of a grant that the caller has locked. The caller writes the changed
+/// grant afterwards.
 pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,

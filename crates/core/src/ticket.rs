@@ -1,7 +1,8 @@
 //! A ticket: a slot's record that it deducted units for one request.
 use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, TicketN, Token, Units};
 
-/// The keyed hash of a request's buyer and key. Slots and nodes remember requests by this hash.
+/// The keyed hash of a request's buyer and request key. Slots and nodes remember requests by this
+/// hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub u128);
 

@@ -23,7 +23,7 @@ use crate::value::{
 pub enum JoinOutcome {
     /// The buyer has a new entry.
     Done(WaitlistEntry),
-    /// The buyer already waits with this earlier entry.
+    /// The buyer already has this entry in the waitlist.
     Already(WaitlistEntry),
     /// The buyer's request key already holds this order of one unit, from the waitlist or from a
     /// purchase.
@@ -93,7 +93,7 @@ pub struct JoinRequest {
     pub buyer: BuyerId,
     /// The key of the request, and of the order that the entry may become.
     pub key: RequestKey,
-    /// A random id for a new grant. It is used if the waitlist has no grant yet.
+    /// A random id for the waitlist's grant, if the waitlist has no grant yet.
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,
@@ -182,8 +182,8 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// A waitlist has at most `entries_max` entries. It also has at most one entry for each unpaid
-/// unit, because only these units may come back.
+/// A waitlist is full if it has `entries_max` entries, or an entry for each unpaid unit. Only
+/// unpaid units may come back.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -203,7 +203,7 @@ pub fn leave<L: Ledger + ?Sized>(
     let Some(mut waitlist) = ledger.waitlist(entry.item)? else {
         return Ok(LeaveOutcome::NotFound);
     };
-    // Read the entry again after the waitlist is locked.
+    // The entry may have changed before the waitlist was locked, so read it again.
     let Some(mut entry) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
     if entry.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
         return Ok(LeaveOutcome::Already(entry));
@@ -216,7 +216,7 @@ pub fn leave<L: Ledger + ?Sized>(
     Ok(LeaveOutcome::Done(entry))
 }
 
-/// Gives units of the pool to at most this many of the oldest entries, one after another.
+/// Serves at most `at_most` entries, oldest first, each with one unit of the pool.
 pub fn serve<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,

@@ -100,7 +100,7 @@ fn audit_text(audit: &Audit) -> String {
     }
     if audit.repairs > 0 {
         out += &format!(
-            "Slots that were reset after a fault, so that their units are back in the pool: {}.\n",
+            "Slots that were reset after a fault: {}. Their units are back in the pool.\n",
             table::grouped(audit.repairs)
         );
     }

@@ -16,11 +16,11 @@ use crate::exit::{Failure, Outcome};
 use crate::print;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The server takes long to pause or close a sale: it answers only after all tickets are settled.
+/// Pausing or closing a sale can take long: the server first waits until tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// In bytes. A page of 200 sales fits if no sale is larger than a request's body. Changes can make
-/// a sale larger, so `status` reads smaller pages.
+/// The largest answer in bytes. A page of 200 sales fits if no sale is larger than a request's
+/// body. Changes can make a sale larger, so the command `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -69,7 +69,7 @@ pub enum ClientError {
     NotSent(anyhow::Error),
 }
 
-/// A part of a path that no URL can contain: it is empty, `.` or `..`.
+/// A part that the path of a URL cannot contain: an empty part, `.` or `..`.
 pub struct InvalidPart(String);
 
 impl From<InvalidPart> for ClientError {
@@ -143,7 +143,7 @@ impl<'a> Path<'a> {
 }
 
 impl Client {
-    /// Creates a client. The command line or the environment gives the server and the key.
+    /// Creates a client for the server and the key from the command line or the environment.
     pub fn new(server: &ServerArgs) -> Result<Self, Failure> {
         let key = server.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
             let text = "the operators' key is missing: give --key, or set DOORBUSTER_ADMIN_KEY";
@@ -349,7 +349,7 @@ impl Client {
             return ClientError::NotSent(anyhow!("the request cannot be sent: {cause}"));
         }
         let url = self.url.as_str().trim_end_matches('/');
-        // If the server answers in plain HTTP, rustls reports this error.
+        // rustls reports this error if the server answers in plain HTTP.
         if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {
             let plain = url.replacen("https:", "http:", 1);
             return ClientError::Transport(anyhow!(

@@ -107,7 +107,7 @@ fn read_installation(dir: &Path) -> Result<Option<InstalledCluster>, Failure> {
     Ok(cluster::find(dir).context("cannot read the state of the installation")?)
 }
 
-/// With `--json`, the command prints the complete address.
+/// Returns this address without its password. The output of `--json` has the complete address.
 fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (who, location) = rest.rsplit_once('@')?;

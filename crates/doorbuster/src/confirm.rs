@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use crate::exit::Failure;
 
 /// Succeeds at once if `yes` is true. Otherwise asks a person at the terminal, and succeeds if the
-/// answer is "y" or "yes". `consequence` is a sentence without a full stop: "spring will close and
-/// cannot be opened again".
+/// answer is "y" or "yes". `consequence` is a sentence without a full stop, such as "spring will
+/// close and cannot be opened again".
 ///
 /// # Errors
 ///

@@ -16,7 +16,7 @@ use crate::signals::StopSignals;
 
 const NEW_MODE: u32 = 0o600;
 const STDOUT: u32 = 1;
-/// Linux follows at most the same number of symbolic links in a path.
+/// The maximum number of symbolic links that are followed for a path, the same as in Linux.
 const LINKS_MAX: usize = 40;
 const MODE_BITS: u32 = 0o777;
 
@@ -29,7 +29,7 @@ pub fn run(args: &CsvArgs) -> Outcome {
     let unused = filters.iter().find(|(_, value)| value.is_some());
     if let (Some((option, _)), false) = (unused, args.list == Export::Actions) {
         return Err(Failure::Settings(format!(
-            "{option} selects rows of the list actions only; leave out {option}"
+            "only the list actions accepts {option}; leave out {option}"
         )));
     }
     let client = Client::new(&args.server)?;
@@ -60,7 +60,7 @@ pub fn run(args: &CsvArgs) -> Outcome {
     })
 }
 
-/// A signal stops the command and removes the incomplete file.
+/// Downloads into a file. A signal stops the download and removes the incomplete file.
 async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let mut part = PartialFile::create(file)?;
@@ -92,8 +92,8 @@ fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     Ok(None)
 }
 
-/// Returns 1 for `/dev/stdout` and 3 for `/dev/fd/3`. Returns `None` if the path names no open file
-/// of this process.
+/// Returns the number of the open file that a path names: 1 for `/dev/stdout`, and 3 for
+/// `/dev/fd/3`. Returns `None` if the path names no open file of this process.
 fn descriptor(file: &FilePath) -> Option<u32> {
     let mut path = std::path::absolute(file).ok()?;
     for _ in 0..LINKS_MAX {
@@ -140,7 +140,7 @@ impl PartialFile {
             let open = File::options().write(true).create_new(true).mode(NEW_MODE).open(&path)?;
             if let Ok(replaced) = std::fs::metadata(&target) {
                 let mode = replaced.permissions().mode() & MODE_BITS;
-                // The file system may have no modes. Then the file is written anyway.
+                // If the file system has no modes, the file is written anyway.
                 let _ = open.set_permissions(Permissions::from_mode(mode));
             }
             Ok::<_, std::io::Error>(open)

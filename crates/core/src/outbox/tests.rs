@@ -48,7 +48,7 @@ fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     assert_eq!(sent(&mut queue, AT), [5]);
     assert_eq!(queue.record(1, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
-    assert_eq!(queue.next_advance(), None, "no advance may begin before the last one is confirmed");
+    assert_eq!(queue.next_advance(), None, "an advance must wait until the first one is confirmed");
     assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
         queue.record(at, SendOutcome::Delivered, AT, 0);
@@ -128,7 +128,7 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
 
 #[test]
 fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
-    // Refusals become final before `refused_ms`, because half of `pending` events are refused.
+    // At least `pending` / 2 events are refused, so refusals become final before `refused_ms`.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
@@ -233,7 +233,7 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
     assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
     queue.confirm_advance();
-    // The newer program takes over the rows and sends them in order.
+    // The newer program takes over the rows and sends their events in order.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { at_once: 20, ..bounds() },
         progress.to,
@@ -313,8 +313,8 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
             }
         }
     }
-    // The pauses of an event double, so an event gets about twelve tries in an hour. The endpoint
-    // is tried about once a minute.
+    // An event's pause doubles after each try, so the event gets about twelve tries in an hour. The
+    // endpoint is tried about once a minute.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
     assert_eq!(tries[6..], [0; 3]);
     assert!((30..=150).contains(&probes), "{probes}");

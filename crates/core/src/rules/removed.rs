@@ -13,8 +13,8 @@ pub fn enforces(rule: Rule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// Removes this rule on this thread, instead of the rule that was removed before. `None` means that
-/// all rules hold.
+/// Removes this rule on this thread. A rule that was removed earlier holds again. With `None`, all
+/// rules hold.
 pub fn remove(rule: Option<Rule>) {
     REMOVED.set(rule);
 }

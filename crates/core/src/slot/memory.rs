@@ -43,8 +43,8 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // Without a request key, the store decided the ticket from its id alone. Such a ticket
-            // was never settled from the queue, so the queue still contains it.
+            // If the row has no request key, the store decided the ticket from its id alone. Such a
+            // ticket was never settled from the queue, so the queue still contains it.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),

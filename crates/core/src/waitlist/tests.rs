@@ -1,5 +1,5 @@
-//! Tests who can join a waitlist, which units are kept for it, the id of an entry, and the end of a
-//! waitlist.
+//! Tests which buyers can join a waitlist, which units are kept for the waitlist, when the id of an
+//! entry has a verdict, and how a waitlist ends.
 
 use std::convert::Infallible;
 

@@ -35,7 +35,7 @@ pub enum BlockCommand {
     },
 }
 
-/// Block a buyer, an address or a network, on every node within a second.
+/// Block a buyer, an address or a network. After at most a second, every node applies the block.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster block add --buyer robot-7")]
 pub struct AddBlockArgs {

@@ -53,8 +53,8 @@ pub enum DeadLetterCommand {
         /// The dead letter's id.
         letter: String,
     },
-    /// Retry one dead letter or many. For each retried dead letter, the server starts again with
-    /// the first attempt.
+    /// Retry one dead letter or many. Each retried dead letter again gets the full number of
+    /// attempts.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]
@@ -73,7 +73,7 @@ pub enum DeadLetterCommand {
         /// The reason, for other operators.
         #[arg(long, visible_alias = "why")]
         reason: String,
-        /// Do not ask for confirmation; required without a terminal.
+        /// Do not ask for confirmation. Without a terminal, this flag is required.
         #[arg(long)]
         yes: bool,
     },

@@ -8,11 +8,11 @@ use super::storm;
 
 /// Run a complete flash sale on this machine, and check the result.
 ///
-/// Starts a server on a scratch directory and a free port, and creates a sale. Each buyer asks for
-/// the number of units in --units. This number is also the limit for each buyer. Another process
-/// sends all buyers' requests over HTTP at full speed and waits for every verdict. Then the server
-/// stops, and the independent auditor checks the store and every answer. Exits with 0 only if all
-/// numbers agree and the auditor finds no fault.
+/// Starts a server with a scratch directory, on a free port, and creates a sale. Each buyer asks
+/// for the number of units in --units. This number is also the limit for each buyer. Another
+/// process sends all buyers' requests over HTTP at full speed and waits for every verdict. Then the
+/// server stops, and the independent auditor checks the store and every answer. Exits with 0 only
+/// if all numbers agree and the auditor finds no fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo

@@ -25,7 +25,7 @@ pub enum DrawCommand {
 ///
 /// The command reads the data from files, or from a server that has published the seed. To read the
 /// participants from the server, give the operators' key. The command shares no code with the
-/// server. It exits with 1 if the data does not match.
+/// server. The command exits with 1 if the data does not match.
 #[derive(Args)]
 #[command(after_help = "Examples:
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
@@ -41,11 +41,12 @@ pub struct VerifyArgs {
     /// required.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
-    /// The participants: one buyer's id per line, or the server's `draw.csv` [default: read from
-    /// the server, with --key].
+    /// A file with the participants: one buyer's id per line, or the server's `draw.csv` [default:
+    /// read the participants from the server, with --key].
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
-    /// The published sequence of the participants, one buyer's id per line.
+    /// A file with the published sequence of the participants, one buyer's id per line. The command
+    /// compares this sequence with the drawn order.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// Read the draw of this sale from the server.

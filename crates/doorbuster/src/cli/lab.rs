@@ -47,8 +47,8 @@ pub enum LabCommand {
     Direct(SettingsArgs),
 }
 
-/// `--seeds` asks for up to 10,000 consecutive seeds from `--seed` on. All of these seeds must fit
-/// into 64 bits.
+/// The largest `--seed`. A run may use 10,000 consecutive seeds from `--seed` on, and all of these
+/// seeds must fit into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge each strategy.
@@ -82,8 +82,8 @@ pub struct LabRunArgs {
     /// The faults during the sale. Each strategy runs with each fault.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub faults: Vec<FaultChoice>,
-    /// Determines the order of the buyers and the instants of the faults [default: a new seed each
-    /// time].
+    /// The seed. It determines the order of the buyers and the times of the faults [default: a new
+    /// seed each time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
     /// Number of consecutive seeds, 1 to 10,000. Each run is repeated with each seed; --seed is the
@@ -111,7 +111,7 @@ pub struct IncidentArgs {
     /// A variant, or all.
     #[arg(long, value_name = "ID", default_value = "all", value_parser = incident_variant)]
     pub variant: &'static str,
-    /// Determines which calls under the lock take 90 ms.
+    /// The seed. It determines which calls under the lock take 90 ms.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Write report.html, report.md and report.json into this directory.
@@ -125,10 +125,10 @@ pub struct IncidentArgs {
 /// Run a sale at a fixed rate against one Doorbuster process, and check the result.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
-/// if all of this is true: every unit that could be sold was sold once; every request got the
-/// answer "reserved" or "sold out"; every order in the store was reported in an answer; the audit
-/// is clean. The result also says whether the process reached the rate. --rate times --secs must be
-/// at most 10,000,000 requests.
+/// if all four conditions are true: every unit that could be sold was sold once; every request got
+/// the answer "reserved" or "sold out"; every order in the store was reported in an answer; the
+/// audit found no fault. The result also says whether the process reached the rate. --rate times
+/// --secs must be at most 10,000,000 requests.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline
@@ -162,7 +162,7 @@ pub enum FaultChoice {
     Slow,
     /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// Each strategy runs first without a fault, and then with each fault above.
+    /// Each strategy runs first without a fault, and then once with each of the faults above.
     All,
 }
 

@@ -11,8 +11,8 @@ use super::settings::SettingsArgs;
 /// The copy is consistent. The new file appears only when the copy is complete, and never replaces
 /// an existing file. Only the owner of the new file can read it. The copy does not contain the
 /// secrets that you configured. `doorbuster restore` writes the copy back. With --encrypt, the file
-/// is encrypted with a passphrase, in the format of the program `age`. In the shapes postgres and
-/// cluster, this command does not work: copy the store with PostgreSQL's tools, pg_dump or
+/// is encrypted with a passphrase, in the format of the program `age`. This command works only in
+/// the shape embedded. In the other shapes, copy the store with PostgreSQL's tools, pg_dump or
 /// pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
@@ -43,7 +43,7 @@ pub struct PassphraseArgs {
     pub passphrase_file: Option<PathBuf>,
 }
 
-/// Write a backup to a data directory that contains no store.
+/// Restore a backup into a data directory that contains no store.
 ///
 /// The command pauses every open or scheduled sale, because the backup lacks the orders, payments
 /// and events that came after the backup. Compare the store with the payment provider's and the

@@ -84,7 +84,7 @@ pub struct OrderSelection {
     /// The order's id.
     #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
     pub order: Option<String>,
-    /// All orders of this sale whose state allows the change.
+    /// Every order of this sale, if the order's state allows the change.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only orders in this state, for example reserved.
@@ -104,10 +104,10 @@ pub struct OrderSelection {
 
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
-/// Orders in sales that are not closed, and orders with a pending payment or refund, are not
-/// erased. If there are such orders, the command lists them and exits with 1. In this case, repeat
-/// the command later. If the buyer is blocked, the command reports the block. The block stays until
-/// you remove it with `block remove`. A block does not change the exit status.
+/// Two kinds of orders are not erased now: orders in sales that are not closed, and orders with a
+/// pending payment or refund. If there are such orders, the command lists them and exits with 1. In
+/// this case, repeat the command later. If the buyer is blocked, the command reports the block. The
+/// block stays until you remove it with `block remove`. A block does not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -117,7 +117,7 @@ pub struct EraseArgs {
     /// List the rows that would be erased and the rows that would stay, and erase nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation; required without a terminal.
+    /// Do not ask for confirmation. Without a terminal, this flag is required.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }
@@ -127,7 +127,8 @@ pub struct EraseArgs {
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
     /// Seconds to add to the present end of the payment window. If the server's answer is lost, the
-    /// command prints a safe way to repeat the request, which adds the seconds only once.
+    /// command prints the new end. Repeat the command with --pay-by and this end, so that the
+    /// seconds are added only once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

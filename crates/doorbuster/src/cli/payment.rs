@@ -25,10 +25,10 @@ pub enum PaymentCommand {
 /// Tell the server that an order was paid, or that a payment failed. The command works only if the
 /// sandbox is the payment provider.
 ///
-/// The message is signed with the setting `payment.webhook_secret`. If this setting is missing, the
-/// message is signed with the secret that a server generated and stored. In the shape embedded, the
-/// data directory contains this secret. In the shapes postgres and cluster, the database contains
-/// this secret.
+/// The message is signed with the secret in the setting `payment.webhook_secret`. If this setting
+/// is missing, the message is signed with the secret that a server generated and stored. In the
+/// shape embedded, the data directory contains this secret. In the shapes postgres and cluster, the
+/// database contains this secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster payment trigger ord_…

@@ -91,7 +91,8 @@ pub enum SaleCommand {
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
     Open(PhaseArgs),
-    /// Pause an open sale. The command ends when all issued tickets are settled.
+    /// Pause an open sale. The command waits until issued tickets are settled, but only for some
+    /// seconds.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
     Pause(PhaseArgs),
     /// Resume a paused sale.
@@ -107,8 +108,8 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale that a command shows, checks or moves to another phase. If a change of the phase is
-/// repeated, the second command changes nothing.
+/// The sale that a command shows, checks or moves to another phase. A command for a phase that the
+/// sale already has changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.
@@ -142,7 +143,7 @@ pub struct SpreadArgs {
     /// The item's id.
     #[arg(value_parser = values::name, add = complete::items())]
     pub item: String,
-    /// The number of slots that share the stock, or `auto`.
+    /// The number of slots that share the stock; with `auto`, the server chooses this number.
     #[arg(long, value_name = "N|auto", value_parser = values::partitions)]
     pub partitions: Option<Partitions>,
     /// How the server chooses the slot of a request: buyer, random or round_robin.

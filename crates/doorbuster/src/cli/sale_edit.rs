@@ -138,8 +138,8 @@ pub enum LimitArg {
     Default,
     /// No limit for this scope.
     None(&'static str),
-    /// For this scope, the number of requests that are allowed at once, and the number of requests
-    /// that are allowed in a minute.
+    /// The limit for this scope: the number of requests that are allowed at once, and then the
+    /// number that is allowed in a minute.
     Some(&'static str, u32, u32),
 }
 

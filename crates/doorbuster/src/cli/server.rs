@@ -5,8 +5,8 @@ use reqwest::Url;
 
 use crate::exit::Failure;
 
-/// The address of a server, as the user gave it. clap would print an address that it cannot parse,
-/// and an address may contain a password.
+/// The address of a server, as the user gave it. This program parses the address itself, because
+/// clap prints an address that it cannot parse, and the address may contain a password.
 #[derive(Clone)]
 pub struct AddressArg(String);
 

@@ -85,8 +85,8 @@ pub enum ConfigCommand {
         #[command(flatten)]
         flags: SettingsFlags,
     },
-    /// Check the settings without starting anything; exits with 2 and the reasons if a setting is
-    /// wrong.
+    /// Check the settings without starting anything. If a setting is wrong, the command prints the
+    /// reasons and exits with 2.
     #[command(after_help = "Example:\n  doorbuster config check --config /etc/doorbuster.toml")]
     Check {
         /// Print JSON.

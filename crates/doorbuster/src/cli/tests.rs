@@ -61,7 +61,7 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
     assert_eq!(lacking, WITHOUT_JSON);
 }
 
-/// If the test finds fewer commands in the documents, its search is broken.
+/// If the test finds fewer commands than this in the documents, its search is broken.
 const SHOWN_MIN: usize = 30;
 
 fn shell_commands(text: &str) -> Vec<String> {
@@ -89,7 +89,8 @@ fn shell_commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// Splits a command into words as a shell does, up to a comment, a redirection or the end.
+/// Splits a command into words as a shell does. Stops at a comment or at one of `<`, `>`, `|`, `;`
+/// and `&`.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

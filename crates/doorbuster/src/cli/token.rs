@@ -24,10 +24,10 @@ pub enum TokenCommand {
 
 /// Print a token for a buyer.
 ///
-/// The token is signed with the setting `auth.buyer_secret`. If this setting is missing, the token
-/// is signed with the secret that a server generated and stored. In the shape embedded, the data
-/// directory contains this secret. In the shapes postgres and cluster, the database contains this
-/// secret. This command generates no secret.
+/// The token is signed with the secret in the setting `auth.buyer_secret`. If this setting is
+/// missing, the token is signed with the secret that a server generated and stored. In the shape
+/// embedded, the data directory contains this secret. In the shapes postgres and cluster, the
+/// database contains this secret. This command generates no secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
     The sale page accepts the token in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]

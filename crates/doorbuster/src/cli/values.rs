@@ -68,8 +68,8 @@ pub fn series_step(text: &str) -> Parsed<u32> {
     step.ok_or_else(|| "must be 1, 10 or 60".into())
 }
 
-/// One buyer in 1,000 seconds. With a much lower rate, the program could not represent the time at
-/// which the last buyer arrives.
+/// The lowest rate: one buyer in 1,000 seconds. With a much lower rate, the program could not
+/// represent the time at which the last buyer arrives.
 const RATE_MIN: f64 = 0.001;
 
 /// Parses the number of buyers that arrive each second.
@@ -297,8 +297,8 @@ pub fn money(text: &str) -> Parsed<Money> {
     wrong("write the amount in the currency's own units, and then the currency's three letters")
 }
 
-/// Parses a decimal number with at most `places` decimal places. With two places, the result for
-/// 10.5 is 1,050.
+/// Parses a decimal number with at most `places` decimal places, and returns it in minor units.
+/// With two places, the result for 10.5 is 1,050.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! Tests the queue of an endpoint that is down: which events it tries, how soon it notices that the
-//! endpoint has recovered, and which events it gives up.
+//! Tests the queue of an endpoint that is down: which events the queue tries, how soon the queue
+//! notices that the endpoint has recovered, and which events the queue gives up.
 use std::collections::BTreeSet;
 
 use super::*;
@@ -51,9 +51,9 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     );
 }
 
-/// Sends this many events, each about a different order. The endpoint accepts a try if
-/// `takes(event, its number of tries)` is true. Returns the milliseconds until every event was
-/// delivered or dead, at most an hour, and the number of dead events.
+/// Sends `events` events, each about a different order, for at most an hour. The endpoint accepts a
+/// try if `takes(event, number of tries of this event)` returns true. Returns the milliseconds
+/// until every event is delivered or dead, and the number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,
@@ -102,7 +102,8 @@ fn an_endpoint_that_recovers_gets_all_events_soon() {
         let (took, dead) = drive(production_bounds(), 24, |_, tried| tried >= wanted);
         assert!(
             took < 30_000 && dead == 0,
-            "an endpoint that accepts try {wanted} of each event took {took} ms; {dead} dead"
+            "an endpoint that accepts each event at try {wanted} took {took} ms, and {dead} events \
+             are dead"
         );
     }
     // The endpoint accepts every request after the first ten.

@@ -1,5 +1,5 @@
-//! Tests a pause that an endpoint asks for. It applies to all events, and only an operator can end
-//! it early.
+//! Tests a pause that an endpoint asks for. No event is sent during the pause. Only an operator can
+//! end the pause early, by a retry or by a new address.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -7,7 +7,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// At most eight events are in delivery at the same time.
+/// Returns a queue with this many events, of which at most eight are in delivery at the same time.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
@@ -60,7 +60,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
     assert_eq!(
         queue.next_due_at(),
         Some(AT.plus(5_000)),
-        "the fourth event must be due after the pause; the first event has no stored row yet"
+        "the fourth event must be due after the pause; the first event waits for its stored row"
     );
     assert_eq!(sent(&mut queue, AT.plus(5_000)), [4]);
 }
@@ -90,7 +90,7 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
     assert_eq!(
         sent(&mut queue, now).len(),
         8,
-        "after the pause, an endpoint that is up must get all events"
+        "after the pause, an endpoint that is up must get eight events in parallel"
     );
 }
 

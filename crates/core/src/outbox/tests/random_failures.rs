@@ -109,7 +109,7 @@ fn deliver_all(seed: u64) {
             let outcome = dice.outcome(ill);
             let is_gone = outcome == SendOutcome::Gone;
             if outcome == SendOutcome::Delivered || dice.roll(3) == 0 {
-                // The sender saw a failure, but the receiver may have accepted the event.
+                // Even if the sender sees a failure, the receiver may have accepted the event.
                 received.insert(at);
             }
             let spread = dice.roll(1 << 32) as u32;
