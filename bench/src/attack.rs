@@ -1,5 +1,5 @@
-//! Hostile clients that run beside the buyers: WebSockets that are never read, endless request
-//! heads, and oversized headers.
+//! Hostile clients that run beside the buyers. Some never read their WebSockets, some never
+//! complete a request head, and some send oversized headers.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Starts the attack on this core. Returns when every unread WebSocket follows the sale and the
-    /// other clients have started.
+    /// Starts the attack, on `core` if it is set. Returns once every unread WebSocket follows the
+    /// sale, and the other clients have started.
     ///
     /// # Errors
     ///
@@ -59,12 +59,12 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends the attack. Returns two numbers of oversized headers: those that got the answer `431`,
-    /// and those for which the server reset the connection without an answer.
+    /// Ends the attack. Returns how many oversized headers got the answer `431`, and for how many
+    /// the server closed the connection without an answer.
     ///
     /// # Errors
-    /// Fails if the server answered an oversized header with another status than `431`, or if it
-    /// refused no oversized header.
+    /// Fails if the server answered an oversized header with another status than `431`, or answered
+    /// none with `431`.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -91,7 +91,7 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // A failure of `connect` is not an error: the server may accept no more connections
+            // A failure of `connect` is not an error: the server may refuse further connections
             // from this client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
@@ -102,7 +102,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// The request is incomplete, so the data can only be a refusal.
+/// Returns whether the server has answered or closed the connection. The request is incomplete, so
+/// an answer can only be a refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

@@ -19,11 +19,12 @@ use doorbuster_harness::generator::{Load, Pace};
 pub struct BenchConfig {
     /// The number of measured rounds, without the warm-up round.
     pub rounds: usize,
-    /// How long our server, and in most figures the peer, is measured in one round.
+    /// How long a round measures our server. In most figures, a round measures the peer for the
+    /// same time.
     pub time: Duration,
     /// True for a short run. Such a run only shows that the benches work.
     pub quick: bool,
-    /// The number of known buyers (buyers with an order) when memory and growth are measured.
+    /// The number of known buyers (buyers with an order) in the measurements of memory and growth.
     pub known_buyers: u32,
     /// Our server's binary.
     pub program: PathBuf,
@@ -81,7 +82,7 @@ impl BenchConfig {
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
-        // The number of buyers is far below the largest u32.
+        // The result is far below the largest u32, so it fits.
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 

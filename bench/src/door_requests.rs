@@ -1,4 +1,4 @@
-//! Requests of buyers at the front door: waiting room entries and challenges.
+//! Requests of buyers for waiting room entries, for challenges, and for their own orders.
 use anyhow::{Context, Result};
 
 use doorbuster_harness::generator::buyers::Buyers;
@@ -23,7 +23,7 @@ impl<'a> DoorRequests<'a> {
         Self::new(buyers, "POST", sale, "waiting-room", "")
     }
 
-    /// Returns a script that reads the waiting room entry.
+    /// Returns a script that reads each buyer's waiting room entry.
     #[must_use]
     pub fn read_position(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "GET", sale, "waiting-room", "")
@@ -35,7 +35,7 @@ impl<'a> DoorRequests<'a> {
         Self::new(buyers, "POST", sale, "challenges", "{}")
     }
 
-    /// Returns a script that reads the buyer's own orders.
+    /// Returns a script that reads each buyer's own orders.
     #[must_use]
     pub fn own_orders(buyers: &'a Buyers) -> Self {
         Self::to_path(buyers, "GET", "/v1/orders", "")

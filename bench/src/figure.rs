@@ -18,7 +18,7 @@ pub enum Target {
         /// The desired value.
         goal: f64,
     },
-    /// A smaller value is better; no value is required.
+    /// A smaller value is better. The figure has no floor.
     Reported {
         /// The desired value.
         goal: f64,
@@ -84,7 +84,7 @@ impl Figure {
     }
 
     /// Sets the figure's value to the median of the rounds' ratios. Our value and the peer's value
-    /// come from the round that is nearest to the median.
+    /// come from the round whose ratio is nearest to the median.
     #[must_use]
     pub fn comparison(
         mut self,
@@ -188,7 +188,7 @@ impl Comparison {
 ///
 /// # Errors
 ///
-/// Fails if one of the two could not be measured, or if its result was wrong.
+/// Fails if a measurement failed or had a wrong result.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,

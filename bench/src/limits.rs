@@ -6,18 +6,19 @@ use std::time::Duration;
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long our server, and in most figures the peer, is measured in one round.
+/// How long a round measures our server. In most figures, a round measures the peer for the same
+/// time.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
-/// The warm-up takes the measured time divided by this number.
+/// The measured time is this many times as long as the warm-up.
 pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// The rate of requests of page views, per second. One nginx worker can serve a higher rate beside
-/// the generator.
+/// The requests per second that all page views send together. One nginx worker beside the generator
+/// can serve more.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -31,22 +32,22 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// The load that a larger crowd offers, as a multiple of the server's capacity.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// The connections of an overloading crowd beside hostile clients. All connections together stay
-/// within the usual limit of open files.
+/// Connections of an overloading crowd, if hostile clients run beside it. All connections together
+/// stay within the usual limit of open files.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
 /// The number of endless request heads that hostile clients send at the same time.
 pub const SLOW_HEADS: usize = 2_000;
-/// Oversized headers of hostile clients per second.
+/// The oversized headers that hostile clients send per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
 /// The number of different refused buyers. They send their requests in turn, so the server has not
 /// seen a request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
-/// The number of passes that are checked one after the other.
+/// How often the bench checks a pass, to measure the mean time of a check.
 pub const PASS_CHECKS: u32 = 1_000_000;
-/// An upper bound of the orders per second. It determines how many buyers are prepared.
+/// An upper bound of the orders per second. The benches prepare enough buyers for this rate.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
 /// Stock of a sale that does not sell out.
 pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
@@ -54,9 +55,9 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
 /// The number of open tabs: an eighth of 100,000, because of the usual limit of open files. The
-/// server's tables double their size, so they are as full as with 100,000 tabs.
+/// server's tables grow by doubling, so they are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs opened per second, more than before the opening of a busy sale.
+/// The number of tabs opened per second. This is more than before the opening of a busy sale.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;
@@ -64,7 +65,7 @@ pub const WAITING: usize = 8_000;
 pub const POSITIONS: u32 = 100_000;
 /// Longest time from an opening to the first admission.
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
-/// Known buyers (buyers with an order) when memory and growth are measured.
+/// Known buyers (buyers with an order) in the measurements of memory and growth.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
 /// [`KNOWN_BUYERS`] with `--quick`.
 pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
@@ -92,12 +93,12 @@ pub const PEER_BATCH: usize = 1_000;
 pub const STARTS: usize = 11;
 /// The number of synced writes. Their median duration is reported as the duration of a sync.
 pub const SYNCS: usize = 200;
-/// If syncs are faster than this, the directory is not on a disk.
+/// If the median sync is faster than this, the directory is not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);
 
 /// Longest time until a server is ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The longest time until a server stops. After that time it is killed.
+/// A server that takes longer than this to stop is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// A duration that is longer than any load takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);

@@ -58,7 +58,7 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print only the memory of a slot with this many requests, measured in this process.
+    /// Measure only the memory of a slot with this many requests, in this process, and print it.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
     #[command(flatten)]
@@ -88,7 +88,7 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let wanted = figures::choose(&cli.names)?;
-    // Ten thousand connections need as many file descriptors here and in the server.
+    // Ten thousand connections need ten thousand file descriptors, both here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();

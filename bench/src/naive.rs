@@ -3,7 +3,7 @@
 //!
 //! - A crash of Redis or of the consumer can lose a confirmed order.
 //! - A crash before the order is in the list loses the booked units.
-//! - The design does not verify tokens, so it is faster than one that does.
+//! - The design does not verify tokens, so it is faster than a design that verifies them.
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
-/// The list between the handler and the consumer.
+/// The list in Redis to which the handler pushes orders, and from which the consumer takes them.
 pub const QUEUE: &str = "orders";
-/// How many seconds one `BRPOP` of the consumer waits for an order.
+/// One `BRPOP` of the consumer waits at most this many seconds for an order.
 const POP_SECS: f64 = 1.0;
 
 /// The addresses of the naive design's parts.

@@ -72,8 +72,8 @@ impl Passes {
     }
 }
 
-/// A script that sends the purchases of one buyer after another. Each purchase has a token and a
-/// pass, like a purchase from the sale page.
+/// A script that sends a purchase of each buyer in turn. Each purchase has a token and a pass, like
+/// a purchase from the sale page.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,
@@ -103,7 +103,7 @@ impl<'a> WithPass<'a> {
         }
     }
 
-    /// Returns a script in which all buyers buy repeatedly.
+    /// Returns a script that begins again with the first buyer after the last buyer.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, passes, template, 0) }
@@ -134,7 +134,7 @@ impl RequestScript for WithPass<'_> {
     }
 }
 
-/// Checks passes `checks` times. Returns the mean time of one check in nanoseconds.
+/// Checks the same pass `checks` times. Returns the mean time of one check in nanoseconds.
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER_KEY, 0);

@@ -1,5 +1,5 @@
 //! The peers: installed programs that are compared with the server. The bench starts its own
-//! instance of each peer, which stops when its value is dropped.
+//! instance of each peer. The instance stops when the bench drops the value that stands for it.
 
 pub mod cache;
 pub mod naive;

@@ -64,7 +64,7 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// Returns the program's standard output. Further calls return `None`.
+    /// Returns the program's standard output at the first call, and `None` at each further call.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -141,8 +141,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Waits until the resident memory does not fall further, and returns its size in bytes. A
-    /// program returns freed memory to the system with a delay.
+    /// Waits until the resident memory no longer falls, because a program gives freed memory back
+    /// to the system with a delay. Returns the size in bytes.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Returns the processor time that a process and its children have used, including ended children.
+/// Returns the processor time that a process and its children have used. Ended children count too.
 ///
 /// # Errors
 ///
@@ -220,7 +220,8 @@ impl Stat {
     }
 }
 
-/// Returns the resident memory of a process, in bytes. `self` stands for this process.
+/// Returns the resident memory of a process, in bytes. For this process itself, `pid` may be
+/// `self`.
 ///
 /// # Errors
 ///

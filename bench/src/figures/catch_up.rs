@@ -1,5 +1,5 @@
-//! N1: the start-up time of a new node and a new edge, beside a thousand open sales and a sale with
-//! a million orders. Afterwards, the node and the edge must know every sale and every order.
+//! N1: how long a new node and a new edge take to become ready, if a thousand sales are open and
+//! one sale has a million orders. Then the bench checks that both know the sales and the orders.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// An edge reports a warning while its copy is incomplete.
+/// While an edge's copy of the nodes' memory is incomplete, its `/readyz` has a warning.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();
     loop {

@@ -14,7 +14,7 @@ use crate::server::NewSale;
 use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
 
-/// The largest processor time for one challenge, in milliseconds.
+/// The target for the processor time of one challenge, in milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The number of challenges in a round.
 const TIMES: u32 = 100;
@@ -23,16 +23,17 @@ const SALE: &str = "puzzled";
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
-/// The longest wait for a challenge, in milliseconds.
+/// The target for the p99 of the wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
 /// The visitors per second in the minute before an opening, while the sale page offers the
 /// challenge.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;
-/// The time within which every visitor of the rush must have an answer.
+/// Every visitor of the rush must have an answer after at most this time.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// How long the server may fill its pool of prepared challenges, as before an opening.
+/// Before the measurement, the server fills its pool of prepared challenges for this time, as
+/// before an opening.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -53,7 +54,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// In the rush, visitors come faster than the server can draw puzzles.
+/// Measures the wait at a steady rate of visitors. Then tests a rush, in which visitors come faster
+/// than the server can draw puzzles.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;

@@ -1,6 +1,6 @@
-//! R4: durable orders over HTTP in shape cluster, compared with PostgreSQL's hot row and with a
-//! naive design on Redis and PostgreSQL. Afterwards, the bench counts the orders that our server
-//! and the naive design accepted.
+//! R4 and R4N: durable orders over HTTP in shape cluster. R4 compares them with PostgreSQL's hot
+//! row, and R4N with a naive design on Redis and PostgreSQL. After R4N, the bench causes crashes in
+//! both designs during further loads, and counts the confirmed orders that each design lost.
 mod naive_design;
 
 use std::collections::BTreeSet;
@@ -26,13 +26,14 @@ use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::promises::{PromisedOrders, count_missing};
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// The number of partitions of an item that has several slots.
+/// In R10P, this many partitions are compared with one partition.
 pub(super) const PARTITIONS: u32 = 16;
-/// The target for the cost of an order with [`PARTITIONS`] partitions, relative to one partition.
+/// The target for the cost of an order with [`PARTITIONS`] partitions, divided by the cost with
+/// one.
 pub(super) const PARTITIONS_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.1 };
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
-/// Measures R4, and the comparison with the naive design.
+/// Measures R4, R4N or both.
 pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config, ids.contains(&"R4"), ids.contains(&"R4N"));
     let row = |id: &'static str| {
@@ -189,7 +190,7 @@ impl ClusterUnderTest {
         run.expect_only(&[AnswerKind::Accepted])?;
         ensure!(
             run.time == config.time,
-            "the prepared buyers were not enough for the measured time"
+            "the prepared buyers ran out before the measurement ended"
         );
         self.promised += run.count(AnswerKind::Accepted);
         let row = self.stock(&sale)?;
@@ -281,7 +282,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// Compares the cost of an order for an item with many partitions and with one partition.
+/// Compares the cost of an order between an item with many partitions and an item with one.
 pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -299,7 +300,7 @@ pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R10P", "", PARTITIONS_TARGET)
         .comparison(&comparison, "µs", "µs with one")
         .note(format!(
-            "processor time for each order; {:.0} orders/s with one Redis, {:.0} with {PARTITIONS}",
+            "processor time of an order; {:.0} orders/s with 1 partition, {:.0} with {PARTITIONS}",
             median(&one),
             median(&many)
         )))
@@ -313,8 +314,9 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // The kernel ends the programs of a thread when the thread ends. The fault starts programs
-        // that must outlive this function, so the caller's thread runs the fault.
+        // When a thread ends, the kernel also ends the programs that the thread started. The
+        // programs that the fault starts must outlive this function, so the caller's thread runs
+        // the fault.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

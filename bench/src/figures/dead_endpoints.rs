@@ -27,7 +27,7 @@ const SETTINGS: [(&str, &str); 2] =
 /// Orders a second, as in D5.
 const ORDERS_PER_SEC: f64 = 300.0;
 const CONNECTIONS: usize = 64;
-/// A latency that buyers do not notice, in milliseconds.
+/// Buyers do not notice a latency of up to this many milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 /// How long an endpoint waits for the remaining bytes of a message.
 const REST_WITHIN: Duration = Duration::from_secs(2);
@@ -80,7 +80,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
     // There are enough buyers for two loads: before and after the endpoints are added. The number
-    // of arrivals is random, so the bench prepares a tenth more buyers than the average.
+    // of arrivals is random, so the bench prepares a tenth more buyers than arrive on average.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -97,7 +97,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let meanwhile = sale_server.take_orders(&load, &mut script)?;
     ensure!(
         script.next_buyer() < buyers.count(),
-        "the prepared buyers were not enough for the measured time"
+        "the prepared buyers ran out before the measurement ended"
     );
     let waiting = largest_backlog(&sale_server.server().operate("GET", ENDPOINTS, "", 200)?)?;
     let ordered = u64::from(script.next_buyer());
@@ -108,7 +108,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// Fails if an endpoint did not fail, or if a delivery became a dead letter.
+/// Returns the number of waiting events of the endpoint with the most. Fails if an endpoint did not
+/// fail, or if a delivery became a dead letter.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());

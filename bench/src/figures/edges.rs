@@ -1,6 +1,6 @@
 //! E8 and E9: refusals at an edge. E8 measures the share of refused requests that an edge passes on
-//! to a node. E9 compares the processor time of a refusal at the edge with the time of a refusal at
-//! a node.
+//! to a node. E9 compares the processor time of a refusal at an edge with that of a refusal at a
+//! node.
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -49,7 +49,7 @@ pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug, Default)]
 struct Measured {
-    /// The requests that reached the node, in percent of the refusals, for each round.
+    /// For each round, the share of the refused requests that reached the node, in percent.
     reaching: Vec<f64>,
     cost: Comparison,
 }

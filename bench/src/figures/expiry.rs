@@ -2,7 +2,7 @@
 //! requests.
 //!
 //! The holds are ordinary orders, and SQL sets their `pay_by`. Other buyers send requests at steady
-//! rates, before the first hold ends and until the last unit is back.
+//! rates: first before the holds end, and then until the last unit is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -33,16 +33,17 @@ const CONNECTIONS: usize = 64;
 /// The time from the start of the SQL that sets `pay_by` to the end of the first hold.
 const AHEAD: Duration = Duration::from_secs(8);
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
-/// The longest time from the end of the first hold until all units are back.
+/// All units must be back at most this long after the end of the first hold.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
-/// The longest time from the end of the holds until the first unit is back, in seconds.
+/// The target for the time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// The longest time from the end of the holds until the last unit is back in SQLite, in seconds.
-const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
-/// The longest time from the end of the holds until the last unit is back in PostgreSQL, in
+/// The target in SQLite for the time from the end of the holds until the last unit is back, in
 /// seconds.
+const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
+/// The same target in PostgreSQL.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The longest time from an order's `pay_by` to its expiry after a rush, in seconds.
+/// The target for the longest time, after a rush, from an order's `pay_by` to its expiry, in
+/// seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -130,8 +131,8 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// The seconds from the end of the first hold until the first unit, half of the units and the
-    /// last unit were back.
+    /// The seconds from the end of the first hold until the first unit was back, until half of the
+    /// units were back, and until all units were back.
     back: [f64; 3],
     /// The seconds from the end of the first hold to the end of the last hold.
     spread: f64,
@@ -191,7 +192,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Returns the seconds from `due` to the first unit, to half of the units, and to the last unit.
+/// Returns three times in seconds since `due`: until the first unit, half of the units, and all
+/// units were back.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -216,7 +218,7 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
     }
 }
 
-/// The requests of other buyers, who have no hold.
+/// The requests of other buyers, who hold no unit of the measured sale.
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,

@@ -1,5 +1,5 @@
-//! R12: the load generator of the command `storm`, against an nginx that always returns the same
-//! answer.
+//! R12: how many answers per second the load generator of the command `storm` gets from an nginx
+//! that always returns the same answer.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

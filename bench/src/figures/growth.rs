@@ -20,8 +20,8 @@ const CONNECTIONS_TARGET: Target = Target::AtMost { floor: 1.8, goal: 1.4 };
 const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The many known buyers place their orders in this number of parts. The costs of the first and the
-/// last part are compared.
+/// The bench divides the orders of the many known buyers into this many parts. It compares the cost
+/// of an order in the last part with the cost in the first.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.
@@ -163,8 +163,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers. Compares the cost of the last orders with the cost of the
-/// first.
+/// Sells one unit to each of many buyers. Compares the cost of an order at the end with the cost at
+/// the beginning.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

@@ -1,5 +1,5 @@
-//! R7: the latency of an order at half of the server's capacity, compared with appends to a file at
-//! the same pace.
+//! R7: the latency of an order at half of the server's capacity, compared with the latency of
+//! appends to a file at the same pace.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -14,9 +14,9 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// The time that an order may take in addition to the time of the synced append, in microseconds.
+/// The peer's latency is the latency of its appends plus this allowance, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
-/// With a smaller share of sent requests, the generator was the bottleneck.
+/// If the generator sent a smaller share of the planned requests, it was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures R7.

@@ -26,8 +26,8 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders that run every code path once. Many orders would release memory that the
-/// measured connections could reuse.
+/// This many orders warm up the server, so that every code path has run. More orders would leave
+/// free memory that the measured connections could reuse.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Orders first fill the caches of bounded size, because the caches must not count.
+/// Before the measurement, orders fill the caches of bounded size, so that the caches do not count.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -122,8 +122,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Waits until the server's resident memory stops growing, but for at most 3 seconds. Returns
-/// bytes.
+/// Waits until the server's resident memory no longer changes, but at most 3 seconds. Returns its
+/// size in bytes.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {

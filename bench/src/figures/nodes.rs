@@ -1,4 +1,5 @@
-//! R10N: the processor time of all programs for an order, with one node and with more nodes.
+//! R10N: the processor time that all programs together use for an order, with one node and with
+//! more.
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ struct Spent {
     postgres: Duration,
 }
 
-/// The processor time for an order in microseconds, by kind of program, and the rate of orders.
+/// The processor time that each kind of program uses for an order, in microseconds, and the rate of
+/// orders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OrderCost {
     pub(super) nodes: f64,

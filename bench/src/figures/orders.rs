@@ -91,7 +91,7 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// The sale does not sell out, and there are more buyers than the server can serve.
+/// The sale does not sell out and the buyers do not run out, so only the server limits the rate.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;
@@ -100,7 +100,7 @@ fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
         &load,
         &mut Purchases::each_once(buyers, sale_server::template(buyers, "spring", 1, ""), 0),
     )?;
-    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
+    ensure!(run.time == config.time, "the prepared buyers ran out before the measurement ended");
     sale_server.check("spring", &run)?;
     sale_server.close()?;
     Ok(run)

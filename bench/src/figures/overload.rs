@@ -1,8 +1,8 @@
-//! R8: the orders per second of a server that is offered five times its capacity.
+//! R8: the orders per second of a server that is offered several times its capacity.
 //!
 //! The server and the generator have one core each. Buyers overload the server in two ways:
-//! - A crowd waits for its verdicts. The generator gives up a planned request if no connection is
-//!   free.
+//! - A crowd waits for its verdicts. If no connection is free, the generator does not send the
+//!   planned request.
 //! - A flood does not wait for its verdicts (`Prefer: respond-async`). The server's queue is always
 //!   full, so the server refuses requests.
 use std::path::Path;
@@ -180,7 +180,7 @@ fn crowd_round(
     run.expect_only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     attack.map(Attack::end).transpose()?;
     sale_server.check("crowd", &run)?;
-    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
+    ensure!(run.time == config.time, "the prepared buyers ran out before the measurement ended");
     sale_server.close()?;
     Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
@@ -199,7 +199,7 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
     });
     let (run, settled) = (run?, settled?);
     run.expect_only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
-    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
+    ensure!(run.time == config.time, "the prepared buyers ran out before the measurement ended");
     wait_for_verdicts(&file, run.count(AnswerKind::Queued) + run.count(AnswerKind::Accepted))?;
     sale_server.check("flood", &run)?;
     sale_server.close()?;
@@ -224,7 +224,7 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     }
 }
 
-/// Returns the orders per second within the measured time, from the store's file.
+/// Counts orders in the store's file. Returns the orders per second during the measured time.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("cannot read the store")?;

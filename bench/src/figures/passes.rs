@@ -15,7 +15,7 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
 /// The front door: a required pass, the default limits of a sale, and a limit for all requests
-/// together that the load never reaches.
+/// together, which the load never reaches.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// The target for the time of one check of a pass, in nanoseconds.

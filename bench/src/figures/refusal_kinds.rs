@@ -18,7 +18,7 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 /// The target for the processor time of a refusal, relative to an order. The kernel's work takes
 /// the larger part of this time.
 const TARGET: Target = Target::Reported { goal: 0.5 };
-/// A secret that the server does not have. It signs the forged tokens.
+/// This secret signs the forged tokens. The server does not have it.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
 /// A forged pass with the length of a real one.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
@@ -31,7 +31,7 @@ enum RefusedBuyers {
     Late,
     /// Different buyers with forged tokens.
     Forgers,
-    /// Buyers who have an order and send a new request with another key.
+    /// Buyers who have an order, and send a new request with a new key.
     Owners,
     /// One buyer, whom an operator blocked.
     Blocked,
@@ -60,7 +60,7 @@ const fn refusal_case(name: &'static str, status: u16, sale: &'static str) -> Re
     }
 }
 
-/// The kinds of refusals, in the order in which a purchase is checked.
+/// The kinds of refusals, in the sequence of the server's checks.
 const REFUSAL_CASES: [RefusalCase; 15] = [
     RefusalCase { units: 0, ..refusal_case("invalid_request", 422, "plenty") },
     RefusalCase {
@@ -179,8 +179,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Returns microseconds. Every answer must be this refusal, but a rate limit may also admit some
-/// requests.
+/// Returns the processor time of this refusal in microseconds. Every answer must be this refusal,
+/// but a rate limit may also admit some requests.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -211,7 +211,8 @@ fn refusal(
     Ok(cost)
 }
 
-/// Checks nothing for a rate limit, because the limit admits the first request.
+/// Checks the problem code of one refusal. For a rate limit, checks nothing, because the limit
+/// admits the first request.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl RequestScript,
@@ -233,7 +234,7 @@ fn check_code(
     }
     let answer = String::from_utf8_lossy(&inbox[..filled]);
     let expected = format!(r#""code":"{}""#, way.code());
-    ensure!(answer.contains(&expected), "{} was refused with another code: {answer}", way.name);
+    ensure!(answer.contains(&expected), "expected {}, but the answer is {answer}", way.name);
     Ok(())
 }
 

@@ -68,7 +68,7 @@ impl SaleServer {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale with this stock and sells all of it to these buyers, `units` to each.
+    /// Opens a sale with `units` for each of these buyers, and sells all units to them.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// Returns a load that sends all requests of a script, at full speed.
+    /// Returns a load that sends all requests of its script at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         load_without_end(self.addr(), connections)
@@ -122,13 +122,14 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds `orders` to the number of confirmed orders, if the caller itself ran the load.
+    /// Adds `orders` to the number of confirmed orders. A caller that runs a load by itself must
+    /// call this.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
 
-    /// Checks the reserved units of a sale with one unit per order. They must match the orders that
-    /// `run` confirmed, plus at most one unit for each queued request.
+    /// Checks the number of reserved units in a sale whose orders have one unit each. It must be
+    /// the number of orders that `run` confirmed, plus at most the number of its queued requests.
     ///
     /// # Errors
     /// Fails if the numbers differ.

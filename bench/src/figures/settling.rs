@@ -2,7 +2,7 @@
 //! inserts of the same rows.
 //!
 //! Our side does what the server does behind its HTTP layer: it settles one batch while the next
-//! batch fills. The peer inserts the rows that our side wrote into the same schema.
+//! batch fills. The peer has the same schema, and inserts the rows that our side wrote.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -68,7 +68,8 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Names of the kind that shops choose: not short, and not in ascending order.
+/// Returns a buyer's id and a request key such as shops choose: not short, and not in ascending
+/// order.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((

@@ -1,4 +1,5 @@
-//! Measures a slot's memory for each request that it remembers, in a separate process.
+//! Measures, in a separate process, how much memory a slot needs for each request that it
+//! remembers.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};

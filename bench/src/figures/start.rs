@@ -55,7 +55,8 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", RESIDENT).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// If the binary for distribution was not built, strips and measures a copy of the server's binary.
+/// Measures the binary for distribution. If this binary was not built, strips and measures a copy
+/// of the server's binary.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size = |path: &Path| {
         anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)

@@ -1,5 +1,5 @@
-//! S1: how many tickets per second a slot in memory issues. The slot's lock is also compared with a
-//! task that owns the slot and is called through a channel.
+//! S1: how many tickets per second a slot in memory issues. The bench also compares the slot's lock
+//! with another design: a task that owns the slot, and gets requests through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
 const BESIDE: &str = "tickets of a slot in memory, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// The number of tickets that are taken together and acknowledged together, as in a settler.
+/// The bench takes and acknowledges this many tickets at once, as a settler does.
 const BATCH: usize = SETTLE_BATCH_MAX;
 const UNDER_WAY: usize = 64;
 

@@ -14,7 +14,7 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// The longest time until the consumer has inserted the whole list.
+/// The consumer must insert the whole list within this time.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The processes of the naive design.
@@ -146,7 +146,8 @@ impl Naive {
     }
 }
 
-/// In a test, the running program is the test program, so the bench program is searched beside it.
+/// Returns the bench program. A test program runs in the directory `deps`, and the bench program is
+/// in the directory above.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -56,8 +56,8 @@ impl Nginx {
 /// nginx runs as one process without a separate worker, and writes no logs.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
-    // In a quoted string of nginx, a backslash escapes quotes and backslashes. A dollar sign begins
-    // a variable.
+    // In a quoted string of nginx, a backslash escapes quotes and backslashes. A dollar sign would
+    // begin a variable, so it is removed.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;

@@ -147,8 +147,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // `SIGINT` asks for a shutdown that does not wait for clients. If it fails, the drop of
-        // `process` kills PostgreSQL.
+        // `SIGINT` asks for a shutdown that does not wait for clients. If PostgreSQL does not end
+        // in time, the drop of `process` ends it.
         drop(self.process.stop(Signal::INT));
     }
 }

@@ -33,7 +33,8 @@ pub(super) fn measure_round(naive: &mut Naive, config: &BenchConfig, secret: &[u
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// Counts the orders that the naive peer lost when it was killed or its Redis was emptied.
+/// Kills the naive peer during one load, and empties its Redis during the next. Counts the
+/// confirmed orders that the peer lost.
 pub(super) fn check_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,
@@ -103,7 +104,8 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // The peer loses only orders that wait in Redis. If no order waits, the test tries again.
+        // The peer loses only orders that wait in Redis. If no order waits at that moment, the test
+        // tries again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

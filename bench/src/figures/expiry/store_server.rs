@@ -1,5 +1,5 @@
-//! The server of D5 with its store, which is SQLite or PostgreSQL. At the end, the store is
-//! audited.
+//! The server of D5 and its store: SQLite or PostgreSQL. At the end of a round, the bench audits
+//! the store.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -114,8 +114,8 @@ impl StoreServer {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Returns the available units of a sale: those in its slots and in the pool. A unit between a
-    /// slot and the pool is not counted.
+    /// Returns the available units of a sale: those in its slots and in the pool. A unit on its way
+    /// between a slot and the pool is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots = shown["slots"]
@@ -131,8 +131,8 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Sets when the holds end. The first hold ends at the time that `at` returns, and `how` says
-    /// when the others end. Returns the end of the first hold.
+    /// Sets the ends of the holds. The first hold ends at the time that `at` returns, and `how`
+    /// says when the others end. Returns the end of the first hold.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -194,8 +194,8 @@ impl StoreServer {
         }
     }
 
-    /// Checks that `holds` holds expired with one event each, and that `others` other orders exist.
-    /// Stops the server and audits its store.
+    /// Checks that all `holds` expired, each with one event. Stops the server, and audits the
+    /// store, which must have `others` further orders.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

@@ -19,7 +19,8 @@ const SALE: &str = "drawn";
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Orders first fill the caches of bounded size. Then idle tabs are opened, one after the other.
+/// Before the measurement, orders fill the caches of bounded size. Then the bench opens idle tabs,
+/// one after the other.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     // These orders use few connections, so they leave only a little memory that tabs could reuse.

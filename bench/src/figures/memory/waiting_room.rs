@@ -1,5 +1,5 @@
 //! Measures the memory of a waiting room entry. Also measures how long many buyers need to join and
-//! to read their entries, and how soon the first are admitted.
+//! to read their entries, and how soon the first buyers are admitted.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -17,7 +17,8 @@ const SALE: &str = "drawn";
 /// A time far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// The bench reads the number of entries divided by this constant.
+/// Not every entry is read afterwards: the number of reads is the number of entries divided by
+/// this.
 const LOOKS_PART: u32 = 5;
 
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {

@@ -1,4 +1,4 @@
-//! Visitors of a sale page: the requests of their browsers, and when they are sent.
+//! Visitors of a sale page: the requests that their browsers send, and the times of these requests.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use doorbuster_harness::generator::http::AnswerReader;
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// How long a visitor stays after the page has loaded, or after the opening if the visitor waits
-/// for it.
+/// A visitor who waits for the opening stays this long after it. Any other visitor stays this long
+/// after the page has loaded.
 const STAYS: Duration = Duration::from_secs(30);
 /// A visitor who comes at most this long before the opening waits for the opening. The page then
 /// sets its clock with a request that no cache can answer.
@@ -60,7 +60,7 @@ pub struct PageVisits {
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
     /// The versions of the status that the server has sent. The first entry is empty, for a page
-    /// without a version.
+    /// that knows no version yet.
     versions: Vec<String>,
     clocks: u64,
     polls: u64,
@@ -113,7 +113,7 @@ impl PageVisits {
         self.clocks
     }
 
-    /// Returns the number of further reads of the status by visitors who stayed.
+    /// Returns how often visitors who stayed read the status again, apart from the clock requests.
     #[must_use]
     pub fn polls(&self) -> u64 {
         self.polls
@@ -149,8 +149,8 @@ impl PageVisits {
         }
     }
 
-    /// If the opening is more than [`NEAR_OPENING`] away, the visitor leaves before the next
-    /// request.
+    /// Plans the visitor's next request. If the opening is more than [`NEAR_OPENING`] away, the
+    /// visitor leaves before this request.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
