@@ -3,15 +3,16 @@ use anyhow::{Context, Result, bail};
 
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// Sends the same command repeatedly. A reply above 0 counts as accepted, and any other number as
-/// sold out.
+/// Sends the same command repeatedly. A reply above 0 means that the request was accepted. Any
+/// other number means sold out.
 #[derive(Debug)]
 pub struct Evalsha {
     request: Vec<u8>,
 }
 
 impl Evalsha {
-    /// Returns requests that run the Lua script `digest` with one key and one argument.
+    /// Returns requests that run a Lua script with one key and one argument. `digest` is the
+    /// script's SHA-1 digest.
     #[must_use]
     pub fn new(digest: &str, key: &str, argument: &str) -> Self {
         Self { request: command(&["EVALSHA", digest, "1", key, argument]) }

@@ -101,13 +101,13 @@ impl Server {
         &self.process
     }
 
-    /// Returns the time from the start until the server was ready.
+    /// Returns how long the server took from its start until it was ready.
     #[must_use]
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Returns the file of the store.
+    /// Returns the path of the store's file.
     ///
     /// # Errors
     /// Fails if the directory has no store.
@@ -163,7 +163,7 @@ impl Server {
     /// all states add up to the total.
     ///
     /// # Errors
-    /// Fails if the numbers differ.
+    /// Fails if one of these conditions does not hold, or if the request fails.
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
@@ -175,7 +175,7 @@ impl Server {
         Ok(())
     }
 
-    /// Returns the number of answered requests of these routes.
+    /// Returns how many requests the server has answered on these routes.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::figure::{Figure, FigureStatus, Target};
 
-/// The machine of the measurement, and the number of rounds.
+/// The machine that ran the measurement, and the number of rounds.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The number of cores that the measurement could use.
@@ -130,7 +130,8 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Shows at least three digits, and commas in numbers of five or more digits.
+/// Shows at least three digits. If the whole part has five or more digits, separates thousands by
+/// commas.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

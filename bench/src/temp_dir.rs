@@ -32,7 +32,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A failed removal is harmless: the directory stays.
+        // If the removal fails, only the directory remains, so the error is ignored.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -1,4 +1,4 @@
-//! Sends an operator's requests to our server, each over a new connection.
+//! Sends an operator's requests to the measured server. Each request opens a new connection.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 

@@ -48,7 +48,8 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
     if bytes.is_empty() { Ok(()) } else { object(bytes, &[], |_| Some(())) }
 }
 
-/// Combines a body and the `Idempotency-Key`, with the faults of both in one problem.
+/// Combines the parsed body and the parsed `Idempotency-Key`. If both have faults, one problem
+/// lists all of them.
 ///
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.

@@ -3,8 +3,8 @@
 //! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with it.
 //! The server gives each endpoint its handler through [`ByEndpoint`].
 //!
-//! An endpoint's other fields imply some problem codes: for example, every `POST` can return
-//! `body_too_large`. The field `codes` lists only the others.
+//! Some problem codes follow from an endpoint's method, path and other fields: for example, every
+//! `POST` can return `body_too_large`. The field `codes` lists only the remaining codes.
 
 macro_rules! endpoints {
     ($($id:ident = Endpoint { $($row:tt)* }),+ $(,)?) => {
@@ -243,9 +243,9 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // A `POST` without a defined body accepts only an empty body or `{}`. In the group
-            // `Service`, the crate `payments` checks the bodies, and `codes` lists the problem
-            // codes.
+            // A `POST` without a defined body accepts only an empty body or `{}`, so it has these
+            // codes too. In the group `Service`, the crate `payments` checks the bodies, and
+            // `codes` lists these codes.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)
             }

@@ -12,8 +12,8 @@ use crate::value::Time;
 /// The WebSocket subprotocol that carries these events.
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
-/// Prefix of the WebSocket subprotocol that contains a browser's token. A browser cannot set
-/// headers on a WebSocket.
+/// Prefix of the WebSocket subprotocol that contains a browser's token. A browser sends its token
+/// this way because it cannot set headers on a WebSocket.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.
@@ -42,7 +42,7 @@ pub enum Event {
         status: Status,
     },
     /// The buyer's new state in a waiting room. For a sale that the connection subscribed to, the
-    /// server sends this event with every state. For any other sale, the server sends this event
+    /// server sends this event for every new state. For any other sale, the server sends this event
     /// only for an admission.
     WaitingRoom {
         /// The sale.

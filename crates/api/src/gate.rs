@@ -14,7 +14,7 @@ use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether a sale has a requirement. A sale has one value for purchase passes, and one value for
+/// Whether a sale requires something. A sale has one such value for purchase passes, and one for
 /// access codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -50,8 +50,8 @@ words! {
         /// No waiting room.
         #[default]
         Off = "off",
-        /// Buyers must wait only while the waiting room is open. The waiting room opens if too many
-        /// buyers arrive in a second.
+        /// Buyers must wait only while the waiting room is open. The waiting room opens when too
+        /// many buyers arrive in one second.
         Auto = "auto",
         /// Every buyer must pass through the waiting room.
         Always = "always",

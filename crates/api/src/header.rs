@@ -19,7 +19,8 @@ pub const PURCHASE_PASS: &str = "Purchase-Pass";
 /// The header that carries the key from an order's link.
 pub const ORDER_KEY: &str = "Order-Key";
 
-/// The header that carries a request's key, with which a client can safely repeat the request.
+/// The header that carries the request key. With the same key, a client can safely repeat a
+/// request.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Pattern of an `Idempotency-Key`, for the OpenAPI document.
@@ -92,8 +93,8 @@ fn is_foreign_charset(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
-/// The comma-separated elements of all `values` that are not empty, at most
-/// [`HEADER_ELEMENTS_MAX`].
+/// The comma-separated elements of all `values`, without empty elements. Returns at most
+/// [`HEADER_ELEMENTS_MAX`] elements.
 fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values
         .into_iter()

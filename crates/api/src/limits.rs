@@ -78,8 +78,8 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// smaller number gets `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work. With this effort, a slow phone needs up to 80 seconds, and a
-/// challenge is valid for two minutes. A larger number gets `422`.
+/// Largest effort of a proof of work. With this effort, a slow phone needs up to 80 of the 120
+/// seconds for which a challenge is valid. A larger number gets `422`.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// The default effort of a proof of work: the number of keys that a device tries on average.
@@ -119,10 +119,10 @@ pub const WAIT_SECS_MAX: u32 = 30;
 /// Default wait of a purchase for its verdict, in seconds.
 pub const WAIT_SECS_DEFAULT: u32 = 2;
 
-/// The largest number of entries of a page. A larger number gets `422`.
+/// The largest `limit` of a list: the number of entries of a page. A larger number gets `422`.
 pub const PAGE_MAX: u32 = 200;
 
-/// Longest text in a search for sales, in characters.
+/// Longest text in a search for sales, in characters. A longer text gets `422`.
 pub const SEARCH_CHARS_MAX: usize = 64;
 /// The number of entries of a page if `limit` is absent.
 pub const PAGE_DEFAULT: u32 = 50;
@@ -130,15 +130,15 @@ pub const PAGE_DEFAULT: u32 = 50;
 /// Longest cursor, in bytes. A longer value gets `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// The largest number of faults in one response. The last entry of the list says that there are
-/// more.
+/// The largest number of faults in one response. If a request has more faults, the last entry of
+/// the list says so.
 pub const FAULTS_MAX: usize = 256;
 
 /// The largest number of sales that one event stream may follow. A larger number gets `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// The largest number of elements of `Accept`, `Prefer` or `If-Match`. Further elements are
-/// ignored.
+/// The largest number of elements of `Accept`, `Prefer`, `If-Match` or `If-None-Match`. Further
+/// elements are ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);
@@ -147,9 +147,10 @@ const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(WAIT_SECS_DEFAULT <= WAIT_SECS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < ADMIN_BODY_BYTES_MAX);
 
-/// The longest value of a filter in a list of actions, in bytes.
+/// The longest value of a filter in a list of actions, in bytes. A longer value gets `422`.
 pub const ACTION_FILTER_BYTES_MAX: usize = 128;
 /// The possible step lengths of a sale's time series, in seconds.
 pub const SERIES_STEPS: [u32; 3] = [1, 10, 60];
-/// The largest number of steps in one response with a sale's time series.
+/// The largest number of steps of a sale's time series in one response. A request for more steps
+/// gets `422`.
 pub const SERIES_STEPS_MAX: u32 = 3_600;

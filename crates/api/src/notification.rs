@@ -125,7 +125,7 @@ pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// Whether the id `named` refers to the event `id`. Without a fingerprint, it refers to any event
+/// Whether the id `named` refers to the event `id`. An id without a fingerprint refers to any event
 /// at its position.
 #[must_use]
 pub fn names_event(named: &str, id: &str) -> bool {

@@ -1,5 +1,5 @@
-//! An order as the API shows it: an order with units, a queued request, a waitlist entry, or a
-//! refused request.
+//! The objects that an order's id can refer to: an order with units, a queued request, a waitlist
+//! entry, or a refused request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,7 +41,7 @@ pub struct Order {
     /// When the order was paid.
     #[schema(required = true)]
     pub paid_at: Option<Time>,
-    /// When the order was cancelled, expired or refunded.
+    /// When the order was cancelled or refunded, or when it expired.
     #[schema(required = true)]
     pub ended_at: Option<Time>,
 }
@@ -147,7 +147,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The reason's name in JSON, which is a problem code if one has the same meaning.
+    /// The reason's name in JSON. If a problem code has the same meaning, the name is this code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -247,8 +247,8 @@ pub struct HistoryEntry {
     pub event: String,
     /// The order's state after this step.
     pub state: OrderState,
-    /// Who made the step: `buyer`, `engine`, `provider:` and the provider's name, or `operator:`
-    /// and the key's id. A buyer sees `operator` without the key's id.
+    /// Who made the step: `buyer`, `engine`, `provider:` followed by the provider's name, or
+    /// `operator:` followed by the key's id. A buyer sees `operator` without the key's id.
     pub by: String,
     /// The reason for the step, or `null`. For an operator's step, buyers always see `null`,
     /// because operators write reasons only for other operators.

@@ -86,7 +86,7 @@ words! {
     }
 }
 
-/// The schema of an event of Stripe, whose members Stripe decides.
+/// The schema of an event of Stripe. Stripe decides which members an event has.
 #[derive(Clone, Copy, Debug)]
 pub struct StripeEvent;
 

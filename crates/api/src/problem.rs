@@ -59,7 +59,7 @@ impl Problem {
         &self.detail
     }
 
-    /// Seconds for the `Retry-After` header; every `429` and `503` has it.
+    /// Seconds for the `Retry-After` header. Every `429` and `503` has this header.
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
         self.retry_after
@@ -282,8 +282,8 @@ impl Problem {
         )
     }
 
-    /// `409`: at most `free` units can be removed from the stock, including units that are kept for
-    /// the waitlist.
+    /// `409`: the adjustment removes more than the `free` units. Units that are kept for the
+    /// waitlist count as free.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(
@@ -353,8 +353,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: a required service is unavailable. A repeat with the same key gets the verdict, if
-    /// there is one.
+    /// `503`: a required service is unavailable. If the request has a verdict, a repeat with the
+    /// same key gets this verdict.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)

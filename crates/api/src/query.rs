@@ -1,5 +1,6 @@
 //! Query strings of lists, streams and exports. Empty and unknown parameters are ignored. An
-//! invalid or repeated parameter is a fault.
+//! invalid parameter is a fault. A repeated parameter is also a fault, except `sale` in the query
+//! of a stream.
 
 mod console;
 mod pairs;
@@ -198,7 +199,7 @@ impl MoneyQuery {
     }
 }
 
-/// Parses the names of the sales that an event stream follows, without duplicates.
+/// Parses the names of the sales that an event stream follows. Returns each name once.
 ///
 /// # Errors
 /// `422` for an invalid name, or for too many names.
@@ -233,7 +234,8 @@ pub fn parse_room_item(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(item)
 }
 
-/// Parses the sale to reconcile and the cursor. Without a sale, the report covers all sales.
+/// Parses the name of the sale to reconcile, and parses the cursor. Without a sale, the report
+/// covers all sales.
 ///
 /// # Errors
 /// `422`; the problem lists each invalid parameter.

@@ -72,7 +72,7 @@ pub struct Item {
 pub struct Picture {
     /// URL of the picture.
     pub image: String,
-    /// What the picture shows, for people who do not see it; possibly empty.
+    /// What the picture shows, for people who cannot see the picture; possibly empty.
     #[serde(default)]
     pub alt: Text,
 }

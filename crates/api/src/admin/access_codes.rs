@@ -1,4 +1,5 @@
-//! Access codes of a sale. Only the response to the request that creates the codes shows them.
+//! Access codes of a sale. The server shows the codes only once, in the response to the request
+//! that creates them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,8 +43,8 @@ pub struct CreatedCodes {
     pub codes: Vec<String>,
 }
 
-/// How many access codes a sale has, and how many buyers used them. The server stores only the
-/// hashes of the codes.
+/// How many access codes a sale has, and how many buyers used them. The codes are not shown,
+/// because the server stores only their hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
 pub struct CodeCounts {

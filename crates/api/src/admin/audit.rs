@@ -20,10 +20,10 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// An unusual payment, or a change of the database. A notice is not a violated invariant.
+/// A notice of an unusual payment or of a change of the database. No invariant is violated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
-    /// The kind of notice, such as `second` or `store_restored`.
+    /// The kind of notice, such as `second` for a second payment of an order, or `store_restored`.
     pub kind: String,
     /// The order, if the notice is about an order.
     #[schema(required = true)]
@@ -65,12 +65,12 @@ pub struct Audit {
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
-    /// The number of grants that the server closed because a slot failed. The count begins with the
-    /// creation of the store.
+    /// The number of repairs since the store was created. In a repair, the server closes a grant
+    /// because its slot failed.
     pub repairs: u64,
     /// The violated invariants.
     pub findings: Vec<Finding>,
-    /// Unusual payments, and changes of the database.
+    /// Notices of unusual payments and of changes of the database.
     pub notices: Vec<Notice>,
     /// The units of each item by location.
     pub items: Vec<AuditItem>,

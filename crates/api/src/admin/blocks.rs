@@ -73,7 +73,7 @@ impl PartialSchema for NewBlock {
 impl ToSchema for NewBlock {}
 
 impl NewBlock {
-    /// Reads the body of `POST /v1/admin/blocks`. The caller checks that `value` fits `kind`.
+    /// Reads the body of `POST /v1/admin/blocks`. The caller must check that `value` fits `kind`.
     ///
     /// # Errors
     /// `400` or `422`.

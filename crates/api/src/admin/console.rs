@@ -36,8 +36,8 @@ pub struct Action {
     pub id: String,
     /// When the change was made.
     pub at: Time,
-    /// The id of the operator's key; `configured` for the configured key, `command` for a command
-    /// on the machine, `engine` for the program itself.
+    /// Who made the change: the id of an operator's key, `configured` for the configured key,
+    /// `command` for a command on the machine, or `engine` for the server itself.
     pub by: String,
     /// The action, such as `sale.opened`.
     pub action: String,
@@ -107,7 +107,7 @@ pub struct StoreServer {
 pub struct SlotServer {
     /// The server's address; `memory` if the slots are in the memory of a node.
     pub server: String,
-    /// Whether the server answered the last check, about a second ago.
+    /// Whether this server answered the last check, which was about a second ago.
     pub up: bool,
     /// `primary` or `replica`; `memory` if the slots are in the memory of a node.
     pub role: String,
@@ -149,8 +149,8 @@ pub struct SeriesPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,
-    /// Orders that were created. They include orders of purchases that were answered `202`, and
-    /// orders from the waitlist.
+    /// Orders that were created. Orders from the waitlist count too, and so do orders of purchases
+    /// that were first answered `202`.
     pub reserved: u64,
     /// Refusals, by problem code.
     pub refused: BTreeMap<String, u64>,
@@ -236,7 +236,7 @@ pub enum Severity {
     Warning,
 }
 
-/// A problem that would occur at the opening.
+/// A problem that would occur when the sale opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckProblem {
     /// The severity.
@@ -301,7 +301,7 @@ pub struct SessionKey {
     pub name: String,
 }
 
-/// The caller's session, or the key that the caller sends.
+/// The caller's session. If the request has a key and no session, the members describe the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "key": {"id": "key_8Qm2Zr", "name": "night shift"}, "role": "operator",
@@ -335,7 +335,8 @@ pub struct NewAdmissions {
     /// The reason for the admission.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
-    /// The item whose visitors are admitted. Required if each item of the sale has a waiting room.
+    /// The item whose visitors are admitted. Required if each item of the sale has its own waiting
+    /// room.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::admin::schema::name, required = false)]
     pub item: Option<String>,

@@ -107,7 +107,7 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`, which may be absent.
+    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`. The body may be absent.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -124,7 +124,7 @@ impl Discard {
 /// The dead letters to resolve together: the dead letters of one endpoint, or all dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
-    /// Only events that this endpoint did not accept.
+    /// Selects the dead letters of this endpoint: the events that the endpoint did not accept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// `true` selects all dead letters. If `all` is `false`, `endpoint` is required.
@@ -225,9 +225,9 @@ impl DeadLetterSelection {
 pub struct BulkDeadLetterResolution {
     /// The number of dead letters that the request retried or discarded.
     pub done: u32,
-    /// The number of dead letters that did not change. A request to retry does not change a dead
-    /// letter if its event was deleted or the endpoint's queue is full. Such a request also changes
-    /// no tickets, because tickets cannot be retried.
+    /// The number of dead letters that did not change. A retry skips a dead letter if its event was
+    /// deleted or if its endpoint's queue is full. A retry also skips all tickets, because tickets
+    /// cannot be retried.
     pub skipped: u32,
     /// The `cursor` for the next request; `null` if no dead letters are left.
     #[schema(required = true)]

@@ -36,7 +36,7 @@ impl NewErasure {
     }
 }
 
-/// Returns why one row (`is_one`) or several rows cannot be erased yet.
+/// Returns why rows cannot be erased yet. If `is_one` is true, the text is about a single row.
 #[must_use]
 pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
     match (reason, is_one) {
@@ -77,9 +77,9 @@ pub struct Erasure {
     /// The number of orders in which the server replaced the buyer's id. With `dry_run`, the number
     /// of orders in which it would replace the id.
     pub orders: u64,
-    /// The number of other changed rows: waiting room and waitlist entries, spent codes, rows of
-    /// slots' feeds, refused tickets, subscriptions of browsers. With `dry_run`, the number of rows
-    /// that would change.
+    /// The number of other changed rows: entries in waiting rooms and waitlists, spent codes, feed
+    /// rows of slots, refused tickets, and browsers' subscriptions. With `dry_run`, the number of
+    /// rows that would change.
     pub other: u64,
     /// The rows that cannot be erased yet. If the list is empty after an erasure, only a block can
     /// still name the buyer. `blocked` says whether a block names the buyer.

@@ -83,7 +83,7 @@ pub struct ReconciledItem {
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
-    /// Units of orders that were cancelled, expired or refunded.
+    /// Units of orders that were cancelled or refunded, or that expired.
     pub ended: u64,
     /// Price of a unit.
     pub price: Money,
@@ -107,7 +107,7 @@ pub struct Difference {
     /// The item, if the difference is about an item.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// The order's id, as the provider wrote it in the payment.
+    /// The order's id, as the provider wrote the id in the payment.
     #[schema(required = true)]
     pub order: Option<String>,
     /// The payment.

@@ -48,7 +48,7 @@ pub struct FrontDoor {
 pub struct PowEffort(pub u32);
 
 impl PowEffort {
-    /// The effort that applies if a front door sets none.
+    /// The effort that applies if a front door does not set an effort.
     pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
 }
 
@@ -120,8 +120,8 @@ impl FrontDoor {
         },
     };
 
-    /// Parses a stored front door. Returns `None` for values of a later version that this version
-    /// does not know.
+    /// Parses a stored front door. Returns `None` if a later version stored a value that this
+    /// version does not know.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
@@ -133,8 +133,8 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass. Only a pass proves an access code, a solved challenge or an
-    /// admission from the waiting room.
+    /// Whether a purchase needs a pass. Only a pass proves that the buyer used an access code,
+    /// solved a challenge or was admitted from the waiting room.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()

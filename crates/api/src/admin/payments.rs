@@ -22,7 +22,7 @@ pub use doorbuster_types::{PaymentState, RefundCause, RefundState, ReversalKind}
 pub struct Payment {
     /// The provider's id of the payment.
     pub payment: String,
-    /// The id of the order that the payment names, as the provider wrote it.
+    /// The id of the order that the payment names, as the provider wrote the id.
     pub order: String,
     /// The amount.
     pub amount: Money,
@@ -143,7 +143,7 @@ impl Reason {
 /// The new end of an order's payment window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayByChange {
-    /// This number of seconds after the order's present `pay_by`.
+    /// The window ends this number of seconds after the order's present `pay_by`.
     Secs(u32),
     /// A new `pay_by`.
     Time(Time),

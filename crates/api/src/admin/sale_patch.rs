@@ -32,11 +32,11 @@ pub struct SalePatch {
     /// When the sale closes. The time must be after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
     pub ends_at: MemberPatch<Time>,
-    /// Changes to items, identified by their ids. Other items do not change.
+    /// Changes to items. Each change has the `id` of its item. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// Changes to the front door; members that are absent do not change. `null` turns every check
-    /// off and restores the default rate limits.
+    /// Changes to the front door. Absent members do not change. `"front_door": null` turns every
+    /// check off and restores the default rate limits.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
     pub front_door: MemberPatch<FrontDoorPatch>,
 }

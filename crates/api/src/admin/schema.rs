@@ -1,4 +1,5 @@
-//! Schemas for members of operators' requests whose rules a Rust type cannot express.
+//! Schemas for members of operators' requests. A Rust type cannot express the rules of these
+//! members.
 
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
@@ -23,7 +24,7 @@ pub(crate) fn name() -> Schema {
         .into()
 }
 
-/// The name of a new sale or item: a name except `.` and `..`.
+/// The name of a new sale or item: any name except `.` and `..`.
 pub(crate) fn new_name() -> Schema {
     let pattern = "^([A-Za-z0-9_:-][A-Za-z0-9_.:-]?|[.][A-Za-z0-9_:-]|[A-Za-z0-9_.:-]{3,64})$";
     ObjectBuilder::new()
@@ -57,13 +58,13 @@ fn line(kind: SchemaType) -> ObjectBuilder {
         .description(Some("One line of text, not blank."))
 }
 
-/// A text of several lines, or one for each language. A text may be empty.
+/// A text of several lines, or one such text for each language. A text may be empty.
 pub(crate) fn page_description() -> Schema {
     in_languages(text(Type::String.into()), text(Type::String.into()))
 }
 
-/// A description, or changes in single languages. `null` makes the description empty or removes a
-/// language.
+/// A description, or changes in single languages. `null` as the description makes it empty. `null`
+/// as the text of a language removes the language.
 pub(crate) fn page_description_patch() -> Schema {
     in_languages(text(nullable(Type::String)), text(nullable(Type::String)))
 }

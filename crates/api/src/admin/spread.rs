@@ -83,7 +83,7 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
 pub struct Spread {
-    /// The number of slots that share the stock. The number applies only in shape `cluster`.
+    /// The number of slots that share the stock. Only shape `cluster` uses this number.
     #[schema(schema_with = partitions_schema)]
     pub partitions: Partitions,
     /// How a request's partition is chosen.
@@ -92,8 +92,8 @@ pub struct Spread {
     /// The number of units that each slot gets when the slots are opened.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
-    /// Each slot has two counters. The server refills a counter that has fewer units than this
-    /// number.
+    /// Each slot has two counters. If a counter has fewer units than this number, the server
+    /// refills the counter.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub threshold: u64,
     /// Units of one refill.
@@ -102,7 +102,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Reads the body. The caller checks whether the numbers contradict each other.
+    /// Reads the body. The caller must check that the numbers do not contradict each other.
     ///
     /// # Errors
     /// `400` or `422`.

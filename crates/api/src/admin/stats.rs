@@ -25,7 +25,7 @@ pub struct Stats {
     pub window_secs: u32,
     /// Rates in the window.
     pub per_second: Rates,
-    /// Time from request to response of purchases.
+    /// The latencies of purchases, from the request to the response.
     pub latency_ms: Latency,
     /// Purchase requests since the process started.
     pub requests: u64,

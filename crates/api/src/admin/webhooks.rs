@@ -114,8 +114,8 @@ pub struct WebhookEndpointPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether the endpoint receives events. An endpoint that is enabled again gets the missed
-    /// events.
+    /// Whether the endpoint receives events. When a disabled endpoint is enabled again, it gets the
+    /// events that it missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
@@ -183,8 +183,9 @@ pub struct CreatedWebhookEndpoint {
     pub id: String,
     /// The endpoint's kind.
     pub kind: EndpointKind,
-    /// The secret that signs messages, as Standard Webhooks defines. The server cannot show it
-    /// again. `null` for a broker, because messages to a broker are not signed.
+    /// The secret with which the server signs messages, in the format of Standard Webhooks. The
+    /// server cannot show it again. `null` for a broker, because messages to a broker are not
+    /// signed.
     #[schema(required = true)]
     pub secret: Option<String>,
     /// The endpoint's URL.
@@ -219,10 +220,10 @@ pub struct WebhookEndpoint {
     pub created_at: Time,
     /// The secrets with which the server signs messages, newest first.
     pub secrets: Vec<LiveSecret>,
-    /// The number of events that were not sent to the endpoint yet. Events of every type count,
-    /// even if the endpoint does not receive the type.
+    /// The number of events that were not sent to the endpoint yet. The number includes events of
+    /// types that the endpoint does not receive.
     pub waiting: u64,
-    /// The number of events that the endpoint did not accept and that the server sends again.
+    /// The number of events that the endpoint did not accept and that the server will send again.
     pub failing: u64,
     /// The number of the endpoint's unresolved dead letters.
     pub dead: u64,

@@ -13,7 +13,7 @@ pub enum MemberPatch<T> {
 }
 
 impl<T> MemberPatch<T> {
-    /// Returns the value after the change of `before`.
+    /// Applies the change to the value `before` and returns the result.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -22,7 +22,8 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value, `cleared` if the member is `null`, or `None` if it is absent.
+    /// Returns the new value. A member that is `null` gives `cleared`, and an absent member gives
+    /// `None`.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

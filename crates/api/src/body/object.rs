@@ -135,7 +135,8 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault that the member's reader does not check, such as one about two members.
+    /// Adds a fault that the reader of a single member cannot find, such as a fault about two
+    /// members.
     pub(crate) fn refuse<T>(&mut self, name: &'static str, detail: &'static str) -> Option<T> {
         self.faults.refuse(&format!("{}/{name}", self.pointer), detail)
     }

@@ -98,7 +98,7 @@ pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Opti
 }
 
 /// The name of a new sale or item. `.` and `..` have another meaning in a path, so no request could
-/// reach such an object.
+/// reach an object with such a name.
 pub(crate) fn new_name<'a>(
     raw: Raw<'a>,
     pointer: &str,
@@ -142,8 +142,8 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     }
 }
 
-/// `https`, or a reference without a scheme, in visible ASCII. The pages' `Content-Security-Policy`
-/// blocks pictures from plain `http`.
+/// An `https` URL or a reference without a scheme, in visible ASCII. The pages'
+/// `Content-Security-Policy` blocks pictures from plain `http`.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
@@ -160,8 +160,8 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// Schemes for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// The URL of an endpoint: visible ASCII, with a host. Whether the settings allow it is checked
-/// later.
+/// The URL of an endpoint: visible ASCII, with a host. A later check decides whether the settings
+/// allow this URL.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {

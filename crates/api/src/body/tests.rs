@@ -91,7 +91,7 @@ fn a_new_sale_or_item_must_not_have_a_name_that_no_path_can_contain() {
     assert_eq!(sale("...", ".a"), "");
     assert_eq!(sale(".", "phone"), "422 | /id: must not be . or ..");
     assert_eq!(sale("spring", ".."), "422 | /items/0/id: must not be . or ..");
-    // A sale from an older version may have such an item.
+    // A sale from an older version may have an item called `..`.
     let patch = br#"{"items":[{"id":"..","title":"P"}]}"#;
     assert_eq!(problem_text(SalePatch::from_json(patch)), "");
 }

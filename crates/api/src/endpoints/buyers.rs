@@ -60,7 +60,7 @@ endpoints!(
     list_orders = Endpoint {
         path: "/v1/orders",
         summary: "List the buyer's own orders",
-        description: "Lists the newest orders first, without queued and refused requests.",
+        description: "Lists orders, newest first. Queued and refused requests are not in the list.",
         params: &[Param::State, Param::Cursor, Param::Limit],
         responses: &[ok::<OrderList>("A page of orders.")],
         ..BUYER_ENDPOINT

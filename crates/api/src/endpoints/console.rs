@@ -92,7 +92,7 @@ endpoints!(
     check_sale = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/check",
-        summary: "List problems that would occur at the opening",
+        summary: "List the problems that would occur when the sale opens",
         responses: &[ok::<CheckReport>("The problems.")],
         ..VIEWER_ENDPOINT
     },

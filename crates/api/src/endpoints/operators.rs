@@ -113,7 +113,8 @@ endpoints!(
     pause_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/pause",
         summary: "Pause an open sale",
-        description: "The server answers when the tickets in progress are settled. A repeated request changes nothing.",
+        description: "The server answers after the tickets in progress are settled. A repeated \
+            request changes nothing.",
         ..PHASE_ENDPOINT
     },
     resume_sale = Endpoint {
@@ -125,8 +126,9 @@ endpoints!(
     close_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/close",
         summary: "Close a sale permanently",
-        description: "Every sale except a draft can be closed. Unpaid orders keep their holds. The server answers when the tickets in progress are \
-            settled. A repeated request changes nothing.",
+        description: "Every sale except a draft can be closed. Unpaid orders keep their holds. The \
+            server answers after the tickets in progress are settled. A repeated request changes \
+            nothing.",
         ..PHASE_ENDPOINT
     },
     adjust_stock = Endpoint {
@@ -180,7 +182,7 @@ endpoints!(
     list_all_orders = Endpoint {
         path: "/v1/admin/orders",
         summary: "List orders of all buyers",
-        description: "Lists the newest orders first, without queued and refused requests.",
+        description: "Lists orders, newest first. Queued and refused requests are not in the list.",
         params: &[
             Param::Sale,
             Param::Item,
@@ -235,7 +237,8 @@ endpoints!(
         path: "/v1/admin/keys/{key}",
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
-        description: "The key's console sessions end at once. Other nodes refuse the key within about a second.",
+        description: "The key's console sessions end at once. After about a second, the other \
+            nodes also refuse the key.",
         responses: &[no_content("The key was deleted.")],
         ..VIEWER_ENDPOINT
     },

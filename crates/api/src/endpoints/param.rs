@@ -80,7 +80,7 @@ params! {
     ),
     PathBuyer(Path, "buyer", "The buyer's id.", "alice", name()),
     PathPrefix(
-        Path, "prefix", "The first 1 to 4 characters of the codes, or a whole code.", "7K2M",
+        Path, "prefix", "A whole code, or the first 1 to 4 characters of several codes.", "7K2M",
         pattern("^[0-9A-Za-z -]{1,64}$")
     ),
     By(
@@ -155,7 +155,7 @@ params! {
             .default(Some(PAGE_DEFAULT.into()))
     ),
     Follow(
-        Query, "sale", "A sale whose status the stream sends. May be repeated.", ["spring"], name()
+        Query, "sale", "A sale to follow. Repeat the parameter for more sales.", ["spring"], name()
     ),
     IdempotencyKey(
         Header, IDEMPOTENCY_KEY,
@@ -258,8 +258,8 @@ impl Param {
             || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
-    /// Whether the server answers an invalid value with `422`. Invalid values of other headers
-    /// never cause a `422`, and an invalid path gets `404`.
+    /// Whether the server answers an invalid value with `422`. Of the headers, only an invalid
+    /// `Idempotency-Key` gets `422`. An invalid path gets `404`.
     #[must_use]
     pub fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)

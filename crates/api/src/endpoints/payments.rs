@@ -99,7 +99,7 @@ endpoints!(
     list_payments = Endpoint {
         path: "/v1/admin/payments",
         summary: "List payments",
-        description: "Lists the newest payments first, including payments of unknown orders.",
+        description: "Lists payments, newest first, including payments for unknown orders.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<PaymentList>("A page of payments.")],
         ..VIEWER_ENDPOINT
@@ -107,7 +107,7 @@ endpoints!(
     list_refunds = Endpoint {
         path: "/v1/admin/refunds",
         summary: "List refunds",
-        description: "Lists the newest refunds first, including refunds of payments of unknown \
+        description: "Lists refunds, newest first, including refunds of payments for unknown \
             orders.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<RefundList>("A page of refunds.")],

@@ -62,7 +62,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// The media type. `None` for a WebSocket, and for a response without content.
+    /// The media type. `None` if the content is a WebSocket or there is no content.
     #[must_use]
     pub const fn media_type(self) -> Option<&'static str> {
         match self {
@@ -94,7 +94,7 @@ pub enum ResponseHeader {
     Location,
     /// The number of seconds after which the client may repeat the request.
     RetryAfter,
-    /// `true` if the order already existed before this request.
+    /// `true` if the order, the waitlist entry or the adjustment existed before this request.
     IdempotentReplayed,
     /// The object's present version.
     ETag,
@@ -128,7 +128,7 @@ impl ResponseHeader {
             Self::Location => "The URL of the new object.",
             Self::RetryAfter => "Seconds to wait before repeating the request.",
             Self::IdempotentReplayed => {
-                "`true`: the order already existed, and the request changed nothing."
+                "`true`: the object existed before, and this request changed nothing."
             }
             Self::ETag => "The present version, for `If-Match` or `If-None-Match`.",
             Self::CacheControl => "How long the response may be cached.",

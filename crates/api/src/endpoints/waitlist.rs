@@ -24,7 +24,7 @@ endpoints!(
             limits, stock, the buyer's limit, the waitlist.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],
         responses: &[
-            ok::<AnyOrder>("The buyer's existing entry, or the order that belongs to the key.")
+            ok::<AnyOrder>("The buyer's existing entry, or the order with this request key.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
             created::<AnyOrder>("A new entry; it may already be an order.")
                 .headers(&[ResponseHeader::Location]),

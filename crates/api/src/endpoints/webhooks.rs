@@ -20,7 +20,8 @@ endpoints!(
     list_webhook_endpoints = Endpoint {
         path: "/v1/admin/webhook-endpoints",
         summary: "List the endpoints that receive events",
-        description: "Lists the oldest endpoint first, each with its progress and without its secret.",
+        description: "Lists endpoints with their progress, oldest first. The secrets are not in \
+            the list.",
         responses: &[ok::<WebhookEndpointList>("The endpoints.")],
         ..VIEWER_ENDPOINT
     },
@@ -76,7 +77,8 @@ endpoints!(
     list_deliveries = Endpoint {
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "List the deliveries that an endpoint did not accept at the first attempt",
-        description: "Lists the newest event first. Deliveries that succeeded at the first attempt are not listed.",
+        description: "Lists deliveries, newest event first. Deliveries that succeeded at the first \
+            attempt are not listed.",
         params: &[Param::DeliveryState, Param::Cursor, Param::Limit],
         responses: &[ok::<DeliveryList>("A page of deliveries.")],
         ..VIEWER_ENDPOINT
@@ -128,7 +130,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/discard",
         summary: "Discard a dead letter",
-        description: "The dead letter leaves the list, and the server keeps the reason. Without a body the reason is `none given`.",
+        description: "The dead letter leaves the list, and the server keeps the reason. Without a \
+            body, the reason is `none given`.",
         body: json_body::<Discard>(),
         may_lack_body: true,
         responses: &[ok::<DeadLetterResolution>("The dead letter is discarded.")],

@@ -1,4 +1,4 @@
-//! Challenges in JSON: the task that a buyer solves for a pass.
+//! Challenges in JSON. A buyer solves a challenge to get a pass.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,8 +58,8 @@ pub enum Challenge {
         /// The challenge in the format of ALTCHA.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
-        /// The largest number of keys that the browser tries. A page can show the progress in
-        /// relation to this number.
+        /// The largest number of keys that the browser tries. A page can show the progress as a
+        /// share of this number.
         tries_max: u32,
     },
 }

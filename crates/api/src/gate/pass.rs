@@ -45,7 +45,8 @@ pub enum ChallengeAnswer {
     Altcha(String),
 }
 
-/// The largest accepted distance of a slider's piece from the picture's left edge, in pixels.
+/// The largest `x` in an answer to a slider: the distance of the piece from the picture's left
+/// edge, in pixels. A larger number gets `422`.
 const X_MAX: u32 = 10_000;
 
 impl PartialSchema for ChallengeAnswer {
@@ -132,7 +133,7 @@ fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) ->
     }
 }
 
-/// A purchase pass, valid only for this buyer, sale and item.
+/// A purchase pass. It is valid only for one buyer, one sale and one item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "pass": "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw", "item": "phone",
@@ -143,8 +144,8 @@ pub struct Pass {
     pub pass: String,
     /// The item that the pass is for.
     pub item: String,
-    /// The time from which the pass is valid: the opening of the sale, or the issue of the pass if
-    /// the sale is already open.
+    /// The time from which the pass is valid: the opening of the sale or, if the sale is already
+    /// open, the issue of the pass.
     pub valid_from: Time,
     /// The time at which the pass expires.
     pub expires_at: Time,

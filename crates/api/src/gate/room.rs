@@ -91,8 +91,8 @@ pub struct WaitingRoomPosition {
     "algorithm": "hmac-sha256", "participants": 5, "item": null
 })))]
 pub struct Draw {
-    /// `sha256:`, and then the SHA-256 of the seed's 32 bytes in hexadecimal. The server shows the
-    /// commitment even before the sale opens.
+    /// The commitment to the seed: `sha256:`, and then the SHA-256 of the seed's 32 bytes in
+    /// hexadecimal. The server shows the commitment even before the sale opens.
     pub commitment: String,
     /// The seed in hexadecimal; `null` before the draw, which happens when the sale opens.
     pub seed: Option<String>,

@@ -21,8 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names exactly `served`, as a browser names `text/html`
-/// when it opens a page.
+/// Whether one of these `Accept` headers names `served` itself, not only a range such as `*/*`. A
+/// browser that opens a page names `text/html`.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {

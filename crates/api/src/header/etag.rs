@@ -1,9 +1,9 @@
-//! Parses `If-Match` and `If-None-Match`, which compare an object's version.
+//! Parses `If-Match` and `If-None-Match`, which name versions of an object.
 
 use super::elements;
 
-/// Whether a change may proceed: there is no `If-Match`, or one of its `values` matches the present
-/// version `etag`. A weak tag never matches.
+/// Whether a change may proceed: the request has no `If-Match`, or one of the `values` matches the
+/// present version `etag`. A weak tag never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();

@@ -19,7 +19,7 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Parses all `Prefer` headers. Ignores invalid values, and repeats of a preference.
+    /// Parses all `Prefer` headers. Ignores invalid values and repeated preferences.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;

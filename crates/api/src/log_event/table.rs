@@ -31,7 +31,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("backup.incomplete", "At shutdown, the last commits did not reach the backup."),
     warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),
-    warn("backup.retention_failed", "Old objects of the continuous backup were not deleted."),
+    warn("backup.retention_failed", "Old objects of the continuous backup could not be deleted."),
     info("backup.started", "A continuous backup began."),
     error(
         "block.invalid",
@@ -82,7 +82,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.history_unkept",
-        "The history of the database could not be written to this node's disk. After a restart the node relies on Redis and other nodes to recognize an old primary.",
+        "The history of the database could not be written to this node's disk. After a restart, the node relies on Redis and other nodes to recognize an old primary.",
     ),
     error(
         "database.no_synchronous_standby",
@@ -133,13 +133,13 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info(
         "key.generated",
-        "The server created the first operator's key and wrote it to a file. Only the server's user can read this file.",
+        "The server created the first key for operators and wrote this key to a file. Only the server's user can read this file.",
     ),
     warn(
         "key.unwritten",
-        "The server could not write the generated operators' key to a file. Set `auth.admin_key`.",
+        "The server could not write the new key for operators to a file. Set `auth.admin_key`.",
     ),
-    warn("limits.not_shared", "Nodes cannot share limits. Each node applies a part of each limit."),
+    warn("limits.not_shared", "Nodes cannot share limits. Each node applies its part of a limit."),
     info("limits.shared", "Nodes share rate limits again."),
     info("node.leadership_changed", "This node became the leader, or stopped being the leader."),
     warn("node.lease_failed", "This node could not renew its lease. The node retries."),
@@ -201,7 +201,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer. The server could not store later times for the next queries about checkouts. The server retries.",
+        "The provider does not answer, and the server could not postpone its next queries about checkouts. The server retries.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
@@ -210,10 +210,13 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.refund_dead",
-        "A refund failed permanently and is a dead letter. An operator must resolve it.",
+        "A refund failed permanently and is now a dead letter. An operator must resolve it.",
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
-    warn("payment.refund_unstored", "An answer about a refund was not stored. The server retries."),
+    warn(
+        "payment.refund_unstored",
+        "The provider's answer about a refund could not be stored. The server retries.",
+    ),
     info("payment.refunding_stray", "The server refunds a payment that pays for no order."),
     warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn(
@@ -235,7 +238,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.undecided",
-        "For 30 days the provider did not say how a checkout ended. The server stops its queries about this checkout.",
+        "For 30 days, the provider did not say how a checkout ended. The server stops its queries about this checkout.",
     ),
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
@@ -282,17 +285,14 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "server.connections_cut",
         "Connections were still open when the server had to stop. The server closed them.",
     ),
-    warn(
-        "server.export_failed",
-        "An export failed in the middle. The client gets an incomplete file.",
-    ),
+    warn("server.export_failed", "An export failed midway. The client gets an incomplete file."),
     warn(
         "server.few_files",
         "The limit of open files (`ulimit -n`) allows fewer connections than `limits.connections`.",
     ),
     warn(
         "server.notify_failed",
-        "The server could not notify the service manager (systemd) of its start or stop.",
+        "The server could not report its start or stop to the service manager (systemd).",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -371,7 +371,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.unsettled",
-        "This node can settle the tickets of some slots, but not of all. The tickets of the other slots are returned.",
+        "This node cannot settle the tickets of some slots. These tickets are returned.",
     ),
     warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
@@ -386,7 +386,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.calls_failed", "Calls to the store failed, although the store is available."),
     warn(
         "store.checkpoint_failed",
-        "The log of the store could not be copied into the store's file while the server stopped. The next start of the server copies the log.",
+        "The write-ahead log of the store could not be copied into the store's file while the server stopped. The next start copies the log.",
     ),
     warn("store.checkpoint_panicked", "The thread that writes checkpoints panicked."),
     warn(
@@ -412,7 +412,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "This node read no changes of other nodes for minutes. The node reads every order again.",
     ),
     error("store.read_panicked", "A read of the store panicked."),
-    warn("store.removed", "The file of the store was removed while it was in use."),
+    warn(
+        "store.removed",
+        "The store's files were removed while in use. The last commits could not be saved.",
+    ),
     warn(
         "store.restored",
         "The store comes from a backup. All open and scheduled sales are paused. Compare the orders with the payment provider before you resume the sales.",
@@ -431,21 +434,18 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "stream.register_failed",
-        "An idle WebSocket could not be registered with the poller. So the WebSocket uses a task of its own.",
+        "An idle WebSocket could not be registered, so this WebSocket keeps its own task.",
     ),
     warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),
     warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted from the store."),
-    error("webhook.dead_letter", "An event could not be delivered and is a dead letter."),
+    error("webhook.dead_letter", "An event could not be delivered and is now a dead letter."),
     warn(
         "webhook.delivery_failed",
         "The store failed while the server delivered events to an endpoint. The server retries.",
     ),
-    warn(
-        "webhook.endpoint_failing",
-        "An endpoint does not accept events. The fields have the reason.",
-    ),
+    warn("webhook.endpoint_failing", "An endpoint does not accept events. `error` has the reason."),
     error("webhook.endpoint_gone", "An endpoint answered `410 Gone` and is disabled."),
     info("webhook.endpoint_recovered", "An endpoint accepts events again."),
     warn(

@@ -80,15 +80,15 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Cow<'a, [Cow<'static, str>]>,
-    /// Only in the problem `unavailable` of `/readyz`: the newest history of the shared database
+    /// `unavailable` of `/readyz`: the newest history of the shared database, among the histories
     /// that the node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DatabaseFence>, nullable = false)]
     pub database: Option<Cow<'a, DatabaseFence>>,
 }
 
-/// Distinguishes a `null` member from an absent member, for which serde does not call this
-/// function.
+/// Distinguishes `null` from an absent member. Serde calls this function only for a member that is
+/// present.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

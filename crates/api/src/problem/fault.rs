@@ -16,8 +16,8 @@ pub enum FaultLocation {
     Query(Cow<'static, str>),
 }
 
-/// A fault of a request. A fault of a header or a query parameter has an empty pointer and names
-/// the header or the parameter.
+/// A fault of a request. If a header or a query parameter has the fault, `pointer` is empty, and
+/// `header` or `parameter` has the name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"pointer": "/items/0/price/amount_minor", "detail": "must be a whole number from 0 to 1000000000000"})))]
 pub struct Fault {

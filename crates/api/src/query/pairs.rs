@@ -61,7 +61,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// Decodes `+` and `%XX`. Returns `None` if the result is not UTF-8.
+/// Decodes `+` and `%XX`. Returns `None` if a `%XX` is invalid or the result is not UTF-8.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));

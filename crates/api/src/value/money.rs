@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The sorted ISO 4217 codes with a minor unit, without withdrawn codes. `XTS` is reserved for
-/// tests.
+/// The ISO 4217 codes of money with a minor unit, sorted and without withdrawn codes. `XTS` is
+/// reserved for tests.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters. ISO 4217 may have withdrawn a currency after a price in it
-    /// was stored.
+    /// Reads any three capital letters, because a stored price may have a currency that ISO 4217
+    /// has withdrawn since.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
@@ -37,7 +37,8 @@ impl Currency {
         }
     }
 
-    /// Whether ISO 4217 has assigned the code to money with a minor unit, as a new price must have.
+    /// Whether ISO 4217 has assigned the code to money with a minor unit. A new price must have
+    /// such a currency.
     #[must_use]
     pub fn is_assigned(self) -> bool {
         ASSIGNED.split(' ').any(|code| code == self.as_str())

@@ -46,7 +46,8 @@ impl FrontDoorPatch {
     /// Returns the front door `before` with these changes.
     ///
     /// # Errors
-    /// `422` if an object lacks `burst` or `per_minute`, and its limit had no value before.
+    /// `422` if a limit's object lacks `burst` or `per_minute`, and the limit had no numbers
+    /// before.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             MemberPatch::Keep => before.limits,
