@@ -33,7 +33,7 @@ macro_rules! locking {
 }
 pub(crate) use locking;
 
-/// Makes a statement of which one part differs between the databases: `sqlite | postgres`. For
+/// Makes a statement with one part that differs between the databases: `sqlite | postgres`. For
 /// example, SQLite uses a partial index `WHERE open = 1` only if the statement contains the
 /// condition `open = 1`.
 macro_rules! dialects {

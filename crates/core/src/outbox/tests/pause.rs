@@ -7,7 +7,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// Returns a queue with this many events, of which at most eight are in delivery at the same time.
+/// Returns a queue with this many events. At most eight of them are in delivery at the same time.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());

@@ -160,8 +160,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, each payment has the amount `paid`, of which the part `minor` was refunded by
-    /// hand. Each later refund has the remaining amount.
+    /// From now on, each payment has the amount `paid`, and its part `minor` was refunded by hand.
+    /// Each later refund has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
