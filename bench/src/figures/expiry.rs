@@ -98,7 +98,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
         figure.rounds = measured.iter().map(|m| m.with[at].0).collect();
         let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
         figures.push(figure.note(format!(
-            "{:.0}/s; median {with:.2} ms, and {without:.2} ms before the holds ended",
+            "{:.0}/s; median {with:.2} ms while the holds ended, and {without:.2} ms before",
             RATES[at]
         )));
     }
@@ -106,7 +106,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Measures holds that end in sequence, as after a rush of buyers who do not pay.
+/// Measures the expiry of holds that end one after another, as after a rush in which no buyer pays.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
     let what = format!("longest delay of an expiry after a rush, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =

@@ -1,7 +1,7 @@
 //! Reads the ids of events.
 
-/// Returns the position in an event's id, or `None` if the id is invalid. The fingerprint after the
-/// position may be absent.
+/// Returns the position that an event's id contains, or `None` if the id is invalid. A valid id may
+/// lack the fingerprint, which is the part after the position.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;

@@ -25,8 +25,8 @@ pub struct ReadinessFacts {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Vec<Cow<'static, str>>,
-    /// The newest history of the shared database, among the histories that this node knows. The
-    /// database gets a new history when a standby is promoted or the database is moved.
+    /// Of all histories of the shared database that this node knows, the newest. The database gets
+    /// a new history when a standby is promoted or the database is moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub database: Option<DatabaseFence>,

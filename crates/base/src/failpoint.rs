@@ -55,8 +55,8 @@ doorbuster_core::labels! {
         ReconcileCaptured = "reconcile_captured",
         /// The store shows a checkout as closed. The order of this checkout has not ended yet.
         ReconcileClosed = "reconcile_closed",
-        /// The server is about to search for orders whose payment window has ended. No order has
-        /// expired.
+        /// The server is about to search for the next orders whose payment window has ended. None
+        /// of these orders has expired yet.
         ExpiryDue = "expiry_due",
         /// Some orders have expired. No later step was done.
         ExpiryDone = "expiry_done",

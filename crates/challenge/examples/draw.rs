@@ -41,8 +41,16 @@ fn main() -> std::io::Result<()> {
         drop(keys.new_challenge(&mut random, Effort::DEFAULT));
     }
     let works = began.elapsed() / count;
-    println!("captcha {captchas:?}, {} bytes, at most {}", bytes[0] / count as usize, largest[0]);
-    println!("puzzle  {puzzles:?}, {} bytes, at most {}", bytes[1] / count as usize, largest[1]);
+    println!(
+        "captcha {captchas:?}, {} bytes on average, {} bytes at most",
+        bytes[0] / count as usize,
+        largest[0]
+    );
+    println!(
+        "puzzle  {puzzles:?}, {} bytes on average, {} bytes at most",
+        bytes[1] / count as usize,
+        largest[1]
+    );
     println!("work    {works:?}");
     Ok(())
 }

@@ -44,14 +44,14 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
         if !read.is_set(path) {
             read.fault(
                 path,
-                "is missing, and sign-in by OpenID Connect needs it; set it, or remove the other \
-                 settings of console.oidc",
+                "is missing; sign-in by OpenID Connect needs this setting; write it, or remove the \
+                 other settings of console.oidc",
             );
         }
     }
     if !read.is_set("page.url") {
-        let detail = "is missing, and sign-in by OpenID Connect needs it, because the issuer sends \
-                      operators back to it; write https://shop.example";
+        let detail = "is missing; with sign-in by OpenID Connect, the issuer sends operators back \
+                      to this address; write your own address, for example https://shop.example";
         read.fault("page.url", detail);
     }
     let [issuer_path, client_path, secret_path] = NEEDED;
@@ -91,7 +91,7 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     }
     if roles.is_empty() {
         let detail = "no value of the claim gives a role, so nobody could sign in; set \
-                      console.oidc.viewers, operators or admins";
+                      console.oidc.viewers, console.oidc.operators or console.oidc.admins";
         read.fault("console.oidc.admins", detail);
     }
     let claim = read.text("console.oidc.role_claim").unwrap_or_else(|| "groups".to_owned());

@@ -118,7 +118,11 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     let [key_path, secret_path, url_path, rate_path] = STRIPE_SETTINGS;
     for path in [key_path, secret_path] {
         if !read.is_set(path) {
-            read.fault(path, "is missing, and payment.provider = \"stripe\" needs it; Stripe's dashboard shows it");
+            read.fault(
+                path,
+                "is missing; payment.provider = \"stripe\" needs this setting; copy its value from \
+                 Stripe's dashboard",
+            );
         }
     }
     let secret_key = read.secret(key_path).filter(|_| read.is_set(key_path));

@@ -367,6 +367,6 @@ fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
 }
 
 const _: () =
-    assert!(BREAKER_FAILURES >= 2, "one failing event must not make an endpoint count as down");
+    assert!(BREAKER_FAILURES >= 2, "an endpoint must not count as down after one failed event");
 const _: () =
     assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down must not be tried too often");

@@ -67,8 +67,8 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions in ascending order from this index to the last partition, and
-    /// then those from partition 0 up to this index.
+    /// Returns the listed partitions: first those from `index` on, and then those below `index`.
+    /// Both parts are in ascending order.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }

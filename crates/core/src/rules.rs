@@ -259,8 +259,8 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues by positions, because only committed events get positions. The
-    /// reader does not use the events' row numbers, which are assigned before the commit.
+    /// A reader of events continues after the last position that it read. Only committed events get
+    /// positions. With row numbers, a reader could miss an event that is committed late.
     ReadByPosition,
     /// An endpoint's position moves only if it still has the value that the delivery worker read.
     AdvanceCompares,
@@ -280,7 +280,7 @@ rules! {
     FailedIsKept,
     /// The number of events that wait for one endpoint is bounded.
     PendingBound,
-    /// If an event is given up, the events behind it wait until the store has recorded that.
+    /// If an event is given up, the events behind it wait until the store has the dead letter.
     GivenUpOnceKept,
     /// An event that is refused for a long time is given up, so that other events can be sent.
     DeadAtLast,

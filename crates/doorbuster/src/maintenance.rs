@@ -129,8 +129,8 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         // Another person may have replaced the backup.
         false => {
             return Err(Failure::Settings(format!(
-                "{text} is not encrypted, although you gave a passphrase; if you trust this \
-                 backup, restore it without a passphrase; nothing was written"
+                "you gave a passphrase, but {text} is not encrypted; if you trust the backup, \
+                 restore it without a passphrase; nothing was written"
             )));
         }
     };

@@ -322,8 +322,8 @@ fn buyer_tables(history: &BuyerHistory) -> String {
         text += &format!("{rows}\n");
     }
     if !history.refusals_complete {
-        text += "Refusals may be missing, for example because a node did not answer or an edge \
-                 refused requests.\n";
+        text += "Refusals may be missing, for example those of an edge, or of a node that did not \
+                 answer.\n";
     }
     text
 }

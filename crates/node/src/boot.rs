@@ -196,7 +196,7 @@ async fn run(
             tracing::info!(
                 for_secs = notice.as_secs(),
                 event = "server.stop_requested",
-                "stop requested; reporting not ready while still serving"
+                "stop requested; /readyz reports not ready, but requests are still served"
             );
             app.mark_not_ready();
             tokio::time::sleep(notice).await;

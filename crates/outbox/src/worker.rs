@@ -39,9 +39,8 @@ const _: () = assert!(
 );
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the worker reads the delivery rows again, because operators can change these rows at
-/// other nodes. Each delivery row is for an undelivered event that the endpoint's position has
-/// passed.
+/// How often the worker reads the delivery rows again. Operators can change these rows at other
+/// nodes. The rows are the undelivered events that the endpoint's position has passed.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -75,9 +74,9 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
 /// Reads all delivery rows of an endpoint. If a row were missing, later events of the same order
 /// would overtake the row's event.
 ///
-/// The worker adds rows only while it knows fewer rows than the bound, and so do the operators. The
-/// worker may not know the operators' newest rows, so the store can have up to twice as many rows
-/// as the bound.
+/// The worker adds a row only while it knows fewer rows than the bound. An operator adds a row only
+/// while the store has fewer rows than the bound. The worker may not know the operators' newest
+/// rows, so the store can have up to twice as many rows as the bound.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }

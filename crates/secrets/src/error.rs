@@ -7,14 +7,14 @@ use doorbuster_store::OpenError;
 /// The reason why a secret can be neither read nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// A secret's file cannot be read or written.
+    /// The data directory, or the file of a secret in it, cannot be read or written.
     #[error(
-        "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
+        "data_dir: cannot read or write {}: {error}; give this user access to it, or name another \
          directory with --data-dir",
         path.display()
     )]
     InDirectory {
-        /// The secret's file.
+        /// The directory or the file.
         path: PathBuf,
         /// The file system's error.
         error: io::Error,

@@ -106,14 +106,14 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("numbers, names and texts")
 }
 
-/// Returns the directory with the lists that have a finding if a rule is removed.
+/// Returns the directory `directed`. Each list in it has a finding if the list's rule is removed.
 #[must_use]
 pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// Returns the directory of the lists with which the checker found a fault in an earlier version of
-/// the program.
+/// Returns the directory `regressions`. Each list in it had a finding in an earlier version of the
+/// program.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

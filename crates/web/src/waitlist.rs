@@ -1,4 +1,5 @@
-//! The buyers' endpoints of the waitlist. The front door checks a request to join like a purchase.
+//! The buyers' endpoints of the waitlist: join, read the entry, and leave. The front door applies
+//! the checks of a purchase to each request to join.
 
 use std::sync::Arc;
 

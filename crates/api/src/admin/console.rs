@@ -210,8 +210,8 @@ pub struct BuyerHistory {
     pub waitlist: Vec<WaitingOrder>,
     /// Recent refusals of the buyer's requests, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// `false` if the list `refusals` may be incomplete, for example because a node did not answer
-    /// or an edge refused requests.
+    /// `false` if the list `refusals` may be incomplete. For example, it may lack the refusals of
+    /// an edge, or of a node that did not answer.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,

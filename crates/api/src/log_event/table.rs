@@ -189,7 +189,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.late_recall_failed",
-        "Units for a late payment could not be recalled from slots. The payment gets only units of the pool.",
+        "Units for a late payment could not be recalled from slots. If the pool has too few units, the server refunds the payment.",
     ),
     warn(
         "payment.late_reconcile_failed",
@@ -404,7 +404,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "store.holders_full",
-        "The set of request keys that hold orders was full. Keys of sales that ended long ago were removed.",
+        "The set of request keys that hold orders was full. The server removed the keys of sales that ended long ago.",
     ),
     info("store.migrated", "The store was migrated to the schema of this program."),
     info(

@@ -52,8 +52,8 @@ pub enum ContinuousRestoreError {
     /// A passphrase was given, but the newest state is not encrypted. Another person may have added
     /// this state.
     #[error(
-        "{0} of the backup is not encrypted, although you gave a passphrase; if you trust this \
-         state, restore it without a passphrase"
+        "you gave a passphrase, but {0} of the backup is not encrypted; if you trust the backup, \
+         restore it without a passphrase"
     )]
     NotEncrypted(String),
     /// The passphrase is not the passphrase of the newest state.

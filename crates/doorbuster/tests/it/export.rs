@@ -262,7 +262,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut connection, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // The cache does not store the answer to an address with an invented query.
+    // The server marks answers to made-up queries `no-store`, so they cannot fill the cache.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up = get(

@@ -1,6 +1,6 @@
 //! Publishes each item's numbers in the shared Redis, for programs in front of the server, such as
-//! a gateway. No node reads the numbers. `count` is the item's total, `start` says whether the sale
-//! is open, and `access` counts the item's unavailable units.
+//! a gateway. No node reads the numbers. Each item has three numbers: `count` is the item's total,
+//! `start` is 1 while the sale is open, and `access` is the number of unavailable units.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -35,8 +35,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     };
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
-        // It is normal that Redis is unreachable or that another node publishes, so the result is
-        // ignored.
+        // Redis may be unreachable for a while. The loop then tries again, so an error is ignored.
         let _ = publish(&stock, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;

@@ -33,8 +33,8 @@ pub(super) async fn run(node: Arc<Node>) {
             requests = node.holders().len(),
             full = node.holders().is_full(),
             event = "store.holders_full",
-            "the set of request keys that hold orders was full; keys of sales that ended long ago \
-             were removed"
+            "the set of request keys that hold orders was full; removed the keys of sales that \
+             ended long ago"
         );
         if node.holders().is_full() {
             tokio::time::sleep(REST_AFTER_FULL).await;

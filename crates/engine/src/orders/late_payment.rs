@@ -88,7 +88,8 @@ async fn recall_late(node: &Node, locked: &ItemLock<'_>, units: u64) -> Option<u
                 node.outage_log(),
                 error,
                 event = "payment.late_recall_failed",
-                "failed to recall units for a late payment; only the pool can serve the payment"
+                "failed to recall units for a late payment; if the pool has too few units, the \
+                 server refunds the payment"
             );
             None
         }

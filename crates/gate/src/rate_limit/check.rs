@@ -1,6 +1,6 @@
 //! The check of one request against the limits of its sale: for the buyer, for the address, and for
-//! all buyers together. If the node has no share of a limit, the check pauses until the node gets
-//! one.
+//! all buyers together. If the node has no share of a limit, the check pauses until the node gets a
+//! share.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};
@@ -123,7 +123,8 @@ impl RateLimiter {
         }
     }
 
-    /// Withdraws a check whose request cannot wait. Afterwards, no limit counts the request.
+    /// Ends a check whose request cannot wait for a share. Limits that already counted the request
+    /// no longer count it.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
     }

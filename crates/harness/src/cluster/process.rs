@@ -179,8 +179,7 @@ impl Process {
     /// time, kills it.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // After STOP has suspended a process, the process handles other signals only once it gets
-        // CONT.
+        // If the process is suspended (STOP), it handles a signal such as TERM only after CONT.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;

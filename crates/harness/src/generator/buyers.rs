@@ -99,8 +99,8 @@ impl Buyers {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Overwrites another buyer's claims in `claims` with this buyer's claims, and writes them into
-    /// `token` too. `token` already begins with the header.
+    /// Changes `claims` from another buyer's claims to this buyer's claims. Then writes the claims
+    /// in base64url into `token`, after the header.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD

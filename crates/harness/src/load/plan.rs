@@ -29,7 +29,7 @@ pub struct LoadPlan {
     pub rate: Option<f64>,
     /// The time during which new buyers arrive. `None` means that all buyers of the plan arrive.
     pub duration: Option<Duration>,
-    /// The HS256 secret that signs buyer tokens, with at least 32 bytes.
+    /// The HS256 secret that signs buyer tokens. It must have at least 32 bytes.
     pub secret: Vec<u8>,
     /// The answers file: one JSON line for each final answer.
     pub answers: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct LoadPlan {
     pub verdict_grace: Duration,
     /// If no final answer arrives for this long, the run is stopped.
     pub stall_timeout: Duration,
-    /// The largest number of queued buyers that open an event stream and also poll for their
+    /// At most this many queued buyers open an event stream. These buyers also poll for their
     /// verdict.
     pub listeners: usize,
     /// The caller sets this flag to end the run early. Buyers without a final answer count as lost.

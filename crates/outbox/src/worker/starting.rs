@@ -27,8 +27,8 @@ pub(super) async fn start<'o>(
     };
     // If the store has newer types, `endpoint` soon gets them too, and this worker ends.
     row.wanted.clone_from(&endpoint.borrow().wanted);
-    // An earlier worker may have left delivery rows of event types that an operator had removed
-    // from the endpoint.
+    // An operator may have removed event types from the endpoint, and an earlier worker may have
+    // left delivery rows of these types.
     outbox.node.store().delete_unwanted_deliveries(id).await?;
     let rows = pending_rows(outbox, id).await?;
     Ok(Some(Worker::new(outbox, id, row, rows)))

@@ -34,8 +34,8 @@ impl World {
         )
     }
 
-    /// Makes the node remember `used`, the buyer's units in the store. Before the node read them,
-    /// it knew of `ended_orders` ended orders.
+    /// Makes the node remember `used`, the number of the buyer's units in the store. `ended_orders`
+    /// is the number of ended orders that the node knew before it read `used`.
     pub(super) fn learn_used(&mut self, purchase: &BuyerRequest, used: u32, ended_orders: u64) {
         let (buyer, read_at) = (NAMES.buyer_hash(purchase.buyer), self.store.version);
         let node = &mut self.nodes[usize::from(purchase.node)];

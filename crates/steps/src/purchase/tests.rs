@@ -171,7 +171,8 @@ fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
 fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_every_order() {
     let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
     assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
-    // The leader may have created an order from the waitlist, although this node has the only slot.
+    // Even if this node has the only slot, it may not know all orders: the leader also creates
+    // orders, from the waitlist.
     let local = Node { is_node_local: true, ..NODE };
     assert_eq!(run(&mut { local }, &reached), Effect::ConfirmRefusal);
     let only = run(&mut Node { is_node_local: true, is_only_node: true, ..NODE }, &reached);

@@ -53,7 +53,8 @@ pub struct RefundNotice {
     pub at: Millis,
 }
 
-/// A provider's report that a captured payment was reversed without a request by this server.
+/// A provider's report that a captured payment was reversed, although this server requested no
+/// reversal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
     /// The id of the provider's message. A message is handled only once. `None` if a query to the
@@ -131,8 +132,8 @@ impl Reversal {
 pub enum ReversalOutcome {
     /// The reversal is new, or the report changed the recorded reversal.
     Noted,
-    /// The report changed nothing: the store already knows it or a newer report, or the reversal is
-    /// this server's own refund.
+    /// The report changed nothing: the store already has this report or a newer report, or the
+    /// reversal is this server's own refund.
     Known,
     /// The store does not know the payment, or the payment failed. The message was not recorded, so
     /// it can be sent again later.

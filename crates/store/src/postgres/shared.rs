@@ -71,8 +71,9 @@ pub(crate) struct Shared {
     /// node.
     pub(super) writer: i32,
     pub(super) unavailable: Mutex<Option<Outage>>,
-    /// The shortest time between two polls, in microseconds. It applies to commits of other nodes
-    /// and to large settled batches of this node. Other commits of this node cause a poll at once.
+    /// The shortest time between two polls, in microseconds. A commit of another node or a large
+    /// settled batch of this node waits for the next poll. Any other commit of this node causes a
+    /// poll at once.
     pub(super) refreshes_apart_us: AtomicU64,
 }
 

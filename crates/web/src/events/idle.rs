@@ -39,9 +39,9 @@ struct IdleConnections {
     poller: Poller,
     /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
-    /// Connections with an event for one buyer alone, which are served first.
+    /// Connections with an event for one buyer alone. They are served first.
     for_one_buyer: VecDeque<u64>,
-    /// Connections with an event for all readers of a sale, which are served last.
+    /// Connections with an event for all readers of a sale. They are served last.
     for_all_readers: VecDeque<u64>,
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
@@ -262,8 +262,8 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Starts a task that renders the status, if none renders it yet. If the rendered status is too
-    /// old for this connection, the connection waits again.
+    /// If no task renders the status yet, starts such a task. If the rendered status is too old for
+    /// this connection, the connection waits again.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {

@@ -10,7 +10,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let age = node.and_then(|node| node.feed_age_ms());
     text.gauge_if(
         "doorbuster_edge_feed_age_seconds",
-        "Age of this edge's copy of the nodes' memory. Above 2 s, the edge refuses no requests.",
+        "Age of this edge's copy of the nodes' memory. Above 2 s, the edge passes all requests on.",
         age.map(|age| age as f64 / 1_000.0),
     );
     text.counter_if(

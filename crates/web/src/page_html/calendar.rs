@@ -9,11 +9,11 @@ use jiff::tz::TimeZone;
 
 use super::Shop;
 
-/// In bytes (RFC 5545, 3.1).
+/// A line of an entry has at most this many bytes (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
 /// A higher version is written as this number, because some calendars read a 32-bit integer.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
-/// The server ignores further languages of a request.
+/// The server reads at most this many languages of a request, and ignores further languages.
 const LANGUAGES_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,8 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Goes through `languages`, and returns the first string that `text` has, or else the fallback.
+/// Returns the string of `text` for the first language in `languages` that `text` has. If `text`
+/// has none of these languages, returns the fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

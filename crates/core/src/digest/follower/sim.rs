@@ -247,7 +247,7 @@ impl World {
         match (unknown, self.node.follower.is_complete()) {
             (None, true) => Ok(()),
             (unknown, is_complete) => Err(format!(
-                "after the faults, the node lacks the order {:?}; is_complete is {is_complete}",
+                "after the faults, the node is behind: lacks order {:?}, is_complete {is_complete}",
                 unknown.map(|order| order.seq)
             )),
         }

@@ -7,7 +7,7 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 /// The edge repeats at most one in this many reads. If it repeated every slow read, slow nodes
 /// would get twice as many reads.
 const READS_PER_REPEAT: u32 = 10;
-/// The maximum number of unused repeats that are saved for later reads.
+/// If the edge repeats fewer reads than it may, it saves at most this many repeats for later.
 const SAVED_REPEATS_MAX: u32 = 10;
 
 /// How long the edge waits before it repeats a read, and the number of saved repeats. During this
@@ -45,9 +45,9 @@ impl Hedging {
 
     /// Records how long a node took to answer a read, and adjusts the delay.
     ///
-    /// The delay rises by 19 steps if the answer took longer, and otherwise falls by one step. So
-    /// 19 of 20 reads take less time than the delay. If two threads change the delay at once, one
-    /// change may be lost, which does no harm.
+    /// If the answer took longer than the delay, the delay rises by 19 steps. Otherwise it falls by
+    /// one step. So 19 of 20 reads take less time than the delay. If two threads change the delay
+    /// at once, one change may be lost, which does no harm.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {

@@ -22,8 +22,8 @@ mod value;
 /// Random requests end existing sales and orders, so the test makes new ones after this many
 /// requests.
 const FRESH_SALE_EVERY: usize = 50;
-/// For at most this many operations, the server may accept no body, because every random body
-/// breaks a rule by chance. The test checks this only with [`EACH_FOR_LUCK`] or more requests of
+/// At most this many operations may refuse all their random bodies, because each of these bodies
+/// may break a rule by chance. The test checks this only with [`EACH_FOR_LUCK`] or more requests of
 /// each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
@@ -176,8 +176,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Enough requests must succeed, few answers may be 503, and almost every operation must accept
-    /// a body. `each` is the number of requests of one operation.
+    /// Checks that enough requests succeeded, that few answers were 503, and that almost every
+    /// operation accepted a body. The test sent `each` requests to each operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
