@@ -106,6 +106,9 @@ pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
+/// After a failover, the positions of new events are greater by this number. So no new event gets
+/// the position of an event that the failover lost, unless the failover lost more events.
+pub const LOST_POSITIONS_MAX: i64 = 1_000_000;
 
 /// The greatest age of a node's previous poll, in milliseconds, at which commit digests are enough.
 /// If the previous poll is older, the node reads all orders again.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Subject};
-use crate::limits::{BREAKER_FAILURES, BREAKER_PAUSE_MAX_MS};
+use crate::limits::{BREAKER_FAILURES, BREAKER_PAUSE_MAX_MS, LOST_POSITIONS_MAX};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
@@ -42,6 +42,15 @@ pub fn ordering_key(event: &Event) -> String {
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
     }
+}
+
+/// Returns the position after which new events get their positions when a standby became the
+/// primary. `last` is the last position in this database, which may lack the newest positions of
+/// the old primary. A reader of events may have read up to a lost position, so no new event may
+/// get a lost position.
+#[must_use]
+pub fn last_position_after_failover(last: i64) -> i64 {
+    if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
 }
 
 /// A new event: the queue has read it, but the endpoint's position has not passed it.

@@ -262,6 +262,8 @@ rules! {
     /// A reader of events continues after the last position that it read. Only committed events get
     /// positions. With row numbers, a reader could miss an event that is committed late.
     ReadByPosition,
+    /// After a failover that lost events, no new event gets the position of a lost event.
+    NewPositionsAfterFailover,
     /// An endpoint's position moves only if it still has the value that the delivery worker read.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.

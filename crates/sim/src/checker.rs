@@ -145,7 +145,9 @@ impl Checker {
         (self.orders, self.requests, self.numbers) = (orders, requests, numbers);
         (self.verdicts, self.stopping, self.closed) = (verdicts, stopping, closed);
         (self.recalls, self.decided, self.sent) = (standby.recalls, standby.decided, standby.sent);
-        (self.deliveries, self.waitlists) = (standby.deliveries, standby.waitlists);
+        let mut deliveries = standby.deliveries;
+        deliveries.keep_deliveries(&self.deliveries);
+        (self.deliveries, self.waitlists) = (deliveries, standby.waitlists);
         self.reported.retain(|id, _| self.verdicts.contains_key(id));
         self.answered_orders.retain(|(_, id)| self.orders.contains_key(id));
     }

@@ -115,6 +115,7 @@ impl Checker {
         for (earlier, it) in events[..event].iter().enumerate() {
             let fine = self.deliveries.delivered.contains(&(endpoint, earlier))
                 || dead.contains(&earlier)
+                || self.deliveries.may_be_dead.contains(&(endpoint, earlier))
                 || ordering_key(it) != key;
             self.check(fine, "order of events", || {
                 format!(
@@ -124,6 +125,10 @@ impl Checker {
             });
         }
         self.count_case("event delivered");
+    }
+
+    pub(crate) fn event_tried(&mut self, endpoint: usize, event: usize) {
+        self.deliveries.tried.insert((endpoint, event));
     }
 
     pub(crate) fn event_refused(&mut self, endpoint: usize, event: usize) {

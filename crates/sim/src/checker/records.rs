@@ -62,6 +62,25 @@ pub(super) struct DeliveryLog {
     /// The events that each endpoint accepted.
     pub(super) delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
     pub(super) refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
+    /// The events that a worker tried to send to each endpoint.
+    pub(super) tried: HashSet<(usize, usize), foldhash::fast::FixedState>,
+    /// Events that a worker tried to send before a failover. Such an event may be a dead letter
+    /// that the new primary lacks.
+    pub(super) may_be_dead: HashSet<(usize, usize), foldhash::fast::FixedState>,
+}
+
+impl DeliveryLog {
+    /// Adds the deliveries of the log before a failover, except for events that this log does not
+    /// know.
+    pub(super) fn keep_deliveries(&mut self, other: &Self) {
+        let known = |(_, event): &&(usize, usize)| *event < self.events;
+        self.delivered.extend(other.delivered.iter().filter(known));
+        for (of, count) in other.refused.iter().filter(|(of, _)| known(of)) {
+            self.refused.insert(*of, *count);
+        }
+        self.tried.extend(other.tried.iter().filter(known));
+        self.may_be_dead.clone_from(&self.tried);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -95,7 +95,7 @@ pub(super) fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
             line: 6,
             respread: 3,
             money: 12,
-            deliveries: 0,
+            deliveries: 6,
             replay: 9,
             snapshots: 7,
             phases: 2,

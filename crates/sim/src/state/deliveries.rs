@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use doorbuster_core::outbox::{
-    DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
+    self, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
 use doorbuster_steps::delivery::Effect;
 
@@ -53,6 +53,8 @@ pub(crate) struct EndpointMemory {
     pub(crate) waits_for: Option<(u64, &'static [Effect])>,
     /// The transaction that moves the position.
     pub(crate) advancing: Option<u64>,
+    /// By position: the events that the worker read. `None` is an event that a failover lost.
+    pub(crate) read: BTreeMap<i64, Option<usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +89,26 @@ pub(crate) struct Sending {
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],
     pub(crate) workers: [Worker; WORKERS],
-    /// The indexes of the events, sorted by the events' positions. Positions begin at 1.
-    pub(crate) placed: Vec<usize>,
+    /// The positions of the events, in ascending order, each with the event's index.
+    pub(crate) placed: Vec<(i64, usize)>,
+    pub(crate) last_position: i64,
     pub(crate) sendings: u64,
     pub(crate) transactions: u64,
+}
+
+impl Deliveries {
+    /// Continues with the endpoints' rows of a standby that has `events` events. Workers keep their
+    /// memory, also of events that the standby lacks.
+    pub(crate) fn fail_over(&mut self, standby: Self, events: usize) {
+        self.placed = standby.placed;
+        self.last_position = outbox::last_position_after_failover(standby.last_position);
+        for (endpoint, stored) in self.endpoints.iter_mut().zip(standby.endpoints) {
+            (endpoint.position, endpoint.rows) = (stored.position, stored.rows);
+        }
+        for memory in self.workers.iter_mut().flat_map(|worker| &mut worker.memories).flatten() {
+            for event in memory.read.values_mut() {
+                *event = event.filter(|event| *event < events);
+            }
+        }
+    }
 }

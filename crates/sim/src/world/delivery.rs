@@ -1,5 +1,7 @@
 //! Simulates workers that deliver events to endpoints. A worker reads events by position, sends
 //! them, and stores its progress, in the sequence of [`doorbuster_steps::delivery`].
+use std::collections::BTreeMap;
+
 use doorbuster_core::outbox::{
     DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
@@ -9,8 +11,8 @@ use doorbuster_steps::delivery::{self, Effect};
 use super::World;
 use crate::checker::ordering_key;
 use crate::state::{
-    DeliveryMessage, ENDPOINTS, Endpoint, EndpointMemory, EndpointMode, Message, Sending, WORKERS,
-    Worker, WorkerTransaction,
+    Deliveries, DeliveryMessage, ENDPOINTS, Endpoint, EndpointMemory, EndpointMode, Message,
+    Sending, WORKERS, Worker, WorkerTransaction,
 };
 
 /// Bounds that are so small that runs reach them.
@@ -38,13 +40,16 @@ impl World {
         let mut new: Vec<_> =
             (self.deliveries.placed.len()..self.store.model.events.len()).collect();
         new.sort_by_key(|&i| (self.store.writer_xids[i], i));
-        self.deliveries.placed.extend(new);
+        for event in new {
+            self.deliveries.last_position += 1;
+            self.deliveries.placed.push((self.deliveries.last_position, event));
+        }
     }
 
     fn events_after(&mut self, position: i64, limit: usize) -> Vec<(i64, usize)> {
         if enforces(Rule::ReadByPosition) {
             self.place_events();
-            let all = (1_i64..).zip(self.deliveries.placed.iter().copied());
+            let all = self.deliveries.placed.iter().copied();
             return all.skip_while(|(at, _)| *at <= position).take(limit).collect();
         }
         let number = |i: usize| self.store.writer_xids[i] as i64 * NUMBERS + i as i64;
@@ -53,11 +58,15 @@ impl World {
         all.into_iter().filter(|(at, _)| *at > position).take(limit).collect()
     }
 
-    fn event_at(&self, position: i64) -> usize {
-        match enforces(Rule::ReadByPosition) {
-            true => self.deliveries.placed[position as usize - 1],
-            false => (position % NUMBERS) as usize,
+    /// Returns `None` for the position of an event that a failover lost.
+    fn event_at(&self, position: i64) -> Option<usize> {
+        if !enforces(Rule::ReadByPosition) {
+            return Some((position % NUMBERS) as usize)
+                .filter(|e| *e < self.store.model.events.len());
         }
+        let placed = &self.deliveries.placed;
+        let found = placed.binary_search_by_key(&position, |(at, _)| *at).ok()?;
+        Some(placed[found].1)
     }
 
     /// Does nothing while this worker's earlier turn for the endpoint is running.
@@ -69,9 +78,14 @@ impl World {
             let rows = rows.values().filter(|row| !row.dead).cloned().collect();
             sendings.retain(|(of, _), _| *of != e);
             let queue = DeliveryQueue::new(bounds(e), *position, rows);
-            let (outcomes, results) = (Vec::new(), Vec::new());
-            memories[e] =
-                Some(EndpointMemory { queue, outcomes, results, waits_for: None, advancing: None });
+            memories[e] = Some(EndpointMemory {
+                queue,
+                outcomes: Vec::new(),
+                results: Vec::new(),
+                waits_for: None,
+                advancing: None,
+                read: BTreeMap::new(),
+            });
         }
         let Some(it) = memories[e].as_mut().filter(|it| it.waits_for.is_none()) else { return };
         for (position, outcome) in it.outcomes.drain(..) {
@@ -104,8 +118,8 @@ impl World {
                         self.send(Message::DeliveryMessage(message));
                     }
                 }
-                Effect::ReadEvents => self.read_events(&mut memory.queue),
-                Effect::SendEvents => self.send_events(worker, endpoint, &mut memory.queue),
+                Effect::ReadEvents => self.read_events(&mut memory),
+                Effect::SendEvents => self.send_events(worker, endpoint, &mut memory),
             }
             let waits = memory.waits_for.is_some();
             self.deliveries.workers[worker].memories[endpoint] = Some(memory);
@@ -115,21 +129,34 @@ impl World {
         }
     }
 
-    fn read_events(&mut self, queue: &mut DeliveryQueue) {
+    fn read_events(&mut self, memory: &mut EndpointMemory) {
+        let queue = &mut memory.queue;
         for (at, event) in self.events_after(queue.read_after(), queue.free_capacity()) {
             let word = ordering_key(&self.store.model.events[event]);
             queue.add(at, &word, true);
+            memory.read.insert(at, Some(event));
         }
     }
 
-    fn send_events(&mut self, worker: usize, endpoint: usize, queue: &mut DeliveryQueue) {
+    /// The endpoint accepts an event that a failover lost, if a worker still has this event.
+    fn send_events(&mut self, worker: usize, endpoint: usize, memory: &mut EndpointMemory) {
         for _ in 0..SENDS_MAX {
-            let Some(position) = queue.next(self.mono) else { break };
+            let Some(position) = memory.queue.next(self.mono) else { break };
             self.deliveries.sendings += 1;
             let from = Sending { worker, endpoint, position, sending: self.deliveries.sendings };
             self.deliveries.workers[worker].sendings.insert((endpoint, position), from.sending);
-            let event = self.event_at(position);
-            self.send(Message::DeliveryMessage(DeliveryMessage::Send { from, event }));
+            let event = match memory.read.get(&position) {
+                Some(known) => *known,
+                None => self.event_at(position),
+            };
+            let message = match event {
+                Some(event) => {
+                    self.checker.event_tried(endpoint, event);
+                    DeliveryMessage::Send { from, event }
+                }
+                None => DeliveryMessage::Answer { from, outcome: SendOutcome::Delivered },
+            };
+            self.send(Message::DeliveryMessage(message));
         }
     }
 
@@ -293,16 +320,17 @@ impl World {
 
     pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
         let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
-        let last = match enforces(Rule::ReadByPosition) {
-            true => self.store.model.events.len() as i64,
-            false => 0,
+        let is_read = !enforces(Rule::ReadByPosition) || {
+            let Deliveries { placed, .. } = &self.deliveries;
+            let last = placed.last().map_or(0, |(at, _)| *at);
+            placed.len() == self.store.model.events.len() && *position >= last
         };
-        *position >= last && rows.values().all(|row| row.dead)
+        is_read && rows.values().all(|row| row.dead)
     }
 
     pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
         let rows = self.deliveries.endpoints[endpoint].rows.values();
-        rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
+        rows.filter(|r| r.dead).filter_map(|r| self.event_at(r.position)).collect()
     }
 
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {

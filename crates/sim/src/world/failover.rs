@@ -1,10 +1,11 @@
 //! Simulates a failover to a standby that lacks commits. The new primary has the rows of the
 //! standby's last commit. Slots and nodes keep what they learned from the lost commits.
+use doorbuster_core::outbox::SendOutcome;
 use doorbuster_core::{GrantId, ItemId, Phase};
 
 use super::World;
 use crate::checker::Checker;
-use crate::state::{Deliveries, Message};
+use crate::state::{Deliveries, DeliveryMessage, Message};
 use crate::store::{SimStore, Tx};
 
 #[derive(Clone, Debug, Default)]
@@ -53,8 +54,9 @@ impl World {
         }
         let grants = self.grants_everywhere(&standby.store);
         self.excuse_lost_payments(&standby.store);
+        self.lose_events_in_flight(standby.store.model.events.len());
+        self.deliveries.fail_over(standby.deliveries, standby.store.model.events.len());
         self.store.continue_from(standby.store);
-        self.deliveries = standby.deliveries;
         self.checker.failed_over(standby.checker, grants);
         self.commit(Tx::Promote);
         // The new primary uses the numbers of the lost transactions again, so a running transaction
@@ -70,6 +72,18 @@ impl World {
         self.failovers.count += 1;
         self.failovers.is_pause_pending = true;
         self.apply_payments_again();
+    }
+
+    /// The endpoints accept the events that are being sent and that the failover lost.
+    fn lose_events_in_flight(&mut self, events: usize) {
+        for message in self.flight.iter_mut().chain(&mut self.late) {
+            if let Message::DeliveryMessage(DeliveryMessage::Send { from, event }) = *message
+                && event >= events
+            {
+                let outcome = SendOutcome::Delivered;
+                *message = Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome });
+            }
+        }
     }
 
     /// Returns every grant of the old primary, the new primary and the slots. A grant's flag is

@@ -181,7 +181,9 @@ pub struct EndpointStatus {
     pub enabled: bool,
     /// The number of events after the endpoint's position, including events of types that the
     /// endpoint does not receive. Of the events without a position, at most
-    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`] are counted.
+    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`] are counted. After a failover of PostgreSQL, if
+    /// more events than this limit have a later position, the number can include positions that no
+    /// event has.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,

@@ -5,6 +5,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use doorbuster_core::database_history::{
     DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase, decide,
 };
+use doorbuster_core::outbox::last_position_after_failover;
 
 use crate::failure::{Done, Failure};
 
@@ -81,7 +82,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     Ok(Some(Inspected { seen, deployment, has_commit_check, has_database_id }))
 }
 
-/// Adds a row for a change of the history. `pauses` says whether sales must be paused after the
+/// Adds a row for a change of the history, and skips the positions of events that the database may
+/// lack. `pauses` says whether sales must be paused after the
 /// change. Returns `None` if another node has already added the row. The caller must then inspect
 /// the database again.
 pub(super) async fn register(
@@ -119,6 +121,9 @@ pub(super) async fn register(
     if now.has_database_id {
         client.batch_execute(SET_DATABASE_ID).await?;
     }
+    let last = client.query_one("SELECT position FROM event_turn FOR NO KEY UPDATE", &[]).await?;
+    let last = last_position_after_failover(last.try_get(0)?);
+    client.execute("UPDATE event_turn SET position = $1", &[&last]).await?;
     client.batch_execute("COMMIT").await.map_err(|error| Failure::from(error).after_commit())?;
     Ok(Some((change, row)))
 }

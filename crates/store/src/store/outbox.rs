@@ -65,13 +65,18 @@ const ENDPOINT_STATUSES: Statement = Statement {
              SELECT count(*) AS many, min(e.at) AS oldest
              FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq
              LIMIT $1) AS e)
-         SELECT p.id, p.kind, p.enabled, greatest(t.position - p.position, 0) + u.many,
+         SELECT p.id, p.kind, p.enabled,
+             CASE WHEN ahead.many < $1 THEN ahead.many ELSE t.position - p.position END + u.many,
              (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
              (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
              (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
              (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
              u.oldest
-         FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id",
+         FROM endpoint p, event_turn t, unplaced u,
+             LATERAL (SELECT count(*) AS many
+                 FROM (SELECT FROM event e WHERE e.position > p.position
+                 ORDER BY e.position LIMIT $1) AS e) AS ahead
+         ORDER BY p.created_at, p.id",
 };
 
 pub(super) fn endpoint(row: Row<'_>) -> Done<Endpoint> {

@@ -15,6 +15,7 @@ use crate::faults::{AGAIN_WITHIN, batches, settle};
 use crate::fixture::postgres_options;
 use crate::nodes::wait;
 
+mod events;
 mod unconfirmed;
 
 const STANDBY: &str = "standby_a";
