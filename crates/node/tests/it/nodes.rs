@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use doorbuster_config::Roles;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{PartitionChoice, Spread};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::{AdjustOutcome, Adjustment};
@@ -315,8 +314,7 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
 }
 
 /// Sells one unit each to new buyers until `stock` units are sold. None of these buyers buys in
-/// [`sell_out`]. On a slow machine, units can be moved between slots for longer than a request is
-/// parked. The node then answers "sold out" with `may_return`, and a later buyer gets the units.
+/// [`sell_out`].
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
@@ -326,11 +324,7 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
         let outcome = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match outcome {
             PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
-            PurchaseOutcome::Refused(
-                Refusal::Unavailable
-                | Refusal::Overloaded
-                | Refusal::SoldOut(SoldOut { may_return: true, .. }),
-            )
+            PurchaseOutcome::Refused(Refusal::Unavailable | Refusal::Overloaded)
             | PurchaseOutcome::Queued { .. } => {}
             other => panic!("{sold} of {stock} units are sold: {other:?}"),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use doorbuster_store::{KnownHistories, Store};
 
 use super::{Pair, batches, open, open_sale, settle_all};
+use crate::unreadable::endpoint;
 
 async fn place(store: &Store) {
     while store.sequence_events(100).await.expect("writes") > 0 {}
@@ -21,7 +22,7 @@ async fn a_reader_that_read_a_lost_event_misses_no_event_after_the_failover() {
     let grant = open_sale(&fixture).await;
     let all = batches(&fixture, &grant, 3, 10);
     settle_all(&fixture, &all[..1]).await;
-    place(&fixture.store).await;
+    fixture.store.insert_endpoint(endpoint(), 1).await.expect("writes").expect("a free id");
     tokio::task::block_in_place(|| {
         pair.wait_for_standby();
         pair.cut_replication();
@@ -39,5 +40,7 @@ async fn a_reader_that_read_a_lost_event_misses_no_event_after_the_failover() {
     let after = fixture.store.events_after(read, 1_000).await.expect("reads");
     let orders: Vec<_> = after.into_iter().map(|read| read.expect("readable").event).collect();
     assert_eq!(orders.len(), 10, "each new order must have an event after {read}: {orders:#?}");
+    let waiting = fixture.store.endpoint_statuses().await.expect("reads")[0].waiting;
+    assert_eq!(waiting, 10, "skipped positions must not count as waiting events");
     tokio::time::timeout(Duration::from_secs(30), fixture.store.close()).await.expect("closes");
 }
