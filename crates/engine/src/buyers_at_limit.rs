@@ -5,7 +5,7 @@
 //! would refuse these tickets.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use doorbuster_core::Units;
 use doorbuster_core::limit_counts::LimitCounts;
@@ -31,19 +31,20 @@ impl BuyersAtLimit {
     }
 
     /// Returns the buyer's units if `units` more units would exceed the limit
-    /// ([`LimitCounts::refuses`]). `staleness` is the age of the node's snapshot of the store.
+    /// ([`LimitCounts::refuses`]). The node's snapshot of the store includes each commit that a
+    /// read saw before `as_of`.
     pub fn refuses(
         &self,
         buyer: u64,
         units: Units,
         limit: u32,
         ended_orders: u64,
-        staleness: Duration,
+        as_of: Instant,
     ) -> Option<u32> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let is_in_snapshot = |read_at: Instant| read_at.elapsed() >= staleness;
+        let is_in_snapshot = |read_at: Instant| read_at <= as_of;
         self.lock().refuses(buyer, (units, limit), ended_orders, is_in_snapshot)
     }
 }
@@ -54,53 +55,53 @@ mod tests {
 
     use super::*;
 
-    const NOW: Duration = Duration::ZERO;
-
     #[test]
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
         let (at_limit, two) =
             (BuyersAtLimit::default(), Units::new(2).expect("the number is in range"));
+        let before = Instant::now();
+        let now = || Instant::now();
         assert_eq!(
-            at_limit.refuses(7, Units::ONE, 3, 0, NOW),
+            at_limit.refuses(7, Units::ONE, 3, 0, now()),
             None,
             "a buyer without a count must not be refused"
         );
         at_limit.learn(7, 2, 4);
-        assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
+        assert_eq!(at_limit.refuses(7, two, 3, 4, now()), Some(2));
         assert_eq!(
-            at_limit.refuses(7, two, 3, 4, Duration::from_secs(60)),
+            at_limit.refuses(7, two, 3, 4, before),
             None,
             "a count must not be used if this node may lack one of the counted orders"
         );
         assert_eq!(
-            at_limit.refuses(7, Units::ONE, 3, 4, NOW),
+            at_limit.refuses(7, Units::ONE, 3, 4, now()),
             None,
             "a request within the limit must not be refused"
         );
-        assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the raised limit must apply");
+        assert_eq!(at_limit.refuses(7, two, 4, 4, now()), None, "the raised limit must apply");
         assert_eq!(
-            at_limit.refuses(8, two, 3, 4, NOW),
+            at_limit.refuses(8, two, 3, 4, now()),
             None,
             "the count of one buyer must not refuse another buyer"
         );
         assert_eq!(
-            at_limit.refuses(7, two, 3, 5, NOW),
+            at_limit.refuses(7, two, 3, 5, now()),
             None,
             "a count must not be used after another order ended"
         );
         at_limit.learn(8, 3, 5);
         at_limit.learn(9, 3, 4);
         assert_eq!(
-            at_limit.refuses(9, two, 3, 5, NOW),
+            at_limit.refuses(9, two, 3, 5, now()),
             None,
             "a count from before the end of an order must not be used"
         );
         assert_eq!(
-            at_limit.refuses(7, two, 3, 5, NOW),
+            at_limit.refuses(7, two, 3, 5, now()),
             None,
             "the end of an order must remove the counts of all buyers"
         );
-        assert_eq!(at_limit.refuses(8, two, 3, 5, NOW), Some(3));
+        assert_eq!(at_limit.refuses(8, two, 3, 5, now()), Some(3));
     }
 
     #[test]

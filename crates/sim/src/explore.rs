@@ -58,6 +58,7 @@ impl SmallSale {
             slots: vec![SlotSetup { item: 0, node: None, first: 1 }],
             nodes: 2,
             tight: 0,
+            alone: false,
         };
         let buy = |node, buyer| Op::Buy { node, buyer, key: 0, item: 0, units: 1 };
         Self { setup, arrivals: vec![buy(0, 0), buy(1, 1)], faults, turns }

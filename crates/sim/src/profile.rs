@@ -95,7 +95,11 @@ type MakeOp = fn(Profile, &mut SimRng) -> Op;
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
-    let setup = setup::setup(profile, &mut rng);
+    let mut setup = setup::setup(profile, &mut rng);
+    // This choice uses the seed, so it needs no further random number. Only a database that several
+    // processes share has a failover.
+    let nth = seed / Profile::ALL.len() as u64;
+    setup.alone = nth % 2 == 0 && profile != Profile::Failover && setup.may_be_alone();
     let count = match profile {
         _ if rng.percent(4) => rng.in_range(300, 600),
         Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),

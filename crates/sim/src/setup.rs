@@ -57,9 +57,19 @@ pub struct Setup {
     /// number. With 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
+    /// Whether the only node is also the leader and the only process that changes the store. The
+    /// node publishes each commit at once. Requires one node, with all slots in its memory.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 impl Setup {
+    /// Returns whether [`Setup::alone`] may be true.
+    #[must_use]
+    pub fn may_be_alone(&self) -> bool {
+        self.nodes == 1 && self.slots.iter().all(|slot| slot.node.is_some())
+    }
+
     /// Returns whether each slot's item exists and each node reaches at least one slot of each
     /// item.
     #[must_use]
@@ -74,6 +84,7 @@ impl Setup {
         let known = self.slots.iter().all(|s| usize::from(s.item) < self.items.len());
         known
             && self.nodes > 0
+            && (!self.alone || self.may_be_alone())
             && items.into_iter().all(|item| nodes.clone().all(|node| reaches(item, node)))
     }
 }

@@ -293,6 +293,9 @@ impl World {
         let done = self.store.commit(&tx);
         self.count_ended_order(&tx, &done);
         self.checker.committed(&self.store, (&tx, &done), &before, (self.now, self.mono));
+        if self.setup.alone {
+            self.boot_snapshot(0);
+        }
         done
     }
 

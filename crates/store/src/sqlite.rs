@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Instant;
 
 use log_reader::LogReader;
 use open_files::OpenFiles;
 use read::Reader;
 use rusqlite::Connection;
-use shared::{FailsOnPanic, Shared};
+use shared::{FailsOnPanic, Publication, Shared};
 use tokio::sync::{oneshot, watch};
 use txn::Txn;
 
@@ -96,6 +97,7 @@ impl Sqlite {
             state: StoreState::new(on_fatal),
             log_pages_max,
             is_checkpointing: false.into(),
+            publication: Publication::default(),
         });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
         let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
@@ -148,6 +150,7 @@ impl Sqlite {
             state: StoreState::new(Arc::new(|_| {})),
             log_pages_max: LOG_PAGES_MAX,
             is_checkpointing: false.into(),
+            publication: Publication::default(),
         };
         shared.state.stop_accepting();
         Self(Arc::new(Handle {
@@ -162,6 +165,10 @@ impl Sqlite {
 
     pub(crate) fn now(&self) -> Millis {
         (self.0.shared.clock)()
+    }
+
+    pub(crate) fn published_as_of(&self) -> Instant {
+        self.0.shared.publication.as_of()
     }
 
     pub(crate) fn id_key(&self) -> &IdKey {

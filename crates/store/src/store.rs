@@ -7,7 +7,7 @@
 //! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
 //! for these futures.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -128,6 +128,16 @@ impl Store {
         match self {
             Self::Sqlite(_) => Duration::ZERO,
             Self::Postgres(s) => s.shared().clock.staleness(),
+        }
+    }
+
+    /// Returns an instant. The published state includes each commit that a read of this process saw
+    /// before that instant.
+    #[must_use]
+    pub fn published_as_of(&self) -> Instant {
+        match self {
+            Self::Sqlite(s) => s.published_as_of(),
+            Self::Postgres(s) => s.shared().clock.published_as_of(),
         }
     }
 

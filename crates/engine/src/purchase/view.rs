@@ -57,9 +57,9 @@ impl NodeView for RequestView<'_, &TicketRequest> {
 
     fn used_at_limit(&self) -> Option<u32> {
         let TicketRequest { buyer_hash, units, limit, .. } = *self.ticket;
-        let staleness = self.node.store().staleness();
+        let as_of = self.node.store().published_as_of();
         let at_limit = &self.item.work.at_limit;
-        at_limit.refuses(buyer_hash, units, limit, self.ended_orders(), staleness)
+        at_limit.refuses(buyer_hash, units, limit, self.ended_orders(), as_of)
     }
 
     fn ended_orders(&self) -> u64 {

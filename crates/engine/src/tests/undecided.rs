@@ -146,3 +146,26 @@ async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
     engine.stock.stop_node().await;
     settling.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_is_refused_because_of_a_ticket_that_may_be_returned() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    open_sale(&engine, Stock::Counted(10), 2, 900_000).await;
+    let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
+    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
+    assert_eq!(
+        ask(&engine, "other", 1, None, WAIT).await,
+        PurchaseOutcome::Refused(Refusal::Unavailable),
+        "the limit must not refuse a request while the first ticket is undecided"
+    );
+    let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
+    let begun = Instant::now();
+    while !matches!(ask(&engine, "k", 2, None, WAIT).await, PurchaseOutcome::Replayed(_)) {
+        assert!(begun.elapsed() < WAIT, "the ticket was not settled in time");
+    }
+    let reached = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 2, used: 2 });
+    assert_eq!(ask(&engine, "other", 1, None, WAIT).await, reached);
+    engine.stock.stop_node().await;
+    settling.abort();
+}

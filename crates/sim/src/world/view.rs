@@ -50,6 +50,9 @@ impl NodeMemory for View<'_> {
     }
 
     fn age_ms(&self) -> i64 {
+        if self.world.setup.alone {
+            return 0;
+        }
         self.node().snapshot.as_ref().map_or(i64::MAX, |seen| self.world.mono.0 - seen.at.0)
     }
 }
@@ -100,10 +103,8 @@ impl NodeView for View<'_> {
         places.all(|place| place.node.is_some())
     }
 
-    /// Returns false, because the simulated leader is a separate process that changes the store
-    /// too.
     fn is_only_node(&self) -> bool {
-        false
+        self.world.setup.alone
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {

@@ -130,10 +130,13 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // The only node of a deployment knows every order. With several nodes, the leader may have
-        // created the request's order from the waitlist, or the request's key may hold an order for
-        // another item.
-        if !view.has_other_slots() && view.is_only_node() {
+        // The only node of a deployment knows every order, so a key that was used for another
+        // request needs no confirmation. With several nodes, the leader may have created the
+        // request's order from the waitlist, or the request's key may hold an order for another
+        // item. A reached limit always needs a confirmation, because the slot also counts tickets
+        // that may be returned.
+        let is_known = !view.has_other_slots() && view.is_only_node();
+        if is_known && refusal == Refusal::KeyReused {
             return self.refuse(refusal);
         }
         self.step = Step::Confirmation(refusal);

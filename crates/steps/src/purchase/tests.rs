@@ -168,15 +168,19 @@ fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
 }
 
 #[test]
-fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_every_order() {
+fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_that_it_is_right() {
     let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
     assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
     // Even if this node has the only slot, it may not know all orders: the leader also creates
     // orders, from the waitlist.
-    let local = Node { is_node_local: true, ..NODE };
-    assert_eq!(run(&mut { local }, &reached), Effect::ConfirmRefusal);
-    let only = run(&mut Node { is_node_local: true, is_only_node: true, ..NODE }, &reached);
-    assert_eq!(only, refused(Refusal::LimitReached { limit: 2, used: 2 }));
+    let local = || Node { is_node_local: true, ..NODE };
+    assert_eq!(run(&mut local(), &reached), Effect::ConfirmRefusal);
+    let only = || Node { is_node_local: true, is_only_node: true, ..NODE };
+    let reused = [(1, Input::Slot(TicketAnswer::KeyReused))];
+    assert_eq!(run(&mut local(), &reused), Effect::ConfirmRefusal);
+    assert_eq!(run(&mut only(), &reused), refused(Refusal::KeyReused));
+    // The slot also counts tickets that may be returned.
+    assert_eq!(run(&mut only(), &reached), Effect::ConfirmRefusal);
     let free = [reached[0], (2, Input::Confirmed(0, None))];
     let parked = run(&mut { NODE }, &free);
     assert!(matches!(parked, Effect::Park { why: Unserved::Undecided, .. }), "{parked:?}");

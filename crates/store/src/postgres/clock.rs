@@ -96,6 +96,13 @@ impl Clock {
         )
     }
 
+    /// Returns when the latest published poll began. If no result is published, returns the start
+    /// of this clock, which is before every read.
+    pub(crate) fn published_as_of(&self) -> Instant {
+        let saw = u64::try_from(self.saw.load(Ordering::Acquire)).unwrap_or(0);
+        self.born + Duration::from_millis(saw)
+    }
+
     /// Returns the time that the database reported (`reported`). In a test with a fixed clock,
     /// returns the time of that clock instead.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {

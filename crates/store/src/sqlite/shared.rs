@@ -1,6 +1,7 @@
 //! The state that the threads of one store share: its clock, sink, and health.
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use doorbuster_core::{IdKey, Millis};
 
@@ -16,6 +17,43 @@ pub(super) struct Shared {
     /// while a checkpoint runs.
     pub(super) log_pages_max: i64,
     pub(super) is_checkpointing: AtomicBool,
+    pub(super) publication: Publication,
+}
+
+/// Whether a commit is in progress that reads may already see, although it is not published yet.
+pub(super) struct Publication {
+    opened: Instant,
+    /// When the commit in progress began, in nanoseconds after `opened`, or 0 if no commit is in
+    /// progress.
+    began: AtomicU64,
+}
+
+impl Default for Publication {
+    fn default() -> Self {
+        Self { opened: Instant::now(), began: AtomicU64::new(0) }
+    }
+}
+
+impl Publication {
+    /// The caller must call this function before it commits.
+    pub(super) fn begin(&self) {
+        let began = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.began.store(began.max(1), Ordering::SeqCst);
+    }
+
+    /// The caller must call this function after the commit is published or has failed.
+    pub(super) fn end(&self) {
+        self.began.store(0, Ordering::SeqCst);
+    }
+
+    /// Returns an instant. Each commit that a read saw before this instant is published.
+    pub(super) fn as_of(&self) -> Instant {
+        let now = Instant::now();
+        match self.began.load(Ordering::SeqCst) {
+            0 => now,
+            began => self.opened + Duration::from_nanos(began),
+        }
+    }
 }
 
 pub(super) struct FailsOnPanic<'a>(pub(super) &'a StoreState);

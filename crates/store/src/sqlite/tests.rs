@@ -8,6 +8,7 @@ use rusqlite::params;
 use doorbuster_core::IdKey;
 
 use super::*;
+use crate::contract::CommitSink;
 use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 
 /// The value of `log_pages_max` in these tests. Checkpoints begin at a slightly smaller number of
@@ -29,17 +30,22 @@ struct Fixture {
 
 impl Fixture {
     fn open() -> Self {
+        let (publish, published) = sync_channel(10_000);
+        // If the channel is full, some times are lost, which is harmless.
+        let sink = move |_: &_| {
+            let _ = publish.try_send(Instant::now());
+        };
+        Self::with_sink(Arc::new(sink), published)
+    }
+
+    fn with_sink(sink: CommitSink, published: Receiver<Instant>) -> Self {
         let name = format!("doorbuster-log-{}-{:?}", std::process::id(), thread::current().id());
         let dir = std::env::temp_dir().join(name);
-        let (publish, published) = sync_channel(10_000);
         let options = SqliteOptions {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
-            // If the channel is full, some times are lost, which is harmless.
-            sink: Arc::new(move |_| {
-                let _ = publish.try_send(Instant::now());
-            }),
+            sink,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let store = Sqlite::open_bounded(options, LONG, None).expect("opens");
@@ -166,6 +172,34 @@ async fn while_a_reader_holds_an_old_snapshot_the_log_grows_and_close_does_not_w
     drop(reads);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_may_see_a_commit_before_its_publication() {
+    let (committed, commits) = sync_channel(1);
+    let (publish, publishes) = sync_channel(1);
+    let publishes = Mutex::new(publishes);
+    let sink = move |_: &_| {
+        let _ = committed.send(());
+        publishes.lock().expect("no panic").recv_timeout(TIMEOUT).expect("the test continues");
+    };
+    let fixture = Fixture::with_sink(Arc::new(sink), sync_channel(1).1);
+    let before = Instant::now();
+    let (written, read) = tokio::join!(fixture.write(1), async {
+        tokio::task::spawn_blocking(move || commits.recv_timeout(TIMEOUT))
+            .await
+            .expect("no panic")
+            .expect("a commit");
+        let rows = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let rows = fixture.shell.query_row("SELECT count(*) FROM sandbox", [], rows);
+        assert_eq!(rows.expect("reads"), 1, "a read must see the commit");
+        let read = Instant::now();
+        let as_of = fixture.store.published_as_of();
+        assert!(before < as_of && as_of < read, "the read saw more than the published state");
+        publish.send(()).expect("the store waits");
+        read
+    });
+    assert!(written < read && read < fixture.store.published_as_of());
+}
+
 #[test]
 fn a_thread_that_panics_fails_the_store() {
     let (report, reasons) = sync_channel(1_000);
@@ -178,6 +212,7 @@ fn a_thread_that_panics_fails_the_store() {
         })),
         log_pages_max: LONG,
         is_checkpointing: false.into(),
+        publication: Publication::default(),
     });
     spawn("store-test", &shared, || {}).expect("a thread").join().expect("the thread ends");
     assert!(shared.state.check_accepting().is_ok(), "a thread that ends must not fail the store");

@@ -236,6 +236,7 @@ fn commit(
     let outcome = match failed {
         Some(why) => Err(why),
         None => {
+            shared.publication.begin();
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
             // Commits are not published if the files were removed.
             let kept =
@@ -253,10 +254,12 @@ fn commit(
                 reader.copy_commit(pages, (shared.clock)());
             }
             (shared.sink)(&committed);
+            shared.publication.end();
             replies.into_iter().for_each(|reply| reply(Ok(())));
             true
         }
         Err(why) => {
+            shared.publication.end();
             replies.into_iter().for_each(|reply| reply(Err(why.clone())));
             fail_group(group.collect(), &why);
             false
