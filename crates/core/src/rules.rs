@@ -235,6 +235,10 @@ rules! {
     LatePayTakesUnits,
     /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
+    /// A sale opens by itself only when its start is due.
+    SaleOpensWhenDue,
+    /// A sale opens by itself only if its start has not been moved since the step was found due.
+    TimedStepStillNeeded,
     /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
     /// shows that the request holds no order.
     SlotRefusalConfirmed,

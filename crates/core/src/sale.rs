@@ -97,6 +97,12 @@ impl TimedStep {
             Phase::Draft | Phase::Closed => None,
         }
     }
+
+    /// Returns whether the step is due. `now` must not follow a step of a clock.
+    #[must_use]
+    pub fn is_due(self, now: Millis) -> bool {
+        self.at <= now || !enforces(Rule::SaleOpensWhenDue)
+    }
 }
 
 /// A step and its origin.
@@ -130,6 +136,7 @@ impl StepRequest {
             Self::Now(_) => true,
             Self::Timed(timed) => {
                 TimedStep::next(phase, starts_at, ends_at, timed.at) == Some(timed)
+                    || !enforces(Rule::TimedStepStillNeeded)
             }
         }
     }

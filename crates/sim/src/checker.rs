@@ -76,6 +76,8 @@ pub struct Checker {
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
     /// The intended phase of each item, and the number of the commit that recorded this phase.
     stopping: [Option<(Phase, u64)>; 2],
+    /// For each item: when the sale opens by itself, in monotonic time.
+    starts_at: [Option<Millis>; 2],
     answers: Map<usize, BuyerAnswer>,
     /// The closed grants, each with the length of its feed at the close.
     closed: Map<GrantId, Seq>,
@@ -95,9 +97,12 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub(crate) fn new(model: &Model) -> Self {
-        let mut checker = Self { history: Vec::with_capacity(128), ..Self::default() };
-        checker.record_commit(model, 0, Millis(0), [Phase::Open; 2]);
+    /// If `starts_at` is given, all sales open at that time.
+    pub(crate) fn new(model: &Model, starts_at: Option<Millis>) -> Self {
+        let history = Vec::with_capacity(128);
+        let mut checker = Self { history, starts_at: [starts_at; 2], ..Self::default() };
+        let phase = if starts_at.is_some() { Phase::Scheduled } else { Phase::Open };
+        checker.record_commit(model, 0, Millis(0), [phase; 2]);
         checker
     }
 
@@ -141,9 +146,10 @@ impl Checker {
         self.lost_grants.extend(grants.iter().filter_map(is_lost));
         self.excuse_grants(grants.into_iter().map(|(grant, _)| grant));
         self.lost.extend(self.verdicts.keys().filter(|id| !standby.verdicts.contains_key(*id)));
-        let Self { orders, requests, numbers, verdicts, stopping, closed, .. } = standby;
+        let Self { orders, requests, numbers, verdicts, stopping, closed, starts_at, .. } = standby;
         (self.orders, self.requests, self.numbers) = (orders, requests, numbers);
         (self.verdicts, self.stopping, self.closed) = (verdicts, stopping, closed);
+        self.starts_at = starts_at;
         (self.recalls, self.decided, self.sent) = (standby.recalls, standby.decided, standby.sent);
         let mut deliveries = standby.deliveries;
         deliveries.keep_deliveries(&self.deliveries);

@@ -59,6 +59,7 @@ impl SmallSale {
             nodes: 2,
             tight: 0,
             alone: false,
+            opens: 0,
         };
         let buy = |node, buyer| Op::Buy { node, buyer, key: 0, item: 0, units: 1 };
         Self { setup, arrivals: vec![buy(0, 0), buy(1, 1)], faults, turns }

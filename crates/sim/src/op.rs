@@ -89,6 +89,11 @@ pub enum Op {
     Resume { item: u8 },
     /// An operator closes the sale of an item.
     Close { item: u8 },
+    /// A leader opens an item's sale if its start is due.
+    TakeDueStep { leader: u8, item: u8 },
+    /// An operator moves the start of an item's sale to this number of tenths of a second from now.
+    /// If the sale has opened, nothing changes.
+    MoveStart { item: u8, tenths: u8 },
     /// A leader waits until an item's slots are drained, and then shows the item's new phase.
     Drain { leader: u8, item: u8 },
     /// A leader moves a slot to a new epoch: it stops and drains the slot, closes the grant, and

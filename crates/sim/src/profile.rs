@@ -7,7 +7,7 @@ mod weights;
 
 use crate::op::waitlist::WaitlistOp;
 use crate::op::{Case, Op, REFUSED_AT_DOOR};
-use crate::rng::SimRng;
+use crate::rng::{SimRng, mix};
 use weights::{Weights, weights};
 
 /// A profile: which operations are frequent in a list.
@@ -100,6 +100,8 @@ pub fn case(seed: u64) -> Case {
     // processes share has a failover.
     let nth = seed / Profile::ALL.len() as u64;
     setup.alone = nth % 2 == 0 && profile != Profile::Failover && setup.may_be_alone();
+    let mut opening_rng = SimRng::new(mix(seed));
+    setup.opens = if nth % 5 == 1 { opening_rng.in_range(1, 30) as u8 } else { 0 };
     let count = match profile {
         _ if rng.percent(4) => rng.in_range(300, 600),
         Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),
@@ -111,6 +113,9 @@ pub fn case(seed: u64) -> Case {
         ops.push(op(profile, &weights, &mut rng));
         ops.extend(money::silence_scene(profile, &mut rng));
         ops.extend(faults::narrowing_scene(profile, &mut rng));
+        if setup.opens > 0 {
+            ops.extend(opening(&mut opening_rng));
+        }
     }
     Case { setup, ops }
 }
@@ -219,6 +224,16 @@ fn time(_: Profile, rng: &mut SimRng) -> Op {
         6 => Op::Tick { tenths: rng.in_range(50, 150) as u8 },
         _ if rng.percent(15) => Op::Step { minutes: rng.in_range(0, 120) as i8 - 60 },
         _ => Op::Skew { node: below_four(rng), tenths: rng.in_range(0, 40) as i8 - 20 },
+    }
+}
+
+/// Sometimes returns an operation on the start of a sale.
+fn opening(rng: &mut SimRng) -> Option<Op> {
+    let item = below_four(rng);
+    match rng.below(16) {
+        0 | 1 => Some(Op::TakeDueStep { leader: below_four(rng), item }),
+        2 if rng.percent(30) => Some(Op::MoveStart { item, tenths: rng.in_range(0, 30) as u8 }),
+        _ => None,
     }
 }
 

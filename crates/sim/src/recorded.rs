@@ -28,13 +28,14 @@ pub struct RecordedRun {
 
 impl RecordedRun {
     /// Runs a list of operations and records the run. Uses the server's bounds and leaves out old
-    /// copies of slots, because a real slot has the server's bounds and no copies.
+    /// copies of slots, because a real slot has the server's bounds and no copies. All sales are
+    /// open from the start, because a record has no openings.
     ///
     /// # Errors
     /// Returns the checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
-        case.setup.tight = 0;
+        (case.setup.tight, case.setup.opens) = (0, 0);
         case.ops.retain(|op| !matches!(op, Op::Save { .. } | Op::Swap { .. }));
         Self::with_all_faults(&case)
     }

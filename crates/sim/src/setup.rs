@@ -61,6 +61,10 @@ pub struct Setup {
     /// node publishes each commit at once. Requires one node, with all slots in its memory.
     #[serde(default)]
     pub alone: bool,
+    /// The sales open after this number of tenths of a second. With 0, they are open from the
+    /// start.
+    #[serde(default)]
+    pub opens: u8,
 }
 
 impl Setup {

@@ -121,7 +121,7 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
             (item.choose, item.initial, item.threshold, item.refill) = (0, 0, 0, 0);
         }
         self.accept(plain);
-        let fewer: [fn(&mut Setup); 4] = [
+        let fewer: [fn(&mut Setup); 6] = [
             |s| {
                 let _ = s.slots.pop();
             },
@@ -131,6 +131,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
                 s.slots.retain(|slot| usize::from(slot.item) < s.items.len());
             },
             |s| s.tight = 0,
+            |s| s.alone = false,
+            |s| s.opens = 0,
         ];
         for less in fewer {
             loop {

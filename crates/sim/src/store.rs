@@ -13,7 +13,7 @@ use doorbuster_core::money::{
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
-use doorbuster_core::sale::is_as_announced;
+use doorbuster_core::sale::{PhaseChange, StepRequest, TimedStep, is_as_announced};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::stock::AdjustResult;
@@ -87,6 +87,10 @@ pub enum Tx {
     /// Shows buyers a new phase. `Some` has the intended phase, and the number of the commit that
     /// recorded this phase. `None` opens the sale again after a pause.
     Show(ItemId, Option<(Phase, u64)>),
+    /// Takes a step of an item's sale that was found due.
+    TakeStep(ItemId, TimedStep),
+    /// Moves the start of an item's sale, if the sale has not opened yet.
+    MoveStart(ItemId, Millis),
 }
 
 /// The result of a transaction.
@@ -136,6 +140,8 @@ pub struct PhaseRow {
     /// The phase to which the item is going to change after the drain of its slots, and the number
     /// of the commit that recorded this phase.
     pub intent: Option<(Phase, u64)>,
+    /// When the sale opens by itself, in monotonic time.
+    pub starts_at: Option<Millis>,
 }
 
 /// A request that holds an order.
@@ -180,14 +186,12 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
 }
 
 impl SimStore {
-    /// Returns a store with these rows.
+    /// Returns a store with these rows. If `starts_at` is given, all sales open at that time.
     #[must_use]
-    pub fn new(model: Model, key: IdKey) -> Self {
-        let phases = model
-            .items
-            .keys()
-            .map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None }))
-            .collect();
+    pub fn new(model: Model, key: IdKey, starts_at: Option<Millis>) -> Self {
+        let shown = if starts_at.is_some() { Phase::Scheduled } else { Phase::Open };
+        let row = PhaseRow { shown, intent: None, starts_at };
+        let phases = model.items.keys().map(|&item| (item, row)).collect();
         let (closed, winners) = (HashMap::default(), Vec::new());
         Self {
             model,
@@ -219,6 +223,14 @@ impl SimStore {
                 TxResult::Nothing
             }
             Tx::Promote => TxResult::Nothing,
+            Tx::TakeStep(item, step) => TxResult::Closed(self.take_step(*item, *step)),
+            Tx::MoveStart(item, at) => {
+                let scheduled = |row: &&mut PhaseRow| row.shown == Phase::Scheduled;
+                if let Some(row) = self.phases.get_mut(item).filter(scheduled) {
+                    row.starts_at = Some(*at);
+                }
+                TxResult::Nothing
+            }
             Tx::Show(item, intent) if !self.show_phase(*item, *intent) => TxResult::Closed(false),
             _ => self.run_rules(tx),
         };
@@ -261,6 +273,18 @@ impl SimStore {
         done
     }
 
+    /// Returns whether the phase that buyers see changed.
+    fn take_step(&mut self, item: ItemId, step: TimedStep) -> bool {
+        let is_needed = |row: &&mut PhaseRow| {
+            row.intent.is_none()
+                && StepRequest::Timed(step).is_needed(row.shown, row.starts_at, None)
+        };
+        let Some(row) = self.phases.get_mut(&item).filter(is_needed) else { return false };
+        let PhaseChange::To(phase) = step.step.apply(row.shown) else { return false };
+        row.shown = phase;
+        true
+    }
+
     /// Returns whether the phase that buyers see changed. It does not change if the intended phase
     /// has changed since the leader read it.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
@@ -271,7 +295,7 @@ impl SimStore {
         let Some(row) = self.phases.get_mut(&item).filter(as_announced) else { return false };
         match intent {
             Some((phase, _)) => {
-                *row = PhaseRow { shown: phase, intent: None };
+                *row = PhaseRow { shown: phase, intent: None, ..*row };
                 self.model.stopped.insert(item);
                 if phase == Phase::Closed {
                     self.model.over.insert(item);
@@ -279,7 +303,7 @@ impl SimStore {
                 true
             }
             None if row.shown == Phase::Paused => {
-                *row = PhaseRow { shown: Phase::Open, intent: None };
+                *row = PhaseRow { shown: Phase::Open, intent: None, ..*row };
                 self.model.stopped.remove(&item);
                 true
             }
@@ -328,10 +352,13 @@ impl SimStore {
         }
     }
 
-    /// Returns whether the phase that buyers see allows new grants.
+    /// Returns whether the item's slots have open grants: before the sale opens and while it is
+    /// open.
     #[must_use]
-    pub fn sells(&self, item: ItemId) -> bool {
-        self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
+    pub fn has_open_slots(&self, item: ItemId) -> bool {
+        self.phases.get(&item).is_some_and(|row| {
+            matches!(row.shown, Phase::Scheduled | Phase::Open) && row.intent.is_none()
+        })
     }
 
     /// Returns the requests that hold an order, sorted by commit.

@@ -133,10 +133,12 @@ impl World {
             kept: None,
         });
         let places: Vec<_> = places.collect();
-        let checker = Checker::new(&model);
+        let starts_at =
+            (setup.opens > 0).then(|| START.plus(i64::from(setup.opens) * 100));
+        let checker = Checker::new(&model, starts_at);
         Self {
             setup: setup.clone(),
-            store: SimStore::new(model, NAMES.key.clone()),
+            store: SimStore::new(model, NAMES.key.clone(), starts_at),
             places,
             widths: first_widths(setup),
             nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
@@ -243,6 +245,10 @@ impl World {
             Op::Pause { item } => self.pause(self.item_of(item)),
             Op::Resume { item } => self.resume(self.item_of(item)),
             Op::Close { item } => self.close_sale(self.item_of(item)),
+            Op::TakeDueStep { leader, item } => {
+                self.take_due_step(leader % 2, self.item_of(item))
+            }
+            Op::MoveStart { item, tenths } => self.move_start(self.item_of(item), tenths),
             Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),

@@ -29,7 +29,7 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
             let row = &sale.row;
             let step = TimedStep::next(row.phase, row.starts_at, row.ends_at, now);
             let Some(step) = step else { continue };
-            if step.at > now {
+            if !step.is_due(now) {
                 next = Some(next.map_or(step.at, |next| next.min(step.at)));
             } else if under_way.insert(sale.row.id.clone()) {
                 // A drain takes time, and other sales must open meanwhile.

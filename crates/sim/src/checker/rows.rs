@@ -73,6 +73,14 @@ impl Checker {
             Tx::Show(item, intent) if *done == TxResult::Closed(true) => {
                 self.shown(store, *item, *intent)
             }
+            Tx::MoveStart(item, starts_at) => self.starts_at[item_index(*item)] = Some(*starts_at),
+            Tx::TakeStep(item, _) if *done == TxResult::Closed(true) => {
+                self.count_case("sale opened");
+                let starts_at = self.starts_at[item_index(*item)];
+                self.check(starts_at.is_some_and(|at| at <= mono), "opening", || {
+                    format!("at {mono:?}, a sale opened that should open at {starts_at:?}")
+                });
+            }
             _ => {}
         }
         self.waitlist(store, tx, done, before, now);

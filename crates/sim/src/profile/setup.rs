@@ -13,7 +13,8 @@ pub(super) fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
         _ => rng.percent(40),
     };
     let tight = if rng.percent(15) { rng.in_range(2, 6) as u8 } else { 0 };
-    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight, alone: false };
+    let mut setup =
+        Setup { items: Vec::new(), slots: Vec::new(), nodes, tight, alone: false, opens: 0 };
     for item in 0..items {
         let total = match profile {
             Profile::Waitlist => Some(rng.in_range(1, 3) as u8),

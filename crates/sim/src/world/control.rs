@@ -26,7 +26,7 @@ impl World {
         }
         let at = self.places[slot].at;
         let open = self.store.open_grant(at).cloned();
-        if open.is_none() && !self.store.sells(at.item) {
+        if open.is_none() && !self.store.has_open_slots(at.item) {
             return;
         }
         let (steps, effect) = SlotStart::begin(open, self.spread(at.item).threshold);
@@ -77,7 +77,7 @@ impl World {
 
     pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64, counter: Counter) {
         let Some(grant) = self.store.open_grant(self.places[slot].at) else { return };
-        if units > 0 && self.store.sells(grant.slot.item) {
+        if units > 0 && self.store.has_open_slots(grant.slot.item) {
             let tx = Tx::Refill(grant.id, units, counter);
             self.send(Message::Commit { leader, tx: tx.into() });
         }

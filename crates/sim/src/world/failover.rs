@@ -105,13 +105,14 @@ impl World {
         }
     }
 
-    /// Pauses every open sale at once, without a drain. Tickets in flight are returned.
+    /// Pauses every scheduled or open sale at once, without a drain. Tickets in flight are returned.
     pub(crate) fn pause_after_failover(&mut self) {
         if !std::mem::take(&mut self.failovers.is_pause_pending) {
             return;
         }
         for item in self.store.model.items.keys().copied().collect::<Vec<_>>() {
-            if self.store.phases.get(&item).is_none_or(|row| row.shown != Phase::Open) {
+            let row = self.store.phases.get(&item);
+            if !row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open)) {
                 continue;
             }
             let open = self.grants_of(item).into_iter().filter(|grant| grant.open);

@@ -28,7 +28,11 @@ impl World {
             ItemSnapshot {
                 pool: self.store.pool(item),
                 free: self.store.free(item, self.in_flight(item)),
-                phase: phase.unwrap_or(PhaseRow { shown: Phase::Draft, intent: None }),
+                phase: phase.unwrap_or(PhaseRow {
+                    shown: Phase::Draft,
+                    intent: None,
+                    starts_at: None,
+                }),
             }
         };
         let (holders, position) = self.holders(node);

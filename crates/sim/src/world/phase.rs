@@ -1,12 +1,13 @@
 //! Simulates how a sale is paused, resumed and closed, and how a slot is moved to a new epoch.
 //! Before a pause, a close or a new epoch, the slots are stopped and drained.
 //! [`doorbuster_steps::sale_stop`] defines the steps that change the phase.
+use doorbuster_core::sale::TimedStep;
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 use doorbuster_steps::sale_stop::{self, Effect};
 
 use super::World;
 use crate::state::{Drain, Message};
-use crate::store::Tx;
+use crate::store::{PhaseRow, Tx};
 
 impl World {
     /// Announces the new phase and stops the slots. A leader later continues the change.
@@ -29,7 +30,8 @@ impl World {
     }
 
     pub(crate) fn pause(&mut self, item: ItemId) {
-        if self.store.sells(item) {
+        let row = self.store.phases.get(&item);
+        if row.is_some_and(|row| row.shown == Phase::Open && row.intent.is_none()) {
             self.stop_for(item, Phase::Paused);
         }
     }
@@ -48,6 +50,31 @@ impl World {
             self.commit(Tx::Show(item, None));
             self.stop_slots(item, false);
         }
+    }
+
+    /// A leader takes the step that the item's start requires, if the step is due. Another actor
+    /// may act before the step is committed.
+    pub(crate) fn take_due_step(&mut self, leader: u8, item: ItemId) {
+        let Some(row) = self.store.phases.get(&item) else { return };
+        let step = TimedStep::next(row.shown, row.starts_at, None, self.mono);
+        if let Some(step) = step.filter(|step| step.is_due(self.mono)) {
+            self.send(Message::Commit { leader, tx: Tx::TakeStep(item, step).into() });
+        }
+    }
+
+    /// An operator moves the start of a sale to this number of tenths of a second from now.
+    pub(crate) fn move_start(&mut self, item: ItemId, tenths: u8) {
+        self.commit(Tx::MoveStart(item, self.mono.plus(i64::from(tenths) * 100)));
+    }
+
+    /// Lets time pass until every sale that has a start is open.
+    pub(super) fn open_at_rest(&mut self) {
+        let scheduled = |row: &&PhaseRow| row.shown == Phase::Scheduled;
+        let rows = self.store.phases.values().filter(scheduled);
+        let last = rows.filter_map(|row| row.starts_at).max();
+        self.mono = self.mono.max(last.unwrap_or(self.mono));
+        (0..self.setup.items.len()).for_each(|i| self.take_due_step(0, ItemId(i as i64 + 1)));
+        self.deliver_all();
     }
 
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
@@ -116,7 +143,7 @@ impl World {
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };
-        if !self.is_drained(slot) || !self.store.sells(at.item) {
+        if !self.is_drained(slot) || !self.store.has_open_slots(at.item) {
             return;
         }
         let tx = Tx::Close(grant.id, CloseCause::Rolled);

@@ -29,6 +29,7 @@ impl World {
         for node in &mut self.nodes {
             node.skew_ms = 0;
         }
+        self.open_at_rest();
         self.leases_at_rest();
         self.pause_after_failover();
         self.run_until_stable();

@@ -101,7 +101,7 @@ impl ItemView for ItemAtNode<'_> {
     }
 
     fn halts(&self) -> bool {
-        !self.world.store.sells(self.item)
+        !self.world.store.has_open_slots(self.item)
     }
 
     fn may_resume(&mut self, _: bool) -> bool {
@@ -116,8 +116,10 @@ impl World {
     }
 
     pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
-        let is_open = self.store.phases.get(&item).is_some_and(|row| row.shown == Phase::Open);
-        if !is_open || self.nodes[usize::from(node)].is_dead {
+        let row = self.store.phases.get(&item);
+        let has_slots =
+            row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open));
+        if !has_slots || self.nodes[usize::from(node)].is_dead {
             return;
         }
         let (steps, effect) = Round::begin();

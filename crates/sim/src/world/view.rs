@@ -38,7 +38,8 @@ impl NodeMemory for View<'_> {
     }
 
     fn phase(&self) -> (Phase, Option<Millis>) {
-        (self.seen().map_or(Phase::Open, |seen| seen.phase.shown), None)
+        let phase = self.seen().map(|seen| seen.phase);
+        phase.map_or((Phase::Open, None), |row| (row.shown, row.starts_at))
     }
 
     fn is_stopping(&self) -> bool {

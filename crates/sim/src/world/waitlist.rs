@@ -45,6 +45,9 @@ impl World {
             tight => u64::from(tight),
         };
         let (grant, token) = (self.draw_grant(), Token(self.next_id_bits() >> 16));
+        if self.store.phases.get(&item).is_some_and(|row| row.shown == Phase::Scheduled) {
+            return;
+        }
         let (buyer, key) =
             (NAMES.buyers[usize::from(buyer)].clone(), NAMES.keys[usize::from(key)].clone());
         let joiner = JoinRequest { buyer, key, grant, token, entries_max };
