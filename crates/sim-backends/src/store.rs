@@ -248,7 +248,7 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, 
             store.step_sale(&sale_of(item), step).await?;
             return Ok(None);
         }
-        Tx::Intend(..) | Tx::Promote => return Ok(None),
+        Tx::Intend(..) | Tx::Promote | Tx::TakeStep(..) | Tx::MoveStart(..) => return Ok(None),
     }))
 }
 

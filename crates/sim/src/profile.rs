@@ -99,7 +99,7 @@ pub fn case(seed: u64) -> Case {
     // This choice uses the seed, so it needs no further random number. Only a database that several
     // processes share has a failover.
     let nth = seed / Profile::ALL.len() as u64;
-    setup.alone = nth % 2 == 0 && profile != Profile::Failover && setup.may_be_alone();
+    setup.alone = nth.is_multiple_of(2) && profile != Profile::Failover && setup.may_be_alone();
     let mut opening_rng = SimRng::new(mix(seed));
     setup.opens = if nth % 5 == 1 { opening_rng.in_range(1, 30) as u8 } else { 0 };
     let count = match profile {

@@ -106,6 +106,7 @@ impl BuyerAnswer {
             Self::LimitReached { as_of: Some(_) } => "answered limit_reached by an earlier count",
             Self::KeyReused => "answered key_reused",
             Self::Phase { phase: Phase::Paused, .. } => "answered paused",
+            Self::Phase { phase: Phase::Scheduled, .. } => "answered not_started",
             Self::Phase { .. } => "answered ended",
             Self::AtDoor { .. } => "answered by the front door",
             Self::Retry => "answered retry",

@@ -133,8 +133,7 @@ impl World {
             kept: None,
         });
         let places: Vec<_> = places.collect();
-        let starts_at =
-            (setup.opens > 0).then(|| START.plus(i64::from(setup.opens) * 100));
+        let starts_at = (setup.opens > 0).then(|| START.plus(i64::from(setup.opens) * 100));
         let checker = Checker::new(&model, starts_at);
         Self {
             setup: setup.clone(),
@@ -245,9 +244,7 @@ impl World {
             Op::Pause { item } => self.pause(self.item_of(item)),
             Op::Resume { item } => self.resume(self.item_of(item)),
             Op::Close { item } => self.close_sale(self.item_of(item)),
-            Op::TakeDueStep { leader, item } => {
-                self.take_due_step(leader % 2, self.item_of(item))
-            }
+            Op::TakeDueStep { leader, item } => self.take_due_step(leader % 2, self.item_of(item)),
             Op::MoveStart { item, tenths } => self.move_start(self.item_of(item), tenths),
             Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),

@@ -99,7 +99,10 @@ impl World {
                 .filter_map(|i| self.share_of(i))
                 .collect();
             let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
-            if self.store.has_open_slots(item) && self.store.pool(item) == 0 && self.setup.tight == 0 {
+            if self.store.has_open_slots(item)
+                && self.store.pool(item) == 0
+                && self.setup.tight == 0
+            {
                 self.checker.shares_at_rest(item, limit, self.spread(item).initial, &shares);
             }
         }

@@ -117,8 +117,7 @@ impl World {
 
     pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
         let row = self.store.phases.get(&item);
-        let has_slots =
-            row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open));
+        let has_slots = row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open));
         if !has_slots || self.nodes[usize::from(node)].is_dead {
             return;
         }
