@@ -76,13 +76,11 @@ rules! {
     /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
     /// slot, the length of the grant's feed.
     EvidenceOrder,
-    /// A node reads the pending recalls first, and then reads the grant again. If a recall finishes
-    /// in between, the second reading of the grant shows the recall.
+    /// A node reads the pending recalls before it reads the grant again.
     RecallsReadFirst,
     /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
-    /// If a ticket's number already belongs to another ticket, the slot lost its memory. The number
-    /// is not recorded twice.
+    /// If a ticket's number already belongs to another ticket, the slot lost its memory.
     ReusedNumber,
     /// A recall takes no more units out of the grant than are granted and not settled.
     RecallClamp,
@@ -237,7 +235,7 @@ rules! {
     LatePayHoldsLimit,
     /// A sale opens by itself only when its start is due.
     SaleOpensWhenDue,
-    /// A sale opens by itself only if its start has not been moved since the step was found due.
+    /// A sale opens by itself only if its start was not moved meanwhile.
     TimedStepStillNeeded,
     /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
     /// shows that the request holds no order.
@@ -245,9 +243,8 @@ rules! {
     /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
     /// has ended since that count.
     LimitCountUntilEnd,
-    /// A node that has counted a buyer's units refuses the buyer by this count only after it has
-    /// read a snapshot that is newer than the count. The snapshot shows whether the counted units
-    /// belong to the request's own order.
+    /// A node refuses a buyer by a count of the buyer's units only if its snapshot is newer than
+    /// the count. The snapshot shows whether the counted units belong to the request's own order.
     LimitCountInSnapshot,
     /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
     /// failed over since that count. A failover may lose the counted orders.
@@ -263,8 +260,7 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues after the last position that it read. Only committed events get
-    /// positions. With row numbers, a reader could miss an event that is committed late.
+    /// Events get positions when they are committed, and a reader continues after a position.
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,

@@ -4,6 +4,7 @@ mod answers;
 mod checkouts;
 mod events;
 mod money;
+mod phases;
 mod quiescence;
 mod records;
 mod rows;

@@ -1,5 +1,6 @@
 //! The simulated store. Every change is one [`Tx`] with one result ([`TxResult`]), so that the same
 //! transactions can run against a real store for comparison.
+mod phases;
 pub mod rules;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use doorbuster_core::money::{
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
-use doorbuster_core::sale::{PhaseChange, StepRequest, TimedStep, is_as_announced};
+use doorbuster_core::sale::TimedStep;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::stock::AdjustResult;
@@ -25,6 +26,8 @@ use doorbuster_core::{
     RecallId, RequestKey, SlotKey, Ticket, TicketId, TicketParts,
 };
 use hashbrown::HashMap;
+
+pub use phases::PhaseRow;
 
 /// A transaction.
 #[derive(Clone, Debug)]
@@ -132,18 +135,6 @@ pub enum TxResult {
     WaitlistEnded(WaitlistEnded),
 }
 
-/// The phase of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PhaseRow {
-    /// The phase that buyers see.
-    pub shown: Phase,
-    /// The phase to which the item is going to change after the drain of its slots, and the number
-    /// of the commit that recorded this phase.
-    pub intent: Option<(Phase, u64)>,
-    /// When the sale opens by itself, in monotonic time.
-    pub starts_at: Option<Millis>,
-}
-
 /// A request that holds an order.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderHolder {
@@ -225,10 +216,7 @@ impl SimStore {
             Tx::Promote => TxResult::Nothing,
             Tx::TakeStep(item, step) => TxResult::Closed(self.take_step(*item, *step)),
             Tx::MoveStart(item, at) => {
-                let scheduled = |row: &&mut PhaseRow| row.shown == Phase::Scheduled;
-                if let Some(row) = self.phases.get_mut(item).filter(scheduled) {
-                    row.starts_at = Some(*at);
-                }
+                self.move_start(*item, *at);
                 TxResult::Nothing
             }
             Tx::Show(item, intent) if !self.show_phase(*item, *intent) => TxResult::Closed(false),
@@ -273,44 +261,6 @@ impl SimStore {
         done
     }
 
-    /// Returns whether the phase that buyers see changed.
-    fn take_step(&mut self, item: ItemId, step: TimedStep) -> bool {
-        let is_needed = |row: &&mut PhaseRow| {
-            row.intent.is_none()
-                && StepRequest::Timed(step).is_needed(row.shown, row.starts_at, None)
-        };
-        let Some(row) = self.phases.get_mut(&item).filter(is_needed) else { return false };
-        let PhaseChange::To(phase) = step.step.apply(row.shown) else { return false };
-        row.shown = phase;
-        true
-    }
-
-    /// Returns whether the phase that buyers see changed. It does not change if the intended phase
-    /// has changed since the leader read it.
-    fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
-        // The number of a commit is never 0.
-        let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);
-        let as_announced =
-            |row: &&mut PhaseRow| is_as_announced(version(intent), version(row.intent));
-        let Some(row) = self.phases.get_mut(&item).filter(as_announced) else { return false };
-        match intent {
-            Some((phase, _)) => {
-                *row = PhaseRow { shown: phase, intent: None, ..*row };
-                self.model.stopped.insert(item);
-                if phase == Phase::Closed {
-                    self.model.over.insert(item);
-                }
-                true
-            }
-            None if row.shown == Phase::Paused => {
-                *row = PhaseRow { shown: Phase::Open, intent: None, ..*row };
-                self.model.stopped.remove(&item);
-                true
-            }
-            None => false,
-        }
-    }
-
     fn note_winner(&mut self, order: &Order) {
         let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits();
         if self.winners.iter().all(|w| w.half != half) {
@@ -350,15 +300,6 @@ impl SimStore {
             true => Some(Verdict::Reserved),
             false => self.model.resolutions.get(id).map(|r| r.verdict),
         }
-    }
-
-    /// Returns whether the item's slots have open grants: before the sale opens and while it is
-    /// open.
-    #[must_use]
-    pub fn has_open_slots(&self, item: ItemId) -> bool {
-        self.phases.get(&item).is_some_and(|row| {
-            matches!(row.shown, Phase::Scheduled | Phase::Open) && row.intent.is_none()
-        })
     }
 
     /// Returns the requests that hold an order, sorted by commit.

@@ -216,7 +216,8 @@ async fn a_failover_ends_the_counts_of_buyers_at_the_limit() {
     draft(&engine, Stock::Counted(9), 1, 900_000).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     let (at_limit, feed) = (&item.work.at_limit, &item.work.feed);
-    let refuses = || at_limit.refuses(7, Units::ONE, 1, feed.ended_orders(), Duration::ZERO);
+    let refuses =
+        || at_limit.refuses(7, Units::ONE, 1, feed.ended_orders(), std::time::Instant::now());
     at_limit.learn(7, 1, feed.ended_orders());
     engine.node.memory.publish(&Committed::default());
     assert_eq!(refuses(), Some(1));

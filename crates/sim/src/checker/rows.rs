@@ -23,7 +23,7 @@ struct Sums {
     held_by: [u32; BUYERS_ALL],
 }
 
-fn item_index(item: ItemId) -> usize {
+pub(super) fn item_index(item: ItemId) -> usize {
     item.0 as usize - 1
 }
 
@@ -73,14 +73,8 @@ impl Checker {
             Tx::Show(item, intent) if *done == TxResult::Closed(true) => {
                 self.shown(store, *item, *intent)
             }
-            Tx::MoveStart(item, starts_at) => self.starts_at[item_index(*item)] = Some(*starts_at),
-            Tx::TakeStep(item, _) if *done == TxResult::Closed(true) => {
-                self.count_case("sale opened");
-                let starts_at = self.starts_at[item_index(*item)];
-                self.check(starts_at.is_some_and(|at| at <= mono), "opening", || {
-                    format!("at {mono:?}, a sale opened that should open at {starts_at:?}")
-                });
-            }
+            Tx::MoveStart(item, at) => self.starts_at[item_index(*item)] = Some(*at),
+            Tx::TakeStep(item, _) if *done == TxResult::Closed(true) => self.opened(*item, mono),
             _ => {}
         }
         self.waitlist(store, tx, done, before, now);
@@ -211,30 +205,6 @@ impl Checker {
         self.check(open.windows(2).all(|w| w[0] != w[1]), "I2", || {
             "a slot has two open grants".into()
         });
-    }
-
-    /// Buyers must see the intended phase. If a slot without a fault issued a ticket before the
-    /// store recorded this phase, the ticket must have a verdict.
-    fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
-        let expected = self.stopping[item_index(item)].take();
-        self.check(expected == intent, "phase", || {
-            format!("buyers see the phase {intent:?}, but the intended phase is {expected:?}")
-        });
-        let Some((_, asked_to_stop)) = expected else { return };
-        let waits = self.issued.iter().find(|(id, ticket)| {
-            let closes = store.model.grants.get(&ticket.grant).is_some_and(|g| !g.open)
-                && !self.closed.contains_key(&ticket.grant);
-            closes
-                && !self.is_faulty(ticket.grant)
-                && ticket.purchase.item == item
-                && ticket.version < asked_to_stop
-                && store.verdict(id).is_none()
-        });
-        if let Some(id) = waits.map(|(id, _)| *id) {
-            self.record_finding("drain", || {
-                format!("ticket {id} had no verdict when buyers saw the new phase")
-            });
-        }
     }
 
     fn orders(&mut self, store: &SimStore, now: Millis) {

@@ -113,6 +113,9 @@ pub(crate) struct Attempt {
     /// The number of the latest message that the purchase waits for. Answers to earlier messages
     /// are ignored.
     pub(crate) asked: u32,
+    /// Whether the purchase has read the buyer's units from the store. If not, a refusal because of
+    /// the limit comes from a count in the node's memory.
+    pub(crate) has_read_quota: bool,
     /// The slot that the request tries first.
     pub(crate) home: Option<usize>,
     /// The id of the order that was read last.

@@ -80,9 +80,7 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
         Tx::Show(item, Some(_)) => {
             TxResult::Moved(stock::close_item_grants(ledger, *item, CloseCause::Rolled)?)
         }
-        Tx::Show(_, None) | Tx::Intend(..) | Tx::Promote | Tx::TakeStep(..) | Tx::MoveStart(..) => {
-            TxResult::Nothing
-        }
+        _ => TxResult::Nothing,
     })
 }
 

@@ -73,11 +73,13 @@ impl World {
             }
             Effect::ReadQuota => {
                 let used = self.quota(&purchase);
+                self.attempts[i].has_read_quota = true;
                 self.learn_used(&purchase, used, self.known_ended_orders(&purchase));
                 Some(Input::Quota(Some(used)))
             }
             Effect::ConfirmRefusal => {
                 self.attempts[i].asked += 1;
+                self.attempts[i].has_read_quota = true;
                 self.attempts[i].state = AttemptState::Confirming;
                 let (asked, used) = (self.attempts[i].asked, self.quota(&purchase));
                 let ended_orders = self.known_ended_orders(&purchase);
@@ -104,6 +106,8 @@ impl World {
                 Some(Input::Done)
             }
             Effect::ForgetQueued(ticket) => {
+                // The purchase begins again, and may be refused because of a count in memory.
+                self.attempts[i].has_read_quota = false;
                 let half = self.attempts[i].half;
                 let queued = &mut self.nodes[usize::from(purchase.node)].queued;
                 if queued.get(&half).is_some_and(|it| it.ticket.token == ticket.token) {
@@ -341,9 +345,9 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            // If the node asked no slot, it refused because of a count in its memory.
             Refusal::LimitReached { .. } => {
-                BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
+                let as_of = (!self.attempts[i].has_read_quota).then_some(as_of);
+                BuyerAnswer::LimitReached { as_of }
             }
             Refusal::KeyReused => BuyerAnswer::KeyReused,
             Refusal::AtDoor(_) => BuyerAnswer::AtDoor { as_of },

@@ -6,7 +6,7 @@ use doorbuster_core::{GrantId, ItemId, Phase};
 use super::World;
 use crate::checker::Checker;
 use crate::state::{Deliveries, DeliveryMessage, Message};
-use crate::store::{SimStore, Tx};
+use crate::store::{PhaseRow, SimStore, Tx};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failovers {
@@ -105,14 +105,14 @@ impl World {
         }
     }
 
-    /// Pauses every scheduled or open sale at once, without a drain. Tickets in flight are returned.
+    /// Pauses every scheduled or open sale at once, without a drain. Tickets in flight are
+    /// returned.
     pub(crate) fn pause_after_failover(&mut self) {
         if !std::mem::take(&mut self.failovers.is_pause_pending) {
             return;
         }
         for item in self.store.model.items.keys().copied().collect::<Vec<_>>() {
-            let row = self.store.phases.get(&item);
-            if !row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open)) {
+            if !self.store.phases.get(&item).is_some_and(PhaseRow::has_open_slots) {
                 continue;
             }
             let open = self.grants_of(item).into_iter().filter(|grant| grant.open);

@@ -49,6 +49,7 @@ impl World {
             token: Token(0),
             decide_by: Millis(0),
             asked: 0,
+            has_read_quota: false,
             home: None,
             order: None,
             decided: None,

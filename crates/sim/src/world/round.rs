@@ -3,7 +3,7 @@
 //! ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::RecallTarget;
-use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
+use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, RecallId, Stock};
 use doorbuster_core::{SlotKey, Units};
 use doorbuster_steps::slot_drain::{self, SlotDrain};
 use doorbuster_steps::slot_reconciliation::{
@@ -12,7 +12,7 @@ use doorbuster_steps::slot_reconciliation::{
 
 use super::World;
 use crate::state::{AttemptState, Call, ItemRound, Message, SlotReply};
-use crate::store::{Tx, TxResult};
+use crate::store::{PhaseRow, Tx, TxResult};
 
 /// What a node knows about an item. The node believes that it is the leader.
 struct ItemAtNode<'a> {
@@ -117,8 +117,7 @@ impl World {
 
     pub(crate) fn begin_round(&mut self, node: u8, item: ItemId) {
         let row = self.store.phases.get(&item);
-        let has_slots = row.is_some_and(|row| matches!(row.shown, Phase::Scheduled | Phase::Open));
-        if !has_slots || self.nodes[usize::from(node)].is_dead {
+        if !row.is_some_and(PhaseRow::has_open_slots) || self.nodes[usize::from(node)].is_dead {
             return;
         }
         let (steps, effect) = Round::begin();

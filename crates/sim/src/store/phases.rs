@@ -1,0 +1,80 @@
+//! The phases of the items' sales.
+use doorbuster_core::sale::{PhaseChange, StepRequest, TimedStep, is_as_announced};
+use doorbuster_core::{ItemId, Millis, Phase};
+
+use super::SimStore;
+
+/// The phase of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseRow {
+    /// The phase that buyers see.
+    pub shown: Phase,
+    /// The phase to which the item is going to change after the drain of its slots, and the number
+    /// of the commit that recorded this phase.
+    pub intent: Option<(Phase, u64)>,
+    /// When the sale opens by itself, in monotonic time.
+    pub starts_at: Option<Millis>,
+}
+
+impl PhaseRow {
+    /// Returns whether the item's slots have open grants: before the sale opens and while it is
+    /// open.
+    #[must_use]
+    pub fn has_open_slots(&self) -> bool {
+        matches!(self.shown, Phase::Scheduled | Phase::Open)
+    }
+}
+
+impl SimStore {
+    /// Returns whether the phase that buyers see changed.
+    pub(super) fn take_step(&mut self, item: ItemId, step: TimedStep) -> bool {
+        let is_needed = |row: &&mut PhaseRow| {
+            row.intent.is_none()
+                && StepRequest::Timed(step).is_needed(row.shown, row.starts_at, None)
+        };
+        let Some(row) = self.phases.get_mut(&item).filter(is_needed) else { return false };
+        let PhaseChange::To(phase) = step.step.apply(row.shown) else { return false };
+        row.shown = phase;
+        true
+    }
+
+    /// Returns whether the phase that buyers see changed. It does not change if the intended phase
+    /// has changed since the leader read it.
+    pub(super) fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
+        // The number of a commit is never 0.
+        let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);
+        let as_announced =
+            |row: &&mut PhaseRow| is_as_announced(version(intent), version(row.intent));
+        let Some(row) = self.phases.get_mut(&item).filter(as_announced) else { return false };
+        match intent {
+            Some((phase, _)) => {
+                *row = PhaseRow { shown: phase, intent: None, ..*row };
+                self.model.stopped.insert(item);
+                if phase == Phase::Closed {
+                    self.model.over.insert(item);
+                }
+                true
+            }
+            None if row.shown == Phase::Paused => {
+                *row = PhaseRow { shown: Phase::Open, intent: None, ..*row };
+                self.model.stopped.remove(&item);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// If the sale has opened, nothing changes.
+    pub(super) fn move_start(&mut self, item: ItemId, at: Millis) {
+        let scheduled = |row: &&mut PhaseRow| row.shown == Phase::Scheduled;
+        if let Some(row) = self.phases.get_mut(&item).filter(scheduled) {
+            row.starts_at = Some(at);
+        }
+    }
+
+    /// Returns whether the item's slots have open grants and are not about to be stopped.
+    #[must_use]
+    pub fn has_open_slots(&self, item: ItemId) -> bool {
+        self.phases.get(&item).is_some_and(|row| row.has_open_slots() && row.intent.is_none())
+    }
+}
