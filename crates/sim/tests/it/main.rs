@@ -143,7 +143,7 @@ fn every_kind_of_operation_is_drawn() {
     // An operation that no profile chooses would test nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
-        RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \
+        RecallAgain Round Adjust Pause Resume Close Drain TakeDueStep MoveStart Roll Respread \
         Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
         Checkout PayAt Charge TellAgain EndWait Provider Reconcile AskRefund RefundArrives \
         RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist StandbyStops FailOver \
