@@ -31,7 +31,7 @@ pub use audit::{AuditView, FindingView, ItemAudit, audit};
 pub use job_signals::JobSignals;
 pub(crate) use job_signals::WakeReason;
 pub use leadership::LEASE_MS;
-pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
+pub(crate) use leadership::{LEASE_RENEWAL, keep_leases, renew_leases};
 pub use queue_selection::concurrent_slots;
 pub(crate) use queue_selection::select_queues;
 

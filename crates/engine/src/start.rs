@@ -212,7 +212,12 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
         control::select_queues(node, slots);
     }
     if node.watches_slots() {
-        stock::reconcile_all(stock, &node.items_with_open_slots()).await;
+        // With many items, this takes longer than the lease of this node lasts.
+        let items = node.items_with_open_slots();
+        tokio::select! {
+            () = stock::reconcile_all(stock, &items) => {}
+            () = control::keep_leases(node, slots, roles) => {}
+        }
     }
     Ok(())
 }

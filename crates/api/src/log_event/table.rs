@@ -152,10 +152,8 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "node.release_failed",
         "The node could not release its leases while it stopped. The leases lapse by themselves.",
     ),
-    info(
-        "operator.action",
-        "An operator changed something. The fields name the action, the subject and the key.",
-    ),
+    warn("node.takeover_failed", "The leader failed to close grants of dead nodes. It retries."),
+    info("operator.action", "An operator changed something. The fields say who changed what."),
     warn("order.expiry_failed", "Unpaid orders could not be expired. The server retries."),
     warn(
         "order.expiry_read_failed",

@@ -26,11 +26,19 @@ const _: () = assert!(
     "a new lease must be valid, even if two clocks differ"
 );
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
+/// How long the leader closes grants before it reads the leases again.
+const TAKEOVER_MAX: Duration = Duration::from_secs(1);
 
+/// Closing many grants takes longer than a lease lasts, so it must not delay the renewals.
 pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     if node.layout().is_single_node() {
         return std::future::pending().await;
     }
+    tokio::join!(keep_leases(&node, &slots, roles), close_lapsed_grants(&node, &slots));
+}
+
+/// Renews the leases until this node releases them. Then waits forever.
+pub(crate) async fn keep_leases(node: &Node, slots: &Slots, roles: Roles) {
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(LEASE_RENEWAL).await;
@@ -39,12 +47,12 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
         if *released {
             return std::future::pending().await;
         }
-        let renewed = renew_leases(&node, &slots, roles).await;
+        let renewed = renew_leases(node, slots, roles).await;
         drop(released);
         match renewed {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
-                    handle_own_lapse(&node, asked.duration_since(last));
+                    handle_own_lapse(node, asked.duration_since(last));
                 }
                 last = asked;
             }
@@ -80,7 +88,7 @@ fn handle_own_lapse(node: &Node, away: Duration) {
 }
 
 /// Renews this node's lease. If this node has the control role, also takes or renews the leader's
-/// lease. If each node has its own slots, the leader also closes the grants of dead nodes.
+/// lease.
 pub(crate) async fn renew_leases(
     node: &Node,
     slots: &Slots,
@@ -105,17 +113,31 @@ pub(crate) async fn renew_leases(
         node.meter().leads.add_one();
     }
     control.reconciles_on_commit.store(leads || node.layout().is_node_local(), Ordering::Release);
-    if leads && !node.layout().reaches_all_slots() {
-        take_over(node, slots).await
-    } else {
-        read_nodes(node, slots).await.map(drop)
+    read_nodes(node, slots).await.map(drop)
+}
+
+/// If each node has its own slots, the leader closes the grants of dead nodes.
+async fn close_lapsed_grants(node: &Node, slots: &Slots) {
+    while !node.layout().reaches_all_slots() {
+        tokio::time::sleep(LEASE_RENEWAL).await;
+        if let Err(error) = take_over(node, slots).await {
+            outage_log::warn!(
+                node.outage_log(),
+                error,
+                event = "node.takeover_failed",
+                "failed to close the grants of dead nodes; will retry"
+            );
+        }
     }
 }
 
-/// Closes the grants of nodes whose leases have lapsed.
+/// Closes the grants of nodes whose leases have lapsed. Stops after [`TAKEOVER_MAX`], or when this
+/// node no longer leads, because a node whose lease had lapsed may have renewed it meanwhile.
 async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
+    let (began, may_close) =
+        (Instant::now(), || node.control().leads() && !node.lifecycle().is_stopping());
     let (mut steps, mut effect) = Takeover::begin(node.id());
-    loop {
+    while may_close() && began.elapsed() < TAKEOVER_MAX {
         effect = steps.next(match effect {
             Effect::ReadGrants => Input::Grants(node.store().open_grants().await?),
             Effect::ReadNodes => Input::Live(read_nodes(node, slots).await?),
@@ -133,6 +155,7 @@ async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
             Effect::Finish => return Ok(()),
         });
     }
+    Ok(())
 }
 
 /// Returns the nodes that have a valid lease. The rows of the leases also contain questions about
