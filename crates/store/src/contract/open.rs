@@ -72,6 +72,13 @@ pub enum OpenError {
     /// The file is not a store.
     #[error("{} is not a doorbuster store", .0.display())]
     NotAStore(PathBuf),
+    /// The directory had a store, and the store's file was removed.
+    #[error(
+        "{}: the store that was in this directory is gone: restore its file, or use another \
+         directory for a new store",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// A newer program wrote the store.
     #[error(
         "the store has schema version {found}, and this program knows versions up to {known}: run \

@@ -169,7 +169,9 @@ impl Poller {
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
         match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
-                let seen = Changes { may_lose_orders, ..seen };
+                // A failover may also lose this node's own changes of the catalogue.
+                let sales = seen.sales || may_lose_orders;
+                let seen = Changes { may_lose_orders, sales, ..seen };
                 let old = Backlog { snapshot: position.snapshot.clone(), after: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }

@@ -136,11 +136,7 @@ fn expect_store(path: &Path, lock: &DirLock) -> Result<(), OpenError> {
     let was_there =
         lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&with_suffix(path, "-wal")) > 0;
     match was_there && bytes(path) == 0 {
-        true => Err(failed(
-            &path.display().to_string(),
-            "the store that was in this directory is gone: restore its file, or use another \
-             directory for a new store",
-        )),
+        true => Err(OpenError::Gone(path.to_owned())),
         false => Ok(()),
     }
 }
