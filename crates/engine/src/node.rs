@@ -43,6 +43,8 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
+/// The pause between two checks of the age of a node's memory.
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
@@ -170,6 +172,13 @@ impl Node {
     /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
     pub fn is_memory_recent(&self) -> bool {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
+    }
+
+    /// Waits until [`Node::is_memory_recent`].
+    pub(crate) async fn wait_for_recent_memory(&self) {
+        while !self.is_memory_recent() {
+            tokio::time::sleep(MEMORY_CHECK_INTERVAL).await;
+        }
     }
 
     /// Returns the age of this node's snapshot of the store in milliseconds, rounded up.

@@ -46,6 +46,7 @@ pub(super) async fn run(node: Arc<Node>) {
     };
     let locks = locks.lasting(LOCK_LEASE);
     loop {
+        node.wait_for_recent_memory().await;
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
         if let Err(error) = write_while_held(&node, shared, &guard).await {
             tracing::debug!(%error, "failed to write the edge feed; will retry");
@@ -56,7 +57,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// While this node has the lock, writes one generation of the feed after another.
+/// While this node has the lock, writes one generation of the feed after another. Returns if this
+/// node cannot read the store, so that another node can write the feed.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,
@@ -64,7 +66,8 @@ async fn write_while_held(
 ) -> Result<(), SlotError> {
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
-    while guard.is_held() {
+    let may_write = || guard.is_held() && node.is_memory_recent();
+    while may_write() {
         // If Redis has lost the feed, it has also lost the records of live edges. So an edge that
         // was seen recently counts as alive.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
@@ -80,7 +83,7 @@ async fn write_while_held(
         let mut writer = FeedWriter::new(node, shared, generation);
         let mut requests = node.holders().begin_journal();
         let mut newest = writer.changes().await;
-        while let Some(newest_requests) = newest.filter(|_| guard.is_held()) {
+        while let Some(newest_requests) = newest.filter(|_| may_write()) {
             requests.extend(newest_requests);
             let began = Instant::now();
             if !writer.write(&requests).await? {

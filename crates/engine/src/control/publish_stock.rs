@@ -34,6 +34,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
         return std::future::pending().await;
     };
     loop {
+        stock.node.wait_for_recent_memory().await;
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
         // Redis may be unreachable for a while. The loop then tries again, so an error is ignored.
         let _ = publish(&stock, shared, &guard).await;
@@ -42,13 +43,14 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
+/// Returns if this node cannot read the store, so that another node can publish.
 async fn publish(
     stock: &StockControl,
     shared: &SharedRedis,
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
-    while guard.is_held() {
+    while guard.is_held() && stock.node.is_memory_recent() {
         let sales = by_urgency(&stock.node);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
