@@ -240,6 +240,11 @@ impl WaitingRooms {
         if let Some(row) = room_state.room().filter(enough) {
             return Ok(row);
         }
+        // Only one request reads.
+        let _reading = room_state.lock_read().await;
+        if let Some(row) = room_state.room().filter(enough) {
+            return Ok(row);
+        }
         let found = self.read_row(node, room_state.key()).await?;
         let row = match found.filter(enough) {
             Some(row) => row,
@@ -268,9 +273,14 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // If the store has no row of the room, the state in memory records this until the next
-        // check of the rooms. Until then, the node does not read the store again.
-        if room_state.room().is_none() && !room_state.is_absent() {
+        // If the store has no row of the room, the state in memory records this. While the state is
+        // kept, the node does not read the store again. Only one request reads.
+        let is_known = || room_state.room().is_some() || room_state.is_absent();
+        if is_known() {
+            return Ok(room_state.room().is_some());
+        }
+        let _reading = room_state.lock_read().await;
+        if !is_known() {
             match self.read_row(node, room_state.key()).await? {
                 Some(row) => room_state.apply_row(&row),
                 None => room_state.set_absent(),

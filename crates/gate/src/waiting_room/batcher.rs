@@ -2,7 +2,7 @@
 //! version of a position never replaces a newer version in memory. Requests that arrive during a
 //! batch go into the next batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, KEPT_AT_ONCE};
+use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, WRITES_AT_ONCE};
 use super::{WaitingRoomError, WaitingRooms};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,14 +89,17 @@ impl PositionBatcher {
                 groups.entry((request.room.clone(), request.action)).or_default().push(request);
             }
             for ((room, action), group) in groups {
-                let buyers = group.iter().map(|request| request.buyer.clone()).collect();
+                // A buyer's repeated requests need the store only once.
+                let distinct: BTreeSet<_> = group.iter().map(|it| it.buyer.clone()).collect();
+                let distinct: Vec<_> = distinct.into_iter().collect();
+                let buyers = distinct.clone();
                 let found = match action {
                     PositionAction::Find => find_batch(rooms, node, &room, buyers).await,
                     PositionAction::Enter => enter_batch(rooms, node, &room, buyers).await,
                     PositionAction::Leave => leave_batch(rooms, node, &room, buyers).await,
                     PositionAction::Keep => keep_batch(rooms, node, &room, buyers).await,
                 };
-                send_answers(group, found);
+                send_answers(group, &distinct, found);
             }
         }
     }
@@ -149,14 +152,14 @@ async fn leave_batch(
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
-    let mut left = Vec::with_capacity(buyers.len());
-    for buyer in buyers {
+    // The writes run concurrently, so that the store can commit them in one transaction.
+    let leave = async |buyer: BuyerId| {
         let visitor = node.store().leave_room(room, buyer.clone()).await?;
         // The store has no position, so a position in memory is out of date.
         room_state.forget(&buyer);
-        left.push(visitor.map(EnterOutcome::Known));
-    }
-    Ok(left)
+        StoreResult::Ok(visitor.map(EnterOutcome::Known))
+    };
+    stream::iter(buyers.into_iter().map(leave)).buffered(WRITES_AT_ONCE).try_collect().await
 }
 
 async fn keep_batch(
@@ -169,7 +172,7 @@ async fn keep_batch(
     // The writes run concurrently, so that the store can commit them in one transaction.
     let keep = |buyer| node.store().keep_turn(room, buyer, rooms.for_ms);
     let kept: Vec<_> =
-        stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
+        stream::iter(buyers.into_iter().map(keep)).buffered(WRITES_AT_ONCE).try_collect().await?;
     for visitor in kept.iter().flatten() {
         room_state.apply_position(visitor);
         node.hub()
@@ -178,17 +181,24 @@ async fn keep_batch(
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }
 
-fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
-    match found {
-        Ok(found) => {
-            for (request, found) in group.into_iter().zip(found) {
-                let _ = request.answer.send(Ok(found));
-            }
-        }
+/// `distinct` has the sorted buyers of the group. If a buyer sent several requests, the first one
+/// gets the result, and the others find the position that the first one created.
+fn send_answers(group: Vec<PositionRequest>, distinct: &[BuyerId], found: BatchResult) {
+    let mut found = match found {
+        Ok(found) => found,
         Err(error) => {
             for request in group {
                 let _ = request.answer.send(Err(error.clone()));
             }
+            return;
         }
+    };
+    for request in group {
+        let Ok(nth) = distinct.binary_search(&request.buyer) else { continue };
+        let answer = found.get(nth).cloned().flatten();
+        if let Some(EnterOutcome::New(visitor)) = &answer {
+            found[nth] = Some(EnterOutcome::Known(visitor.clone()));
+        }
+        let _ = request.answer.send(Ok(answer));
     }
 }

@@ -9,9 +9,8 @@ use doorbuster_config::ADMITTED_PER_SEC;
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// The maximum number of requests in one batch. Further requests wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
-/// The maximum number of turns that one batch extends at the same time. The other turns of the
-/// batch wait.
-pub(super) const KEPT_AT_ONCE: usize = 16;
+/// The maximum number of positions that one batch changes at the same time. The others wait.
+pub(super) const WRITES_AT_ONCE: usize = 16;
 /// The maximum number of positions of one room in a node's memory. Further positions are read from
 /// the store for each request.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use doorbuster_core::gate::draw::DrawLot;
 use doorbuster_core::gate::room::{
@@ -57,6 +58,8 @@ pub(super) struct WaitingRoomState {
     per_sec: u64,
     state: Mutex<RoomMemory>,
     drawing: tokio::sync::Mutex<()>,
+    reading: tokio::sync::Mutex<()>,
+    created: Instant,
 }
 
 impl WaitingRoomState {
@@ -67,6 +70,8 @@ impl WaitingRoomState {
             per_sec,
             state: Mutex::new(RoomMemory::new(per_sec)),
             drawing: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            created: Instant::now(),
         }
     }
 
@@ -82,6 +87,15 @@ impl WaitingRoomState {
 
     pub(super) fn forget_all(&self) {
         *self.lock() = RoomMemory::new(self.per_sec);
+    }
+
+    /// Only one task at a time reads the room's row.
+    pub(super) async fn lock_read(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reading.lock().await
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.created.elapsed()
     }
 
     /// Only one task at a time reads the lots.

@@ -1,12 +1,16 @@
 //! The states of all waiting rooms in a node's memory.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use doorbuster_store::RoomKey;
 use tokio::sync::watch;
 
 use super::room_state::WaitingRoomState;
 use super::{SaleRoom, WaitingRooms};
+
+/// How long a state is kept at least.
+const KEPT_FOR: Duration = Duration::from_secs(5);
 
 impl WaitingRooms {
     pub(super) fn existing_state(&self, key: &RoomKey) -> Option<Arc<WaitingRoomState>> {
@@ -43,8 +47,11 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Removes the states of rooms that have ended. Keeps a state for [`KEPT_FOR`], so that many
+    /// requests for a room that has ended read the store only once in this time.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.retain(|key, room_state| is_kept(key) || room_state.age() < KEPT_FOR);
     }
 
     /// Empties the states of all rooms if the database's history has changed since the last call.
