@@ -133,7 +133,7 @@ impl WebPush {
         // Registers the subscription for new events. No event waits yet.
         let _ = events.next_or_park(&self.ready_queue, id);
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
-        let reader = PushReader { events, target, ends_at: until, turns: HashMap::new() };
+        let reader = PushReader { events, target, ends_at: until, sent: HashMap::new() };
         readers.insert(id, buyer, reader);
         true
     }
@@ -195,19 +195,19 @@ impl WebPush {
         }
     }
 
-    /// Returns `None` if the browser already got a message about this turn. A turn whose end was
-    /// moved is still the same turn.
+    /// Returns `None` if the browser already got a message about this turn, or about this order
+    /// with the same payment window. A turn whose end was moved is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;
         let until = text.until();
-        if text.subject == Subject::Turn {
-            reader.turns.retain(|_, ends_at| now < *ends_at);
-            if let Some(ends_at) = reader.turns.get_mut(&text.topic) {
-                *ends_at = until.max(*ends_at);
-                return None;
-            }
-            reader.turns.insert(text.topic.clone(), until);
+        reader.sent.retain(|_, ends_at| now < *ends_at);
+        let known = reader.sent.get(&text.topic).copied();
+        reader.sent.insert(text.topic.clone(), known.map_or(until, |before| before.max(until)));
+        let is_repeated =
+            known.is_some_and(|before| text.subject == Subject::Turn || before == until);
+        if is_repeated {
+            return None;
         }
         let (target, topic) = (reader.target.clone(), text.topic.clone());
         Some(PushMessage { id, target, body: text.to_json(), topic, until })

@@ -14,9 +14,9 @@ pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// By topic: the end of the turn about which the browser got a message. Each waiting room has
-    /// its own topic.
-    pub turns: HashMap<String, Millis>,
+    /// By topic: the end of the turn or the payment window about which the browser got a message.
+    /// Each waiting room and each order has its own topic.
+    pub sent: HashMap<String, Millis>,
 }
 
 #[derive(Debug, Default)]
