@@ -6,6 +6,8 @@ use doorbuster_api::admin::console::ShownSetting;
 
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Setting, Settings};
+use crate::check::settings_reader::entries;
+use crate::table::ValueKind;
 
 /// Returns the settings as TOML. A comment after each value shows its origin. A setting without a
 /// value is shown as a comment.
@@ -33,7 +35,7 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
             }
             Some(RawValue::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
             Some(_) if setting.secret => Some("\"***\"".to_owned()),
-            Some(value) => Some(render_value(value)),
+            Some(value) => Some(render_value(&setting, value)),
             None => derived_value(setting.path, settings),
         };
         // Writing to a `String` cannot fail.
@@ -60,7 +62,7 @@ pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> 
             }
             Some(RawValue::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
             Some(_) if setting.secret => Some("\"***\"".to_owned()),
-            Some(value) => Some(render_value(value)),
+            Some(value) => Some(render_value(setting, value)),
             None if is_generated(path, Some(settings)) => {
                 "generated".clone_into(&mut origin);
                 Some("\"***\"".to_owned())
@@ -72,19 +74,36 @@ pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> 
     SETTINGS.iter().map(row).collect()
 }
 
-fn render_value(value: &RawValue) -> String {
+/// Renders a value in TOML. A valid value from the environment or the command line gets the type
+/// that it must have in a file. A password in an address is hidden.
+fn render_value(setting: &Setting, value: &RawValue) -> String {
+    let list = |entries: &[String]| {
+        toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect()).to_string()
+    };
     match value {
-        RawValue::Text(text) | RawValue::Unparsed(text) => {
-            toml::Value::String(text.clone()).to_string()
-        }
+        RawValue::Unparsed(text) => match setting.kind {
+            ValueKind::Whole if text.parse::<u64>().is_ok() => text.clone(),
+            ValueKind::Flag if text.parse::<bool>().is_ok() => text.clone(),
+            ValueKind::List => list(&entries(text)),
+            ValueKind::Text | ValueKind::Whole | ValueKind::Flag => render_text(text),
+        },
+        RawValue::Text(text) => render_text(text),
         RawValue::Whole(number) => number.to_string(),
         RawValue::Flag(flag) => flag.to_string(),
-        RawValue::List(entries) => {
-            toml::Value::Array(entries.iter().cloned().map(toml::Value::String).collect())
-                .to_string()
-        }
+        RawValue::List(entries) => list(entries),
         RawValue::SecretFile(path) => path.display().to_string(),
     }
+}
+
+fn render_text(text: &str) -> String {
+    let mut text = text.to_owned();
+    if let Ok(mut url) = reqwest::Url::parse(&text)
+        && url.password().is_some()
+        && url.set_password(Some("***")).is_ok()
+    {
+        text = url.into();
+    }
+    toml::Value::String(text).to_string()
 }
 
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {

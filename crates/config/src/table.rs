@@ -10,6 +10,17 @@ pub struct Setting {
     pub secret: bool,
     /// Whether a running server uses a new value after SIGHUP.
     pub live: bool,
+    /// The type of the setting's value.
+    pub(crate) kind: ValueKind,
+}
+
+/// The type of a setting's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueKind {
+    Text,
+    Whole,
+    Flag,
+    List,
 }
 
 impl Setting {
@@ -17,6 +28,18 @@ impl Setting {
     #[must_use]
     pub fn env_name(&self) -> String {
         format!("{ENV_PREFIX}{}", self.path.replace('.', "__").to_ascii_uppercase())
+    }
+
+    const fn whole(self) -> Self {
+        Self { kind: ValueKind::Whole, ..self }
+    }
+
+    const fn flag(self) -> Self {
+        Self { kind: ValueKind::Flag, ..self }
+    }
+
+    const fn list(self) -> Self {
+        Self { kind: ValueKind::List, ..self }
     }
 }
 
@@ -34,12 +57,12 @@ pub const FILE_SUFFIX: &str = "_file";
 pub const SETTINGS: [Setting; 68] = [
     plain("shape"),
     plain("listen"),
-    plain("workers"),
-    plain("roles"),
+    plain("workers").whole(),
+    plain("roles").list(),
     plain("data_dir"),
-    live("trusted_proxies"),
+    live("trusted_proxies").list(),
     plain("backup.to"),
-    plain("backup.keep_hours"),
+    plain("backup.keep_hours").whole(),
     secret("backup.passphrase"),
     live("page.shop"),
     plain("page.origin"),
@@ -56,8 +79,8 @@ pub const SETTINGS: [Setting; 68] = [
     live("page.theme.logo"),
     live("page.theme.font"),
     live("page.theme.font_bold"),
-    live("page.theme.footer"),
-    live("page.theme.footer_zh"),
+    live("page.theme.footer").list(),
+    live("page.theme.footer_zh").list(),
     secret("page.push.key"),
     plain("page.push.contact"),
     secret("auth.buyer_secret"),
@@ -70,47 +93,47 @@ pub const SETTINGS: [Setting; 68] = [
     plain("console.oidc.issuer"),
     plain("console.oidc.client_id"),
     secret("console.oidc.client_secret"),
-    plain("console.oidc.scopes"),
+    plain("console.oidc.scopes").list(),
     plain("console.oidc.role_claim"),
-    plain("console.oidc.viewers"),
-    plain("console.oidc.operators"),
-    plain("console.oidc.admins"),
+    plain("console.oidc.viewers").list(),
+    plain("console.oidc.operators").list(),
+    plain("console.oidc.admins").list(),
     secret("store.url"),
-    plain("store.peers"),
+    plain("store.peers").list(),
     secret("slots.urls"),
-    plain("slots.wait_replicas"),
-    plain("edge.upstreams"),
+    plain("slots.wait_replicas").whole(),
+    plain("edge.upstreams").list(),
     plain("payment.provider"),
-    plain("payment.sandbox_page"),
+    plain("payment.sandbox_page").flag(),
     secret("payment.webhook_secret"),
     secret("payment.stripe.secret_key"),
     secret("payment.stripe.webhook_secret"),
     plain("payment.stripe.api_url"),
-    plain("payment.stripe.queries_per_sec"),
+    plain("payment.stripe.queries_per_sec").whole(),
     secret("pass.keys"),
-    plain("pass.ttl_secs"),
-    plain("waiting_room.per_sec"),
-    plain("webhooks.allow_private"),
-    plain("webhooks.tries"),
-    plain("webhooks.timeout_secs"),
-    plain("brokers.hosts"),
-    live("limits.connections"),
-    live("limits.idle_secs"),
-    live("limits.event_streams"),
-    live("limits.stop_notice_secs"),
+    plain("pass.ttl_secs").whole(),
+    plain("waiting_room.per_sec").whole(),
+    plain("webhooks.allow_private").flag(),
+    plain("webhooks.tries").whole(),
+    plain("webhooks.timeout_secs").whole(),
+    plain("brokers.hosts").list(),
+    live("limits.connections").whole(),
+    live("limits.idle_secs").whole(),
+    live("limits.event_streams").whole(),
+    live("limits.stop_notice_secs").whole(),
     plain("log.format"),
     live("log.filter"),
 ];
 
 const fn plain(path: &'static str) -> Setting {
-    Setting { path, secret: false, live: false }
+    Setting { path, secret: false, live: false, kind: ValueKind::Text }
 }
 
 const fn secret(path: &'static str) -> Setting {
-    Setting { path, secret: true, live: false }
+    Setting { path, secret: true, live: false, kind: ValueKind::Text }
 }
 
 /// A setting that a running server reads again after SIGHUP.
 const fn live(path: &'static str) -> Setting {
-    Setting { path, secret: false, live: true }
+    Setting { path, secret: false, live: true, kind: ValueKind::Text }
 }

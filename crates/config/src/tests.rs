@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use super::*;
 
 mod shape;
+mod shown;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     let home = [("HOME", "/home/someone"), ("PATH", "/bin")];
@@ -76,7 +77,7 @@ fn a_demonstration_allows_webhooks_to_private_addresses_by_default() {
         "{}",
         shown(environment(&[]))
     );
-    assert!(shown(vars.clone()).contains("allow_private = \"false\"  # "), "{}", shown(vars));
+    assert!(shown(vars.clone()).contains("allow_private = false  # "), "{}", shown(vars));
 }
 
 #[test]
@@ -292,23 +293,6 @@ fn a_secret_may_be_in_a_file_without_its_line_end() {
     }
     let vars = environment(&[("DOORBUSTER_AUTH__BUYER_SECRET_FILE", "/no/such/file")]);
     assert!(load(&flags, vars).expect_err("no file").to_string().contains("/no/such/file"));
-}
-
-#[test]
-fn the_shown_settings_hide_secrets_and_name_the_origin_of_each_value() {
-    let vars = environment(&[
-        ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
-        ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
-    ]);
-    let (text, finish) = show(&Flags::default(), vars);
-    assert!(finish.is_ok() && !text.contains("dontshow"), "{text}");
-    assert!(text.contains("listen = \"127.0.0.1:9\"  # DOORBUSTER_LISTEN"), "{text}");
-    assert!(text.contains("admin_key = \"***\"  # DOORBUSTER_AUTH__ADMIN_KEY"), "{text}");
-    assert!(
-        text.contains("data_dir = \"/home/someone/.local/share/doorbuster\"  # default"),
-        "{text}"
-    );
-    assert!(text.parse::<toml::Table>().is_ok(), "{text}");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_auth::{BuyerTokenVerifier, JwksError, Oidc, OperatorKeyVerifier};
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::Settings;
@@ -66,7 +65,6 @@ pub struct App {
     pub(crate) metrics: Metrics,
     pub(crate) series: SeriesRecorder,
     pub(crate) wrong_keys: WrongKeys,
-    pub(crate) settings: Vec<ShownSetting>,
     pub(crate) oidc: Option<Oidc>,
     pub(crate) edges: EdgeSightings,
     /// Whether the settings say that browsers reach the pages by HTTPS.
@@ -160,7 +158,6 @@ impl App {
             metrics,
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
-            settings: settings.shown.clone(),
             oidc: settings
                 .oidc
                 .as_ref()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_config::{Cidr, Settings};
+use doorbuster_api::admin::console::ShownSetting;
+use doorbuster_config::{Cidr, SETTINGS, Settings};
 
 use super::assets::Assets;
 use super::fixed_settings::FixedSettings;
@@ -26,6 +27,8 @@ pub(crate) struct LiveSettings {
     pub(crate) idle: Duration,
     /// How long the server continues to accept requests after a stop signal.
     pub(crate) stop_notice: Duration,
+    /// The settings as the API shows them.
+    pub(crate) shown: Vec<ShownSetting>,
     /// Rises with each reload.
     pub(crate) generation: u64,
 }
@@ -43,12 +46,21 @@ impl LiveSettings {
             connections_max: settings.connections_max,
             idle: settings.idle,
             stop_notice: settings.stop_notice,
+            shown: settings.shown.clone(),
             generation: 0,
         }
     }
 
     pub(super) fn reloaded(&self, settings: &Settings) -> Self {
-        Self { generation: self.generation + 1, ..Self::new(settings, self.fixed.clone()) }
+        let mut next = Self::new(settings, self.fixed.clone());
+        next.generation = self.generation + 1;
+        let is_live = |path: &str| SETTINGS.iter().any(|it| it.path == path && it.live);
+        for (row, before) in next.shown.iter_mut().zip(&self.shown) {
+            if !is_live(&row.path) {
+                row.clone_from(before);
+            }
+        }
+        next
     }
 
     pub(super) fn shop(&self) -> Shop<'_> {

@@ -78,6 +78,17 @@ pub(crate) fn ok(value: &impl Serialize) -> HandlerResult {
     Ok(json(StatusCode::OK, value))
 }
 
+/// Marks the reply to an operator's request that changed nothing although its method is `POST`.
+#[derive(Clone, Copy)]
+pub(crate) struct NothingChanged;
+
+/// Returns a reply as [`ok`] does, with the mark [`NothingChanged`].
+pub(crate) fn ok_unchanged(value: &impl Serialize) -> HandlerResult {
+    let mut reply = json(StatusCode::OK, value);
+    reply.extensions_mut().insert(NothingChanged);
+    Ok(reply)
+}
+
 pub(crate) fn no_store(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

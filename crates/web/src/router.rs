@@ -21,7 +21,7 @@ use super::identity::{
     Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry,
 };
 use super::rate_limits::LimitedRequest;
-use super::reply::{HandlerError, not_served};
+use super::reply::{HandlerError, NothingChanged, not_served};
 use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
@@ -116,7 +116,7 @@ fn has_request_id(endpoint: &Endpoint) -> bool {
 /// Logs an operator's change. The answer gets the request id that the change has in the log of
 /// actions.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
-    if response.status().is_success() {
+    if response.status().is_success() && response.extensions().get::<NothingChanged>().is_none() {
         // If a request creates a sale, only the response's `Location` names the sale, not the
         // request's path.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());

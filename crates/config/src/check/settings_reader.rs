@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use crate::fault::{SettingFault, SettingsError};
 use crate::raw::{self, RawSettings, RawValue, SettingOrigin};
+use crate::table::ValueKind;
 use crate::{SETTINGS, Settings};
 
 /// The maximum size of a file with a secret, in bytes.
@@ -51,6 +52,15 @@ impl<'a> SettingsReader<'a> {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
+    /// In builds with debug assertions, compares the table of settings with the use of a setting.
+    /// The values of secrets are not shown, so their types do not matter.
+    fn expect_kind(&self, path: &str, kind: ValueKind) {
+        debug_assert!(
+            SETTINGS.iter().any(|it| it.path == path && (it.kind == kind || it.secret)),
+            "{path} is missing in the table of settings, or has another type there"
+        );
+    }
+
     /// Returns `None` if no layer sets the setting, or if the setting's value is not a text.
     pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
@@ -75,6 +85,7 @@ impl<'a> SettingsReader<'a> {
         path: &'static str,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
+        self.expect_kind(path, ValueKind::Whole);
         let number = match &self.raw.get(path)?.value {
             RawValue::Whole(number) => u64::try_from(*number).ok(),
             RawValue::Unparsed(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -89,6 +100,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     pub(crate) fn flag(&mut self, path: &'static str) -> Option<bool> {
+        self.expect_kind(path, ValueKind::Flag);
         let flag = match &self.raw.get(path)?.value {
             RawValue::Flag(flag) => Some(*flag),
             RawValue::Unparsed(text) => text.parse().ok(),
@@ -100,6 +112,7 @@ impl<'a> SettingsReader<'a> {
     /// Reads a list of texts. A text in place of a list is a fault in a settings file. A text from
     /// another source is split at its commas and line breaks.
     pub(crate) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
+        self.expect_kind(path, ValueKind::List);
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
             RawValue::Unparsed(text) => Some(entries(text)),
@@ -142,7 +155,8 @@ impl<'a> SettingsReader<'a> {
     }
 }
 
-fn entries(text: &str) -> Vec<String> {
+/// Splits a list from the environment or from a file at its commas and line breaks.
+pub(crate) fn entries(text: &str) -> Vec<String> {
     text.split([',', '\n'])
         .map(str::trim)
         .filter(|entry| !entry.is_empty())

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path as FilePath;
 
+use doorbuster_api::admin::order::AnyOrderDetail;
 use doorbuster_api::admin::payments::Reason;
 use doorbuster_api::order::{Order, OrderList, OrderState};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Change {
 }
 
 /// Asks for confirmation first, unless the change extends a single order. Returns `Findings` if at
-/// least one of several orders could not be changed.
+/// least one of several orders could not be changed, or would not be changed without `--dry-run`.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -58,16 +59,25 @@ pub(super) async fn change(
         let result = request(client, order, &change, reason).await?;
         return client.print_result(result, order_text);
     }
-    let orders = selected(client, which, &change).await?;
+    let mut orders = selected(client, which, &change).await?;
     let name = change.name();
+    let mut result = CommandResult::Success;
+    if which.dry_run && which.sale.is_none() {
+        let found = orders.len();
+        orders = changeable(client, orders, &change).await?;
+        result = CommandResult::new(orders.len() == found);
+    }
     if client.wants_json() && which.dry_run {
-        return print::json(&json!({ "orders": orders }));
+        print::json(&json!({ "orders": orders }))?;
+        return Ok(result);
     }
     if orders.is_empty() && !client.wants_json() {
-        return print::line(&format!("There are no orders to {name}."));
+        print::line(&format!("There are no orders to {name}."))?;
+        return Ok(result);
     }
     if which.dry_run {
-        return print::text(&format!("{}\n", orders.join("\n")));
+        print::text(&format!("{}\n", orders.join("\n")))?;
+        return Ok(result);
     }
     if !orders.is_empty() {
         confirm(which.yes, &format!("{name} {} orders", orders.len()))?;
@@ -99,6 +109,33 @@ async fn change_each(
         print::json(&json!({ "changed": changed, "refused": refused }))?;
     }
     Ok(CommandResult::new(is_complete))
+}
+
+/// Returns the orders whose state allows the change. Prints a note for each other id.
+async fn changeable(
+    client: &Client,
+    ids: Vec<String>,
+    change: &Change,
+) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    for id in ids {
+        let why = match client.get(Path::admin(&["orders", &id])).await {
+            Ok(answer) => match answer.read()? {
+                AnyOrderDetail::Order(detail) if detail.order.state == change.state() => {
+                    found.push(id);
+                    continue;
+                }
+                AnyOrderDetail::Order(detail) => {
+                    let (state, able) = (detail.order.state.as_str(), change.state().as_str());
+                    format!("the order is {state}, and the change needs an order that is {able}")
+                }
+                _ => "there is no order with this id".to_owned(),
+            },
+            Err(why) => why.detail(),
+        };
+        print::note(&format!("{id}: {why}"));
+    }
+    Ok(found)
 }
 
 async fn request(

@@ -57,6 +57,8 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
         ask(&["sale", step, "spring"]);
     }
     ask(&["sale", "close", "spring", "--yes"]);
+    server.ask(&temp_dir, &["order", "erase", "--buyer", "nobody", "--dry-run"]);
+    server.ask(&temp_dir, &["sale", "check", "spring"]);
     let has = |event: &str, test: &dyn Fn(&Value) -> bool| {
         lines(&log).into_iter().find(|line| line["event"] == event && test(line))
     };
@@ -85,6 +87,8 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
     ] {
         assert!(actions.iter().any(|found| found == action), "{action}: {actions:?}");
     }
+    let is_change = |action: &String| !["erase", "check"].iter().any(|it| action.contains(it));
+    assert!(actions.iter().all(is_change), "these actions changed nothing: {actions:?}");
     assert_eq!(server.terminate().0, Some(0));
     assert!(has("server.stopping", &|_| true).is_some());
     // No log line names an item by its number, such as `1#0`.

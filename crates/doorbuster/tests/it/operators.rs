@@ -232,6 +232,12 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     let two: Vec<&str> = ["ord_none"].into_iter().chain(listed.lines().take(2)).collect();
     std::fs::write(&file, two.join("\n")).expect("a file");
     let path = file.display().to_string();
+    let would = ask(&["order", "cancel", "--file", &path, "--dry-run"]);
+    assert_eq!((would.code(), would.out().lines().count()), (Some(1), 2), "{}", would.out());
+    assert!(would.err().starts_with("ord_none: "), "{}", would.err());
+    let unpaid = ask(&["order", "refund", two[1], "--dry-run"]);
+    assert_eq!(unpaid.code(), Some(1), "{}", unpaid.out());
+    assert!(unpaid.err().contains("needs an order that is paid"), "{}", unpaid.err());
     let extend = ["order", "extend", "--file", &path, "--secs", "600", "--yes"];
     for more in [&[][..], &["--json"]] {
         let some = ask(&[&extend[..], more].concat());

@@ -86,6 +86,14 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(line["level"], "INFO", "the new level must be in use: {line}");
     assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
     assert_eq!(line["needs_restart"], "workers", "{line}");
+    let shown = server.server.exchange(KEY, "GET", "/v1/admin/settings", "", "").1;
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let value = |path: &str| {
+        let rows = shown["settings"].as_array().expect("a list");
+        rows.iter().find(|row| row["path"] == path).expect("the setting")["value"].clone()
+    };
+    assert_eq!(value("page.shop"), "\"Second shop\"", "the new value must be shown");
+    assert_eq!(value("workers"), "2", "the value that is in use must be shown");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
     // The new limit is 16, so the server must refuse connection 17.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();

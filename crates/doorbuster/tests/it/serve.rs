@@ -238,9 +238,9 @@ fn a_file_that_is_not_a_store_is_not_changed() {
     let data_dir = temp_dir.join("data");
     std::fs::create_dir(&data_dir).expect("a new directory");
     std::fs::write(data_dir.join("doorbuster.sqlite3"), "my diary").expect("the file is written");
-    for command in ["migrate", "serve"] {
+    for (command, code) in [("migrate", 1), ("serve", 2)] {
         let stderr = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir))
-            .stderr_of_failure(1);
+            .stderr_of_failure(code);
         assert!(stderr.contains("is not a doorbuster store"), "{command}: {stderr}");
     }
     assert_eq!(

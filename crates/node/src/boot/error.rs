@@ -98,8 +98,7 @@ impl ServeError {
                 matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
             }
             Self::Engine(EngineError::Open(error)) => {
-                use OpenError::{IsBackup, WrongIdKey, WrongPassKey};
-                matches!(error, WrongIdKey { .. } | WrongPassKey { .. } | IsBackup(_))
+                !matches!(error, OpenError::Locked(_) | OpenError::Failed(_))
             }
             _ => false,
         }

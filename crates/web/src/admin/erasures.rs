@@ -11,7 +11,7 @@ use doorbuster_store::{self as store, Erased, recorded};
 
 use crate::App;
 use crate::identity::OperatorIdentity;
-use crate::reply::{HandlerError, HandlerResult, ok};
+use crate::reply::{HandlerError, HandlerResult, ok, ok_unchanged};
 use crate::request_body::JsonBody;
 
 /// `POST /v1/admin/erasures`
@@ -29,7 +29,7 @@ pub(crate) async fn create(
     let erased_as = app.node.id_key().erased_buyer(&buyer).as_str().to_owned();
     let before = store.traces(&buyer).await?;
     if wanted.dry_run {
-        return ok(&erasure_view(
+        return ok_unchanged(&erasure_view(
             erased_as,
             true,
             Erased { orders: before.orders, other: before.other },

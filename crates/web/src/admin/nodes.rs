@@ -65,7 +65,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
 
 /// `GET /v1/admin/settings`
 pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
-    let settings = app.settings.clone();
+    let settings = app.live().shown.clone();
     ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
