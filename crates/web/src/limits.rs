@@ -13,9 +13,8 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const OVER_CAPACITY_REPLIES_MAX: usize = 256;
 /// How long a connection over the limit may take to read its answer.
 pub(crate) const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of file descriptors reserved for the store, the log, the event loop, the listener,
-/// and the connections over the limit.
-pub const HANDLES_SPARE: u64 = 256 + OVER_CAPACITY_REPLIES_MAX as u64;
+/// The number of file descriptors reserved for the store, the log, the event loop and the listener.
+pub const HANDLES_SPARE: u64 = 256;
 
 /// Largest head of a request, in bytes. For a larger head, the client gets 431.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
