@@ -13,6 +13,7 @@ use doorbuster_config::Roles;
 use doorbuster_core::{CloseCause, NodeId, settler_pace};
 use doorbuster_slots::Slots;
 use doorbuster_steps::takeover::{Effect, Input, Takeover};
+use doorbuster_store::NodeRow;
 use tokio::time::Instant;
 
 use crate::error::EngineError;
@@ -26,15 +27,16 @@ const _: () = assert!(
     "a new lease must be valid, even if two clocks differ"
 );
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
-/// How long the leader closes grants before it reads the leases again.
+/// After this time, the leader reads the leases again before it closes more grants.
 const TAKEOVER_MAX: Duration = Duration::from_secs(1);
 
-/// Closing many grants takes longer than a lease lasts, so it must not delay the renewals.
+/// Renews the leases, and closes the grants of dead nodes at the same time. Closing many grants
+/// takes longer than a lease lasts, so it must not delay the renewals.
 pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     if node.layout().is_single_node() {
         return std::future::pending().await;
     }
-    tokio::join!(keep_leases(&node, &slots, roles), close_lapsed_grants(&node, &slots));
+    tokio::join!(keep_leases(&node, &slots, roles), close_lapsed_grants(&node));
 }
 
 /// Renews the leases until this node releases them. Then waits forever.
@@ -113,14 +115,14 @@ pub(crate) async fn renew_leases(
         node.meter().leads.add_one();
     }
     control.reconciles_on_commit.store(leads || node.layout().is_node_local(), Ordering::Release);
-    read_nodes(node, slots).await.map(drop)
+    read_nodes(node, slots).await
 }
 
 /// If each node has its own slots, the leader closes the grants of dead nodes.
-async fn close_lapsed_grants(node: &Node, slots: &Slots) {
+async fn close_lapsed_grants(node: &Node) {
     while !node.layout().reaches_all_slots() {
         tokio::time::sleep(LEASE_RENEWAL).await;
-        if let Err(error) = take_over(node, slots).await {
+        if let Err(error) = take_over(node).await {
             outage_log::warn!(
                 node.outage_log(),
                 error,
@@ -131,16 +133,24 @@ async fn close_lapsed_grants(node: &Node, slots: &Slots) {
     }
 }
 
-/// Closes the grants of nodes whose leases have lapsed. Stops after [`TAKEOVER_MAX`], or when this
-/// node no longer leads, because a node whose lease had lapsed may have renewed it meanwhile.
-async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
-    let (began, may_close) =
-        (Instant::now(), || node.control().leads() && !node.lifecycle().is_stopping());
+/// Closes the grants of nodes whose leases have lapsed. Ends early after [`TAKEOVER_MAX`], because
+/// a node may have renewed its lease since the leases were read. Also ends when this node no longer
+/// leads.
+async fn take_over(node: &Node) -> Result<(), EngineError> {
+    let leads = || node.control().leads() && !node.lifecycle().is_stopping();
+    if !leads() {
+        return Ok(());
+    }
+    let mut read_at = Instant::now();
     let (mut steps, mut effect) = Takeover::begin(node.id());
-    while may_close() && began.elapsed() < TAKEOVER_MAX {
+    loop {
         effect = steps.next(match effect {
             Effect::ReadGrants => Input::Grants(node.store().open_grants().await?),
-            Effect::ReadNodes => Input::Live(read_nodes(node, slots).await?),
+            Effect::ReadNodes => {
+                read_at = Instant::now();
+                Input::Live(live_nodes(&node.store().nodes().await?))
+            }
+            Effect::Close(_) if !leads() => return Ok(()),
             Effect::Close(grant) => {
                 if node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
                     tracing::warn!(
@@ -150,19 +160,26 @@ async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
                         "a node's lease lapsed; other nodes sell its units"
                     );
                 }
+                // At least one grant is closed, even if the store is slow.
+                if read_at.elapsed() >= TAKEOVER_MAX {
+                    return Ok(());
+                }
                 Input::Closed
             }
             Effect::Finish => return Ok(()),
         });
     }
-    Ok(())
 }
 
-/// Returns the nodes that have a valid lease. The rows of the leases also contain questions about
+fn live_nodes(rows: &[NodeRow]) -> Vec<NodeId> {
+    rows.iter().map(|row| row.node).collect()
+}
+
+/// Reads which nodes have a valid lease. The rows of the leases also contain questions about
 /// refusals, and this function answers these questions.
-async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineError> {
+async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     let nodes = node.store().nodes().await?;
-    let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
+    let live = live_nodes(&nodes);
     node.store().set_refresh_interval(settler_pace::refresh_interval(live.len()));
     if let Some(heard) = node.live_nodes().observe(&nodes, &node.items_with_open_slots()) {
         slots.set_live_nodes(&heard);
@@ -173,5 +190,5 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineErr
         // This second renewal shows the answers to the other nodes at once.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
-    Ok(live)
+    Ok(())
 }

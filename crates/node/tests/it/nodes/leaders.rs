@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use doorbuster_config::Roles;
 use doorbuster_core::{PartitionChoice, Phase, Spread};
+use doorbuster_engine::control::LEASE_MS;
 use doorbuster_engine::purchase::PurchaseOutcome;
 
 use super::fixture::{Deployment, TestNode, until};
@@ -74,4 +75,29 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     both_led([&first, &second]);
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_renews_its_lease_while_it_closes_the_grants_of_a_dead_node() {
+    let home = Deployment::postgres();
+    let (leader, other) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    leader.open_sale(10, 1, Spread::default()).await;
+    other.wait_for_phase(Phase::Open).await;
+    let open_grants = || home.sql("SELECT count(*) FROM slot_grant WHERE open").trim().to_owned();
+    until("each node has a grant", async || open_grants() == "2").await;
+    // No grant can be closed, so the takeover takes as long as the test wants.
+    let locked = home.lock_table("slot_grant");
+    other.crash();
+    let lease = async || {
+        let nodes = leader.engine.node.store().nodes().await.expect("the store is available");
+        let own = nodes.iter().find(|row| row.node == leader.engine.node.id());
+        own.map_or(0, |row| row.lease_until.0)
+    };
+    let before = lease().await;
+    // Within this time, the lease of the dead node lapses, and the leader's lease would lapse too.
+    until("the lease is renewed", async || lease().await > before + 3 * LEASE_MS).await;
+    locked.release();
+    until("the dead node's grant is closed", async || open_grants() == "1").await;
+    assert_eq!(leader.engine.node.meter().lapses.get(), 0, "the leader's lease must not lapse");
+    leader.stop().await;
 }
