@@ -43,6 +43,8 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
+/// A node that has not read the store for this long, in milliseconds, leaves shared work to others.
+const CUT_OFF_AFTER_MS: i64 = 5_000;
 /// The pause between two checks of the age of a node's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of requests in one read while a node's memory is rebuilt.
@@ -172,6 +174,13 @@ impl Node {
     /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
     pub fn is_memory_recent(&self) -> bool {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
+    }
+
+    /// Returns whether this node has not read the store for so long that another node should take
+    /// over shared work. This time is longer than the time after which the memory is not recent,
+    /// because each new writer of the edge feed must first write all requests.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.memory_age_ms() > CUT_OFF_AFTER_MS
     }
 
     /// Waits until [`Node::is_memory_recent`].

@@ -66,7 +66,7 @@ async fn write_while_held(
 ) -> Result<(), SlotError> {
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
-    let may_write = || guard.is_held() && node.is_memory_recent();
+    let may_write = || guard.is_held() && !node.is_cut_off();
     while may_write() {
         // If Redis has lost the feed, it has also lost the records of live edges. So an edge that
         // was seen recently counts as alive.

@@ -246,6 +246,19 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_read_the_store_publishes_no_numbers() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(20, 10, Spread::default()).await;
+    until("the counts are published", async || published(&home).is_some()).await;
+    let locked = home.lock_reads("catalogue");
+    until("the old counts expire", async || published(&home).is_none()).await;
+    locked.release();
+    until("the counts are published again", async || published(&home).is_some()).await;
+    node.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_a_later_writer_are_not_overwritten() {
     /// The number of a writer whose clock is centuries ahead. Lua can represent the number exactly.
     const LATER: u64 = 9_000_000_000_000_000;

@@ -66,12 +66,21 @@ impl Deployment {
 
     /// Locks a table. All changes of the table's rows wait until the lock is released.
     pub(crate) fn lock_table(&self, table: &str) -> TableLock {
+        self.lock(table, "EXCLUSIVE", "ExclusiveLock")
+    }
+
+    /// Locks a table. All reads and changes of the table's rows wait until the lock is released.
+    pub(crate) fn lock_reads(&self, table: &str) -> TableLock {
+        self.lock(table, "ACCESS EXCLUSIVE", "AccessExclusiveLock")
+    }
+
+    fn lock(&self, table: &str, mode: &str, lock_name: &str) -> TableLock {
         let database = self.database.clone();
-        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
+        let lock = format!("BEGIN; LOCK TABLE {table} IN {mode} MODE; SELECT pg_sleep(60)");
         let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
         let held = format!(
             "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = \
-             'ExclusiveLock' AND granted"
+             '{lock_name}' AND granted"
         );
         let mut backend_pid = String::new();
         let began = Stopwatch::start();
