@@ -203,9 +203,11 @@ impl WebPush {
         let until = text.until();
         reader.sent.retain(|_, ends_at| now < *ends_at);
         let known = reader.sent.get(&text.topic).copied();
-        reader.sent.insert(text.topic.clone(), known.map_or(until, |before| before.max(until)));
-        let is_repeated =
-            known.is_some_and(|before| text.subject == Subject::Turn || before == until);
+        let (is_repeated, ends_at) = match text.subject {
+            Subject::Turn => (known.is_some(), known.map_or(until, |known| known.max(until))),
+            Subject::Reserved => (known == Some(until), until),
+        };
+        reader.sent.insert(text.topic.clone(), ends_at);
         if is_repeated {
             return None;
         }

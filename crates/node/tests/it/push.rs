@@ -1,6 +1,7 @@
 //! Tests web push with a stand-in push service.
 
 mod nodes;
+mod payments;
 mod restart;
 
 use std::net::SocketAddr;
