@@ -2,27 +2,10 @@
 //!
 //! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
+#[macro_use]
+mod list;
 #[cfg(feature = "mutants")]
 mod removed;
-
-macro_rules! rules {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A rule that the simulator can remove.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Rule { $($(#[$doc])* $name,)* }
-
-        impl Rule {
-            /// Every rule.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// Returns the rule's name, as on the command line.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
 
 rules! {
     /// Settling never consumes more units than were granted. If a ticket needs more units, settling
@@ -76,11 +59,13 @@ rules! {
     /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
     /// slot, the length of the grant's feed.
     EvidenceOrder,
-    /// A node reads the pending recalls before it reads the grant again.
+    /// A node reads the pending recalls first, and then reads the grant again. If a recall finishes
+    /// in between, the second reading of the grant shows the recall.
     RecallsReadFirst,
     /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
-    /// If a ticket's number already belongs to another ticket, the slot lost its memory.
+    /// If a ticket's number already belongs to another ticket, the slot lost its memory. The number
+    /// is not recorded twice.
     ReusedNumber,
     /// A recall takes no more units out of the grant than are granted and not settled.
     RecallClamp,
@@ -235,7 +220,7 @@ rules! {
     LatePayHoldsLimit,
     /// A sale opens by itself only when its start is due.
     SaleOpensWhenDue,
-    /// A sale opens by itself only if its start was not moved meanwhile.
+    /// A sale opens by itself only if its start has not been moved since the step was found due.
     TimedStepStillNeeded,
     /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
     /// shows that the request holds no order.
@@ -260,7 +245,8 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// Events get positions when they are committed, and a reader continues after a position.
+    /// A reader of events continues after the last position that it read. Only committed events get
+    /// positions. With row numbers, a reader could miss an event that is committed late.
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,
