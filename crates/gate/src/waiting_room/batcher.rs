@@ -202,3 +202,32 @@ fn send_answers(group: Vec<PositionRequest>, distinct: &[BuyerId], found: BatchR
         let _ = request.answer.send(Ok(answer));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_store::RoomVisitor;
+
+    use super::*;
+
+    #[test]
+    fn of_repeated_requests_only_the_first_gets_a_new_position() {
+        let [anna, ben] = ["anna", "ben"].map(|name| BuyerId::new(name).expect("a buyer"));
+        let room = RoomKey { sale: "spring".into(), item: None };
+        let request = |buyer: &BuyerId| {
+            let (answer, answered) = oneshot::channel();
+            let (room, buyer) = (room.clone(), buyer.clone());
+            (PositionRequest { room, buyer, action: PositionAction::Enter, answer }, answered)
+        };
+        let (group, answers): (Vec<_>, Vec<_>) =
+            [&ben, &anna, &ben].map(request).into_iter().unzip();
+        let visitor = RoomVisitor { buyer: ben.clone(), lot: None, rank: Some(1), until: None };
+        let found = Ok(vec![None, Some(EnterOutcome::New(visitor.clone()))]);
+        send_answers(group, &[anna, ben], found);
+        let got = answers
+            .into_iter()
+            .map(|mut answer| answer.try_recv().expect("an answer").expect("no failure"));
+        let expected =
+            [Some(EnterOutcome::New(visitor.clone())), None, Some(EnterOutcome::Known(visitor))];
+        assert!(got.eq(expected), "the second request must find the position of the first");
+    }
+}

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use doorbuster_api::admin::console::{CheckProblem, CheckReport, Node, Severity};
 use doorbuster_api::admin::front_door::LimitSetting;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_config::Cidr;
 use doorbuster_core::{Phase, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
@@ -164,8 +165,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
              backup.to",
         ));
     }
-    let trusts = |address| app.live().proxies.iter().any(|network| network.contains(address));
-    if PUBLIC_ADDRESSES.into_iter().any(trusts) {
+    if trusts_public_addresses(&app.live().proxies) {
         problems.push(warning(
             "all_proxies_trusted",
             "trusted_proxies includes public addresses; clients can forge their addresses",
@@ -177,6 +177,11 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
         problems.push(error("audit_findings", detail));
     }
     Ok(problems)
+}
+
+fn trusts_public_addresses(proxies: &[Cidr]) -> bool {
+    let trusts = |address| proxies.iter().any(|network| network.contains(address));
+    PUBLIC_ADDRESSES.into_iter().any(trusts)
 }
 
 /// Finds nodes that may behave differently from the node that answers this request.
@@ -199,4 +204,17 @@ async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
         }
     }
     Ok(problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_with_public_addresses_are_found() {
+        let trusts =
+            |network: &str| trusts_public_addresses(&[Cidr::parse(network).expect("a network")]);
+        assert_eq!(["0.0.0.0/0", "8.0.0.0/6", "::/0", "2000::/3"].map(trusts), [true; 4]);
+        assert_eq!(["10.0.0.0/8", "127.0.0.1", "fd00::/8"].map(trusts), [false; 3]);
+    }
 }

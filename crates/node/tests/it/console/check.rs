@@ -113,7 +113,7 @@ async fn the_check_before_opening_finds_what_other_settings_would_break() {
         ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "whsec_of_the_endpoint"),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://127.0.0.1:9"),
         ("DOORBUSTER_PAGE__URL", "https://sale.example"),
-        ("DOORBUSTER_TRUSTED_PROXIES", "::/0"),
+        ("DOORBUSTER_TRUSTED_PROXIES", "0.0.0.0/0"),
     ];
     let started = TestApp::try_start(app.stop().await, &settings, false).await;
     let app = started.expect("the server starts");
