@@ -150,6 +150,15 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     for code in ["no_backup", "node_lags", "other_version", "audit_findings"] {
         assert_eq!(found(&problems, code), None, "{problems:?}");
     }
+    // Record a failover that lost three confirmed orders.
+    let lost = "INSERT INTO lost_orders (fence, node, at, acknowledged, lost, sample)
+                  SELECT max(fence), 900, 1, 100, 3, '[\"ord_x\"]' FROM store_history
+                RETURNING 'recorded'";
+    assert!(home.psql(&database, lost).expect("a table").contains("recorded"));
+    let problems = check(&app, "spring").await;
+    assert_eq!(found(&problems, "audit_findings").expect("a problem").0, "error", "{problems:?}");
+    home.psql(&database, "DELETE FROM lost_orders").expect("a table");
+    assert_eq!(found(&check(&app, "spring").await, "audit_findings"), None);
     // Raise the item's total, so that the units of the sale no longer add up.
     let units = "UPDATE item SET total = total + 1 RETURNING 'changed'";
     assert!(home.psql(&database, units).expect("a table").contains("changed"));
