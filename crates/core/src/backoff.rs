@@ -12,9 +12,23 @@ pub fn backoff_ms(tries: u32) -> i64 {
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// Returns a pause between 75 % and 125 % of `ms`, chosen by the random number `spread`. So
+/// Returns a pause between 75 % and 100 % of `ms`. The random number `spread` chooses the pause, so
 /// requests that failed together are not repeated together.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {
-    ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
+    ms - (ms / 4).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_never_longer_than_documented() {
+        for ms in [1_000, BACKOFF_MS_MAX] {
+            assert_eq!(with_jitter(ms, 0), ms);
+            let shortest = with_jitter(ms, u32::MAX);
+            assert!((ms * 3 / 4..=ms * 3 / 4 + 1 + ms / 65_536).contains(&shortest), "{shortest}");
+        }
+    }
 }

@@ -173,13 +173,14 @@ pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     for part in text.split(',') {
         let (key, value) =
             part.split_once('=').ok_or_else(|| format!("{part:?} is not like stock=100"))?;
+        let wrong = |error: String| format!("{part}: {error}");
         let is_repeated = match key {
-            "id" => id.replace(name(value)?).is_some(),
+            "id" => id.replace(name(value).map_err(wrong)?).is_some(),
             "title" => title.replace(value.to_owned()).is_some(),
             "stock" => stock.replace(count_or_unlimited(value)?).is_some(),
             "price" => price.replace(price_of(value, minor_of)?).is_some(),
             "limit" => limit.replace(number(key, value)?).is_some(),
-            "hold" => hold_secs.replace(whole_secs(value)?).is_some(),
+            "hold" => hold_secs.replace(whole_secs(value).map_err(wrong)?).is_some(),
             _ => {
                 return Err(format!(
                     "{key:?} is unknown; the keys are id, title, stock, price, limit and hold"

@@ -12,6 +12,7 @@ use doorbuster_core::{Phase, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::control::audit;
+use jiff::tz::TimeZone;
 
 use super::nodes::node_of_row;
 use super::{check_slots_readable, sale};
@@ -163,6 +164,14 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             "no_backup",
             "the store has no continuous backup; if the disk is lost, every order is lost; set \
              backup.to",
+        ));
+    }
+    if let Some(zone) = &app.live().time_zone
+        && TimeZone::get(zone).is_err()
+    {
+        problems.push(warning(
+            "unknown_time_zone",
+            format!("this node knows no time zone {zone:?}; correct page.time_zone, or install tzdata"),
         ));
     }
     if trusts_public_addresses(&app.live().proxies) {

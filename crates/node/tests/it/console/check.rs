@@ -106,7 +106,9 @@ async fn the_check_before_opening_finds_what_other_settings_would_break() {
     assert_eq!(made.verdict(), "201", "{}", made.text());
     let before = check(&app, "spring").await;
     assert_eq!(found(&before, "price_refused"), None, "the sandbox must accept every currency");
-    assert_eq!(found(&before, "all_proxies_trusted"), None);
+    for problem in ["all_proxies_trusted", "unknown_time_zone"] {
+        assert_eq!(found(&before, problem), None);
+    }
     let settings = [
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_doorbuster"),
@@ -114,6 +116,7 @@ async fn the_check_before_opening_finds_what_other_settings_would_break() {
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://127.0.0.1:9"),
         ("DOORBUSTER_PAGE__URL", "https://sale.example"),
         ("DOORBUSTER_TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("DOORBUSTER_PAGE__TIME_ZONE", "Mars/Base"),
     ];
     let started = TestApp::try_start(app.stop().await, &settings, false).await;
     let app = started.expect("the server starts");
@@ -122,6 +125,8 @@ async fn the_check_before_opening_finds_what_other_settings_would_break() {
     assert!(severity == "error" && detail.starts_with("item phone: "), "{severity}: {detail}");
     let proxies = found(&problems, "all_proxies_trusted").expect("a problem");
     assert_eq!(proxies.0, "warning");
+    let zone = found(&problems, "unknown_time_zone").expect("a problem");
+    assert_eq!(zone.0, "warning");
     for gone in ["sandbox_payments", "no_tls_address"] {
         assert_eq!(found(&problems, gone), None, "{problems:?}");
     }
