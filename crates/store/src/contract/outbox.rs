@@ -100,8 +100,8 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt already made this change. Its caller did not learn the outcome,
-            // and repeated the call.
+            // An earlier attempt of this call already made the change, but its caller did not learn
+            // the outcome and repeated the call.
             return;
         }
         for old in &mut endpoint.secrets {

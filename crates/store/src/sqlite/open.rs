@@ -233,8 +233,9 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     if id == BACKUP_ID {
         return Err(OpenError::IsBackup(path.to_owned()));
     }
-    // The table of the migrations is created before the first migration runs. A crash between these
-    // two steps leaves only that table.
+    // The table of the migrations is created first, and the first migration sets the application
+    // id. A crash between these two steps leaves a file that has only that table. Such a file
+    // counts as empty.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
