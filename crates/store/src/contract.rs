@@ -139,8 +139,8 @@ pub struct SaleRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
     /// The version of the catalogue. Each commit that changes a sale or the description of an item
-    /// sets a version that was never used before. Empty in an embedded store, which needs no
-    /// version.
+    /// sets a version that was never used before. Empty in an embedded store, because no other node
+    /// can change the catalogue there.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,
@@ -326,8 +326,8 @@ pub struct Committed {
     /// orders.
     pub counts: Vec<ItemCounts>,
     /// The newest state of each order that was created or changed, oldest commit first. An order
-    /// may be published twice. Every order that `counts` includes is in `orders` or `digests`, or
-    /// was published before.
+    /// may be published twice. Every order whose units are in `counts` is in `orders` or `digests`,
+    /// or was published before.
     pub orders: Vec<Order>,
     /// Digests of orders that other nodes created or changed, and that this node does not need in
     /// full. Empty in an embedded store.

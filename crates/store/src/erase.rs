@@ -164,8 +164,9 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// A missing row of `quota` means that the buyer never had an order of the item. So the row must
-/// stay while the buyer has any order of the item, even an ended order.
+/// Deletes a quota row of a buyer who has no order of the item. While the buyer has an order, even
+/// an ended order, the row must stay: a ledger does not search for orders of a buyer who has no
+/// quota row.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",

@@ -142,8 +142,8 @@ pub enum ReversalOutcome {
     NoPayment,
 }
 
-/// A reversal that an operator should see, because its payment still counts for an order or is
-/// disputed.
+/// A reversal that an operator should see: its payment still counts as captured, or the reversal is
+/// a dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
     /// How the money was reversed.
