@@ -52,7 +52,7 @@ impl WaitingRoom {
 pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of a buyer who entered before the opening.
+    /// The lot of a buyer who entered before the sale opened, and so takes part in the draw.
     pub lot: Option<DrawLot>,
     /// The stored rank. A buyer in the draw gets a stored rank at the admission. Until then, the
     /// rank is computed: it is the position of the buyer's lot among all lots.
@@ -90,7 +90,8 @@ pub struct RoomProgressStep {
     pub waiting: u64,
 }
 
-/// A room and the supply of its items, in one snapshot.
+/// A room, and the numbers from which the store computes how many visitors may be admitted, in one
+/// snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {
     /// The room.

@@ -71,7 +71,8 @@ impl Drop for DirLock {
     }
 }
 
-/// Creates the directory if it does not exist. Dropping the returned value releases the lock.
+/// Locks the data directory, and creates it if it does not exist. Dropping the returned value
+/// releases the lock.
 pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);

@@ -248,8 +248,8 @@ fn commit(
     };
     match outcome {
         Ok(committed) => {
-            // The commit is copied before its callers get their answers. So if the backup lacks a
-            // commit that a caller knows, the progress of the backup shows this.
+            // The commit is copied before its callers get their results. So if the backup lacks a
+            // commit whose result a caller has, the progress of the backup shows this.
             if let Some(reader) = log_reader
                 && let Ok((pages, _)) = txn.log_pages()
             {

@@ -53,7 +53,8 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, request, announced)).await
     }
 
-    /// Pauses a scheduled sale. [`PhaseStep::Pause`] is refused in this phase.
+    /// Pauses a scheduled sale. [`Store::step_sale`] cannot do this, because [`PhaseStep::Pause`]
+    /// is refused in this phase.
     pub async fn pause_scheduled_sale(&self, id: &str) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
