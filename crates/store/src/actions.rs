@@ -1,8 +1,8 @@
 //! Records an operator's action in the transaction that makes the change.
 //!
-//! [`recorded`] runs a store's method for an action. If the method's transaction changes anything,
-//! the transaction also writes the action's row, with the changed fields. So an action is recorded
-//! if and only if its change is committed.
+//! The caller passes to [`recorded`] an action and a call of a store's method. If the method's
+//! transaction changes anything, the same transaction writes the action's row, with the changed
+//! fields. So an action is recorded if and only if its change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use crate::contract::{
 };
 
 task_local! {
-    /// The action to which the current call of a store's method belongs.
+    /// The operator's action that the current call of a store's method belongs to. [`recorded`]
+    /// sets it.
     static CURRENT: Arc<NewAction>;
 }
 
-/// Runs `call`, which calls a method of a store, and records the method's changes under this
-/// action.
+/// Runs `call`, which calls a method of a store. If the method changes anything, its transaction
+/// records `action` with the changed fields.
 pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
     CURRENT.scope(Arc::new(action), call).await
 }
@@ -31,8 +32,8 @@ pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Lists the changes that the transaction found (`changed`), and then the changes that the caller
-/// added (`action.changes`).
+/// Returns a JSON list: first the changes that the transaction found (`changed`), and then the
+/// changes that the caller added (`action.changes`).
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
@@ -51,12 +52,14 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// `before` is `None` for a new sale, and `after` is `None` for a deleted sale.
+/// Returns the fields of a sale that an action changed. `before` is `None` for a new sale, and
+/// `after` is `None` for a deleted sale.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     differences(before, after, sale_view)
 }
 
-/// `from` is `None` for a new sale, and `to` is `None` for a deleted sale.
+/// Describes the change of an item's stock. `from` is `None` for a new sale, and `to` is `None` for
+/// a deleted sale.
 pub(crate) fn changed_stock(item: &str, from: Option<Stock>, to: Option<Stock>) -> FieldChange {
     let view = |stock: Option<Stock>| match stock {
         Some(Stock::Counted(units)) => Value::from(units),
@@ -76,7 +79,8 @@ pub(crate) fn changed_order(
     Some(differences(before, Some(after), view))
 }
 
-/// `total` is the item's total after the adjustment.
+/// Returns the fields that an action records for an adjustment of stock. `total` is the item's
+/// total after the adjustment.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![
@@ -89,8 +93,8 @@ pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// The blocked value may be a buyer's id, which an erasure must remove from the store. So the value
-/// is not recorded.
+/// Leaves out the blocked value, because it may be a buyer's id. An erasure must remove a buyer's
+/// id from the store, but it does not change the rows of actions.
 pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
     differences(before, after, |block| {
         json!({
@@ -174,9 +178,10 @@ fn sale_view(sale: &SaleRow) -> Value {
     with_page(view, &sale.page)
 }
 
-/// Adds the fields of the document `page` to the view of a sale or of an item. If the document has
-/// a text in several languages, this text replaces the column's text. But if no language has the
-/// column's text, an older program changed only the column, and the column's text stays.
+/// Adds the fields of the JSON document `page` to the view of a sale or of an item. A field of the
+/// document may have one text for each language. Such a field replaces the text in the view, which
+/// comes from a column. Exception: if no language has the column's text, an older program changed
+/// the column, but not the document. The column's text then stays.
 fn with_page(mut view: Value, page: &str) -> Value {
     let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
     for (name, value) in page {
@@ -191,7 +196,8 @@ fn with_page(mut view: Value, page: &str) -> Value {
 }
 
 /// Returns the stored front-door settings, with the text `none` for each limit that is switched
-/// off. The store has `null` for such a limit, but in an action `null` means a missing field.
+/// off. The store has `null` for such a limit, but in the changes of an action `null` means that
+/// the field has no value.
 fn door_view(stored: &str) -> Value {
     let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
     if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {

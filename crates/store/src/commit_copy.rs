@@ -1,12 +1,12 @@
 //! Copies of commits, for a continuous backup of a store in SQLite.
 //!
-//! After each commit, the writer adds the changed pages to a buffer in memory. From time to time,
-//! the server stores these pages in the backup as a [`Segment`]. A base is a copy of the whole
-//! store. Segments contain whole pages, so a base and all later segments together are a copy of the
-//! store.
+//! After each commit, the store's writer adds the changed pages to a buffer in memory. The server
+//! regularly takes these pages out of the buffer, and stores them in the backup as a [`Segment`].
+//! The backup also needs a base, which is a copy of the whole store. Segments contain whole pages,
+//! so a base and all later segments together are a copy of the store.
 //!
-//! If the buffer exceeds [`COPY_BYTES_MAX`], all pages are dropped, and the backup needs a new
-//! base. So the writer never waits for the backup.
+//! The writer never waits for the backup. If the backup is so slow that the buffer exceeds
+//! [`COPY_BYTES_MAX`], all pages are dropped, and the backup needs a new base.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ pub struct CommitBuffer(Arc<Inner>);
 struct Inner {
     /// The number of the newest commit. The first commit has the number 1.
     newest: AtomicU64,
-    /// True from the start of a commit until the commit's pages are added.
+    /// True from the start of a commit until the commit's pages are in the buffer.
     is_committing: AtomicBool,
     gathered: Mutex<Gathered>,
     progress: Mutex<CopyProgress>,
@@ -44,7 +44,7 @@ struct Gathered {
     page_size: u32,
     /// The number of pages in the store's file after the newest commit.
     pages_in_store: u32,
-    /// The number and the time of the oldest commit whose pages have not been taken.
+    /// The number and the time of the oldest commit whose pages are still in the buffer.
     oldest: Option<(u64, Millis)>,
     newest_at: Millis,
     is_broken: bool,
@@ -66,15 +66,15 @@ pub enum TakenPages {
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// Since when the backup lacks commits. `None` if the backup has every commit.
+    /// The time of the oldest commit that the backup lacks. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
-    /// Since when a new copy of the whole store is due. `None` if no copy is due.
+    /// When a new copy of the whole store became due. `None` if no copy is due.
     pub base_due_since: Option<Millis>,
     /// The number of failed writes to the backup, and of failed copies of the whole store.
     pub failures: u64,
 }
 
-/// Pages of one or several commits, as the write-ahead log contains them.
+/// Pages of one or several commits, as the writer read them from the write-ahead log.
 pub(crate) struct LogPages {
     pub(crate) page_size: u32,
     pub(crate) pages_in_store: u32,
@@ -123,9 +123,9 @@ impl CommitBuffer {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
 
-    /// Returns the number of the newest commit that a reader can see now. A reader can see a commit
-    /// shortly before the writer has added the commit's pages and number. So this call waits for
-    /// the writer.
+    /// Returns the number of the newest commit that a reader of the store can see now. Readers can
+    /// see a commit shortly before the writer has added its pages and increased the number. If the
+    /// writer is in this step, the call waits for the writer.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();
@@ -135,8 +135,9 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Takes the gathered pages out of the buffer. The progress then shows that the backup lacks
-    /// these pages, until a call of [`CommitBuffer::set_progress`] says that the backup has them.
+    /// Takes the gathered pages out of the buffer. [`CommitBuffer::progress`] then shows that the
+    /// backup lacks these pages, until the caller has stored them and reports this with
+    /// [`CommitBuffer::set_progress`].
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
@@ -175,8 +176,9 @@ impl CommitBuffer {
     /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
-        // The buffer is read before the progress. `take` moves the time from the buffer to the
-        // progress, so the other order could miss the time in both.
+        // Reads the buffer first, and the progress second. In between, `take` may move the time
+        // from the buffer to the progress. With the opposite sequence, this code could then find
+        // the time in neither.
         let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.waiting_since = progress.waiting_since.or(oldest_at);

@@ -1,4 +1,4 @@
-//! The input and output types of a store, the same for every backend.
+//! The types of the arguments and the results of a store's methods, the same for every backend.
 use std::sync::Arc;
 
 use doorbuster_core::digest::OrderDigest;
@@ -90,7 +90,8 @@ pub struct ItemRow {
     pub limit: u32,
     /// The payment window of the item's orders, in milliseconds.
     pub hold_ms: i64,
-    /// Other data that the item's page shows, as JSON. Empty if there is none.
+    /// Further data of the item's page, such as texts in other languages, as JSON. Empty if there
+    /// is none.
     pub page: String,
     /// True if the item's stock is counted (see [`ItemCounts`]). False if the stock is unlimited.
     pub counted: bool,
@@ -114,9 +115,11 @@ pub struct SaleRow {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// Other data that the sale's page shows, as JSON. Empty if there is none.
+    /// Further data of the sale's page, such as texts in other languages, as JSON. Empty if there
+    /// is none.
     pub page: String,
-    /// A number that every change increases. The API returns this number as the `ETag`.
+    /// The number of the sale's version. Every change of the sale increases it. The API returns it
+    /// in the header `ETag`.
     pub version: u64,
     /// When the sale was created.
     pub created_at: Millis,
@@ -124,8 +127,9 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// A step that pauses or closes the sale waits at most until this time for requests in flight
-    /// at the nodes ([`crate::Store::drain_sale`]).
+    /// Set while the sale is being drained before a pause or its closing
+    /// ([`crate::Store::drain_sale`]). At this time at the latest, the pause or the closing stops
+    /// waiting for requests that nodes still process.
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -135,8 +139,8 @@ pub struct SaleRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
     /// The version of the catalogue. Each commit that changes a sale or the description of an item
-    /// sets a version that was never used before. Empty in an embedded store, which needs no
-    /// version.
+    /// sets a version that was never used before. Empty in an embedded store, because no other node
+    /// can change the catalogue there.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,
@@ -145,7 +149,7 @@ pub struct CatalogueRows {
 /// A sale to create, as a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSale {
-    /// The shop's id. [`SaleRow`] describes this field and the others.
+    /// The shop's id. For all fields of this type, see the fields of [`SaleRow`].
     pub id: String,
     /// The title.
     pub title: String,
@@ -155,7 +159,7 @@ pub struct NewSale {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// Other data that the sale's page shows, as JSON.
+    /// Further data of the sale's page, as JSON.
     pub page: String,
     /// The sale's items: 1 to 100.
     pub items: Vec<NewItem>,
@@ -164,7 +168,7 @@ pub struct NewSale {
 /// An item to create. All its stock starts in the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewItem {
-    /// The shop's id of the item. [`ItemRow`] describes this field and the others.
+    /// The shop's id of the item. For the other fields, see the fields of [`ItemRow`].
     pub name: String,
     /// The title.
     pub title: String,
@@ -182,7 +186,7 @@ pub struct NewItem {
     pub limit: u32,
     /// The payment window in milliseconds.
     pub hold_ms: i64,
-    /// Other data that the item's page shows, as JSON.
+    /// Further data of the item's page, as JSON.
     pub page: String,
     /// The units to sell.
     pub stock: Stock,
@@ -202,7 +206,8 @@ pub enum PatchOutcome {
     Done(SaleRow),
     /// No such sale exists.
     NotFound,
-    /// The sale's version is not the version in `If-Match`. The value is the sale's version.
+    /// The sale's version differs from the version in the header `If-Match`. The value is the
+    /// sale's current version.
     VersionMismatch(u64),
     /// The error that the patch function returned.
     Refused(String),
@@ -216,7 +221,8 @@ pub enum SpreadOutcome {
     Done(SaleRow),
     /// The sale is closed, so its spreads cannot change. The value is the sale's phase.
     WrongState(Phase),
-    /// The sale's version is not the expected version. The value is the sale's version.
+    /// The sale's version differs from the version that the caller expects. The value is the sale's
+    /// current version.
     VersionMismatch(u64),
     /// No such item exists.
     NotFound,
@@ -229,7 +235,8 @@ pub enum DeleteOutcome {
     Done,
     /// No such sale exists.
     NotFound,
-    /// The sale's version is not the version in `If-Match`. The value is the sale's version.
+    /// The sale's version differs from the version in the header `If-Match`. The value is the
+    /// sale's current version.
     VersionMismatch(u64),
     /// The sale is not a draft, so it is not deleted. The value is the sale's phase.
     WrongState(Phase),
@@ -270,7 +277,8 @@ pub struct Adjustment {
 pub enum AdjustOutcome {
     /// This call changed the total.
     Done(ItemCounts),
-    /// An earlier call with the same key and units changed the total. The counts are current.
+    /// An earlier call with the same key and units changed the total. The value is the current
+    /// counts.
     Repeated(ItemCounts),
     /// The key was used with other units.
     KeyReused,
@@ -309,19 +317,20 @@ pub struct ItemCounts {
     pub waiting: u64,
 }
 
-/// The changes of one or more commits. The orders of a commit are published before the commit's
-/// callers get their answers.
+/// What one or more commits changed. A store publishes this value through its [`CommitSink`]. The
+/// orders of a commit are published before the calls that made the commit return.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the
-    /// counts of settled tickets may follow some milliseconds after the orders.
+    /// The counts after the commit, for every item that the commit touched. With PostgreSQL, counts
+    /// that changed because tickets were settled may be published some milliseconds after the
+    /// orders.
     pub counts: Vec<ItemCounts>,
     /// The newest state of each order that was created or changed, oldest commit first. An order
-    /// may be published twice. Every order that `counts` includes is in `orders` or `digests`, or
-    /// was published before.
+    /// may be published twice. Every order whose units are in `counts` is in `orders` or `digests`,
+    /// or was published before.
     pub orders: Vec<Order>,
-    /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
-    /// store.
+    /// Digests of orders that other nodes created or changed, and that this node does not need in
+    /// full. Empty in an embedded store.
     pub digests: Vec<OrderDigest>,
     /// Verdicts that another node gave to this node's tickets. Empty in an embedded store.
     pub verdicts: Vec<(Token, TicketVerdict)>,
@@ -334,8 +343,8 @@ pub struct Committed {
     pub events: bool,
 }
 
-/// A function that the store calls after each commit, in commit order, before the commit's callers
-/// get their answers. The store calls it from its own thread, also for commits of other nodes. The
+/// A function that the store calls after each commit, in commit order, before the calls that made
+/// the commit return. The store calls it from its own thread, also for commits of other nodes. The
 /// function must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 

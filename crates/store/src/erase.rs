@@ -1,4 +1,4 @@
-//! The statements that find a buyer's rows and replace the buyer's id.
+//! The statements of an erasure: they find a buyer's rows, and replace the buyer's id.
 //!
 //! This file names every text column that can contain a buyer's id or a request key. A test
 //! compares these columns with all columns of the schema.
@@ -19,7 +19,7 @@ macro_rules! at_rest {
     };
 }
 
-/// Joins the item whose number is in this column, and then the item's sale.
+/// Joins the item whose number is in the given column, and then the item's sale.
 macro_rules! of_item {
     ($column:literal) => {
         concat!(" JOIN item i ON i.id = ", $column, " JOIN sale s ON s.id = i.sale_id")
@@ -32,8 +32,9 @@ macro_rules! of_grant {
     };
 }
 
-/// The condition for an event about a refused ticket of this buyer ($1). The JSON text is searched
-/// without being parsed. This is correct, because buyer ids contain no character that JSON escapes.
+/// The condition for an event about a refused ticket of this buyer ($1). It searches the JSON text
+/// for the buyer's id, without parsing the text. This is correct, because buyer ids contain no
+/// character that JSON escapes.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -41,8 +42,9 @@ macro_rules! of_refused {
     };
 }
 
-/// The condition for a quota row without an order. In PostgreSQL, a settle batch that runs again
-/// first inserts all missing quota rows. Such a row stays even if the ticket is then returned.
+/// The condition for a quota row of a buyer who has no order of the item. PostgreSQL can have such
+/// rows: a settle batch that runs again first inserts all missing quota rows. If the ticket is then
+/// returned, its quota row stays.
 macro_rules! of_no_order {
     () => {
         "q.buyer = $1 AND q.used = 0
@@ -50,8 +52,8 @@ macro_rules! of_no_order {
     };
 }
 
-/// Counts the rows that name a buyer ($1), by sale, by a word, and by whether the rows are orders.
-/// The word is `erasable` or the reason why the rows must stay.
+/// Counts the rows that name a buyer ($1). The rows are grouped by sale, by a word, and by whether
+/// they are orders. The word is `erasable`, or the reason why the rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
     "SELECT sale, word, is_order = 1, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
@@ -162,8 +164,9 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
 );
-/// A missing row of `quota` means that the buyer never had an order of the item. So the row must
-/// stay while the buyer has any order of the item, even an ended order.
+/// Deletes a quota row of a buyer who has no order of the item. While the buyer has an order, even
+/// an ended order, the row must stay: a ledger does not search for orders of a buyer who has no
+/// quota row.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
@@ -217,8 +220,9 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// Returns the key that replaces the order's request key. It depends on the order too, because
-    /// after an erasure a buyer may use the same key again, and be erased again.
+    /// Returns the key that replaces the order's request key. The new key depends on the order,
+    /// too. A buyer may use the same request key again after an erasure, and be erased again. The
+    /// keys of both orders must then differ.
     pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
         self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
     }

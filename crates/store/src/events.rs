@@ -49,7 +49,8 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     })
 }
 
-/// Returns `None` if other columns contain all data of the subject.
+/// Returns the data of the subject that has no column of its own, as JSON. Returns `None` if there
+/// is no such data.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: decided, .. } => {
@@ -70,7 +71,8 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Only the closing and the first opening of a sale have an event.
+/// Returns the event of a sale's change to the phase `to`. Only the first opening and the closing
+/// of a sale have an event.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,

@@ -228,7 +228,8 @@ impl StoreState {
         }
     }
 
-    /// A fatal failure makes the whole store fail.
+    /// Converts a failure into the error for the caller. If the failure is fatal, the store accepts
+    /// no further calls.
     pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {

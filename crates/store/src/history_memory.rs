@@ -1,4 +1,5 @@
-//! Remembers the newest history of the database that this deployment has used.
+//! Remembers the newest database history that this deployment has used. The store refuses a
+//! database with an older history, such as an old primary after a failover.
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -9,20 +10,21 @@ use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
 
-/// A function that stores a history for this node's next start. The function is called before the
-/// database is used.
+/// A function that stores a deployment's history for the next start of this node. The store calls
+/// it before it uses a database that has a newer history.
 pub type SaveHistory = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// A function that asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
 
-/// Maps the token of a history to the known position in the write-ahead log of that history.
+/// Maps the token of a history to the highest known position in the write-ahead log of this
+/// history.
 pub(crate) type Positions = BTreeMap<String, i64>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
 ///
 /// Several deployments may share a data directory, so each history is stored under its deployment.
-/// The fingerprint of the key for order ids identifies a deployment.
+/// A deployment is identified by the fingerprint of its key for order ids.
 #[derive(Clone, Default)]
 pub struct KnownHistories(Arc<Inner>);
 
@@ -88,8 +90,9 @@ impl KnownHistories {
         self.announce(state, before);
     }
 
-    /// Learns a position in the write-ahead log, for the history with this token. After a crash,
-    /// the database still has the log up to this position.
+    /// Learns a position in the write-ahead log of the history with this token. The log is durable
+    /// up to this position. So even after a crash, a database without this position is an older
+    /// copy.
     pub(crate) fn learn_position(&self, token: &str, position: i64) {
         let mut state = self.state();
         state.raise_position(token, position);
@@ -123,8 +126,8 @@ impl KnownHistories {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// Until this process knows its own deployment, `deployment` is used: the deployment that a
-    /// database names.
+    /// Returns the newest known history of this process's deployment. Until this process knows its
+    /// deployment, returns the history of `deployment`, which is named by a database.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);

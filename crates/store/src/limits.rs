@@ -17,8 +17,8 @@ pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has at least this many pages, the checkpoint thread copies them to the
 /// store's file.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
-/// When at most this many pages remain to be copied, the writer copies them itself, so that the log
-/// can restart. Callers wait a few milliseconds for the writer.
+/// When a checkpoint has at most this many pages left to copy, the writer copies them itself. The
+/// log can then restart from its beginning. Callers wait a few milliseconds for this copy.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
 /// For a long log, the writer uses a higher bound than [`CHECKPOINT_LAST_PAGES`]: the number of the
 /// log's pages divided by this number. Under full load, the remaining pages of a long log might
@@ -99,8 +99,8 @@ pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// the database's clock was set back. The limit is longer than any lease, so that small differences
 /// between clocks make no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
-/// The number of rows that commit checks write. Two nodes share a row if their node numbers are
-/// equal modulo this constant.
+/// A commit check ([`crate::Store::commit_check`]) writes one small row. This is the largest number
+/// of these rows. Two nodes share a row if their node numbers are equal modulo this constant.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it confirmed. After a failover, the node compares
 /// these orders with the database.
@@ -163,8 +163,8 @@ pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 pub const PG_CONFLICTS_MAX: u32 = 12;
 /// The interval at which a node polls for the commits of other nodes, even without notifications.
 pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a poll may take. After that time, the callers that wait for the poll get their answers,
-/// and a later poll publishes the counts.
+/// How long a poll may take. After that time, the calls that wait for the poll return, and a later
+/// poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 /// The largest number of rows that one query of a poll reads. The rows are orders, or resolutions
 /// (records of returned tickets). Further rows are read in further pages of the same snapshot.

@@ -72,7 +72,8 @@ impl<R: Keyed> Rows<R> {
         cached.row.clone()
     }
 
-    /// A row that is not cached yet is not in the table either.
+    /// Changes a cached row, or adds a new row. A row that is not cached must not be in the table
+    /// either.
     pub(crate) fn put(&mut self, row: &R) {
         let row = row.clone();
         match self.0.get_mut(&row.key()) {

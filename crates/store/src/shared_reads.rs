@@ -1,7 +1,7 @@
 //! The reads that both ledgers do in the same way.
 
-/// The file that uses this macro imports the types that the macro names. `$sql` runs the
-/// statements.
+/// Defines the methods of `Ledger` that only read rows, for both ledgers. `$sql` runs the
+/// statements. A file that uses this macro must import the types that the macro names.
 macro_rules! shared_reads {
     ($self:ident, $dialect:ident, $sql:expr) => {
         fn on_sale(&mut $self, item: ItemId) -> Done<bool> {

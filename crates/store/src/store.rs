@@ -4,8 +4,8 @@
 //! and every read sees its writes. A refusal is a value, not an error. After an error, nothing was
 //! done, unless the error says that the effect may have happened.
 //!
-//! Futures of PostgreSQL calls are boxed, so that a purchase with an embedded store needs no memory
-//! for these futures.
+//! The futures of PostgreSQL calls are large. They are boxed, so that a purchase with an embedded
+//! store needs no memory for them.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,8 +100,8 @@ impl Store {
         }
     }
 
-    /// Returns the time for actions that must not happen too early. If a database's clock is set
-    /// forward while this process runs, this time follows only slowly.
+    /// Returns the time for actions that must not happen too early, such as the expiry of an order.
+    /// If a database's clock is set forward while this process runs, this time follows only slowly.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -131,8 +131,8 @@ impl Store {
         }
     }
 
-    /// Returns an instant. The published state includes each commit that a read of this process saw
-    /// before that instant.
+    /// Returns an instant with this property: the published state includes each commit that a read
+    /// of this process saw before the instant.
     #[must_use]
     pub fn published_as_of(&self) -> Instant {
         match self {

@@ -14,7 +14,7 @@ use crate::sqlite::SqliteLedger;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryUnknown {
     /// The transaction may run again. A second run finds the effect of the first run, and returns
-    /// the same answer.
+    /// the same result.
     Allowed,
     /// The transaction must not run again. The caller must read whether the transaction had its
     /// effect.
@@ -140,7 +140,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Does nothing if no operator made the change.
+    /// Records the caller's action with these changed fields. Does nothing if the caller passed no
+    /// action ([`crate::recorded`]).
     pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
         let action = match self {
             Self::Sqlite(ledger) => ledger.action.clone(),

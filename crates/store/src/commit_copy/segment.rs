@@ -1,4 +1,4 @@
-//! A segment: the pages that some commits changed, as bytes with a checksum.
+//! The format of a segment: the pages that one or more successive commits changed, with a checksum.
 //!
 //! The numbers are little-endian. The parts of a segment, with their sizes in bytes, are:
 //!
@@ -113,8 +113,8 @@ impl Segment {
         })
     }
 
-    /// Writes the pages into a copy of the store's file. The copy then equals the store's file
-    /// after the last commit.
+    /// Writes the segment's pages into `store`, a copy of the store's file that has all earlier
+    /// commits. The copy then equals the store's file after the commit [`Segment::last`].
     ///
     /// # Errors
     ///

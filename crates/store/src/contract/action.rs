@@ -1,4 +1,5 @@
-//! Operators' actions: each change is one row, written in the transaction of the change.
+//! Operators' actions. Each action is one row. The transaction that makes the operator's change
+//! writes the row.
 use serde_json::Value;
 
 use doorbuster_core::Millis;
@@ -33,7 +34,8 @@ pub struct NewAction {
     pub action: String,
     /// The subject, such as `sale:spring`.
     pub subject: String,
-    /// Fields that only the caller knows, such as a reason.
+    /// Fields that the transaction cannot find in the changed rows, such as the operator's reason.
+    /// The caller gives them.
     pub changes: Vec<FieldChange>,
     /// The address of the client.
     pub address: Option<String>,

@@ -6,10 +6,11 @@ use doorbuster_core::Millis;
 pub struct AnswerSpend {
     /// The challenge's id.
     pub id: [u8; 16],
-    /// When the challenge ends. After that time, no answer counts, because the store may have
-    /// deleted its record of the challenge.
+    /// When the challenge ends. The store refuses an answer after that time, because it may have
+    /// deleted the row that shows whether the challenge was answered before.
     pub until: Millis,
-    /// One hash over both the sale and the buyer who answers.
+    /// A hash of the sale and the buyer who answers. The wrong answers with one hash are counted
+    /// together.
     pub by: [u8; 16],
     /// Whether the answer is right.
     pub is_correct: bool,

@@ -3,7 +3,7 @@ use doorbuster_core::{Millis, NodeId};
 
 use super::PausedSale;
 
-/// A node's reaction to a change of the database's history.
+/// What a node did and found after the database's history changed, for example after a failover.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryReaction {
     /// The sales that the node paused.
@@ -12,7 +12,7 @@ pub struct HistoryReaction {
     pub lost: Option<LostOrders>,
 }
 
-/// Orders that a node had acknowledged and that the database lacks.
+/// Orders that a node confirmed, and that the database lacks after a failover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostOrders {
     /// The node.
@@ -61,7 +61,7 @@ impl Replication {
         self.is_synchronous() && self.synchronous.is_none()
     }
 
-    /// Returns whether commits wait for standbys that are not connected.
+    /// Returns whether commits wait for more standbys than are connected.
     #[must_use]
     pub fn lacks_standbys(&self) -> bool {
         self.synchronous.is_some_and(|there| there < self.required)

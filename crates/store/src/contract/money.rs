@@ -57,8 +57,8 @@ pub struct RefundNotice {
 /// reversal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
-    /// The id of the provider's message. A message is handled only once. `None` if a query to the
-    /// provider found the reversal.
+    /// The id of the provider's webhook message. The store handles a repeated message only once.
+    /// `None` if a query to the provider found the reversal.
     pub event: Option<String>,
     /// The provider.
     pub provider: String,
@@ -70,9 +70,10 @@ pub struct Reversal {
     pub money: Option<Money>,
     /// False if the reversal failed or was withdrawn, so that the shop has the money again.
     pub stands: bool,
-    /// For a message, the time of the report by the provider's clock. For a query, the wall-clock
-    /// time at the start of the query. `None` means the time when the report arrives. A report that
-    /// is older than the stored report of the same reversal changes nothing.
+    /// When the report was made. For a webhook message, this is a time of the provider's clock. For
+    /// a query, it is the wall-clock time at the start of the query. `None` means the time when the
+    /// report arrives. A report that is older than the stored report of the same reversal changes
+    /// nothing.
     pub reported_at: Option<Millis>,
     /// The provider's id of the dispute, unique within a payment, if the provider names a dispute.
     pub dispute: Option<String>,
@@ -104,16 +105,17 @@ impl Reversal {
         Ok(Ok(payment))
     }
 
-    /// For a report about a dispute, returns the dispute's id and the time of the report. A
-    /// payment's disputes without an id count as one dispute with an empty id. The last report
-    /// about it counts.
+    /// For a report about a dispute, returns the dispute's id and the time of the report. All
+    /// disputes of a payment that have no id count as one dispute with an empty id. The last report
+    /// to arrive decides the state of this dispute.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
         (self.kind == ReversalKind::Disputed)
             .then(|| (self.dispute.clone().unwrap_or_default(), self.reported_at.unwrap_or(now)))
     }
 
-    /// `written` is this report's amount. `before` has the stored amount, and whether the stored
-    /// reversal was in force.
+    /// Returns whether this report changes the stored reversal. `written` is this report's amount.
+    /// `before` has the stored amount, and whether the stored reversal was in force. It is `None`
+    /// if no reversal is stored.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
@@ -140,8 +142,8 @@ pub enum ReversalOutcome {
     NoPayment,
 }
 
-/// A reversal that an operator should see, because its payment still counts for an order or is
-/// disputed.
+/// A reversal that an operator should see: its payment still counts as captured, or the reversal is
+/// a dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
     /// How the money was reversed.
@@ -155,6 +157,6 @@ pub struct ReversedPayment {
     /// The reversed amount.
     pub money: Money,
     /// For a dispute: when it was first reported. For a refund by hand: the time of the report that
-    /// counts.
+    /// is stored.
     pub at: Millis,
 }

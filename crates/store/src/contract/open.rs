@@ -126,7 +126,7 @@ pub enum OpenError {
     Failed(String),
 }
 
-/// A file of the deployment in the store's directory, for example a generated secret.
+/// A file that a backup contains beside the store, for example a generated secret.
 #[derive(Clone)]
 pub struct BackupFile {
     /// The file's name in the data directory.
@@ -142,7 +142,7 @@ pub struct Restored {
     pub backup_at: Millis,
     /// The sales that the restore paused, each with its phase in the backup: open or scheduled.
     pub paused: Vec<PausedSale>,
-    /// The names of the files that were written beside the store.
+    /// The names of the files from the backup that were written beside the store.
     pub files: Vec<String>,
 }
 

@@ -100,8 +100,8 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt already made this change. Its caller did not learn the outcome,
-            // and repeated the call.
+            // An earlier attempt of this call already made the change, but its caller did not learn
+            // the outcome and repeated the call.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -180,10 +180,10 @@ pub struct EndpointStatus {
     /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
     /// The number of events after the endpoint's position, including events of types that the
-    /// endpoint does not receive. Of the events without a position, at most
-    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`] are counted. After a failover of PostgreSQL, if
-    /// more events than this limit have a later position, the number can include positions that no
-    /// event has.
+    /// endpoint does not receive. In PostgreSQL, at most [`crate::limits::UNSEQUENCED_COUNTED_MAX`]
+    /// events without a position are counted. If at least this many events with a later position
+    /// wait, the store computes their number from the endpoint's position and the last position.
+    /// After a failover, this number can include positions that no event has.
     pub waiting: u64,
     /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,

@@ -25,7 +25,7 @@ pub struct StockAdjustment {
     pub at: Millis,
 }
 
-/// A change of an order's state. The change moves the order's units.
+/// A change of an order's state, which also moves the order's units, for example from held to paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTransition {
     /// The order.
@@ -61,7 +61,8 @@ pub struct Reconciliation {
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
-/// Units and money of one item. The units are the sums over grants and orders.
+/// Units and money of one item. The units in slots and in orders are the sums over grants and
+/// orders, and not the item's counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemTotals {
     /// The item.

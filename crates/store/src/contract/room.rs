@@ -52,10 +52,10 @@ impl WaitingRoom {
 pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of a buyer who entered before the opening.
+    /// The lot of a buyer who entered before the sale opened, and so takes part in the draw.
     pub lot: Option<DrawLot>,
-    /// The stored rank. A buyer in the draw has no stored rank before the admission. Before it, the
-    /// rank is computed as the position of the buyer's lot among all lots.
+    /// The stored rank. A buyer in the draw gets a stored rank at the admission. Until then, the
+    /// rank is computed: it is the position of the buyer's lot among all lots.
     pub rank: Option<u64>,
     /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,
@@ -90,7 +90,8 @@ pub struct RoomProgressStep {
     pub waiting: u64,
 }
 
-/// A room and the supply of its items, in one snapshot.
+/// A room, and the numbers from which the store computes how many visitors may be admitted, in one
+/// snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {
     /// The room.
@@ -103,7 +104,7 @@ pub struct WaitingRoomView {
 /// How many visitors a room may admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomAdmissions {
-    /// The snapshot of the room from which the maximum number was computed.
+    /// The snapshot of the room from which the caller computed `most`.
     pub seen: WaitingRoomView,
     /// The maximum number of visitors.
     pub most: u64,

@@ -8,6 +8,6 @@ pub struct GrantTransfers {
     pub grant: GrantId,
     /// How many times units moved from the pool to the grant.
     pub refills: u64,
-    /// How many times the slot answered a recall.
+    /// The number of finished recalls: how many times the slot answered a recall.
     pub recalls: u64,
 }

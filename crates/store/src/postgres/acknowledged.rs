@@ -14,7 +14,7 @@ use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
 impl AcknowledgedOrders {
-    /// At the bound the oldest orders are forgotten.
+    /// Adds orders in their current states. At the bound the oldest orders are forgotten.
     pub(super) fn add(&self, orders: &[Order]) {
         if orders.is_empty() {
             return;
@@ -35,8 +35,9 @@ impl AcknowledgedOrders {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = HashMap::with_capacity(kept.len());
         for &(_, id, state) in kept.iter() {
-            // If the answer to a settlement was lost, `Reserved` can be added after a later state
-            // of the order. So `Reserved` never replaces another state.
+            // Usually, the states of an order are added in their sequence. But if the answer to the
+            // COMMIT of a settlement was lost, `Reserved` may be added after a later state. So
+            // `Reserved` never replaces another state.
             if state == OrderState::Reserved {
                 states.entry(id).or_insert(state);
             } else {

@@ -11,7 +11,8 @@ pub(super) async fn await_answer<T>(
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Without an answer, the outcome is unknown.
+/// Waits for the answer to COMMIT. If no answer arrives in time, returns [`Failure::Unknown`],
+/// because the database may have committed the transaction.
 pub(super) async fn await_commit<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {

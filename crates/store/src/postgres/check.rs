@@ -21,7 +21,8 @@ use super::{Postgres, connect};
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        // The log must not contain a buyer's id, so the finding names the buyer's newest order.
+        // The findings are logged, and the log must not contain a buyer's id. So the finding names
+        // the buyer's newest order.
         "SELECT item_id,
                 format('the buyer of %s has %s units in active orders, a quota of %s '
                        'and a limit of %s',
@@ -230,7 +231,8 @@ async fn read_all<T: Default>(
     .await
 }
 
-/// If the caller drops the future, the transaction is still open, so the session is closed.
+/// Runs `read` in one snapshot of the database. If the caller drops this future, the transaction is
+/// still open. So the session is closed, and does not return to the pool.
 async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

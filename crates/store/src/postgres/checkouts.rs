@@ -32,7 +32,8 @@ impl Postgres {
     }
 }
 
-/// The orders are locked before the checkouts are read.
+/// Locks the orders before it reads their checkouts. A checkout changes only while its order's
+/// grant is locked, so the checkouts that are read stay current.
 async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],

@@ -103,8 +103,8 @@ impl Connect for PoolConnector {
     }
 }
 
-/// The pool accepts only errors of the client library, so this error replaces failures of another
-/// type.
+/// The pool accepts only errors of the client library. So this error replaces a failure of another
+/// type, and the connector keeps the text of the failure.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

@@ -79,7 +79,7 @@ struct Opened {
     host: usize,
     session: Session,
     found: Inspected,
-    /// The positions that this node knew before it inspected the database.
+    /// The log positions that this node knew before it inspected the database.
     positions: Positions,
 }
 
@@ -312,8 +312,9 @@ impl Connector {
         self.0.missing_standbys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Registers a change in a separate task. In the caller's task, the transaction would be
-    /// interrupted if the caller stopped waiting, and would keep its lock.
+    /// Registers a change of the history in a separate task. If the caller stops waiting, this task
+    /// still ends the transaction. In the caller's task, the transaction would stay open, with its
+    /// lock.
     async fn register(
         &self,
         client: Client,

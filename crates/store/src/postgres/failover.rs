@@ -1,6 +1,6 @@
-//! A node's reaction to a change of the database's history. The database may lack confirmed orders,
-//! so the node pauses sales. It also compares the database with the orders that this node
-//! confirmed.
+//! A node's reaction to a change of the database's history, for example after a failover. The
+//! database may now lack confirmed orders. So the node pauses sales, and compares the orders that
+//! it confirmed with the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,7 +172,8 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // `PhaseStep::Pause` is refused for a sale that has not opened.
+        // `PhaseStep::Pause` is refused for a sale that has not opened, so another function pauses
+        // it.
         Phase::Scheduled => {
             drop(phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?)
         }

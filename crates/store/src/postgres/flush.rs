@@ -291,8 +291,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes items. Settling and expiry read an item without a lock, because their decisions do not
-/// depend on the pool. So another transaction may have changed the row meanwhile, and the
-/// differences are added to its numbers.
+/// depend on the pool. So another transaction may have changed the row since it was read. The
+/// statement therefore adds differences to the numbers in the row.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.dirty() {
         let Some(read) = read else { continue };

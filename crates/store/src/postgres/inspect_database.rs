@@ -83,9 +83,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
 }
 
 /// Adds a row for a change of the history, and skips the positions of events that the database may
-/// lack. `pauses` says whether sales must be paused after the
-/// change. Returns `None` if another node has already added the row. The caller must then inspect
-/// the database again.
+/// lack. `pauses` says whether sales must be paused after the change. Returns `None` if another
+/// node has already added the row. The caller must then inspect the database again.
 pub(super) async fn register(
     client: &Client,
     known: Option<&DatabaseHistory>,
@@ -135,8 +134,9 @@ pub(super) async fn register(
 /// this commit. Returns `None` if `synchronous_commit` is off, because a crash may then lose this
 /// commit.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<Option<(String, i64)>> {
-    // The server runs both statements in one transaction. The commit record comes after the
-    // position, so the position survives a crash.
+    // The server runs both statements in one transaction. In the log, the record of this commit
+    // comes after the position that the second statement reads. So when the commit is durable, the
+    // log is durable up to this position.
     let sql = format!(
         "INSERT INTO commit_check (slot, at)
          VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)

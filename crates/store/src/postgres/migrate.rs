@@ -138,7 +138,7 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         tracing::warn!(
             table,
             event = "store.rewriting",
-            "rows come from another database; rewriting them, which may take a while"
+            "rows have transaction ids of another database; rewriting these rows may take a while"
         );
         transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
         let anew = format!("UPDATE {table} SET changed = pg_current_xact_id() WHERE {ahead}");

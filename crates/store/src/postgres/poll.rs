@@ -4,7 +4,8 @@
 //! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
 //! includes its transaction and the old snapshot did not. So each row is new in exactly one poll,
 //! regardless of the order in which transactions commit. Orders are an exception: an order's row
-//! has the id of the transaction that created the order, because digests name the changed orders.
+//! has the id of the transaction that created the order, because digests tell other nodes which
+//! orders changed.
 //!
 //! Counts come from the same snapshot, so every order that the counts include is published with the
 //! counts or earlier. If the snapshot includes a commit of this node that the poll does not know,
@@ -43,8 +44,8 @@ mod statements;
 pub(super) struct PollResult {
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The earlier orders that must still be read. `None` if the poll continued at the previous
-    /// position.
+    /// The orders from before this poll that must still be read. `None` if the poll continued at
+    /// the previous position, so that no order is missing.
     pub(super) old: Option<Backlog>,
 }
 
@@ -291,7 +292,7 @@ impl Poller {
                 if !self.logged_digest.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         event = "store.digest_unknown",
-                        "a commit digest has an unknown format; reading every order instead"
+                        "a commit digest has an unknown format, so the node reads all orders"
                     );
                 }
                 continue;
@@ -342,11 +343,11 @@ fn log_restart(cause: RestartCause, before: &SnapshotPosition, now: &SnapshotPos
             before = before.timeline,
             now = now.timeline,
             event = "database.failed_over",
-            "the database failed over to another server; reading every order again"
+            "the database failed over to another server, so the node reads all orders again"
         ),
         RestartCause::TooOld => tracing::info!(
             event = "store.orders_read_again",
-            "the last refresh was minutes ago; reading every order again"
+            "the last refresh was several minutes ago, so the node reads all orders again"
         ),
         // The log already has a line about the digest.
         RestartCause::UnknownDigest => {}

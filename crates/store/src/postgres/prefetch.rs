@@ -118,7 +118,8 @@ pub(super) async fn tickets(
         [&columns.ids, &columns.grants, &columns.numbers];
     let locked: [&(dyn ToSql + Sync); 1] = [&columns.locked];
     let of_items: [&(dyn ToSql + Sync); 1] = [&columns.items];
-    // Each query is sent when it is first polled, so the queries are sent in this order.
+    // The first poll of `join!` polls these futures in this order, and each query is sent when it
+    // is first polled. So the queries are sent in this order.
     let (begun, grants, made, quotas, orders, resolutions, items, recalls, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),

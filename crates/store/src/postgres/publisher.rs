@@ -1,6 +1,6 @@
-//! The task that publishes commits to the node. The callers of the node's own commits get their
-//! answers after the publication. The task polls for other nodes' commits after a notification, and
-//! at least once a second.
+//! The task that publishes commits to the node. A call that makes a commit returns after the commit
+//! is published. The task polls for other nodes' commits after a notification, and at least once a
+//! second.
 //!
 //! Only this task calls the sink. Counts come only from polls, so older counts are never published
 //! after newer counts. Every order that the counts include is published with the counts or earlier.
@@ -27,9 +27,10 @@ use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
-/// If a settled batch has fewer orders than this number, the load counts as low, and the orders are
-/// published together with their counts. So a buyer who sends one request after the other always
-/// sees counts that include the buyer's own orders.
+/// A settled batch with at least this many orders is published before its counts. With fewer
+/// orders, the load counts as low, and the orders are published together with their counts. So a
+/// buyer who sends one request after the other always sees counts that include the buyer's own
+/// orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
 pub(super) struct Publisher {
@@ -60,8 +61,8 @@ struct OwnCommits {
 }
 
 impl Publisher {
-    /// Creates a publisher that starts at the current state. Earlier commits are read on demand,
-    /// and later commits are published.
+    /// Creates a publisher that starts at the current state: it publishes later commits only. Rows
+    /// of earlier commits are read on demand.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,
@@ -125,7 +126,7 @@ impl Publisher {
         }
     }
 
-    /// The returned `bool` says whether the task must end.
+    /// Takes all commits from the queue. The returned `bool` says whether the task must end.
     fn collect(&mut self, first: Option<CommitMessage>) -> (OwnCommits, bool) {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
@@ -175,7 +176,7 @@ impl Publisher {
                 tracing::debug!(%failure, "failed to poll for commits; retrying");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
-                // The commits are durable, so their callers get their answers. The next successful
+                // The commits are durable, so the calls that made them return. The next successful
                 // poll publishes the counts.
                 Changes::default()
             }
@@ -282,8 +283,8 @@ impl Publisher {
         connector.distrust_host();
         let found = fence.unwrap_or(0);
         Err(Failure::Refused(format!(
-            "the database has fence {found}, this deployment has used fence {known}; connecting \
-             again"
+            "the database has fencing number {found}, but this deployment has used {known}; \
+             connecting again"
         )))
     }
 

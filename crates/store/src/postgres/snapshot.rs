@@ -15,7 +15,7 @@ pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(ext
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
             (SELECT max(fence) FROM store_history)";
-/// Reads the row, and gives its time to the clock as a sample.
+/// Reads a row of [`SNAPSHOT`], and gives the row's time to the clock as a sample.
 pub(super) fn since(
     row: Row<'_>,
     sent: Instant,

@@ -26,9 +26,10 @@ pub(super) async fn inspect(client: &Client) -> Done<Replication> {
     Ok(replication((row.try_get(0)?, row.try_get(1)?), numbers, lists))
 }
 
-/// `all` counts the connected standbys. `hidden` counts the standbys whose state this database user
-/// cannot see. `synchronous` counts the synchronous standbys. `connected` has the names of the
-/// connected standbys, and `standbys` becomes [`Replication::standbys`].
+/// Describes the standbys. `all` is the number of connected standbys, `hidden` the number of
+/// standbys whose state this database user cannot see, and `synchronous` the number of synchronous
+/// standbys. `connected` has the names of the connected standbys, and `standbys` becomes
+/// [`Replication::standbys`].
 pub(super) fn replication(
     (commit, names): (String, String),
     (all, hidden, synchronous): (i64, i64, i64),

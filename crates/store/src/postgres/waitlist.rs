@@ -77,8 +77,8 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.clone()));
     }
     let found = ledger.one(queries::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
-    // The query may find an entry that ended in this transaction, because only the cache has its
-    // new state.
+    // The table does not have the changes of this transaction yet. So the query may find an entry
+    // that this transaction has ended, and the filter drops it by its state in the cache.
     Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn stored_event(row: Row<'_>) -> Done<StoredEvent> {
     Ok(StoredEvent { position: row.get::<Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
-/// Returns an invalid row as an [`UnreadableEvent`].
+/// Reads a row of events. If the row is invalid, the value is an [`UnreadableEvent`].
 pub(crate) fn read(row: Row<'_>) -> Done<EventRead> {
     let position = row.get::<Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.get::<Option<String>>(at).ok().flatten();

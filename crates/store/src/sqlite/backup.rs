@@ -121,7 +121,7 @@ pub fn publish_backup(part: &Path, path: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        // The link fails if the file system has no hard links.
+        // The link fails if the file system has no hard links. The file is then renamed.
         Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
         Err(_) => return Err(BackupError::Exists(path.to_owned())),
     }

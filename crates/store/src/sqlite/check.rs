@@ -24,7 +24,8 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// The number of paid orders. `payments` is the number of captured payments of paid orders.
+    /// The number of paid orders. The field `payments` is the number of captured payments of these
+    /// orders.
     paid_orders: u64,
     payments: u64,
 }

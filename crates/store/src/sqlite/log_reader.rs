@@ -36,7 +36,8 @@ impl LogReader {
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })
     }
 
-    /// Skips the valid frames that are in the log now. `frames` is their number.
+    /// Skips the frames that are in the log now, so that the next copy begins after them. `frames`
+    /// is the number of these frames that are valid.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // If the log has no header yet, the next `copy_commit` reads the log from its beginning.

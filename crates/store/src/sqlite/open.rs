@@ -71,7 +71,8 @@ impl Drop for DirLock {
     }
 }
 
-/// Creates the directory if it does not exist. Dropping the returned value releases the lock.
+/// Locks the data directory, and creates it if it does not exist. Dropping the returned value
+/// releases the lock.
 pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
@@ -233,8 +234,9 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     if id == BACKUP_ID {
         return Err(OpenError::IsBackup(path.to_owned()));
     }
-    // The table of the migrations is created before the first migration runs. A crash between these
-    // two steps leaves only that table.
+    // The table of the migrations is created first, and the first migration sets the application
+    // id. A crash between these two steps leaves a file that has only that table. Such a file
+    // counts as empty.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }

@@ -34,8 +34,8 @@ impl FileId {
 pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
-    /// Call this function after a connection has read from the store. Only then do all these files
-    /// exist.
+    /// Records which files are open. Call this function after a connection has read from the store,
+    /// because only then do all these files exist.
     pub(super) fn remember(dir: &Path, lock: &DirLock) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;

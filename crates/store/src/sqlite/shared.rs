@@ -46,7 +46,9 @@ impl Publication {
         self.began.store(0, Ordering::SeqCst);
     }
 
-    /// Returns an instant. Each commit that a read saw before this instant is published.
+    /// Returns an instant with this property: each commit that a read saw before the instant is
+    /// published. This is the start of the commit in progress, or the current time if no commit is
+    /// in progress.
     pub(super) fn as_of(&self) -> Instant {
         let now = Instant::now();
         match self.began.load(Ordering::SeqCst) {

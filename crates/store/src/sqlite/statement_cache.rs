@@ -14,8 +14,8 @@ pub(crate) struct Statements<'c> {
 struct Prepared<'c> {
     text: *const str,
     statement: CachedStatement<'c>,
-    /// The number in the name of each parameter. The list has the order in which the text first
-    /// names the parameters. SQLite counts them in this order.
+    /// For each parameter, the number in its name, such as 2 for `$2`. The list has the order in
+    /// which the text first names the parameters, because SQLite counts parameters in this order.
     numbers: Vec<usize>,
 }
 

@@ -25,9 +25,11 @@ use super::shared::Shared;
 use super::statement_cache::Statements;
 use super::txn::Txn;
 
-/// Answers the caller when the outcome of the commit is known.
+/// Sends the result of a job to the job's caller. The writer calls it when the outcome of the
+/// commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// The argument is the transaction, or an error if the job cannot run.
+/// Runs a job. The argument is the transaction, or an error if the job cannot run. If the result is
+/// an error, no job of the group is committed.
 pub(super) type WriteCall =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
@@ -246,8 +248,8 @@ fn commit(
     };
     match outcome {
         Ok(committed) => {
-            // The commit is copied before its callers get their answers. So if the backup lacks a
-            // commit that a caller knows, the progress of the backup shows this.
+            // The commit is copied before its callers get their results. So if the backup lacks a
+            // commit whose result a caller has, the progress of the backup shows this.
             if let Some(reader) = log_reader
                 && let Ok((pages, _)) = txn.log_pages()
             {

@@ -31,9 +31,10 @@ const DELETE_ENDED: [Statement; 2] = [
 ];
 const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-/// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. Even if
-/// `$4` is 0, PostgreSQL locks the row, so a right answer waits for concurrent wrong answers. If
-/// there is no count, a right answer inserts a row whose period is already over.
+/// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. A right
+/// answer runs this statement with `$4` = 0. In PostgreSQL, the statement locks the row, so the
+/// right answer waits for concurrent wrong answers. If there is no count yet, a right answer
+/// inserts a row whose period is already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET

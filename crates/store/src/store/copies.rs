@@ -1,4 +1,4 @@
-//! The copies of commits, which only SQLite has.
+//! Copies of commits for a continuous backup. Only a store in SQLite has them.
 use crate::commit_copy::CommitBuffer;
 use crate::contract::{OpenError, SqliteOptions};
 use crate::sqlite::Sqlite;
@@ -14,7 +14,7 @@ impl Store {
         Sqlite::open(options, Some(copy)).map(Self::Sqlite)
     }
 
-    /// Returns the copies of commits, if the store has a continuous backup.
+    /// Returns the buffer with the copies of commits, if the store has a continuous backup.
     #[must_use]
     pub fn commit_copy(&self) -> Option<&CommitBuffer> {
         match self {

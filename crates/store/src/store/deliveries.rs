@@ -145,7 +145,8 @@ fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<b
     Ok(is_current)
 }
 
-/// The endpoint's row must be locked, so that no other transaction adds deliveries.
+/// Counts an endpoint's pending deliveries. The endpoint's row must be locked, so that no other
+/// transaction adds deliveries.
 pub(super) fn pending_count(tx: &mut Transaction<'_, '_>, id: &str) -> Done<u64> {
     Ok(tx.one(COUNT_PENDING, &values![id], |row| row.number(0))?.unwrap_or(0))
 }
@@ -210,8 +211,8 @@ impl Store {
         Ok(Page::of(rows, limit, |row| row.position))
     }
 
-    /// Delivers one event to an endpoint again. The event's delivery may have any state. The
-    /// endpoint must have fewer than `most` pending deliveries.
+    /// Makes the delivery of one event to an endpoint pending again, whatever the delivery's state
+    /// is. The endpoint must have fewer than `most` pending deliveries.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| redeliver(tx, &id, position, most)).await

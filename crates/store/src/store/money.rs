@@ -64,8 +64,9 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
 };
 
 impl Store {
-    /// Handles a captured payment (see [`doorbuster_core::money::capture`]). If the outcome is
-    /// [`CaptureOutcome::UnitsMissing`] or [`CaptureOutcome::TooEarly`], the call wrote nothing.
+    /// Handles a captured payment (see [`doorbuster_core::money::capture`], which describes
+    /// `last`). If the outcome is [`CaptureOutcome::UnitsMissing`] or [`CaptureOutcome::TooEarly`],
+    /// the call wrote nothing.
     pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             tx.lock_order_named(&report.order)?;

@@ -64,7 +64,7 @@ fn record_order(
 
 impl Store {
     /// Resolves all tickets in one transaction, at one instant
-    /// ([`doorbuster_core::settle::settle`]). The answers are in the same sequence as the tickets.
+    /// ([`doorbuster_core::settle::settle`]). The verdicts are in the same sequence as the tickets.
     ///
     /// If the statement for a ticket fails, that ticket is returned and becomes a dead letter. The
     /// other tickets are settled.
@@ -197,8 +197,8 @@ impl Store {
     /// order that has been due longest comes first. An order with an open checkout also waits for
     /// its payment provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// Of two calls at the same time, the second begins after the commit of the first, but does not
-    /// wait until that commit is published.
+    /// If two calls run at the same time, the second waits until the first has committed. It does
+    /// not wait until the commit of the first is published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,

@@ -23,8 +23,8 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// Also increases the sale's version. If another node still waits for this drain, that node sees
-/// the new version, and drains the sale again.
+/// Also increases the sale's version. If another node is draining the sale, this statement cancels
+/// that node's drain, too. That node sees the new version, and drains the sale again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",
@@ -38,8 +38,8 @@ impl Store {
     }
 
     /// Moves a sale to its next phase after the sale's slots were drained. `announced` is the
-    /// result of [`Store::drain_sale`]. If the sale no longer needs a timed step, the step changes
-    /// nothing.
+    /// result of [`Store::drain_sale`]. If `request` is a timed step that the sale no longer needs,
+    /// for example because its times changed, the call changes nothing.
     ///
     /// Returns `None` and writes nothing if the sale has changed since the announcement
     /// ([`doorbuster_core::sale::is_as_announced`]). In that case, drain the slots again.
@@ -53,16 +53,17 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, request, announced)).await
     }
 
-    /// Pauses a scheduled sale. [`PhaseStep::Pause`] is refused in this phase.
+    /// Pauses a scheduled sale. [`Store::step_sale`] cannot do this, because [`PhaseStep::Pause`]
+    /// is refused in this phase.
     pub async fn pause_scheduled_sale(&self, id: &str) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
     }
 
-    /// Before a step pauses or closes the sale, the requests in flight must end. Announces this
-    /// wait of at most `for_ms` to every node. A step to another phase ends the wait. Returns the
-    /// sale's version, or `None` if no such sale exists. In SQLite, does nothing and returns
-    /// `None`.
+    /// Announces to every node that the sale is about to be paused or closed. The step waits at
+    /// most `for_ms` for the requests in flight to end. A step to another phase ends the
+    /// announcement. Returns the sale's version, or `None` if no such sale exists. In SQLite, does
+    /// nothing and returns `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);
@@ -76,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// Ends the wait that [`Store::drain_sale`] announced. Does nothing in SQLite.
+    /// Withdraws the announcement of [`Store::drain_sale`]. Does nothing in SQLite.
     pub async fn cancel_drain(&self, id: &str) -> StoreResult<()> {
         if let Self::Sqlite(_) = self {
             return Ok(());

@@ -56,7 +56,8 @@ const SECONDS: Statement = statement(
          SELECT sale_id, step_secs, at, node FROM sale_point
          WHERE step_secs = 1 AND at < $1 ORDER BY at LIMIT $2)",
 );
-/// Keeps the minutes of sales that are not closed, and of sales that closed after the cutoff.
+/// Deletes statistics of minutes. Keeps the statistics of sales that are not closed, or that closed
+/// after the cutoff.
 const MINUTES: Statement = statement(
     "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
          SELECT sale_id, step_secs, at, node FROM sale_point

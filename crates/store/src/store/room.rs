@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// Opens the room like [`Store::open_room`]. Gives a position to each of these buyers who has
-    /// no position, has left, or had an admission that has ended. The answers are in the same
+    /// no position, has left, or had an admission that has ended. The outcomes are in the same
     /// sequence as the buyers.
     pub async fn enter_room(
         &self,

@@ -132,8 +132,9 @@ impl Store {
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. If the pool has no unit, or no buyer waits,
     /// the call writes nothing and locks nothing.
     ///
-    /// The changes are published like the changes of any commit. If the answer to an attempt is
-    /// lost, the call tries again. The returned value may then lack the first attempt's changes.
+    /// The changes are published like the changes of any commit. If the answer to COMMIT is lost,
+    /// the call runs the transaction again. The returned value may then lack the changes of the
+    /// first run.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
         self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
@@ -143,8 +144,7 @@ impl Store {
     /// ([`doorbuster_core::waitlist::end_with_sale`]). If the sale has not ended, or no buyer
     /// waits, the call writes nothing.
     ///
-    /// As in [`Store::serve_waitlist`], the returned value may lack the changes of an earlier
-    /// attempt.
+    /// As in [`Store::serve_waitlist`], the returned value may lack the changes of an earlier run.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }

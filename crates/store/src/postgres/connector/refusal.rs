@@ -42,7 +42,7 @@ impl Connector {
         ))
     }
 
-    /// The result is a refusal if any host was refused.
+    /// Combines the failures of all hosts. The result is a refusal if any host was refused.
     pub(super) fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
         if failures.len() == 1 {
             return failures.remove(0).1;
