@@ -146,8 +146,8 @@ impl Blocks {
     }
 
     /// Regularly reads the blocks that other nodes changed, until the future is dropped. On a
-    /// single node, the future ends after the first successful read: each request that changes
-    /// blocks also updates the copy, so no further read is needed.
+    /// single node, the future ends after the first successful read. No further read is needed,
+    /// because each request that changes blocks also updates the copy.
     pub async fn follow(&self, store: &Store, outages: &OutageLog, is_single_node: bool) {
         let mut every = tokio::time::interval(REFRESH_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,15 +1,15 @@
 //! Limits how often a node reads the store for ids that the node does not know.
 //!
-//! A node's catalogue has all sales that the node has read. An unknown id belongs to no sale, or to
-//! a sale that another node has just created. Only a read of the store can tell which. While Redis
-//! is reachable and reads are quick, only one node of a cluster at a time makes this read.
+//! A node's catalogue has all sales, except a sale that another node has just created. An unknown
+//! id belongs to such a sale or to none. Only a read of the store can tell which. While Redis is
+//! reachable and reads are quick, only one node of a cluster at a time makes this read.
 //!
-//! If the read finds no new sale, a marker records this result for a short time, on the node and in
+//! If the read finds no change, a marker records this result for a short time, on the node and in
 //! the shared Redis. All unknown ids share one marker, so random ids cost no memory and no further
 //! reads.
 //!
-//! If the store has new sales, one node reads all sales and leaves a copy in the shared Redis for
-//! the other nodes. `docs/caching.md` describes all caches.
+//! If the store has changes, one node reads all sales and leaves a copy in the shared Redis for the
+//! other nodes. `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
 //! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this

@@ -72,8 +72,8 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub limits: LimitRules,
-    /// The limits for challenges and for checkouts. The deployment also has limits for all sales.
-    /// The lower of the two limits applies to a buyer.
+    /// The limits for challenges and for checkouts. For one buyer, the lower of two limits applies:
+    /// the sale's limit, and the server's limit for all sales.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
@@ -101,8 +101,8 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether `requested` is the current version of the status, or a version of one of the
-    /// last [`VERSIONS_SHARED`] rows.
+    /// Returns whether `requested` is the current version of the status, or the version that
+    /// belongs to one of the last few states of the row.
     #[must_use]
     pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =
@@ -200,7 +200,7 @@ impl Catalogue {
         self.sales.values()
     }
 
-    /// Returns how many responses of this kind buyers of present and removed sales got.
+    /// Returns how many responses of this kind the buyers of all present and removed sales got.
     pub fn answers(&self, kind: AnswerKind) -> u64 {
         let present = self.sales().map(|sale| sale.runtime.answer_counts.get(kind));
         self.removed.answers(kind) + present.sum::<u64>()

@@ -42,8 +42,8 @@ pub struct RequestsWithOrders {
     confirmations: Semaphore,
     /// Limits the reads of orders for requests that clients repeat.
     pub retry_limiter: RetryLimiter,
-    /// Limits the reads of waitlist entries for requests that clients repeat. It is separate, so
-    /// that buyers in a waitlist do not delay buyers who have an order.
+    /// Limits the reads of the store for waitlists. It is separate, so that buyers in a waitlist do
+    /// not delay buyers who have an order.
     pub(crate) waitlist_limiter: RetryLimiter,
     pub(crate) queued_requests: QueuedRequests,
     /// The newest requests of the set. Recorded only while this node writes the edge feed.

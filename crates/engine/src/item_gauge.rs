@@ -73,7 +73,7 @@ impl ItemGauge {
 
     fn show(&self, counts: &ItemCounts) {
         // This method and `note_parked` use sequentially consistent operations, so no wake-up is
-        // lost: either the parked request reads these counts, or this method finds the request in
+        // lost. Either the parked request reads these counts, or this method finds the request in
         // `parked`.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();

@@ -44,8 +44,8 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
-/// If a node could not read the store for this long, in milliseconds, it stops the work that only
-/// one node does, so that another node can do it.
+/// Some work is done by only one node. If this node could not read the store for this long, in
+/// milliseconds, it leaves such work to another node.
 const CUT_OFF_AFTER_MS: i64 = 5_000;
 /// The pause between two checks of the age of a node's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -182,8 +182,8 @@ impl Node {
     }
 
     /// Returns whether this node has not read the store for so long that another node should take
-    /// over its shared work. This takes longer than [`Self::is_memory_recent`] needs to become
-    /// false. A change of the writer of the edge feed is expensive: each new writer must first
+    /// over its shared work. The time limit is longer than that of [`Self::is_memory_recent`],
+    /// because such a change is expensive. For example, each new writer of the edge feed must first
     /// write all requests.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.memory_age_ms() > CUT_OFF_AFTER_MS

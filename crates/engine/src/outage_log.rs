@@ -18,8 +18,8 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// If no call has failed for this long, the outage counts as ended. During an outage, every job
 /// repeats its failed call sooner than this.
 const OVER_AFTER: Duration = Duration::from_secs(3);
-/// After the first failed call, the store itself notices an outage within this time. Only calls
-/// that still fail after this time are reported here.
+/// After the first failed call, the store itself notices an outage within this time. This module
+/// reports failed calls only after this time.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
 
 /// The log event of a failed request.

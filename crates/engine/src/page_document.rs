@@ -97,8 +97,8 @@ fn written(page: &impl Serialize) -> String {
 }
 
 /// Returns a text in all its languages. If the column has another text than the document, returns
-/// only the column's text: an older version of the program has changed the column, but not the
-/// document.
+/// only the column's text. In this case, an older version of the program has changed the column,
+/// but not the document.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

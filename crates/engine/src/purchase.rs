@@ -239,8 +239,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks the slot whether it has already issued a ticket for this request. The limit 0 prevents
-    /// that the slot issues a new ticket.
+    /// Asks the slot whether it has already issued a ticket for this request. With the limit 0, the
+    /// slot does not issue a new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.purchases.slots.ticket(slot, &known)).await {

@@ -29,7 +29,7 @@ use crate::stock::{StockControl, drain, retire_slots, slots_with_grants};
 
 /// The maximum number of drains for one change of a phase. If another node changes the sale during
 /// the drain, the drain is repeated. After the last drain, the phase changes in any case. So other
-/// nodes cannot prevent that a sale is paused or closed.
+/// nodes cannot prevent a pause or a close.
 const DRAINS_MAX: u32 = 3;
 
 /// The part of a node that changes sales.
@@ -195,7 +195,8 @@ impl SaleControl {
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             drain::cancel_drain(&self.node, sale).await;
         }
-        // To cancel the drain may have changed the row's version, so the row is read again.
+        // The cancellation of the drain may have changed the row's version, so the row is read
+        // again.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
             && let Some(newest) = self.node.store().sale(&row.id).await?
         {
@@ -282,8 +283,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // If the sale has not opened yet, the store also closes the item's grants. The lock
-        // prevents that a reconciliation opens new grants with the old spread at the same time.
+        // If the sale has not opened yet, the store also closes the item's grants. The lock keeps a
+        // reconciliation from opening new grants with the old spread at the same time.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {

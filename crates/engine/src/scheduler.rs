@@ -73,8 +73,8 @@ impl Work {
         };
         match self {
             Self::Phases => timing(0, 1, 500),
-            // An order's payment window is at least a second. So even an order that is created at
-            // the begin of the longest pause expires in time.
+            // An order's payment window is at least a second. So an order expires in time even if
+            // it is created during the longest pause.
             Self::Expiry => timing(0, 10, 500),
             Self::Checkouts => timing(0, 0, 250),
             Self::Refunds => timing(0, 20, 1_000),
@@ -209,8 +209,8 @@ pub struct Turns<'a, C> {
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
     /// Waits until this node is the leader and the next run is due. `next` says when that is, from
-    /// the result of the previous run. If this node was not the leader at some time since that run,
-    /// the pause is `Timing::first` instead.
+    /// the result of the previous run. If this node lost leadership after that run, the pause is
+    /// `Timing::first` instead.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

@@ -134,8 +134,7 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     } else if resolved.fresh {
         node.catalogue().count_orders(ticket.item, 1);
     }
-    // The refusal of a ticket is published by the node that issued the ticket, and by no other
-    // node.
+    // The node that issued the ticket publishes its refusal. No other node does.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))

@@ -126,8 +126,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Removes entries of tickets that a slot has lost: no request waits, and their `decide_by` is
-    /// not later than `due`, a time of the store's clock.
+    /// Removes entries of tickets that a slot has lost. These are the entries for which no request
+    /// waits and whose `decide_by` is not later than `due`. `due` is a time of the store's clock.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

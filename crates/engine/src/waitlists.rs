@@ -46,7 +46,7 @@ pub enum JoinResult {
 pub enum JoinRefusal {
     /// A unit is free, so the buyer can buy without the waitlist.
     UnitsFree,
-    /// All units are paid. No unit can become free soon, so there is nothing to wait for.
+    /// All units are paid. So no unit is free, and no held unit can become free.
     SoldOut,
     /// The buyer's limit is reached.
     LimitReached {
@@ -312,8 +312,8 @@ fn read_key(node: &Node, buyer: &BuyerId) -> u64 {
 }
 
 /// Returns the result for a request that already holds an order. If the order is for another item
-/// or another number of units, the buyer has used the request key twice, and the request is
-/// refused.
+/// or another number of units, the buyer has used the key for two different requests. This request
+/// is then refused.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.is_for(item.row.id, Units::ONE) {
         true => JoinResult::Order(order),

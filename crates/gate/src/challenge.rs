@@ -155,8 +155,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Each challenge can be answered only once, even with a wrong answer. If
-    /// several answers arrive, perhaps on different nodes, only one of them counts.
+    /// Checks an answer. Each challenge accepts only one answer, even if it is wrong. If several
+    /// answers arrive, perhaps on different nodes, only one of them counts.
     ///
     /// # Errors
     ///

@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // The steps of a change of a secret: first every node accepts the new secret, then every
-        // node signs with it, then every node removes the old one. During each step, some nodes are
-        // one step ahead of the others. So nodes in neighbouring steps must accept each other's
-        // passes.
+        // The steps in which nodes change a secret. First, every node accepts the new secret. Then
+        // every node signs with it. Then every node removes the old one. During each step, some
+        // nodes are one step ahead of the others. So nodes in neighbouring steps must accept each
+        // other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);

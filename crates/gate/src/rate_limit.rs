@@ -7,7 +7,7 @@
 //!   request, the limits that were checked before it give back what they counted. So refused
 //!   requests cannot use up a limit that other buyers share.
 //! - If nodes share limits, a request for a purchase, a pass or a checkout waits until its node has
-//!   a share of each limit ([`check`], [`sharing`], [`doorbuster_core::gate::shared_limit`]).
+//!   a share of each limit. See [`check`], [`sharing`] and [`doorbuster_core::gate::shared_limit`].
 
 mod check;
 mod keys;

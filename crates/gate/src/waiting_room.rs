@@ -131,10 +131,10 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // If this node knows the buyer's position, the request changes nothing in the store. So a
-        // reload of the page costs little. With several nodes, the position in memory may be out of
-        // date: the buyer may have left at another node, or another node may have extended the
-        // turn. So the node also reads the position from the store.
+        // If the buyer has a valid position, the request writes nothing to the store. So a reload
+        // of the page costs little. With several nodes, the position in memory may be out of date.
+        // The buyer may have left at another node, or another node may have extended the turn. So
+        // the node also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));
@@ -279,8 +279,8 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // The node reads the store only once: if the store has no row of the room, the state in
-        // memory records this. Concurrent requests share this read.
+        // If the store has no row of the room, the state in memory records this. While the state is
+        // kept, the node does not read the store again. Concurrent requests share one read.
         let is_known = || room_state.room().is_some() || room_state.is_absent();
         if is_known() {
             return Ok(room_state.room().is_some());

@@ -38,11 +38,11 @@ pub struct ItemState {
 #[derive(Debug, Default)]
 pub struct ItemWork {
     /// Locked while this node moves units between the pool and slots. The lock only avoids
-    /// duplicate work: whether a unit can move is decided by the store's rows. Only
+    /// duplicate work: the store's rows decide whether a unit can move. Only
     /// `StockControl::lock_item` takes this lock.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for the lock `reconciling`. That task will handle all commits
-    /// before it gets the lock, so no second task has to wait.
+    /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
+    /// handles all commits until then. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
     /// Locked while a task checks whether the item's slots need units of the pool.
     pub pool_check: tokio::sync::Mutex<()>,
@@ -151,9 +151,9 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// Tracks which slots have applied the end of which orders. When an order ends, its slot must
-/// subtract the order's units from the buyer's quota. A slot that has not yet done so may refuse a
-/// buyer who is no longer at the limit.
+/// For each slot, the number of ended orders that the slot has processed. When an order ends, the
+/// slots must subtract its units from the buyer's quota. A slot that has not yet done so may refuse
+/// a buyer who is no longer at the limit.
 #[derive(Debug, Default)]
 pub struct FeedProgress {
     ended_orders: AtomicU64,

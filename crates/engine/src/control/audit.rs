@@ -41,7 +41,8 @@ pub struct AuditView {
     /// Refunds of payments that pay for no order. They are not findings, because the server makes
     /// these refunds itself and no person must act.
     pub notices: Vec<RefundNotice>,
-    /// Payments that the provider or the bank reversed, without a request from the shop.
+    /// Payments that were reversed without a request from the shop: by a dispute, or by hand at the
+    /// provider.
     pub reversals: Vec<ReversedPayment>,
     /// Orders that nodes confirmed to buyers, but that a failover of the database lost. They stay
     /// listed until an operator has resumed the paused sales.

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// The limits of a batch's size. A batch expires at most this many orders.
+/// The maximum number of orders in a batch. [`BATCH_MIN`] is the minimum.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// The intended duration of a batch if the store is a database server. The batch size is adapted
@@ -25,7 +25,7 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 const BATCHES_AHEAD: usize = 2;
 
 /// A run ends after about this time, even if more orders must expire. So a run that takes much
-/// longer must hang. An alarm on the metric for the duration of a run detects this.
+/// longer has hung. An alarm on the metric for the duration of a run detects this.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(node: Arc<Node>) {

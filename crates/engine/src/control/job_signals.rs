@@ -71,8 +71,8 @@ pub struct JobSignals {
     pub(crate) drains_changed: Notify,
     /// Tickets that other nodes refused and for which no request on this node waits.
     pub(super) foreign_refusals: ForeignRefusals,
-    /// Notified when a sale may have opened, because other nodes recall units from this node's
-    /// slots only while a sale is open.
+    /// Notified when a sale may have opened. From then on, other nodes may recall units, so this
+    /// node must check for recalls more often.
     pub(super) sale_opened: Notify,
     pub(crate) loss_suspected: Notify,
     pub(super) feed_changed: Notify,

@@ -32,8 +32,7 @@ pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 const TAKEOVER_MAX: Duration = Duration::from_secs(1);
 
 /// Runs two jobs at the same time: one renews the leases, the other closes the grants of dead
-/// nodes. To close many grants can take longer than a lease lasts, so it must not delay the
-/// renewals.
+/// nodes. The second job can take longer than a lease lasts, so it must not delay the renewals.
 pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     if node.layout().is_single_node() {
         return std::future::pending().await;
@@ -120,8 +119,8 @@ pub(crate) async fn renew_leases(
     read_nodes(node, slots).await
 }
 
-/// Closes the grants of dead nodes again and again, if each node has its own slots. Does nothing on
-/// a node that is not the leader.
+/// If each node has its own slots, regularly closes the grants of dead nodes. Does nothing on a
+/// node that is not the leader.
 async fn close_lapsed_grants(node: &Node) {
     while !node.layout().reaches_all_slots() {
         tokio::time::sleep(LEASE_RENEWAL).await;

@@ -44,9 +44,9 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// The important part of a status. If it changes, the status is published without the longer pause.
-/// It has the version and, for each item, two facts: whether all units are taken, and whether none
-/// of the taken units can become free again.
+/// The part of a status whose change is published without the longer pause. It has the version of
+/// the status. For each item, it has two facts: whether all units are taken, and whether none of
+/// the taken units can become free again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -58,7 +58,7 @@ impl StatusDigest {
     }
 }
 
-/// For each sale, when its status was last published, and with which important part.
+/// For each sale, when its status was last published, and its digest at that time.
 #[derive(Debug, Default)]
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 

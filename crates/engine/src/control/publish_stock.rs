@@ -1,6 +1,6 @@
 //! Publishes three numbers of each item in the shared Redis, for programs in front of the server,
-//! such as a gateway. No node reads them. `count` is the item's total of units, `start` is 1 while
-//! the sale is open, and `access` is the number of units that cannot be bought now.
+//! such as a gateway. No node reads them. `count` is the item's total of units. `start` is 1 while
+//! the sale is open. `access` is the number of units that cannot be bought now.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;

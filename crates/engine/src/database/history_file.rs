@@ -105,7 +105,7 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
     }
     rows.insert(deployment.to_owned(), history.clone());
     // The name is random. Several nodes may share the directory, and in containers each may have
-    // the process id 1, so a name with the process id would not be unique.
+    // the process id 1. So a name with the process id would not be unique.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {

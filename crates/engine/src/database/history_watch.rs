@@ -52,8 +52,8 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // The progress is read before the next check begins. Directly after its begin, a check is
-        // still running, so its progress would say nothing.
+        // The progress is read before the next check begins. A check that has just begun is still
+        // running, so its progress would say nothing.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());

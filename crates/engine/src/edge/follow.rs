@@ -21,8 +21,8 @@ use crate::node::Node;
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The set of requests only grows. At the begin of a new generation, the edge empties the set if it
-/// has this many more requests than the feed.
+/// The set of requests only grows. When a new generation begins, the edge empties the set if it has
+/// this many more requests than the feed.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.

@@ -17,8 +17,7 @@ use tokio::time::Instant;
 /// The contexts for the derivation of the encryption key, and of the keys' name in Redis.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
-/// The time between two writes of the keys. Redis may lose the keys, so nodes write them again and
-/// again.
+/// The time between two writes of the keys. Redis may lose the keys, so nodes repeat the write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long Redis keeps the keys after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);

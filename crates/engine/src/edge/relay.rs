@@ -36,8 +36,8 @@ use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// If no message arrives for this long, the edge connects to another node. A node sends its pings
-/// in shorter intervals.
+/// If no message arrives for this long, the edge connects to another node. A node sends pings more
+/// often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// How long a new stream waits until the node sends the buyer's events. After this time, the stream
 /// starts without them.
@@ -96,8 +96,8 @@ pub struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits until the node sends the buyer's events, for at most [`FOLLOWED_WITHIN`]. If the node
-    /// takes longer, the stream later gets another `hello`.
+    /// Waits until the node sends the buyer's events, for a limited time. If the node takes longer,
+    /// the stream later gets another `hello`.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);

@@ -1,7 +1,7 @@
 //! Limits the reads of the store for repeated requests. If a repeated request holds an order, the
-//! server must read and return the order. It cannot simply refuse the request. So each buyer has
-//! only one read at a time. If a client repeats a request many times during a read, one further
-//! read serves all these repeats.
+//! server may not refuse it, but must read and return the order. So the number of these reads must
+//! be limited. Each buyer has only one read at a time. If a client repeats a request many times
+//! during a read, one further read serves all these repeats.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -64,8 +64,9 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // The limits of buyers are checked again, as after the end of an order: a lost order no
-        // longer counts against its buyer's limit.
+        // A lost order no longer counts against its buyer's limit. So if orders may be lost, this
+        // counts as the end of an order of each item. The node then no longer uses its remembered
+        // counts of buyers' units.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
@@ -132,8 +133,8 @@ impl NodeMemory {
         self.holders.insert(request.low_64_bits());
     }
 
-    /// Delivers a verdict to the request that waits for it. If the request was answered as queued,
-    /// also notes the verdict for operators.
+    /// Delivers a verdict to the requests that wait for it. Also removes the note that the request
+    /// is queued. If no request waits and the ticket is refused, notes the refusal for operators.
     pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);

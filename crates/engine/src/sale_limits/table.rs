@@ -51,8 +51,8 @@ pub struct LimitCell {
     /// present counting period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
     /// The use that this node has not yet reported to other nodes, in nanoseconds like `share`. If
-    /// the cell counts buyers, the upper half is the number of the present period, and the lower
-    /// half is the count of the period before it.
+    /// the cell counts buyers, the upper half is the number of the present period. The lower half
+    /// is the count of the period before it.
     pub unshared: u64,
     /// Whether the cell waits in the queue of cells to report.
     pub is_queued: bool,

@@ -1,9 +1,9 @@
 //! Counts the buyers who arrived at an automatic waiting room since the last count. A buyer arrives
 //! by entering the room, requesting a pass, or purchasing with a pass.
 //!
-//! To count needs no lock. A secret hash of the buyer selects one of many bits. If the bit was not
-//! set, the buyer counts. A few buyers are missed, because they share a bit with another buyer:
-//! about fifteen if 2,000 buyers arrive at a room that admits 2,000 per second.
+//! The counting needs no lock. A secret hash of the buyer selects one of many bits. If the bit was
+//! not set, the buyer counts. A few buyers are missed, because they share a bit with another buyer.
+//! If 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen are missed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

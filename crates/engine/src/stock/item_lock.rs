@@ -29,8 +29,8 @@ impl StockControl {
 }
 
 impl<'a> ItemLock<'a> {
-    /// Moves at most `units` units from the item's slots to its pool. Returns how many it moved.
-    /// Fails only if it moved none and a slot did not answer.
+    /// Moves at most `units` units from the item's slots to its pool. Returns how many it moved. If
+    /// it moved none and a slot did not answer, returns the slot's error.
     pub(crate) async fn recall_to_pool(&self, units: u64) -> Result<u64, EngineError> {
         recall_to_pool(self.stock, self.item, units).await
     }

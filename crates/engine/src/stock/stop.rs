@@ -23,8 +23,8 @@ const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(2
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
-    /// Makes this node refuse new requests, so that buyers retry at another node. If the slots are
-    /// in this node's memory, also stops them.
+    /// Makes this node refuse new requests and ask buyers to retry. If the slots are in this node's
+    /// memory, also stops them.
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {

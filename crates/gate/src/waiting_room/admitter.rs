@@ -119,7 +119,7 @@ async fn follow_room(
         room.runtime().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(node.now(), free, room.limit());
-    // A connected client gets the progress of each room of the sale.
+    // Each connected client is notified about each room of the sale.
     let notified = node.hub().stream_readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         node.hub().publish(EventKind::Room(room_state.key().clone()));
@@ -242,7 +242,8 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
-    // If no units are free, buyers are told that the item is sold out, and the room need not open.
+    // If no units are free, each buyer is refused because no units are left. So the room need not
+    // open.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);

@@ -40,8 +40,8 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// For how long an automatic waiting room stays open after it was last needed. It is needed while
-/// visitors wait, or while more buyers arrive than it admits.
+/// How long an automatic waiting room stays open at most after it was last needed. It is needed
+/// while visitors wait, or while more buyers arrive than it admits.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// The shortest time between two notifications about the positions of one room.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);

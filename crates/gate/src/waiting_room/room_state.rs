@@ -1,5 +1,5 @@
-//! One waiting room in a node's memory: the row of the room as it was last read, the positions of
-//! this node's visitors, and the lots of the room's draw.
+//! One waiting room in a node's memory. The state has the room's row as it was last read, the
+//! positions of this node's visitors, and the lots of the room's draw.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -236,8 +236,8 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.admitted) {
-            // The store has admitted the visitor, but this node has not yet read the time until
-            // which the admission is valid.
+            // The visitor is admitted, but this node has not yet read the time until which the
+            // admission is valid.
             return None;
         }
         let status = position.status(&line, free, now);
