@@ -139,7 +139,7 @@ impl FeedReader<'_> {
             self.edge.use_head(head);
         } else if self.at.position() == before {
             // The read returned nothing new, because this server is a replica that is behind its
-            // primary. The pause avoids many reads in vain.
+            // primary. The pause avoids many useless reads.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
