@@ -22,7 +22,7 @@ pub fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Converts an amount of money. `currency` is the text in the store.
+/// Converts an amount of money. `currency` is the currency's code as the store has it.
 pub fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency = Currency::parse(currency)
         .expect("the store has only currencies that `Currency::parse` accepts");
@@ -51,7 +51,7 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// Returns the part of an item that a list of orders shows.
+/// Returns what a list of orders shows of the item: the sale, the name, the title and the image.
 pub fn ordered_item(item: &ItemState) -> OrderedItem {
     OrderedItem {
         sale: item.sale.to_string(),
@@ -61,13 +61,13 @@ pub fn ordered_item(item: &ItemState) -> OrderedItem {
     }
 }
 
-/// Converts an order with its item from the catalogue. The catalogue has the item of every order,
-/// because only drafts can be deleted.
+/// Converts an order, and finds its item in the catalogue. The catalogue has the item of every
+/// order, because the server deletes only draft sales, and a draft has no orders.
 pub fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
 
-/// Converts a request that has no verdict yet.
+/// Converts a purchase request that has no verdict yet.
 pub fn queued(
     id: TicketId,
     buyer: &str,
@@ -100,7 +100,7 @@ pub fn waiting(item: &ItemState, entry: &WaitlistEntry, ahead: u64) -> WaitingOr
     }
 }
 
-/// Converts a refused request, or a waitlist entry that has ended.
+/// Converts a refused purchase request, or a waitlist entry that ended without an order.
 pub fn refused(
     id: TicketId,
     buyer: &str,
@@ -119,12 +119,13 @@ pub fn refused(
     }
 }
 
-/// Returns the contract's code for a verdict that refuses.
+/// Returns the API's code for a verdict that refuses a request.
 pub fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // For `Reserved` and `Order`, the API shows an order, so this code is only a fallback.
+        // The API shows the verdicts `Reserved` and `Order` as an order, not as a refusal. So
+        // callers never use this code for them.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }
@@ -160,8 +161,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// Converts a sale for operators. `known` is the sale in the catalogue, and gives the stock. `row`
-/// may be newer than `known`.
+/// Converts a sale for operators. `known` is the sale in this node's catalogue, and has the items'
+/// stock. `row` was read from the store, and may be newer than `known`.
 pub fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));
@@ -205,7 +206,7 @@ pub fn stock(stock: core::Stock) -> Stock {
     }
 }
 
-/// Converts the counts that say where an item's units are.
+/// Converts an item's counts of units: in the pool, in slots, held, paid and kept.
 pub fn stock_row(item: &str, counts: &ItemCounts) -> StockRow {
     let counted = |units: u64| counts.total.is_counted().then_some(units);
     StockRow {

@@ -1,5 +1,5 @@
-//! Buyers and networks that are blocked, for a time or permanently. The store keeps the list of
-//! blocks, and each node checks requests against a copy in memory.
+//! The list of blocked buyers and blocked networks. A block ends at a set time or never. The store
+//! has the list, and each node checks requests against a copy in memory.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 use crate::outage_log::{self, OutageLog};
 
-/// The maximum number of blocks. The server refuses to create more blocks.
+/// The maximum number of blocks. If this many exist, the server refuses to create more.
 pub const BLOCKS_MAX: usize = 10_000;
-/// How often a node checks for blocks that other nodes changed.
+/// How often a node checks whether another node changed the blocks.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(400);
 const NEVER_ENDS: Millis = Millis(i64::MAX);
 
@@ -26,20 +26,21 @@ pub struct Blocks {
     known: ArcSwap<BlockIndex>,
     /// False if no block exists. A request then needs no further check.
     are_any: AtomicBool,
-    /// Locked while the blocks are read. The value is the version that was read last.
+    /// The version of the blocks that this node last read. Locked during a read of the blocks.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
-    /// Notified after the blocks were read again.
+    /// Notified after this node replaced its copy of the blocks.
     changed: watch::Sender<()>,
     turned_away: [AtomicU64; BlockKind::ALL.len()],
 }
 
-/// For each blocked buyer and network, the time at which the block ends.
+/// For each blocked buyer and each blocked network, the time at which the block ends.
 #[derive(Debug, Default)]
 struct BlockIndex {
     buyers: HashMap<String, Millis>,
     /// Networks in canonical form.
     networks: HashMap<Cidr, Millis>,
-    /// For each prefix length in use, one network with that length.
+    /// One network for each prefix length in use. A check of an address looks up the address's
+    /// network of each of these lengths.
     sizes: Vec<Cidr>,
 }
 
@@ -52,7 +53,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // A check of an address must try each prefix length in use.
+                    // `sizes` needs only one network of each prefix length.
                     if known
                         .sizes
                         .iter()
@@ -87,8 +88,8 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Returns whether the buyer or one of these addresses is blocked, and counts each blocked
-    /// caller.
+    /// Returns whether a block applies to the buyer or to one of these addresses. If so, also
+    /// counts the refused caller ([`Self::blocked_count`]).
     pub fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -106,18 +107,18 @@ impl Blocks {
         true
     }
 
-    /// Returns whether this buyer is blocked. Ignores blocked networks.
+    /// Returns whether this buyer is blocked. Does not check any address.
     pub fn has_buyer(&self, buyer: &str, now: Millis) -> bool {
         let no_address = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// Returns a receiver that wakes at each change of the blocks.
+    /// Returns a receiver that is notified whenever this node's copy of the blocks changes.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Returns how often a block of this kind stopped a caller.
+    /// Returns how many callers were refused because of a block of this kind.
     pub fn blocked_count(&self, kind: BlockKind) -> u64 {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
@@ -129,11 +130,11 @@ impl Blocks {
         self.changed.send_replace(());
     }
 
-    /// Reads the blocks again if they changed.
+    /// Reads the blocks from the store if they changed since the last read.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read. This node then keeps its present blocks.
+    /// If the store cannot be read. This node then continues to use its present copy.
     pub async fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
         let mark = store.blocks_version().await?;
@@ -144,9 +145,9 @@ impl Blocks {
         Ok(())
     }
 
-    /// Reads the changes of other nodes until the future is dropped. On a single node, the future
-    /// ends after the first successful read, because request handlers read the blocks after each
-    /// change.
+    /// Regularly reads the blocks that other nodes changed, until the future is dropped. On a
+    /// single node, the future ends after the first successful read. No further read is needed,
+    /// because each request that changes blocks also updates the copy.
     pub async fn follow(&self, store: &Store, outages: &OutageLog, is_single_node: bool) {
         let mut every = tokio::time::interval(REFRESH_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

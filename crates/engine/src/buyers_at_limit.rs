@@ -1,8 +1,8 @@
 //! Remembers which buyers have reached the limit of an item.
 //!
-//! A slot has quotas only for buyers who bought under the slot's current grant. Without this
-//! memory, a buyer at the limit could get tickets from a new grant or another slot, and the store
-//! would refuse these tickets.
+//! A slot knows only the units that a buyer got under the slot's current grant. So a buyer at the
+//! limit could get a ticket from another slot, or after a new grant. The store would then refuse
+//! this ticket. With this memory, the node refuses the request without a ticket.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,8 +22,8 @@ impl BuyersAtLimit {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count of a buyer's units. `ended_orders` is how many ended orders the
-    /// node knew when it read the count.
+    /// Records a count of the buyer's units that was read from the store. `ended_orders` is the
+    /// number of the item's ended orders that the node knew when it read the count.
     pub fn learn(&self, buyer: u64, used: u32, ended_orders: u64) {
         let mut counts = self.lock();
         counts.learn(buyer, used, ended_orders, Instant::now());
@@ -31,8 +31,8 @@ impl BuyersAtLimit {
     }
 
     /// Returns the buyer's units if `units` more units would exceed the limit
-    /// ([`LimitCounts::refuses`]). The node's snapshot of the store includes each commit that a
-    /// read saw before `as_of`.
+    /// ([`LimitCounts::refuses`]). `as_of` is the time of the node's snapshot of the store. Counts
+    /// that were read after this time are not used.
     pub fn refuses(
         &self,
         buyer: u64,

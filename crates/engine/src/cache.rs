@@ -1,14 +1,15 @@
 //! Limits how often a node reads the store for ids that the node does not know.
 //!
-//! A node's catalogue has every sale and receives every change. An unknown id belongs to no sale,
-//! or to a sale that another node has just created. Only a read of the store can tell which. While
-//! Redis is reachable and reads are quick, only one node of a cluster at a time makes this read.
+//! A node's catalogue has all sales, except a sale that another node has just created. An unknown
+//! id belongs to such a sale or to none. Only a read of the store can tell which. While Redis is
+//! reachable and reads are quick, only one node of a cluster at a time makes this read.
 //!
-//! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
-//! All unknown ids share one marker, so random ids cost no memory and no further reads.
+//! If the read finds no change, a marker records this result for a short time, on the node and in
+//! the shared Redis. All unknown ids share one marker, so random ids cost no memory and no further
+//! reads.
 //!
-//! If the store has something new, one node reads all sales and leaves a copy in the shared Redis.
-//! `docs/caching.md` describes all caches.
+//! If the store has changes, one node reads all sales and leaves a copy in the shared Redis for the
+//! other nodes. `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
 //! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
@@ -28,9 +29,11 @@ pub use state::Cache;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// How long a node, and the shared Redis, remember that a read found nothing new.
+/// How long the result that the store has nothing new stays valid, on a node and in the shared
+/// Redis. During this time, nodes do not read the store for unknown ids.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// The minimum time between the starts of two reads, as a multiple of the first read's duration.
+/// If a read takes a time `t`, the node starts the next read at least this factor times `t` after
+/// the start of the first. So a slow store gets fewer reads.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -39,15 +42,16 @@ const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// contain this name.
 const NAME: &str = "catalogue";
 
-/// What another node left in the shared Redis.
+/// The result of a search in the shared Redis for what another node's read of the store found.
 enum CopyLookup<T> {
     This(T),
-    /// Another node left a different result, so waiting longer is useless.
+    /// Another node left a result that this node cannot use, so it is useless to wait longer.
     Other,
     Missing,
 }
 
-/// Looks for a marker of this node's catalogue.
+/// Looks in the shared Redis for a marker with the fingerprint of this node's catalogue. Such a
+/// marker means that the store has nothing that this node lacks.
 async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>, SlotError> {
     let marker = shared.get(&key(shared)).await?;
     Ok(match marker {
@@ -60,8 +64,8 @@ async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>
 }
 
 impl Cache {
-    /// Checks for other nodes' changes, and reads them with `refresh`. Does nothing if the last
-    /// check was too recent.
+    /// Looks for other nodes' changes, and reads them with `refresh`. Does nothing if this node's
+    /// last check was too recent.
     pub(crate) async fn check_if_due<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -78,8 +82,8 @@ impl Cache {
         }
     }
 
-    /// Calls `refresh`, unless another check has just found nothing new. If Redis or the store is
-    /// unreachable, the known catalogue stays in use.
+    /// Calls `refresh`, unless another node has just found that the store has nothing new. If Redis
+    /// or the store is unreachable, this node continues to use its present catalogue.
     async fn check_for_changes<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,
@@ -95,15 +99,16 @@ impl Cache {
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
                 let mark = node.catalogue().fingerprint().to_string();
-                // If this write fails, the other nodes read the store themselves.
+                // If this write fails, the other nodes find no marker and read the store
+                // themselves.
                 drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
             guard.release().await;
         }
     }
 
-    /// Returns all sales at `version` or later, from another node's copy or from the store. The
-    /// caller must have just read `version` from the store.
+    /// Returns all sales, from another node's copy or from the store. The rows have the version
+    /// `version` or a later one. The caller must have just read `version` from the store.
     pub(crate) async fn rows(
         &self,
         node: &Node,
@@ -140,14 +145,16 @@ async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
 }
 
 enum ReadTurn<T> {
-    /// Another node has read the store, with this result.
+    /// Another node has read the store. This is its result.
     FromPeer(T),
-    /// This node must read the store: for all nodes if it has the lock, otherwise only for itself.
+    /// This node must read the store. With the lock, it also leaves the result for the other nodes.
+    /// Without the lock, it reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 
-/// Lets one node at a time read the store while the others wait briefly for its result. `find_copy`
-/// looks for this result in the shared Redis. A node that cannot reach Redis reads for itself.
+/// Lets one node at a time read the store, while the other nodes wait at most [`PEER_READ_MAX`] for
+/// its result. `find_copy` looks for this result in the shared Redis. A node that cannot reach
+/// Redis reads the store itself.
 async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
     (locks, lock): (&Locks, &str),
     find_copy: impl Fn() -> F,

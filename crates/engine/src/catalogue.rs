@@ -1,5 +1,5 @@
-//! Sales and items in node memory. A read takes one atomic load, and a change replaces the
-//! catalogue with a changed copy.
+//! All sales and items in a node's memory. A reader needs one atomic load and no lock. A change
+//! makes a changed copy of the catalogue, and replaces the catalogue with the copy.
 mod item;
 mod leaving;
 mod removed;
@@ -25,14 +25,14 @@ pub use leaving::LeavingSlots;
 use removed::RemovedCounts;
 pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 
-/// How long after a sale's end a node remembers which requests hold an order of the sale.
+/// After the end of a sale, a node remembers for this long which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// A page requests the status by version, and may not know the latest version. Requests for this
-/// many earlier versions also get the cached status.
+/// A page requests a sale's status by version, and the page's version may be out of date. Requests
+/// for the current version and this many versions before it get the cached status.
 const VERSIONS_SHARED: u64 = 4;
 
-/// The state that survives a change of a sale's row.
+/// A sale's state that stays when the sale's row changes.
 #[derive(Debug, Default)]
 pub struct SaleRuntime {
     /// True while a node pauses or closes the sale and waits for tickets in flight. Buyers then get
@@ -42,20 +42,22 @@ pub struct SaleRuntime {
     pub sale_lock: tokio::sync::Mutex<()>,
     /// Counts the answers to buyers by kind.
     pub answer_counts: AnswerCounts,
-    /// On a node: the refusals that edges reported. On an edge: refusals not yet reported to a
-    /// node.
+    /// On a node: the refusals that edges reported to this node. On an edge: the refusals that the
+    /// edge has not yet reported to a node.
     pub edge_refusals: AnswerCounts,
     /// The number of orders that this node created, including orders whose requests were first
     /// answered with `202`.
     pub orders: AtomicU64,
-    /// The request limit that all buyers of the sale share, and the counters of refused requests.
+    /// The state of the limit on the requests of all the sale's buyers together, and the counts of
+    /// requests that a limit refused.
     pub limits: SaleLimitState,
-    /// The state of the sale's waiting room, if all items share one room that opens automatically.
+    /// The state of the sale's waiting room, if all items of the sale share one room and this room
+    /// opens automatically.
     pub room: RoomRuntime,
 }
 
 impl SaleRuntime {
-    /// Returns a sample of the present counts of answers, together with these latencies.
+    /// Returns a sample of the present counts of responses, together with these latencies.
     pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
         RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
     }
@@ -70,16 +72,16 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub limits: LimitRules,
-    /// The limits for challenges and for checkouts. For each buyer, the lower of the sale's limit
-    /// and the limit for all sales applies.
+    /// The limits for challenges and for checkouts. For one buyer, the lower of two limits applies:
+    /// the sale's limit, and the server's limit for all sales.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// The version of the cached status. It changes with every change of the row, and nobody can
-    /// guess it in advance.
+    /// The number from which the version of the cached status is made. It changes with every change
+    /// of the row, and nobody can guess it in advance.
     pub state_version: u64,
-    /// The state that survives a change of the row.
+    /// The state that stays when the row changes.
     pub runtime: Arc<SaleRuntime>,
 }
 
@@ -99,7 +101,8 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether `requested` is the current version of the status or one of the last few.
+    /// Returns whether `requested` is the current version of the status, or the version that
+    /// belongs to one of the last few states of the row.
     #[must_use]
     pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =
@@ -118,7 +121,8 @@ impl SaleState {
         self.items.iter().find(|i| i.row.name == name)
     }
 
-    /// Returns whether a pause or close of the sale waits for tickets in flight.
+    /// Returns whether the sale is being paused or closed, and this still waits for tickets in
+    /// flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.runtime.draining.load(Ordering::Acquire)
@@ -140,10 +144,11 @@ impl SaleState {
     }
 }
 
-/// The number of digits in a status's version.
+/// The number of digits in the version of a status.
 const VERSION_DIGITS: usize = 13;
 
-/// Returns the number from which a status's version is made. Nobody can guess it in advance.
+/// Returns the number from which the version of a sale's status is made. It depends on the
+/// deployment's secret, so nobody can guess it in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
@@ -152,8 +157,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// Parses the front door of a row. If the row is invalid, the returned front door refuses all
-/// buyers, because a sale must not open without its checks.
+/// Parses the front door of a sale's row. If the stored front door is invalid, returns a front door
+/// that refuses all buyers, because a sale must not open without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
@@ -181,7 +186,8 @@ impl Catalogue {
         self.sales.get(id)
     }
 
-    /// Returns a number, equal on all nodes, that changes whenever the row of any sale changes.
+    /// Returns a number that changes whenever any sale's row changes. Nodes with the same rows have
+    /// the same number.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.sales
@@ -194,19 +200,20 @@ impl Catalogue {
         self.sales.values()
     }
 
-    /// Returns the number of answers of this kind in all present and removed sales.
+    /// Returns how many responses of this kind the buyers of all present and removed sales got.
     pub fn answers(&self, kind: AnswerKind) -> u64 {
         let present = self.sales().map(|sale| sale.runtime.answer_counts.get(kind));
         self.removed.answers(kind) + present.sum::<u64>()
     }
 
-    /// Returns the number of requests that a limit refused in all present and removed sales.
+    /// Returns how many requests for this route a limit of this scope refused, in present and
+    /// removed sales.
     pub fn refused(&self, route: Route, scope: RateLimitScope) -> u64 {
         let present = self.sales().map(|sale| sale.runtime.limits.refused(route, scope));
         self.removed.refused(route, scope) + present.sum::<u64>()
     }
 
-    /// Returns an item's name for people, `sale/item`.
+    /// Returns the item's name for logs and operators: `sale/item`.
     #[must_use]
     pub fn item_name(&self, item: ItemId) -> String {
         match self.item_by_id(item) {
@@ -215,7 +222,8 @@ impl Catalogue {
         }
     }
 
-    /// Returns a slot's name for people, with the item and the partition: `sale/item#0`.
+    /// Returns the slot's name for logs and operators, with the number of the partition:
+    /// `sale/item#0`.
     #[must_use]
     pub fn slot_name(&self, slot: SlotKey) -> String {
         format!("{}#{}", self.item_name(slot.item), slot.index)
@@ -227,7 +235,7 @@ impl Catalogue {
         self.items.get(&item)
     }
 
-    /// Counts new orders of this item for the item's sale.
+    /// Adds `orders` new orders of this item to the count of the item's sale.
     pub fn count_orders(&self, item: ItemId, orders: u64) {
         let sale = self.item_by_id(item).and_then(|item| self.sale(&item.sale));
         if let Some(sale) = sale {
@@ -235,8 +243,8 @@ impl Catalogue {
         }
     }
 
-    /// Puts a new or changed sale into the catalogue. Known items keep their gauges, and known
-    /// sales keep their runtime state. `counts` has the counts of new items.
+    /// Puts a new or changed sale into the catalogue. A sale and items that are already in the
+    /// catalogue keep their state and their gauges. `counts` has the counts of the new items.
     pub fn put_sale(
         &mut self,
         row: SaleRow,
@@ -291,7 +299,8 @@ impl Catalogue {
         self.sales.insert(id, Arc::new(sale));
     }
 
-    /// Removes a sale and its items. Their counters stay in the totals.
+    /// Removes a sale and its items. The removed sale's counts of responses and refusals stay in
+    /// the totals.
     pub fn remove(&mut self, id: &str) {
         if let Some(sale) = self.sales.remove(id) {
             self.removed.add(&sale.runtime.answer_counts, &sale.runtime.limits);

@@ -1,4 +1,4 @@
-//! Reads the catalogue again after other nodes changed the catalogue.
+//! Reads the catalogue from the store after other nodes changed it.
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
 //! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
@@ -6,11 +6,12 @@
 //! sale, the reader also calls the slots and `retire_slots` of stock control, which delete the data
 //! of the sale's slots.
 //!
-//! The reader's own job calls the reader when a notification of the store wakes this job. Every
-//! part that gets the id of an unknown sale or item also calls the reader: the handlers of
-//! requests, the changes of orders, and the delivery of events. Each request of an operator calls
-//! the reader before the request's handler runs, so that operators see other nodes' changes at
-//! once.
+//! The reader is called in three cases:
+//! - A notification from the store wakes the reader's job, which then calls the reader.
+//! - A part of the node gets the id of an unknown sale or item. Such parts are the handlers of
+//!   requests, the changes of orders, and the delivery of events.
+//! - An operator sends a request. The reader is called before the request's handler runs, so that
+//!   operators see other nodes' changes at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::stock::retire_slots;
 
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The part of a node that reads other nodes' changes of the catalogue.
+/// The part of a node that reads the changes that other nodes made to the catalogue.
 pub struct CatalogueReader {
     node: Arc<Node>,
     slots: Slots,
@@ -42,7 +43,7 @@ impl CatalogueReader {
         Self { node, slots }
     }
 
-    /// Loads all changes that other nodes committed before this call. Concurrent callers share one
+    /// Loads all changes that other nodes committed before this call. Concurrent calls share one
     /// read.
     ///
     /// # Errors
@@ -62,8 +63,8 @@ impl CatalogueReader {
         Ok(())
     }
 
-    /// Like [`Self::refresh`], for requests with arbitrary ids. One limit applies to the reads of
-    /// all these requests together.
+    /// Like [`Self::refresh`], for requests with ids that a client can choose freely. The node
+    /// limits how often all such requests together cause a read.
     pub async fn refresh_paced(&self) {
         if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return;
@@ -71,7 +72,8 @@ impl CatalogueReader {
         self.node.cache().check_if_due(&self.node, || self.refresh()).await;
     }
 
-    /// Finds the item even if another node has just created it.
+    /// Returns the item, also if another node has just created it. Returns `None` if no sale has
+    /// the item.
     pub(crate) async fn find_item(
         &self,
         id: ItemId,
@@ -82,12 +84,12 @@ impl CatalogueReader {
         Ok(self.node.catalogue().item_by_id(id).cloned())
     }
 
-    /// Returns one item for each id, even if another node has just created some of the items.
+    /// Returns the item of each id, also if another node has just created some of the items.
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if an item is in no known sale. Without this error, callers
-    /// would silently omit rows about an unknown item.
+    /// If the store is unreachable, or if no known sale has one of the items. The second case is an
+    /// error, because callers would otherwise silently omit rows about the unknown item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
@@ -117,16 +119,16 @@ pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     }
 }
 
-/// Loads the changes since the version `since`. Returns the version of this node's catalogue, or
-/// `None` if a changed sale was skipped.
+/// Loads the changes since the version `since`. Returns the version up to which the catalogue is
+/// now complete, or `None` if a changed sale was skipped.
 async fn reload(
     node: &Node,
     slots: &Slots,
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
     node.meter().catalogue_checks.add_one();
-    // This copy is taken before the store is read. It shows which sales another task changes
-    // meanwhile.
+    // This copy is from before the read of the store. A later comparison with it shows which sales
+    // another task changed during the read.
     let known = node.catalogue().clone();
     let version = node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -140,7 +142,8 @@ async fn reload(
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // This node may have created the sale after the read.
+        // A sale that is in this node's catalogue but not among the rows may be new: this node may
+        // have created it after the read. So the store is asked about this sale.
         if node.store().sale(&id).await?.is_none() {
             node.change_catalogue(|c| c.remove(&id));
             if let Some(sale) = known.sale(&id).filter(|_| node.layout().is_node_local()) {
@@ -159,8 +162,8 @@ async fn reload(
     Ok(has_all.then_some(version))
 }
 
-/// Loads one changed sale, and returns whether this node then has the newest row. Skips a sale that
-/// this node is changing, because the end of that change triggers another reload.
+/// Loads one changed sale. Returns whether the catalogue then has the newest row of this sale.
+/// Skips the sale if this node is changing it: the end of that change triggers another reload.
 async fn reload_one(
     node: &Node,
     slots: &Slots,
@@ -202,8 +205,8 @@ async fn reload_one(
             }
         }
     }
-    // The sale's lock is released above, because the task that follows another node's drain takes
-    // this lock.
+    // The block above releases the sale's lock, because this call may wake the job that follows
+    // another node's drain, and that job takes the lock.
     follow_step(node, slots, &id).await?;
     Ok(true)
 }

@@ -1,8 +1,7 @@
 //! The background jobs of a node. Each job is one task. The store's rows stay correct even if a job
-//! fails or runs twice.
+//! fails, or if two nodes run the same job.
 //!
-//! A job that does the work of one part of the engine is in that part's module. All other jobs are
-//! here.
+//! A job that belongs to one part of the engine is in that part's module. All other jobs are here.
 
 pub(crate) mod audit;
 mod edge_feed;
@@ -37,7 +36,8 @@ pub(crate) use queue_selection::select_queues;
 
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts every job of this node's roles. The leader's jobs pause while another node leads.
+/// Starts every job of this node's roles. Jobs for the leader are started on every node, but pause
+/// while another node leads.
 pub(crate) fn start(
     jobs: &Jobs,
     roles: Roles,

@@ -1,9 +1,9 @@
-//! What a node does for a shared database besides queries: it reacts to failovers, watches the
-//! standbys, and checks that commits return in time.
+//! What a node does for a shared database, apart from its queries: it reacts to failovers, watches
+//! the standbys, and checks that commits return in time.
 //!
-//! This part of a node owns the newest history row that the node knows, and the results of the last
-//! checks. It calls the store. One job per node runs the checks ([`run`]). The readiness, the
-//! metrics and the console read the results.
+//! This part of a node owns the newest history of the database that the node knows, and the results
+//! of the last checks. It calls the store. One job per node runs the checks ([`run`]). `/readyz`,
+//! the metrics and the console show the results.
 
 mod commit_check;
 mod history_file;
@@ -25,7 +25,7 @@ pub use peers::history_asker;
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub struct DatabaseState {
-    /// The newest history row that the node knows.
+    /// The newest history of the database that the node knows.
     pub memory: KnownHistories,
     /// Checks whether the store's commits return in time.
     pub commit_check: CommitCheck,
@@ -39,7 +39,7 @@ impl DatabaseState {
         Self { memory, ..Self::default() }
     }
 
-    /// Returns the state of the standbys at the last check. `None` if the store is embedded or the
+    /// Returns what the last check found about the standbys. `None` if the store is embedded or the
     /// database is unreachable.
     pub fn replication(&self) -> Option<Replication> {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -49,9 +49,9 @@ impl DatabaseState {
         *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Returns how many acknowledged orders the database lacked at the last check. The orders of a
-    /// sale that was resumed after the failover do not count. `None` if the store is embedded or
-    /// was not checked yet.
+    /// Returns how many orders the last check found missing in the database, although a node had
+    /// confirmed them to buyers. Once a sale was resumed after the failover, its orders no longer
+    /// count. `None` if the store is embedded or was not checked yet.
     pub fn lost_orders(&self) -> Option<u64> {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner)
     }

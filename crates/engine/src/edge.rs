@@ -1,10 +1,10 @@
-//! An edge is a process without a store, in front of the nodes. It refuses requests that cannot
-//! succeed, and passes all others to nodes with the role `api`. `doorbuster_core::edge` has the
-//! rules of an edge.
+//! An edge is a process without a store, in front of the nodes. From its copy of the nodes' memory,
+//! it refuses requests that cannot succeed. It passes all other requests to nodes with the role
+//! `api`. `doorbuster_core::edge` has the rules of an edge.
 //!
 //! On an edge, this part owns the connections to the nodes and the age of the edge's copy. It also
 //! counts the requests that the edge refuses or passes on. It reads the feed from Redis, and puts
-//! the sales of the feed into the catalogue. The handlers of an edge's requests call this part.
+//! the feed's sales into the catalogue. The handlers of requests call this part.
 mod follow;
 pub mod keys;
 pub mod records;
@@ -38,7 +38,7 @@ use doorbuster_telemetry::metrics::{Counter, Gauge};
 
 use crate::slot_layout::redis_prefix;
 
-/// An edge's knowledge about the age of its copy and about the store's time.
+/// What an edge knows about the age of its copy and about the store's time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
@@ -57,20 +57,20 @@ struct AboutSelf {
 pub struct EdgeNode {
     /// The nodes behind this edge.
     pub upstreams: Upstreams,
-    /// The number of requests that were refused from memory.
+    /// The number of requests that the edge refused from its copy.
     pub refused: Counter,
-    /// The number of requests that were passed to a node.
+    /// The number of requests that the edge passed to a node.
     pub passed_on: Counter,
     /// The number of requests that no node answered.
     pub failed: Counter,
     /// The number of generations of the feed that the edge began to read.
     pub feed_generations: Counter,
-    /// The number of reads of the feed that failed or had no usable content.
+    /// The number of reads of the feed that failed or returned no usable content.
     pub feed_failures: Counter,
-    /// The connection over which a node sends the events of buyers.
+    /// The connection over which a node sends the events for buyers.
     pub relay: Relay,
     reports: AtomicU64,
-    /// The number of live edges, as the feed says. Zero until this edge has read the number.
+    /// The number of live edges in the feed. Zero until this edge has read the feed.
     pub edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
     started: Instant,
@@ -86,8 +86,8 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// Creates an edge that has not read the feed yet, and so passes every request to a node.
-    /// `urls` are the addresses of the deployment's Redis servers or of their replicas.
+    /// Creates an edge that has not read the feed yet. Until it has, it passes every request to a
+    /// node. `urls` are the addresses of the deployment's Redis servers or of their replicas.
     ///
     /// # Errors
     ///
@@ -122,12 +122,12 @@ impl EdgeNode {
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// Returns a value for the header `header`: this edge's description of itself, with a proof
-    /// that the edge has the deployment's key.
+    /// Returns this edge's description of itself as a value of the header `header`. The value
+    /// includes a proof that the edge has the deployment's key.
     fn about_text(&self, header: &str) -> Option<HeaderValue> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // Until a node has answered, the edge does not know the store's time, and so has no
-        // description.
+        // The description includes the store's time. The edge knows this time only after a node has
+        // answered a request.
         self.freshness.load().clock?;
         let now = self.now().0;
         let about = EdgeDescription {
@@ -140,7 +140,8 @@ impl EdgeNode {
         HeaderValue::from_bytes(&records::seal_json(key, header, &about)).ok()
     }
 
-    /// Returns the edge's own monotonic time, in milliseconds.
+    /// Returns the milliseconds since this edge started. Changes of the machine's clock have no
+    /// effect on this time.
     fn own_time(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -151,14 +152,14 @@ impl EdgeNode {
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
     }
 
-    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` if there is no
-    /// copy or the store's time is unknown.
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None` if the edge
+    /// has no copy or does not know the store's time.
     pub fn feed_age_ms(&self) -> Option<i64> {
         let Freshness { head, clock, .. } = **self.freshness.load();
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
     }
 
-    /// Returns the store's time or, until a node has answered, the machine's time.
+    /// Returns the store's time. Until a node has answered, returns the machine's time.
     pub fn now(&self) -> Millis {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());
@@ -166,7 +167,8 @@ impl EdgeNode {
         self.machine_clock.now()
     }
 
-    /// Takes the store's time from a node's answer. `asked_at` is when the edge sent the request.
+    /// Records the store's time from a node's response. `asked_at` is the time at which the edge
+    /// sent the request.
     fn read_clock(&self, time: Millis, asked_at: i64) {
         let reading = ClockReading { time, asked_at, answered_at: self.own_time() };
         self.freshness.rcu(|known| {
@@ -178,8 +180,8 @@ impl EdgeNode {
         });
     }
 
-    /// Records that the edge read this head. The edge's copy must already have the whole feed up to
-    /// the head.
+    /// Records that the edge read this head. Before the call, the edge's copy must already have
+    /// everything in the feed up to this head.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

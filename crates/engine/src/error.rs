@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorbuster_slots::SlotError;
 use doorbuster_store::{OpenError, StoreError};
 
-/// How long a pause, a close or a stop waits for tickets in flight.
+/// How long the pause or the close of a sale, or the stop of a node, waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// The reason why the engine failed.

@@ -1,5 +1,5 @@
-//! The set of requests that hold an order, as this node knows it. The set has the request of each
-//! order that the published counts of a running or recently ended sale include.
+//! The hashes of the requests that hold an order, in a node's memory. For each order that the
+//! published counts of a running or recently ended sale include, the set has the order's request.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -16,36 +16,37 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// The maximum number of requests in one node's set. Once the set is full, the node looks up other
-/// requests in the store.
+/// The maximum number of requests in one node's set. A full set accepts no more requests. From then
+/// on, the node must ask the store about each request that is not in the set.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// The maximum number of concurrent lookups of requests outside the set. Clients of further
-/// requests must retry.
+/// If the set was full, a node asks the store about a request that is not in the set. This is the
+/// maximum number of such lookups at the same time. Clients of further requests must retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// When a slot refuses a request, the store confirms the refusal. At most this many confirmations
-/// run at once, and further refusals wait for a permit.
+/// When a slot refuses a request, the store must confirm the refusal. This is the maximum number of
+/// confirmations at the same time. Further refusals wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
-/// Hashes of the requests that hold an order. The store confirms each match, so a collision does no
-/// harm.
+/// The set of requests that hold an order. It has only a half of each request's hash, so two
+/// requests may have the same entry. This does no harm, because the store confirms each match.
 #[derive(Debug)]
 pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set may lack requests, because the set was full when a request arrived, or
-    /// because the set is being rebuilt.
+    /// Whether the set may lack requests. This is so after it was full when a request arrived, and
+    /// while it is being rebuilt.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
-    /// Limits the lookups of orders for repeated requests.
+    /// Limits the reads of orders for requests that clients repeat.
     pub retry_limiter: RetryLimiter,
-    /// Limits the reads for waitlists, so that waiting buyers do not delay buyers with an order.
+    /// Limits the reads of the store for waitlists. It is separate, so that buyers in a waitlist do
+    /// not delay buyers who have an order.
     pub(crate) waitlist_limiter: RetryLimiter,
     pub(crate) queued_requests: QueuedRequests,
-    /// The newest requests, recorded only while this node writes the edge feed.
+    /// The newest requests of the set. Recorded only while this node writes the edge feed.
     pub journal: Journal,
 }
 
@@ -70,8 +71,8 @@ impl RequestsWithOrders {
         &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
 
-    /// Remembers a request by the lower half of its hash. The caller must call this function before
-    /// it publishes the counts of the request's commit.
+    /// Adds a request to the set, by the lower half of its hash. For the request of a new order,
+    /// the caller must call this function before it publishes the counts of the order's commit.
     pub fn insert(&self, hash_half: u64) {
         if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
             self.full.store(true, Ordering::Release);
@@ -80,44 +81,46 @@ impl RequestsWithOrders {
         let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
         if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // Written under the shard's lock; see `RequestsWithOrders::begin_journal`.
+            // The shard is still locked here. [`RequestsWithOrders::begin_journal`] relies on this.
             self.journal.record(hash_half);
         }
     }
 
-    /// Returns whether the request is remembered.
+    /// Returns whether the set has the request.
     #[must_use]
     pub fn holds(&self, request: RequestHash) -> bool {
         let hash_half = request.low_64_bits();
         self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Returns whether the request may hold an order. Only the store can confirm this.
+    /// Returns whether the request may hold an order. If so, only the store can say whether it
+    /// really does.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()
     }
 
-    /// Returns whether a request outside the set may hold an order: after the set was full, or
-    /// during a rebuild.
+    /// Returns whether a request that is not in the set may still hold an order. This is so after
+    /// the set was full, and during a rebuild.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Returns a permit to look up a request outside the set, or `None` if all permits are in use.
+    /// Returns a permit to ask the store about a request that is not in the set. Returns `None` if
+    /// all permits are in use.
     #[must_use]
     pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.lookups.try_acquire().ok()
     }
 
-    /// Waits for a permit to confirm a slot's refusal.
+    /// Waits for a permit to let the store confirm a slot's refusal.
     pub async fn confirm_permit(&self) -> SemaphorePermit<'_> {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets all requests. Until [`RequestsWithOrders::finish_rebuild`], every request counts as
-    /// one that may hold an order.
+    /// Empties the set. Until [`RequestsWithOrders::finish_rebuild`],
+    /// [`RequestsWithOrders::may_hold`] returns `true` for every request.
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         self.journal.invalidate();
@@ -128,13 +131,14 @@ impl RequestsWithOrders {
         }
     }
 
-    /// Ends a rebuild. The caller must already have inserted the requests of all orders.
+    /// Ends a rebuild. Before this call, the caller must add the requests of all orders again.
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }
 
-    /// Starts the journal and returns all requests. The set and the journal are written under the
-    /// shard's lock, so each later request is in the result or in the journal.
+    /// Starts the journal, and returns all requests of the set. [`RequestsWithOrders::insert`]
+    /// writes to the set and to the journal under the same lock of a shard. So no request is
+    /// missed: each request that is added later is in the result or in the journal.
     pub(crate) fn begin_journal(&self) -> Vec<u64> {
         self.journal.begin();
         let mut all = Vec::with_capacity(self.len());
@@ -144,13 +148,13 @@ impl RequestsWithOrders {
         all
     }
 
-    /// Returns the number of remembered requests.
+    /// Returns the number of requests in the set.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns whether no request is remembered.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

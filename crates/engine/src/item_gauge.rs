@@ -1,5 +1,5 @@
-//! One item's exact counts at the last commit that this node has read. A read of the free units
-//! takes no lock.
+//! One item's exact counts, as of the last commit that this node has read. The free units can be
+//! read without a lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,17 +8,17 @@ use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// The lower half of `packed` if the stock is unlimited.
+/// The value of the lower half of `packed` if the stock is unlimited.
 const UNLIMITED: u64 = u32::MAX as u64;
 
-/// An item's counts at the last commit that this node has read.
+/// An item's counts, as of the last commit that this node has read.
 #[derive(Debug)]
 pub struct ItemGauge {
-    /// The upper half has the units that may come back: held and kept units. The lower half has the
-    /// free units.
+    /// The upper half has the number of held and kept units, which may become free again. The lower
+    /// half has the number of free units.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
-    /// The largest number of units that a parked request wants.
+    /// The number of units that the largest parked request needs.
     parked: AtomicU32,
     /// How many times [`ItemGauge::publish`] was called.
     published: AtomicU64,
@@ -40,8 +40,9 @@ impl ItemGauge {
         }
     }
 
-    /// Publishes newer counts. The caller must publish in the order of the commits, and must first
-    /// add the requests of the commit's orders to [`crate::holders::RequestsWithOrders`].
+    /// Publishes newer counts. The caller must publish commits in their sequence. Before this call,
+    /// the caller must add the requests of the commit's orders to
+    /// [`crate::holders::RequestsWithOrders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -49,9 +50,10 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store. `published` is the result of
-    /// [`ItemGauge::published`] before the read. If the result is different now, publishes nothing
-    /// and returns `false`, and the caller must read again.
+    /// Publishes counts that were read from the store, unless a commit has published counts during
+    /// the read. The caller passes the result of [`ItemGauge::published`] from before the read as
+    /// `published`. Returns `false` if it published nothing. The caller must then read the counts
+    /// again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,8 +72,9 @@ impl ItemGauge {
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // This method and `note_parked` use sequentially consistent operations. So either the
-        // parked request sees these counts, or this method sees the request.
+        // This method and `note_parked` use sequentially consistent operations, so no wake-up is
+        // lost. Either the parked request reads these counts, or this method finds the request in
+        // `parked`.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
@@ -80,14 +83,15 @@ impl ItemGauge {
         }
     }
 
-    /// Records that a request for this many units will wait for [`ItemGauge::progress`]. The
-    /// request must then read the counts again, because they may have just changed.
+    /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
+    /// After this call, the request must read the counts again, because they may have changed
+    /// before the call.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// Returns the free units and the units that may come back. The caller must read them *before*
-    /// it reads the set of requests that hold an order.
+    /// Returns the number of free units, and of units that may become free again. The caller must
+    /// read these numbers *before* the set of requests that hold an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -101,7 +105,7 @@ impl ItemGauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the units of the pool that slots may get, which excludes units kept for the
+    /// Returns how many units of the pool slots may get: all except the units kept for the
     /// waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {
@@ -109,8 +113,8 @@ impl ItemGauge {
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the parked requests. The caller has given units to a slot, or knows that some requests
-    /// can be refused now.
+    /// Wakes the item's parked requests. Called after units were given to a slot, and when some of
+    /// the requests can be refused.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();
@@ -136,7 +140,7 @@ fn pack(counts: &ItemCounts) -> u64 {
         }
         Stock::Unlimited => UNLIMITED,
     };
-    // Kept units may come back, like held units.
+    // Kept units count like held units, because both may become free again.
     (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 

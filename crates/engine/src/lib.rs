@@ -1,5 +1,6 @@
-//! The engine decides about stock: purchases, the settler, orders, waitlists, changes of sales, the
-//! sales in memory, and the jobs that keep the slots and the store consistent.
+//! The engine decides which requests get units. It has the purchases, the settler, the orders, the
+//! waitlists and the changes of sales. It also has the sales in memory, and the jobs that keep the
+//! slots and the store consistent.
 
 pub mod api_conversion;
 pub mod blocks;

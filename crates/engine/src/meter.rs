@@ -9,8 +9,9 @@ pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 /// Counters of the engine.
 #[derive(Debug, Default)]
 pub struct EngineMeter {
-    /// Settled batches by size. Entry `i` counts batches of at most [`BATCH_BOUNDS`]`[i]` tickets,
-    /// and the last entry also counts larger ones.
+    /// The number of settled batches by size. Entry `i` counts the batches that have at most
+    /// [`BATCH_BOUNDS`]`[i]` tickets and are larger than the previous bound. The last entry also
+    /// counts larger batches.
     pub batches: [Counter; BATCH_BOUNDS.len()],
     /// Settled tickets.
     pub tickets: Counter,
@@ -23,7 +24,8 @@ pub struct EngineMeter {
     pub expired: Counter,
     /// Waitlist entries that became orders.
     pub waitlist_served: Counter,
-    /// Waitlist entries whose buyers had reached the limit when their turn came.
+    /// Waitlist entries that were passed over when their turn came, because their buyers had
+    /// reached the limit or already held an order.
     pub waitlist_passed_over: Counter,
     /// Waitlist entries that ended with their sale.
     pub waitlist_closed: Counter,
@@ -35,13 +37,13 @@ pub struct EngineMeter {
     pub leads: Counter,
     /// How often this node's own lease lapsed.
     pub lapses: Counter,
-    /// Requests that got a new ticket because their first ticket's grant was closed.
+    /// Requests that needed a second ticket because the grant of their first ticket was closed.
     pub retried: Counter,
     /// Sales that this node read again because another node changed them.
     pub reloads: Counter,
     /// How often this node asked the store for changes of the catalogue.
     pub catalogue_checks: Counter,
-    /// How often this node read all sales because of a change.
+    /// How often this node read all sales again because some had changed.
     pub read_all: Counter,
     /// Sale views rendered for readers.
     pub view_renders: Counter,

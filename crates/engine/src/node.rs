@@ -1,4 +1,5 @@
-//! A node's identity, store, memory of the store, clock, counters and tasks.
+//! One node of a deployment: its identity, its store, its copy of the store in memory, its clock,
+//! its counters and its tasks.
 //!
 //! `Node` owns these parts. It calls the store, and never changes stock. Every other part of the
 //! engine has a `Node`: the stock control, the changes of sales and orders, and the purchases. The
@@ -43,11 +44,13 @@ pub use node_count::NodeCount;
 pub(crate) use refusals::Refusals;
 pub use this_node::{NodeDescription, ThisNode};
 
-/// A node that has not read the store for this long, in milliseconds, leaves shared work to others.
+/// Some work is done by only one node. If this node could not read the store for this long, in
+/// milliseconds, it leaves such work to another node.
 const CUT_OFF_AFTER_MS: i64 = 5_000;
 /// The pause between two checks of the age of a node's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The number of requests in one read while a node's memory is rebuilt.
+/// How many requests one read of the store returns while the node loads the requests that hold
+/// orders.
 const HOLDERS_PAGE: usize = 10_000;
 
 /// One node of a deployment, without its slots.
@@ -81,8 +84,8 @@ impl Node {
             .collect()
     }
 
-    /// Puts a sale's row into the catalogue, and returns whether it did so. `counts` has the counts
-    /// of new items. If `is_new` is true, a sale that is already in the catalogue stays unchanged.
+    /// Puts a sale's row into the catalogue. `counts` has the counts of new items. If `is_new` is
+    /// true and the catalogue already has the sale, changes nothing and returns `false`.
     pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
@@ -94,13 +97,14 @@ impl Node {
         is_put
     }
 
-    /// Replaces the catalogue with a changed copy. Changes run one after another.
+    /// Applies a change to a copy of the catalogue, and replaces the catalogue with the copy.
+    /// Concurrent changes run one after another.
     pub fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
         self.memory.catalogue.change(change);
         self.control().signal_feed();
     }
 
-    /// Returns the reasons why the program cannot sell, if any.
+    /// Returns the reasons why this node cannot sell. The list is empty if the node can sell.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.lifecycle.is_stopping() {
@@ -119,18 +123,18 @@ impl Node {
         &self.store
     }
 
-    /// Returns this node's knowledge about its database.
+    /// Returns what this node knows about its database.
     pub fn database(&self) -> &DatabaseState {
         &self.database
     }
 
-    /// Returns the state of an edge, or `None` if this node has a store.
+    /// Returns the state of an edge. `None` if this is a node with a store, and not an edge.
     pub fn edge(&self) -> Option<&Arc<EdgeNode>> {
         self.edge.as_ref()
     }
 
-    /// Returns the Redis for data that all nodes share and that may be lost. `None` if the
-    /// deployment's shape has no Redis.
+    /// Returns the Redis that all nodes share. It has only data that may be lost. `None` if the
+    /// deployment has no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&SharedRedis> {
         self.cache.shared().map(|(shared, _)| shared)
@@ -164,21 +168,23 @@ impl Node {
         &self.clock
     }
 
-    /// Returns whether the store's clock was stepped. The server uses no stepped clock for
-    /// deadlines.
+    /// Returns whether the store's clock was stepped, that is, changed by a jump. The server does
+    /// not use a stepped clock for deadlines.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         self.clock.has_alarm() || self.store.clock_stepped()
     }
 
-    /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
+    /// Returns whether this node's snapshot of the store is recent enough. If not, the node may not
+    /// refuse requests from its memory.
     pub fn is_memory_recent(&self) -> bool {
         doorbuster_steps::memory::is_recent(self.memory_age_ms())
     }
 
     /// Returns whether this node has not read the store for so long that another node should take
-    /// over shared work. This time is longer than the time after which the memory is not recent,
-    /// because each new writer of the edge feed must first write all requests.
+    /// over its shared work. The time limit is longer than that of [`Self::is_memory_recent`],
+    /// because such a change is expensive. For example, each new writer of the edge feed must first
+    /// write all requests.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.memory_age_ms() > CUT_OFF_AFTER_MS
     }
@@ -198,7 +204,7 @@ impl Node {
         i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
     }
 
-    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
+    /// Returns the time up to which this node's memory has every commit, by the store's clock.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
@@ -215,7 +221,7 @@ impl Node {
         &self.this_node
     }
 
-    /// Returns the live nodes, as this node last saw them.
+    /// Returns what this node knows about the live nodes.
     pub fn live_nodes(&self) -> &LiveNodes {
         &self.live_nodes
     }
@@ -232,8 +238,8 @@ impl Node {
         self.this_node.layout
     }
 
-    /// Returns whether this node watches the slots that serve its requests. Only the leader watches
-    /// slots that all nodes reach.
+    /// Returns whether this node watches the slots that serve its requests. Slots that all nodes
+    /// reach are watched only by the leader.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout().is_node_local() || self.control().leads()
     }
@@ -264,7 +270,7 @@ impl Node {
         self.memory.deliver(ticket, resolved)
     }
 
-    /// Returns the part that knows whether this node is stopping, and which tasks must end first.
+    /// Returns the part that knows whether this node is stopping, and that tracks the node's tasks.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -279,7 +285,7 @@ impl Node {
         &self.memory.control
     }
 
-    /// Returns the [`Turns`] of a kind of delayed work. Call this function once for each kind.
+    /// Returns the [`Turns`] of a kind of delayed work. Each kind may have only one [`Turns`].
     pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
         self.control().scheduler().turns(work, || self.store().monotonic_now())
     }
@@ -293,25 +299,25 @@ impl Node {
         &self.memory.catalogue.last_check
     }
 
-    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
-    /// before the node gets a snapshot with the order. Ignores an order whose item is not in the
-    /// catalogue.
+    /// Remembers that a request holds this order. Called when the node returns the order to its
+    /// buyer, because the buyer may repeat the request before the node's memory has the order's
+    /// commit. Ignores an order whose item is not in the catalogue.
     pub(crate) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {
             self.memory.remember_order(order);
         }
     }
 
-    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. Any client
-    /// can send an id with the ticket's token, so this function verifies that the id was made for
-    /// the buyer.
+    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. A client
+    /// can make up an id with the token of another buyer's ticket. So this function verifies that
+    /// the id was made for the ticket's buyer.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;
         self.memory.key.open(&id, buyer.as_str()).map(|_| buyer)
     }
 
-    /// Reads which requests hold an order, except in sales that ended long ago.
+    /// Reads from the store which requests hold an order. Leaves out sales that ended long ago.
     pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
         let now = self.now();
         let items: Vec<ItemId> = {
@@ -333,8 +339,8 @@ impl Node {
         }
     }
 
-    /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
-    /// the read, reads them again.
+    /// Reads the counts of these items from the store, and publishes them. If a commit publishes an
+    /// item's counts during the read, reads this item's counts again.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

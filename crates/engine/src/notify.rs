@@ -1,12 +1,14 @@
-//! The hub delivers events to browsers. An event is a hint that the buyer's order or a sale
-//! changed. The browser reads the new state with `GET`.
+//! The hub delivers events to its readers: event streams of clients, edges, and the sender of push
+//! messages. An event only says that a buyer's order or a sale changed. A client then reads the new
+//! state with `GET`.
 //!
-//! Each reader has a bounded queue. The hub drops a reader with more than [`BACKLOG_BYTES_MAX`]
-//! waiting bytes. Events about orders are kept for a while, and a buyer who reconnects gets the
-//! missed events.
+//! Each reader has a queue of limited size. If more than [`BACKLOG_BYTES_MAX`] bytes wait for a
+//! reader, the hub ends the reader's subscription. Events about orders are kept for a while. A
+//! buyer who reconnects gets the events that the buyer missed.
 //!
-//! No task waits at the queue of an idle reader. One task serves many idle readers through a ready
-//! queue, which gets a reader's key when an event arrives.
+//! While a reader has no event, no task needs to wait for its queue. Instead, the reader is parked:
+//! when an event arrives, its key is added to a ready queue. One task waits for this ready queue
+//! and serves many readers.
 
 mod event;
 mod followed_buyers;
@@ -32,19 +34,20 @@ use mailbox_set::{Followers, SaleFollowers};
 
 /// The maximum number of events about orders that are kept for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
-/// The maximum number of kept events that one reconnecting buyer gets.
+/// The maximum number of kept events that one buyer gets when reconnecting.
 const REPLAYED_MAX: usize = 256;
-/// How long events are kept after the last reader disconnected.
+/// How long events are still kept after the last reader has disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
-    /// The followed buyers with event streams. Only event streams can ask for missed events.
+    /// The followed buyers who have event streams. Only a client of an event stream can ask for
+    /// missed events.
     streaming: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
-    /// Events about the orders of streaming buyers, oldest first.
+    /// The kept events: events about the orders of buyers in `streaming`, oldest first.
     kept: VecDeque<HubEvent>,
     last_id: u64,
 }
@@ -57,14 +60,15 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// The number of subscriptions of edges, which get no statuses.
+    /// The number of subscriptions of edges. They get no statuses of sales.
     for_edges: AtomicUsize,
-    /// The number of subscriptions for push messages, which get no events of sales.
+    /// The number of subscriptions for push messages. They get no events about sales.
     for_push: AtomicUsize,
-    /// The number of readers that were dropped because too many events waited for them.
+    /// How many subscriptions ended because too many events waited for the reader.
     dropped: AtomicU64,
     made_at: Instant,
-    /// Even without readers, events are kept until this time, in milliseconds since `made_at`.
+    /// Until this time, in milliseconds since `made_at`, events are kept even if there are no
+    /// readers.
     kept_until_ms: AtomicU64,
 }
 
@@ -93,17 +97,18 @@ impl HubInner {
 }
 
 impl Hub {
-    /// Creates a hub. Event ids start at `now` in microseconds and rise by one. A node publishes
-    /// fewer than a million events per second, so after a restart, the ids are higher than before.
-    /// JavaScript can represent the ids exactly.
+    /// Creates a hub. The ids of its events start at `now` in microseconds and rise by one. A node
+    /// publishes fewer than a million events per second, so the ids of a restarted node are higher
+    /// than those before the restart. All ids are so small that JavaScript can represent them
+    /// exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// Subscribes to one buyer's orders and to the status of some sales. First sends the kept
-    /// events about the orders since the event `after`. Returns `None` if the buyer already has
-    /// `most` such subscriptions.
+    /// Subscribes to events about one buyer's orders and to statuses of some sales. If `after` is
+    /// set, the subscription begins with the kept events about the orders that came after the event
+    /// `after`. Returns `None` if the buyer already has `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -115,7 +120,8 @@ impl Hub {
         self.subscribe_to((buyer, sales), ReaderKind::Stream, most, after)
     }
 
-    /// Subscribes to one buyer's orders and to some sales' waiting rooms, for an edge.
+    /// Subscribes for an edge, to events about one buyer's orders and about the waiting rooms of
+    /// some sales.
     #[must_use]
     pub fn subscribe_for_edge(&self, buyer: BuyerId, sales: Vec<String>) -> Subscription {
         let subscribed =
@@ -123,7 +129,7 @@ impl Hub {
         subscribed.expect("the number of subscriptions has no limit")
     }
 
-    /// Subscribes to one buyer's events, for push messages to the buyer's browser.
+    /// Subscribes for push messages to a buyer's browser, to events about the buyer's orders.
     #[must_use]
     pub fn subscribe_for_push(&self, buyer: BuyerId) -> Subscription {
         let of_buyer = (Some(buyer), Vec::new());
@@ -146,8 +152,8 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // A hub without readers keeps no new events. The kept events may then have a gap, so they
-        // are dropped.
+        // While the hub had no readers, it kept no new events. So the kept events may lack some,
+        // and are dropped.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -210,7 +216,7 @@ impl Hub {
         };
         readers.last_id += 1;
         let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
-        // Only a buyer who has, or recently had, an event stream can ask for missed events.
+        // Only a buyer who has an event stream, or had one a moment ago, can ask for missed events.
         let is_streaming = event
             .kind
             .buyer()
@@ -221,13 +227,14 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        // The lock is held during the loop, so each reader gets events in the order of their ids.
+        // The readers stay locked during the loop, so each reader gets the events in the sequence
+        // of their ids.
         let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
         drop(readers);
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
     }
 
-    /// Returns how many readers were dropped because too many events waited for them.
+    /// Returns how many subscriptions ended because too many events waited for the reader.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
@@ -239,8 +246,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Returns whether there are readers, or whether readers that disconnected recently may return
-    /// for kept events.
+    /// Returns whether there are readers, or whether a reader disconnected so recently that it may
+    /// come back for missed events.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -262,8 +269,9 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether a buyer with this tag, a short hash, has a reader on this node or had one
-    /// within the last minute. The node publishes the orders of such buyers.
+    /// Returns whether this node must publish the orders of a buyer with this tag, which is a short
+    /// hash of the buyer. This is so if such a buyer has a reader on this node, or had one within
+    /// the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()
@@ -282,13 +290,13 @@ impl Hub {
         self.0.count.load(Ordering::Acquire)
     }
 
-    /// Returns the number of subscriptions that get events of sales.
+    /// Returns the number of subscriptions that get events about sales.
     #[must_use]
     pub fn stream_readers(&self) -> usize {
         self.readers().saturating_sub(self.0.for_push.load(Ordering::Relaxed))
     }
 
-    /// Returns the number of subscriptions that get statuses.
+    /// Returns the number of subscriptions that get statuses of sales.
     #[must_use]
     pub fn status_readers(&self) -> usize {
         self.stream_readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))

@@ -1,6 +1,6 @@
-//! An item's open grants at the last read. If a slot loses its memory, its grant is closed, and the
-//! grant's tickets without a verdict are lost. So a waiting request checks whether its grant is
-//! still open.
+//! An item's open grants, as this node last read them. If a slot loses its memory, its grant is
+//! closed, and the tickets without a verdict are lost. So a request that waits for a verdict must
+//! check whether its ticket's grant is still open.
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub struct OpenGrants {
 }
 
 impl OpenGrants {
-    /// Returns whether a recent read shows that this grant is closed. Returns `false` while another
-    /// request reads the grants, or if the grants cannot be read.
+    /// Returns whether this grant is closed, from the last read if it is recent or from a new read.
+    /// Returns `false` if it cannot tell: another request is reading the grants, or the read fails.
     pub async fn is_closed(&self, store: &Store, item: ItemId, grant: GrantId) -> bool {
         if let Some(is_closed) = self.last_answer(grant) {
             return is_closed;
@@ -34,7 +34,8 @@ impl OpenGrants {
         is_closed
     }
 
-    /// Returns `None` if there was no recent read.
+    /// Returns whether the last read showed that this grant is closed. Returns `None` if the last
+    /// read is too old.
     fn last_answer(&self, grant: GrantId) -> Option<bool> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_INTERVAL)?;

@@ -23,8 +23,7 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::stock::{StockControl, reconcile};
 
-/// A call that ends an order waits at most this long until the slot has applied the feed row about
-/// the order.
+/// A call that ends an order waits at most this long until the slot knows that the order has ended.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -40,7 +39,7 @@ pub enum OrderLookup {
         buyer: BuyerId,
         /// The units.
         units: Units,
-        /// The time after which the request cannot become an order.
+        /// The last time at which the request can become an order.
         decide_by: Millis,
     },
     /// The id belongs to a queued request that was refused.
@@ -95,11 +94,11 @@ impl Orders {
         }
     }
 
-    /// Looks up the id of an order, a queued request or a waitlist entry. `buyer` is `None` for an
-    /// operator.
+    /// Looks up the id of an order, a queued request or a waitlist entry. If `buyer` is `None`, an
+    /// operator asks, and ids of all buyers are found.
     ///
     /// # Errors
-    /// If the store is unreachable. The function never guesses an answer.
+    /// If the store is unreachable. The function then does not guess a result.
     pub async fn look_up_order(
         &self,
         id: TicketId,
@@ -110,13 +109,13 @@ impl Orders {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // The waiting requests must be searched before the verdict is read. In the reverse
-        // sequence, a ticket that gets its verdict in between would not be found.
+        // The waiting requests must be read before the verdict. In the reverse sequence, a ticket
+        // that gets its verdict between the two reads would appear in neither.
         let waits = self.node.waiting_buyer(id);
         let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // The id proves which buyer made the order. But the order of an erased buyer no longer
-            // belongs to the buyer.
+            // The id shows which buyer made the request. But if this buyer was erased, the order no
+            // longer belongs to a buyer with this name, so it must not be found.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 found_order(&self.node, order, buyer.is_some())
             } else {
@@ -139,7 +138,7 @@ impl Orders {
                 return Ok(found_order(&self.node, order, true));
             }
             if resolved.is_some() {
-                // The slot must get the returned ticket's units back.
+                // Reconciliation gives the units of the returned ticket back to the slot.
                 self.node.control().wake(grant.slot.item);
             }
         }
@@ -184,7 +183,8 @@ impl Orders {
                 match self.node.store().verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => found_order(&self.node, order, buyer.is_some()),
-                        // The verdict `Unavailable` means that the entry ended with its sale.
+                        // A waitlist entry gets the verdict `Unavailable` only if it ended with its
+                        // sale.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }
                         }
@@ -200,8 +200,8 @@ impl Orders {
         })
     }
 
-    /// Reads a page of orders. If the query is for one buyer, this node remembers the orders of the
-    /// page.
+    /// Reads a page of orders. If the query is for one buyer, this node also remembers that the
+    /// requests of these orders hold orders.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -226,8 +226,8 @@ impl Orders {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. The units and the buyer's quota are freed at once, and the provider
-    /// refunds the money later.
+    /// Refunds a paid order. This frees the units and the buyer's quota at once. The provider
+    /// returns the money later.
     ///
     /// # Errors
     ///
@@ -250,16 +250,16 @@ impl Orders {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.node.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot should have the lower quota before this
-            // call returns.
+            // The buyer may buy again at once. So before this call returns, the slot should know
+            // that the buyer has fewer units.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, reconcile(&self.stock, &item)).await);
         }
         Ok(changed)
     }
 }
 
-/// Returns the result for an order that was found. If the buyer reads the order, this node
-/// remembers it.
+/// Returns the result for an order that was found. If the buyer asked for the order, this node also
+/// remembers that the request holds an order.
 fn found_order(node: &Node, order: Order, is_read_by_buyer: bool) -> OrderLookup {
     if is_read_by_buyer {
         node.remember_order(&order);

@@ -1,8 +1,8 @@
-//! Keeps the log short while the store or Redis is unavailable. Instead of each failure, it logs
-//! the beginning and the end of an outage, and a summary every ten seconds.
+//! Keeps the log short while the store or Redis is unavailable. It does not log each failed call.
+//! It logs the beginning and the end of an outage, and a summary every ten seconds.
 //!
-//! The store itself logs an outage of PostgreSQL. So this module summarizes only the calls that
-//! fail while PostgreSQL is available.
+//! While PostgreSQL is unavailable, the store itself logs the outage. So for the store, this module
+//! summarizes only calls that fail while PostgreSQL is available.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,10 +15,11 @@ use crate::error::EngineError;
 
 /// The time between two log lines about a continuing outage.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
-/// An outage has ended when no call has failed for this long. Every job repeats a failed call
-/// sooner than this.
+/// If no call has failed for this long, the outage counts as ended. During an outage, every job
+/// repeats its failed call sooner than this.
 const OVER_AFTER: Duration = Duration::from_secs(3);
-/// The store itself notices an outage within this time after the first failed call.
+/// After the first failed call, the store itself notices an outage within this time. This module
+/// reports failed calls only after this time.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
 
 /// The log event of a failed request.
@@ -35,7 +36,8 @@ pub enum UnavailableSystem {
 
 /// An error that may be part of an outage.
 pub trait FailedCall: std::fmt::Display {
-    /// Returns the unavailable system, if the error is part of an outage.
+    /// Returns the system that is unavailable. Returns `None` if the error is not part of an
+    /// outage.
     fn away(&self) -> Option<UnavailableSystem>;
 }
 
@@ -72,13 +74,15 @@ struct Failures {
     began: Instant,
     newest: Instant,
     logged: Instant,
-    /// For each job's log event, the number of failures since the last log line.
+    /// For each job, the number of its failures since the last log line. The key is the job's log
+    /// event.
     by_job: BTreeMap<&'static str, u64>,
     error: String,
 }
 
 impl Failures {
-    /// Returns each job with its failures, most failures first, and resets the numbers.
+    /// Returns each job with the number of its failures, most failures first. Then resets the
+    /// numbers.
     fn take_jobs(&mut self) -> String {
         let mut jobs: Vec<_> = std::mem::take(&mut self.by_job).into_iter().collect();
         jobs.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
@@ -102,8 +106,9 @@ impl OutageLog {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call if the failure is part of an outage. Otherwise returns false, and the
-    /// caller must log the failure. `job` is the caller's log event, from a fixed set.
+    /// Counts a failed call if its error is part of an outage. Otherwise returns `false`, and the
+    /// caller must log the failure itself. `job` is the log event of the caller. The number of
+    /// different events must be bounded.
     pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -129,8 +134,8 @@ impl OutageLog {
         true
     }
 
-    /// Counts a request that failed because of an outage. Returns false if the caller must log the
-    /// failure. During an outage, the caller logs only the first failure.
+    /// Counts a request that failed because of an outage. Returns `false` if the caller must log
+    /// the failure itself: if there is no outage, or if this is the first failure of an outage.
     pub fn count_request_if_outage(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.count_if_outage(error, REQUEST) && is_known
@@ -141,8 +146,8 @@ impl OutageLog {
         let mut failures = self.lock(UnavailableSystem::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store itself logs this outage. Calls may still fail shortly after the outage. The
-            // times are reset to delay a report about these calls.
+            // The store itself logs this outage. Directly after the outage, some calls may still
+            // fail. The times are reset, so that these calls are not reported at once.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
@@ -187,8 +192,8 @@ impl OutageLog {
     }
 }
 
-/// Logs a failure after which the caller tries again: at `debug` during an outage, otherwise at
-/// `warn`.
+/// Logs a failure after which the caller tries again. The level is `debug` during an outage, and
+/// `warn` otherwise.
 #[macro_export]
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{

@@ -1,8 +1,8 @@
-//! The part of a page's content that has no column of its own: translations, further pictures and
-//! facts. It is one JSON document in the column `page` of a sale or an item.
+//! The texts and pictures of a sale's or an item's page that have no column of their own:
+//! translations, further pictures and facts. They are one JSON document in the column `page`.
 //!
-//! The other columns have each text in only one language. Exports, payment providers and older
-//! versions of the program use only these columns.
+//! The columns `title` and `description` have each text in only one language. Exports, payment
+//! providers and older versions of the program use only these columns.
 
 use std::collections::BTreeMap;
 
@@ -96,8 +96,9 @@ fn written(page: &impl Serialize) -> String {
     if text == "{}" { String::new() } else { text }
 }
 
-/// Returns a text in all its languages, or only the column's text if the column has changed. An
-/// older version of the program changes only the column.
+/// Returns a text in all its languages. If the column has another text than the document, returns
+/// only the column's text. In this case, an older version of the program has changed the column,
+/// but not the document.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

@@ -1,6 +1,6 @@
-//! Handles one purchase, from its first check to its answer.
+//! Handles one purchase request, from its first check to its result.
 //!
-//! [`refuse_from_memory`] tries to refuse the request from the node's memory. Otherwise
+//! [`refuse_from_memory`] tries to refuse the request from the node's memory. If it cannot,
 //! [`Purchases::buy`] runs the steps of [`doorbuster_steps::purchase`], and performs their effects
 //! with the slots and the store.
 //!
@@ -41,17 +41,18 @@ pub use outcome::{PurchaseOutcome, answer_kind};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
-/// The number of seconds after which a client should repeat a refused request.
+/// After this many seconds, a client should repeat a request that was refused for a temporary
+/// reason.
 pub const RETRY_SECS: u32 = 1;
 
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
 const GRANTS_READ_INTERVAL: Duration = Duration::from_millis(GRANTS_READ_INTERVAL_MS);
 
-/// The result of a slot that cannot be reached.
+/// The input for the steps if a slot cannot be reached.
 const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
 
-/// A purchase that was not refused from the node's memory.
+/// A purchase request that the node could not refuse from its memory.
 #[derive(Clone, Debug)]
 pub struct Purchase {
     /// The buyer.
@@ -66,10 +67,10 @@ pub struct Purchase {
     pub item: Arc<ItemState>,
     /// The units that the buyer requests.
     pub units: Units,
-    /// How long the request waits for the verdict.
+    /// How long the request waits for its verdict before it is answered as queued.
     pub wait: Duration,
-    /// The refusal by the sale's front door. It applies only if the request has no order and no
-    /// queued ticket.
+    /// The refusal by the sale's front door, if it refuses the request. It has no effect if the
+    /// request already holds an order or has a queued ticket.
     pub door: Option<DoorRefusal>,
 }
 
@@ -80,8 +81,8 @@ pub struct Purchases {
     pub(crate) parked: AtomicUsize,
 }
 
-/// Refuses a request from the node's memory, in well under a microsecond. If the result is `None`,
-/// the caller must call [`Purchases::buy`]. For `door`, see [`memory::refuse`].
+/// Tries to refuse a request from the node's memory. This takes well under a microsecond. If the
+/// result is `None`, the caller must call [`Purchases::buy`]. For `door`, see [`memory::refuse`].
 #[must_use]
 pub fn refuse_from_memory(
     node: &Node,
@@ -95,7 +96,7 @@ pub fn refuse_from_memory(
     memory::refuse(&view, units, door)
 }
 
-/// Returns the refusal for the sale's phase, if there is one.
+/// Returns the refusal if the sale's phase does not allow purchases now.
 pub fn phase_refusal(node: &Node, sale: &SaleState) -> Option<Refusal> {
     let is_stopping = sale.is_draining() || node.lifecycle().is_stopping();
     memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
@@ -112,13 +113,14 @@ impl Purchases {
         self.parked.load(Ordering::Acquire)
     }
 
-    /// Requests units and waits up to `purchase.wait` for the verdict. The caller may drop the
-    /// future at any time, because an issued ticket is settled in any case.
+    /// Requests units, and waits for the verdict for at most `purchase.wait`. The caller may drop
+    /// the future at any time: a ticket that was already issued is settled in any case.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut driver = Driver::new(self, purchase);
         let (mut steps, mut effect) = driver.start();
         loop {
-            // Boxing the futures of rare effects keeps the future of a waiting request small.
+            // The futures of rare effects are boxed. Otherwise they would enlarge the future of
+            // every waiting request.
             let input = match effect {
                 Effect::AskSlot { slot, is_bounded: false } => driver.ask_slot(slot).await,
                 Effect::AskSlot { slot, is_bounded: true } => {
@@ -158,7 +160,8 @@ struct Driver<'a> {
     purchase: &'a Purchase,
     request: TicketRequest,
     begun: Instant,
-    /// The request's entry among the waiting requests, created before a slot is asked.
+    /// The request's entry in the node's list of waiting requests. It is created before a slot is
+    /// asked for a ticket, because the verdict may come before the slot's response.
     waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
     /// Created before a slot is asked, so that no signal is missed.
     signals: Option<ItemSignals<'a>>,
@@ -204,16 +207,16 @@ impl<'a> Driver<'a> {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
         let catalogue = self.purchases.node.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
-        // The entry is needed only while a slot is asked, or while the request waits for its own
-        // ticket's verdict.
+        // The entry is needed only while a slot is asked for a ticket, and while the request waits
+        // for the verdict of its own ticket.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }
         effect
     }
 
-    /// Uses the newest catalogue, because the item's spread and the sale's phase may have changed
-    /// while the request waited.
+    /// Returns what the node's memory knows about this request. Uses the newest catalogue: while
+    /// the request waited, the item's spread and the sale's phase may have changed.
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
@@ -236,8 +239,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks the slot for an earlier ticket of this request. With the limit 0, the slot issues no
-    /// new ticket.
+    /// Asks the slot whether it has already issued a ticket for this request. With the limit 0, the
+    /// slot does not issue a new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.purchases.slots.ticket(slot, &known)).await {
@@ -252,7 +255,7 @@ impl<'a> Driver<'a> {
         is_mine: bool,
         may_be_lost: bool,
     ) -> Input {
-        // A request with a ticket needs no more units.
+        // The request now has a ticket, so it no longer needs units.
         (self.parked, self.demand) = (None, None);
         let verdict = match self.waiter.take() {
             Some((verdict, entry)) if is_mine => {
@@ -263,8 +266,8 @@ impl<'a> Driver<'a> {
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
-        // A request without time to wait always gets the answer `Queued`, even if the settler is
-        // quick.
+        // A request that must not wait is always answered with `Queued`, even if the verdict is
+        // already there.
         if deadline <= Instant::now() {
             return Input::Elapsed;
         }

@@ -1,14 +1,15 @@
-//! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
+//! Remembers a bounded number of refusals, so that operators can see why a buyer got nothing.
 //!
-//! Refusals are frequent, so noting a refusal never allocates. A buyer's hash selects a small set
-//! of entries, which several buyers share. A full set overwrites its oldest entry and becomes
-//! incomplete.
+//! Refusals are frequent, so a new refusal must not allocate memory. The memory consists of many
+//! small sets of entries. A buyer's hash selects one set, which several buyers share. If a set is
+//! full, a new entry overwrites the oldest, and the set is marked as incomplete.
 //!
-//! All sets together are larger than the processor's caches. So new entries wait in a short list,
-//! and then move to their sets together. The processor can read these sets at the same time.
+//! All sets together are larger than the processor's caches, so a random access to a set is slow.
+//! For this reason, new entries wait in a short list, and then move to their sets together. The
+//! processor can then load many sets at the same time.
 //!
-//! All nodes hash buyers in the same way, so they can ask each other about a buyer without the
-//! name.
+//! All nodes hash buyers in the same way. So a node can ask another node about a buyer by the hash,
+//! without the buyer's name.
 
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,25 +20,27 @@ use foldhash::fast::FixedState;
 
 /// The number of sets of entries. The whole memory takes 8.5 MB.
 const SETS: usize = 65_536;
-/// The number of parts of the memory. Each part has a lock.
+/// The number of parts into which the sets are divided. Each part has its own lock.
 const PARTS: usize = 16;
 /// The number of sets in a part.
 const SETS_OF_PART: usize = SETS / PARTS;
-/// When this many new entries of a part wait, they move to their sets.
+/// When a part has this many waiting entries, they move to their sets.
 const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;
-/// The kind of an entry for a queued request. No problem code has this number.
+/// The kind of an entry for a queued request. All other kinds are numbers of problem codes, and no
+/// code has this number.
 const QUEUED: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// A part of the buyer's hash. With the number of the set, it has 48 bits. Fewer than one in
-    /// 10¹⁴ pairs of buyers have the same 48 bits. Zero marks an empty entry.
+    /// A part of the buyer's hash. With the number of the set, 48 bits of the hash are known. The
+    /// probability that two buyers have the same 48 bits is less than 1 in 10¹⁴. Zero marks an
+    /// empty entry.
     buyer: u32,
-    /// The item of a refusal, or a hash of the token of a queued request's ticket.
+    /// For a refusal, the item. For a queued request, a hash of its ticket's token.
     subject: u32,
-    /// The time in milliseconds, and the kind in the lowest byte.
+    /// The time in milliseconds, with the kind of the entry in the lowest byte.
     at_and_kind: u64,
 }
 
@@ -61,7 +64,8 @@ impl Entry {
         self.at_and_kind.to_le_bytes()[0]
     }
 
-    /// Returns whether the entries differ only in their times.
+    /// Returns whether the two entries are for the same refusal or queued request, perhaps at
+    /// different times.
     fn repeats(self, other: Self) -> bool {
         (self.buyer, self.subject, self.kind()) == (other.buyer, other.subject, other.kind())
     }
@@ -75,7 +79,7 @@ impl Entry {
     }
 }
 
-/// A set fills two cache lines, which some processors read together.
+/// A set of entries. It fills two cache lines, which some processors load together.
 #[derive(Clone, Debug, Default)]
 #[repr(align(128))]
 struct Set {
@@ -83,8 +87,9 @@ struct Set {
 }
 
 impl Set {
-    /// Replaces an entry that differs only in its time, or else takes an empty entry. If there is
-    /// neither, overwrites the oldest entry and returns true.
+    /// Stores an entry. If the set has an entry that differs only in its time, replaces this entry.
+    /// Otherwise uses an empty entry. If there is none, overwrites the oldest entry and returns
+    /// `true`.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));
@@ -101,10 +106,10 @@ impl Set {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Part {
-    /// New entries with the numbers of their sets.
+    /// New entries that have not yet moved to their sets, each with the number of its set.
     waiting: Vec<(usize, Entry)>,
     sets: Box<[Set]>,
-    /// For each set, whether a different entry has overwritten one of its entries.
+    /// For each set, whether an entry was lost because another one overwrote it.
     incomplete: Box<[bool]>,
 }
 
@@ -125,8 +130,8 @@ impl Part {
     }
 
     fn move_waiting(&mut self) {
-        // This loop reads the sets before the next loop changes them. No read depends on another
-        // read, so the processor does the reads at the same time.
+        // This loop loads the sets into the cache before the next loop changes them. Its reads do
+        // not depend on each other, so the processor does many of them at the same time.
         let mut read = 0;
         for (set, _) in &self.waiting {
             let entries = &self.sets[*set].entries;
@@ -139,8 +144,8 @@ impl Part {
     }
 }
 
-/// Returns the part of a buyer's hash that an entry contains. Zero marks an empty entry, so the
-/// result is never zero.
+/// Returns the part of a buyer's hash that an entry stores. The result is never zero, because zero
+/// marks an empty entry.
 fn buyer_of(buyer: u64) -> u32 {
     ((buyer / SETS as u64) as u32).wrapping_add(1).max(1)
 }
@@ -170,13 +175,14 @@ impl RefusalMemory {
     /// Creates an empty memory for a deployment with this key.
     pub fn new(key: &IdKey) -> Self {
         let parts = std::iter::repeat_with(|| Mutex::new(Part::new())).take(PARTS).collect();
-        // The hash depends on the secret key, so nobody can choose buyers whose entries overwrite
-        // each other.
+        // The hash depends on the deployment's secret key. So nobody can choose names of buyers
+        // whose entries overwrite another buyer's entries.
         Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), parts }
     }
 
-    /// Returns a number that differs between nodes that hash buyers differently, such as nodes of
-    /// two versions of the program.
+    /// Returns a number by which nodes detect that they hash buyers differently, for example
+    /// because they run different versions of the program. If two nodes return the same number,
+    /// they hash buyers in the same way.
     pub(crate) fn hash_check(&self) -> u64 {
         self.hash("refusals")
     }
@@ -196,7 +202,7 @@ impl RefusalMemory {
         self.part(buyer).add(buyer, Entry::queued(buyer, ticket, at));
     }
 
-    /// Removes the note about a queued request whose result is known.
+    /// Removes the note about a queued request. Called when the request's verdict is known.
     pub(crate) fn forget_queued(&self, buyer: u64, ticket: Token) {
         let mut part = self.part(buyer);
         part.move_waiting();
@@ -207,7 +213,8 @@ impl RefusalMemory {
         }
     }
 
-    /// Returns a buyer's remembered refusals, newest first, and whether the list is complete.
+    /// Returns the buyer's remembered refusals, newest first. Also returns whether this list is
+    /// complete.
     pub fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
         let mut part = self.part(buyer);
         part.move_waiting();
@@ -291,7 +298,8 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_refusal_of_another_buyer() {
         let memory = memory();
-        // One set gets twice as many buyers as it has entries, so their notes overwrite each other.
+        // These buyers all use the same set, and they are twice as many as its entries. So their
+        // entries overwrite each other.
         let buyer = |n: i64| 1 + n.cast_unsigned() * SETS as u64;
         let of = |n: i64| NotedRefusal { at: Millis(n), item: ItemId(n), code: Code::SoldOut };
         let buyers = 2 * ENTRIES as i64;

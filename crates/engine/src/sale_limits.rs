@@ -1,5 +1,5 @@
-//! The request limits of a sale: their rules and their state in the catalogue. The crate
-//! `doorbuster-gate` checks requests against these limits.
+//! The request limits of a sale: their rules, and their state in the catalogue. The crate
+//! `doorbuster-gate` checks requests against them.
 
 mod rules;
 mod sale_wide;
@@ -15,7 +15,8 @@ pub use sale_wide::SaleWideLimit;
 pub use table::{LimitCell, LimitTable};
 
 doorbuster_core::labels! {
-    /// The kind of a request. The limits count the requests of each kind separately.
+    /// The kinds of requests that have limits. Each limit counts the requests of each kind
+    /// separately.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Route {
         /// A purchase.
@@ -24,7 +25,7 @@ doorbuster_core::labels! {
         Pass = "pass",
         /// A challenge.
         Challenge = "challenge",
-        /// An entry into a waiting room, or a read of a position.
+        /// An entry into a waiting room, or a read of the visitor's position.
         Room = "waiting_room",
         /// A checkout of an order.
         Checkout = "checkout",
@@ -32,9 +33,9 @@ doorbuster_core::labels! {
 }
 
 impl Route {
-    /// Returns when a request on this route is added to the shared count of all nodes. Waiting-room
-    /// polls and challenges give no units, so they need no exact limit and are added after the
-    /// answer.
+    /// Returns when a request on this route is added to the count that all nodes share. Purchases,
+    /// passes and checkouts are added before the response. Challenges and requests to waiting rooms
+    /// give no units, so their limits need not be exact, and they are added after the response.
     pub const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,
@@ -43,7 +44,7 @@ impl Route {
     }
 }
 
-/// The limit that all buyers of a sale share, and the sale's counters of refusals.
+/// The limit that all buyers of a sale share, and the counts of requests that a limit refused.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
     sale_wide: [SaleWideLimit; Route::ALL.len()],
@@ -51,7 +52,7 @@ pub struct SaleLimitState {
 }
 
 impl SaleLimitState {
-    /// Returns the limit that all buyers share, for requests on this route.
+    /// Returns the limit for requests on this route that all buyers of the sale share.
     pub fn sale_wide(&self, route: Route) -> &SaleWideLimit {
         &self.sale_wide[route as usize]
     }

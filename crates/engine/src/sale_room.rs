@@ -11,12 +11,12 @@ use doorbuster_store::RoomKey;
 use crate::catalogue::{ItemState, SaleState};
 pub use arrivals::{Arrivals, arrivals_counted_max};
 
-/// The state of a waiting room that opens automatically.
+/// The state of a waiting room, used if the room opens automatically.
 #[derive(Debug, Default)]
 pub struct RoomRuntime {
-    /// The arrivals that decide whether the room opens.
+    /// The recent arrivals of buyers. If too many buyers arrive, the room opens.
     pub arrivals: Arrivals,
-    /// The room is open until this time, as of the last check.
+    /// The time until which the room is open, as this node last computed or read it.
     pub open_until: AtomicI64,
 }
 
@@ -25,7 +25,7 @@ pub struct RoomRuntime {
 pub struct SaleRoom<'a> {
     /// The sale.
     pub sale: &'a SaleState,
-    /// `None` if the room is for all items of the sale.
+    /// The item of the room. `None` if the room is for all items of the sale.
     pub item: Option<&'a ItemState>,
 }
 
@@ -45,7 +45,8 @@ impl SaleState {
         whole.into_iter().chain(items.iter().map(|item| SaleRoom { sale: self, item: Some(item) }))
     }
 
-    /// Returns the room with this key, or `None` if the sale has no such room now.
+    /// Returns the room with this key. Returns `None` if the sale no longer has this room, because
+    /// its settings have changed.
     pub fn room_by_key(&self, key: &RoomKey) -> Option<SaleRoom<'_>> {
         self.rooms().find(|room| room.item_id() == key.item)
     }
@@ -66,13 +67,14 @@ impl SaleRoom<'_> {
         self.item.map(|item| item.row.name.as_str())
     }
 
-    /// Returns the state that decides whether an automatic room is open.
+    /// Returns the state that decides whether the room is open, if it opens automatically.
     pub fn runtime(&self) -> &RoomRuntime {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// Returns this room's part of `per_sec`, the visitors whom all rooms of the sale admit per
-    /// second. An automatic room opens if more buyers than this part arrive per second.
+    /// Returns how many visitors this room admits per second. `per_sec` is the number of visitors
+    /// whom all rooms of the sale together admit per second. An automatic room opens if more buyers
+    /// than this room admits arrive per second.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }
@@ -82,8 +84,8 @@ impl SaleRoom<'_> {
         self.item.map_or(1, |_| self.sale.items.len().max(1))
     }
 
-    /// Returns the free units for the room's visitors, as this node knows them. `None` means
-    /// unlimited.
+    /// Returns the number of free units that the room's visitors can buy, as this node knows it.
+    /// `None` means unlimited.
     pub fn free_units(&self) -> Option<u64> {
         let all = || self.sale.items.iter().map(|item| item.gauge.free().free).sum();
         self.item.map_or_else(all, |item| item.gauge.free().free)
@@ -101,7 +103,7 @@ impl SaleRoom<'_> {
             && now.0 < self.runtime().open_until.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the waiting room is open, so that visitors without an admission must wait.
+    /// Returns whether the waiting room is open. Visitors must then wait for an admission.
     pub fn is_open(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Always || self.is_auto_open(now)
     }

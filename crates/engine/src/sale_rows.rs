@@ -14,12 +14,13 @@ use crate::control::JobSignals;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// When an item's spread has changed, the node reconciles the item again after each of these
-/// pauses, because another node may move units meanwhile.
+/// After a change of an item's spread, the node reconciles the item at once, and again after each
+/// of these pauses. Another node may move units in the meantime.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
-/// The exclusive right of one task to change a sale on this node. The node skips other nodes'
-/// changes of a locked sale, so it reads the catalogue again when the lock is dropped.
+/// The exclusive right of one task to change a sale on this node. While a sale is locked, the node
+/// skips changes of this sale by other nodes. When the lock is dropped, the node reads these
+/// changes.
 pub(crate) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,
@@ -44,21 +45,21 @@ impl Drop for SaleLock<'_> {
     }
 }
 
-/// Updates a sale in the catalogue, publishes its status, and wakes the timed jobs. The caller must
-/// have the sale's lock.
+/// Updates a sale in the catalogue, publishes its status, and wakes the jobs that depend on its
+/// times. The caller must have the sale's lock.
 pub(crate) async fn update_in_catalogue(node: &Node, row: SaleRow) -> Result<(), EngineError> {
     show_row(node, row, false).await.map(drop)
 }
 
-/// Adds a new sale to the catalogue. Returns `false` if another task has already added the sale,
-/// perhaps with a newer row.
+/// Adds a new sale to the catalogue. Returns `false` if another task of this node has already added
+/// the sale, perhaps with a newer row.
 pub(crate) async fn add_to_catalogue(node: &Node, row: SaleRow) -> Result<bool, EngineError> {
     show_row(node, row, true).await
 }
 
 async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
-    // Another node may have deleted the sale and created it again. This node then lacks the new
-    // items.
+    // A known sale may have items that this node does not know, because another node has deleted
+    // the sale and created it again.
     let known = node.catalogue().clone();
     let items: Vec<_> =
         row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
@@ -71,7 +72,8 @@ async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, Engin
         return Ok(false);
     }
     if !items.is_empty() {
-        // Reads the counts again, because they may have changed before the catalogue had the items.
+        // The counts may have changed after they were read and before the catalogue had the items.
+        // Such a change was not published here, so the counts are read again.
         node.read_counts(items).await?;
     }
     node.control().status_changed(&id);

@@ -1,11 +1,11 @@
-//! Changes sales: creates, changes and deletes them, and changes their phases and spreads. Each
-//! change is in the store and in this node's catalogue before the caller gets the answer.
+//! Creates, changes and deletes sales, and changes their phases and spreads. When a call returns,
+//! its change is in the store and in this node's catalogue.
 //!
 //! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
 //! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
 //! deletes their data, and reads which servers have them. It has these callers: the handlers of
 //! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
-//! follows the times of the sales. The other job adds partitions.
+//! opens and closes sales at their times. The other job adds partitions.
 
 pub(crate) mod auto_partitions;
 mod schedule;
@@ -27,8 +27,9 @@ use crate::node::{Jobs, Node};
 use crate::sale_rows::{SaleLock, add_to_catalogue, update_in_catalogue, wake_spread_jobs};
 use crate::stock::{StockControl, drain, retire_slots, slots_with_grants};
 
-/// The maximum number of drains for one phase change while other nodes change the sale. The phase
-/// changes after the last drain in any case, so other nodes cannot prevent a pause or a close.
+/// The maximum number of drains for one change of a phase. If another node changes the sale during
+/// the drain, the drain is repeated. After the last drain, the phase changes in any case. So other
+/// nodes cannot prevent a pause or a close.
 const DRAINS_MAX: u32 = 3;
 
 /// The part of a node that changes sales.
@@ -91,15 +92,16 @@ impl SaleControl {
         if outcome == DeleteOutcome::Done {
             self.node.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // If a slot does not answer, it keeps its data, which no grant can use any more.
+            // The grants of the deleted sale are gone. So if a slot does not answer, the data that
+            // it keeps does no harm.
             retire_slots(self.stock.slots(), slots).await;
         }
         Ok(outcome)
     }
 
     /// Moves a sale to another phase. A pause or a close first waits until the tickets in flight
-    /// are settled, and buyers must retry meanwhile. After `DRAIN_MAX`, or if a slot is
-    /// unreachable, the phase changes anyway, and unsettled tickets are returned.
+    /// are settled. During this time, buyers must retry. After `DRAIN_MAX`, or if a slot is
+    /// unreachable, the phase changes anyway. Tickets that are not settled then are returned.
     ///
     /// # Errors
     ///
@@ -108,8 +110,8 @@ impl SaleControl {
         self.take_step(id, StepRequest::Now(step)).await
     }
 
-    /// Pauses a sale that has a fault. Also pauses a scheduled sale, so that it does not open at
-    /// its start.
+    /// Pauses a sale in which the audit found a fault. A scheduled sale is paused too, so that it
+    /// does not open at its start.
     ///
     /// # Errors
     /// If the store is unreachable. The caller may repeat the call.
@@ -129,8 +131,8 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Opens or closes a sale at its time. Changes nothing if an operator has changed the phase or
-    /// the time meanwhile.
+    /// Opens or closes a sale at its time. Changes nothing if an operator has changed the sale's
+    /// phase or this time in the meantime.
     pub(super) async fn take_timed_step(
         &self,
         id: &str,
@@ -169,8 +171,8 @@ impl SaleControl {
         outcome
     }
 
-    /// Drains the slots, and then changes the phase. The transaction of this change closes the
-    /// grants.
+    /// Drains the slots, and then changes the phase. The transaction that changes the phase also
+    /// closes the grants.
     async fn step_drained(
         &self,
         sale: &SaleState,
@@ -188,12 +190,13 @@ impl SaleControl {
         step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
-        // A successful step ends the drain. If the step failed, or if another node took it first,
-        // this node must cancel its own drain.
+        // The transaction of a successful step ends the drain. In any other case, this node must
+        // cancel the drain that it began: the step failed, or another node took the step first.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             drain::cancel_drain(&self.node, sale).await;
         }
-        // The cancellation of the drain may have changed the sale's version.
+        // The cancellation of the drain may have changed the row's version, so the row is read
+        // again.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
             && let Some(newest) = self.node.store().sale(&row.id).await?
         {
@@ -202,8 +205,8 @@ impl SaleControl {
         outcome
     }
 
-    /// Drains the slots and then takes the step. If another node changes the sale meanwhile, does
-    /// both again, with at most [`DRAINS_MAX`] drains in all.
+    /// Drains the slots and then takes the step. If another node changes the sale during the drain,
+    /// repeats both, up to [`DRAINS_MAX`] drains.
     async fn drain_until_stepped(
         &self,
         id: &str,
@@ -262,12 +265,12 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Changes how an item's stock is spread, while buyers keep buying. Slots outside the new
-    /// spread are drained, and new slots get units. With `if_version`, changes only a sale of this
-    /// version.
+    /// Changes the spread of an item's stock over slots. The sale may be open, and buyers continue
+    /// to buy. Slots outside the new spread are drained, and new slots get units. If `if_version`
+    /// is set, the spread changes only if the sale has this version.
     ///
     /// # Errors
-    /// If a store or slot is unreachable. The caller may repeat the call.
+    /// If the store or a slot is unreachable. The caller may repeat the call.
     pub async fn set_spread(
         &self,
         item: &ItemState,
@@ -280,8 +283,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // If the sale has not opened yet, the store also closes the item's grants. The lock
-        // prevents a reconciliation that opens new grants with the old spread.
+        // If the sale has not opened yet, the store also closes the item's grants. The lock keeps a
+        // reconciliation from opening new grants with the old spread at the same time.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {
@@ -303,8 +306,8 @@ impl SaleControl {
     }
 }
 
-/// Changes the phase without a drain. Returns `None` if the sale has changed since its drain was
-/// announced.
+/// Changes the phase without a drain. `announced` is the sale's version after its drain was
+/// announced. If the sale has another version now, changes nothing and returns `None`.
 async fn step_at_once(
     node: &Node,
     id: &str,
@@ -318,7 +321,7 @@ async fn step_at_once(
     Ok(outcome)
 }
 
-/// Only a node with the role `control` has these jobs.
+/// Starts the jobs. They run only on nodes with the role `control`.
 pub(crate) fn start_jobs(sale_control: &Arc<SaleControl>, jobs: &Jobs) {
     jobs.start("phases", schedule::run(sale_control.clone()));
     jobs.start("auto_partitions", auto_partitions::run(sale_control.clone()));

@@ -1,8 +1,9 @@
-//! Decides when delayed work runs, such as the expiry of orders. The store's rows say which work is
-//! due, so the scheduler may forget everything at a restart.
+//! Decides when delayed work runs, such as the expiry of orders. The store's rows say which work
+//! must be done, so nothing is lost if a restarted scheduler has forgotten everything.
 //!
-//! Each kind of [`Work`] is a loop: it waits for its turn ([`Turns`]), runs, and says when the next
-//! run is due ([`NextRun`]). Only the leader runs work. The kinds do not wait for each other.
+//! Each kind of [`Work`] is a loop. It waits for its turn ([`Turns`]), runs, and says when it must
+//! run again ([`NextRun`]). Only the leader runs delayed work. The different kinds do not wait for
+//! each other.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ doorbuster_core::labels! {
         Phases = "phases",
         /// Expire orders that were not paid in time.
         Expiry = "expiry",
-        /// Ask the payment provider about ended checkouts.
+        /// Ask the payment provider about the result of ended checkouts.
         Checkouts = "checkouts",
-        /// Request refunds, and ask for their progress.
+        /// Request refunds from the provider, and ask the provider about their progress.
         Refunds = "refunds",
         /// Give returned units to waitlists.
         Waitlists = "waitlists",
@@ -39,13 +40,14 @@ doorbuster_core::labels! {
 
 #[derive(Clone, Copy, Debug)]
 struct Timing {
-    /// The pause before the first run after the node became the leader.
+    /// The pause before the first run after this node has become the leader.
     first: Duration,
     /// The shortest pause between two runs.
     spacing: Duration,
     /// The longest pause between two runs, unless the work asks for a longer one
-    /// ([`NextRun::After`]). A missed signal, an adjusted clock or another node's change delays the
-    /// work by at most this time.
+    /// ([`NextRun::After`]). If the scheduler misses a reason to run earlier, the work is late by
+    /// at most this time. Such a reason may be a lost signal, an adjusted clock, or a change by
+    /// another node.
     idle: Duration,
 }
 
@@ -54,11 +56,11 @@ struct Timing {
 pub enum NextRun {
     /// After the shortest pause.
     Now,
-    /// The next work is due at this time of the store's clock.
+    /// At this time of the store's clock, because there is work to do then.
     At(Millis),
     /// After this pause.
     After(Duration),
-    /// After the longest pause, because no work is known or the run failed.
+    /// After the longest pause, because no work is known, or because the run failed.
     Idle,
 }
 
@@ -71,8 +73,8 @@ impl Work {
         };
         match self {
             Self::Phases => timing(0, 1, 500),
-            // An order expires a second after its creation at the earliest, so it expires in time
-            // even if it is created during the longest pause.
+            // An order's payment window is at least a second. So an order expires in time even if
+            // it is created during the longest pause.
             Self::Expiry => timing(0, 10, 500),
             Self::Checkouts => timing(0, 0, 250),
             Self::Refunds => timing(0, 20, 1_000),
@@ -99,10 +101,11 @@ impl Timing {
     }
 }
 
-/// Whether a run is the first one since this node became the leader.
+/// Whether a run is the first since this node became the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The first run. The memory of earlier runs may be out of date.
+    /// The first run. What the work remembers from earlier runs may be out of date, because another
+    /// node was the leader in between.
     First,
     /// A later run.
     Later,
@@ -116,8 +119,8 @@ const NOT_PLANNED: u64 = u64::MAX;
 pub struct Scheduler {
     began: Instant,
     woken: [Notify; Work::ALL.len()],
-    /// When the current run was due, in milliseconds since `began`. Between two runs, the time at
-    /// which the next run is due.
+    /// For each kind of work, when its current run was due, in milliseconds since `began`. Between
+    /// two runs, the time at which the next run is due.
     due: [AtomicU64; Work::ALL.len()],
     leads: watch::Sender<bool>,
 }
@@ -134,23 +137,24 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once. Work that is running now runs once more afterwards.
+    /// Makes a kind of work due at once. If it is running now, it runs once more afterwards.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }
 
-    /// Returns whether this node is the leader now.
+    /// Returns whether this node is now the leader.
     pub fn leads(&self) -> bool {
         *self.leads.borrow()
     }
 
-    /// Sets whether this node is the leader. Returns whether the value changed.
+    /// Records whether this node is the leader. Returns whether this changed.
     pub(crate) fn set_leads(&self, leads: bool) -> bool {
         self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
     }
 
-    /// Returns how many seconds ago the current run was due. Between two runs, this is 0 unless the
-    /// next run is late. `None` if this node does not run the work.
+    /// Returns by how many seconds this kind of work is late: the time since its current run was
+    /// due. Between two runs, returns 0 unless the next run is late. Returns `None` if this node
+    /// does not run this work.
     pub fn delay_secs(&self, work: Work) -> Option<f64> {
         match self.due[work as usize].load(Ordering::Relaxed) {
             _ if !self.leads() => None,
@@ -159,18 +163,19 @@ impl Scheduler {
         }
     }
 
-    /// Returns the turns of a kind of work, with the store's clock `now`. Call this once for each
-    /// kind.
+    /// Returns the turns of a kind of work. Each kind may have only one [`Turns`]. `now` returns
+    /// the time of the store's clock.
     pub fn turns<C: Fn() -> Millis>(&self, work: Work, now: C) -> Turns<'_, C> {
         Turns { scheduler: self, work, now, leads: self.leads.subscribe(), is_first: true }
     }
 
-    /// Waits for this pause. [`Scheduler::wake`] shortens the wait, but not below the shortest
+    /// Waits for this pause. [`Scheduler::wake`] ends the wait early, but not before the shortest
     /// pause of this kind of work.
     async fn pause(&self, work: Work, pause: Duration) {
         let (spacing, due) = (work.timing().spacing, &self.due[work as usize]);
         due.store(self.now_ms() + millis(pause), Ordering::Relaxed);
-        // A pause of 0 would still last for a tick of the timer.
+        // The sleep is skipped if the pause is 0, because even a sleep of 0 lasts until the timer's
+        // next tick.
         let shortest = spacing.min(pause);
         if !shortest.is_zero() {
             tokio::time::sleep(shortest).await;
@@ -193,7 +198,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NOT_PLANNED / 2)
 }
 
-/// The turns of a kind of work, whose runs begin one after the other.
+/// Gives a kind of work its turns, one after the other.
 pub struct Turns<'a, C> {
     scheduler: &'a Scheduler,
     work: Work,
@@ -203,9 +208,9 @@ pub struct Turns<'a, C> {
 }
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
-    /// Waits until this node is the leader and the next run is due. `next` is the result of the
-    /// previous run. If the node lost leadership after that run, the pause is `Timing::first`
-    /// instead.
+    /// Waits until this node is the leader and the next run is due. `next` says when that is, from
+    /// the result of the previous run. If this node lost leadership after that run, the pause is
+    /// `Timing::first` instead.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {
@@ -220,7 +225,7 @@ impl<C: Fn() -> Millis> Turns<'_, C> {
             }
             self.is_first = true;
             scheduler.due[self.work as usize].store(NOT_PLANNED, Ordering::Relaxed);
-            // An error cannot occur, because the sender lives as long as the scheduler.
+            // The wait cannot fail, because the sender lives as long as the scheduler.
             drop(self.leads.wait_for(|leads| *leads).await);
         }
     }

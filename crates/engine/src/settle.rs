@@ -1,12 +1,13 @@
 //! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
 //! the waiting requests.
 //!
-//! The settler is one task on each node with the role `settle`. While one batch commits, new
-//! tickets form the next batch. If several nodes settle, each pauses before the next batch, because
-//! the batches would otherwise be small.
+//! The settler is one task on each node with the role `settle`. While one batch commits, the
+//! tickets that arrive form the next batch. If several nodes settle, each gets only a part of the
+//! tickets, and its batches would be small. So each of these nodes pauses before it takes the next
+//! batch.
 //!
 //! The settler owns no state. It has a handle of the slots, from whose queues it takes tickets. It
-//! calls the store and the memory of its [`Node`]. Nothing calls the settler.
+//! calls the store and the memory of its [`Node`]. No other part calls the settler.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,8 @@ use crate::waiters::DeliveryOutcome;
 
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
-/// queue.
+/// Settles tickets until the program stops. A ticket stays in its queue until its batch is
+/// committed, so a stop loses no ticket.
 pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     let (mut pace, mut previous) = (SettlerPace::default(), Instant::now());
     loop {
@@ -63,8 +64,8 @@ pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Settles a batch in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
-/// store failed permanently.
+/// Settles a batch: performs the effects in the sequence of [`doorbuster_steps::settlement`].
+/// Returns `false` if the store has failed permanently.
 async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bool {
     failpoint::reach(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
@@ -87,8 +88,8 @@ async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bo
     true
 }
 
-/// Settles the tickets in one transaction, and retries until the store is reachable. Returns `None`
-/// if the store failed permanently.
+/// Settles the tickets in one transaction. If the store is unreachable, tries again until it is
+/// reachable. Returns `None` if the store has failed permanently.
 async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
     loop {
         let began = Instant::now();
@@ -133,7 +134,7 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     } else if resolved.fresh {
         node.catalogue().count_orders(ticket.item, 1);
     }
-    // Only the node that issued the ticket publishes its refusal.
+    // The node that issued the ticket publishes its refusal. No other node does.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))

@@ -1,18 +1,18 @@
-//! The places of an item's slots, as seen from this node. The shape of the deployment decides the
-//! layout when the process starts.
+//! Where the slots of an item are, as seen from this node. The layout depends on the shape of the
+//! deployment, and does not change while the process runs.
 use doorbuster_core::{IdKey, ItemId, NodeId, SlotKey, Spread};
 
-/// The places of the slots of every item.
+/// Where the slots of all items are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotLayout {
-    /// The slots are in this process's memory, and no other process reaches them.
+    /// The slots are in the memory of this process, and no other process can reach them.
     SingleNode,
-    /// Each node that serves buyers has one slot of each item in its memory. The value is this
-    /// node's id, or `None` if this node serves no buyers.
+    /// Each node that serves buyers has one slot of each item in its own memory. The value is the
+    /// id of this node. It is `None` if this node serves no buyers and so has no slots.
     PerNode(Option<NodeId>),
-    /// The slots are on Redis servers that every node reaches.
+    /// The slots are on Redis servers, and every node can reach them.
     Shared,
-    /// There are no slots. An edge passes requests for units to nodes.
+    /// This process is an edge and has no slots. It passes requests for units to nodes.
     Edge,
 }
 
@@ -31,8 +31,8 @@ impl SlotLayout {
         }
     }
 
-    /// Returns whether an item with this spread has a slot with the number `index`. Other slots
-    /// belong to earlier spreads.
+    /// Returns whether an item with this spread uses the slot with the number `index`. If not, the
+    /// slot is left over from an earlier spread.
     #[must_use]
     pub fn has_slot(self, spread: &Spread, index: u32) -> bool {
         match self {
@@ -42,21 +42,21 @@ impl SlotLayout {
         }
     }
 
-    /// Returns whether this node reaches every slot of an item.
+    /// Returns whether this node can reach every slot of an item.
     #[must_use]
     pub fn reaches_all_slots(self) -> bool {
         !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
-    /// Returns whether the slots that this node reaches are in its own memory, so that no other
-    /// node uses them.
+    /// Returns whether no other node uses the slots that this node reaches, because they are in
+    /// this node's memory.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)
     }
 
-    /// Returns whether this process is the deployment's only node. Such a node is always the
-    /// leader, and a grant that it finds at its start belongs to an earlier process.
+    /// Returns whether this process is the only node of the deployment. Such a node is always the
+    /// leader. The grants that it finds at its start belong to an earlier process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
@@ -68,8 +68,8 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether units can be in a slot other than a request's first slot. `slots` is the
-    /// number of the item's slots on this node.
+    /// Returns whether units of an item can be in a slot other than the first slot that a request
+    /// tries. `slots` is the number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()
@@ -87,7 +87,8 @@ impl SlotLayout {
     }
 }
 
-/// Returns the prefix of a deployment's Redis keys. It separates deployments that share servers.
+/// Returns the prefix of a deployment's keys in Redis. It differs for each deployment, so that
+/// several deployments can share Redis servers.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

@@ -35,21 +35,22 @@ use crate::stock::{self, StockControl};
 use crate::waiters::VerdictWaiters;
 use crate::waitlists::Waitlists;
 
-/// The number of settlers in each node. In measurements with two and three settlers, commits were
-/// smaller, and the server made 5% fewer orders per second.
+/// The number of settlers in each node. With two or three settlers, batches were smaller in
+/// measurements, and the server created 5% fewer orders per second.
 const SETTLERS: usize = 1;
-/// The number of old grants that are closed at the same time at the start.
+/// At the start, the maximum number of old grants that are closed at the same time.
 const RECOVERIES_AT_ONCE: usize = 64;
 
-/// Where the server decides about stock and stores it.
+/// Where the server keeps its stock, and where it decides about it.
 pub enum StockLocation {
-    /// This process decides, and its data is in this directory.
+    /// In this process. Its data is in this directory.
     Directory(PathBuf),
-    /// Like [`StockLocation::Directory`], and each commit is copied for a continuous backup.
+    /// Like [`StockLocation::Directory`]. In addition, each commit is copied for a continuous
+    /// backup.
     CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// This process is an edge, which does not decide about stock.
+    /// Not in this process: it is an edge, which does not decide about stock.
     Edge(Arc<EdgeNode>),
     /// The slots are in Redis. The store is PostgreSQL.
     Cluster {
@@ -57,12 +58,14 @@ pub enum StockLocation {
         store: SecretString,
         /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// How many replicas should confirm a ticket. A node waits only a short time for them.
+        /// How many Redis replicas should confirm a ticket. A node waits only a short time for
+        /// them.
         wait_replicas: u32,
     },
 }
 
-/// The sources of the newest history of the database, with which a node detects an old primary.
+/// The sources from which a node learns the newest history of its database. With it, the node
+/// detects that it is connected to an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that is stored on this machine.
@@ -73,7 +76,7 @@ pub struct DatabaseOptions {
 
 /// The options of the engine.
 pub struct EngineOptions {
-    /// Where the server decides about stock and stores it.
+    /// Where the server keeps its stock, and where it decides about it.
     pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -81,20 +84,22 @@ pub struct EngineOptions {
     pub id_key: IdKey,
     /// The clock of an embedded store.
     pub clock: Clock,
-    /// The file `pass_key`, if the front door's keys come from it.
+    /// The file `pass_key`. Set if the keys of the front door come from this file.
     pub pass_key: Option<doorbuster_secrets::PassKeyFile>,
     /// This node's id.
     pub node: NodeId,
-    /// The bounds of one slot's memory. Tests lower them in order to reach them.
+    /// The bounds of one slot's memory. Tests use lower bounds, because they could not reach the
+    /// real ones.
     pub bounds: SlotBounds,
-    /// Whether to lead even if another node leads. Only tests of two leaders set this.
+    /// Whether this node acts as leader even while another node is the leader. Set only in tests of
+    /// two leaders.
     pub always_leads: bool,
-    /// Whether to accept a PostgreSQL with `fsync` off. Only tests set this.
+    /// Whether to accept a PostgreSQL with `fsync` off. Set only in tests.
     pub allow_fsync_off: bool,
-    /// The sources of the newest history of a shared database.
+    /// The sources of the newest history, if the database is shared.
     pub database: DatabaseOptions,
-    /// Called when the store has failed permanently or a job has ended too early. Must make the
-    /// process end.
+    /// Called when the store has failed permanently, or when a job has ended too early. This
+    /// function must end the process.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -102,9 +107,9 @@ pub struct EngineOptions {
 pub struct EngineParts {
     /// What this node is and knows.
     pub node: Arc<Node>,
-    /// Brings slots and store into agreement, and stops the node.
+    /// Makes the slots agree with the store's rows, and stops the node.
     pub stock: Arc<StockControl>,
-    /// Reads other nodes' changes of the catalogue.
+    /// Reads the changes that other nodes made to the catalogue.
     pub catalogue_reader: Arc<CatalogueReader>,
     /// Changes sales.
     pub sales: Arc<SaleControl>,
@@ -184,8 +189,9 @@ async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineE
     Ok((Arc::new(node), slots))
 }
 
-/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. A single
-/// node first closes all open grants, because their slots were in the memory of an earlier process.
+/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. On a
+/// single node, first closes all open grants: their slots were in the memory of an earlier process,
+/// and are gone.
 async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> {
     let (node, slots) = (&stock.node, stock.slots());
     if node.layout().is_single_node() {
@@ -194,8 +200,9 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
             .map(|grant| node.store().close_grant(grant.id, CloseCause::LeaseLapsed));
         closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
     }
-    // The counts must be read before the requests that hold orders. Then the node knows the request
-    // of every order in the counts.
+    // The counts must be read before the requests that hold orders. The node then knows the request
+    // of every order that the counts include. In the reverse sequence, it could lack the newest
+    // requests.
     let counts = node.store().counts(None).await?;
     let sales = node.store().sales().await?;
     let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
@@ -212,7 +219,8 @@ async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> 
         control::select_queues(node, slots);
     }
     if node.watches_slots() {
-        // With many items, this takes longer than the lease of this node lasts.
+        // With many items, the reconciliation takes longer than this node's lease lasts. So the
+        // leases are renewed in the meantime.
         let items = node.items_with_open_slots();
         tokio::select! {
             () = stock::reconcile_all(stock, &items) => {}
@@ -299,8 +307,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that all nodes share and that may be lost, and opens the locks in this
-/// Redis. Returns `None` if the shape has no Redis.
+/// Opens the Redis that all nodes share, for data that may be lost. Also opens the locks in this
+/// Redis. Returns `None` if the deployment has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,
@@ -308,7 +316,8 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), redis_prefix(&options.id_key));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // A lock needs a majority of independent servers. A Redis cluster counts as one server.
+    // A task gets a lock if a majority of independent Redis servers agree. A Redis cluster counts
+    // as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {

@@ -1,11 +1,12 @@
-//! Stock control: brings the slots of an item into agreement with the store's rows.
+//! Stock control: makes the slots of an item agree with the store's rows.
 //!
-//! Only stock control takes the lock of an item. The change of a spread and late payments get an
-//! [`ItemLock`] from it. Purchases and the settler use the slots without stock control.
+//! Only stock control takes the lock of an item. To move units, the change of a spread and late
+//! payments get an [`ItemLock`] from stock control. Purchases and the settler use the slots without
+//! stock control.
 //!
 //! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
 //! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
-//! state besides its handle of the slots: the locks and notes of its work on an item are in the
+//! state except its handle of the slots. The locks and the state of its work on an item are in the
 //! item's `ItemWork`, in the catalogue of the [`Node`].
 //!
 //! Stock control calls the store, the slots, and the memory of the node. When it follows another
@@ -46,14 +47,14 @@ pub(crate) use slot_reconciliation::{reconcile, reconcile_all};
 
 const VIEW_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 
-/// The part of a node that brings slots and store into agreement.
+/// The part of a node that makes the slots agree with the store's rows.
 pub struct StockControl {
     pub(crate) node: Arc<Node>,
     pub(crate) slots: Slots,
 }
 
 impl StockControl {
-    /// Creates stock control that does nothing until its jobs start.
+    /// Creates stock control. Its jobs do not run yet.
     pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
         Self { node, slots }
     }
@@ -64,8 +65,8 @@ impl StockControl {
         &self.slots
     }
 
-    /// Returns the state of a slot, or `None` if it does not answer within [`VIEW_MAX`]. A server
-    /// that hangs must not delay the item's other slots.
+    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`],
+    /// so that a server that hangs does not delay the item's other slots.
     async fn view_in_time(&self, slot: SlotKey) -> Option<Option<SlotView>> {
         let view = tokio::time::timeout(VIEW_MAX, self.slots.view(slot)).await;
         view.ok()?.ok()

@@ -1,12 +1,12 @@
-//! The units for which an item's parked requests wait. The server gathers the last units for the
-//! oldest request first.
+//! The demand of an item: the units that its parked requests need. The server gathers the item's
+//! last units for the oldest of these requests first.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::{SlotKey, Units};
 
-/// The units for which a parked request waits.
+/// The units that one parked request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDemand {
     /// The slot that this request tries first.
@@ -15,17 +15,19 @@ pub struct UnitDemand {
     pub units: Units,
 }
 
-/// The demand of an item's parked requests. The limit on parked requests also bounds this queue.
+/// The demand of all parked requests of an item. It needs no bound of its own, because the number
+/// of parked requests is limited.
 #[derive(Debug, Default)]
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,
     next: AtomicU64,
-    /// The length of the queue, which is read without the lock.
+    /// The length of the queue, so that it can be read without the lock.
     waiting: AtomicU64,
 }
 
 impl DemandQueue {
-    /// Adds a demand to the end of the queue, and returns its number.
+    /// Adds a request's demand to the end of the queue. Returns a number with which the caller
+    /// removes the demand.
     pub fn register(&self, demand: UnitDemand) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);
@@ -33,7 +35,8 @@ impl DemandQueue {
         number
     }
 
-    /// Removes a demand. The caller must remove each of its demands exactly once.
+    /// Removes the demand with this number. The caller must call this function exactly once for
+    /// each of its demands.
     pub fn remove(&self, number: u64) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         self.waiting.fetch_sub(1, Ordering::AcqRel);

@@ -1,8 +1,9 @@
 //! The requests of this node that wait for the verdicts of their tickets.
 //!
-//! An entry is created before its ticket is issued, and is removed when the ticket's verdict is
-//! delivered. If a ticket of this node has no entry, the store has the ticket's verdict. The entry
-//! of a ticket that was lost with its slot is [forgotten](VerdictWaiters::forget_overdue).
+//! Each ticket of this node has an entry. The entry is created before the ticket is issued, and
+//! removed when the ticket's verdict is delivered. So if a ticket of this node has no entry, the
+//! store has its verdict. If a slot loses a ticket, no verdict ever arrives, and the entry is
+//! removed [later](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,8 +13,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// The content of a ticket. The node needs it to publish the ticket's refusal if no request waits
-/// for the verdict.
+/// What a node remembers about a ticket that it issued. If no request waits when the ticket is
+/// refused, the node needs this to publish the refusal.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -22,7 +23,7 @@ pub struct TicketInfo {
     pub buyer: BuyerId,
     /// The units.
     pub units: Units,
-    /// The time after which the ticket cannot become an order (store time).
+    /// The last time at which the ticket can become an order, by the store's clock.
     pub decide_by: Millis,
 }
 
@@ -33,15 +34,15 @@ struct WaiterEntry {
     others: Vec<oneshot::Sender<TicketVerdict>>,
 }
 
-/// The result of delivering a verdict.
+/// Who received a verdict.
 #[derive(Debug)]
 pub enum DeliveryOutcome {
     /// A waiting request received the verdict.
     Received(TicketInfo),
-    /// All requests stopped waiting before the verdict arrived.
+    /// No request received the verdict, because all requests had stopped waiting.
     Abandoned(TicketInfo),
-    /// This node has no entry for the ticket, for example because the verdict was already
-    /// delivered.
+    /// This node has no entry for the ticket. For example, the verdict may have been delivered
+    /// before.
     Unknown,
 }
 
@@ -52,7 +53,7 @@ impl WaiterEntry {
     }
 }
 
-/// The waiting requests, by the tokens of their tickets.
+/// The entries of all tickets without a verdict, by the tokens of the tickets.
 #[derive(Debug)]
 pub struct VerdictWaiters {
     shards: Vec<Mutex<HashMap<Token, WaiterEntry, foldhash::fast::FixedState>>>,
@@ -74,8 +75,8 @@ impl VerdictWaiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Dropping the returned guard removes the entry, unless
-    /// [`WaiterGuard::keep`] keeps it.
+    /// Creates an entry for a new ticket, before the ticket is issued. When the returned guard is
+    /// dropped, it removes the entry, unless [`WaiterGuard::keep`] was called.
     pub fn register(
         &self,
         token: Token,
@@ -88,7 +89,8 @@ impl VerdictWaiters {
         (rx, WaiterGuard { waiters: self, token: Some(token) })
     }
 
-    /// Adds a request that waits for a ticket's verdict, if the verdict was not delivered yet.
+    /// Lets another request wait for the verdict of a ticket. Returns `None` if the ticket has no
+    /// entry, for example because the verdict was already delivered.
     #[must_use]
     pub fn join(&self, token: Token) -> Option<oneshot::Receiver<TicketVerdict>> {
         self.with_shard(token, |map| {
@@ -100,13 +102,13 @@ impl VerdictWaiters {
         })
     }
 
-    /// Returns the information about a ticket that has no verdict yet.
+    /// Returns what this node remembers about a ticket. Returns `None` if the ticket has no entry.
     #[must_use]
     pub fn info(&self, token: Token) -> Option<TicketInfo> {
         self.with_shard(token, |map| map.get(&token).map(|entry| entry.info.clone()))
     }
 
-    /// Delivers a verdict to all waiting requests.
+    /// Removes the ticket's entry, and delivers the verdict to all requests that wait for it.
     pub fn deliver(&self, token: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else {
             return DeliveryOutcome::Unknown;
@@ -124,8 +126,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Removes the entries for which no request waits and whose `decide_by` has passed at `due`
-    /// (store time). Their tickets were lost with their slot.
+    /// Removes entries of tickets that a slot has lost. These are the entries for which no request
+    /// waits and whose `decide_by` is not later than `due`. `due` is a time of the store's clock.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,8 +135,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict may still arrive: a request waits for a verdict, or the
-    /// `decide_by` of a ticket has not passed at `now` (store time).
+    /// Returns whether this node must still wait for verdicts. This is so if a request waits for a
+    /// verdict, or if a ticket's `decide_by` is later than the store's time `now`.
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -145,8 +147,8 @@ impl VerdictWaiters {
     }
 }
 
-/// When this guard is dropped, its entry is removed, because the entry's ticket may never be
-/// issued.
+/// Removes an entry when this guard is dropped. A dropped guard means that the entry's ticket may
+/// never be issued.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
@@ -155,7 +157,8 @@ pub struct WaiterGuard<'a> {
 }
 
 impl WaiterGuard<'_> {
-    /// Keeps the entry until the verdict is delivered. Call this method once the ticket is issued.
+    /// Keeps the entry until the verdict is delivered. The caller must call this function once the
+    /// ticket is issued.
     pub fn keep(mut self) {
         self.token = None;
     }

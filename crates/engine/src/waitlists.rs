@@ -1,7 +1,8 @@
-//! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. A job of the
-//! leader gives units to the waitlists.
+//! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. Another part, a
+//! job of the leader, gives units to the entries.
 //!
-//! A limiter bounds the concurrent reads of the store: one for each buyer, and a few in total.
+//! A limiter bounds the reads of the store: each buyer can have only one read at a time, and all
+//! buyers together only a few.
 //!
 //! [`Waitlists`] owns no state. It uses the store and the memory of its [`Node`], and looks up an
 //! entry's state through [`Orders`]. The handlers of requests call it.
@@ -22,7 +23,7 @@ use crate::holders::ReadError;
 use crate::node::Node;
 use crate::orders::{OrderLookup, Orders};
 
-/// The answer to a buyer who wants to join a waitlist.
+/// The result for a buyer who wants to join a waitlist.
 #[derive(Clone, Debug)]
 pub enum JoinResult {
     /// The buyer has an entry in this state.
@@ -43,9 +44,9 @@ pub enum JoinResult {
 /// Why a buyer cannot join a waitlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinRefusal {
-    /// A unit is available without waiting.
+    /// A unit is free, so the buyer can buy without the waitlist.
     UnitsFree,
-    /// All units are paid, so no unit is free or held.
+    /// All units are paid. So no unit is free, and no held unit can become free.
     SoldOut,
     /// The buyer's limit is reached.
     LimitReached {
@@ -54,17 +55,19 @@ pub enum JoinRefusal {
         /// Units that the buyer holds.
         used: u32,
     },
-    /// The waitlist already gave the buyer an order, which ended unpaid in this state.
+    /// The buyer already got an order from this waitlist and did not pay it. The order ended in
+    /// this state.
     Lapsed(OrderState),
     /// The request's key belongs to an order for another item or for another number of units.
     KeyReused,
-    /// The waitlist has the maximum number of entries, or one entry for each held or kept unit.
+    /// The waitlist accepts no more entries. It has the maximum number of entries, or as many
+    /// entries as there are held and kept units.
     Full,
-    /// The store shows that the sale is not open.
+    /// The sale is not open.
     NotOnSale,
     /// The item does not exist.
     NotFound,
-    /// There are too many requests at the same time.
+    /// Too many requests wait at the same time.
     Busy,
 }
 
@@ -73,9 +76,9 @@ pub enum JoinRefusal {
 pub enum LeaveResult {
     /// The buyer has no waiting entry any more.
     Done,
-    /// The buyer's last entry became an order, which is now in this state.
+    /// The buyer's entry has already become an order. This is the order's state now.
     Served(OrderState),
-    /// There are too many requests at the same time.
+    /// Too many requests wait at the same time.
     Busy,
 }
 
@@ -90,8 +93,8 @@ impl Waitlists {
         Self { node: node.clone(), orders: orders.clone() }
     }
 
-    /// In any phase of the sale, returns the answer to a request that holds an order. Returns
-    /// `None` if this node remembers no order of the request.
+    /// Returns the result for a repeated request that already holds an order. Works in any phase of
+    /// the sale. Returns `None` if this node does not know that the request holds an order.
     ///
     /// # Errors
     ///
@@ -120,8 +123,8 @@ impl Waitlists {
         }
     }
 
-    /// Returns the answer to a repeated request whose entry still waits, or `None` if there is no
-    /// such entry. Reads the store only if a buyer waits for the item.
+    /// Returns the result for a repeated request whose entry still waits. Returns `None` if the
+    /// buyer has no such entry. Reads the store only if some buyer waits for the item.
     ///
     /// # Errors
     ///
@@ -143,7 +146,8 @@ impl Waitlists {
         }
     }
 
-    /// Adds a buyer to an item's waitlist, or finds the existing entry.
+    /// Adds a buyer to an item's waitlist. If the buyer already has a waiting entry, returns this
+    /// entry.
     ///
     /// # Errors
     ///
@@ -156,7 +160,7 @@ impl Waitlists {
     ) -> Result<JoinResult, EngineError> {
         let id = item.row.id;
         if let Some(why) = join_refusal(&self.node, item) {
-            // A buyer who already waits gets the existing entry instead of the refusal.
+            // A buyer who already has a waiting entry gets this entry, not the refusal.
             let read = self.buyer_waitlist_position(id, buyer).await?;
             return match read {
                 Some(Some(found)) => self.join_result(found.entry.id, buyer, false).await,
@@ -195,8 +199,8 @@ impl Waitlists {
         }))
     }
 
-    /// Returns the buyer's waiting entry for the item. The inner `None` means that there is no such
-    /// entry. The outer `None` means that there are too many concurrent requests.
+    /// Returns the buyer's waiting entry for the item, with its position. Returns `Some(None)` if
+    /// the buyer has no waiting entry. Returns `None` if too many requests wait at the same time.
     ///
     /// # Errors
     ///
@@ -215,8 +219,8 @@ impl Waitlists {
         Ok(Some(read?.filter(|found| found.entry.state == WaitlistState::Waiting)))
     }
 
-    /// Ends the buyer's waiting entry, if there is one. If the sale has ended (`is_over`), the
-    /// entry stays unchanged, because the buyer was already notified.
+    /// Ends the buyer's waiting entry, if the buyer has one. If the sale has ended (`is_over`),
+    /// does not change the entry: the end of the sale ends it, and the buyer was already notified.
     ///
     /// # Errors
     ///
@@ -241,7 +245,8 @@ impl Waitlists {
                 }
             }
         }
-        // The buyer's last entry may have become an order, just now or long ago.
+        // The buyer no longer has a waiting entry. Perhaps the entry became an order, just now or
+        // earlier.
         let reading = self.node.store().waitlist_order_of(item, buyer);
         let Some(read) =
             self.node.holders().waitlist_limiter.read(read_key(&self.node, buyer), reading).await
@@ -251,13 +256,13 @@ impl Waitlists {
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
     }
 
-    /// Ends all waiting entries of a blocked buyer in open and paused sales. Other sales serve no
-    /// entries. With several nodes, this node may not know which items have waiting buyers, so it
-    /// asks the store about every item of these sales.
+    /// Ends all waiting entries of a blocked buyer in open and paused sales. In other sales, the
+    /// entries get no units and need not be ended. With several nodes, this node may not know which
+    /// items have waiting buyers. It then asks the store about every item of these sales.
     ///
     /// # Errors
     ///
-    /// If the store is unreachable. Some entries may remain; the caller may repeat the call.
+    /// If the store is unreachable. Some entries may then remain. The caller may repeat the call.
     pub async fn leave_all_waitlists(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.node.catalogue().clone();
         let is_on = |sale: &&Arc<SaleState>| matches!(sale.row.phase, Phase::Open | Phase::Paused);
@@ -306,7 +311,9 @@ fn read_key(node: &Node, buyer: &BuyerId) -> u64 {
     node.id_key().buyer_hash(buyer.as_str())
 }
 
-/// If the order has another item or other units, the key was reused.
+/// Returns the result for a request that already holds an order. If the order is for another item
+/// or another number of units, the buyer has used the key for two different requests. This request
+/// is then refused.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.is_for(item.row.id, Units::ONE) {
         true => JoinResult::Order(order),

@@ -4,13 +4,13 @@ use doorbuster_core::BuyerId;
 use doorbuster_core::gate::code::{self, CODE_BYTES};
 use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreError};
 
-/// Creates `count` codes for the sale and stores the hashes of the codes. Each code can be used by
-/// `uses` buyers.
+/// Creates `count` codes for the sale, and stores their hashes. Each code can be used by `uses`
+/// different buyers.
 ///
 /// # Errors
 ///
-/// If the store is unreachable. Even then, the store may have stored the hashes, but the caller
-/// does not get the codes.
+/// If the store is unreachable. The hashes may be stored even then, but the caller does not get the
+/// codes.
 pub async fn create(
     store: &Store,
     sale: &str,
@@ -33,8 +33,8 @@ pub async fn create(
 ///
 /// # Errors
 ///
-/// If the store is unreachable. The caller can then repeat the call, because the store does not
-/// count the same buyer twice.
+/// If the store is unreachable. The caller may repeat the call: if the first call redeemed the code
+/// after all, the store does not count the buyer again.
 pub async fn spend(
     store: &Store,
     sale: &str,

@@ -1,8 +1,8 @@
 //! Challenges, which buyers must solve before they get a pass.
 //!
-//! A challenge's token is encrypted, and contains everything that a node needs to check the answer.
-//! So any node can check an answer, and no node has to remember the challenge. The store ensures
-//! that only the first answer to a challenge counts.
+//! A challenge comes with a token. The token is encrypted, and contains everything that a node
+//! needs to check the buyer's answer. So each node can check an answer, and no node has to remember
+//! the challenge. Only the first answer to a challenge counts. The store ensures this.
 
 mod pool;
 mod seal;
@@ -26,17 +26,18 @@ use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
 use seal::{ChallengeSealer, Sealed};
 
-/// The time in which a buyer must answer a challenge, in milliseconds.
+/// How long a buyer has time to answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// If a buyer has given this many wrong answers in a sale within [`MISSES_MS`], the server refuses
-/// the buyer's further answers in this sale.
+/// The maximum number of wrong answers of a buyer in a sale within [`MISSES_MS`]. At this number,
+/// the server refuses all further answers of this buyer in this sale.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// The server forgets all wrong answers of a buyer this many milliseconds after the first of them.
+/// The length of the period in which a buyer's wrong answers are counted, in milliseconds. It
+/// begins with the first wrong answer. At its end, the server forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The number of locks for answers. At most this many answers of this node reach the store at the
-/// same time.
+/// The number of locks for answers. It is also the maximum number of answers that this node checks
+/// in the store at the same time.
 const ANSWER_LOCKS: usize = 64;
-/// The server begins to draw a sale's challenges this many milliseconds before the sale starts.
+/// How long before a sale starts the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -51,7 +52,7 @@ pub enum ChallengeFault {
     /// sale.
     #[error("the answer was not accepted")]
     Failed,
-    /// The buyer gave too many wrong answers. The buyer may try again after `retry_secs`.
+    /// The buyer gave too many wrong answers, and may answer again after `retry_secs`.
     #[error("too many wrong answers")]
     TooMany {
         /// Seconds until the buyer may answer again.
@@ -65,7 +66,7 @@ pub enum ChallengeFault {
 /// A challenge for one buyer of one sale.
 #[derive(Debug)]
 pub struct IssuedChallenge {
-    /// The token, which must be sent with the answer.
+    /// The token. A client must send it with the answer.
     pub token: String,
     /// When the challenge expires.
     pub until: Millis,
@@ -83,7 +84,7 @@ doorbuster_core::labels! {
         Wrong = "wrong",
         /// The challenge was already used.
         Repeated = "again",
-        /// The challenge is invalid, expired, or another buyer's.
+        /// The token is invalid or expired, or it belongs to another buyer or sale.
         Invalid = "invalid",
         /// The buyer gave too many wrong answers.
         TooMany = "too_many",
@@ -94,22 +95,23 @@ doorbuster_core::labels! {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// The keys for work challenges, one for each master key. The first creates challenges, and all
-    /// of them check answers.
+    /// The keys for work challenges, one for each master key. The first key creates challenges, and
+    /// every key can check answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// All answers of a buyer in a sale use the same lock, so only one of them at a time reaches
-    /// the store.
+    /// Each answer takes one of these locks. All answers of one buyer in one sale use the same
+    /// lock, so only one of them at a time calls the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
-    /// Creates the challenges of this node. Every node with the same master keys accepts them, even
-    /// if it has the keys in another order.
+    /// Creates the challenges of this node. Every node with the same master keys can check answers
+    /// to them, even if its keys have another order.
     ///
     /// The store counts wrong answers under a pseudonym of the buyer. The pseudonym is derived from
-    /// the id key, so a change of the master keys does not reset the counts.
+    /// the id key and not from the master keys. So a change of the master keys does not reset the
+    /// counts.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -126,8 +128,8 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. `effort` is the difficulty of a work
-    /// challenge. Returns `None` if too many requests wait for a challenge.
+    /// Creates a challenge of this kind for this buyer. `effort` is the difficulty, if it is a work
+    /// challenge. Returns `None` if too many requests wait for a challenge of this kind.
     pub async fn issue(
         &self,
         now: Millis,
@@ -153,9 +155,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. After that, the challenge cannot be used again, even if the answer was
-    /// wrong. If several answers to a challenge arrive, even on different nodes, only one of them
-    /// counts.
+    /// Checks an answer. Each challenge accepts only one answer, even if it is wrong. If several
+    /// answers arrive, perhaps on different nodes, only one of them counts.
     ///
     /// # Errors
     ///
@@ -176,7 +177,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // While the buyer's other answers wait here, they occupy no connection to the store.
+        // The buyer's other answers wait here and not in the store, so they occupy no connection to
+        // the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -187,7 +189,8 @@ impl Challenges {
         };
         match store.spend_answer(spending).await? {
             SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Repeated),
-            // The challenge expired before the store recorded the answer.
+            // The challenge was still valid at the check above, but expired before the store
+            // recorded the answer.
             SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
             SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(AnswerOutcome::TooMany);
@@ -227,12 +230,13 @@ impl Challenges {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how many challenges of this kind were issued, and how many are prepared now.
+    /// Returns how many challenges of this kind were issued, and how many are drawn in advance now.
     pub fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Draws pictures in advance for each kind of challenge that a sale requires now or soon.
+    /// Decides which kinds of challenges are drawn in advance: those that a sale requires now or
+    /// soon.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {

@@ -1,5 +1,5 @@
-//! Identifies the buyer of a purchase from the token, the pass or both. Then checks the sale's
-//! requirements for buyers, for example whether a pass is required.
+//! Identifies the buyer of a purchase request from the token, the pass or both. Then checks the
+//! sale's requirements for buyers, for example that a buyer needs a pass.
 
 use doorbuster_auth::{BuyerName, VerifiedBuyer};
 use doorbuster_core::Millis;
@@ -10,12 +10,12 @@ use doorbuster_engine::purchase::DoorRefusal;
 
 use super::pass::{Passes, PresentedPass};
 
-/// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
-/// token names. Returns the buyer, if the token or the pass identifies one, and the refusal, if the
-/// front door refuses the request.
+/// Checks the token and the pass of a request for `item`. `token` is the buyer whom the request's
+/// token names. The result has two parts: the buyer, if the token or the pass identifies one; and
+/// the refusal, if the front door refuses the request.
 ///
-/// A pass in a request must be valid, even in a sale that does not require a pass. The pass
-/// identifies its buyer, and has the membership and level that the buyer had when the pass was
+/// If a request has a pass, the pass must be valid, even if the sale requires no pass. A pass
+/// identifies its buyer. It also has the buyer's membership and level at the time when it was
 /// issued.
 #[must_use]
 pub fn check_entry(
@@ -62,7 +62,7 @@ fn without_pass(sale: &SaleState, membership: Membership) -> Option<DoorRefusal>
         .or_else(|| sale.front_door.needs_pass().then_some(DoorRefusal::PassRequired))
 }
 
-/// Returns the refusal if a buyer with these attributes does not meet a requirement of the sale.
+/// Returns the refusal if a buyer with this membership does not meet a requirement of the sale.
 #[must_use]
 pub fn eligibility_refusal(sale: &SaleState, membership: Membership) -> Option<DoorRefusal> {
     check_eligible(membership, sale.front_door.members_only, sale.front_door.min_level)

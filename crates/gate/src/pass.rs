@@ -1,6 +1,7 @@
-//! Issues and checks purchase passes. A node needs only keys for this, so it does not read the
-//! store. The keys of the previous, the current and the next period are cached. A pass of any other
-//! period has expired or was never issued.
+//! Issues and checks purchase passes. For this, a node needs only its keys, and does not read the
+//! store. Time is divided into periods, and each period has its own keys. A node caches the keys of
+//! the previous, the current and the next period. It needs no others: a pass of any other period
+//! has expired or was never issued.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub enum PresentedPass<'a> {
     Missing,
     /// The request has this pass.
     Pass(&'a str),
-    /// The header is not UTF-8 text, or the request has several passes.
+    /// The pass cannot be read: the header is not UTF-8 text, or the request has several passes.
     Malformed,
 }
 
@@ -36,8 +37,8 @@ impl<'a> PresentedPass<'a> {
     }
 }
 
-/// The cached keys. `signing` is the key for `period`. `known` has the keys for `period` and for
-/// the periods before and after it.
+/// The cached keys. `signing` signs new passes, and belongs to `period`. `known` has the keys with
+/// which passes are checked: those of `period`, and of the periods before and after it.
 #[derive(Debug)]
 struct KeyRing {
     period: i64,
@@ -55,8 +56,8 @@ impl KeyRing {
     }
 }
 
-/// The labels of the counters for pass requests: `issued`, and one code for each kind of refusal.
-/// The last label is for all other results.
+/// The labels under which the results of pass requests are counted: `issued`, and the codes of the
+/// frequent refusals. The last label is for all other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -80,7 +81,7 @@ pub struct Passes {
     ttl_ms: i64,
 }
 
-/// A buffer for the bytes of a pass, so that a check needs no allocation.
+/// A buffer for the decoded bytes of a pass. With it, a check needs no allocation.
 pub type PassBuffer = [u8; PASS_BYTES_MAX + 2];
 
 /// A pass that was just issued.
@@ -101,7 +102,7 @@ impl Passes {
         Self { answers: Default::default(), masters, ring, ttl_ms }
     }
 
-    /// Counts the answer to a request for a pass.
+    /// Counts the result of a request for a pass.
     pub fn count(&self, answer: &str) {
         let at = PASS_ANSWERS
             .iter()
@@ -110,13 +111,13 @@ impl Passes {
         self.answers[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the counts of the answers to requests for a pass.
+    /// Returns how many requests for a pass had each result.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Calls `use_it` with the keys for the period of `now`. If the cached keys are for another
-    /// period, derives these keys first.
+    /// Calls `use_it` with the keys for the period of `now`. If the cache has the keys of another
+    /// period, first replaces them.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {
@@ -128,8 +129,8 @@ impl Passes {
         result
     }
 
-    /// Issues a pass for `item` of `sale`, valid from `valid_from` on. The pass never expires later
-    /// than `terms.expires_at`.
+    /// Issues a pass for `item` of `sale`, which is valid from `terms.valid_from` on. It is valid
+    /// for the usual time, but at most until `terms.expires_at`.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -225,9 +226,10 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // The steps in which nodes change a secret: every node accepts the new secret, then signs
-        // with it, then removes the old one. Nodes in neighbouring steps accept each other's
-        // passes.
+        // The steps in which nodes change a secret. First, every node accepts the new secret. Then
+        // every node signs with it. Then every node removes the old one. During each step, some
+        // nodes are one step ahead of the others. So nodes in neighbouring steps must accept each
+        // other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -244,7 +246,8 @@ mod tests {
         assert!(holds(&passes, &last.text, end.plus(-1)));
         assert!(holds(&passes, &last.text, end.plus(PERIOD_MS - 1)));
         assert!(!holds(&passes, &last.text, end.plus(PERIOD_MS)));
-        // A node whose clock is slightly ahead signs with the key of the next period.
+        // A node whose clock is a little fast signs with the next period's key, and this pass must
+        // be valid too.
         assert!(holds(&passes, &issued(&passes, end).text, end.plus(-1)));
     }
 

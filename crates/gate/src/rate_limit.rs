@@ -1,13 +1,13 @@
-//! Request limits of a sale: for one buyer, for one address, and for all buyers together. The
-//! server checks limits before any expensive work.
+//! The request limits of a sale: for one buyer, for one address, and for all buyers together. The
+//! server checks limits before it does expensive work for a request.
 //!
-//! - Each route counts its own requests under the sale's limits. So requests for a waiting-room
-//!   position do not use up the limit of purchases.
-//! - The buyer's limit is checked first and the limit of all buyers last. If a later limit refuses
-//!   a request, the earlier limits do not count it. So refused requests cannot use up a limit that
-//!   other buyers share.
-//! - If nodes share limits, a request for a purchase, a pass or a checkout waits for a share of
-//!   each limit ([`check`], [`sharing`], [`doorbuster_core::gate::shared_limit`]).
+//! - Each route counts its own requests. So requests for a position in a waiting room do not use up
+//!   the limit of purchases.
+//! - The buyer's limit is checked first, and the limit of all buyers last. If a limit refuses a
+//!   request, the limits that were checked before it give back what they counted. So refused
+//!   requests cannot use up a limit that other buyers share.
+//! - If nodes share limits, a request for a purchase, a pass or a checkout waits until its node has
+//!   a share of each limit. See [`check`], [`sharing`] and [`doorbuster_core::gate::shared_limit`].
 
 mod check;
 mod keys;
@@ -37,9 +37,9 @@ pub use status::RateLimitStatus;
 /// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
-    /// The caller's address, to which limits and blocks apply.
+    /// The address to which limits and blocks apply.
     pub address: IpAddr,
-    /// The buyer's name, from a token that was already checked.
+    /// The buyer's name, from a token that was already verified.
     pub buyer: &'a str,
 }
 
@@ -48,7 +48,7 @@ pub struct Caller<'a> {
 pub struct RateLimitExceeded {
     /// The limit that refused the request.
     pub scope: RateLimitScope,
-    /// Seconds after which the limit would accept the request.
+    /// The seconds after which this limit would allow the request.
     pub retry_after_secs: u32,
     /// The caller's status.
     pub status: RateLimitStatus,
@@ -59,10 +59,10 @@ struct LimitStep {
     scope: RateLimitScope,
     key: u64,
     pace: gcra::RateLimit,
-    /// The cost of the request under the whole limit.
+    /// The request's cost if this node applies the whole limit.
     cost: u64,
-    /// How much the request moved the limit's state. This is more than `cost` if the node applied
-    /// only its part of the limit.
+    /// By how much the request moved the limit's state. If the node applied only its part of the
+    /// limit, this is more than `cost`.
     taken: u64,
 }
 
@@ -73,21 +73,21 @@ pub struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges. `None` means that this process is a node.
+    /// The number of edges, if this process is an edge. `None` if it is a node.
     edges: Option<Arc<AtomicU32>>,
 }
 
 impl RateLimiter {
-    /// Creates limits that no caller has used. Nodes with the same id key compute the same hash for
-    /// a caller, so they can share limits.
+    /// Creates limits that no caller has used yet. Nodes with the same id key compute the same key
+    /// for a caller, so they can share limits.
     pub fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
         Self { table: LimitTable::default(), key, birth: Instant::now(), sharing, edges: None }
     }
 
-    /// Converts these limits to the limits of an edge. `edges` is the number of edges, including
-    /// this one.
+    /// Returns these limits with the number of edges, including this one. `None` means that this
+    /// process is a node, and changes nothing.
     pub(crate) fn at_edge(self, edges: Option<Arc<AtomicU32>>) -> Self {
         Self { edges, ..self }
     }
@@ -120,7 +120,8 @@ impl RateLimiter {
         self.table.evicted()
     }
 
-    /// Returns the state of the sharing between nodes. `None` means that nodes do not share limits.
+    /// Returns the connection through which nodes share limits. `None` if nodes do not share
+    /// limits.
     pub fn sharing(&self) -> Option<&LimitSharing> {
         self.sharing.as_ref()
     }
@@ -129,8 +130,8 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// No other process counts a request that an edge answers itself, so each edge applies only its
-    /// part of the limit.
+    /// Returns the limit that this process applies. An edge applies only its part of a limit,
+    /// because no other process counts the requests that the edge answers itself.
     fn pace_of(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match &self.edges {
             Some(edges) => pace.split_between(edges.load(Ordering::Relaxed)),
@@ -138,14 +139,14 @@ impl RateLimiter {
         }
     }
 
-    /// Returns whether this process is an edge that passes the request on to a node, which counts
-    /// it.
+    /// Returns whether this process is an edge and passes the request on to a node. The node then
+    /// counts the request.
     fn is_passed_on(&self, counting: Counting) -> bool {
         self.edges.is_some() && counting == Counting::BeforeAnswer
     }
 
-    /// Returns this node's part of the limit while the nodes cannot share limits, else the whole
-    /// limit.
+    /// While the nodes cannot share limits, returns this node's part of the limit. Otherwise
+    /// returns the whole limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

@@ -1,8 +1,9 @@
 //! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
-//! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
-//! to show them without reading the store. The leader admits visitors in one transaction. The
-//! result is correct even if two nodes admit visitors during a change of the leader.
+//! Positions of visitors are rows of the store. A node also keeps the positions of its own visitors
+//! in memory, so that it can show them without a read of the store. The leader admits visitors,
+//! each time in one transaction. While another node becomes the leader, two nodes may admit
+//! visitors. The result is correct even then.
 
 mod admitter;
 mod batcher;
@@ -36,7 +37,7 @@ const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
 const TOKEN_PREFIX: &str = "plc_";
 const TOKEN_BYTES: usize = 16;
 
-/// Why a waiting room could not give an answer.
+/// Why a waiting room could not answer a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WaitingRoomError {
     /// Too many requests wait for the batcher, or the room is full.
@@ -52,7 +53,7 @@ pub enum WaitingRoomError {
 pub enum Admission {
     /// The sale has no open waiting room.
     NotNeeded,
-    /// The room admitted the buyer until this time.
+    /// The buyer is admitted, and may get a pass until this time.
     AdmittedUntil(Millis),
     /// The buyer has to wait.
     MustWait,
@@ -63,9 +64,10 @@ pub enum Admission {
 pub struct PositionView {
     /// The position's token.
     pub token: String,
-    /// The buyer's state in the room. `BeyondStock(0)` means that the sale has ended.
+    /// Whether the buyer is admitted or must wait. `BeyondStock(0)` means that the sale has ended.
     pub status: VisitorStatus,
-    /// When the buyer is expected to be admitted.
+    /// When the buyer will probably be admitted. `None` if nothing is known or the buyer does not
+    /// wait.
     pub estimate: Option<WaitEstimate>,
 }
 
@@ -74,7 +76,7 @@ pub struct PositionView {
 pub struct WaitingRoomCounts {
     /// The sale.
     pub sale: Arc<str>,
-    /// The name of the item. `None` means that the room is for all items of the sale.
+    /// The name of the room's item. `None` if the room is for all items of the sale.
     pub item: Option<String>,
     /// Visitors who are not admitted yet.
     pub waiting: u64,
@@ -88,8 +90,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of this node's checks of the rooms. This number decides which room of a sale
-    /// comes first.
+    /// How often this node has checked the rooms. It decides which room of a sale comes first in a
+    /// check.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -98,8 +100,9 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Creates the rooms. Each sale admits at most `per_sec` visitors per second. An admission
-    /// lasts long enough to fetch a pass and to use it within `pass_ttl`.
+    /// Creates the waiting rooms. In each sale, all rooms together admit at most `per_sec` visitors
+    /// per second. An admission lasts so long that the visitor can fetch a pass and then use it. A
+    /// pass is valid for `pass_ttl`.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
@@ -109,13 +112,13 @@ impl WaitingRooms {
         Self { states: Mutex::default(), steps: AtomicUsize::new(0), batcher, key, for_ms, per_sec }
     }
 
-    /// Counts a buyer who arrived at a room that may open automatically.
+    /// Counts a buyer who arrived at a room. The count decides whether an automatic room opens.
     pub fn record_arrival(&self, room: SaleRoom<'_>, buyer: &str) {
         room.runtime().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
     }
 
-    /// Adds the buyer to the room, or finds the buyer's existing position. Returns whether the
-    /// position is new.
+    /// Adds the buyer to the room. If the buyer already has a position, returns it. Also returns
+    /// whether the position is new.
     ///
     /// # Errors
     ///
@@ -128,9 +131,10 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // A position in memory is valid until it lapses, so a reload of the page does not change
-        // the store. With several nodes, the buyer may have left at another node, or another node
-        // may have extended the turn. So the node also reads the position from the store.
+        // If the buyer has a valid position, the request writes nothing to the store. So a reload
+        // of the page costs little. With several nodes, the position in memory may be out of date.
+        // The buyer may have left at another node, or another node may have extended the turn. So
+        // the node also reads the position from the store.
         if let Some(shown) = self.cached_position(node, room, buyer) {
             if node.layout().is_single_node() {
                 return Ok((false, shown));
@@ -156,7 +160,8 @@ impl WaitingRooms {
         ))
     }
 
-    /// Reads the buyer's position in the store, if it is valid.
+    /// Reads the buyer's position from the store. Returns `None` if there is none, or if it has
+    /// lapsed.
     async fn find(
         &self,
         node: &Node,
@@ -178,7 +183,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.key(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position, or `None` if the buyer has no valid position.
+    /// Returns the buyer's position. Returns `None` if the buyer has none, or if it has lapsed.
     ///
     /// # Errors
     ///
@@ -200,8 +205,8 @@ impl WaitingRooms {
                 return Ok(None);
             };
             self.ensure_drawn(node, room, &room_state).await?;
-            // If the position is older than the room's state in memory, the loop reads the position
-            // again.
+            // `None` if the position is older than the room's state in memory. The loop then reads
+            // the position again.
             let shown = self.position_view(node, room, &room_state, buyer, Some(&visitor));
             if let Some(shown) = shown {
                 return Ok(Some(shown));
@@ -210,7 +215,8 @@ impl WaitingRooms {
         Err(WaitingRoomError::Busy)
     }
 
-    /// Returns the buyer's position if this node knows it. Does not read the store.
+    /// Returns the buyer's position if this node can tell it from its memory. Does not read the
+    /// store.
     #[must_use]
     pub fn cached_position(
         &self,
@@ -223,7 +229,7 @@ impl WaitingRooms {
         can_tell.then(|| self.position_view(node, room, &room_state, buyer, None)).flatten()
     }
 
-    /// Returns the room's row, and creates it if it does not exist. If the sale has opened, also
+    /// Returns the room's row. If the store has none, creates it. If the sale has opened, also
     /// closes the draw.
     ///
     /// # Errors
@@ -262,7 +268,7 @@ impl WaitingRooms {
         Ok(row)
     }
 
-    /// Returns whether a sale without a waiting room had a waiting room earlier.
+    /// Returns whether a sale that has no waiting room now had one earlier.
     ///
     /// # Errors
     ///
@@ -274,7 +280,7 @@ impl WaitingRooms {
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
         // If the store has no row of the room, the state in memory records this. While the state is
-        // kept, the node does not read the store again. Only one request reads.
+        // kept, the node does not read the store again. Concurrent requests share one read.
         let is_known = || room_state.room().is_some() || room_state.is_absent();
         if is_known() {
             return Ok(room_state.room().is_some());
@@ -299,7 +305,7 @@ impl WaitingRooms {
         tokio::join!(self.batcher.run(self, node), admitter::run(self, node));
     }
 
-    /// For each room in this node's memory, returns the numbers of the room's visitors.
+    /// Returns the numbers of visitors for each room in this node's memory.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =
@@ -314,7 +320,7 @@ impl WaitingRooms {
         self.batcher.store_lookups()
     }
 
-    /// If the sale has opened, closes the draw and reads its lots.
+    /// If the sale has opened, closes the room's draw, and reads all lots of the draw.
     async fn ensure_drawn(
         &self,
         node: &Node,

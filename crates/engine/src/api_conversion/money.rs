@@ -1,4 +1,4 @@
-//! Converts payments, refunds and histories to the types of the contract.
+//! Converts payments, refunds and histories of orders to the types of the API's contract.
 
 use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::{HistoryEntry, OrderRefund, OrderState};
@@ -43,7 +43,8 @@ pub fn order_refund(row: &money::Refund) -> OrderRefund {
     OrderRefund { refund, amount, state, cause, at, settled_at }
 }
 
-/// Converts the history of an order. Buyers do not see the operator or the operator's reason.
+/// Converts the history of an order. If `for_buyer` is true, the history does not show which
+/// operator changed the order, or why.
 pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::with_capacity(events.len());
     for StoredEvent { event, .. } in events {
@@ -53,7 +54,8 @@ pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (order.state, Some(time(order.pay_by))),
-            // All other events, such as a refund of a payment, leave the order unchanged.
+            // All other events, such as a refund of a payment, leave the order unchanged. Such an
+            // entry shows the state and `pay_by` of the entry before it.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

@@ -1,9 +1,9 @@
 //! A copy of the catalogue in the shared Redis. One node reads the store and writes the copy for
 //! the other nodes.
 //!
-//! Each version of the catalogue has its own key. A node reads the current version from the store
-//! before it looks for the copy, so the copy is never older than that read. The deployment's secret
-//! authenticates a copy.
+//! Each version of the catalogue has its own key. A node first reads the current version from the
+//! store, and then looks for the copy of this version. So the copy is never out of date. Each copy
+//! has an authentication code that only a program with the deployment's secret can compute.
 use std::time::Duration;
 
 use doorbuster_core::IdKey;
@@ -15,14 +15,15 @@ use super::{CopyLookup, NAME};
 
 /// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long a copy is kept. A node that learns of the version later must read the store.
+/// How long Redis keeps a copy. A node that looks for the copy after this time must read the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
 /// The maximum size of a copy, in bytes. Larger values would delay the slots on the same Redis
 /// server.
 const SIZE_MAX: usize = 256 * 1024;
-/// The number of digits of the authentication code, which precedes the copy.
+/// The number of digits of the authentication code. In Redis, the code stands before the copy.
 const PROOF_DIGITS: usize = 32;
-/// Written instead of a copy that is too long. The other nodes then do not wait for a copy.
+/// Written to Redis in place of a copy that is too long. Without it, the other nodes would wait for
+/// a copy.
 const TOO_LONG: &[u8] = b"-";
 
 /// Looks up the copy of this version. If the copy is too long or invalid, the result is
@@ -49,7 +50,7 @@ impl CatalogueCopy {
         Self { name: copy_key(shared, key, &rows.version), bytes }
     }
 
-    /// If the write fails, the other nodes read the store.
+    /// Writes the copy to Redis. Ignores errors: without a copy, the other nodes read the store.
     pub(super) async fn publish(self, shared: &SharedRedis) {
         drop(shared.set(&self.name, &self.bytes, COPY_TTL).await);
     }

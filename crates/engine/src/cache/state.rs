@@ -1,4 +1,4 @@
-//! The state that a node needs to read the store for unknown ids.
+//! The part of a node's state with which [`Cache`] limits the reads for unknown ids.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use doorbuster_slots::{Locks, SharedRedis};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// The state that a node needs to read the store for unknown ids.
+/// The connection to the shared Redis, and the time of the last read for an unknown id.
 #[derive(Debug, Default)]
 pub struct Cache {
     /// `None` if the nodes share no Redis.
     shared: Option<(SharedRedis, Locks)>,
-    /// The start and the duration of the last read. Locked during a read of the store.
+    /// When the last read began, and how long it took. Locked during a read of the store.
     pub(super) last_check: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Cache {
-    /// Creates the state. `shared` is the Redis that all nodes share, with its locks.
+    /// Creates the state. `shared` is the Redis that all nodes share, with the locks in this Redis.
     pub fn new(shared: Option<(SharedRedis, Locks)>) -> Self {
         Self { shared, last_check: Mutex::default() }
     }

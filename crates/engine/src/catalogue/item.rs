@@ -1,4 +1,5 @@
-//! An item in node memory: its row, its counts, its slots, and this node's work on it.
+//! An item in a node's memory: its row, its counts, its slots, and the state of this node's work on
+//! it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,54 +30,57 @@ pub struct ItemState {
     pub gauge: Arc<ItemGauge>,
     /// The slots that serve this node's requests. Empty on a node that serves no buyers.
     pub slots: Box<[SlotKey]>,
-    /// The state that survives a change of the row.
+    /// The state that stays when the row changes.
     pub work: Arc<ItemWork>,
 }
 
-/// This node's state of an item, apart from the item's row and counts.
+/// The state of this node's work on an item. It stays when the item's row changes.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Locked while units move between the pool and slots. The lock only avoids duplicate work: the
-    /// store's rows decide. Only `StockControl::lock_item` takes this lock.
+    /// Locked while this node moves units between the pool and slots. The lock only avoids
+    /// duplicate work: the store's rows decide whether a unit can move. Only
+    /// `StockControl::lock_item` takes this lock.
     pub(crate) reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for the lock `reconciling`. That task will handle all earlier
-    /// commits, so no second task has to wait.
+    /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
+    /// handles all commits until then. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
-    /// Locked while a task asks the item's slots whether they need units of the pool.
+    /// Locked while a task checks whether the item's slots need units of the pool.
     pub pool_check: tokio::sync::Mutex<()>,
     /// Whether a task already waits for the lock `pool_check`.
     pub awaits_pool_check: AtomicBool,
     /// How far each slot has applied its feed from the store.
     pub feed: FeedProgress,
-    /// The units that the item's parked requests lack.
+    /// The parked requests of the item that need more units than the slots have.
     pub unit_demand: DemandQueue,
     /// The buyers who have reached the item's limit.
     pub at_limit: BuyersAtLimit,
     /// The item's open grants, as this node last read them. A request that waits for a verdict uses
-    /// them to check that its ticket's grant is still open.
+    /// them to detect that its ticket's grant was closed.
     pub open_grants: OpenGrants,
     /// Slots that the spread no longer uses, but that may still have tickets or units.
     pub leaving: LeavingSlots,
-    /// The units of the item's slots at the last reconciliation.
+    /// The units in each of the item's slots, as the last reconciliation found them.
     pub slot_units: ArcSwap<SlotUnits>,
-    /// Whether this node stopped the item's slots for a drain, and so must start them again.
+    /// Whether this node stopped the item's slots for a drain. If so, this node must also start
+    /// them again.
     pub stopped_here: AtomicBool,
     /// Until this time of the store's clock, in milliseconds, this node takes no units from the
-    /// pool. Set when the node gives units to the pool for another node.
+    /// pool. Set when this node returns units to the pool for another node, so that the other node
+    /// can take them.
     pub pool_rests_until: AtomicI64,
-    /// The state of the item's own waiting room, if each item has its own room that opens
-    /// automatically.
+    /// The state of the item's own waiting room, if each item of the sale has its own room and the
+    /// rooms open automatically.
     pub room: RoomRuntime,
-    /// The number of the next slot, if the spread uses the slots in turn.
+    /// A counter that selects the next slot, if requests use the slots in turn (`RoundRobin`).
     pub turn: AtomicU64,
 }
 
 impl ItemState {
-    /// Returns the slot that this request tries first, or `None` if this node has no slot for it.
-    /// The item's spread decides which requests use the same slot:
+    /// Returns the slot that this request tries first, or `None` if this node has no slot of the
+    /// item. The item's spread decides which requests try the same slot first:
     /// - `Buyer`: all requests of one buyer
     /// - `Random`: all repetitions of one request
-    /// - `RoundRobin`: none, because requests use the slots in turn
+    /// - `RoundRobin`: each request tries the next slot in turn
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -90,16 +94,16 @@ impl ItemState {
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let slot_units = self.work.slot_units.load();
-        // The registry may be older than the spread. It may then list partitions that no longer
-        // exist.
+        // The registry is from the last reconciliation. If the spread has changed since then, the
+        // registry may list partitions that no longer exist.
         let registry = slot_units.registry.within(slots as u32);
         let listed = partition::first_try(spread, registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
         self.slots.get(at as usize).copied()
     }
 
-    /// Returns every slot of the item that this node reaches, beginning with [`partition::home`].
-    /// Slots that are leaving the spread come last.
+    /// Returns every slot of the item that this node can reach, in the order in which the request
+    /// tries them. The first is [`partition::home`]. Slots that are leaving the spread come last.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -116,15 +120,15 @@ impl ItemState {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Returns whether slots other than a request's first slot can have units or tickets of the
-    /// item.
+    /// Returns whether the item may have units or tickets in a slot other than the first slot that
+    /// a request tries.
     #[must_use]
     pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
     }
 
     /// Returns the slot for a second attempt, after the slot `first` could not serve the request.
-    /// `None` if no other slot had enough units at the last reconciliation.
+    /// Returns `None` if no other slot had enough units at the last reconciliation.
     #[must_use]
     pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
@@ -138,17 +142,18 @@ impl ItemState {
     }
 }
 
-/// The state of an item's slots at the last reconciliation, in the order of the slots.
+/// What the last reconciliation found about an item's slots.
 #[derive(Clone, Debug, Default)]
 pub struct SlotUnits {
     /// The slots that have units or may get units.
     pub registry: AvailablePartitions,
-    /// The units that each slot can issue tickets for.
+    /// For each slot, in the order of the slots: the units for which the slot can issue tickets.
     pub units: Vec<u64>,
 }
 
-/// For each slot, how many ended orders the slot has subtracted from its buyers' quotas. A slot
-/// that is behind may give an outdated answer about a buyer's limit.
+/// For each slot, the number of ended orders that the slot has processed. When an order ends, the
+/// slots must subtract its units from the buyer's quota. A slot that has not yet done so may refuse
+/// a buyer who is no longer at the limit.
 #[derive(Debug, Default)]
 pub struct FeedProgress {
     ended_orders: AtomicU64,
@@ -156,7 +161,8 @@ pub struct FeedProgress {
 }
 
 impl FeedProgress {
-    /// Counts an ended order. The order's released quota must already be in the item's feeds.
+    /// Counts an ended order. The caller must call this function after the released quota is in the
+    /// item's feeds.
     pub fn record_ended_order(&self) {
         self.ended_orders.fetch_add(1, Ordering::AcqRel);
     }
@@ -167,7 +173,8 @@ impl FeedProgress {
         self.ended_orders.load(Ordering::Acquire)
     }
 
-    /// Records that the slot has applied a feed that was read after this many orders had ended.
+    /// Records that the slot has applied a feed. The feed was read after `ended_orders` orders had
+    /// ended.
     pub fn record_applied(&self, slot: SlotKey, ended_orders: u64) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let at = applied.entry(slot).or_default();

@@ -1,4 +1,4 @@
-//! The slots that left an item's spread but may still have an open grant.
+//! The slots that are no longer in an item's spread but may still have an open grant.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// The slots outside an item's spread that may have an open grant. A listed slot without a grant
-/// only costs an unnecessary call.
+/// The slots outside an item's spread that may have an open grant. If a listed slot has no grant,
+/// the only cost is an unnecessary call of the slot.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
-    /// When this node detected that the slot is leaving.
+    /// For each leaving slot, the time at which this node detected that the slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
     /// Whether any slot is leaving. Most requests read only this flag and need no lock.
     any: AtomicBool,
@@ -20,7 +20,8 @@ pub struct LeavingSlots {
 }
 
 impl LeavingSlots {
-    /// Records a change of the spread from the slots `before` to the slots `after`.
+    /// Updates the list after a change of the spread: `before` has the slots of the old spread,
+    /// `after` the slots of the new spread.
     pub fn respread(&self, before: &[SlotKey], after: &[SlotKey]) {
         if before.len() == after.len() && self.is_empty() {
             return;
@@ -33,7 +34,7 @@ impl LeavingSlots {
         });
     }
 
-    /// Records that exactly these slots have an open grant outside the spread.
+    /// Sets the list to `open`, which has every slot outside the spread with an open grant.
     pub fn observe(&self, open: &[SlotKey]) {
         if open.is_empty() && self.is_empty() {
             return;

@@ -1,5 +1,5 @@
 //! The counters of removed sales. The totals in the metrics include these counters, so that a total
-//! never falls.
+//! does not fall when a sale is removed.
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_telemetry::answer_counts::{AnswerCounts, AnswerKind};
 

@@ -1,8 +1,8 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part of a node owns the catalogue, and knows which version of the store's catalogue
-//! this node has. It calls no other part of the node. Changes come from operators, from the times
-//! of sales, from the store, and from the edge feed.
+//! This part of a node owns the catalogue, and knows up to which version of the store's catalogue
+//! it is complete. It calls no other part of the node. Four sources change the catalogue: requests
+//! of operators, the start and end times of sales, reads of the store, and the edge feed.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,19 +14,20 @@ use super::Catalogue;
 pub(crate) struct SharedCatalogue {
     current: ArcSwap<Catalogue>,
     change_lock: Mutex<()>,
-    /// The newest check for changes in the store.
+    /// When this node last checked the store for changes, and what version it found.
     pub(crate) last_check: tokio::sync::Mutex<CatalogueCheck>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct CatalogueCheck {
     pub(crate) began: Option<Instant>,
-    /// The node has the whole catalogue up to this version.
+    /// The catalogue has all changes up to this version of the store's catalogue.
     pub(crate) version: Option<String>,
 }
 
 impl SharedCatalogue {
-    /// A later change does not affect the returned catalogue.
+    /// Returns the present catalogue. The returned catalogue stays the same when a later change
+    /// replaces it.
     pub(crate) fn load(&self) -> Guard<Arc<Catalogue>> {
         self.current.load()
     }

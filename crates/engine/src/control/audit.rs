@@ -1,5 +1,6 @@
-//! The continuous audit adds up the store's rows every few seconds. Each violated invariant raises
-//! an alarm and pauses the sale. The auditor of the command line shares no code with this audit.
+//! The continuous audit checks every few seconds whether the sums of the store's rows agree. A
+//! violated invariant raises an alarm and pauses the sale. The command line has its own auditor,
+//! which shares no code with this audit.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use crate::sales::SaleControl;
 use crate::scheduler::{NextRun, Work};
 
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order. With
-/// this pause, audits use at most 1 % of one core.
+/// After an audit, the job pauses for this many times the audit's duration. An audit reads every
+/// order. With this pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// If this many tickets are settled within [`RUSH_WINDOW`], the audit waits. During an audit, an
-/// embedded store cannot move its log into the database, and this slows purchases down.
+/// The audit waits while at least this many tickets are settled within one [`RUSH_WINDOW`]. During
+/// an audit, an embedded store cannot move its log into the database, and this slows purchases
+/// down.
 const RUSH_TICKETS: u64 = 1_000;
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
@@ -37,16 +39,17 @@ pub struct AuditView {
     /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
     /// Refunds of payments that pay for no order. They are not findings, because the server makes
-    /// these refunds by itself.
+    /// these refunds itself and no person must act.
     pub notices: Vec<RefundNotice>,
-    /// Payments that were reversed without a request from the shop.
+    /// Payments that were reversed without a request from the shop: by a dispute, or by hand at the
+    /// provider.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged but that the database lacks after a failover. They stay
+    /// Orders that nodes confirmed to buyers, but that a failover of the database lost. They stay
     /// listed until an operator has resumed the paused sales.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
-    /// The restores and failovers of the store, newest first.
+    /// Each restore and each failover of the store, newest first.
     pub history: Vec<StoreHistoryRow>,
 }
 
@@ -55,7 +58,7 @@ pub struct AuditView {
 pub struct FindingView {
     /// The invariant's name.
     pub rule: String,
-    /// The sale and the item, if the finding is about one item.
+    /// The names of the sale and of the item. `None` if the finding is not about one item.
     pub item: Option<(String, String)>,
     /// The numbers that violate the invariant.
     pub detail: String,
@@ -97,8 +100,8 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`], but not
-/// much longer than [`RUSH_MAX`]. `settled` returns the program's count of settled tickets.
+/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`], or until
+/// about [`RUSH_MAX`] has passed. `settled` returns how many tickets this program has settled.
 async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
@@ -111,8 +114,8 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     }
 }
 
-/// Raises the alarm and pauses the sale of each finding. A finding without a sale pauses every open
-/// or scheduled sale.
+/// For each finding, raises the alarm and pauses the finding's sale. A finding that is not about
+/// one item pauses all open and scheduled sales.
 pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView) {
     sale_control.node.meter().findings.add(view.findings.len() as u64);
     for finding in &view.findings {
@@ -198,7 +201,8 @@ pub async fn audit(node: &Node) -> Result<AuditView, EngineError> {
 mod tests {
     use super::*;
 
-    /// `settled(n)` is the number of tickets that are settled during second `n`, counted from 0.
+    /// Returns for how many seconds the audit waits. `settled(n)` is the number of tickets that are
+    /// settled during second `n`, counted from 0.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
         wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;

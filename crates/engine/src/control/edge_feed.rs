@@ -1,9 +1,9 @@
 //! Writes the edge feed from this node's memory: the counts and rows of all sales, the blocks, and
 //! the hashes of requests that hold orders.
 //!
-//! Only the node that has the lock of the feed writes, and only while an edge is alive. The feed's
-//! head shows edges how recent the feed is. Each complete rewrite of the feed is a new generation,
-//! with a random number.
+//! Only the node that has the feed's lock writes, and only while an edge is alive. The feed begins
+//! with a head, which shows edges how recent the feed is. When the feed must be written from the
+//! beginning, the writer starts a new generation. Each generation has a random number.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,18 +25,18 @@ const PACE: Duration = Duration::from_millis(10);
 /// The longest time between two writes of the feed's head.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
-/// The lease of the lock. A crashed writer must be replaced before the edges' copies are too old.
-/// So the lease, one attempt to take the lock and a new generation together take less than
-/// `FEED_AGE_MAX_MS`.
+/// The lease of the feed's lock. If the writer crashes, another node must take over before the
+/// edges' copies become too old. So the sum of three times must be less than `FEED_AGE_MAX_MS`: the
+/// lease, one attempt to take the lock, and the writing of a new generation.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// The pause before the next attempt to take the lock, after a failed write or a lost lock.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Time between two counts of the live edges.
+/// How often the writer counts the live edges.
 const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
-/// Time between two checks for a live edge while none is alive.
+/// While no edge is alive, how often the writer checks for one.
 const EDGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// After a live edge was seen, the writer assumes for this long that an edge is alive.
+/// After the writer has seen a live edge, it writes for this long without another check for one.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 const LOCK_NAME: &str = "feed";
 
@@ -57,8 +57,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// While this node has the lock, writes one generation of the feed after another. Returns if this
-/// node cannot read the store, so that another node can write the feed.
+/// While this node has the lock, writes one generation of the feed after another. Also returns if
+/// this node cannot read the store, so that another node can write the feed.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,
@@ -68,8 +68,8 @@ async fn write_while_held(
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     let may_write = || guard.is_held() && !node.is_cut_off();
     while may_write() {
-        // If Redis has lost the feed, it has also lost the records of live edges. So an edge that
-        // was seen recently counts as alive.
+        // If Redis has lost the feed, it has also lost the list of live edges. So if the writer has
+        // seen an edge recently, it writes without this check.
         if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -114,11 +114,11 @@ struct FeedWriter<'a> {
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// For each sale, the row and the counts that the feed has.
+    /// For each sale, the row and the counts that this generation last wrote.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
-    /// The number of live edges that the feed shows.
+    /// The number of live edges that this generation last wrote.
     edges: usize,
     edges_counted: Option<Instant>,
     entries: Vec<(String, Vec<u8>)>,
@@ -148,12 +148,13 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the changes since the last call, and returns the new requests that hold orders.
-    /// `None` means that a new generation is needed.
+    /// Collects the changes since the last call as entries, and returns the new requests that hold
+    /// orders. Returns `None` if a new generation is needed.
     ///
-    /// A commit publishes its requests before its counts, and this function reads the counts first.
-    /// So for each order in the counts, the edges also get the request. Between the two reads, this
-    /// function checks whether the set of requests is complete.
+    /// The edges must know the request of each order in the counts. A commit publishes its requests
+    /// before its counts. This function reads in the opposite sequence, first the counts and then
+    /// the requests, so it misses no request. Between the two reads, it checks whether the set of
+    /// requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.node.memory_as_of();
         self.gather_blocks().await;
@@ -163,15 +164,15 @@ impl<'a> FeedWriter<'a> {
         self.node.holders().journal.take()
     }
 
-    /// Writes these requests and all gathered entries, in several parts if necessary. Only the last
-    /// part's head marks the feed as complete. Returns `false` if the feed was lost or another node
-    /// writes it.
+    /// Writes these requests and all collected entries, if necessary in several parts. Only the
+    /// head of the last part marks the feed as complete. Returns `false` if Redis has lost the feed
+    /// or another node writes it.
     async fn write(&mut self, mut requests: &[u64]) -> Result<bool, SlotError> {
         let entries = std::mem::take(&mut self.entries);
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // An edge must get all requests before the counts.
+            // All requests must be written before the counts.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -205,7 +206,7 @@ impl<'a> FeedWriter<'a> {
         self.entries.push((name, content));
     }
 
-    /// Gathers the changed sales. The entry of a deleted sale is empty.
+    /// Collects the changed sales. A deleted sale gets an empty entry.
     fn gather_sales(&mut self) {
         let catalogue = self.node.catalogue().clone();
         let shown: HashMap<&str, &Arc<SaleState>> = catalogue
@@ -233,8 +234,8 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first, so an edge that gets a sale's row already has the sale's
-            // counts.
+            // The entry of the counts comes before the row's entry. So an edge that knows a sale
+            // also knows the sale's counts.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
@@ -245,8 +246,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, `as_of` in the feed's head
-    /// shows edges that this node's memory is old.
+    /// Collects the blocks if they changed. If the store cannot be read, nothing is collected.
+    /// Edges then see in the head's `as_of` that this node's memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCK_CHECK_INTERVAL) {
             return;
@@ -263,8 +264,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the number of live edges if it changed. An edge derives its part of each limit from
-    /// this number.
+    /// Collects the number of live edges if it changed. Each edge divides the rate limits by this
+    /// number.
     async fn gather_edges(&mut self) {
         if self.edges_counted.is_some_and(|at| at.elapsed() < EDGE_COUNT_INTERVAL) {
             return;

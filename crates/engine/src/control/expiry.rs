@@ -1,5 +1,5 @@
-//! Expires reserved orders after the end of their payment window. If the store uses the machine's
-//! clock, this job pauses while that clock is not trusted.
+//! Expires orders that were not paid within their payment window. A single node decides by the
+//! machine's clock, so this job pauses there while that clock is not trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,21 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// A batch requests at most this many orders from the store, and at least [`BATCH_MIN`].
+/// The maximum number of orders in a batch. [`BATCH_MIN`] is the minimum.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// If the store is a database server, the batch size is adapted until a batch takes about this
-/// time.
+/// The intended duration of a batch if the store is a database server. The batch size is adapted
+/// until batches take about this time.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// The same, if a single writer runs all transactions in turn. The time is short, because purchases
-/// may have to wait for the batch's transaction.
+/// The intended duration of a batch if one writer runs all transactions in turn. It is short,
+/// because purchases wait while the writer runs the batch's transaction.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
-/// The number of concurrent batches if the store is a database server. While one batch publishes
-/// its events, the next one reads its rows.
+/// How many batches run at the same time if the store is a database server. While one batch
+/// publishes its events, the next batch reads its rows.
 const BATCHES_AHEAD: usize = 2;
 
-/// A run ends after this time, even if more orders must expire. So a run that takes much longer
-/// hangs, and an alarm on the metric of a run's duration detects it.
+/// A run ends after about this time, even if more orders must expire. So a run that takes much
+/// longer has hung. An alarm on the metric for the duration of a run detects this.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(node: Arc<Node>) {
@@ -58,10 +58,11 @@ async fn expire(node: &Node, batch: &mut usize) -> NextRun {
     }
 }
 
-/// Expires batches until a batch has fewer orders than requested, or until [`RUN_MAX`] has passed.
+/// Expires one batch after another, until a batch has fewer orders than its limit or [`RUN_MAX`]
+/// has passed.
 ///
-/// Batches need no pause between them. A single writer runs waiting transactions between two
-/// batches, and a database server shares its time among all sessions.
+/// No pause between batches is needed. A single writer runs the waiting transactions between two
+/// batches. A database server divides its time among all sessions.
 async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     // A single writer commits all waiting transactions as one group. With two concurrent batches, a
     // group would take twice as long.
@@ -98,13 +99,14 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
                 (more, next) = (false, NextRun::Idle);
             }
         }
-        // The next batch's time begins here, because the batch has waited for its turn until now.
+        // The next batch's time is measured from here: until now, the batch may have waited for the
+        // batch before it.
         began = Instant::now();
     }
 }
 
-/// Returns the size of the next batch. The last batch had the size `batch` and took `took`, and its
-/// intended duration was `time`.
+/// Returns the size of the next batch. The last batch had `batch` orders and took `took`. `time` is
+/// the intended duration of a batch.
 fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_batch_size_follows_the_time_that_a_batch_takes() {
-        // The cost of one order in microseconds, and the expected size of a batch.
+        // Each case: the time for one order in microseconds, and the batch size that results.
         for (order_us, expected) in
             [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]
         {

@@ -1,6 +1,8 @@
-//! The signals that wake the jobs, with their data. The fields `unretired` (for ended sales) and
-//! `leftovers` (for changed spreads) list the slots that have no open grant but may still have
-//! tickets.
+//! The signals that wake the jobs, and the data that belongs to the signals.
+//!
+//! The fields `unretired` and `leftovers` list slots that have no open grant but may still have
+//! tickets: `unretired` the slots of ended sales, `leftovers` the slots that a changed spread no
+//! longer uses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +13,12 @@ use tokio::sync::Notify;
 
 use crate::scheduler::{Scheduler, Work};
 
-/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped, because a
-/// waiting page also polls.
+/// The maximum number of tickets in [`ForeignRefusals`]. Further tickets are dropped. Their buyers
+/// still learn of the refusal, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Tickets that other nodes refused, and that may belong to waitlist entries.
+/// Tickets that other nodes refused. Some may belong to waitlist entries of buyers who are
+/// connected to this node.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRefusals {
     ids: Mutex<Vec<TicketId>>,
@@ -53,50 +56,53 @@ pub struct JobSignals {
     pub(super) sales: Mutex<HashSet<Arc<str>>>,
     pub(crate) items_changed: Notify,
     pub(super) sales_changed: Notify,
-    /// Notified when another node may have changed sales.
+    /// Notified when another node may have changed a sale.
     pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     /// The slots that still have tickets although their sale has ended. Only the leader fills this
     /// set and settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
-    /// The slots that are no longer in their item's spread but may still have tickets, with the
-    /// epochs of their closed grants. Only the leader fills this map and settles these tickets. An
-    /// item has at most as many entries as it had slots.
+    /// The slots that are no longer in their item's spread but may still have tickets. For each
+    /// slot, the map has the epoch of its closed grant. Only the leader fills this map and settles
+    /// these tickets. An item has at most as many entries as it had slots.
     leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
     pub(crate) batch_settled: Notify,
-    /// Notified when another node has begun a drain.
+    /// Notified when another node has begun to drain a sale.
     pub(crate) drains_changed: Notify,
     /// Tickets that other nodes refused and for which no request on this node waits.
     pub(super) foreign_refusals: ForeignRefusals,
-    /// Notified when a sale may have opened. From then on, other nodes may recall units from this
-    /// node.
+    /// Notified when a sale may have opened. From then on, other nodes may recall units, so this
+    /// node must check for recalls more often.
     pub(super) sale_opened: Notify,
     pub(crate) loss_suspected: Notify,
     pub(super) feed_changed: Notify,
-    /// The number of calls of [`JobSignals::signal_events`].
+    /// How often [`JobSignals::signal_events`] was called.
     pub(super) event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles an item's slots after every commit that changes the item's
-    /// counts or feeds. If not, the node reconciles them only when it needs units itself.
+    /// counts or feeds. If false, the node reconciles the slots only when its own requests need
+    /// units.
     pub(super) reconciles_on_commit: AtomicBool,
     pub(super) scheduler: Scheduler,
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item. The caller has one of these reasons: the pool has units
-    /// for a slot, a slot lacks feed rows, or a parked request needs units.
+    /// Wakes the reconciliation of an item. Called if the pool has units for a slot, if a slot
+    /// lacks rows of its feed, or if a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
     /// Wakes the reconciliation of an item after a commit that added feed rows. If several nodes
-    /// can reconcile the item, only the leader does so.
+    /// reach the item's slots, only the leader reconciles the item, and this call does nothing on
+    /// the other nodes.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
         }
     }
 
-    /// Wakes the reconciliation of an item after a commit that left units in the item's pool.
+    /// Wakes the reconciliation of an item after a commit that left units in the item's pool. Does
+    /// nothing on the nodes on which [`JobSignals::wake_by_commit`] does nothing.
     pub fn wake_by_pool(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::Pool);
@@ -111,7 +117,7 @@ impl JobSignals {
         self.items_changed.notify_one();
     }
 
-    /// Wakes the job that reads other nodes' changes of the catalogue.
+    /// Wakes the job that reads the changes that other nodes made to the catalogue.
     pub fn wake_catalogue_job(&self) {
         self.catalogue_changed.notify_one();
     }
@@ -125,7 +131,8 @@ impl JobSignals {
         self.drains_changed.notify_one();
     }
 
-    /// If the set changed, the queues to read are selected again.
+    /// Replaces the slots of ended sales that may still have tickets. If they changed, wakes the
+    /// job that selects the queues.
     pub(crate) fn set_unretired(&self, slots: BTreeSet<SlotKey>) {
         let mut known = self.unretired.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != slots {
@@ -135,7 +142,8 @@ impl JobSignals {
     }
 
     /// Records that a slot outside its item's spread may still have tickets. `closed` is the epoch
-    /// of the slot's newest closed grant. A new slot or epoch causes a new selection of queues.
+    /// of the slot's newest closed grant. If the slot or its epoch is new, wakes the job that
+    /// selects the queues.
     pub(crate) fn add_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_none_or(|&known| known < closed) {
@@ -144,8 +152,8 @@ impl JobSignals {
         }
     }
 
-    /// Forgets a slot of [`JobSignals::add_leftover`], unless its recorded epoch is higher than
-    /// `closed`.
+    /// Removes a slot that [`JobSignals::add_leftover`] recorded, unless the recorded epoch is
+    /// higher than `closed`.
     pub(crate) fn forget_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_some_and(|&known| known <= closed) {
@@ -159,7 +167,7 @@ impl JobSignals {
         leftovers.iter().map(|(&slot, &closed)| (slot, closed)).collect()
     }
 
-    /// Returns the slots without an open grant that may still have tickets.
+    /// Returns all slots that have no open grant but may still have tickets.
     pub(crate) fn unretired(&self) -> BTreeSet<SlotKey> {
         let mut slots = self.unretired.lock().unwrap_or_else(PoisonError::into_inner).clone();
         slots.extend(self.leftovers().into_iter().map(|(slot, _)| slot));
@@ -171,20 +179,21 @@ impl JobSignals {
         self.event_signal.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Returns a receiver that wakes at every call of [`JobSignals::signal_events`].
+    /// Returns a receiver that is notified at every call of [`JobSignals::signal_events`].
     #[must_use]
     pub fn event_signal(&self) -> tokio::sync::watch::Receiver<u64> {
         self.event_signal.subscribe()
     }
 
-    /// Records that another node refused a ticket for which no request on this node waits. If the
-    /// ticket belongs to a waitlist entry, the buyer may be connected to this node.
+    /// Records that another node refused a ticket for which no request on this node waits. The
+    /// ticket may still matter here: it may belong to the waitlist entry of a buyer who is
+    /// connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }
 
-    /// Returns whether this node is the leader now. Two leaders at the same time do no harm,
-    /// because the leader only avoids duplicate work.
+    /// Returns whether this node is now the leader. For a short time, two nodes may both consider
+    /// themselves the leader. This does no harm, because leadership only avoids duplicate work.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.scheduler.leads()
@@ -207,7 +216,7 @@ impl JobSignals {
         self.signal_feed();
     }
 
-    /// Wakes all jobs that depend on a sale's times or phase.
+    /// Wakes all jobs that depend on the times or the phase of a sale.
     pub fn wake_timed_jobs(&self) {
         self.scheduler.wake(Work::Phases);
         self.scheduler.wake(Work::Waitlists);
@@ -215,12 +224,12 @@ impl JobSignals {
         self.sale_opened.notify_one();
     }
 
-    /// Returns the items to reconcile, and forgets them.
+    /// Returns the items to reconcile, and clears the list.
     pub(crate) fn take_items(&self) -> HashMap<ItemId, WakeReason> {
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the sales whose status changed, and forgets them.
+    /// Returns the sales whose status changed, and clears the list.
     pub(super) fn take_sales(&self) -> HashSet<Arc<str>> {
         std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,10 +1,10 @@
 //! Renews the leases of the node and of the leader several times per lease period, and reads which
 //! nodes are live.
 //!
-//! If each node has its own slots, the leader closes the grants of nodes with a lapsed lease. Other
-//! nodes can then sell the units of these grants. If all nodes share the slots, the live nodes
-//! divide the slots' tickets among themselves. Leases only avoid duplicate work: the store's rows
-//! decide about stock.
+//! If each node has its own slots, the leader closes the grants of nodes whose lease has lapsed.
+//! Other nodes can then sell the units of these grants. If all nodes share the slots, the live
+//! nodes divide the slots among themselves, and each node settles the tickets of its part. Leases
+//! only avoid duplicate work: the store's rows decide about stock.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,11 +27,12 @@ const _: () = assert!(
     "a new lease must be valid, even if two clocks differ"
 );
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
-/// After this time, the leader reads the leases again before it closes more grants.
+/// The leader closes grants for at most this long. Then it reads the leases again before it closes
+/// more grants.
 const TAKEOVER_MAX: Duration = Duration::from_secs(1);
 
-/// Renews the leases, and closes the grants of dead nodes at the same time. Closing many grants
-/// takes longer than a lease lasts, so it must not delay the renewals.
+/// Runs two jobs at the same time: one renews the leases, the other closes the grants of dead
+/// nodes. The second job can take longer than a lease lasts, so it must not delay the renewals.
 pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     if node.layout().is_single_node() {
         return std::future::pending().await;
@@ -39,7 +40,7 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
     tokio::join!(keep_leases(&node, &slots, roles), close_lapsed_grants(&node));
 }
 
-/// Renews the leases until this node releases them. Then waits forever.
+/// Renews the leases until the node stops and releases them. Then waits forever.
 pub(crate) async fn keep_leases(node: &Node, slots: &Slots, roles: Roles) {
     let mut last = Instant::now();
     loop {
@@ -74,8 +75,8 @@ pub(crate) async fn keep_leases(node: &Node, slots: &Slots, roles: Roles) {
     }
 }
 
-/// Wakes the checks of all slots that this node reaches, because other nodes may have closed this
-/// node's grants.
+/// Wakes the checks of all slots that this node reaches. While this node's lease was lapsed, the
+/// leader may have closed grants of these slots.
 fn handle_own_lapse(node: &Node, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -89,8 +90,8 @@ fn handle_own_lapse(node: &Node, away: Duration) {
     }
 }
 
-/// Renews this node's lease. If this node has the control role, also takes or renews the leader's
-/// lease.
+/// Renews this node's lease. If this node has the role `control`, it also renews the leader's
+/// lease, or takes it if no other node has it.
 pub(crate) async fn renew_leases(
     node: &Node,
     slots: &Slots,
@@ -118,7 +119,8 @@ pub(crate) async fn renew_leases(
     read_nodes(node, slots).await
 }
 
-/// If each node has its own slots, the leader closes the grants of dead nodes.
+/// If each node has its own slots, regularly closes the grants of dead nodes. Does nothing on a
+/// node that is not the leader.
 async fn close_lapsed_grants(node: &Node) {
     while !node.layout().reaches_all_slots() {
         tokio::time::sleep(LEASE_RENEWAL).await;
@@ -133,9 +135,9 @@ async fn close_lapsed_grants(node: &Node) {
     }
 }
 
-/// Closes the grants of nodes whose leases have lapsed. Ends early after [`TAKEOVER_MAX`], because
-/// a node may have renewed its lease since the leases were read. Also ends when this node no longer
-/// leads.
+/// Closes the grants of nodes whose leases have lapsed. Ends after [`TAKEOVER_MAX`] even if more
+/// grants remain: since the leases were read, a node may have renewed its lease. Also ends when
+/// this node is no longer the leader.
 async fn take_over(node: &Node) -> Result<(), EngineError> {
     let leads = || node.control().leads() && !node.lifecycle().is_stopping();
     if !leads() {
@@ -160,7 +162,8 @@ async fn take_over(node: &Node) -> Result<(), EngineError> {
                         "a node's lease lapsed; other nodes sell its units"
                     );
                 }
-                // At least one grant is closed, even if the store is slow.
+                // This check comes after a close, so that each call closes at least one grant, even
+                // if the store is slow.
                 if read_at.elapsed() >= TAKEOVER_MAX {
                     return Ok(());
                 }
@@ -175,8 +178,8 @@ fn live_nodes(rows: &[NodeRow]) -> Vec<NodeId> {
     rows.iter().map(|row| row.node).collect()
 }
 
-/// Reads which nodes have a valid lease. The rows of the leases also contain questions about
-/// refusals, and this function answers these questions.
+/// Reads the leases to learn which nodes are live. A lease's row also contains that node's
+/// questions about refusals, and this function answers the questions to this node.
 async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
     let nodes = node.store().nodes().await?;
     let live = live_nodes(&nodes);
@@ -185,9 +188,8 @@ async fn read_nodes(node: &Node, slots: &Slots) -> Result<(), EngineError> {
         slots.set_live_nodes(&heard);
         node.control().queues_changed.notify_one();
     }
-    // The row of a node's lease contains the node's questions to other nodes.
     if node.answer_questions(&nodes) {
-        // This second renewal shows the answers to the other nodes at once.
+        // The answers are in this node's own row. This second renewal writes them at once.
         node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
     Ok(())

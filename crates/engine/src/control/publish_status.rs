@@ -1,5 +1,6 @@
-//! Publishes changed statuses of sales, at most four times per second for each sale. If only counts
-//! changed, the pause grows with the number of readers.
+//! Sends events with the changed statuses of sales to connected clients, at most four per second
+//! for each sale. If only the counts changed, the pause between two events grows with the number of
+//! connected clients.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use crate::catalogue::SaleState;
 use crate::node::Node;
 use crate::notify::EventKind;
 
-/// Shortest time between two status events of one sale.
+/// The shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// If only counts changed, readers get at most this many status events per second together. So
-/// readers do not slow down buyers.
+/// While only counts change, all connected clients together get at most this many status events per
+/// second. Otherwise the events would slow down purchases.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes changed statuses of sales until the program stops.
@@ -43,8 +44,9 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// The part of a status that is published at once when it changes: the version, and two facts for
-/// each item. These facts say whether all units are taken, and whether no taken unit can come back.
+/// The part of a status whose change is published without the longer pause. It has the version of
+/// the status. For each item, it has two facts: whether all units are taken, and whether none of
+/// the taken units can become free again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -56,13 +58,13 @@ impl StatusDigest {
     }
 }
 
-/// When each sale's status was last published, and with which content.
+/// For each sale, when its status was last published, and its digest at that time.
 #[derive(Debug, Default)]
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Returns whether to publish the sale's status to this many readers now. If not, the caller
-    /// calls again later. `digest` is `None` if the sale was deleted.
+    /// Returns whether to publish the sale's status to this many connected clients now. If not, the
+    /// caller calls this function again later. `digest` is `None` if the sale was deleted.
     fn is_due(
         &mut self,
         sale: &Arc<str>,

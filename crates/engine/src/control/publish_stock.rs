@@ -1,6 +1,6 @@
-//! Publishes each item's numbers in the shared Redis, for programs in front of the server, such as
-//! a gateway. No node reads the numbers. Each item has three numbers: `count` is the item's total,
-//! `start` is 1 while the sale is open, and `access` is the number of unavailable units.
+//! Publishes three numbers of each item in the shared Redis, for programs in front of the server,
+//! such as a gateway. No node reads them. `count` is the item's total of units. `start` is 1 while
+//! the sale is open. `access` is the number of units that cannot be bought now.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::node::Node;
 use crate::stock::StockControl;
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// Unchanged numbers are written again after this time.
+/// After this time, the numbers are written again even if they did not change.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// Numbers that are not written again expire after this time. Missing numbers are better than old
-/// ones.
+/// Redis deletes numbers that were not written for this long. For a gateway, missing numbers are
+/// better than numbers that are out of date.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// The numbers of a sale are written for this long after the sale's end, in milliseconds.
+/// For how long after a sale's end the sale's numbers are still written, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause before the next attempt to take the lock, after a failed write or a lost lock.
@@ -36,14 +36,15 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     loop {
         stock.node.wait_for_recent_memory().await;
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
-        // Redis may be unreachable for a while. The loop then tries again, so an error is ignored.
+        // An error is ignored, because the loop tries again. Redis may be unreachable for a while.
         let _ = publish(&stock, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Returns if this node cannot read the store, so that another node can publish.
+/// Publishes the numbers while this node has the lock. Also returns if this node cannot read the
+/// store, so that another node can publish the numbers.
 async fn publish(
     stock: &StockControl,
     shared: &SharedRedis,
@@ -88,8 +89,8 @@ fn by_urgency(node: &Node) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// Returns the rank of a sale: the lowest rank is published first. `None` if the sale is a draft,
-/// or if it ended too long ago.
+/// Returns the sale's place in the sequence: sales with lower numbers are published first. Returns
+/// `None` if the sale is a draft, or if it ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -100,8 +101,8 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Returns each field followed by its value. An item has the field `item:NAME`, and its value is
-/// `count start access`. The count `-` means unlimited stock.
+/// Returns the names and values of the Redis fields, each name followed by its value. The field
+/// `item:NAME` has the value `count start access`. If the stock is unlimited, `count` is `-`.
 async fn fields(stock: &StockControl, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);

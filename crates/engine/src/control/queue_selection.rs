@@ -1,9 +1,9 @@
 //! Selects the slots whose queues this node reads. A slot's queue has the tickets that wait for
 //! their verdicts.
 //!
-//! A node reads a limited number of queues. Queues of open and paused sales come first. Last come
-//! the queues of slots that still have tickets although their sale has ended or their item's spread
-//! no longer has them. Only the leader knows these queues.
+//! A node reads a limited number of queues. The queues of open and paused sales are selected first.
+//! The last are the queues of slots without a grant that still have tickets: their sale has ended,
+//! or their item's spread no longer uses them. Only the leader knows and reads these last queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::catalogue::SaleState;
 use crate::node::Node;
 
 const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
-/// The node begins to read a sale's queues this long before the sale opens.
+/// How long before a sale opens the node begins to read the sale's queues.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// The node still reads a sale's queues for this long after the sale's end. A slot that missed the
-/// end may issue more tickets, and the node returns these tickets.
+/// For how long after a sale's end the node still reads the sale's queues. A slot that has not yet
+/// learned of the end may issue more tickets, and the node returns these tickets.
 const AFTER_END_MS: i64 = 60_000;
 
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
@@ -33,8 +33,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Returns the rank of a sale: the node first reads the queues of the sale with the lowest rank.
-/// `None` if the sale cannot have tickets.
+/// Returns the rank of a sale. The queues of the sale with the lowest rank are selected first.
+/// Returns `None` if the sale cannot have tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),
@@ -52,7 +52,7 @@ fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
     (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
 }
 
-/// Starts reading the queues that are assigned to this node.
+/// Selects the queues that this node must read, and starts to read them.
 pub(crate) fn select_queues(node: &Node, slots: &Slots) {
     let (catalogue, now) = (node.catalogue(), node.now());
     let mut sales: Vec<(i64, &Arc<SaleState>)> =
@@ -76,9 +76,10 @@ pub(crate) fn select_queues(node: &Node, slots: &Slots) {
     }
 }
 
-/// Returns how many queues the nodes read at the same time while this sale runs with `own` slots.
-/// Counts the queues of all sales that overlap with this one. `row` is the sale after a planned
-/// change. Returns 0 if this deployment has no queues.
+/// Returns how many queues all nodes together must read at the same time while this sale runs. The
+/// result includes `own`, the sale's own slots, and the slots of all sales that overlap with this
+/// sale in time. `row` is the sale's row after a planned change. Returns 0 if this deployment has
+/// no queues.
 #[must_use]
 pub fn concurrent_slots(node: &Node, row: &SaleRow, own: usize) -> usize {
     if node.layout().is_node_local() {

@@ -1,8 +1,9 @@
 //! Gives returned units to the buyers in the waitlists, and ends the waitlists of ended sales.
 //!
-//! The leader runs this job, but two concurrent runs do no harm: the store gives each unit once and
-//! ends each entry once. A buyer who has reached the limit, or whose request already holds an
-//! order, is passed over. The node to which this buyer is connected then notifies the buyer.
+//! The leader runs this job. If two nodes run it at the same time, this does no harm: the store
+//! gives each unit only once and ends each entry only once. The job passes over a buyer who has
+//! reached the limit, or whose request already holds an order. The node to which this buyer is
+//! connected then notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
@@ -15,11 +16,11 @@ use crate::notify::EventKind;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// This node serves or ends at most this many waitlists at the same time.
+/// The maximum number of waitlists that this job processes at the same time.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Notifies connected buyers whom another node passed over. A refused ticket does not name its
-/// buyer, so the job reads the waitlist entry.
+/// Notifies the buyers who are connected to this node and whose waitlist entries another node
+/// passed over. A refused ticket does not name its buyer, so this job reads the waitlist entry.
 pub(super) async fn notify_passed_over(node: Arc<Node>) {
     loop {
         node.control().foreign_refusals.arrived.notified().await;
@@ -57,8 +58,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Serves or ends each waitlist with at most one transaction. Returns `true` if some entries
-/// remain.
+/// Runs at most one transaction for each waitlist. It gives units to the waitlist's entries, or
+/// ends entries. Returns `true` if a waitlist has more entries to process.
 async fn process_waitlists(node: &Node) -> bool {
     let catalogue = node.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
@@ -118,7 +119,7 @@ fn notify_entry_ended(node: &Node, entry: WaitlistEntry) {
     node.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Publishes the result of an entry that got no unit.
+/// Publishes the result of an entry that was passed over.
 async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineError> {
     if !node.hub().may_have_readers() {
         return Ok(());
@@ -126,8 +127,8 @@ async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineErr
     let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
-        // Only the end of the sale causes this verdict. An entry that is passed over at its turn
-        // gets another verdict, such as `LimitReached`.
+        // An entry gets this verdict only because the sale ended. An entry that is passed over
+        // while the sale is open gets another verdict, such as `LimitReached`.
         (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

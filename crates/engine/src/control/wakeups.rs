@@ -1,5 +1,5 @@
-//! Wakes jobs early when other nodes recall units, or when the set of servers that hold slots
-//! changes. A missed signal only delays the jobs.
+//! Wakes jobs early in two cases: other nodes recall units from this node, or the set of servers
+//! that hold slots changes. If a signal is missed, the jobs only run later.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::node::Node;
 
 /// The interval of the checks for recalled units while a sale is open.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// The interval of these checks while an open sale has an item with an empty pool and with units in
-/// slots. The server then gathers the item's last units for waiting requests.
+/// The interval of these checks while an item of an open sale has an empty pool but units in slots.
+/// Waiting requests then need these last units quickly.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
 /// The interval of these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Checks the slots after each change of the set of servers that hold slots.
+/// Wakes the check of the slots after each change of the set of servers that hold slots.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut seen = slots.evidence().changes;
     loop {
@@ -41,7 +41,8 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     }
 }
 
-/// Checks whether other nodes recall units from slots that only this node reaches.
+/// Checks whether other nodes recall units from slots that only this node reaches. If so, wakes the
+/// reconciliation of the slots' items.
 pub(super) async fn poll_recalls(node: Arc<Node>) {
     if node.layout().reaches_all_slots() {
         return std::future::pending().await;

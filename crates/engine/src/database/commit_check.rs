@@ -1,5 +1,5 @@
-//! Checks that the store commits in time, because a node is ready only if commits succeed. All
-//! callers share one check, and a check begins at most once a second.
+//! Checks that the store commits in time. Without commits a node can sell nothing, so it is not
+//! ready. All callers share one check, and a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 const RESULT_MAX_AGE: Duration = Duration::from_secs(1);
-/// A commit that has not returned after this time is stalled.
+/// If a commit has not returned after this time, the store counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// After this many consecutive failed checks, a node is not ready. A single failure may be only a
-/// lost connection.
+/// A node is not ready after this many consecutive failed checks. A single failure may only mean
+/// that a connection was lost.
 const FAILURES_MIN: u32 = 2;
 
-/// A node's newest check whether the store commits in time.
+/// The newest check of whether the store commits in time.
 #[derive(Debug, Default)]
 pub struct CommitCheck(Mutex<Option<Check>>);
 
@@ -24,7 +24,7 @@ struct Check {
     began: Instant,
     /// Empty until the commit returns.
     result: watch::Receiver<Option<CheckResult>>,
-    /// How many consecutive checks failed before this one.
+    /// How many checks in a row failed directly before this one.
     failed_before: u32,
     /// How long the previous check took.
     took_before: Duration,
@@ -48,7 +48,8 @@ pub(super) enum CommitProgress {
 }
 
 impl Check {
-    /// Returns the number of consecutive failures. A running check has not failed yet.
+    /// Returns how many checks in a row failed, including this one if it has failed. A check that
+    /// is still running does not count.
     fn failed(&self) -> u32 {
         match &*self.result.borrow() {
             None => self.failed_before,
@@ -57,8 +58,9 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. While the commit runs, the result is at least the duration
-    /// of the previous check. So the alarm for slow commits continues when the next check begins.
+    /// Returns how long the commit took. While the commit runs, returns how long it has run, but at
+    /// least the duration of the previous check. Otherwise the alarm for slow commits would stop
+    /// whenever a new check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {
             Some(result) => result.took,
@@ -68,11 +70,12 @@ impl Check {
     }
 
     fn is_running(&self) -> bool {
-        // If the sender is gone without a result, the task of the commit has ended.
+        // If the sender was dropped without a result, the commit's task has ended, so nothing runs.
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 
-    /// `None` if fewer than [`FAILURES_MIN`] consecutive checks failed.
+    /// Returns the check's error. Returns `None` if fewer than [`FAILURES_MIN`] consecutive checks
+    /// failed.
     fn failure(&self) -> Option<String> {
         let error = self.result.borrow().as_ref()?.error.clone()?;
         (self.failed() >= FAILURES_MIN).then_some(error)
@@ -80,14 +83,14 @@ impl Check {
 }
 
 impl CommitCheck {
-    /// Returns the reason if commits fail, or [`STORE_STALLED`] if they stall. Begins a new check
-    /// if the newest check is old.
+    /// Returns why commits fail, or [`STORE_STALLED`] if the newest commit does not return in time.
+    /// Begins a check if the newest one is older than [`RESULT_MAX_AGE`].
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
 
-    /// Waits for the check. Returns the reason if commits fail, or if this commit does not return
-    /// in time.
+    /// Waits for the check's commit. Returns why commits fail, or [`STORE_STALLED`] if this commit
+    /// does not return in time.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
@@ -95,20 +98,22 @@ impl CommitCheck {
         if has_returned { check.failure() } else { Some(STORE_STALLED.to_owned()) }
     }
 
-    /// Begins a check if the newest check is old. Each check also records a new position in the
-    /// database's log, so that the node recognizes an older copy of the database.
+    /// Begins a check if the newest one is older than [`RESULT_MAX_AGE`]. Each check also records a
+    /// new position in the database's log. With this position, the node can recognize a database
+    /// that is an older copy.
     pub(crate) fn begin_if_due(&self, store: &Store) {
         drop(self.begin(store));
     }
 
-    /// Returns how long the newest commit took. While this commit runs, the result is how long it
-    /// has run, but at least the duration of the previous check. `None` before the first check.
+    /// Returns how long the newest commit took. While the commit runs, returns how long it has run,
+    /// but at least the duration of the previous check. `None` before the first check.
     pub fn duration(&self) -> Option<Duration> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(Check::duration)
     }
 
-    /// `None` before the first check.
+    /// Returns whether the newest commit runs, has succeeded or has failed. `None` before the first
+    /// check.
     pub(super) fn progress(&self) -> Option<CommitProgress> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(|check| match check.failed() {
@@ -147,7 +152,7 @@ impl CommitCheck {
         }
         let began = Instant::now();
         let (returned, result) = watch::channel(None);
-        // The check has its own task, so it continues even if its caller stops waiting.
+        // The commit runs in its own task, so it continues even if its caller stops waiting.
         tokio::spawn(async move {
             let error = commit.await.err();
             if let Some(error) = &error {
@@ -161,11 +166,12 @@ impl CommitCheck {
     }
 }
 
-/// The reason in `/readyz` when commits do not return.
+/// The reason that `/readyz` shows when commits do not return.
 const STORE_STALLED: &str = "store_stalled";
-/// The warning in `/readyz` when a standby is missing.
+/// The warning that `/readyz` shows when a standby is missing.
 pub const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";
-/// The warning in `/readyz` when this node's database user lacks the privilege to see the standbys.
+/// The warning that `/readyz` shows when this node's database user lacks the privilege to see the
+/// standbys.
 pub const SYNCHRONOUS_STANDBYS_HIDDEN: &str = "synchronous_standbys_hidden";
 
 #[cfg(test)]

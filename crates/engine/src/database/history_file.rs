@@ -1,6 +1,6 @@
-//! The file `database_history` of the data directory, with the newest history of each database that
-//! nodes on this machine have used. With this file, a node that starts alone can refuse an older
-//! database.
+//! The file `database_history` in the data directory. It has the newest history of each database
+//! that nodes on this machine have used. So a node that starts alone, without other nodes or Redis
+//! to ask, can still refuse an older copy of its database.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -40,8 +40,8 @@ pub enum HistoryFileError {
     },
 }
 
-/// Reads the histories that earlier processes kept in this directory. The returned memory also
-/// writes new histories there. An empty path means no directory.
+/// Reads the histories that earlier processes wrote to this directory. The returned memory also
+/// writes new histories to the directory. If the path is empty, there is no directory.
 ///
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
@@ -52,11 +52,13 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     let kept = read(&dir.join(NAME))?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
-        // The lock is held during the write, because each write first reads the file.
+        // The lock is held during the write. Each write first reads the file, so two writes at the
+        // same time could lose a history.
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());
-        // The history changes every second, so only the first failure in a row is logged.
+        // The history changes every second. If several writes in a row fail, only the first failure
+        // is logged.
         if let Err(error) = written
             && !was_failing
         {
@@ -72,7 +74,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     Ok(KnownHistories::new(kept, Box::new(remember)))
 }
 
-/// Reads the histories in this directory for commands, which must write no file.
+/// Like [`load_history`], but never writes the file. Used by commands that must change no file.
 ///
 /// # Errors
 /// If the file exists, but cannot be read or is damaged.
@@ -90,8 +92,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileErr
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Changes nothing if the file's row is at least as new as `history`, because several nodes may
-/// share the directory.
+/// Writes this history to the file. Changes nothing if the file already has a history at least as
+/// new: several nodes may share the directory.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);
@@ -102,12 +104,12 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), history.clone());
-    // Several nodes may share the directory, and each may have the process id 1. So the name is
-    // random.
+    // The name is random. Several nodes may share the directory, and in containers each may have
+    // the process id 1. So a name with the process id would not be unique.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
     if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {
-        // A failed removal is ignored, because the file system itself may have failed.
+        // If the removal fails too, its error is ignored, because the first error already says why.
         let _ = fs::remove_file(&part);
         return Err(error);
     }

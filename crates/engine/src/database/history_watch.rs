@@ -1,4 +1,5 @@
-//! The job that watches the database's history and its standbys, and reacts to changes.
+//! The job that watches the database's history and its standbys. After a failover it pauses sales,
+//! and it logs missing standbys and stalled commits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use super::commit_check::CommitProgress;
 use crate::node::Node;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The node repeats its reaction to a failover at this interval, because another node's reaction
-/// may have been incomplete.
+/// How often the node repeats its reaction to a failover. The reaction of another node may have
+/// been incomplete, for example because that node crashed.
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time for one read of the standbys' state.
+/// The longest duration of one read of the standbys' state.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// A fault that persists is logged again after this time.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
@@ -30,7 +31,8 @@ pub async fn run(node: Arc<Node>) {
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut log = StandbyLog::default();
     loop {
-        // The channel cannot be closed, because its sender lives as long as the node.
+        // The wait returns early if the history changes. `changed` cannot fail, because the
+        // channel's sender lives as long as the node.
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
@@ -50,15 +52,15 @@ pub async fn run(node: Arc<Node>) {
                 }
             }
         }
-        // The progress is read before the next check begins, because a new check is nearly always
-        // still running.
+        // The progress is read before the next check begins. A check that has just begun is still
+        // running, so its progress would say nothing.
         let progress = node.database().commit_check.progress();
         if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             node.database().commit_check.begin_if_due(node.store());
         }
         node.database().memory.ask_peers().await;
-        // If the database is unreachable, the state of the standbys is unknown, and another log
-        // line says why.
+        // If the database is unreachable, nothing is known about the standbys, and nothing is
+        // logged about them. Another log line says that the database is unreachable.
         let found = timeout(LOOK_MAX, node.store().replication()).await;
         let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
@@ -82,9 +84,9 @@ async fn react(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reacts to a change of the database's history, and returns whether a sale was paused. Also checks
-/// whether the database has the orders that this node acknowledged. A node calls this function
-/// before it sells.
+/// Reacts to a change of the database's history: pauses sales, and checks whether the database has
+/// the orders that this node confirmed to buyers. Returns whether a sale was paused. A starting
+/// node calls this function before it sells.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
     let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {
@@ -113,15 +115,15 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
     Ok(!paused.is_empty())
 }
 
-/// Logs the state of the standbys and of commits.
+/// Logs problems of the standbys and of commits, and remembers what it logged.
 #[derive(Debug, Default)]
 struct StandbyLog {
     missing_at: Option<Instant>,
-    /// Whether commits have ever waited for a standby since this node started.
+    /// Whether commits waited for a standby at any time since this node started.
     was_synchronous: bool,
     /// When this node last logged that commits do not wait for a standby.
     unsafe_at: Option<Instant>,
-    /// Whether the lack of the privilege to see the standbys was logged.
+    /// Whether the node already logged that it lacks the privilege to see the standbys.
     said_hidden: bool,
     stalled_at: Option<Instant>,
 }
@@ -168,7 +170,8 @@ impl StandbyLog {
         }
     }
 
-    /// The log line also names the standbys, which may be the cause.
+    /// Logs if commits stall or return again. The log line also has the standbys' names, because a
+    /// standby may be the cause.
     fn note_commit(&mut self, progress: CommitProgress, found: Option<&Replication>) {
         match progress {
             CommitProgress::Running(running) if running >= STALL_LOGGED_AFTER => {
@@ -185,8 +188,8 @@ impl StandbyLog {
                     );
                 }
             }
-            // A late commit does not end the stall. Otherwise slow commits would begin and end a
-            // stall every few seconds.
+            // A commit that returns late does not end the stall. Otherwise, slow commits would
+            // cause two log lines every few seconds.
             CommitProgress::Succeeded(took) if took >= STALL_LOGGED_AFTER => {}
             CommitProgress::Running(_) | CommitProgress::Failed => {}
             CommitProgress::Succeeded(_) => {
@@ -201,7 +204,8 @@ impl StandbyLog {
     }
 }
 
-/// Returns whether a log line is due. If the line is due, records that it is logged now.
+/// Returns whether the log line is due: it was not logged within [`LOG_REPEAT_INTERVAL`]. If so,
+/// records that it is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
     let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {

@@ -1,5 +1,5 @@
-//! Asks the shared Redis and the nodes of `store.peers` for the database's newest history. Each of
-//! them remembers the newest history that it has seen.
+//! Asks the shared Redis and the nodes in `store.peers` for the database's newest history. Redis
+//! and each node remember the newest history that they have seen.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-/// The longest wait for an answer of Redis or of a peer. A later answer is ignored.
+/// How long the node waits for Redis or for a peer. A response that arrives later is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The longest answer of a peer, in bytes.
+/// The largest response of a peer that this node reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// The maximum number of addresses of one peer. Further addresses are ignored.
+/// The maximum number of addresses of one peer's name. Further addresses are ignored.
 const ADDRESSES_MAX: usize = 64;
 const NEWEST: &str = include_str!("newest_history.lua");
 
-/// The part of a peer's answer to `/readyz` that this node reads.
+/// The part of a peer's response to `/readyz` that this node reads.
 #[derive(Deserialize)]
 struct PeerAnswer {
     database: Option<DatabaseFence>,
 }
 
-/// Returns a function that asks Redis and the peers for the newest history. The function also tells
-/// Redis this node's history.
+/// Returns a function that asks Redis and the peers for the newest history. The function also sends
+/// this node's history to Redis.
 pub fn history_asker(
     memory: &KnownHistories,
     shared: Option<SharedRedis>,
@@ -93,7 +93,8 @@ fn parse(text: &str) -> Option<DatabaseHistory> {
     })
 }
 
-/// Asks each address of the peer's name, because the name may stand for several nodes.
+/// Sends the question to each address of the peer's name, because one name may stand for several
+/// nodes.
 async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
     let Ok(url) = Url::parse(peer) else { return Vec::new() };
     let addresses = match (url.scheme(), url.host_str(), url.port_or_known_default()) {
@@ -102,15 +103,16 @@ async fn ask_peer(http: &reqwest::Client, peer: &str) -> Vec<DatabaseHistory> {
             let found = timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
             found.map_or_else(|_| Vec::new(), |found| found.into_iter().flatten().collect())
         }
-        // A peer with `https` is asked by name, because its certificate is for the name.
+        // A peer with `https` is asked by its name and not by addresses, because its certificate is
+        // valid for the name.
         _ => Vec::new(),
     };
     let asked = urls(&url, &addresses).into_iter().map(|url| ask_node(http, url));
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Returns the peer's URL for each of these addresses, or the URL with the peer's name if there are
-/// no addresses.
+/// Returns the peer's URL once for each of these addresses. If there are no addresses, returns the
+/// URL with the peer's name.
 fn urls(peer: &Url, addresses: &[SocketAddr]) -> Vec<Url> {
     let at = |address: &SocketAddr| {
         let mut url = peer.clone();

@@ -17,12 +17,12 @@ use crate::blocks::Blocks;
 use crate::catalogue::SaleRuntime;
 use crate::node::Node;
 
-/// The pause after a read of the feed, unless further parts are ready.
+/// The pause after a read of the feed. If more parts of the feed are ready, there is no pause.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
-/// After this time without a usable read of the feed, the edge tries the next Redis server.
+/// If no read of the feed was usable for this long, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// If the set of requests has this many more requests than a new generation of the feed, the edge
-/// empties the set.
+/// The set of requests only grows. When a new generation begins, the edge empties the set if it has
+/// this many more requests than the feed.
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the edge feed until the future is dropped.
@@ -43,8 +43,8 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
             feed.drains.end_overdue(edge.now());
             match step {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
-                // The edge's copy is too old, perhaps because this server is a replica that lost
-                // its primary. If this goes on, the edge soon tries the next server.
+                // This feed is too old. Perhaps this server is a replica that lost its primary.
+                // `last_use` stays unchanged, so the edge soon tries the next server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed_failures.add_one(),
@@ -59,17 +59,17 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: EdgeFeedFollower,
-    /// The names and texts of the entries that the edge uses once it has read the whole feed. The
-    /// text is `None` if the entry is empty in the feed.
+    /// The entries that were read since the edge last used the feed, by name. They are used once
+    /// the edge has read the whole feed. The text is `None` if the feed's entry is empty.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
-    /// was deleted.
+    /// Whether the kept entries include every entry of the feed. If so, a sale without an entry was
+    /// deleted.
     is_whole: bool,
     drains: Drains,
 }
 
-/// The sales that drain, with the end of each drain. The node that began a drain may stop before it
-/// ends the drain. So the edge ends overdue drains itself, as nodes do.
+/// The sales that drain, with the time at which each drain ends. The node that began a drain may
+/// stop before it ends the drain. So the edge ends overdue drains itself, as nodes do.
 #[derive(Default)]
 struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
 
@@ -102,7 +102,8 @@ impl Drains {
 }
 
 impl FeedReader<'_> {
-    /// Returns `None` if the server does not answer or has no valid feed of this format.
+    /// Reads the next part of the feed. Returns `None` if the server does not answer, or if it has
+    /// no valid feed of this format.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.node.id_key(), part.generation, &part.head)?;
@@ -128,8 +129,8 @@ impl FeedReader<'_> {
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
-        // The requests come first. When the counts say "sold out", the edge must already have the
-        // requests that hold the orders.
+        // The requests are added before the counts are used. As soon as the counts say "sold out",
+        // the edge must know the requests that hold the orders.
         part.requests.iter().for_each(|&request| self.node.holders().insert(request));
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
@@ -137,8 +138,8 @@ impl FeedReader<'_> {
             self.node.holders().finish_rebuild();
             self.edge.use_head(head);
         } else if self.at.position() == before {
-            // This server is a replica that is behind its primary. Reading again at once would
-            // bring nothing new.
+            // The read returned nothing new, because this server is a replica that is behind its
+            // primary. The pause avoids many useless reads.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
@@ -155,7 +156,7 @@ impl FeedReader<'_> {
         part.entries.iter().map(entry).collect()
     }
 
-    /// Puts the kept entries into this edge's memory.
+    /// Puts the kept entries into this edge's catalogue, counts and blocks.
     fn show(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         if std::mem::take(&mut self.is_whole) {
@@ -167,8 +168,8 @@ impl FeedReader<'_> {
                     let counts = counts_of(kept.get(&counts_entry(sale)));
                     match serde_json::from_str(text) {
                         Ok(row) => self.show_row(row, counts.as_ref()),
-                        // This version of the program cannot read the row, so the sale leaves the
-                        // memory. The edge then passes the sale's requests to a node.
+                        // This version of the program cannot read the row, so the sale is removed
+                        // from memory. The edge then passes all requests for this sale to a node.
                         Err(_) => self.remove_sales(|id| id == sale),
                     }
                 }

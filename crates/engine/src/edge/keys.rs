@@ -1,5 +1,6 @@
-//! An edge has no database, so it reads the deployment's keys from the shared Redis. Nodes keep the
-//! keys sealed there. The operators' key or the secret of buyers' tokens opens them.
+//! The keys that an edge needs. An edge has no database, so it reads the deployment's keys from the
+//! shared Redis. Nodes write the keys there, encrypted. An edge can decrypt them with the
+//! operators' key, or with the secret of buyers' tokens.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -13,33 +14,33 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// Contexts from which the sealing key and the keys' name in Redis are derived.
+/// The contexts for the derivation of the encryption key, and of the keys' name in Redis.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
-/// Time between two writes of the keys. Redis may lose the keys, so nodes repeat the write.
+/// The time between two writes of the keys. Redis may lose the keys, so nodes repeat the write.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the keys stay in Redis after the last write.
+/// How long Redis keeps the keys after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
-/// How long a starting edge waits until a node has written the keys. After this time, the start
-/// fails.
+/// A starting edge waits for this long until a node has written the keys. After this time, the
+/// start fails.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Time between two reads of the keys while an edge waits for them.
+/// The time between two reads of the keys while an edge waits for them.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Serialize, Deserialize)]
 struct KeysRecord {
     id_key: String,
     pass_keys: Vec<String>,
-    /// `None` if public keys verify buyers' tokens.
+    /// The secret of buyers' tokens. `None` if public keys verify these tokens.
     buyer_secret: Option<String>,
 }
 
-/// The sealed keys, each with its name in Redis.
+/// The encrypted keys, each with its name in Redis.
 pub struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {
-    /// Seals the keys with the operators' key and, if there is a secret of buyers' tokens, a second
-    /// time with this secret.
+    /// Encrypts the keys with the operators' key. If buyers' tokens have a secret, also encrypts
+    /// them a second time with this secret.
     pub fn new(secrets: &Secrets) -> Self {
         let record = KeysRecord {
             id_key: hex(secrets.id_key.to_bytes()),
@@ -51,7 +52,7 @@ impl SealedKeys {
         Self(openers.filter_map(|with| Some((name(with), seal(with, &text)?))).collect())
     }
 
-    /// Writes the keys now, and again at intervals until the future is dropped.
+    /// Writes the keys at once and then at regular intervals, until the future is dropped.
     pub async fn publish(&self, shared: &SharedRedis) {
         loop {
             for (name, sealed) in &self.0 {
@@ -92,7 +93,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// Returns the secrets of an edge. Secrets that are not in the settings come from Redis.
+/// Returns the secrets of an edge. Secrets that are not in the settings are read from Redis.
 ///
 /// # Errors
 ///
@@ -124,8 +125,8 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
         }
         (None, None) => return Err(corrupt()),
     };
-    // An edge passes operators' requests to a node and never checks this key, so a random key is
-    // enough.
+    // An edge passes operators' requests to a node and never uses this key. So if the settings have
+    // no key, a random key is enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,
@@ -138,7 +139,8 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
     })
 }
 
-/// Reads the keys that a node keeps in Redis. Waits for at most [`WAIT_MAX`] if there are none yet.
+/// Reads the keys that a node wrote to Redis. If Redis has none yet, waits for at most
+/// [`WAIT_MAX`].
 async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
     let buyer_secret = match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Some(secret),

@@ -1,14 +1,14 @@
-//! The content of the edge feed. The feed's head and each entry begin with a proof that needs the
-//! deployment's key. So a program that can write to Redis, but lacks the key, cannot forge a price
-//! or a phase.
+//! The content of the edge feed. The feed's head and each entry begin with a proof that can be
+//! computed only with the deployment's key. So a program that can write to Redis, but does not have
+//! the key, cannot forge a price or a phase.
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The format of the feed. An edge ignores a feed of another format, and passes every request to a
-/// node.
+/// The format of the feed. An edge ignores a feed of another format, and then passes every request
+/// to a node.
 const FORMAT: &str = "feed 1";
 const PROOF_DIGITS: usize = 32;
 /// The name of the entry with the blocks.
@@ -36,7 +36,8 @@ pub(crate) enum EntryKind<'a> {
 }
 
 impl<'a> EntryKind<'a> {
-    /// Parses the name of an entry. `None` if the entry comes from a later version of the program.
+    /// Parses the name of an entry. Returns `None` for an unknown name, which a later version of
+    /// the program may have written.
     pub fn of(name: &'a str) -> Option<Self> {
         match name.split_once(':') {
             Some(("sale", sale)) => Some(Self::Sale(sale)),
@@ -53,29 +54,30 @@ fn proof(key: &IdKey, generation: u64, name: &str, text: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", hash.0)
 }
 
-/// Returns an entry's content with its proof.
+/// Returns the content of an entry: the proof, followed by `text`.
 pub fn seal(key: &IdKey, generation: u64, name: &str, text: &str) -> Vec<u8> {
     [proof(key, generation, name, text).as_bytes(), text.as_bytes()].concat()
 }
 
-/// Returns an entry's content, if its proof is valid.
+/// Returns the text of an entry's content, if its proof is valid.
 pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> Option<&'a str> {
     let (found, text) = std::str::from_utf8(content).ok()?.split_at_checked(PROOF_DIGITS)?;
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Encodes a value of this header as JSON with a proof that is valid only for this header.
+/// Encodes a value of this header as JSON. The encoded value begins with a proof, which is valid
+/// only for this header.
 pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers serialise");
     seal(key, 0, header, &text)
 }
 
-/// Decodes a value of this header, if its proof is valid.
+/// Decodes a value of this header. Returns `None` if its proof is not valid.
 pub fn open_json<T: DeserializeOwned>(key: &IdKey, header: &str, value: &[u8]) -> Option<T> {
     serde_json::from_str(open(key, 0, header, value)?).ok()
 }
 
-/// The result contains a proof.
+/// Encodes the feed's head as text, which begins with a proof.
 pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     let FeedHead { generation, seq, requests, as_of, is_complete, has_all_requests } = *head;
     let text = format!(
@@ -104,14 +106,14 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
 /// A sale's counts, and other values that change while the sale's row stays the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountsRecord {
-    /// The time until which the automatic waiting room is open.
+    /// The time until which the sale's automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// The items whose own automatic waiting room was ever opened, each with the time at which its
-    /// room closes. The time may be past.
+    /// The items whose own automatic waiting room has ever been open. For each item, the time at
+    /// which the room closes, or the past time at which it closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     item_rooms: Vec<(i64, i64)>,
-    /// Each item's id, its units to sell (`null` if unlimited), `pool`, `kept`, `in_slots`, `held`,
-    /// `paid` and `waiting`.
+    /// For each item: its id, its total units (`null` if unlimited), and its counts `pool`, `kept`,
+    /// `in_slots`, `held`, `paid` and `waiting`.
     items: Vec<ItemRecord>,
 }
 
@@ -136,8 +138,8 @@ impl CountsRecord {
         Self { room_open_until, item_rooms, items: items.map(record).collect() }
     }
 
-    /// Returns the items whose own automatic waiting room was ever opened, each with the time at
-    /// which its room closes. The time may be past.
+    /// Returns the items whose own automatic waiting room has ever been open. For each item, also
+    /// returns the time at which the room closes, or the past time at which it closed.
     pub fn item_rooms(&self) -> impl Iterator<Item = (ItemId, i64)> {
         self.item_rooms.iter().map(|(item, until)| (ItemId(*item), *until))
     }
@@ -153,7 +155,7 @@ impl CountsRecord {
     }
 }
 
-/// The present blocks: the kind, the value and the end of each.
+/// All present blocks. Each element has the block's kind, its value, and the time at which it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlocksRecord(Vec<(String, String, Option<i64>)>);
 
@@ -166,7 +168,8 @@ impl BlocksRecord {
         Self(blocks.iter().map(record).collect())
     }
 
-    /// Returns the blocks whose kind this version of the program knows.
+    /// Returns the blocks. Leaves out blocks of a kind that this version of the program does not
+    /// know.
     pub fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
             let kind = BlockKind::parse(&kind)?;

@@ -1,8 +1,8 @@
 //! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
-//! `/healthz`. Each refusal is reported at most once. The statistics may lack the refusals of a
-//! report that was not answered.
+//! `/healthz`. If the edge sent a report but got no response, it does not send the report again. So
+//! a refusal is never counted twice, but the statistics may lack the refusals of such a report.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::node::Node;
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the last report may take. After this time, the program stops even without an answer.
+/// How long the stopping edge waits for the response to its last report.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
-/// A report with at least this many bytes gets no further sale. The remaining sales are in the next
-/// report of the same second.
+/// Once a report has at least this many bytes, no further sale is added to it. The other sales go
+/// into another report, which is sent directly after this one.
 const REPORT_BYTES_MAX: usize = 4_000;
-/// In JSON, each sale's id and each refusal's code takes at most this many bytes more. For a code,
-/// these bytes include the first digit of the count.
+/// The bytes that JSON needs in addition to a sale's id, or in addition to a problem code. For a
+/// problem code, they include the first digit of its count.
 const ENTRY_BYTES: usize = 8;
 
 type Counts = BTreeMap<String, u64>;
@@ -40,14 +40,16 @@ pub(crate) struct RefusalReport {
     pub node: String,
     /// When the edge wrote this report, by the store's clock.
     pub said_at: i64,
-    /// The number of the report, which rises with each report of the edge.
+    /// The number of the report. Each report of an edge has a higher number than the report before
+    /// it.
     pub number: u64,
     /// The new refusals of each sale.
     pub sales: Sales,
 }
 
 impl EdgeNode {
-    /// Reports refusals until the program stops. The last report has the refusals up to the stop.
+    /// Reports refusals until the program stops. When it stops, sends a last report with the
+    /// remaining refusals.
     pub async fn run_refusal_reports(&self, node: &Node, stop: &CancellationToken) {
         loop {
             let is_last = timeout(REPORT_INTERVAL, stop.cancelled()).await.is_ok();
@@ -59,8 +61,8 @@ impl EdgeNode {
         }
     }
 
-    /// Sends the new refusals to a node. If no node accepts a report, its refusals are sent again a
-    /// second later.
+    /// Sends the new refusals to a node. If a report could not be sent, its refusals are sent again
+    /// one second later.
     async fn report_refusals(&self, node: &Node) {
         for sales in take_refusals(node) {
             if self.report(node, &sales).await == Err(PassFailure::Unsent) {
@@ -83,7 +85,8 @@ impl EdgeNode {
     }
 }
 
-/// Takes the new refusals of all sales. Each element of the result is one report.
+/// Takes the new refusals of all sales out of the counters. Each element of the result is one
+/// report.
 fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in node.catalogue().sales() {
@@ -120,9 +123,9 @@ fn add_refusals(node: &Node, sales: &Sales) {
     }
 }
 
-/// On a node, adds a report's refusals to the counts of the sales, unless the node already has this
-/// report. Returns `false` if the report has no valid proof or is too old. The edge then keeps the
-/// refusals.
+/// On a node, adds an edge's refusals to the statistics of the sales. Does nothing if the node
+/// already received this report. Returns `false` if the report has no valid proof or is too old.
+/// The edge then keeps the refusals and sends them again.
 pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
     let report: Option<RefusalReport> = records::open_json(node.id_key(), REFUSALS_HEADER, value);
     let Some(report) = report else { return false };

@@ -1,11 +1,12 @@
-//! The events of the buyers whose streams this edge serves.
+//! Brings events about buyers' orders to the streams that this edge serves.
 //!
 //! Only nodes have the events about buyers' orders and positions. The relay is one WebSocket from
-//! the edge to a node. Over it, the edge names its buyers, and the node sends their events.
+//! the edge to a node. Over it, the edge names the buyers of its streams, and the node sends these
+//! buyers' events.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
-//! resumes a buyer's events, the buyer's streams get the event `hello`, and clients read the state
-//! again.
+//! resumes a buyer's events, the buyer's streams get the event `hello`. Their clients then read all
+//! states again.
 
 mod messages;
 
@@ -35,15 +36,16 @@ use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// After this long without a message, the edge connects to another node. The node's pings come more
+/// If no message arrives for this long, the edge connects to another node. A node sends pings more
 /// often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
-/// A new stream waits at most this long until the node sends the buyer's events. After this time,
-/// the stream starts without them.
+/// How long a new stream waits until the node sends the buyer's events. After this time, the stream
+/// starts without them.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
-/// If the node of the relay is not ready for this long, the edge connects to another node.
+/// If the connected node is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// If the relay or a fresh copy is missing for this long, the edge begins to end its streams.
+/// If the relay has no connection, or the edge's copy is too old, for this long, the edge begins to
+/// end its streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all of them end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -62,14 +64,14 @@ struct Followed {
     address: IpAddr,
     /// Whether a node has begun to send this buyer's events.
     is_active: bool,
-    /// Streams that wait until the node sends this buyer's events.
+    /// Streams that still wait until the node sends this buyer's events.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
 struct RelayState {
     buyers: HashMap<BuyerId, Followed>,
-    /// The buyers about whom the edge must send a new message to the node.
+    /// The buyers for whom the edge must send `Follow` or `Unfollow` to the node.
     changed: HashSet<BuyerId>,
 }
 
@@ -94,8 +96,8 @@ pub struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits a limited time until the node sends the buyer's events. If the node takes longer, the
-    /// stream gets another `hello` later.
+    /// Waits until the node sends the buyer's events, for a limited time. If the node takes longer,
+    /// the stream later gets another `hello`.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);
@@ -146,8 +148,8 @@ impl Relay {
             waiting: Vec::new(),
         });
         followed.streams += 1;
-        // A new stream with sales needs the positions. The node sends them after each message about
-        // the buyer.
+        // A new stream with sales needs the buyer's positions in their waiting rooms. The node
+        // sends the positions after each `Follow`, so the edge sends another one.
         let is_new = followed.streams == 1 || !sales.is_empty();
         for sale in &sales {
             *followed.sales.entry(sale.clone()).or_default() += 1;
@@ -183,20 +185,20 @@ impl Relay {
         next.into_iter().map(message).collect()
     }
 
-    /// Records that the node now sends the buyer's events. Returns whether the buyer's streams may
-    /// have missed events.
+    /// Records that the node now sends the buyer's events. Returns whether a stream of the buyer
+    /// may have missed events.
     fn note_followed(&self, buyer: &BuyerId) -> bool {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // A stream that stopped waiting got its `hello` too early, and may have missed events since
-        // then.
+        // A stream that did not wait long enough got its first `hello` before the node sent events,
+        // and may have missed events since then.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
 
-    /// Keeps a connection to a node, and ends streams that the edge cannot serve. Runs until the
-    /// future is dropped.
+    /// Keeps the edge connected to a node, and ends streams that the edge cannot serve. Runs until
+    /// the future is dropped.
     pub async fn run(&self, own: &Node, edge: &EdgeNode) {
         let connecting = async {
             loop {
@@ -206,7 +208,7 @@ impl Relay {
                     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
                     tokio::select! {
                         () = self.serve(own, socket) => {}
-                        // A node that is not ready may miss the commits of other nodes.
+                        // A node that is not ready may not know of the commits of other nodes.
                         () = node.unready_for(UNREADY_MAX) => {}
                     }
                     self.0.is_connected.store(false, Ordering::Release);
@@ -217,9 +219,9 @@ impl Relay {
         tokio::join!(connecting, self.end_useless_streams(own, edge));
     }
 
-    /// Ends buyers' streams, some at a time, while the edge cannot serve them. The clients connect
-    /// again, and the edge passes the new streams to nodes. Too many new streams at once would
-    /// overload the nodes.
+    /// While the edge cannot serve its streams, ends some of them each second. The clients connect
+    /// again, and the edge passes the new streams to nodes. If all streams ended at once, so many
+    /// new streams would overload the nodes.
     async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -244,8 +246,8 @@ impl Relay {
         }
         self.0.is_connected.store(true, Ordering::Release);
         self.0.changes.notify_one();
-        // Reading must not wait for writing. Otherwise the edge and the node could wait for each
-        // other.
+        // Reads and writes run at the same time. If the edge did not read while it writes, the edge
+        // and the node could each wait until the other one reads.
         let (sink, stream) = socket.split();
         tokio::select! {
             () = self.read(own, stream) => {}
@@ -264,7 +266,7 @@ impl Relay {
         }
     }
 
-    /// Names the buyers to the node until the connection ends.
+    /// Sends the messages about the buyers to the node, until the connection ends.
     async fn write(&self, mut sink: impl Sink<Message, Error = SocketError> + Unpin) {
         loop {
             let messages = self.take_messages();
@@ -284,7 +286,7 @@ impl Relay {
         }
     }
 
-    /// Handles a message of the node. Ignores a message that this version of the program does not
+    /// Handles a message from the node. Ignores messages that this version of the program does not
     /// know.
     fn receive(&self, own: &Node, text: &str) {
         let (buyer, json) = match serde_json::from_str(text) {
@@ -298,7 +300,7 @@ impl Relay {
             None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
-        // The hub keeps relayed events for buyers who connect again, but only events about orders.
+        // For buyers who reconnect, the hub keeps only relayed events about orders.
         let is_order = json.starts_with(r#"{"type":"order""#);
         own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }

@@ -1,5 +1,6 @@
 //! Records which edges are alive. An edge cannot write to Redis, so it describes itself in its
-//! health checks of the nodes. A node then records the edge in Redis for all nodes.
+//! health checks of the nodes. A node that receives such a check records the edge in Redis, where
+//! all nodes can read it.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ pub struct EdgeDescription {
     pub version: String,
     /// When the edge started, by the store's clock.
     pub started_at: i64,
-    /// When the edge wrote this description, by the store's clock.
+    /// When the edge wrote this description, by the store's clock. An old description means that
+    /// the edge no longer runs.
     pub said_at: i64,
     /// The edge's open connections.
     pub connections: u64,
@@ -47,7 +49,7 @@ impl EdgeDescription {
 struct Sighting {
     /// When this node last recorded the edge in Redis.
     recorded_at: Option<Instant>,
-    /// The number of the edge's last report of refusals.
+    /// The number of the newest report of refusals that the edge sent to this node.
     report: u64,
 }
 
@@ -56,7 +58,8 @@ struct Sighting {
 pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 
 impl EdgeSightings {
-    /// Records the edge that sent this header, in the background.
+    /// Decodes the edge's description in this header, and records the edge in Redis in the
+    /// background.
     pub fn record(&self, node: &Arc<Node>, value: &[u8]) {
         let about: Option<EdgeDescription> = records::open_json(node.id_key(), EDGE_HEADER, value);
         let Some(about) = about else { return };
@@ -83,7 +86,8 @@ impl EdgeSightings {
         })
     }
 
-    /// Records the number of this report. Returns whether the report is new.
+    /// Records the number of a report of refusals. Returns whether the report is newer than every
+    /// earlier report of this edge.
     pub(crate) fn is_next_report(&self, node: &str, number: u64) -> bool {
         self.change(node, |sighting| {
             let is_next = number > sighting.report;

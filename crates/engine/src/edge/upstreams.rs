@@ -1,9 +1,9 @@
 //! The nodes behind an edge: their connections, their checks, and the requests to them.
 //!
-//! If a node does not answer, the edge sends the request to another node in only two cases: the
-//! request changes nothing, or no part of it was sent. So no purchase arrives twice. If a node is
-//! slow to answer a buyer's read, the edge also sends the read to a second node, and takes the
-//! first answer.
+//! If a node fails to answer a request, the edge tries another node only if the request cannot take
+//! effect twice. This is so if the request only reads, or if no part of it was sent. If a node is
+//! slow to answer a buyer's read, the edge also sends the read to a second node. It uses the
+//! response that comes first.
 mod hedging;
 #[cfg(test)]
 mod tests;
@@ -34,32 +34,32 @@ use upstream::{Failed, Upstream};
 
 pub use upstream::UpstreamState;
 
-/// The header with the store's time, in milliseconds, in a node's answer to `/healthz`. Edges have
-/// no store and do not send this header.
+/// The response header of `/healthz` with the store's time, in milliseconds. Edges have no store
+/// and do not send this header.
 pub const TIME_HEADER: &str = "doorbuster-time";
-/// The header of `/healthz` that says whether a node serves buyers.
+/// The response header of `/healthz` that says whether a node can serve buyers.
 pub const STATE_HEADER: &str = "doorbuster-state";
-/// Longest time until a node begins its answer to a request other than a purchase.
+/// How long a node may take to begin its response. Purchases have another limit.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// A purchase first waits for its verdict. After this wait, the node may take this much longer to
-/// begin its answer.
+/// For a purchase, the time that a node may need in addition to the wait that the client requested.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
-/// The page to which an issuer sends an operator's browser back. A `GET` of this page changes
-/// something: it uses up a code that is valid only once.
+/// The page to which an issuer sends an operator's browser back after the sign-in. A `GET` of this
+/// page is not only a read: it uses up a code that is valid only once.
 const SIGN_IN_CALLBACK: &str = "/console/callback";
-/// The maximum number of nodes behind one edge. Further addresses are not used.
+/// The maximum number of nodes behind one edge. The edge ignores further addresses.
 const UPSTREAMS_MAX: usize = 256;
 
-/// The reason why a request could not be passed to a node.
+/// Why the edge could not pass a request to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassFailure {
     /// No node was reachable, so nothing was sent.
     Unsent,
-    /// A node got the request or a part of it, and did not answer.
+    /// A node got at least a part of the request, and did not answer.
     Unanswered,
-    /// Another edge had already passed this request on, so nothing was sent.
+    /// Another edge sent this request to this edge. To avoid loops, an edge does not pass such a
+    /// request on.
     FromAnEdge,
 }
 
@@ -117,7 +117,8 @@ impl Upstreams {
         all.iter().filter(|upstream| upstream.state() == UpstreamState::Ready).count()
     }
 
-    /// Sends a request to a node. The nodes take turns, and nodes that are not ready come last.
+    /// Sends a request to a node. The nodes take turns. A node that is not ready gets the request
+    /// only if no ready node accepts it.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.body().is_end_stream()
@@ -129,7 +130,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request that may change something, so at most one node may get a part of it.
+    /// Sends a request that may change data. Tries another node only if no part of the request was
+    /// sent.
     async fn send_once(
         &self,
         mut request: Request<Body>,
@@ -145,14 +147,15 @@ impl Upstreams {
         Err(PassFailure::Unsent)
     }
 
-    /// Sends a read. If a node fails, the next node gets the read. If the first node is slow or
-    /// lost, a second node gets the read too, and the first answer counts.
+    /// Sends a read to a node. If the node fails, sends the read to the next node. If the first
+    /// node is slow or becomes lost, also sends the read to a second node. Returns the response
+    /// that comes first.
     async fn send_read(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let mut rest = self.in_turn().into_iter();
         let Some(first) = rest.next() else { return Err(PassFailure::Unsent) };
         let may_be_hedged = may_be_hedged(&request);
         let (mut head, _) = request.into_parts();
-        // The extensions belong to the client's connection.
+        // The extensions belong to the client's connection, and must not go to a node.
         head.extensions.clear();
         let try_at = |upstream: Arc<Upstream>| {
             let copy = Request::from_parts(head.clone(), Body::empty());
@@ -200,8 +203,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends a header to a ready node, in a request for `/healthz`. The node confirms with the same
-    /// header.
+    /// Sends a header to a ready node, in a request for `/healthz`. To confirm, the node's response
+    /// has a header with the same name.
     pub(super) async fn send_report(
         &self,
         name: &'static str,
@@ -211,7 +214,7 @@ impl Upstreams {
         for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
             match upstream.request_health((name, value.clone())).await {
                 Ok(answer) if answer.contains_key(name) => return Ok(()),
-                // A node of an earlier version does not know the header.
+                // A node of an earlier version does not know the header, so the next node is tried.
                 Ok(_) => {}
                 Err(Failed { unsent: Some(_) }) => {}
                 Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
@@ -220,7 +223,8 @@ impl Upstreams {
         Err(PassFailure::Unsent)
     }
 
-    /// Opens a WebSocket to a ready node, for the relay. `None` if no node accepts the edge.
+    /// Opens a WebSocket to a ready node, for the relay. Returns `None` if no node accepts the
+    /// WebSocket.
     pub(super) async fn open_socket(
         &self,
         about: HeaderValue,
@@ -254,7 +258,8 @@ impl Upstreams {
             }
             loop {
                 tokio::time::sleep(LOOKUP_INTERVAL).await;
-                // The system's name lookup blocks the calling thread.
+                // The operating system's name lookup blocks its thread, so it runs in a thread of
+                // its own.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);
@@ -278,10 +283,10 @@ fn answer_max(request: &Request<Body>) -> Duration {
     wait + AFTER_WAIT_MAX
 }
 
-/// Returns whether a second node may get this read. These reads are not repeated:
-/// - operators' reads, which can be expensive
-/// - an event stream, because the edge would close the second stream again
-/// - the start of a sign-in, because only one answer's cookie counts
+/// Returns whether the edge may also send this read to a second node. It may not for these reads:
+/// - an operator's read, because it can be expensive
+/// - an event stream, because the edge would at once close the second stream
+/// - the start of a sign-in, because the browser can use the cookie of only one response
 fn may_be_hedged(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     path != "/v1/events" && !path.starts_with("/v1/admin/") && !path.starts_with("/console")

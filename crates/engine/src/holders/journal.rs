@@ -1,12 +1,12 @@
-//! The requests that this node remembered since it last wrote the edge feed.
+//! The requests that were added to the set since this node last wrote the edge feed.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The maximum number of requests in the journal. If another request comes, the journal becomes
-/// incomplete, and the whole set is written again.
+/// The maximum number of requests in the journal. With one more request, the journal becomes
+/// incomplete, and the node must write the whole set to the edge feed again.
 const JOURNAL_MAX: usize = 262_144;
 
-/// The newest requests, recorded only while the writer of the edge feed needs them.
+/// The newest requests of the set. Recorded only while this node writes the edge feed.
 #[derive(Debug, Default)]
 pub struct Journal {
     is_active: AtomicBool,
@@ -36,8 +36,8 @@ impl Journal {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Takes the requests that were recorded since the last call. `None` means that the journal is
-    /// incomplete and the whole set must be read again.
+    /// Takes the requests that were recorded since the last call. Returns `None` if the journal is
+    /// incomplete, so that the caller must read the whole set again.
     pub fn take(&self) -> Option<Vec<u64>> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_mut().map(std::mem::take)

@@ -1,5 +1,6 @@
-//! Remembers requests that were answered as queued, until their `decide_by`. A repeated request
-//! gets the same answer, even if the front door would refuse it now.
+//! Remembers the requests that this node answered with `Queued`, until their `decide_by`. If a
+//! client repeats such a request, it gets `Queued` again, even if the front door would refuse it
+//! now.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,8 +9,8 @@ use doorbuster_core::{Millis, RequestHash, Token};
 use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
-/// The maximum number of requests that one node remembers. At this bound, the oldest are forgotten,
-/// and the front door checks them again.
+/// The maximum number of requests that one node remembers. At this bound, the node forgets the
+/// oldest. If a client repeats a forgotten request, the front door checks it again.
 const UNDECIDED_MAX: usize = 65_536;
 
 #[derive(Debug, Default)]
@@ -21,19 +22,20 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// For each ticket, its `decide_by` and its request's hash, oldest answer first.
+    /// For each ticket, its `decide_by` and a half of its request's hash. The request that was
+    /// answered first is at the front.
     due: VecDeque<(Millis, u64)>,
 }
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // A request that a panicking thread left here does no harm, because `find` checks
-        // `decide_by`.
+        // A thread that panicked under this lock may have left a request behind. This does no harm,
+        // because `find` checks `decide_by`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a request that is answered as queued at `now` (store time), and forgets requests
-    /// whose `decide_by` has passed.
+    /// Remembers a request that is answered with `Queued` at the store's time `now`. Also forgets
+    /// requests whose `decide_by` has passed.
     pub fn remember(&self, request: RequestHash, queued: Queued, now: Millis) {
         let mut state = self.lock();
         while let Some(&(due, low_64_bits)) = state.due.front()
@@ -55,14 +57,15 @@ impl QueuedRequests {
         self.count.store(state.queued.len(), Ordering::Release);
     }
 
-    /// Returns whether a request was answered as queued and may still be undecided.
+    /// Returns whether this node answered the request with `Queued` and does not know a verdict
+    /// yet.
     pub fn contains(&self, request: RequestHash) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.lock().queued.contains_key(&request.low_64_bits())
     }
 
-    /// Finds the ticket of a request that was answered as queued. Returns `None` if the ticket's
-    /// `decide_by` has passed at `now` (store time).
+    /// Returns the ticket of a request that this node answered with `Queued`. Returns `None` if the
+    /// ticket's `decide_by` has passed at the store's time `now`.
     pub fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
         self.lock()
             .queued
@@ -71,7 +74,8 @@ impl QueuedRequests {
             .filter(|queued| now <= queued.ticket.decide_by)
     }
 
-    /// Forgets a request whose ticket has a verdict. A later ticket of the request stays.
+    /// Forgets a request whose ticket has a verdict. If the request got another ticket since then,
+    /// the request stays.
     pub fn forget(&self, request: RequestHash, ticket: Token) {
         let mut state = self.lock();
         let request = request.low_64_bits();
@@ -111,7 +115,7 @@ mod tests {
         queued_requests.remember(b, queued(2, 11), Millis(1));
         assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
         assert_eq!(queued_requests.find(a, Millis(11)), None);
-        // The request is remembered until the later ticket's `decide_by`.
+        // The node remembers the request until the `decide_by` of its later ticket.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
         assert_eq!(

@@ -1,6 +1,7 @@
-//! Limits the reads of the store for repeated requests. The server never refuses a request that
-//! holds an order, so it must read the order. Each buyer has one read at a time, and repeats of one
-//! request that arrive during a read share the next read.
+//! Limits the reads of the store for repeated requests. If a repeated request holds an order, the
+//! server may not refuse it, but must read and return the order. So the number of these reads must
+//! be limited. Each buyer has only one read at a time. If a client repeats a request many times
+//! during a read, one further read serves all these repeats.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,16 +13,17 @@ use hashbrown::HashMap;
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-/// The maximum number of buyers with an entry. Idle entries are removed for new ones.
+/// The maximum number of buyers with an entry. If a new buyer needs an entry, idle entries are
+/// removed.
 const BUYERS_MAX: usize = 16_384;
-/// The maximum number of concurrent reads for all buyers, which leaves sessions of the store for
-/// other work.
+/// The maximum number of reads at the same time, for all buyers together. The store's other
+/// sessions stay free for other work.
 const READS_MAX: usize = 3;
-/// The number of reads that one buyer may have in quick succession.
+/// How many reads one buyer may have in quick succession. After that, [`READ_INTERVAL`] applies.
 const READ_BURST: u32 = 200;
-/// The time after which a buyer may have one more read.
+/// A buyer gets one more read each time this interval has passed.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// The longest wait of a request for its read. After that, the server asks the client to retry.
+/// How long a request waits at most for its read. After that, the server asks the client to retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Limits a node's reads of the store for repeated requests.
@@ -47,10 +49,10 @@ struct BuyerReads {
 
 #[derive(Debug, Default)]
 struct ReadTurn {
-    /// When the buyer's burst is fully available again.
+    /// When the buyer will again have the full [`READ_BURST`].
     idle_at: Option<Instant>,
-    /// The last read: the number of requests that had arrived when it began, the request, and the
-    /// result.
+    /// The last read: how many requests of the buyer had arrived when it began, the request that it
+    /// looked up, and the order that it found.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 
@@ -71,8 +73,8 @@ pub enum ReadError {
 }
 
 impl RetryLimiter {
-    /// Returns the order of this buyer's request. The read begins after this call begins, and other
-    /// calls may share it.
+    /// Returns the order of this buyer's request. The result is from a read that began after this
+    /// call, and other calls for the same request may share this read.
     pub async fn read_order(
         &self,
         buyer: u64,
@@ -90,7 +92,7 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read also serves all repeats of the request that have arrived until now.
+        // The result is also valid for every repeat of this request that has arrived by now.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
@@ -155,7 +157,8 @@ mod tests {
 
     struct Fixture {
         limiter: RetryLimiter,
-        /// Three numbers: all reads so far, the present reads, and the most reads at one time.
+        /// Three numbers: all reads until now, the reads that run now, and the most reads that ever
+        /// ran at the same time.
         reads: [AtomicUsize; 3],
     }
 
@@ -193,7 +196,8 @@ mod tests {
         let mut crowd = JoinSet::new();
         (0..1_000).for_each(|_| drop(crowd.spawn(fixture.clone().ask(1, 1))));
         assert!(crowd.join_all().await.into_iter().all(|is_ok| is_ok));
-        // All other requests arrive during the first read, and share the second one.
+        // The first request causes a read. All other requests arrive during this read, and share a
+        // second read.
         assert!(fixture.count() <= 2, "{}", fixture.count());
         let before = fixture.count();
         assert!(fixture.clone().ask(1, 1).await);

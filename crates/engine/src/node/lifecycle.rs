@@ -1,9 +1,9 @@
-//! The end of the program: whether this node refuses new requests, and the tasks that must end.
+//! The end of the program: whether this node is stopping, and which tasks must end first.
 //!
 //! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
-//! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and the tasks.
-//! Requests ask this part whether the node is stopping. Other parts start their tasks with this
-//! part.
+//! no other part of the node. The stop of the node (`stock/stop`) ends the jobs and waits for the
+//! tasks. The handlers of requests ask this part whether the node is stopping. Other parts start
+//! their tasks with this part.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Returns whether the program is about to end.
+    /// Returns whether this node is stopping. It then accepts no new requests.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
@@ -44,7 +44,8 @@ impl Lifecycle {
         });
     }
 
-    /// Returns a [`Jobs`], which calls `on_fatal` if one of its jobs ends too early.
+    /// Returns a [`Jobs`], with which the caller starts jobs. If a job ends before the stop,
+    /// `on_fatal` is called.
     pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }
@@ -63,7 +64,7 @@ impl Lifecycle {
     }
 }
 
-/// Starts jobs that must not end before the program ends.
+/// Starts jobs. A job must not end before the program ends.
 pub struct Jobs {
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -71,8 +72,9 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If the job ends too early or panics, the program must end. Without the job,
-    /// the program might no longer settle tickets, refill slots or expire orders.
+    /// Starts a job. If the job ends too early or panics, calls `on_fatal`, which must end the
+    /// program. Without one of its jobs, a node might no longer settle tickets, refill slots or
+    /// expire orders.
     pub fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

@@ -1,5 +1,5 @@
-//! The live nodes, as this node last saw them. They share the request limits and the work of
-//! settling.
+//! The live nodes, as this node last saw them. The live nodes divide the request limits and the
+//! work of settling among themselves.
 //!
 //! This part of a node owns the result of the last check. It calls no other part of the node. The
 //! job that renews the leases writes this result. The limits, the settlers and the console read the
@@ -58,12 +58,12 @@ impl LiveNodes {
         }
     }
 
-    /// Returns the counter of the nodes that are live now or were live recently.
+    /// Returns the counter of the live nodes.
     pub fn count(&self) -> &Arc<NodeCount> {
         &self.count
     }
 
-    /// Records the live nodes. If the set of settling nodes has changed, returns the nodes that
+    /// Records the live nodes. If the set of settling nodes has changed, returns all nodes that
     /// renewed their leases recently. `open` has the items with open slots.
     pub(crate) fn observe(
         &self,
@@ -90,11 +90,12 @@ impl LiveNodes {
         slots
     }
 
-    /// Returns the number of nodes that share the work of settling, including this node. A node
-    /// without an open slot does not count, because it takes no tickets.
+    /// Returns how many nodes settle tickets, including this node. A node that settles no open slot
+    /// does not count, because it takes no tickets.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
-            // Each node has its own slots, so each node that sells also settles.
+            // Each node has its own slots and settles the tickets of these slots, so every live
+            // node counts.
             return usize::try_from(self.count.now()).unwrap_or(usize::MAX);
         }
         self.sharing.load(Ordering::Relaxed)
@@ -104,8 +105,9 @@ impl LiveNodes {
         self.settlers().live().iter().any(|node: &NodeId| *node != self.own)
     }
 
-    /// For each of these nodes, returns the names of the slots whose tickets the node settles.
-    /// `open` has the items with open slots. Every node computes the same assignment.
+    /// Returns, for each of these nodes, the names of the slots whose tickets the node settles.
+    /// `open` has the items with open slots. Every node that calls this function with the same
+    /// nodes gets the same result.
     #[must_use]
     pub fn settled_slot_names(
         &self,
@@ -143,7 +145,7 @@ impl LiveNodes {
         self.settlers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time since this value was created, in milliseconds.
+    /// Returns the milliseconds since this value was created.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.created_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

@@ -1,11 +1,11 @@
-//! A node's copy of the store's state in memory. The store adds a commit's orders to this copy
-//! before any request gets the commit's result. With PostgreSQL, the counts may follow some
-//! milliseconds later.
+//! A node's copy of the store's state, in memory. When a commit creates orders, they are added to
+//! this copy before any request gets the commit's result. With PostgreSQL, the commit's counts may
+//! be added some milliseconds later.
 //!
 //! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
 //! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
 //! verdict. It calls no other part of the node. The store publishes each commit here. Purchases,
-//! jobs and the console read these data.
+//! jobs and the console read this copy.
 use std::sync::Arc;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -35,8 +35,9 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of any node, in the sequence of [`publication::parts`]. The events for
-    /// browsers come last. A buyer's order may be published twice.
+    /// Adds a commit to the memory, in the sequence of [`publication::parts`]. The commit may be of
+    /// any node. The events for browsers come last, so that a browser that gets an event can read
+    /// the new state. An order may be published twice.
     pub(crate) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::reach(Failpoint::Committed);
@@ -63,15 +64,17 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
-        // Like an ended order, a lost order no longer counts against its buyer's limit.
+        // A lost order no longer counts against its buyer's limit. So if orders may be lost, this
+        // counts as the end of an order of each item. The node then no longer uses its remembered
+        // counts of buyers' units.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
             items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // An ended order is remembered too, because this node may first learn of another node's
-            // order after the order's end.
+            // The request of an ended order is remembered too. If another node created the order,
+            // this node may first learn of the order when it ends.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ended_order(catalogue, order.item);
@@ -91,8 +94,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // Readers are notified even if the counts are not new: the node may have read them from
-            // the store without notifying readers.
+            // Connected clients are notified even if these counts are not new. The node may have
+            // read the same counts from the store before, without notifying the clients.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -130,7 +133,8 @@ impl NodeMemory {
         self.holders.insert(request.low_64_bits());
     }
 
-    /// Also notes the result of a queued request.
+    /// Delivers a verdict to the requests that wait for it. Also removes the note that the request
+    /// is queued. If no request waits and the ticket is refused, notes the refusal for operators.
     pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);
@@ -144,7 +148,8 @@ impl NodeMemory {
         delivery
     }
 
-    /// Records that an order of the item ended, and wakes the jobs that wait for returned units.
+    /// Records that an order of the item ended, and wakes the reconciliation, so that the slots get
+    /// the returned units.
     fn record_ended_order(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ended_order();

@@ -1,22 +1,24 @@
 //! Counts the nodes that are live now, and the nodes that were live recently.
 //!
-//! A node that pauses for a moment may lose its lease. Other nodes must not take over its part of a
-//! request limit at once. So the node counts until several checks in a row do not find it.
+//! The nodes divide each request limit by the number of recent nodes. A node that pauses for a
+//! moment may lose its lease, but still allows its part of the limit. The other nodes must not use
+//! this part at once. So a node counts as recent until several checks in a row do not find it.
 //!
-//! The code counts checks instead of seconds, because after a pause of the whole machine, a node
-//! first finds only its own lease valid.
+//! The code counts checks and not seconds. After a pause of the whole machine, much time has
+//! passed, and a node's first check finds only the node's own lease. With checks, this single
+//! result has no effect.
 //!
 //! This part of a node owns the two numbers. It calls no other part of the node. The module
 //! `live_nodes` writes the numbers. The limits, the waiting rooms, stock control and the metrics
 //! read them.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// If this many checks in a row do not find a node, the node no longer counts. This happens about
-/// three seconds after the end of its lease.
+/// After this many checks in a row that do not find a node, the node no longer counts as recent.
+/// This is about three seconds after the end of its lease.
 const MISSED_CHECKS: u32 = 6;
 
-/// The number of nodes that are live now, and the number of nodes that were live recently. This
-/// node counts too. Only one job writes these numbers.
+/// The number of nodes that are live now, and the number of nodes that were live recently. Both
+/// include this node. Only one job writes these numbers.
 #[derive(Debug)]
 pub struct NodeCount {
     now: AtomicU32,
@@ -31,17 +33,17 @@ impl Default for NodeCount {
 }
 
 impl NodeCount {
-    /// Returns the number of nodes whose lease had not lapsed at the last check.
+    /// Returns how many nodes had a valid lease at the last check.
     pub fn now(&self) -> u32 {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of nodes that were live recently, which is at least 1.
+    /// Returns how many nodes were live recently, at least 1.
     pub fn recent(&self) -> u32 {
         self.recent.load(Ordering::Relaxed)
     }
 
-    /// Records the number of nodes that a check found.
+    /// Records the result of a check: the number of nodes with a valid lease.
     pub fn observe(&self, nodes: usize) {
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         self.now.store(nodes, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Finds the refusals that a buyer got from all nodes. The nodes exchange them through the notes of
-//! the module `refusals`.
+//! Finds all refusals that a buyer got, from all nodes. To ask each other, the nodes use the notes
+//! of the module `refusals`.
 //!
 //! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
 //! the node. The handlers of requests note refusals here and search for refusals. The job that
@@ -21,10 +21,10 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::NotedRefusal;
 
-/// How long other nodes may take to answer. After this time, the search ends, and its result may
-/// lack refusals.
+/// How long a search waits for the other nodes' answers. After this time, the search ends, and its
+/// result may lack refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
-/// Time between two reads of the answers.
+/// The time between two reads of the other nodes' answers.
 const READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A buyer's refusals, newest first.
@@ -32,8 +32,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 pub struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether the list has all refusals. It may lack some if a node did not answer or lost
-    /// refusals, or if an edge was alive.
+    /// Whether the list has all refusals. It may lack some if a node did not answer, if a node's
+    /// memory of refusals overflowed, or if an edge was alive.
     pub is_complete: bool,
 }
 
@@ -42,7 +42,8 @@ impl Node {
         &self.memory.refusals
     }
 
-    /// Counts the answer to a purchase. If the answer is a refusal, notes the refusal too.
+    /// Counts the response to a purchase. If the response is a refusal, also notes the refusal for
+    /// operators.
     pub fn count_answer(
         &self,
         sale: &SaleState,
@@ -63,31 +64,34 @@ impl Node {
         memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
     }
 
-    /// Notes that a request of this buyer is queued. The ticket's verdict removes the note.
+    /// Notes that a request of this buyer is queued. The note is removed when the ticket gets its
+    /// verdict.
     pub fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
         let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If no request of this node waits for the verdict, this node has already noted the
-        // verdict, or another node notes it. So this node removes its note.
+        // If this node no longer knows a waiting request for the ticket, the verdict has already
+        // arrived, or another node will note it. So the note is removed again.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
     }
 
-    /// Records that an edge is alive. An edge may have refused buyers, but answers no questions.
+    /// Records that an edge is alive. The result of a search may then be incomplete: an edge may
+    /// have refused the buyer, but edges answer no questions.
     pub fn note_edge(&self) {
         self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes about refusals. Returns `true` if the caller must show
-    /// a new answer to the other nodes at once.
+    /// Answers the questions about refusals in these nodes' rows. Returns `true` if there is a new
+    /// answer. The caller must then write this node's row at once, so that the other nodes can read
+    /// the answer.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals().answer(self.id(), nodes)
     }
 
-    /// Returns the refusals that a buyer got from all nodes since `since`.
+    /// Returns the refusals that the buyer got since `since`, from all nodes.
     pub async fn refusals_of(&self, buyer: &str, since: Millis) -> StoreResult<FoundRefusals> {
         let memory = &self.refusals().memory;
         let hash = memory.hash(buyer);
@@ -101,14 +105,14 @@ impl Node {
             found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
         }
         found.refusals.retain(|(_, noted)| noted.at >= since);
-        // Two nodes may refuse in the same millisecond. The result must have the same order on
-        // every node.
+        // Two nodes may refuse in the same millisecond. With the node as a second sort key, every
+        // node returns the refusals in the same order.
         found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
         Ok(found)
     }
 
-    /// Adds the other nodes' refusals of this buyer to `found`. Returns true if no refusal can be
-    /// missing.
+    /// Adds the other nodes' refusals of this buyer to `found`. Returns `true` if no refusal of
+    /// another node can be missing.
     async fn ask_nodes(
         &self,
         buyer: u64,
@@ -135,11 +139,12 @@ impl Node {
             is_complete &= answer.is_complete;
             found.extend(answer.refusals.into_iter().filter_map(|row| Some((node, noted(row)?))));
         }
-        // The memory of a node that ended is lost, so refusals may be missing.
+        // If a node has ended since `since`, the refusals in its memory are lost.
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// Returns the answers to this node's question `id`, and a summary of the rows.
+    /// Returns the answers in these rows to this node's question `id`. Also returns whether all
+    /// nodes have answered, and whether one of them heard from an edge.
     fn answers_to(
         &self,
         id: u64,
@@ -163,7 +168,8 @@ impl Node {
         (answers, all)
     }
 
-    /// Shows this node's notes to the other nodes at once. Returns false if the node is stopping.
+    /// Writes this node's row at once, so that the other nodes can read its notes. Returns `false`
+    /// if the node is stopping and so has released its lease.
     async fn write_notes(&self) -> StoreResult<bool> {
         let released = self.this_node.lock_leases().await;
         if *released {
@@ -179,7 +185,8 @@ struct AllNodes {
     has_edges: bool,
 }
 
-/// `None` if this version of the program does not know the refusal's problem code.
+/// Converts a refusal from a row. Returns `None` if this version of the program does not know the
+/// problem code.
 fn noted((at, item, code): (i64, i64, String)) -> Option<NotedRefusal> {
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), code: Code::parse(&code)? })
 }

@@ -1,8 +1,8 @@
-//! The notes through which nodes exchange the refusals that buyers got.
+//! The notes with which nodes ask each other for the refusals that buyers got.
 //!
-//! Each node remembers its own refusals. A node writes its questions into the row of its lease.
-//! Other nodes read these rows when they renew their leases, and write their answers into their own
-//! rows. So a node needs no addresses of other nodes.
+//! Each node remembers its own refusals. To ask, a node writes a question into the row of its
+//! lease. The other nodes read this row when they renew their leases, and write their answers into
+//! their own rows. So a node does not need the addresses of the other nodes.
 //!
 //! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
 //! the node. The memory of the node records verdicts here. The module `refusal_search` reads and
@@ -20,17 +20,18 @@ use tokio::sync::Semaphore;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 use crate::waiters::TicketInfo;
 
-/// The maximum number of questions of one node at a time. Further questions wait.
+/// The maximum number of open questions of one node. Further searches wait.
 const QUESTIONS_MAX: usize = 4;
-/// The maximum number of answers in a node's row. Further questions are answered at a later
-/// renewal.
+/// The maximum number of answers in a node's row. A question that finds no place is answered at a
+/// later renewal of the lease.
 const ANSWERS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Question {
     id: u64,
     buyer: u64,
-    /// Shows how the asking node hashes buyers; see [`RefusalMemory::hash_check`].
+    /// A number that shows how the asking node hashes buyers; see [`RefusalMemory::hash_check`]. A
+    /// node that hashes buyers differently cannot answer.
     hash_check: u64,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct RemoteAnswer {
     pub(super) asked_by: u32,
     pub(super) id: u64,
     pub(super) is_complete: bool,
-    /// Time, item and problem code of each refusal.
+    /// For each refusal: the time, the item and the problem code.
     pub(super) refusals: Vec<(i64, i64, String)>,
 }
 
@@ -49,7 +50,7 @@ pub(super) struct PeerMessages {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
     /// When an edge last sent a health check to the node. Edges refuse requests but answer no
-    /// questions, so a list of refusals may lack the refusals of edges.
+    /// questions. So if an edge was alive, a search may not find all refusals.
     pub(super) edge_heard_at: i64,
 }
 
@@ -65,7 +66,7 @@ impl PeerMessages {
     }
 }
 
-/// This node's refusals, and its questions and answers for other nodes.
+/// This node's refusals, its questions to other nodes, and its answers to their questions.
 #[derive(Debug)]
 pub struct Refusals {
     pub(super) memory: RefusalMemory,
@@ -89,8 +90,8 @@ impl Refusals {
         PeerMessages { edge_heard_at, ..self.lock().clone() }
     }
 
-    /// Answers the questions in these rows, and forgets answers to other questions. Returns whether
-    /// there is a new answer.
+    /// Answers the questions in the other nodes' rows. Removes answers whose questions are gone.
+    /// Returns whether there is a new answer.
     pub(super) fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let posed: Vec<(NodeId, Question)> = others
@@ -114,14 +115,14 @@ impl Refusals {
         notes.answers.len() > known
     }
 
-    /// Notes the verdict of a ticket, and removes the note that its request is queued. If the
-    /// ticket was refused and no request waits for the verdict, `refused` is the problem code. A
-    /// waiting request notes its refusal itself.
+    /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued.
+    /// `refused` is the problem code of a refusal that no request waits for. Otherwise it is
+    /// `None`: if a request waits, its handler notes the refusal itself.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);
         if let Some(code) = refused {
-            // The time of the request, which came at most a few seconds before its verdict.
+            // The time at which the request came. It is at most a few seconds before the verdict.
             let at = info.decide_by.plus(-DECIDE_WITHIN_MS);
             self.memory.note(buyer, NotedRefusal { at, item: info.item, code });
         }

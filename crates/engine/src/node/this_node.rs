@@ -12,21 +12,22 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::slot_layout::SlotLayout;
 
-/// This node's id and roles, the place of its slots, and its description.
+/// What this node is: its id and roles, where its slots are, and its description for other nodes.
 #[derive(Debug)]
 pub struct ThisNode {
     pub(crate) id: NodeId,
     pub(crate) roles: Roles,
     pub(crate) layout: SlotLayout,
-    /// Whether this node acts as leader even while another node is the leader.
+    /// Whether this node always acts as leader, even while another node has the leader's lease.
     pub(crate) always_leads: bool,
-    /// Locked while the leases are renewed. `true` if this node has released its leases for ever.
+    /// Locked while the leases are renewed. `true` after this node has released its leases for
+    /// good, because it is stopping.
     leases_released: Mutex<bool>,
     /// Set when the node begins to serve requests.
     description: OnceLock<NodeDescription>,
 }
 
-/// A node's description of itself for other nodes.
+/// The parts of a node's description that are known only once the node serves requests.
 #[derive(Debug)]
 pub struct NodeDescription {
     /// When the node started, by its own clock.
@@ -43,11 +44,11 @@ impl ThisNode {
 
     /// Sets this node's description for other nodes.
     pub fn describe(&self, description: NodeDescription) {
-        // A second description of the same process would be equal, so it is dropped.
+        // If a description is already set, it stays. A second one would be equal.
         drop(self.description.set(description));
     }
 
-    /// Returns when this node started, or `None` if this process serves no requests yet.
+    /// Returns when this node started. Returns `None` while this process serves no requests.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.description.get().map(|it| it.started_at)
     }
@@ -65,7 +66,7 @@ impl ThisNode {
         .to_string()
     }
 
-    /// Locks the node's leases. The value is `true` if this node has released its leases for ever.
+    /// Locks the node's leases. The value is `true` if this node has released its leases for good.
     pub(crate) async fn lock_leases(&self) -> MutexGuard<'_, bool> {
         self.leases_released.lock().await
     }

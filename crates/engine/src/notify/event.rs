@@ -6,7 +6,7 @@ use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{BuyerId, ItemId, Order, TicketId, Units, Verdict};
 use doorbuster_store::RoomKey;
 
-/// An event to publish. The web code renders it.
+/// An event for the hub to publish. The web code converts it to the JSON that clients get.
 #[derive(Clone, Debug)]
 pub enum EventKind {
     /// An order was created or changed.
@@ -35,7 +35,7 @@ pub enum EventKind {
     },
     /// A sale's status changed. The catalogue has the newest status.
     Status(Arc<str>),
-    /// The queue of this waiting room moved forward.
+    /// The queue of this waiting room advanced.
     Room(RoomKey),
     /// A visitor was admitted from a waiting room.
     Position {
@@ -44,7 +44,7 @@ pub enum EventKind {
         /// The buyer.
         buyer: BuyerId,
     },
-    /// On an edge: an event of a buyer's stream, as a node rendered it.
+    /// On an edge: an event that a node sent over the relay for a buyer's streams.
     Relayed {
         /// The buyer.
         buyer: BuyerId,
@@ -58,16 +58,16 @@ pub enum EventKind {
 /// A numbered event.
 #[derive(Clone, Debug)]
 pub struct HubEvent {
-    /// The event's number, which rises with each event of the node.
+    /// The event's number. Each event has a higher number than the node's earlier events.
     pub id: u64,
     /// The content, shared by all readers.
     pub kind: Arc<EventKind>,
 }
 
 impl EventKind {
-    /// Returns the event that tells a buyer a ticket's verdict when no request waits for the
-    /// verdict. If the ticket's request already holds an order, the event has this order. `None` if
-    /// the verdict needs no event.
+    /// Returns the event that informs a buyer of a ticket's verdict if no request waits for this
+    /// verdict. If the ticket's request already holds an order, the event has this order. Returns
+    /// `None` if the verdict needs no event of its own.
     pub(crate) fn from_verdict(
         resolved: &TicketVerdict,
         item: ItemId,
@@ -76,7 +76,7 @@ impl EventKind {
     ) -> Option<Self> {
         let TicketVerdict { id, verdict, order, .. } = resolved;
         match verdict {
-            // A new order is published in its own event.
+            // The commit of the new order publishes an event about the order.
             Verdict::Reserved => None,
             Verdict::Order(_) => order.clone().map(|order| Self::Order(Arc::new(order))),
             Verdict::LimitReached | Verdict::KeyReused | Verdict::Unavailable => {
@@ -85,8 +85,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the buyer if the event is about an order, a queued request or a waitlist entry, and
-    /// `None` otherwise.
+    /// Returns the buyer if the event is about the buyer's order, queued request or waitlist entry.
+    /// Otherwise returns `None`.
     pub(super) fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -100,7 +100,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the bytes of memory that a waiting event occupies, including its content.
+    /// Returns how many bytes of memory the event occupies in a reader's queue, including its
+    /// content.
     pub(super) fn bytes(&self) -> usize {
         let content = match self {
             Self::Order(order) => {
@@ -120,25 +121,25 @@ impl EventKind {
     }
 }
 
-/// What reads the events of a subscription.
+/// Who gets the events of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderKind {
-    /// An event stream of a page or of a program. It gets its sales' statuses and the progress of
-    /// waiting rooms.
+    /// An event stream of a page or of another program. It also gets the statuses of its sales, and
+    /// the progress of their waiting rooms.
     #[default]
     Stream,
-    /// An edge. It gets only the progress of its sales' waiting rooms.
+    /// An edge. About sales, it gets only the progress of their waiting rooms.
     Edge,
-    /// The sender of push messages. It has no sales.
+    /// The sender of push messages. Its subscription has no sales.
     Push,
 }
 
-/// The next result for a reader.
+/// The result of waiting for the next event of a subscription.
 #[derive(Debug)]
 pub enum NextEvent {
     /// An event.
     HubEvent(HubEvent),
-    /// The subscription has ended, because the reader was too slow or the hub ended it. The caller
-    /// must disconnect the reader.
+    /// The subscription has ended: too many events waited for the reader, or the hub ended it. The
+    /// caller must disconnect the reader.
     Lagged,
 }

@@ -1,22 +1,22 @@
-//! The buyers whose orders this node publishes. Each of them has a reader on this node, or had one
-//! a moment ago and may reconnect for missed events.
+//! The buyers whose orders this node publishes. Each of these buyers has a reader on this node, or
+//! had one so recently that the buyer may reconnect for missed events.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// The maximum number of remembered buyers without a connected reader. Above this bound, the node
-/// forgets them all. After that, every buyer counts as followed until the last forgotten entry
-/// would have ended.
+/// The maximum number of remembered buyers who have no connected reader. If there are more, the
+/// node forgets all of them. From then on, it treats every buyer as followed, until the time at
+/// which the last forgotten entry would have ended.
 const LEFT_MAX: usize = 262_144;
-/// With fewer entries than this, ended entries are not removed.
+/// With fewer entries than this, the node does not search for ended entries to remove.
 const SWEEP_MIN: usize = 1_024;
 
-/// The followed buyers, by tag, which is a short hash of the buyer.
+/// The followed buyers. The key is a buyer's tag, which is a short hash of the buyer.
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// Ended entries are removed when there are this many entries.
+    /// If the number of entries reaches this number, ended entries are removed.
     sweep_at: usize,
     /// Every buyer counts as followed until this time.
     all_until: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// When the entry ends, if no reader is connected.
+    /// When this entry ends if no reader connects again.
     until: Option<Instant>,
 }
 
@@ -48,7 +48,8 @@ impl FollowedBuyers {
         self.tags.entry(buyer_tag(buyer)).or_default().readers += 1;
     }
 
-    /// Records that a reader of this buyer disconnected and may return within `keep`.
+    /// Records that a reader of this buyer disconnected. The buyer stays followed for the time
+    /// `keep`, so that the reader can come back.
     pub(super) fn remove(&mut self, buyer: &str, now: Instant, keep: Duration) {
         let until = now + keep;
         if let Some(followed) = self.tags.get_mut(&buyer_tag(buyer)) {

@@ -1,4 +1,5 @@
-//! The queue of one reader, and the queue that wakes parked readers.
+//! The queue of events that wait for one reader, and the queue with the keys of parked readers that
+//! have an event.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,8 @@ use tokio::sync::Notify;
 
 use super::event::{EventKind, HubEvent, NextEvent, ReaderKind};
 
-/// The maximum number of bytes that may wait for one reader. At more bytes, the reader is dropped.
+/// The maximum number of bytes that may wait for one reader. If more bytes wait, the reader's
+/// subscription ends.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -15,8 +17,8 @@ pub(super) struct Mailbox {
     pub(super) reader: ReaderKind,
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Signals an overflow of the queue. This is a signal of its own, because a task may wait for
-    /// it and for events at the same time.
+    /// Notified when the subscription ends. It is separate from `wake`, because a task may wait for
+    /// the end and for events at the same time.
     overflow: Notify,
 }
 
@@ -25,7 +27,7 @@ struct MailboxState {
     events: VecDeque<HubEvent>,
     /// In bytes.
     bytes: usize,
-    /// Whether the subscription must end, because the queue overflowed or the hub ended it.
+    /// Whether the subscription has ended: its queue overflowed, or the hub ended it.
     lagged: bool,
     /// Present while the reader is parked.
     rest: Option<Parked>,
@@ -38,21 +40,21 @@ struct Parked {
     reason: ReadyReason,
 }
 
-/// Why a parked reader was added to its ready queue. A later variant is more urgent.
+/// Why a parked reader's key was added to its ready queue. Later variants are more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
     /// The reader was not added.
     None,
     /// An event for all readers of a sale arrived.
     Crowd,
-    /// An event for the reader's buyer alone arrived.
+    /// An event for this reader's buyer arrived.
     Own,
 }
 
 impl Parked {
-    /// Adds the key at most once for each reason, because a ready reader gets all its waiting
-    /// events. After `Own`, the reason `Crowd` adds no key, because the reader is already served
-    /// first.
+    /// Adds the reader's key to the ready queue, at most once for each reason: when the reader is
+    /// served, it gets all its waiting events. After `Own`, the less urgent reason `Crowd` adds no
+    /// key.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.reason {
             self.reason = reason;
@@ -92,16 +94,16 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event to the queue, and returns whether this event made the queue overflow. An
-    /// overflow discards all waiting events, because the reader is dropped.
+    /// Adds an event to the queue. If the queue overflows, the subscription ends and its waiting
+    /// events are discarded. Returns whether this event caused the overflow.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
         if waiting.lagged {
             return false;
         }
-        // A new status replaces the waiting status of the same sale. A room's new progress replaces
-        // that room's waiting progress.
+        // Only the newest status of a sale matters, so it replaces a waiting status of the same
+        // sale. In the same way, a room's progress replaces a waiting progress of the same room.
         match &*event.kind {
             EventKind::Status(sale) => {
                 waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))
@@ -172,7 +174,7 @@ impl Mailbox {
         let next = waiting.next();
         if next.is_none() {
             let rest = Parked { ready_queue: ready_queue.clone(), key, reason: ReadyReason::None };
-            // An empty state releases the memory of the queue.
+            // The new empty state releases the memory that the queue occupied.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next
@@ -189,20 +191,20 @@ impl Mailbox {
     }
 }
 
-/// The keys of parked readers with waiting events. Each time a reader is parked, its key is added
-/// at most twice.
+/// The keys of parked readers that have an event. Each time a reader is parked, its key is added at
+/// most twice.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     ready: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
-/// The keys of ready readers, with one list for each reason.
+/// The keys of readers that have an event, separated by the reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
-    /// The keys of readers with a waiting event for the buyer alone.
+    /// The keys of readers that have an event for their own buyer.
     pub own: Vec<u64>,
-    /// The keys of readers with a waiting event for all readers of a sale.
+    /// The keys of readers that have an event for all readers of a sale.
     pub crowd: Vec<u64>,
 }
 
@@ -230,8 +232,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until there are keys, and returns each key as often as it was added. Dropping the
-    /// future loses no key.
+    /// Waits until the queue has keys, and takes them all. A key that was added twice is returned
+    /// twice. If the future is dropped, no key is lost.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let ready = std::mem::take(&mut *self.lock());

@@ -1,4 +1,4 @@
-//! The readers that get events about one buyer's orders or about one sale.
+//! The sets of readers that get the events about one buyer's orders, or the events about one sale.
 
 use std::sync::{Arc, Weak};
 
@@ -12,7 +12,7 @@ use super::mailbox::Mailbox;
 pub(super) struct SaleFollowers {
     /// Readers that get all events of the sale.
     pub all: Followers,
-    /// Readers that get only the events of the sale's waiting rooms.
+    /// Readers that get only events about the sale's waiting rooms.
     pub rooms: Followers,
 }
 
@@ -29,14 +29,14 @@ impl SaleFollowers {
     }
 }
 
-/// The readers of one buyer's orders or of one sale. Many readers may leave at the same time, so
-/// removing a reader takes constant time.
+/// A set of readers: those of one buyer's orders, or those of one sale. Many readers may leave at
+/// the same time, so the removal of a reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// Most buyers have only one reader and need no map.
+    /// The first reader. Most buyers have only one reader, and then need no map.
     one: Option<Weak<Mailbox>>,
-    /// The other readers, by the memory address of the mailbox. Boxed to save memory, because most
-    /// buyers need no map.
+    /// All further readers, by the memory address of the mailbox. Boxed to save memory, because
+    /// most buyers have none.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

@@ -1,4 +1,4 @@
-//! A subscription to events: what it gets, and how its reader waits.
+//! A subscription to events: which events it gets, and how its reader waits for them.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -15,7 +15,7 @@ use super::{Hub, REPLAY_FOR};
 pub struct Subscription {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) hub: Hub,
-    /// The number of the last event before the subscription.
+    /// The number of the last event before the subscription began.
     pub(super) since: u64,
     pub(super) buyer: Option<BuyerId>,
     pub(super) sales: Box<[Arc<str>]>,
@@ -23,8 +23,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the number of the last event before the subscription. If a reader has got no event,
-    /// it sends this number when it reconnects.
+    /// Returns the number of the last event before the subscription began. A client that has
+    /// received no event sends this number when it reconnects, to get the events since then.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
@@ -42,26 +42,27 @@ impl Subscription {
         &self.sales
     }
 
-    /// Waits until the queue has overflowed or the hub has ended the subscription. Dropping the
-    /// future loses no event.
+    /// Waits until the subscription has ended, because its queue overflowed or because the hub
+    /// ended it. If the future is dropped, no event is lost.
     pub fn lagged(&self) -> impl Future<Output = ()> + Send + use<> {
         let mailbox = self.mailbox.clone();
         async move { mailbox.lagged().await }
     }
 
-    /// Waits for the next event. Dropping the future loses no event.
+    /// Waits for the next event. If the future is dropped, no event is lost.
     pub async fn next(&mut self) -> NextEvent {
         self.mailbox.next().await
     }
 
-    /// Returns the next event. If no event waits, parks the reader and returns `None`. The first
-    /// event after that adds `key` to `ready_queue`. If that event was for all readers, the first
-    /// event for the buyer alone adds `key` again.
+    /// Returns the next event. If no event waits, parks the reader and returns `None`. The next
+    /// event then adds `key` to `ready_queue`. If that event was for all readers of a sale, a later
+    /// event for this reader's buyer adds `key` a second time. The reader is then served sooner.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends the parking of the reader. Later events add no key to the ready queue.
+    /// Ends the parking of the reader. From then on, events no longer add the reader's key to the
+    /// ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

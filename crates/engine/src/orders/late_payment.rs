@@ -13,9 +13,10 @@ use crate::outage_log;
 use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
-    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks
-    /// units, recalls units from the slots. If there are still too few units, refunds the payment.
-    /// The result is never [`CaptureOutcome::UnitsMissing`].
+    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the payment's order
+    /// has ended, the order gets units again. If the pool has too few units for this, recalls units
+    /// from the slots. If there are still too few units, refunds the payment. The result is never
+    /// [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
     ///
@@ -30,8 +31,9 @@ impl Orders {
         let locked = self.stock.lock_item(&item).await;
         let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
-        // Reconciliation moves unneeded units back to the slots. It also delivers the feed row that
-        // adds a revived order's units to the buyer's quota again.
+        // Reconciliation moves recalled units that were not needed back to the slots. If the
+        // payment revived its order, reconciliation also sends the slot the feed row that adds the
+        // order's units to the buyer's quota again.
         if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),
@@ -75,8 +77,8 @@ async fn capture_late(
     }
 }
 
-/// Moves units from the item's slots to its pool for a payment that arrived after its order's end.
-/// Returns `None` if a slot or the store does not answer.
+/// Moves units from the item's slots to its pool, for a payment that arrived after its order had
+/// ended. Returns `None` if a slot or the store does not answer.
 async fn recall_late(node: &Node, locked: &ItemLock<'_>, units: u64) -> Option<u64> {
     match locked.recall_to_pool(units).await {
         Ok(moved) => {

@@ -11,11 +11,11 @@ pub enum PurchaseOutcome {
     Created(Order),
     /// The request already holds this order.
     Replayed(Order),
-    /// The request is queued and may still be refused.
+    /// The request has a ticket without a verdict. It may still be refused.
     Queued {
-        /// The ticket's id. If the ticket becomes an order, the order has the same id.
+        /// The ticket's id. If the ticket becomes an order, the order gets this id.
         id: TicketId,
-        /// The time after which the ticket cannot become an order.
+        /// The last time at which the ticket can become an order.
         decide_by: Millis,
     },
     /// The request is refused.
@@ -23,7 +23,7 @@ pub enum PurchaseOutcome {
 }
 
 impl PurchaseOutcome {
-    /// Returns the kind under which the statistics count this answer.
+    /// Returns the kind under which the statistics count this result.
     #[must_use]
     pub fn answer(&self) -> AnswerKind {
         match self {

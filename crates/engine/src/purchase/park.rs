@@ -1,4 +1,4 @@
-//! Parks a request: how long it waits, what wakes it, and how many requests may wait.
+//! Parks a request: decides how long it waits, what wakes it, and how many requests may wait.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use crate::node::Node;
 use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
-    /// Waits until the request should try again. The reason `Short` adds the request's units to the
-    /// item's demand. The reason `Undecided` removes them, because the store has not confirmed the
-    /// slot's refusal.
+    /// Waits until the request should try again. `why` says why the request got no ticket. With
+    /// `Short`, the slots have too few units, so the request's units are added to the item's
+    /// demand. With `Undecided`, a slot refused the request but the store has not confirmed this,
+    /// so the units are removed from the demand.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -36,8 +37,8 @@ impl Driver<'_> {
         let until = self.begun + Duration::from_millis(until.0.max(0).unsigned_abs());
         let waiting = signals.wait_for_retry(is_short, self.demand.is_some(), waits as usize);
         item.gauge.note_parked(self.request.units.get());
-        // The counts are read again, because a change before `note_parked` does not wake this
-        // request.
+        // Counts that changed before `note_parked` do not wake this request, so the counts are read
+        // again.
         let input = match item.gauge.free().refuses(self.request.units) {
             Some(_) => Input::Woken,
             None => timeout_at(until, waiting).await.map_or(Input::Elapsed, |()| Input::Woken),
@@ -47,8 +48,9 @@ impl Driver<'_> {
     }
 }
 
-/// Receives an item's signals that are sent after the creation of this value. `progress` says that
-/// parked requests should try again, and `commit` that the item's counts were published.
+/// Receives the signals of an item that are sent after this value was created. `progress` means
+/// that parked requests should try again. `commit` means that new counts of the item were
+/// published.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
@@ -59,15 +61,15 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Waits until the request should try again. A short request has found too few units in the
-    /// slots.
+    /// Waits until the request should try again. `is_short` means that the slots have too few units
+    /// for the request. `has_demand` means that the server gathers units for it.
     ///
-    /// - A short request with demand waits for progress, because units are gathered for it.
-    /// - A short request without demand waits for progress. After a pause, a commit ends the wait
-    ///   too.
-    /// - Every other request waits for the pause, and then for progress or a commit.
+    /// - If the request is short and has demand, waits for `progress`.
+    /// - If it is short without demand, waits for `progress`, or for a commit after a pause.
+    /// - Otherwise waits for a pause, and then for `progress` or a commit.
     ///
-    /// The pause depends on `waits`, the number of earlier waits.
+    /// The length of the pause depends on `waits`, the number of times that this request has
+    /// already waited.
     async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
@@ -105,8 +107,8 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// The entry of a request in the item's demand. The server gathers the item's last units for the
-/// requests in the demand.
+/// The entry of a request in the item's demand. If an item's last units are in several slots, the
+/// server gathers them for the requests in the demand.
 pub(super) struct UnitDemandEntry<'a> {
     node: &'a Node,
     item: &'a ItemState,
@@ -114,8 +116,8 @@ pub(super) struct UnitDemandEntry<'a> {
 }
 
 impl<'a> UnitDemandEntry<'a> {
-    /// Returns `None` if the item has no other slot and no units in the pool, because then no units
-    /// can be gathered.
+    /// Adds the request to the demand. Returns `None` if no units can be gathered, because the item
+    /// has no other slot and no units in the pool.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
         let (node, item) = (&*driver.purchases.node, &*driver.purchase.item);
         let catalogue = node.catalogue();
@@ -134,7 +136,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
-            // Units must be gathered for the request that is now the first in the demand.
+            // Now another request is the first in the demand, and units must be gathered for it.
             self.node.control().wake(self.item.row.id);
         }
     }

@@ -40,8 +40,8 @@ impl Driver<'_> {
         Input::Quota(used.ok())
     }
 
-    /// The buyer's used units must be read before the order. Then, if these units include the
-    /// order, the later read finds it.
+    /// The buyer's used units must be read before the order. If these units include an order of
+    /// this very request, the later read then finds this order.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.purchases.node.holders().confirm_permit().await;
@@ -70,9 +70,9 @@ impl Driver<'_> {
         self.purchases.node.store().quota(item.row.id, buyer.clone()).await
     }
 
-    /// Returns the answer to a request that may hold an order, or `None` if it holds no order. A
-    /// lookup waits in the retry limiter if the node's memory has the request. All other lookups
-    /// share a few permits.
+    /// Looks up the order of a request. Returns the result for the client, or `None` if the request
+    /// holds no order. If the node's memory has the request, the lookup waits for its turn in the
+    /// retry limiter. All other lookups need one of a few permits.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (holders, request) = (self.purchases.node.holders(), self.request.request);
         let Purchase { buyer, key, .. } = self.purchase;

@@ -1,4 +1,4 @@
-//! Lets the steps of a purchase read what this node's memory knows about one request.
+//! What this node's memory knows about one purchase request, for the steps of the purchase.
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
@@ -13,7 +13,7 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request that is sent to slots, or `()` if no slot is asked.
+    /// The request as it is sent to slots. `()` if no slot will be asked.
     pub(super) ticket: T,
 }
 

@@ -1,20 +1,20 @@
-//! The limits of one sale, and their description for clients.
+//! The limits of one sale, and the text that describes them to clients.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default limit of one buyer. It bounds what one token can cost the server. For fairness among
-/// buyers, an operator sets a lower limit.
+/// The default limit of one buyer. It only limits how much work one token can cause for the server.
+/// To share the stock fairly among buyers, an operator must set a lower limit.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
-/// The default limit of one address, which grows with the number of known buyers at the address.
+/// The default limit of one IP address. It grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// The limit of one buyer's challenges. A sale can only lower it, because all sales share the
-/// threads that draw challenges.
+/// The highest limit of one buyer's challenges. A sale's settings can only lower it, because all
+/// sales share the threads that draw challenges.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// The limit of one buyer's checkouts. A sale can only lower it, because all buyers share the
-/// payment provider's limits.
+/// The highest limit of one buyer's checkouts. A sale's settings can only lower it, because the
+/// payment provider limits the requests of all buyers together.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
@@ -51,7 +51,7 @@ impl LimitRules {
         Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
     }
 
-    /// Creates the limits for challenges of this sale.
+    /// Creates the limits for this sale's challenges.
     pub fn for_challenges(limits: &Limits) -> Self {
         Self::capped(limits, CHALLENGES)
     }
@@ -61,13 +61,14 @@ impl LimitRules {
         Self::capped(limits, CHECKOUTS)
     }
 
-    /// Returns the limit of one order's checkouts, which applies besides the buyer's limit.
+    /// Returns the limit of the checkouts of one order. It applies in addition to the buyer's
+    /// limit.
     pub fn order_pace() -> RateLimit {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits with these settings. The limit for one buyer is at most `most`, and is `most`
-    /// by default.
+    /// Creates limits with these settings, except that the limit of one buyer is at most `most`. If
+    /// the settings have no limit for a buyer, the limit is `most`.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -89,8 +90,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// Returns the value of `RateLimit-Policy`: for each scope, the burst, and the seconds after
-    /// which a used-up burst is full again.
+    /// Returns the value of the header `RateLimit-Policy`. For each scope, it has the burst, and
+    /// the number of seconds until a burst that was used up is full again.
     pub fn policy(&self) -> &str {
         &self.policy
     }

@@ -1,5 +1,5 @@
-//! The limit that all buyers of a sale share. Every request of the sale checks it, so its cell is
-//! outside the table, whose locks would delay these requests.
+//! The limit that all buyers of a sale share. Every request of the sale checks this limit. So its
+//! cell is not in the table of limits, because the table's locks would delay these requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,8 +12,9 @@ use super::table::LimitCell;
 #[derive(Debug, Default)]
 pub struct SaleWideLimit {
     cell: Mutex<LimitCell>,
-    /// A copy of the limit's state, with which a node can refuse a request without the lock. Zero
-    /// while this node has an unspent share of the limit: every request must then take the lock.
+    /// A copy of the limit's state. With it, a node can refuse a request without the lock. While
+    /// this node has an unspent share of the limit, the copy is zero, and every request must take
+    /// the lock.
     state: AtomicU64,
 }
 
@@ -27,11 +28,11 @@ impl SaleWideLimit {
         result
     }
 
-    /// Decides without the lock whether the limit refuses the request. If so, returns the
-    /// nanoseconds to wait and the state.
+    /// Tries to decide without the lock whether the limit refuses the request. If it does, returns
+    /// the nanoseconds to wait and the limit's state.
     ///
-    /// `None` means that the caller must take the lock. Either the limit may allow the request, or
-    /// the state is above the burst because of an earlier setting of the limit.
+    /// Returns `None` if the caller must take the lock. Either the limit may allow the request, or
+    /// the state is above the burst because the limit was lowered.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);
@@ -39,7 +40,7 @@ impl SaleWideLimit {
         (over > 0 && ahead <= pace.burst_nanos()).then_some((over, state))
     }
 
-    /// Returns the limit's state without this node's unspent share.
+    /// Returns the limit's state as it would be without this node's unspent share.
     pub fn used_state(&self) -> u64 {
         let mut cell = *self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         cell.with_share(|node| node.used_state())

@@ -1,15 +1,15 @@
-//! The states of limits, in a table of fixed size, so that buyers and addresses cannot fill the
-//! memory.
+//! The states of the limits of buyers and addresses. The table has a fixed size, so that many
+//! buyers or addresses cannot fill the memory.
 //!
-//! A keyed hash puts each key into a set of eight cells, so a caller cannot choose a set. A limit
-//! is in use until it has fully recovered. A new key takes the cell whose limit recovers first. If
-//! all eight limits are in use, the least used one is evicted and counted, so a caller at a limit
-//! is evicted last.
+//! Each key belongs to a set of eight cells. A keyed hash selects the set, so a caller cannot
+//! choose it. A limit is in use until it has fully recovered. A new key takes the cell of the set
+//! whose limit recovers first. If all eight limits are in use, this evicts the one that is used
+//! least, and the eviction is counted. So a caller who has reached a limit is evicted last.
 //!
-//! The count of an address's buyers also takes a cell. For some seconds, a large count is kept like
-//! a limit in use. A small count is evicted like a recovered limit.
+//! The count of the buyers at an address also needs a cell. For some seconds, a large count is kept
+//! like a limit that is in use. A small count is evicted like a limit that has recovered.
 //!
-//! A shard's memory is allocated at the shard's first use.
+//! The memory of a shard is allocated when the shard is first used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -32,34 +32,35 @@ const _: () = assert!(
 const _: () =
     assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table must fit into BYTES_MAX");
 
-/// The maximum of [`LimitCell::unshared`]. The next higher bit says whether the cell is queued.
+/// The maximum of [`LimitCell::unshared`]. The bit above it says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Eight cells: their keys, states, shares and unreported use. The keys are stored together, so
-/// comparing all of them reads only one cache line.
+/// Eight cells: their keys, states, shares and unreported use. All keys are next to each other, so
+/// that a search reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key in the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCell {
-    /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
-    /// created.
+    /// The state of the limit ([`doorbuster_core::gate::gcra`]): a time in nanoseconds since the
+    /// table was created.
     pub state: u64,
-    /// This node's unspent share of the limit: the nanoseconds in which the limit recovers by this
-    /// share. If the cell counts buyers, this is the estimate for the present counting period
-    /// ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit, in nanoseconds: the time in which the limit recovers
+    /// by this share. If the cell counts the buyers at an address, this is the estimate for the
+    /// present counting period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
-    /// The use that this node has not reported to other nodes, in nanoseconds like `share`. If the
-    /// cell counts buyers, the upper half is the index of the present period, and the lower half is
-    /// the count of the previous period.
+    /// The use that this node has not yet reported to other nodes, in nanoseconds like `share`. If
+    /// the cell counts buyers, the upper half is the number of the present period. The lower half
+    /// is the count of the period before it.
     pub unshared: u64,
-    /// Whether the cell waits in the queue of reports.
+    /// Whether the cell waits in the queue of cells to report.
     pub is_queued: bool,
 }
 
 impl LimitCell {
-    /// Calls `step` with the cell's values as a [`NodeShare`], and writes the changed values back.
+    /// Calls `step` with the cell's values as a [`NodeShare`]. Then writes the values back to the
+    /// cell.
     pub fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
         let mut node =
             NodeShare { state: self.state, share: self.share, unreported: self.unshared };
@@ -92,7 +93,7 @@ impl Default for LimitTable {
 }
 
 impl LimitTable {
-    /// Calls `step` with the cell of `key`. Creates the cell if it is missing.
+    /// Calls `step` with the cell of `key`. If there is no such cell, creates it first.
     pub fn with_cell<T>(&self, key: u64, now: u64, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let key = key.max(1);
         let mut shard =
@@ -133,7 +134,7 @@ impl LimitTable {
         Some(result)
     }
 
-    /// Returns the number of keys that were evicted while they were still in use.
+    /// Returns how many keys were evicted although their limits were still in use.
     pub fn evicted(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -162,7 +163,8 @@ mod tests {
         let table = LimitTable::default();
         assert_eq!(table.bytes(), 0, "unused shards must take no memory");
         for n in 0..1_000_000 {
-            // Each key's limit has recovered before the next key comes.
+            // Each key's limit has recovered before the next key comes, so the next key may take
+            // its cell.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
@@ -180,8 +182,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // The table gets twice as many keys as it has cells. All their limits are in use, but less
-        // than those of the 500 keys at a limit.
+        // The table gets twice as many keys as it has cells. All their limits are in use, but they
+        // are used less than those of the 500 callers at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

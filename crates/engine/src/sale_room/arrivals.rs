@@ -1,19 +1,19 @@
 //! Counts the buyers who arrived at an automatic waiting room since the last count. A buyer arrives
 //! by entering the room, requesting a pass, or purchasing with a pass.
 //!
-//! Counting takes no lock. A buyer's secret hash selects a bit, and each newly set bit counts. If
-//! 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen of them share a bit
-//! and are missed.
+//! The counting needs no lock. A secret hash of the buyer selects one of many bits. If the bit was
+//! not set, the buyer counts. A few buyers are missed, because they share a bit with another buyer.
+//! If 2,000 buyers arrive at a room that admits 2,000 per second, about fifteen are missed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The number of bits for each buyer whom a room admits per second.
+/// The number of bits for each buyer that the room admits per second.
 const BITS_PER_ARRIVAL: usize = 64;
 
-/// Returns the maximum number of buyers that one count of arrivals can distinguish.
+/// Returns the number of buyers at which the counting stops.
 pub const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }
@@ -36,7 +36,8 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // At this number, the room counts as overcrowded, so further counting changes nothing.
+        // With this many arrivals, the room counts as overcrowded in any case, so the counting
+        // stops.
         if self.count.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }

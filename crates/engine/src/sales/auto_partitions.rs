@@ -1,5 +1,6 @@
-//! Adds partitions to an item with an automatic spread if too many tickets of one slot wait to be
-//! settled. This job runs only if all nodes share the slots: every second, on the leader.
+//! Adds partitions to an item with an automatic spread when too many tickets of one of its slots
+//! wait to be settled. The job runs every second on the leader, and only if all nodes share the
+//! slots.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -20,14 +21,14 @@ use crate::outage_log;
 use crate::scheduler::{NextRun, Turn, Work};
 use crate::slot_layout::SlotLayout;
 
-/// If all sales together would have more slots than this, a new item starts with one partition,
-/// because each slot costs every settler a connection.
+/// Each slot costs every settler a connection. So if the sales together would have more slots than
+/// this, a new item starts with only one partition.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     width: AutoWidth,
-    /// Whether this node has logged that the nodes cannot serve more slots.
+    /// Whether this node has already logged that the nodes cannot serve more slots.
     logged_limit: bool,
 }
 
@@ -107,7 +108,8 @@ async fn look(
     Ok(())
 }
 
-/// Returns `false` if the nodes cannot serve more slots, or if the sale changed meanwhile.
+/// Gives the item this many partitions. Returns `false` if the nodes cannot serve so many slots, or
+/// if the sale has changed in the meantime.
 pub(crate) async fn widen(
     sale_control: &SaleControl,
     (sale, item): (&SaleState, &ItemState),
@@ -130,14 +132,15 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // The version check refuses this change if an operator's change has not reached this node yet.
+    // If an operator has changed the sale and this node does not know the change yet, the version
+    // differs and the store refuses this change.
     let wider = Spread { partitions, ..item.row.spread };
     let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 
 impl SaleControl {
-    /// Returns the number of partitions for each of this many new items.
+    /// Returns how many partitions each item of a new sale with this many items gets.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         let catalogue = self.node.catalogue();
@@ -155,9 +158,10 @@ impl SaleControl {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// For a draft that is about to enter the phase `next`, chooses again how many partitions each
-    /// item with an automatic spread has. Unlike the first choice, this choice counts only the
-    /// slots of sales that may run at the same time.
+    /// Chooses again how many partitions the draft's items with an automatic spread have, when the
+    /// draft is about to enter the phase `next`. The first choice counted the slots of all sales
+    /// that had not ended. This choice counts only the slots of sales that may run at the same time
+    /// as this sale.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -184,14 +188,14 @@ impl SaleControl {
             let chosen = Spread { partitions, ..spread };
             match self.set_spread(item, chosen, Some(version)).await? {
                 SpreadOutcome::Done(row) => version = row.version,
-                // The sale has changed, and this node does not know the change yet.
+                // The sale has changed in the meantime, and this node does not know the change yet.
                 _ => break,
             }
         }
         Ok(())
     }
 
-    /// Returns the spread of a new sale's items, which is automatic if all nodes share the slots.
+    /// Returns the spread of the items of a new sale. It is automatic if all nodes share the slots.
     #[must_use]
     pub fn first_spread(&self, items: usize) -> Spread {
         Spread {

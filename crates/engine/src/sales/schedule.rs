@@ -32,7 +32,8 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
             if !step.is_due(now) {
                 next = Some(next.map_or(step.at, |next| next.min(step.at)));
             } else if under_way.insert(sale.row.id.clone()) {
-                // A drain takes time, and other sales must open meanwhile.
+                // The step runs in a task of its own: a close drains the slots, and other sales
+                // must open in the meantime.
                 steps.spawn(take_step(sale_control.clone(), sale, step));
             }
         }
@@ -40,7 +41,8 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     }
 }
 
-/// Returns the sale's id. After a failure, the next check repeats the step.
+/// Takes the step, and returns the sale's id. If the step fails, the job's next check tries it
+/// again.
 async fn take_step(
     sale_control: Arc<SaleControl>,
     sale: Arc<SaleState>,
@@ -82,7 +84,7 @@ mod tests {
         assert!(matches!(patched, Ok(PatchOutcome::Done(_))), "{patched:?}");
     }
 
-    /// The sale's next timed step must be due now.
+    /// Returns the sale's next timed step, which must be due now.
     fn due_step(engine: &EngineParts) -> (Arc<SaleState>, TimedStep) {
         let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
         let now = engine.node.store().monotonic_now();
@@ -95,7 +97,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_due_step_changes_nothing_after_an_operator_has_withdrawn_it() {
         let dir = TempDir::new();
-        // Without the role `control`, the engine's own job takes no steps.
+        // Without the role `control`, the engine's own job takes no steps, so that only this test
+        // takes them.
         let engine = engine_with(&dir, Roles { control: false, ..Roles::ALL }).await;
         let phase = || engine.node.catalogue().sale("spring").expect("created").row.phase;
         draft(&engine, Stock::Counted(1), 1, 900_000).await;

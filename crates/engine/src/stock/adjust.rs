@@ -14,11 +14,12 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 impl StockControl {
-    /// Raises or lowers an item's total. If too few units are free, returns
-    /// [`AdjustOutcome::NotInPool`] with the number of free units in the pool and in the slots.
+    /// Raises or lowers an item's total. If the total should fall by more units than are free,
+    /// returns [`AdjustOutcome::NotInPool`] with the number of free units in the pool and in the
+    /// slots.
     ///
     /// # Errors
-    /// If a store or slot is unreachable. The caller may repeat the call with the same key.
+    /// If the store or a slot is unreachable. The caller may repeat the call with the same key.
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustOutcome, EngineError> {
         let catalogue = self.node.catalogue().clone();
         let Some(item) = catalogue.item_by_id(adjustment.item) else {
@@ -30,7 +31,7 @@ impl StockControl {
         }
         let locked = self.lock_item(item).await;
         let outcome = self.adjust_locked(item, adjustment).await;
-        // Unneeded recalled units go back to the slots.
+        // Recalled units that were not needed go back to the slots.
         locked.reconcile().await?;
         self.node.control().wake(item.row.id);
         outcome
@@ -77,8 +78,8 @@ impl StockControl {
     }
 }
 
-/// Returns the result for a closed sale, whose total cannot change. An earlier call with the same
-/// key may have changed the total before the close.
+/// Returns the result for a closed sale, whose total can no longer change. If an earlier call with
+/// the same key changed the total before the close, returns the result of this call again.
 async fn adjusted_before_close(
     node: &Node,
     adjustment: &Adjustment,

@@ -1,9 +1,10 @@
-//! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
-//! nodes through the store, and waits until they have drained their slots.
+//! Drains a sale's slots on all nodes. The node that pauses or closes the sale announces the drain
+//! in the store. The other nodes read this and drain their slots, and the first node waits for
+//! them.
 //!
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. The
-//! phase change closes every remaining grant and returns its unsettled tickets. So stock stays
-//! correct even if a slot is unreachable or slow.
+//! transaction that changes the phase closes every grant that is still open and returns its
+//! unsettled tickets. So stock stays correct even if a slot is unreachable or slow.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,14 +21,14 @@ use crate::node::Node;
 use crate::outage_log;
 use crate::sale_rows::{SaleLock, update_in_catalogue};
 
-/// How long other nodes drain if the node that began the drain does not end it. A little longer
-/// than that node's wait.
+/// After this time, other nodes end a drain if the node that began it has not ended it. It is a
+/// little longer than that node waits.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// How often a node checks for other nodes' drains while it knows of such a drain.
+/// While a node knows that another node drains a sale, how often it checks for such drains.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a node checks for other nodes' drains while it knows of no such drain.
+/// While a node knows of no such drain, how often it checks for one.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a node checks the store while it waits for other nodes or for the end of a drain.
+/// How often a node reads the store while it waits for other nodes, or for the end of a drain.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 pub(super) async fn run(stock: Arc<StockControl>) {
@@ -61,7 +62,8 @@ fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
 }
 
 async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
-    // If another task has the lock, that task drains the sale itself or already follows the drain.
+    // Another task of this node has the lock. It either drains the sale itself, or already follows
+    // this drain.
     let Some(_guard) = SaleLock::try_take(&stock.node, &sale.runtime) else { return Ok(()) };
     sale.runtime.draining.store(true, Ordering::Release);
     let drained = drain_own(stock, sale).await;
@@ -71,8 +73,8 @@ async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), Engi
     reconcile_after_step(stock, &sale.row.id).await
 }
 
-/// Drains the slots in this node's memory. The node that began the drain handles the slots that all
-/// nodes reach.
+/// Drains the slots that are in this node's memory. If all nodes reach the slots, does nothing,
+/// because the node that began the drain drains them.
 async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
     if !stock.node.layout().is_node_local() {
         return Ok(());
@@ -82,8 +84,8 @@ async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineE
     close_own_grants(&stock.node, &slots).await
 }
 
-/// Closes the grants of these slots. Otherwise, the node that began the drain would wait for the
-/// whole of [`DRAIN_MAX`].
+/// Closes the grants of these slots. The node that began the drain waits until they are closed, for
+/// up to [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -112,12 +114,12 @@ async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineE
     }
 }
 
-/// Stops the sale's slots that this node reaches, and returns the stopped slots. Logs and skips an
-/// unreachable slot.
+/// Stops the slots of the sale that this node reaches. Returns the slots that were stopped. If a
+/// slot is unreachable, logs this and continues with the others.
 pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<SlotKey> {
     let items = sale.items.iter().map(|item| async move {
-        // Reconciliation checks `draining` under this lock, so it does not start the slots during
-        // the drain.
+        // Reconciliation has this lock when it checks `draining`. So after this task has had the
+        // lock, no reconciliation starts the slots again during the drain.
         let _guard = stock.lock_item(item).await;
         item.work.stopped_here.store(true, Ordering::Release);
         join_all(item.reached_slots().into_iter().map(|slot| stop_slot(stock, slot))).await
@@ -141,7 +143,8 @@ async fn stop_slot(stock: &StockControl, slot: SlotKey) -> Option<SlotKey> {
     }
 }
 
-/// Waits until the tickets of these slots are settled. Gives up with a warning at the time `until`.
+/// Waits until the tickets of these slots are settled. At the time `until`, logs a warning and
+/// returns.
 pub(crate) async fn await_tickets(
     stock: &StockControl,
     sale: &SaleState,
@@ -160,7 +163,8 @@ pub(crate) async fn await_tickets(
 }
 
 /// Closes the grants of these slots, because another node may wait for this. Then waits until the
-/// other nodes have closed theirs, and gives up with a warning at the time `until`.
+/// other nodes have closed their grants of this sale. At the time `until`, logs a warning and
+/// returns.
 pub(crate) async fn await_other_nodes(
     node: &Node,
     sale: &SaleState,
@@ -187,8 +191,8 @@ pub(crate) async fn await_other_nodes(
     Ok(())
 }
 
-/// Tells every node to drain its slots of the sale. Returns the sale's version, or `None` if there
-/// is no other node or the sale was deleted.
+/// Announces in the store that every node must drain its slots of the sale. Returns the sale's new
+/// version. Returns `None` if the deployment has only one node, or if the sale was deleted.
 pub(crate) async fn announce_drain(
     node: &Node,
     sale: &SaleState,
@@ -213,8 +217,8 @@ pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
     }
 }
 
-/// Updates the slots after a phase change or a repeated request for it. After a failed drain, the
-/// slots issue tickets again.
+/// Updates the slots after a step, whether or not the step changed the phase. If the sale is still
+/// open, because the step failed, the slots issue tickets again.
 pub(crate) async fn reconcile_after_step(
     stock: &StockControl,
     id: &str,
@@ -224,7 +228,7 @@ pub(crate) async fn reconcile_after_step(
         slot_reconciliation::reconcile_all(stock, &sale.items).await;
     }
     if sale.row.phase == doorbuster_core::Phase::Closed {
-        // If a slot does not answer, the job `retire` asks it again later.
+        // If a slot does not answer, the job `retire` tries again later.
         let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
         retire_slots(&stock.slots, slots).await;
     }

@@ -1,4 +1,5 @@
-//! Sends slots their missing feed rows. [`doorbuster_steps::feed`] has the sequence of the effects.
+//! Sends slots the feed rows that they have not applied yet. [`doorbuster_steps::feed`] has the
+//! sequence of the effects.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Grant, Seq};
 use doorbuster_slots::Slots;
@@ -9,7 +10,7 @@ use futures_util::future::try_join_all;
 
 use crate::error::EngineError;
 
-/// Returns the slots' states after the feed.
+/// Sends these slots their missing feed rows. Returns the slots with their new states.
 pub(super) async fn feed_slots(
     store: &Store,
     slots: &Slots,
@@ -25,8 +26,8 @@ pub(super) async fn feed_slots(
     try_join_all(each).await
 }
 
-/// Sends a slot its missing feed rows. Returns how many units the slot then has, or 0 if the slot
-/// does not have the grant.
+/// Sends a slot its missing feed rows. Then returns for how many units the slot can issue tickets.
+/// Returns 0 if the slot does not have this grant.
 pub(super) async fn feed_and_count(
     store: &Store,
     slots: &Slots,

@@ -1,5 +1,5 @@
-//! Checks whether a slot lost its memory, and starts a new epoch for a slot whose memory is full.
-//! [`doorbuster_steps::slot_check`] has the sequence of the reads.
+//! Checks whether a slot has lost its memory. If a slot's memory is full, starts a new epoch for
+//! the slot. [`doorbuster_steps::slot_check`] has the sequence of the reads.
 use std::sync::Arc;
 
 use doorbuster_core::{CloseCause, Grant};
@@ -36,8 +36,8 @@ pub(super) async fn check_grant(
     }
 }
 
-/// Drains a slot whose memory is full, and closes the slot's grant. The slot continues under a new
-/// epoch.
+/// Starts a new epoch for a slot whose memory is full: drains the slot, closes its grant, and
+/// reconciles the item. Reconciliation gives the slot a new grant.
 async fn roll_epoch(
     stock: &StockControl,
     item: &ItemState,
@@ -54,8 +54,9 @@ async fn roll_epoch(
             "a slot's memory was full; the slot continues under a new epoch"
         );
     }
-    // This flag lets reconciliation start the slot again. If reconciliation fails now, the next
-    // check of all slots wakes it.
+    // Without this flag, reconciliation would not start the stopped slot again. If the
+    // reconciliation below fails, the flag stays set, and the next check of all slots causes
+    // another one.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     locked.reconcile().await
 }

@@ -11,7 +11,8 @@ use super::slot_reconciliation::reconcile_locked;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// The exclusive right of one task to move an item's units on this node.
+/// The exclusive right of one task to move an item's units. It excludes only other tasks of this
+/// node.
 pub struct ItemLock<'a> {
     stock: &'a StockControl,
     item: &'a ItemState,
@@ -19,8 +20,8 @@ pub struct ItemLock<'a> {
 }
 
 impl StockControl {
-    /// Waits for the lock of an item. Until the lock is dropped, no other task of this node moves
-    /// the item's units.
+    /// Waits for the lock of an item. Until the returned lock is dropped, no other task of this
+    /// node moves the item's units.
     pub async fn lock_item<'a>(&'a self, item: &'a ItemState) -> ItemLock<'a> {
         let alone = item.work.reconciling.lock().await;
         ItemLock { stock: self, item, _alone: alone }
@@ -28,8 +29,8 @@ impl StockControl {
 }
 
 impl<'a> ItemLock<'a> {
-    /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
-    /// units. Fails if nothing was moved and a slot did not answer.
+    /// Moves at most `units` units from the item's slots to its pool. Returns how many it moved. If
+    /// it moved none and a slot did not answer, returns the slot's error.
     pub(crate) async fn recall_to_pool(&self, units: u64) -> Result<u64, EngineError> {
         recall_to_pool(self.stock, self.item, units).await
     }
@@ -38,8 +39,9 @@ impl<'a> ItemLock<'a> {
         reconcile_locked(self.stock, self.item).await
     }
 
-    /// Listens for changes of the item's counts. A task must listen before it reads the store, in
-    /// order to notice units that a commit returns after the read.
+    /// Returns a future that ends when the item's counts change. A task must call this function
+    /// before it reads the store. Otherwise, it could miss units that a commit returns between its
+    /// read and its wait.
     pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
         listen(self.item)
     }

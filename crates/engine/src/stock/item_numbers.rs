@@ -8,7 +8,8 @@ use doorbuster_slots::SlotError;
 use super::StockControl;
 use crate::catalogue::ItemState;
 
-/// The longest wait for an item's slots. It is short, because the numbers are only displayed.
+/// How long to wait at most for an item's slots. It is short, because the numbers are only
+/// displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 /// The published numbers of an item.
@@ -16,10 +17,10 @@ const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 pub struct ItemNumbers {
     /// All units. `None` means unlimited.
     pub count: Option<u64>,
-    /// Units that are not available now: held, paid, kept for the waitlist, or in an unsettled
-    /// ticket.
+    /// Units that cannot be bought now: held, paid, kept for the waitlist, or in a ticket that is
+    /// not settled. If the stock is unlimited, only held and paid units.
     pub access: u64,
-    /// Units that are available now. `None` means unlimited.
+    /// Units that can be bought now. `None` means unlimited.
     pub remaining: Option<u64>,
     /// Units of reserved, unpaid orders.
     pub held: u64,
@@ -28,8 +29,9 @@ pub struct ItemNumbers {
 }
 
 impl StockControl {
-    /// Returns the units for which an item's slots can issue tickets now. If a slot does not answer
-    /// in time, or if this node does not reach all slots, returns all unsettled units of the slots.
+    /// Returns for how many units an item's slots can issue tickets now. If a slot does not answer
+    /// in time, or if this node does not reach all slots, the exact number is unknown. In this
+    /// case, returns all units of the slots' grants that are not settled.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {
@@ -48,7 +50,8 @@ impl StockControl {
         }
     }
 
-    /// Returns how many tickets of an item wait in queues that this node reaches.
+    /// Returns how many of an item's tickets wait to be settled, in the queues that this node
+    /// reaches.
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
         let ask = async {
@@ -61,7 +64,7 @@ impl StockControl {
         tickets
     }
 
-    /// Returns an item's numbers, from the counts at the last commit and from
+    /// Returns an item's numbers. They are computed from the counts at the last commit and from
     /// [`Self::available_units`].
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();

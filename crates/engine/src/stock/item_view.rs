@@ -1,4 +1,4 @@
-//! What a round of reconciliation reads from this node's memory.
+//! What this node's memory knows about an item, for the steps of a reconciliation.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ pub(super) struct ItemInMemory<'a> {
     pub(super) sale: Arc<SaleState>,
 }
 
-/// The portions in which the item's slots get units from the pool.
+/// Returns the portions in which the item's slots get units from the pool.
 pub(super) fn portions(node: &Node, item: &ItemState) -> Portions {
     let nodes =
         (!node.layout().reaches_all_slots()).then(|| node.live_nodes().count().now().into());
@@ -48,7 +48,8 @@ impl ItemView for ItemInMemory<'_> {
 
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
-        // After a step of the clock, the difference can be large or negative.
+        // The clock may have been stepped since `until` was computed. The difference could then be
+        // very large or negative, so it is limited.
         (until - self.node.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
     }
 

@@ -15,9 +15,9 @@ use super::{StockControl, feed, recall};
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Moves at most `units`, and returns the number of moved units. Fails if nothing was moved and a
-/// slot did not answer. The caller must have the item's lock, so that no other task delivers
-/// returned units.
+/// Moves at most `units` units from the item's slots to its pool. Returns how many it moved. If it
+/// moved none and a slot did not answer, returns the slot's error. The caller must have the item's
+/// lock. Otherwise, another task could at the same time move the returned units back to slots.
 pub(super) async fn recall_to_pool(
     stock: &StockControl,
     item: &ItemState,
@@ -61,7 +61,8 @@ pub(super) async fn recall_to_pool(
     }
 }
 
-/// If the slot did not answer, stores the error in `missed` and returns `None`.
+/// Handles the error of a slot that did not answer: stores the error in `missed`, and returns
+/// `None`. Returns all other errors.
 fn answer<T>(
     result: Result<T, EngineError>,
     missed: &mut Option<SlotError>,

@@ -1,4 +1,4 @@
-//! Carries out recalls: takes units out of a slot, and moves these units in the store.
+//! Carries out recalls: takes units out of a slot, and records in the store that these units moved.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, Recall, RecallId};
@@ -18,7 +18,8 @@ pub(super) async fn take_units(
     Ok(outcome)
 }
 
-/// Ends a recall in the store, and returns the number of moved units.
+/// Ends a recall in the store. `taken` is the number of units that the slot gave up. Returns how
+/// many units the store moved.
 pub(super) async fn finish_recall(
     node: &Node,
     recall: RecallId,

@@ -1,8 +1,9 @@
-//! Deletes the data that remains in slots of ended sales, and in slots that left their items'
-//! spreads. The node that closed a sale may have failed to delete this data.
+//! Deletes data that remains in slots although nothing needs it any more. These slots belong to
+//! ended sales, or have left their items' spreads. Data remains if the node that closed a sale
+//! could not delete it.
 //!
-//! The store's rows name these slots. If a slot still has tickets, the leader settles them first. A
-//! leader without the role `settle` cannot settle them, so the slot keeps its data.
+//! The grants in the store name these slots. If a slot still has tickets, the leader settles them
+//! first. A leader without the role `settle` cannot settle them, so such a slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::scheduler::{NextRun, Turn, Work};
 
-/// The job checks a sale's slots for this long after the sale's end. After this time, an operator
-/// must delete data that remains.
+/// For how long after a sale's end the job checks the sale's slots. If data remains after this
+/// time, an operator must delete it.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// The number of slots that get a request at the same time.
+/// The maximum number of slots that are asked to delete their data at the same time.
 const ASKED_AT_ONCE: usize = 16;
-/// The longest wait for the answer of one slot. A slot that does not answer is asked again later.
+/// How long to wait for the answer of one slot. A slot that does not answer is asked again later.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
@@ -29,8 +30,9 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut turns = node.turns(Work::Retirement);
     loop {
         let turn = turns.wait(NextRun::Idle).await;
-        // Slots in node memory need no cleanup after a sale, because they end with the process. But
-        // in every layout, a slot that left its item's spread may still have tickets.
+        // If the slots are in the memory of nodes, the slots of an ended sale need no cleanup: they
+        // end with the process. But a slot that left its item's spread may still have tickets in
+        // every layout.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -41,9 +43,9 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
 
 #[derive(Default)]
 struct SlotCleanup {
-    /// For each sale, the slots that ever had a grant.
+    /// For each sale that ended recently, the slots that ever had a grant.
     slots: HashMap<String, Vec<SlotKey>>,
-    /// The slots without data, which are not asked again.
+    /// The slots that have no data any more, and so are not asked again.
     gone: HashSet<SlotKey>,
 }
 
@@ -83,9 +85,10 @@ impl SlotCleanup {
     }
 }
 
-/// Returns the slots that left their items' spreads and have no open grant, with the epochs of
-/// their newest grants. At the first turn, reads the items of all sales that have not ended. At
-/// later turns, reads only items whose slots may have left since the last turn.
+/// Returns the slots that left their items' spreads and have no open grant, each with the epoch of
+/// its newest grant. At the first turn, searches the items of all sales that have not ended. At
+/// later turns, searches only the items from whose list of leaving slots a slot was removed since
+/// the last turn.
 async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     let mut items: Vec<Arc<ItemState>> = Vec::new();
     if node.layout().reaches_all_slots() {
@@ -94,13 +97,15 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
             items.extend(sale.items.iter().cloned());
         }
     }
-    // `take_removed` must run for every item, also at the first turn.
+    // `take_removed` also resets the item's flag, so it must be called for every item, also at the
+    // first turn.
     items.retain(|item| item.work.leaving.take_removed() || turn == Turn::First);
     let mut found = Vec::new();
     for item in items {
         match node.store().grants(item.row.id).await {
             Ok(mut grants) => {
-                // The newest grant of each slot comes first.
+                // The grants are sorted by slot, and each slot's newest grant comes first. Only
+                // this one stays.
                 grants.dedup_by_key(|grant| grant.slot);
                 let spread = &item.row.spread;
                 let has_left = |grant: &&Grant| {
@@ -117,9 +122,9 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
     found
 }
 
-/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. If a slot
-/// has tickets or does not answer, the job asks it again later. Until then, the leader settles the
-/// tickets.
+/// Asks the slots in `found`, and the leftovers of earlier calls, to delete their data. A slot that
+/// has tickets or does not answer becomes or stays a leftover, and is asked again later. Until
+/// then, the leader settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
     let asked = found.into_iter().chain(node.control().leftovers());
@@ -128,8 +133,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // A slot that is in the spread again is no leftover: settlers read its queue in any
-            // case.
+            // If the slot is in the spread again, it is no leftover: its queue is read like that of
+            // every slot of the spread.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
                 false => node.control().forget_leftover(slot, closed),
@@ -139,30 +144,30 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
     each.buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
 }
 
-/// Returns the slots that got a grant since the sale was created. A draft has such slots if it was
-/// scheduled before.
+/// Returns the slots that have had a grant since the sale was created. Even a draft may have such
+/// slots, if it was scheduled before.
 pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotKey>, EngineError> {
     let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
     let mut slots = Vec::new();
     for item in &sale.items {
         slots.extend(node.store().grants(item.row.id).await?.iter().map(|grant| grant.slot));
     }
-    // The grants of one slot follow each other.
+    // The grants are sorted by slot, so this removes all duplicates.
     slots.dedup();
     Ok(slots)
 }
 
-/// Asks each slot of an ended or deleted sale to delete its data. Returns the slots that answered,
-/// and whether each has no data now. A slot with tickets keeps its data.
+/// Asks each of these slots of an ended or deleted sale to delete its data. A slot with tickets
+/// keeps its data. Returns the slots that answered, each with whether it has no data now.
 pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
     let replies = futures_util::stream::iter(retired)
         .map(|slot| async move { Some((slot, retire(slots, slot, None).await?)) });
     replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
 }
 
-/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if no answer
-/// came in time. `closed` is the epoch of the slot's closed grant, or `None` if the sale has ended
-/// or was deleted.
+/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
+/// did not answer in time. If the sale has ended or was deleted, `closed` is `None`. Otherwise it
+/// is the epoch of the slot's closed grant.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

@@ -1,5 +1,5 @@
-//! Drains the slots that left an item's spread while the item's sale runs. If the leader stops
-//! meanwhile, the next leader continues from the store's rows.
+//! Drains the slots that left an item's spread while the item's sale is open. If another node
+//! becomes the leader during a drain, it continues the drain from the store's rows.
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
@@ -7,8 +7,8 @@ use super::{StockControl, recall};
 use crate::catalogue::ItemState;
 use crate::error::{DRAIN_MAX, EngineError};
 
-/// Drains a slot as far as possible now, in the sequence of [`doorbuster_steps::slot_drain`].
-/// Returns `true` if the slot's grant is closed.
+/// Drains a slot as far as this is possible now. [`doorbuster_steps::slot_drain`] has the sequence
+/// of the effects. Returns `true` if the slot's grant is closed.
 pub(super) async fn drain_slot(
     stock: &StockControl,
     item: &ItemState,
@@ -19,7 +19,8 @@ pub(super) async fn drain_slot(
     let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
     loop {
         let input = match effect {
-            // If the slot is unreachable, its grant is closed only once the drain is overdue.
+            // `None` if the slot is unreachable. The steps close the grant of an unreachable slot
+            // only when the drain is overdue.
             Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))
@@ -62,8 +63,8 @@ pub(super) async fn drain_slot(
     }
 }
 
-/// Lets the retirement job delete the slot's data. The caller has the item's lock and must not wait
-/// for the slot.
+/// Tells the job `retire` to delete the slot's data. This function does not do so itself: the
+/// caller has the item's lock, and must not wait for the slot.
 fn leave_to_retirement(stock: &StockControl, grant: &Grant, is_overdue: bool) {
     tracing::info!(
         slot = stock.node.catalogue().slot_name(grant.slot),

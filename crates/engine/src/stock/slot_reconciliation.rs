@@ -1,5 +1,6 @@
-//! Reconciles an item's slots with the store ([`doorbuster_steps::slot_reconciliation`]). Runs when
-//! something changed, and every second in case a signal was missed.
+//! Reconciles an item's slots with the store ([`doorbuster_steps::slot_reconciliation`]). An item
+//! is reconciled after each signal that something has changed. Every second, items for which a
+//! signal may have been missed are reconciled too.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,13 +20,14 @@ use crate::error::EngineError;
 use crate::node::Node;
 use crate::outage_log;
 
-/// The number of items that are reconciled at the same time.
+/// The maximum number of items that are reconciled at the same time.
 const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Time between two checks of a slot that leaves its item's spread and still has tickets.
+/// How often a slot is checked that leaves its item's spread and still has tickets.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// If a node gave units to another node, it waits this long before it recalls units, so that the
-/// other node can sell some. A random part makes the wait up to twice as long.
+/// After a node gave units to another node, it waits for this time before it recalls units. During
+/// this time, the other node can sell some of its units. The real wait is random, between this time
+/// and twice this time.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(stock: Arc<StockControl>) {
@@ -42,14 +44,16 @@ pub(super) async fn run(stock: Arc<StockControl>) {
                 if reason == WakeReason::Pool && !needs_pool_units(&stock, &item).await {
                     return;
                 }
-                // A task that already waits for the item's lock will also handle this change.
+                // If a task already waits for the item's lock, it reads the store only after it has
+                // the lock. So it also handles this change.
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
                 let alone = stock.lock_item(&item).await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // Another task may have changed the item meanwhile, and relies on this
-                // reconciliation to use the new values.
+                // While this task waited for the lock, another task may have changed the item. That
+                // task relies on this reconciliation to use the new values, so the item is read
+                // again.
                 let item = stock.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&stock, &item).await;
                 drop(alone);
@@ -70,7 +74,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Reconciles these items. If an item fails, logs the failure, and a later run tries again.
+/// Reconciles these items. If an item fails, logs the failure and wakes another reconciliation of
+/// this item.
 pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(stock, &item).await {
@@ -87,14 +92,15 @@ pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]
     each.buffer_unordered(RECONCILED_AT_ONCE).collect::<()>().await;
 }
 
-/// Brings an item's slots up to date with the store. Each step may be repeated.
+/// Makes an item's slots agree with the store's rows. The caller may repeat this call at any time.
 pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<(), EngineError> {
     let locked = stock.lock_item(item).await;
     locked.reconcile().await
 }
 
-/// Returns whether a slot needs units of the pool now. Always true if the item's portions use no
-/// sub-domains. False if another task already waits to make this check.
+/// Returns whether a slot needs units of the pool now. If the item's slots use no sub-domains,
+/// returns `true` without a check. Returns `false` if another task already waits to make this
+/// check.
 async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let portions = &portions(&stock.node, item);
     if !portions.spread.uses_sub_domains() {
@@ -109,14 +115,14 @@ async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let needs = item.slots.iter().map(|&slot| async move {
         match stock.view_in_time(slot).await {
             Some(view) => view.is_none_or(|view| portions.needs_units(pool, &view)),
-            // The watch job logs that the slot is unreachable.
+            // The slot is unreachable. The watch job logs this.
             None => false,
         }
     });
     join_all(needs).await.into_iter().any(|needs| needs)
 }
 
-/// Like [`reconcile`], for a caller that has the item's lock.
+/// Like [`reconcile`], for a caller that already has the item's lock.
 pub(super) async fn reconcile_locked(
     stock: &StockControl,
     item: &ItemState,
@@ -125,8 +131,8 @@ pub(super) async fn reconcile_locked(
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count of ended orders is read before the grants. So the grants' feeds contain the
-    // released quota of all counted orders.
+    // The count of ended orders must be read before the grants. Then the feeds of the grants
+    // contain the released quotas of all orders in this count.
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { node: &stock.node, item, sale };
     let (mut round, mut effect) = Round::begin();
@@ -199,7 +205,8 @@ fn pause_before_next(pause: Pause) -> Duration {
     }
 }
 
-/// Moves units from the pool to a slot. Returns the slot's grant and the number of moved units.
+/// Moves units from the pool to a slot. Returns the slot's grant, and the number of units that were
+/// moved.
 async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineError> {
     let Refill { grant, slot, portion } = part;
     let given = node.store().refill(*grant, portion.units, portion.counter).await?;
@@ -217,7 +224,7 @@ fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     remember_units(item, open_slots);
 }
 
-/// Remembers each slot's units, so that later requests go to a slot with units.
+/// Remembers the units in each slot. With these numbers, requests choose a slot that has units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;

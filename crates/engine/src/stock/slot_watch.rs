@@ -1,8 +1,8 @@
-//! Watches the slots for lost memory, and the machine's clock for steps. If a slot lost its memory,
-//! this job closes the slot's grant by id, and the slot gets a new grant.
+//! Watches whether slots lose their memory, and whether the machine's clock is stepped. If a slot
+//! has lost its memory, this job closes the slot's grant, and the slot gets a new one.
 //!
-//! Each node watches the slots that only it reaches. The leader watches the slots that all nodes
-//! reach. A node that suspects a loss checks all slots that it reaches.
+//! A slot that only one node reaches is watched by this node. A slot that all nodes reach is
+//! watched by the leader. A node that suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::outage_log;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A node that watches slots pauses at least this long between two checks, even if many signals
+/// The shortest pause between two checks on a node that watches slots. It matters if many signals
 /// arrive.
 const PACE: Duration = Duration::from_millis(20);
 const WATCHED_AT_ONCE: usize = 64;
@@ -46,8 +46,8 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     }
 }
 
-/// Adjusts the store's clock to the machine's clock, and logs a step of the machine's clock. Only
-/// the embedded store needs this, because PostgreSQL has its own clock.
+/// Adjusts the store's clock to the machine's clock, and logs if the machine's clock was stepped.
+/// Only the embedded store needs this. PostgreSQL has a clock of its own.
 fn discipline(node: &Node) {
     let alarm = node.clock().has_alarm();
     let ahead_ms = node.clock().adjust_to_wall();
@@ -62,9 +62,9 @@ fn discipline(node: &Node) {
     }
 }
 
-/// Checks the slots that this node watches. After a suspected loss, checks all slots that this node
-/// reaches, because the leader may be unable to reach a slot. Two nodes may then close the same
-/// grant, which does no harm.
+/// Checks the slots that this node watches. If a loss is suspected, checks all slots that this node
+/// reaches, because the leader may be unable to reach one of them. Two nodes may then close the
+/// same grant, which does no harm.
 async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineError> {
     let grants = stock.node.store().open_grants().await?;
     observe_leaving(&stock.node, &grants);
@@ -84,8 +84,9 @@ async fn watch(stock: &StockControl, is_suspected: bool) -> Result<(), EngineErr
 }
 
 fn observe_leaving(node: &Node, grants: &[Grant]) {
-    // The catalogue is read after the grants, so it is at least as new as the grants. With an older
-    // catalogue, a slot of a newer spread would count as leaving.
+    // The catalogue is read after the grants, so it is at least as new as they are. In an older
+    // catalogue, the spread could lack a slot that already has a grant, and the slot would count as
+    // leaving.
     let catalogue = node.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
         let has_slot = |slot: &SlotKey| node.layout().has_slot(&item.row.spread, slot.index);
@@ -127,8 +128,8 @@ async fn watch_one(
     Ok(())
 }
 
-/// Closes the grant of a slot outside the item's spread. The sale must be neither scheduled nor
-/// open. In a scheduled or open sale, the slot must be drained first.
+/// Closes the grant of a slot that is not in the item's spread, without a drain. The sale must be
+/// neither scheduled nor open: in such a sale, the slot must be drained first.
 async fn close_leftover(
     stock: &StockControl,
     item: &ItemState,
@@ -148,11 +149,11 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of the items for which a signal may have been missed:
+/// Wakes the reconciliation of items for which a signal may have been missed:
 ///
 /// - items with units in the pool
 /// - items with a pending recall
-/// - items with a slot that is stopped, has no grant, or lacks feed rows
+/// - items with a slot that is stopped, has no grant, or has not applied all feed rows
 async fn sweep(stock: &StockControl, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = stock.node.catalogue().clone();
     if stock.node.watches_slots() {
@@ -190,8 +191,8 @@ async fn is_healthy(stock: &StockControl, item: &ItemState, grants: &[Grant]) ->
             Some(view) => grant
                 .zip(view)
                 .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
-            // An unreachable slot needs no reconciliation. The node that watches the slot logs the
-            // failure.
+            // Reconciliation cannot help an unreachable slot. The node that watches the slot logs
+            // that it is unreachable.
             None => true,
         }
     });

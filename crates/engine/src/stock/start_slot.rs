@@ -8,7 +8,8 @@ use super::StockControl;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 
-/// Skips unreachable slots and slots that lost their memory: the watch job handles them.
+/// Starts these slots. Returns the slots that have their grants. Leaves out slots that are
+/// unreachable or have lost their memory, because the watch job handles these slots.
 pub(super) async fn start_slots(
     stock: &StockControl,
     item: &ItemState,
@@ -27,7 +28,8 @@ async fn start_slot(
 ) -> Result<Option<OpenSlot>, EngineError> {
     let (mut start, mut effect) = SlotStart::begin(open, threshold);
     loop {
-        // If a slot does not answer, a later round of reconciliation starts it.
+        // If the slot does not answer, this function returns `None`. A later reconciliation starts
+        // the slot.
         let input = match effect {
             Effect::OpenGrant => {
                 let id = GrantId(rand::random::<u64>() >> 1);

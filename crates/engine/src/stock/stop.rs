@@ -1,5 +1,5 @@
-//! Stops a node: refuses new requests, settles accepted tickets, and returns the units that only
-//! this node could sell.
+//! Stops a node: refuses new requests, settles the tickets that were issued, and returns the units
+//! that only this node could sell.
 use std::time::Duration;
 
 use doorbuster_core::{CloseCause, SlotKey};
@@ -10,20 +10,21 @@ use crate::control::LEASE_RENEWAL;
 use crate::error::{DRAIN_MAX, EngineError};
 use crate::node::Node;
 
-/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This time
-/// plus the later steps is less than the program's limit for stopping the node.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. It is so
+/// short that this wait and the later steps fit into the program's time limit for a stop.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node tries to return unsettled tickets to their queues. Other nodes claim
-/// the remaining tickets a few seconds later.
+/// How long a stopping node tries to return tickets that it has not settled to their queues. If
+/// this fails, other nodes claim these tickets some seconds later.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// After a stopping node has released its lease, it continues to settle for this time. The time is
-/// a little longer than the interval at which other nodes check the leases.
+/// A stopping node still settles tickets for this long after it has released its lease. Other nodes
+/// check the leases a little more often, so they have taken over before the node ends.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
-/// A node checks a draining queue after each settled batch, and after this time at the latest.
+/// During a drain, a node checks the queue after each settled batch, and at least this often.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
-    /// Makes this node refuse new requests and ask buyers to retry.
+    /// Makes this node refuse new requests and ask buyers to retry. If the slots are in this node's
+    /// memory, also stops them.
     pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
@@ -31,8 +32,8 @@ impl StockControl {
             return;
         }
         for item in self.node.items_with_open_slots() {
-            // Reconciliation checks under this lock whether the node is stopping. So it does not
-            // start the stopped slots again.
+            // Reconciliation has this lock when it checks whether the node is stopping. So no
+            // reconciliation starts the slots again after they have been stopped.
             let _guard = self.lock_item(&item).await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -47,7 +48,8 @@ impl StockControl {
         }
     }
 
-    /// Refuses new requests, settles accepted tickets, and closes the store.
+    /// Refuses new requests, settles the tickets that were issued, ends the jobs, and closes the
+    /// store.
     pub async fn stop_node(&self) {
         self.begin_node_stop().await;
         if self.node.layout().is_edge() {
@@ -79,8 +81,8 @@ impl StockControl {
             && !self.node.layout().is_node_local()
             && self.node.live_nodes().has_other_settlers()
         {
-            // Other nodes need this time to notice the stop. Until then, this node continues to
-            // settle its slots.
+            // Other nodes need this time to notice that the lease was released. Until then, this
+            // node still settles the tickets of its slots.
             tokio::time::sleep(SETTLE_ON).await;
         }
         self.node.lifecycle().end_jobs();
@@ -104,8 +106,8 @@ impl StockControl {
         self.node.store().close().await;
     }
 
-    /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
-    /// does not delay the others.
+    /// Waits until every ticket of these slots is settled and acknowledged. Fails if tickets remain
+    /// at the time `until`. If a slot is unreachable, continues with the others and then fails.
     pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
@@ -130,8 +132,8 @@ fn own_slots(node: &Node) -> Vec<SlotKey> {
     node.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
 }
 
-/// Waits until every ticket of this node has its verdict or has passed its `decide_by`, but not
-/// longer than [`VERDICT_WAIT_MAX`]. Other nodes settle the remaining tickets.
+/// Waits until every ticket that this node issued has its verdict or has passed its `decide_by`.
+/// Fails if this takes longer than [`VERDICT_WAIT_MAX`]. Other nodes then settle the rest.
 async fn wait_for_verdicts(node: &Node) -> Result<(), EngineError> {
     let until = Instant::now() + VERDICT_WAIT_MAX;
     while node.waiters().has_pending(node.now()) {
@@ -144,13 +146,13 @@ async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> 
     if Instant::now() > until {
         return Err(EngineError::Drain);
     }
-    // Each settled batch causes a notification.
+    // Returns after the next settled batch, or after [`DRAIN_POLL`].
     drop(tokio::time::timeout(DRAIN_POLL, node.control().batch_settled.notified()).await);
     Ok(())
 }
 
-/// Releases this node's leases, so that other nodes get its units and tickets now, and not only
-/// when the leases lapse.
+/// Releases this node's leases. Other nodes then get its units and tickets at once. Without this
+/// call, they would get them only when the leases lapse.
 async fn release_leases(node: &Node) -> Result<(), EngineError> {
     *node.this_node().lock_leases().await = true;
     if node.layout().is_node_local() {

@@ -1,10 +1,10 @@
-//! Draws challenges in a few separate threads, so that drawing does not slow the threads that serve
+//! Draws challenges in threads of its own, so that the drawing does not slow the threads that serve
 //! requests.
 //!
-//! - While no request waits, a thread draws pictures in advance. Work challenges are not created in
-//!   advance, because each needs the current difficulty of its sale.
-//! - The number of waiting requests for each kind is bounded, and the threads serve the kinds in
-//!   turn. So many requests for one kind do not delay other kinds.
+//! - While no request waits, one of the threads draws pictures in advance. Work challenges are not
+//!   created in advance, because each needs the current difficulty of its sale.
+//! - For each kind of challenge, the number of waiting requests is limited, and the threads serve
+//!   the kinds in turn. So many requests for one kind do not delay requests for the other kinds.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,17 +22,18 @@ use tokio::sync::oneshot;
 use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 const THREADS: usize = 2;
-/// The maximum number of requests that wait for one kind of challenge. At the bound, the server
+/// The maximum number of requests that wait for one kind of challenge. If so many wait, the server
 /// asks further clients to retry.
 const WAITING_MAX: usize = 512;
-/// This many kinds of challenges are drawn in advance: the first kinds of [`PuzzleKind`].
+/// How many kinds of challenges are drawn in advance. They are the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
 const PRERENDERED_MAX: usize = 1_024;
-/// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
-/// bound or at `PRERENDERED_MAX`, whichever is reached first.
+/// The maximum number of bytes of the challenges of one kind that are drawn in advance. The drawing
+/// stops at this bound or at `PRERENDERED_MAX` challenges, whichever comes first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a challenge was drawn in advance, drawing in advance pauses for this factor times the
-/// drawing time. So drawing in advance hardly slows requests.
+/// After a challenge was drawn in advance, the thread draws no other one in advance for this many
+/// times the drawing time. So the drawing in advance leaves most of the processor's time to
+/// requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge with its answer, for only one request.
+/// A drawn challenge with its answer. It is given to only one request.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -82,7 +83,7 @@ pub enum ChallengeContent {
     WorkChallenge {
         /// The challenge in ALTCHA's format.
         altcha: serde_json::Value,
-        /// The maximum number of keys that a client must try to find the solution.
+        /// The number of keys that a client must try in the worst case.
         tries_max: u32,
     },
 }
@@ -141,20 +142,21 @@ impl PoolState {
         open.min_by_key(|(_, queue)| queue.made.len()).map(|(request, _)| request)
     }
 
-    /// Returns `None` if the kind is not drawn in advance.
+    /// Returns the queue of this kind's challenges that were drawn in advance. Returns `None` if
+    /// this kind is not drawn in advance.
     fn prerendered_queue(&mut self, request: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(request.kind() as usize)
     }
 
-    /// Returns `None` if the queue has reached its bound.
+    /// Adds a request to the queue of its kind. Returns `None` if this queue is full.
     fn enqueue(&mut self, request: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[request.kind() as usize];
         let (sender, drawn) = oneshot::channel();
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((request, sender))).map(|()| drawn)
     }
 
-    /// The kinds take turns, and the oldest request of a kind comes first. Requests whose clients
-    /// have disconnected are skipped.
+    /// Takes the request to serve next. The kinds take turns, and within a kind the oldest request
+    /// comes first. Skips requests whose clients have disconnected.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -203,8 +205,8 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // If the operating system cannot start a thread, fewer threads draw challenges. If no
-        // thread starts, the server asks clients to retry.
+        // If the operating system cannot start one of the threads, the others draw all challenges.
+        // If it can start none, `take` returns `None`, and the server asks clients to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
@@ -216,8 +218,7 @@ impl ChallengePool {
         Self { shared, threads }
     }
 
-    /// Returns a challenge that no other request gets, or `None` if too many requests wait for this
-    /// kind.
+    /// Returns a challenge for one request. Returns `None` if too many requests wait for this kind.
     pub(super) async fn take(&self, request: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
@@ -236,7 +237,8 @@ impl ChallengePool {
         Some(made)
     }
 
-    /// Keeps pictures of these kinds prepared, and drops prepared pictures of other kinds.
+    /// Sets which kinds are drawn in advance. Drops challenges of other kinds that were drawn in
+    /// advance.
     pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
         let mut state = self.shared.lock();
         for (queue, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
@@ -269,7 +271,7 @@ impl Drop for ChallengePool {
         drop(state);
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // If the thread panicked, the panic is already in the log.
+            // If the thread panicked, the panic was already logged.
             drop(thread.join());
         }
     }
@@ -316,7 +318,8 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws challenges for waiting requests. If `fills` is true, also draws challenges in advance.
+/// Draws challenges for waiting requests until the pool closes. If `fills` is true, also draws
+/// challenges in advance.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();

@@ -1,7 +1,7 @@
-//! The token of a challenge. The token is encrypted and authenticated, and contains everything that
-//! a node must know about the challenge. A token can be opened only for the buyer and the sale for
-//! which it was sealed. All tokens have the same length, so the length reveals nothing about the
-//! answer.
+//! The token of a challenge. It is encrypted and authenticated, and contains everything that a node
+//! must know about the challenge. A token can be decrypted only together with the buyer and the
+//! sale for which it was created. All tokens have the same length, so the length reveals nothing
+//! about the answer.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_core::{IdKey, Millis};
 
-/// The number of bytes of the plain text: an id, a kind, an expiry time and an answer.
+/// The number of bytes that are encrypted: an id, a kind, an expiry time and an answer.
 const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
 pub(super) const ANSWER_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
-/// The number of bytes of a token before it is encoded as text.
+/// The number of bytes of a whole token, before it is encoded as text.
 const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
 const CONTEXT: &str = "doorbuster: challenges";
 
@@ -72,7 +72,7 @@ impl Sealed {
     }
 }
 
-/// The keys that seal and open tokens. The first key seals, and every key can open.
+/// The keys that encrypt and decrypt tokens. The first key encrypts, and every key can decrypt.
 pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
@@ -91,15 +91,17 @@ impl ChallengeSealer {
                 .expect("the key has the length that the cipher requires");
             LessSafeKey::new(key)
         };
-        // A buyer's name contains no spaces, so no buyer's hash equals the hash of this text.
+        // The hash of this text is used as a secret. It differs from every buyer's hash, because a
+        // buyer's name contains no spaces.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
     }
 
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // With this cipher, a repeated nonce reveals only whether two tokens have the same content.
-        // Every content has its own id, so no two tokens have the same content.
+        // With this cipher, two tokens with the same nonce would reveal only whether their contents
+        // are equal. Even this cannot happen, because each content has an id of its own. So a
+        // random nonce is safe.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
@@ -135,7 +137,8 @@ impl ChallengeSealer {
     }
 }
 
-/// Names contain no zero byte, so different pairs of sale and buyer have different encodings.
+/// Encodes a sale and a buyer. Names contain no zero byte, so different pairs have different
+/// encodings.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }

@@ -1,6 +1,6 @@
-//! The check of one request against the limits of its sale: for the buyer, for the address, and for
-//! all buyers together. If the node has no share of a limit, the check pauses until the node gets a
-//! share.
+//! The check of one request against the limits of its sale: the limits for the buyer, for the
+//! address, and for all buyers together. If this node has no share of one of the limits, the check
+//! waits until it gets one.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};
@@ -22,7 +22,7 @@ pub enum LimitCheck {
     Pending(Box<PendingLimit>),
 }
 
-/// A check that waits for a share of a limit.
+/// A check that has not ended, because it must wait for a share of a limit.
 #[derive(Debug)]
 pub struct PendingLimit {
     progress: CheckProgress,
@@ -34,16 +34,17 @@ pub struct PendingLimit {
 struct CheckProgress {
     route: Route,
     counting: Counting,
-    /// The position of the next scope in [`RateLimitScope::ALL`].
+    /// Where the check continues: an index into [`RateLimitScope::ALL`].
     next: usize,
     status: RateLimitStatus,
-    /// For each limit that already counts the request: how much the request used of this limit.
+    /// For each limit that has already counted the request: how much of the limit the request used.
     used: [Option<LimitStep>; RateLimitScope::ALL.len()],
 }
 
 impl RateLimiter {
-    /// Counts one request. If this node has no share of a limit, returns a check that must wait. An
-    /// edge does not count a request that it passes on to a node.
+    /// Checks one request against all limits, and counts it. If this node has no share of a limit,
+    /// returns a check that the caller must finish. An edge does not count a request that it passes
+    /// on to a node.
     ///
     /// # Errors
     ///
@@ -80,7 +81,8 @@ impl RateLimiter {
         self.proceed(progress, caller, sale, now)
     }
 
-    /// Counts one request, and waits for this node's share of each limit.
+    /// Checks one request against all limits, and counts it. Waits for this node's shares if
+    /// necessary.
     ///
     /// # Errors
     ///
@@ -123,8 +125,8 @@ impl RateLimiter {
         }
     }
 
-    /// Ends a check whose request cannot wait for a share. Limits that already counted the request
-    /// no longer count it.
+    /// Ends a check without a result, because its request cannot wait for a share. Limits that have
+    /// already counted the request give back what they counted.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
     }
@@ -171,7 +173,8 @@ impl RateLimiter {
         progress.next = step.scope as usize + 1;
     }
 
-    /// Gives back what the request used of the earlier limits, and returns the refusal.
+    /// Ends a check with a refusal. The limits that have already counted the request give back what
+    /// they counted.
     fn refuse(
         &self,
         mut progress: CheckProgress,
@@ -210,7 +213,7 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request under one limit, and counts it if it is allowed.
+    /// Checks one request against one limit, and counts it if the limit allows it.
     pub(super) fn charge(
         &self,
         step: &LimitStep,
@@ -245,7 +248,8 @@ impl RateLimiter {
         }
     }
 
-    /// Also returns how much an allowed request moves the limit's state.
+    /// Decides one request under one limit. Also returns by how much an allowed request moves the
+    /// limit's state.
     fn decide(
         &self,
         cell: &mut LimitCell,
@@ -325,7 +329,8 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a request, or a report if `waiter` is `None`. Returns `false` if nothing was queued.
+    /// Queues a request that waits for a share. If `waiter` is `None`, queues a report. Returns
+    /// `false` if the queue is full, or if nodes do not share limits.
     fn enqueue(
         &self,
         step: &LimitStep,
@@ -342,21 +347,23 @@ impl RateLimiter {
     }
 }
 
-/// An allowed request under one limit: the limit's state, and how much the request moved it.
+/// What one limit counted for an allowed request: the limit's new state, and by how much the
+/// request moved it.
 #[derive(Clone, Copy)]
 pub(super) struct Charge {
     pub(super) state: u64,
     pub(super) taken: u64,
 }
 
-/// The decision of one limit. `Decided(Err)` has the nanoseconds until the limit would allow the
-/// request, and the limit's state.
+/// The decision of one limit. `Decided(Err)` means a refusal. It has the nanoseconds until the
+/// limit would allow the request, and the limit's state.
 pub(super) enum ChargeResult {
     Decided(Result<Charge, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
 }
 
-/// Waits for a share. Returns `Unreachable` if no share arrives in time, for example during a stop.
+/// Waits for a share. If no share arrives in time, for example because the node stops, returns
+/// [`ShareGrant::Unreachable`].
 pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     match timeout(SHARE_WAIT_MAX, share).await {
         Ok(Ok(grant)) => grant,
@@ -364,8 +371,8 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Decides one request under a node's part of the limit. Also returns the request's cost under that
-/// part. For an address with many buyers, a request costs less than usual.
+/// Decides one request under this node's part of a limit. Also returns the request's cost under
+/// this part. A request costs less if many buyers use its address.
 fn decide_alone(
     cell: &mut LimitCell,
     step: &LimitStep,

@@ -1,5 +1,5 @@
-//! Computes the keys under which limits are stored: keyed hashes of the sale, the route and the
-//! caller. Also counts the buyers behind an address.
+//! Computes the keys under which limits are stored. A key is a keyed hash of the sale, the route
+//! and the caller. This module also counts the buyers of an address.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,17 @@ use doorbuster_engine::sale_limits::LimitCell;
 
 use super::{Caller, RateLimiter, Route};
 
-/// An address gets one budget for each group of this many known buyers, but at least one budget.
-/// One budget is the configured limit.
+/// The limit of an IP address depends on the number of known buyers at the address. For each group
+/// of this many buyers, the address gets the configured limit once, and at least once in all. This
+/// multiple is the number of the address's budgets.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
-/// How long the buyers behind an address are counted before a new count begins.
+/// The length of one period in which the buyers of an address are counted.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// How long a large count of buyers stays in the table after the last request from their address.
+/// How long a large count of buyers stays in the table after the last request from the address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// An address's count of buyers is stored under a hash. The hashed text begins with this byte. For
-/// a limit, the hashed text begins with the number of a route.
+/// The first byte of the text whose hash is the key of an address's count of buyers. It differs
+/// from the keys of limits, whose hashed text begins with the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 
@@ -54,8 +55,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of the caller's address. This number grows with the number of
-    /// buyers who use the address, on all routes and in all sales.
+    /// Returns the number of budgets of the caller's address. It depends on the number of buyers
+    /// who use the address, on all routes and in all sales together.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -65,17 +66,18 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Very many addresses have few buyers each. The table may evict a small count at once,
-            // so that these counts do not evict limits in use. A large count is kept, because it
-            // takes hundreds of requests to count its buyers anew.
+            // The state decides how long the table keeps this count. Many addresses have only a few
+            // buyers. The table may evict their counts at once, so that they do not evict limits in
+            // use. A large count is kept for some seconds, because it takes hundreds of requests to
+            // count its buyers again.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 }
 
-/// Estimates the number of buyers of an address, including `buyer`. The estimate is the count of
-/// the current period or that of the previous period, whichever is larger.
+/// Estimates the number of buyers of an address, including `buyer`. The result is the larger of two
+/// counts: of the current period, and of the period before it.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);
@@ -96,8 +98,9 @@ fn first_u64(hasher: &blake3::Hasher) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// Returns the whole IPv4 address, or the first 64 bits of an IPv6 address. One customer usually
-/// has all addresses with the same 64 bits.
+/// Returns the part of an address to which a limit applies: the whole IPv4 address, or the first 64
+/// bits of an IPv6 address. Usually one customer has all IPv6 addresses with the same first 64
+/// bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

@@ -1,4 +1,5 @@
-//! The check of a request that also has a limit for one object, such as one order of the caller.
+//! The check of a request for one object, such as an order of the caller, if this object has a
+//! limit of its own.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
@@ -9,8 +10,8 @@ use super::status::RateLimitStatus;
 use super::{Caller, LimitStep, RateLimitExceeded, RateLimiter, Route};
 
 impl RateLimiter {
-    /// Counts one request under the limit for the object with this name, and under the sale's
-    /// limits for the caller. Waits for this node's share of each limit.
+    /// Checks one request against the limit of the object with this name, and against the sale's
+    /// limits for the caller. Counts the request. Waits for this node's shares if necessary.
     ///
     /// # Errors
     ///
@@ -24,7 +25,8 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so no buyer's key equals this key.
+        // An object's limit is stored like the limit of a buyer with this name. No real buyer has
+        // this name, because a buyer's name contains no control character.
         let name = format!("\u{1}{object}");
         let key = self.hash(route, sale, RateLimitScope::Buyer, name.as_bytes());
         let cost = pace.cost(1);

@@ -1,11 +1,11 @@
-//! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared storage. A call is for many limits: it takes shares for waiting requests, and
-//! reports the requests that the node has already answered.
+//! Limits that all nodes share. Their state is in one place: Redis or the store. Each node sends
+//! one call at a time to this shared storage. A call is for many limits. For each limit, it takes a
+//! share for the requests that wait, and reports the requests that the node has already counted.
 //!
-//! Requests that arrive during a call wait for the next call, unless the node knows that they
-//! exceed the limit.
+//! Requests that arrive during a call wait for the next call. But if the node knows that they
+//! exceed the limit, it refuses them at once.
 //!
-//! While the shared storage is unreachable, each node applies its part of each limit: the limit
+//! While the shared storage is unreachable, each node applies its own part of each limit: the limit
 //! divided by the number of nodes that were live recently.
 
 use std::collections::HashMap;
@@ -24,18 +24,18 @@ use tokio::time::{Instant, timeout};
 
 use super::{LimitStep, RateLimiter, Route};
 
-/// The maximum number of requests and reports in one call. Further ones wait for the next call. The
-/// bound keeps calls short, because Redis serves nothing else during a call.
+/// The maximum number of requests and reports in one call. Further ones wait for the next call.
+/// Calls must be short, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
-/// The maximum number of requests and reports in the queue. At the bound, the node decides a
-/// request by its own part of the limit. A report is dropped, and the next request under the same
-/// limit tries to queue a report again.
+/// The maximum number of requests and reports in the queue. If the queue is full, the node decides
+/// a request by its own part of the limit, and drops a report. After a dropped report, the next
+/// request under the same limit tries to queue a report again.
 const QUEUE_MAX: usize = 65_536;
-/// How long a call may take. After that time, the node decides the waiting requests by its own part
-/// of the limit.
+/// How long a call may take. If it takes longer, the node decides the waiting requests by its own
+/// part of each limit.
 const CALL_MAX: Duration = Duration::from_secs(1);
-/// How long a request waits for a share. After that time, the node decides the request by its own
-/// part of the limit.
+/// How long a request waits for a share. If none arrives in this time, the node decides the request
+/// by its own part of the limit.
 pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a node deletes unused limits from the store.
 const DELETE_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,8 +47,8 @@ const DELETE_MAX: usize = 20_000;
 pub enum SharedPlace {
     /// A Redis that all nodes use.
     Redis(SharedRedis),
-    /// The store that all nodes use. A call to the store costs more than a call to Redis, so calls
-    /// are rarer and shares are larger.
+    /// The store that all nodes use. A call to the store costs more than a call to Redis. So there
+    /// are fewer calls, and each takes larger shares.
     Store(Store),
 }
 
@@ -64,7 +64,7 @@ impl SharedPlace {
         }
     }
 
-    /// Returns the shortest time between two calls.
+    /// Returns the pause between two calls.
     fn calls_apart(&self) -> Duration {
         match self {
             Self::Redis(_) => Duration::from_millis(1),
@@ -88,20 +88,20 @@ pub(super) enum LimitTarget {
     SaleWideLimit(Arc<SaleRuntime>, Route),
 }
 
-/// A request that waits for a share of a limit, or a report about requests that the node has
-/// counted.
+/// An entry of the queue: a request that waits for a share of a limit, or a report of requests that
+/// the node has already counted. A report has no `waiter`.
 pub(super) struct QueuedUse {
     pub(super) step: LimitStep,
     pub(super) target: LimitTarget,
     pub(super) waiter: Option<oneshot::Sender<ShareGrant>>,
 }
 
-/// The answer to a request that waited for a share.
+/// The result for a request that waited for a share.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ShareGrant {
-    /// The request is counted. `state` is the used part of the limit.
+    /// The limit has counted the request. `state` is the limit's new state.
     Granted { state: u64 },
-    /// The limit is used up for this many nanoseconds.
+    /// The limit is used up, and would allow the request after `nanos`.
     Refused { nanos: u64, state: u64 },
     /// The shared storage did not answer.
     Unreachable,
@@ -111,7 +111,7 @@ pub(super) enum ShareGrant {
 pub struct LimitSharing {
     place: SharedPlace,
     queue: Mutex<Vec<QueuedUse>>,
-    /// Wakes the sender of calls when the queue has an entry.
+    /// Wakes the task that sends the calls. Notified when the queue gets an entry.
     waits: Notify,
     live_nodes: Arc<NodeCount>,
     is_unreachable: AtomicBool,
@@ -127,11 +127,11 @@ pub struct SharingCounts {
     pub batches: u64,
     /// Failed calls.
     pub failures: u64,
-    /// How often the queue was full when a request or a report arrived.
+    /// How many requests and reports arrived when the queue was full.
     pub queue_full: u64,
 }
 
-/// All requests and reports of one call that belong to one limit.
+/// All requests and reports of one call that are for the same limit.
 pub(super) struct LimitGroup {
     step: LimitStep,
     target: LimitTarget,
@@ -153,8 +153,8 @@ impl std::fmt::Debug for LimitSharing {
 }
 
 impl LimitSharing {
-    /// Creates the connection to the shared storage. `live_nodes` counts the nodes that share
-    /// limits.
+    /// Creates the connection to the shared storage `place`. `live_nodes` counts the nodes that
+    /// share the limits.
     pub fn new(place: SharedPlace, live_nodes: Arc<NodeCount>) -> Self {
         Self {
             place,
@@ -168,8 +168,8 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number of nodes that share limits. A node that stopped a short time ago counts
-    /// too.
+    /// Returns the number of nodes that share limits. Nodes that stopped only a moment ago are
+    /// included.
     pub(super) fn nodes(&self) -> u32 {
         self.live_nodes.recent()
     }
@@ -183,7 +183,7 @@ impl LimitSharing {
         self.is_unreachable.load(Ordering::Acquire)
     }
 
-    /// Returns statistics of the sharing so far.
+    /// Returns statistics of the sharing since the program started.
     pub fn counts(&self) -> SharingCounts {
         SharingCounts {
             batches: self.batches.load(Ordering::Relaxed),
@@ -235,7 +235,8 @@ impl LimitSharing {
 }
 
 impl RateLimiter {
-    /// Shares limits until the future is dropped. If nodes do not share limits, returns at once.
+    /// Sends the calls to the shared storage, until the future is dropped. If nodes do not share
+    /// limits, returns at once.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
         let mut deleted_at = Instant::now();
@@ -284,7 +285,7 @@ impl RateLimiter {
         }
     }
 
-    /// Groups a batch by limit, because the call has one entry for each limit.
+    /// Divides a batch into one group for each limit, because a call has one entry for each limit.
     pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
         let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
         let mut known = HashMap::with_capacity(batch.len());
@@ -300,16 +301,16 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers as many requests of a group as this node's share allows now. Then prepares the
-    /// group's entry in the call: a report of counted requests, and a demand for shares for the
-    /// other requests. Returns `false` if no entry is needed.
+    /// Answers as many requests of the group as this node's present share allows. Then prepares the
+    /// group's entry in the call: it reports the requests that were counted, and asks for a share
+    /// for the remaining requests. Returns `false` if the group needs no entry.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // This call reports all requests that were counted before it. Later requests need a new
-            // report.
+            // This call reports all requests that the cell has counted until now. A request that
+            // the cell counts later needs a new report.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);
@@ -325,7 +326,8 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// If a waiting request has ended in the meantime, its cost goes back to this node's share.
+    /// Answers these requests as granted. If a request no longer waits, its cost goes back to this
+    /// node's share.
     fn send_grants(
         &self,
         group: &LimitGroup,

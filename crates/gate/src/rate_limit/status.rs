@@ -1,5 +1,5 @@
-//! A caller's status in the headers `RateLimit` and `RateLimit-Policy`
-//! (draft-ietf-httpapi-ratelimit-headers, structured fields).
+//! What remains of each limit for a caller, and the headers that say so: `RateLimit` and
+//! `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers, structured fields).
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateLimit};
@@ -8,18 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const RATE_LIMIT: &str = "ratelimit";
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
-/// Size of the buffer for a `RateLimit` value: three scopes with two numbers each.
+/// The size of the buffer for a `RateLimit` value, which has two numbers for each of three scopes.
 const VALUE_BYTES: usize = 128;
 
-/// A caller's status under each limit.
+/// What remains for a caller under each limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitStatus([Option<Remaining>; RateLimitScope::ALL.len()]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remaining {
-    /// The number of requests that the caller can send now.
+    /// How many requests the caller can send now.
     requests: u32,
-    /// Seconds until the full burst is available again.
+    /// The seconds until the full burst is available again.
     secs: u32,
 }
 
@@ -43,8 +43,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// Appends the value of `RateLimit`: for each scope, the remaining requests, and the seconds
-    /// until the full burst is available.
+    /// Appends the value of `RateLimit`. For each scope, it has the number of requests that remain,
+    /// and the seconds until the full burst is available again.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in RateLimitScope::ALL.iter().zip(self.0) {
@@ -60,7 +60,7 @@ impl RateLimitStatus {
         }
     }
 
-    /// Appends both headers as lines of an HTTP head.
+    /// Appends both headers, in the form in which they stand in an HTTP/1 response.
     pub fn write(&self, rules: &LimitRules, out: &mut Vec<u8>) {
         if rules.is_none() {
             return;
@@ -87,7 +87,7 @@ impl RateLimitStatus {
         }
     }
 
-    /// Returns whether the headers are set already.
+    /// Returns whether the headers have already been set.
     pub fn is_present(headers: &HeaderMap) -> bool {
         headers.contains_key(RATE_LIMIT)
     }

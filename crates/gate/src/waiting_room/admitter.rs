@@ -1,5 +1,6 @@
-//! The admitter checks the waiting rooms a few times per second. On the leader, the admitter admits
-//! visitors. On every node, it notifies the admitted visitors who are connected to this node.
+//! The admitter checks the waiting rooms a few times per second. On the leader, it admits visitors.
+//! On every node, it finds out which visitors were admitted, and notifies those who are connected
+//! to this node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,16 +43,15 @@ pub(super) async fn run(rooms: &WaitingRooms, node: &Node) {
             continue;
         }
         if let Err(error) = refresh(rooms, node, &sales).await {
-            // The next check reads and admits again. Until then, the node answers requests from its
-            // memory.
+            // The next check tries again. Until then, the node answers requests from its memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
     }
 }
 
 impl WaitingRooms {
-    /// Admits up to `visitors` visitors, even if no units are free. Returns `None` if the sale is
-    /// not open or its draw is not closed.
+    /// Admits up to `visitors` more visitors, even if no units are free. Returns `None` if the sale
+    /// is not open, or if its draw has not been closed.
     pub async fn admit_more(
         &self,
         node: &Node,
@@ -106,7 +106,8 @@ async fn refresh(
     Ok(())
 }
 
-/// Opens an automatic room or keeps it open, and publishes the room's progress.
+/// Publishes the room's progress. If the room opens automatically, first opens it or keeps it open
+/// when necessary.
 async fn follow_room(
     rooms: &WaitingRooms,
     node: &Node,
@@ -118,7 +119,7 @@ async fn follow_room(
         room.runtime().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(node.now(), free, room.limit());
-    // Each room of the sale notifies every reader.
+    // Each connected client is notified about each room of the sale.
     let notified = node.hub().stream_readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         node.hub().publish(EventKind::Room(room_state.key().clone()));
@@ -126,9 +127,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// Sets the largest number of admissions of each room in one check. The shown waiting times are
-/// estimated from this number. The leader may compute one admission less than this node, so one is
-/// subtracted.
+/// For a sale with several rooms, computes how many visitors each room admits in one check at most.
+/// The waiting times that visitors see are estimated from this number. The leader's result may be
+/// lower by one than this node's, so this node subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -177,8 +178,8 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors of the sale's rooms in one transaction, if units are free. The rooms share one
-/// limit of admissions per check, and one limit of open admissions.
+/// Admits visitors of all the sale's rooms in one transaction, if units are free. The rooms share
+/// two limits: the admissions in one check, and the open admissions.
 async fn admit(
     rooms: &WaitingRooms,
     node: &Node,
@@ -191,7 +192,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room that no visitor entered has no open admissions, so it is left out.
+    // A room that nobody has entered has no open admissions, so its row need not be read.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))
@@ -231,8 +232,8 @@ fn publish_admitted(node: &Node, room_state: &WaitingRoomState, admitted: &[Room
     }
 }
 
-/// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns the
-/// time until which the room stays open.
+/// Opens an automatic room when too many buyers arrive, and keeps it open while visitors wait.
+/// Returns the time until which the room is open.
 async fn keep_open(
     node: &Node,
     room: SaleRoom<'_>,
@@ -241,12 +242,13 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
-    // Without free units, buyers get the answer that no units are left, so no room is needed.
+    // If no units are free, each buyer is refused because no units are left. So the room need not
+    // open.
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    // After an interruption of this job, `open_until` may have passed although visitors still wait.
-    // Then the room opens again only if one of these visitors entered before `open_until`.
+    // If this job was interrupted, `open_until` may have passed while visitors still wait. The room
+    // then opens again only if one of these visitors entered before `open_until`.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0
         && node.control().leads()

@@ -1,6 +1,6 @@
-//! Creates, reads and removes positions in batches. Batches run one after the other, so an older
-//! version of a position never replaces a newer version in memory. Requests that arrive during a
-//! batch go into the next batch.
+//! Creates, reads and removes positions in batches. Requests that arrive during a batch go into the
+//! next one. Only one batch runs at a time. So an old result can never replace a newer one in
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +20,10 @@ use super::{WaitingRoomError, WaitingRooms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PositionAction {
     Find,
-    /// Creates the position, or finds the existing one.
+    /// Creates the position. If the buyer already has one, returns it.
     Enter,
     Leave,
-    /// Extends the buyer's turn to the full length of the admission.
+    /// Extends the buyer's turn to the full duration of an admission.
     Keep,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct PositionRequest {
 #[derive(Debug)]
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
-    /// The waiting requests. `None` after the batcher has started.
+    /// The queue of requests. `None` once the batcher runs, because it has taken the queue.
     waiting: Mutex<Option<mpsc::Receiver<PositionRequest>>>,
     lookups: AtomicU64,
 }
@@ -49,8 +49,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(Some(waiting)), lookups: AtomicU64::new(0) }
     }
 
-    /// Waits until the batcher has performed this action on the buyer's position. The result is
-    /// then also in the room's state. Returns `None` if there is no position.
+    /// Sends a request to the batcher, and waits for its result. By then, the result is also in the
+    /// room's state in memory. Returns `None` if the buyer has no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,
@@ -63,8 +63,7 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The answer is missing only if the batcher has ended. The batcher ends only with the
-        // program.
+        // The sender is dropped only if the batcher has ended. It ends only with the program.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
@@ -72,13 +71,13 @@ impl PositionBatcher {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// Returns the queue of the waiting requests, or `None` if it was already taken. When the queue
-    /// is dropped, the waiting requests and all later requests get [`WaitingRoomError::Busy`].
+    /// Takes the queue of requests. Returns `None` if it was already taken. When the queue is
+    /// dropped, all waiting and all later requests get [`WaitingRoomError::Busy`].
     pub(super) fn take_queue(&self) -> Option<mpsc::Receiver<PositionRequest>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Runs the batcher until the future is dropped. A batcher runs only once.
+    /// Runs the batcher until the future is dropped. A second call returns at once.
     pub(super) async fn run(&self, rooms: &WaitingRooms, node: &Node) {
         let Some(mut waiting) = self.take_queue() else { return };
         let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -89,7 +88,7 @@ impl PositionBatcher {
                 groups.entry((request.room.clone(), request.action)).or_default().push(request);
             }
             for ((room, action), group) in groups {
-                // A buyer's repeated requests need the store only once.
+                // Several requests of one buyer need the store only once.
                 let distinct: BTreeSet<_> = group.iter().map(|it| it.buyer.clone()).collect();
                 let distinct: Vec<_> = distinct.into_iter().collect();
                 let buyers = distinct.clone();
@@ -133,7 +132,7 @@ async fn find_batch(
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The row is read first, so the positions are never older than the row.
+    // The row is read first, so the positions are at least as new as the row.
     let row = rooms.read_row(node, room).await?;
     let visitors = node.store().visitors(room, buyers.clone()).await?;
     let room_state = rooms.state_of_key(room);
@@ -152,10 +151,11 @@ async fn leave_batch(
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
-    // The writes run concurrently, so that the store can commit them in one transaction.
+    // The writes run at the same time, so that the store can commit them in one transaction.
     let leave = async |buyer: BuyerId| {
         let visitor = node.store().leave_room(room, buyer.clone()).await?;
-        // The store has no position, so a position in memory is out of date.
+        // The store has no position of this buyer any more, so a position in memory would be out of
+        // date.
         room_state.forget(&buyer);
         StoreResult::Ok(visitor.map(EnterOutcome::Known))
     };
@@ -169,7 +169,7 @@ async fn keep_batch(
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
-    // The writes run concurrently, so that the store can commit them in one transaction.
+    // The writes run at the same time, so that the store can commit them in one transaction.
     let keep = |buyer| node.store().keep_turn(room, buyer, rooms.for_ms);
     let kept: Vec<_> =
         stream::iter(buyers.into_iter().map(keep)).buffered(WRITES_AT_ONCE).try_collect().await?;
@@ -181,8 +181,9 @@ async fn keep_batch(
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }
 
-/// `distinct` has the sorted buyers of the group. If a buyer sent several requests, the first one
-/// gets the result, and the others find the position that the first one created.
+/// Sends the results of a group to its requests. `distinct` has the group's buyers, sorted. If a
+/// buyer sent several requests and the position is new, only the first of them gets the result
+/// `New`. The others get `Known`.
 fn send_answers(group: Vec<PositionRequest>, distinct: &[BuyerId], found: BatchResult) {
     let mut found = match found {
         Ok(found) => found,

@@ -1,5 +1,5 @@
-//! One waiting room in a node's memory: the room's last read row, the positions of this
-//! node's visitors, and the lots of its draw.
+//! One waiting room in a node's memory. The state has the room's row as it was last read, the
+//! positions of this node's visitors, and the lots of the room's draw.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,16 @@ use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// The positions of visitors. A visitor without a rank takes part in the draw. The rank is set
-    /// at the first use of the position after this node has read the lots.
+    /// The positions of visitors. A visitor who takes part in the draw has no rank until the draw
+    /// is closed. After this node has read the lots, it sets a visitor's rank when the position is
+    /// next used.
     positions: HashMap<BuyerId, QueuePosition>,
-    /// The lots of all visitors in the draw, sorted. `None` means that the lots were not read yet.
+    /// The lots of all visitors who take part in the draw, sorted. `None` until the lots were read.
     lots: Option<Box<[DrawLot]>>,
-    /// The rank up to which this node knows all admissions.
+    /// This node knows all admissions up to this rank.
     known_to: Option<u64>,
     pace: PaceEstimator,
-    /// Whether the store had no row of this room at the last read.
+    /// Whether the store had no row of this room when this node last read it.
     has_none: bool,
     read: Option<Instant>,
     counted: Option<Instant>,
@@ -76,8 +77,8 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // No code panics in the middle of a change under this lock, so the state is consistent even
-        // if the lock is poisoned.
+        // No code panics while it changes the state under this lock. So the state is consistent
+        // even if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +90,7 @@ impl WaitingRoomState {
         *self.lock() = RoomMemory::new(self.per_sec);
     }
 
-    /// Only one task at a time reads the room's row.
+    /// Locks the read of the room's row, so that only one task at a time reads it.
     pub(super) async fn lock_read(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.reading.lock().await
     }
@@ -98,7 +99,7 @@ impl WaitingRoomState {
         self.created.elapsed()
     }
 
-    /// Only one task at a time reads the lots.
+    /// Locks the read of the lots, so that only one task at a time reads them.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await
     }
@@ -119,9 +120,9 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.known_to.is_none() {
-            // If this node knows no positions, it does not need the earlier admissions: it will
-            // read each position together with the visitor's admission. If it knows positions, they
-            // may be older than the admissions, so it must read all admissions.
+            // If no positions are in memory, the earlier admissions are not needed: each position
+            // will be read from the store together with its admission. Otherwise, a position in
+            // memory may be older than its admission, so all admissions must be read.
             state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
@@ -134,7 +135,8 @@ impl WaitingRoomState {
         self.lock().has_none
     }
 
-    /// `at` is the time at which the node began to read the room's row and all admissions.
+    /// Records that the room's row and all its admissions were read. `at` is the time at which this
+    /// read began.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
@@ -143,7 +145,8 @@ impl WaitingRoomState {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Returns whether the draw is closed and this node knows its ranks.
+    /// Returns whether the draw is closed and this node has read its lots, so that it knows all
+    /// ranks.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -165,8 +168,9 @@ impl WaitingRoomState {
         self.lock().positions.remove(buyer);
     }
 
-    /// Stores the admissions of visitors whose positions this node knows, and of visitors for whom
-    /// `reads` returns true. Returns these visitors.
+    /// Records that these visitors were admitted. Keeps the positions only of visitors who are
+    /// already in memory, or for whom `reads` returns `true`. Returns the visitors whose positions
+    /// were kept.
     pub(super) fn apply_admitted(
         &self,
         admitted: &[RoomVisitor],
@@ -175,8 +179,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in admitted {
-            // A visitor who left keeps the rank, so `admitted` may contain the visitor. But the
-            // visitor does not count as admitted.
+            // A visitor who has left keeps the rank. So `admitted` may contain visitors who have
+            // left, but they do not count as admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -199,20 +203,21 @@ impl WaitingRoomState {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node can answer with the buyer's position from memory:
+    /// Returns whether this node may answer with the buyer's position from memory. It may in these
+    /// cases:
     ///
-    /// - for an admitted visitor: always
-    /// - before the sale opens: if this node does not know a closed draw
-    /// - after the sale has opened: if this node knows the ranks of the draw
+    /// - The visitor is admitted.
+    /// - The sale has not opened, and the draw is not closed.
+    /// - The sale has opened, and this node knows the ranks of the draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
             || self.lock().positions.get(buyer).is_some_and(is_called)
     }
 
-    /// Returns the buyer's status and the estimated wait. Returns `None` if the state in memory is
-    /// too old or incomplete, or if the position has lapsed. `found` is the buyer's position in the
-    /// store, for positions that are not in memory.
+    /// Returns the buyer's status and the estimated wait. If the position is not in memory, uses
+    /// `found`, the position in the store. Returns `None` if there is no position, if it has
+    /// lapsed, or if the room's state in memory is too old or incomplete.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -231,7 +236,8 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.admitted) {
-            // The visitor was admitted, but this node has not read the admission yet.
+            // The visitor is admitted, but this node has not yet read the time until which the
+            // admission is valid.
             return None;
         }
         let status = position.status(&line, free, now);
@@ -244,8 +250,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets the largest number of admissions in one check. The shown waiting times are estimated
-    /// from this number.
+    /// Sets how many visitors the room admits in one check at most. The waiting times that visitors
+    /// see are estimated from this number.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
@@ -260,9 +266,10 @@ impl WaitingRoomState {
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether too many buyers per second arrive at this node: more than the room's
-    /// admissions per second, divided by `nodes`. Always returns `false` at the first count, and
-    /// within the first second after a count.
+    /// Returns whether too many buyers arrive. `nodes` is the number of nodes, which all serve the
+    /// room. So a node compares its arrivals per second with the room's admissions per second,
+    /// divided by `nodes`. Returns `false` at the first call, and if the last count was less than a
+    /// second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -285,13 +292,14 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers about their positions now:
+    /// Returns whether to send notifications about the room's positions now.
     ///
-    /// - always at the first call, when no unit is free any more, when units are free again, and
-    ///   when the draw closed
-    /// - after any other change, if enough time has passed since the last notification
+    /// - Some changes are notified at once: the last free unit is gone, units are free again, or
+    ///   the draw was closed. The first call also returns `true`.
+    /// - Other changes are notified only if enough time has passed since the last notification.
     ///
-    /// This time grows with `readers`, the number of notifications that all rooms of the sale send.
+    /// This time grows with `readers`, the number of notifications that all rooms of the sale send
+    /// together.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::room_state::WaitingRoomState;
 use super::{SaleRoom, WaitingRooms};
 
-/// How long a state is kept at least.
+/// A state stays in memory for at least this long after it was created.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
 impl WaitingRooms {
@@ -22,8 +22,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// After the end of the sale, the room's state may have been removed. Then this function
-    /// creates an empty state.
+    /// Returns the state of the room with this key. If the sale has ended, the state may have been
+    /// removed. This function then creates an empty one.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }
@@ -47,19 +47,19 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Removes the states of rooms that have ended. Keeps a state for [`KEPT_FOR`], so that many
-    /// requests for a room that has ended read the store only once in this time.
+    /// Removes the states of rooms that have ended. A state is kept for [`KEPT_FOR`], so that many
+    /// requests for an ended room read the store only once in this time.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|key, room_state| is_kept(key) || room_state.age() < KEPT_FOR);
     }
 
-    /// Empties the states of all rooms if the database's history has changed since the last call.
-    /// After a failover, the database may lack the newest commits. The states would then ignore its
-    /// rows, because the rows seem older than the states.
+    /// If the database's history has changed since the last call, empties the states of all rooms.
+    /// The history changes with a failover, after which the database may lack its newest commits.
+    /// Its rows would then seem older than the states in memory, and would be ignored.
     ///
-    /// The states are not removed, because requests in progress use them. Also, the batcher could
-    /// not create them again, because it does not know a room's item and admissions.
+    /// The states are emptied and not removed: requests in progress use them. The batcher could not
+    /// create them again either, because it does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

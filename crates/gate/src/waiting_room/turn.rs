@@ -1,6 +1,6 @@
-//! A turn is the time in which an admitted buyer can get a pass. While other buyers wait, a turn
-//! that its buyer does not use ends early. This module finds turns, and extends a turn while it is
-//! used.
+//! A turn is the time in which an admitted buyer may get a pass. If a buyer does not use the turn
+//! while other buyers wait, the turn ends early. This module finds turns, and extends a turn while
+//! its buyer uses it.
 
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::room::{IDLE_TURN_MS, VisitorStatus};
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::batcher::PositionAction;
 use super::{Admission, SaleRoom, WaitingRoomError, WaitingRooms};
 
-/// Returns whether another node may have extended the turn that this status shows. A node extends a
-/// turn only in the turn's last `IDLE_TURN_MS`.
+/// Returns whether another node may have extended the turn with this status. Nodes extend a turn
+/// only in its last `IDLE_TURN_MS`.
 pub(super) fn may_be_extended_elsewhere(node: &Node, status: VisitorStatus) -> bool {
     let VisitorStatus::Admitted(until) = status else { return false };
     !node.layout().is_single_node() && may_be_extended(node, until)
@@ -46,12 +46,12 @@ impl WaitingRooms {
             Some(VisitorStatus::Admitted(until)) if is_single_node => {
                 return Ok(Admission::AdmittedUntil(until));
             }
-            // With several nodes, the buyer may have left the room at another node, so the store
-            // decides.
+            // With several nodes, the buyer may have left the room at another node. So the store
+            // must be read.
             Some(VisitorStatus::Admitted(_)) => {}
             _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
-            // A single node itself admits all visitors. With several nodes, an operator may admit
-            // visitors at any node, and this node may not know of the admission yet.
+            // A single node admits all visitors itself, so it knows every admission. With several
+            // nodes, a visitor may have been admitted at another node, so the store must be read.
             Some(_) if is_single_node && room_state.is_fresh(Instant::now()) => {
                 return Ok(Admission::MustWait);
             }
@@ -70,13 +70,13 @@ impl WaitingRooms {
         }
     }
 
-    /// Extends the buyer's turn in this room, if the buyer has a turn. Another node may have
-    /// admitted the buyer, so this node reads the store if its memory has no turn. If this read
-    /// fails, no turn is extended.
+    /// If the buyer has a turn in this room, extends it. Another node may have admitted the buyer.
+    /// So if this node knows no turn, it reads the store. If this read fails, the buyer counts as a
+    /// buyer without a turn.
     ///
     /// # Errors
     ///
-    /// If a known turn cannot be extended, because too many requests wait or the store is
+    /// If the buyer has a turn, but it cannot be extended: too many requests wait, or the store is
     /// unreachable.
     pub async fn keep_turn_if_admitted(
         &self,
@@ -92,7 +92,8 @@ impl WaitingRooms {
             && self.is_open(node, room)
         {
             let room_state = self.room_state(room);
-            // Most buyers have no turn here, so a failed read must not refuse the buyer's request.
+            // Most buyers have no turn here. So if the read fails, the buyer's request must not
+            // fail.
             let found = self.find(node, &room_state, buyer).await.ok().flatten();
             found.and_then(|visitor| visitor.until)
         } else {
@@ -102,8 +103,9 @@ impl WaitingRooms {
         self.keep_turn(node, room, buyer, until).await.map(drop)
     }
 
-    /// Records that an admitted buyer uses the turn, so that it does not end early. Returns the new
-    /// end of the turn. If the turn is not extended, returns `until`, the known end of the turn.
+    /// Records that an admitted buyer uses the turn, so that it does not end early. `until` is the
+    /// end of the turn as the caller knows it. Returns the new end, or `until` if the turn was not
+    /// extended.
     ///
     /// # Errors
     ///

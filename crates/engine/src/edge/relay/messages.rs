@@ -1,4 +1,4 @@
-//! The messages between an edge and the node of its relay, as JSON.
+//! The messages that an edge and the node of its relay send to each other, as JSON.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EdgeMessage {
-    /// The node must send this buyer's events, and the buyer's positions in these sales.
+    /// Asks the node to send this buyer's events, and the buyer's positions in these sales.
     Follow {
         /// The buyer.
         buyer: String,
@@ -28,7 +28,8 @@ pub enum EdgeMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum NodeMessage {
-    /// From now on, the node sends the events of this buyer. Earlier events may be missing.
+    /// The node sends all events of this buyer from now on. The edge may have missed earlier
+    /// events.
     Following {
         /// The buyer.
         buyer: String,

@@ -1,17 +1,19 @@
-//! Decides when the edge repeats a read at a second node because the first node is slow.
+//! Decides when the edge also sends a read to a second node, because the first node is slow. The
+//! second request is called a repeat.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(1);
-/// The edge repeats at most one in this many reads. If it repeated every slow read, slow nodes
-/// would get twice as many reads.
+/// At most one of this many reads is repeated. If the edge repeated every slow read, slow nodes
+/// would get twice as many reads and become even slower.
 const READS_PER_REPEAT: u32 = 10;
-/// If the edge repeats fewer reads than it may, it saves at most this many repeats for later.
+/// The edge may repeat fewer reads than [`READS_PER_REPEAT`] allows. It then saves the unused
+/// repeats for later, but at most this many.
 const SAVED_REPEATS_MAX: u32 = 10;
 
-/// How long the edge waits before it repeats a read, and the number of saved repeats. During this
-/// wait, 95 % of all reads get an answer.
+/// How long the edge waits before it repeats a read, and how many repeats are saved. The wait is so
+/// long that nodes answer 95 % of all reads within it.
 #[derive(Debug)]
 pub(super) struct Hedging {
     delay_micros: AtomicU64,
@@ -29,10 +31,11 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read. Returns how long the edge waits before it may repeat the read.
+    /// Counts a read, which earns a part of a repeat. Returns how long the edge must wait before it
+    /// may repeat this read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
-        // The update succeeds, because the closure always returns a value.
+        // The update cannot fail, because the closure always returns `Some`.
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         Duration::from_micros(self.delay_micros.load(Ordering::Relaxed))
     }
@@ -45,9 +48,10 @@ impl Hedging {
 
     /// Records how long a node took to answer a read, and adjusts the delay.
     ///
-    /// If the answer took longer than the delay, the delay rises by 19 steps. Otherwise it falls by
-    /// one step. So 19 of 20 reads take less time than the delay. If two threads change the delay
-    /// at once, one change may be lost, which does no harm.
+    /// After a read that took longer than the delay, the delay rises by 19 steps. After any other
+    /// read, it falls by one step. The delay stays about the same if 19 of 20 reads are shorter, so
+    /// it settles at this value. If two threads adjust the delay at once, one adjustment may be
+    /// lost. This does no harm.
     pub(super) fn record(&self, took: Duration) {
         let delay = self.delay_micros.load(Ordering::Relaxed);
         let next = match micros(took) > delay {

@@ -22,15 +22,16 @@ use crate::edge::sightings::{EDGE_HEADER, RELAY_HEADER};
 
 /// How long a node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer than this is not used again, because the node may be
-/// closing it.
+/// A connection that was idle for longer than this is not used again, because the node may be about
+/// to close it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
-/// Whether a node can serve buyers. An edge prefers nodes whose state comes earlier in this enum.
+/// Whether a node can serve buyers. The states are sorted: an edge prefers a node with an earlier
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UpstreamState {
     /// The node serves buyers.
@@ -55,7 +56,8 @@ impl UpstreamState {
         }
     }
 
-    /// A node of an earlier version sends no state, and counts as ready.
+    /// Parses the value of [`STATE_HEADER`]. A node of an earlier version sends no state, and
+    /// counts as ready.
     fn parse(value: Option<&HeaderValue>) -> Self {
         let is = |state: Self| value.is_some_and(|value| value == state.as_str());
         [Self::NotReady, Self::WithoutApi]
@@ -66,7 +68,7 @@ impl UpstreamState {
 }
 
 pub(super) struct Failed {
-    /// `None` if a part of the request may have been sent.
+    /// The request, if no part of it was sent. `None` if the node may have got a part of it.
     pub(super) unsent: Option<Box<Request<Body>>>,
 }
 
@@ -93,7 +95,7 @@ impl Upstream {
     pub(in crate::edge) async fn unready_for(&self, long: Duration) {
         let mut state = self.state.subscribe();
         loop {
-            // The waits cannot fail, because this value owns the sender.
+            // Neither wait can fail, because `self` owns the sender.
             drop(state.wait_for(|state| *state != UpstreamState::Ready).await);
             let again = state.wait_for(|state| *state == UpstreamState::Ready);
             if timeout(long, again).await.is_err() {
@@ -103,12 +105,12 @@ impl Upstream {
     }
 
     pub(super) async fn wait_until_lost(&self) {
-        // The wait cannot fail, because this value owns the sender.
+        // The wait cannot fail, because `self` owns the sender.
         drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
     }
 
-    /// Records that the node accepted no connection. If the node is alive, the next check corrects
-    /// the state.
+    /// Records that the node did not accept a connection. If the node is alive after all, the next
+    /// check corrects this state.
     fn mark_lost(&self) {
         self.state.send_if_modified(|state| {
             let is_known = matches!(state, UpstreamState::Lost | UpstreamState::WithoutApi);
@@ -119,7 +121,8 @@ impl Upstream {
         });
     }
 
-    /// Uses an idle connection or a new one. The node must begin its answer within `answer_max`.
+    /// Sends a request on an idle connection, or on a new one if none is idle. The node must begin
+    /// its response within `answer_max`.
     pub(super) async fn send(
         self: Arc<Self>,
         mut request: Request<Body>,
@@ -127,7 +130,8 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Failed> {
         while let Some(connection) = self.idle_connection() {
             match self.clone().send_on(connection, request, answer_max).await {
-                // The node closed the connection before it got any part of the request.
+                // The node closed this connection before it got any part of the request, so another
+                // connection is tried.
                 Err(Failed { unsent: Some(unsent) }) => request = *unsent,
                 answered => return answered,
             }
@@ -148,11 +152,11 @@ impl Upstream {
         answer_max: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         let answer = timeout(answer_max, connection.try_send_request(request)).await;
-        // A late answer does not mean that the node is lost. The checks detect a lost node.
+        // If the response is late, the node is not necessarily lost. The checks detect a lost node.
         let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
         let response =
             answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
-        // The connection becomes free when the answer's body has been read.
+        // The connection can be used again when the response's body has been read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {
                 self.keep(connection);
@@ -165,7 +169,7 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > IDLE_MAX {
-                // All other connections in the list were idle for longer.
+                // The list ends with the newest connection. All others were idle for even longer.
                 idle.clear();
                 return None;
             }
@@ -232,8 +236,8 @@ impl Upstream {
         }
     }
 
-    /// Returns the state and the store's time from the node's `/healthz`. `None` if the node does
-    /// not answer or is an edge.
+    /// Requests the node's `/healthz`, and returns the node's state and the store's time. Returns
+    /// `None` if the node does not answer, or if it is an edge.
     async fn check(
         self: &Arc<Self>,
         about: Option<HeaderValue>,
@@ -244,7 +248,7 @@ impl Upstream {
         Some((UpstreamState::parse(headers.get(STATE_HEADER)), time))
     }
 
-    /// Returns `None` if the node does not accept the edge.
+    /// Opens the WebSocket of a relay. Returns `None` if the node refuses it or does not answer.
     pub(super) async fn open_socket(
         self: &Arc<Self>,
         about: HeaderValue,
@@ -268,7 +272,7 @@ impl Upstream {
         upgraded.ok()?.ok().map(TokioIo::new)
     }
 
-    /// Requests `/healthz` with this header, and returns the headers of the answer.
+    /// Requests `/healthz` with this header, and returns the headers of the response.
     pub(super) async fn request_health(
         self: &Arc<Self>,
         header: impl Into<Option<(&'static str, HeaderValue)>>,
