@@ -46,8 +46,8 @@ pub(crate) async fn create(
     ok(&erasure_view(erased_as, false, all, left?))
 }
 
-/// Erases the buyer's data in several transactions of limited size. Returns the data that the
-/// server must still keep, such as unsettled payments.
+/// Erases the buyer's data in several transactions of limited size. Returns the number of rows that
+/// the server must still keep, for each sale and reason.
 async fn erase(
     app: &App,
     buyer: &BuyerId,
