@@ -51,14 +51,11 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the first request in `buffer` began to arrive or, if `buffer` is empty, when the
-    // previous request was answered.
+    // When the first request in `buffer` began to arrive, or the previous request was answered.
     let mut since = Instant::now();
-    // The timer is not set again for each request. If it fires before the connection has been idle
-    // for long enough, it is set again.
+    // One timer serves many requests. If it fires before the idle time is over, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each check of a token takes the token's lock. So each connection has its own child token, and
-    // the connections do not contend for one lock.
+    // Each check of a token takes its lock, so each connection has its own child token.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
