@@ -114,8 +114,8 @@ impl Service {
         reply
     }
 
-    /// Counts the failed request, and adds its id to the response. If the cause of the failure is
-    /// known, logs the cause.
+    /// Adds the request's id to a failed response. If the cause of the failure is known, logs the
+    /// cause.
     fn log_and_count(
         &self,
         peer: IpAddr,

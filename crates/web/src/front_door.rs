@@ -17,7 +17,7 @@ pub(super) struct DoorState {
     pub(super) refusal: Option<DoorRefusal>,
     /// Set if the limits were checked.
     pub(super) limit_status: Option<RateLimitStatus>,
-    /// Set if this node has used up its share of a limit. The check then waits for a new share.
+    /// Set if this node has no share of a limit left. The check then waits for a new share.
     pub(super) pending: Option<Box<PendingLimit>>,
 }
 
@@ -88,8 +88,8 @@ impl App {
         }
     }
 
-    /// Checks a request to join a waitlist. If this node has used up its shares of the limits,
-    /// waits for new shares.
+    /// Checks a request to join a waitlist. If this node has no shares of the limits left, waits
+    /// for new shares.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),

@@ -153,8 +153,8 @@ pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     limit_status: Option<RateLimitStatus>,
-    /// Set if this node has used up its share of a limit. The check of the limits then waits for a
-    /// new share.
+    /// Set if this node has no share of a limit left. The check of the limits then waits for a new
+    /// share.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
 }

@@ -161,7 +161,7 @@ impl App {
     }
 
     /// Counts the request, and fails with `429 rate_limited` if it is over a limit. If nodes share
-    /// the limits and this node has used up its share, waits for a new share.
+    /// the limits and this node has no share left, waits for a new share.
     pub(crate) async fn check_rate_limit(
         &self,
         route: Route,

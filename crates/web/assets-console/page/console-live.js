@@ -23,8 +23,8 @@ function phaseSteps(sale, { left, held }) {
     ...more,
   });
   const close = step('close', { typed: 'close', danger: true });
-  // Shows the button `schedule` only if the sale starts in the future. The server refuses to
-  // schedule another sale.
+  // The server schedules a sale only if its start is in the future. Otherwise this button lets the
+  // operator set the start first.
   const schedule = Date.parse(sale.starts_at ?? '') > serverNow() ? step('schedule')
     : { ...step('set_start'), label: t('step.schedule') };
   return {

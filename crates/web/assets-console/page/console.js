@@ -190,8 +190,8 @@ function App() {
     try {
       await api.send('DELETE', '/v1/admin/session');
     } catch (error) {
-      // Status 401 means that the session has already ended. After any other error, the session
-      // still exists, so the operator stays signed in.
+      // Status 401 means that the session has already ended. After any other error, the session may
+      // still exist, so the operator stays signed in.
       if (error.status !== 401) {
         say(t('sign_out_failed', { error: error.message }));
         return;

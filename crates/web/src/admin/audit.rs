@@ -91,8 +91,8 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// Returns the finding about orders that a failover lost: a node told buyers that these orders were
-/// reserved, but the new primary does not have them.
+/// Returns the finding about orders that a failover lost: a node acknowledged these orders to its
+/// clients. The new primary lacks them, or has them in an earlier state.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {
@@ -108,8 +108,8 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// Returns the notice of a failover, or of a move to another database server. The row stays in the
-/// store, so every later audit has this notice too.
+/// Returns the notice of a failover, or of a move to another database. The row stays in the store,
+/// so every later audit has this notice too.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => {

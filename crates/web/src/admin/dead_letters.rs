@@ -44,8 +44,7 @@ async fn letters_page(
 ) -> Result<(Vec<DeadLetter>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // The cursor contains the kind of the previous page's last row, and the row's position within
-    // this kind.
+    // The cursor contains the kind with which this page begins, and a position within this kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),

@@ -171,7 +171,7 @@ mod tests {
             for line in text.lines() {
                 assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
                 // The bundle removes the indentation of lines, which would change a template
-                // literal of several lines. So each literal must end on its own line.
+                // literal of several lines. So each literal must begin and end on one line.
                 assert!(line.matches('`').count().is_multiple_of(2), "{line}");
                 if let Some((name, _)) =
                     line.strip_prefix("const ").and_then(|line| line.split_once(" = await (async"))

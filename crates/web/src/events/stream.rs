@@ -50,7 +50,8 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // This server's event ids are numbers. Any other value comes from elsewhere, so it is ignored.
+    // This server's event ids are numbers. Any other value is not from this server, so it is
+    // ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);

@@ -187,8 +187,8 @@ fn frame_bytes(payload: usize) -> u64 {
         126..=65_535 => 2,
         _ => 8,
     };
-    // The frame begins with two bytes. Then follow the length, a mask of four bytes, and the
-    // content.
+    // The frame begins with two bytes. Then follow a longer length (if needed), a mask of four
+    // bytes, and the content.
     (2 + length + 4 + payload) as u64
 }
 

@@ -126,8 +126,8 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Fails if the buyer's admission has ended at `until`. This can happen while the other checks run.
-/// The next visitor is then admitted in this buyer's place.
+/// Fails if the buyer's admission, which ends at `until`, has ended. This can happen while the
+/// other checks run. The next visitor is then admitted in this buyer's place.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
