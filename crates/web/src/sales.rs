@@ -1,4 +1,4 @@
-//! Serves sales as buyers see them. Reads only this node's memory.
+//! Serves sales as buyers see them. Reads the store only for a sale that this node does not know.
 
 use std::sync::Arc;
 

@@ -219,8 +219,8 @@ impl App {
         }
     }
 
-    /// On the leader, adds up the seconds of recent minutes, once a minute. The last minute is left
-    /// out, because its rows may not have arrived yet. A new leader first adds up the last day.
+    /// On the leader, adds up the seconds of recent minutes, once a minute. Leaves out the last
+    /// complete minute, whose rows may still arrive. A new leader first adds up the last day.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.node.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);

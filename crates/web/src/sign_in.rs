@@ -102,8 +102,8 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// Logs why a sign-in failed, and sends the browser to the console, which says only that it failed.
-/// Anyone can cause this log line, so the limit on lines about failed requests applies.
+/// Logs why a sign-in failed, and sends the browser to the console, which shows only the kind of
+/// failure. Anyone can cause this log line, so the limit on lines about failed requests applies.
 fn failed(app: &App, error: &OidcError) -> Reply {
     if app.failure_log.may_write(app.node.now().0.div_euclid(1_000).unsigned_abs()) {
         tracing::warn!(

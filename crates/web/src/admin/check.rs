@@ -200,7 +200,7 @@ async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
             problems.push(warning("node_lags", detail));
         }
         if version.is_some_and(|version| version != env!("CARGO_PKG_VERSION")) {
-            let detail = format!("node {node} runs another version than this node");
+            let detail = format!("node {node} runs a different version from this node");
             problems.push(warning("other_version", detail));
         }
     }

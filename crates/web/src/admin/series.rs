@@ -55,7 +55,7 @@ pub(crate) async fn get(
         to = to.max(from);
     }
     if from > to {
-        let detail = "must not be after to, which is by default the present time";
+        let detail = "must not be after to; if to is absent, it is the present time";
         return Err(wrong_from(detail).into());
     }
     let steps = (to.0 - from.0) / length;
