@@ -87,7 +87,7 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The event's delivery can have any state; the event may even have been \
+        description: "The event must have had its first attempt; it may already have been \
             delivered. Later events about the same order wait for this event.",
         body: json_body::<Redelivery>(),
         responses: &[SuccessResponse::new(
