@@ -1,5 +1,5 @@
-//! Events for pages, with the same JSON in SSE and WebSocket. An event is only a hint; `GET` shows
-//! the stored state.
+//! Events for pages. The JSON is the same in server-sent events and over a WebSocket. Events can be
+//! lost, so a client must read the stored state with `GET`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,7 +31,7 @@ pub enum Event {
         /// The server's clock.
         server_time: Time,
     },
-    /// The new state of one of the buyer's own orders.
+    /// One of the buyer's own orders has changed, or a queued request has its verdict.
     Order {
         /// The order, or the verdict on a queued request.
         order: AnyOrder,

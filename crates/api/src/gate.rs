@@ -14,8 +14,8 @@ use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether a sale requires something. A sale has one such value for purchase passes, and one for
-/// access codes.
+/// Whether a sale has a requirement. A sale has two such values: one for purchase passes and one
+/// for access codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {

@@ -17,16 +17,15 @@ pub struct Health {
     pub facts: ReadinessFacts,
 }
 
-/// Facts about a node. `/readyz` reports these facts both for a ready node and for a node that is
-/// not ready.
+/// Facts about a node. `/readyz` reports them for every node, whether or not it is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadinessFacts {
     /// What is degraded, such as `synchronous_standby_missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Vec<Cow<'static, str>>,
-    /// Of all histories of the shared database that this node knows, the newest. The database gets
-    /// a new history when a standby is promoted or the database is moved.
+    /// The newest history of the shared database that this node knows. The database gets a new
+    /// history when a standby is promoted or when the database is moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub database: Option<DatabaseFence>,

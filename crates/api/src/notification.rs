@@ -119,7 +119,8 @@ pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
 }
 
-/// The part of an event's id that is known after the event is deleted.
+/// Returns the part of an event's id that the server still knows after it has deleted the event:
+/// the id without its fingerprint.
 #[must_use]
 pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")

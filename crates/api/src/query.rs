@@ -1,6 +1,6 @@
 //! Query strings of lists, streams and exports. Empty and unknown parameters are ignored. An
-//! invalid parameter is a fault. A repeated parameter is also a fault, except `sale` in the query
-//! of a stream.
+//! invalid or repeated parameter is a fault. Only `sale` in the query of an event stream may be
+//! repeated.
 
 mod console;
 mod pairs;

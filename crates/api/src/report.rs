@@ -41,13 +41,13 @@ pub struct DemoReport {
     pub orders: u64,
     /// The number of units in all orders at the end of the run.
     pub units_sold: u64,
-    /// The number of units that no order has at the end of the run.
+    /// The number of units that are in no order at the end of the run.
     pub units_left: u64,
     /// The number of final responses of each kind: `reserved`, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,
-    /// Buyers who never received a final response.
+    /// The number of buyers who never received a final response.
     pub lost_answers: u64,
-    /// Requests whose tickets the store settled.
+    /// The number of requests whose tickets the store settled.
     pub reached_store: u64,
     /// Time from the first request to the last verdict.
     pub elapsed_ms: u64,

@@ -114,8 +114,8 @@ pub struct SaleList {
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase requires a pass. A challenge, a waiting room or access codes also make a
-    /// pass required, because only a pass proves that the buyer met these requirements.
+    /// Whether a purchase requires a pass. A sale with a challenge, a waiting room or access codes
+    /// always requires a pass, because only a pass proves that the buyer met these requirements.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,
@@ -125,7 +125,7 @@ pub struct StatusFrontDoor {
     pub rooms: RoomScope,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// The lowest level with which a buyer may buy.
+    /// The lowest level (from the buyer's token) with which a buyer may buy.
     pub min_level: u8,
     /// Whether the pass requires an access code.
     pub access_codes: RequirementMode,
@@ -205,8 +205,8 @@ pub struct ItemStatus {
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]
     pub count: Option<u64>,
-    /// Units that are not available now: units of unpaid orders, of paid orders and of queued
-    /// requests, and units that are kept for the waitlist.
+    /// Units that are not available now. These are the units of unpaid orders, of paid orders and
+    /// of queued requests, and the units that are kept for the waitlist.
     pub access: u64,
     /// Units that are available now; `null` for unlimited stock.
     #[schema(required = true)]

@@ -27,7 +27,7 @@ use super::serve::serve;
 /// The idle time before the first TCP keepalive probe, and the time between two probes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
-/// A listening socket that accepts no connections yet.
+/// A listening socket. [`Listener::serve`] begins to accept its connections.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
@@ -38,8 +38,8 @@ pub struct Listener(TcpListener);
 /// If the address is in use, is not an address of this machine, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // With this option, a restarted server can use its port while old connections are still
-    // closing.
+    // With this option, a restarted server can listen on its port while connections of its previous
+    // process are still closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these three options from the listening socket.
@@ -54,8 +54,8 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Returns the address. If the settings name no port, the address has the port that the system
-    /// chose.
+    /// Returns the socket's address. If the settings have port 0, this address has the port that
+    /// the kernel chose.
     ///
     /// # Errors
     /// If the kernel cannot report the address.
@@ -69,7 +69,8 @@ impl Listener {
         let open = TaskTracker::new();
         // Cancelled when the time for the shutdown is over, to close the remaining connections.
         let cut = CancellationToken::new();
-        // These tasks own the idle WebSockets, which close when this function returns.
+        // These tasks own the idle WebSockets. The end of this function drops the tasks, and this
+        // closes the WebSockets.
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleTasks::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
@@ -82,7 +83,8 @@ impl Listener {
             };
             app.metrics.accepted.add_one();
             let (idle, most) = (app.live().idle, app.live().connections_max);
-            // Only this loop accepts connections, so their number cannot rise after this check.
+            // Only this loop accepts connections, so no other task can add a connection after this
+            // check.
             if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),
@@ -113,13 +115,13 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that hangs ignores `cut`, and the server cannot end it. So this wait is short.
+            // A task that hangs does not react to `cut`, so the server does not wait long for it.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// Ignores an error of one connection. After an error of the whole process, such as too many
-    /// open files, waits and tries again.
+    /// Returns the next connection. An error of one connection is ignored. After an error of the
+    /// whole process, such as too many open files, this function waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {
@@ -138,7 +140,7 @@ impl Listener {
     }
 }
 
-/// Tells the client of a connection over the limit to retry later, and closes the connection.
+/// Handles a connection over the limit: tells the client to retry later, and closes the connection.
 async fn turn_away(mut stream: TcpStream) {
     let body = Problem::overloaded(RETRY_SECS).to_json();
     let head = format!(
@@ -147,8 +149,8 @@ async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // If bytes are unread at the close, the kernel resets the connection, and the reset may
-        // overtake the answer. So the server reads these bytes first.
+        // If the server closes a connection with unread bytes, the kernel sends a reset. The client
+        // may then lose the response. So the server reads the request's bytes first.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;

@@ -1,5 +1,5 @@
-//! The operators' endpoints. Each change and its action are written in the same transaction
-//! ([`doorbuster_store::recorded`]).
+//! The operators' endpoints. A change and its action, which records the change, are written in the
+//! same transaction ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
 pub(crate) mod actions;
@@ -44,9 +44,10 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.node.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// A node can read only a limited number of slots at once. So this function checks how many slots
-/// this sale and the sales that can be open at the same time have together. `phase` is the sale's
-/// present phase, `row` is the sale after the change, and `own` counts the sale's slots.
+/// A node can read only a limited number of slots at once. Counts the slots of this sale and of all
+/// sales that can be open at the same time, and refuses the change if a node cannot read them all.
+/// `phase` is the sale's present phase, `row` is the sale after the change, and `own` is the number
+/// of this sale's slots.
 fn check_slots_readable(app: &App, phase: Phase, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = concurrent_slots(&app.node, row, own);
     if slots <= SLOTS_SERVED_MAX {

@@ -80,12 +80,13 @@ pub struct App {
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
-    /// Locked while this node reads the operators' keys again.
+    /// The result of the last read of the operators' keys. Locked while this node reads them again.
     pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
     /// Running purchases and changes by operators. They run to their end even if their clients
     /// disconnect.
     pub(crate) running_purchases: TaskTracker,
-    /// Set when the program begins to stop. Then the program reports that it is not ready.
+    /// Set when the program begins to stop. The program then reports to load balancers that it is
+    /// not ready.
     pub(crate) is_leaving: AtomicBool,
     pub(crate) stopping: AtomicBool,
     /// Cancelled when event streams must end.
@@ -93,23 +94,24 @@ pub struct App {
     pub(crate) ping_policy: PingPolicy,
     /// After this time without activity, a WebSocket becomes idle.
     pub(crate) idle_after: Duration,
-    /// How long a write waits for a client that does not read.
+    /// A client that does not read blocks a write. After this time, the server closes the
+    /// connection.
     pub(crate) write_stall: Duration,
 }
 
-/// The rules by which the server decides that a WebSocket's peer is gone.
+/// When the server pings the client of a WebSocket, and when it decides that the client is gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PingPolicy {
     /// The time between two pings. Streams of server-sent events use the same time.
     pub(crate) ping_every: Duration,
-    /// With more unanswered pings, the server closes the client's socket.
+    /// If more pings than this are unanswered, the server closes the WebSocket.
     pub(crate) pings_max: u32,
 }
 
 impl App {
     /// Builds the shared state from the started parts of the engine. `guest_secret` signs guests'
-    /// tokens in a demonstration, and `webhook_secrets` sign the sandbox's messages. The front door
-    /// derives its keys from `masters`.
+    /// tokens in a demonstration. `webhook_secrets` sign the webhooks of the sandbox, a simulated
+    /// payment provider. The front door derives its keys from `masters`.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -180,7 +182,7 @@ impl App {
         })
     }
 
-    /// Reads the blocked buyers and networks.
+    /// Reads the blocked buyers and networks from the store into memory.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -188,14 +190,14 @@ impl App {
         self.gate.blocks.catch_up(self.node.store()).await
     }
 
-    /// Sets this server's address, to which the sandbox sends its messages.
+    /// Sets this server's address, to which the sandbox sends its webhooks.
     pub fn set_server_address(&self, address: &str) {
         if let Some(sandbox) = self.payments.sandbox() {
             sandbox.set_server_address(address);
         }
     }
 
-    /// Reads the buyers' public keys again.
+    /// Reads again the public keys that verify buyers' tokens.
     ///
     /// # Errors
     /// If the keys cannot be read. The previous keys stay in use.
@@ -215,7 +217,7 @@ impl App {
         &self.metrics
     }
 
-    /// Marks the program as not ready. The program still serves requests.
+    /// Reports to load balancers that the program is not ready. The program still serves requests.
     pub fn mark_not_ready(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }
@@ -232,8 +234,8 @@ impl App {
     }
 
     /// Applies the settings that can change while the server runs. Outgoing requests then use the
-    /// newest certificates. Browsers may still show the previous pages, so the files of these pages
-    /// stay available.
+    /// newest certificates. Files of the previous pages stay available, because browsers may still
+    /// show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = before.reloaded(settings);

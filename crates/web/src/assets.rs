@@ -1,9 +1,10 @@
-//! Serves the files of the pages from memory. The program contains the files and prepares them at
-//! boot.
+//! Serves the files of the pages from memory. The program contains these files, and prepares them
+//! when it starts.
 //!
-//! The address of an asset contains a hash of the asset and of all files that it names, directly or
-//! indirectly. So caches may keep an asset forever. Pages have no hash, so caches may keep them
-//! only briefly.
+//! An asset is a script, a style sheet, an image or a font. Its address contains a hash of the
+//! asset and of all files that it names, directly or indirectly. So the content at this address
+//! never changes, and caches may keep it forever. The address of a page has no hash, so caches may
+//! keep a page only briefly.
 
 mod bundle;
 mod compress;
@@ -53,13 +54,13 @@ struct ConsoleFiles;
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
 
-/// For addresses with a hash, whose content never changes.
+/// For assets. An asset's address contains a hash, so its content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// For pages, which a new version of the program may change.
+/// For pages. A new version of the program may change a page.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// The server also serves the assets of this many earlier versions of the pages. It drops older
-/// assets.
+/// The settings can change the pages while the server runs. The server keeps the assets of this
+/// many earlier versions of the pages.
 const PREVIOUS_MAX: usize = 3;
 
 /// Files by name. The name of an asset has a hash, and the name of a page has none.
@@ -74,9 +75,10 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// For an embedded file, the hash is computed at build time and not at boot.
+    /// The hash of `data`. The hash of an embedded file is computed when the program is built.
     hash: [u8; 32],
-    /// Whether the data may name other files. The server must replace these names by addresses.
+    /// Whether the data may name other files. Each of these names must be replaced by an address
+    /// with a hash.
     names_others: bool,
 }
 
@@ -104,7 +106,7 @@ pub fn brand_preview(settings: &Settings) -> String {
 }
 
 impl Assets {
-    /// `api` is the address of the API, for pages on another origin.
+    /// `api` is the address of the API if the pages are on another origin. Otherwise it is `None`.
     pub(crate) fn prepare(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         if let Some(first) = sources.get_mut("first.js") {
@@ -120,7 +122,7 @@ impl Assets {
         if fixed.has_issuer
             && let Some(console) = sources.get_mut("console.html")
         {
-            // This attribute makes the page offer the sign-in at the OpenID Connect issuer.
+            // With this attribute, the console offers to sign in at the OpenID Connect issuer.
             let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
             *console = AssetSource::generated(text);
         }
@@ -153,8 +155,8 @@ impl Assets {
         self.assets.get(name).or_else(earlier).cloned()
     }
 
-    /// After a reload of the settings, browsers may still show the previous pages, so the assets of
-    /// these pages stay. A reload that changes no asset adds no earlier version.
+    /// Keeps the assets of the previous pages after a reload of the settings, because browsers may
+    /// still show these pages. A reload that changes no asset adds no earlier version.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.previous);
         let is_unchanged = self.assets.len() == before.assets.len()
@@ -178,7 +180,7 @@ impl Assets {
         self.pages.get(name).map_or_else(Default::default, |file| file.text())
     }
 
-    /// Browsers request the icon at `/favicon.ico`.
+    /// Answers `/favicon.ico`, where browsers request the icon of a page.
     pub(crate) fn icon(&self, headers: &HeaderMap) -> HandlerResult {
         let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
         let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
@@ -187,14 +189,15 @@ impl Assets {
         Ok(reply)
     }
 
-    /// Returns a page that says that nothing exists at this address.
+    /// Answers a page's address that does not exist: returns the page `name` with status 404.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
-        // Status 304 stays, because the browser's cached copy of this page is still valid.
+        // Status 304 does not become 404: it tells the browser to show its cached copy of this
+        // page.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
-        // The requested sale or order may exist a moment later, so no cache may keep this answer.
+        // The requested sale or order may exist a moment later, so no cache may keep this response.
         Ok(no_store(reply))
     }
 }
@@ -208,7 +211,7 @@ fn embedded() -> HashMap<String, AssetSource> {
     files
 }
 
-/// Leaves out a directory's licences and notes, which are not served.
+/// Adds the files of a directory, without its licences and notes, which are not served.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
     for name in F::iter().filter(|name| media_type_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
@@ -227,7 +230,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// The address by which the buyers' pages name the icon.
+/// The address of the icon in the source of the buyers' pages.
 const ICON: &str = "/assets/mark.svg";
 
 /// An icon inside the page saves a request.
@@ -241,7 +244,7 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// Returns the statement with the shop's settings, which goes before the code of first.js.
+/// Returns a JavaScript statement with the shop's settings. It is put before the code of first.js.
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
@@ -267,7 +270,8 @@ fn next_steps(texts: &NextSteps) -> serde_json::Value {
     }
 }
 
-/// Returns `None` if the file is not served.
+/// Returns the media type for a file's extension, or `None` if the server does not serve such
+/// files.
 fn media_type_of(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),

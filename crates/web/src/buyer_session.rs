@@ -1,10 +1,11 @@
 //! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
 //! and in a new tab.
 //!
-//! The cookie is the token itself. So every node accepts it, and the store keeps no session.
-//! `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`, browsers do not send the cookie
-//! with requests from other sites. A request that changes something also needs a header, which
-//! other sites cannot make a browser send.
+//! The value of the cookie is the token itself. So every node accepts the cookie, and the store
+//! keeps no session. `HttpOnly` hides the cookie from scripts. With `SameSite=Lax`, browsers do not
+//! send the cookie with a request that another site starts, except a link to a page. A request that
+//! changes data must also have the header `X-Doorbuster-Page`. Other sites cannot make a browser
+//! send this header.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub(crate) async fn keep(
 ) -> HandlerResult {
     let headers = request.headers().clone();
     request_body::no_body(request, BODY_BYTES_MAX).await?;
-    // A request without a token in `Authorization` leaves the session unchanged.
+    // Without a token in `Authorization`, there is no new token to keep, so the cookie does not
+    // change.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
     let left_secs = expires_secs.saturating_sub(app.token_time_secs()).max(0);

@@ -1,5 +1,6 @@
-//! Lets caches keep a public answer only if the pages use exactly the request's address. Otherwise
-//! anyone could fill caches, and make the server render more, by adding any query to an address.
+//! Forbids shared caches to keep a response if the request's address is not one that the pages use.
+//! Otherwise anyone could add random queries to an address: each query would fill caches with a
+//! further copy, and the server would have to render it.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, Uri};
@@ -7,8 +8,9 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// Right after the opening, a page requests the status with the newest version that it read before
-/// the opening. The page adds this suffix to the version.
+/// A page adds this suffix to the version in its first request for the status after the opening.
+/// The version is the last that the page read before the opening. The suffix makes a new address,
+/// so caches do not answer with the old status.
 const AT_OPENING: &str = "-open";
 
 const INDEX_PAGE: &str = "limit=48";
@@ -21,7 +23,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` on failures, which may soon be wrong, and on answers for one caller only.
+/// Forbids caches to keep a failure, because the same request may soon succeed, and a response to
+/// an authenticated request, because it is for one caller.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
     if is_failure || request_headers.contains_key(AUTHORIZATION) {
@@ -29,8 +32,8 @@ pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     }
 }
 
-/// Returns whether a path has no percent-encoding except `%3A`, the colon. No other character of a
-/// name needs an encoding.
+/// Returns whether `%3A` (the colon) is the path's only percent-encoding. In the names of sales,
+/// the pages encode only colons.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }
@@ -48,7 +51,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.node.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page that does not know the version sends an empty version.
+    // A page that has not read a version yet sends an empty version.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.node.id_key()))
 }
 

@@ -1,13 +1,13 @@
 //! Finds the address that a request comes from: the connection's peer, or the address that a
 //! trusted proxy reports.
 //!
-//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`.
-//! Entries further left may be forged. So the server reads from right to left, and takes the first
-//! address that does not belong to a trusted proxy.
+//! A proxy appends the address of its own client at the right end of `X-Forwarded-For` or
+//! `Forwarded`. The entries to the left come from that client and may be forged. So the server
+//! reads from right to left, and takes the first address that does not belong to a trusted proxy.
 //!
-//! A proxy appends to only one of the two headers, so the client may have forged the other header.
-//! If the headers name different addresses, the server trusts neither, and a block of either
-//! address applies.
+//! A proxy appends to only one of the two headers, so the client may have forged the other one. If
+//! the headers give different addresses, the server trusts neither of them: rate limits use the
+//! address of the peer. But an operator's block of any of these addresses applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,12 +25,12 @@ const ENTRIES_MAX: usize = 32;
 pub(crate) struct ClientAddress {
     /// The address to which the limits per address apply.
     pub address: IpAddr,
-    /// The addresses of the two headers, if they differ. The client may have forged one of them.
+    /// The addresses from the two headers, if they differ. The client may have forged one of them.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
 impl ClientAddress {
-    /// Returns every address that the client may have.
+    /// Returns every address that the client may have, for the check of blocks.
     pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.address).chain(self.disagreeing.into_iter().flatten())
     }
@@ -40,10 +40,10 @@ impl ClientAddress {
     }
 }
 
-/// Returns the first address that does not belong to a trusted proxy. `forwarded` and
-/// `x_forwarded_for` return the values of the two headers in the order of arrival. The two
-/// functions are called only if the peer is a trusted proxy. If the headers name different
-/// addresses, returns the peer and both addresses.
+/// Returns the client's address: from right to left, the first address in the headers that does not
+/// belong to a trusted proxy. `forwarded` and `x_forwarded_for` return the values of the two
+/// headers in the order of arrival; they are called only if the peer is a trusted proxy. If the
+/// headers give different addresses, returns the peer's address and both of these.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -150,7 +150,8 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // The server finds the proxy's entry even if a closing quotation mark is missing.
+        // The client forged an entry without a closing quotation mark. The server still finds the
+        // proxy's entry.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Weak, because a WebSocket in an idle slot has a reference to this `Service`. A cycle would
-    /// keep both in memory forever.
+    /// Weak, because the idle WebSockets have references to this `Service`. Two strong references
+    /// would keep the service and the WebSockets in memory forever.
     pub idle_slots: Weak<IdleTasks>,
 }
 
@@ -30,8 +30,8 @@ impl Service {
     }
 }
 
-/// A connection counts as open until this value is dropped. A WebSocket keeps this value until the
-/// WebSocket closes.
+/// An open connection. It counts towards the limit of connections until this value is dropped. A
+/// WebSocket keeps this value until it closes.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
@@ -46,8 +46,9 @@ pub(crate) struct Connection {
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// Completes when the event stream on a connection must end. The connection polls this future,
-/// because no task polls the answer's body while the client reads nothing.
+/// Contains a future that completes when the event stream on a connection must end. If the client
+/// stops reading, nothing polls the response body, so the body cannot end the stream. The
+/// connection polls this future instead.
 #[derive(Default)]
 pub(crate) struct StreamDeadline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 
@@ -60,7 +61,7 @@ impl StreamDeadline {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // No waker is needed: the future is set only during a poll of the connection, and this
+            // No waker is needed: a future is set only while the connection is polled, and the same
             // poll calls this method afterwards.
             None => Poll::Pending,
         }
@@ -70,7 +71,7 @@ impl StreamDeadline {
 pub(crate) struct StreamGuard(Arc<Connection>);
 
 impl StreamGuard {
-    /// Ends the connection when `overdue` completes.
+    /// Ends the connection when `overdue` completes, unless this guard is dropped before.
     pub(crate) fn new(
         connection: Arc<Connection>,
         overdue: impl Future<Output = ()> + Send + 'static,
@@ -82,7 +83,7 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        // The connection may serve other requests after this stream.
+        // The stream has ended, and the connection may serve more requests.
         *self.0.overdue.lock() = None;
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
 //!
-//! The store keeps hashes of the cookie and of the key. So a session works on every node, and ends
-//! when the key is deleted. A request that changes something with the cookie also needs a header,
-//! which other sites cannot make a browser send.
+//! The store keeps hashes of the cookie and of the key. So a session is valid on every node, and
+//! ends when its key is deleted. A request that changes data and authenticates with the cookie must
+//! also have the header `X-Doorbuster-Console`. Other sites cannot make a browser send this header.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use super::request_id::{REQUEST_ID, request_id};
 use super::{App, request_body, wrong_keys};
 
 const SESSION_COOKIE: &str = "doorbuster_session";
-/// A request that uses the cookie to change something needs this header.
+/// A request that changes data and authenticates with the cookie must have this header.
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 const SESSION_SECS: i64 = 8 * 3_600;
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
@@ -40,7 +40,8 @@ pub(crate) async fn create(
     request: Request,
 ) -> HandlerResult {
     let headers = request.headers().clone();
-    // Without this check, another site could make the browser replace an operator's session.
+    // Without this check, another site could make an operator's browser sign in with another key,
+    // and so replace the operator's session.
     if cookie(&headers).is_some() {
         require_console_header(&headers)?;
     }
@@ -173,7 +174,8 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h 
 }
 
 impl App {
-    /// A key in the request has priority over the console's session cookie.
+    /// Returns the operator who sent the request. A request with the header `Authorization` is
+    /// authenticated by this header, even if it also has the console's cookie.
     pub(crate) async fn operator_of_request(
         &self,
         headers: &HeaderMap,
@@ -187,8 +189,8 @@ impl App {
         let found = self.session(session).await?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // Without an issuer, the server cannot verify a person, so a person's session is not
-            // valid.
+            // The session of a person who signed in at the issuer is valid only while the settings
+            // have an issuer.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: person.role })
             }
@@ -203,8 +205,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Every request reads the session again, so that the session ends on every node when its key
-    /// is deleted.
+    /// Reads the session from the store. This happens at every request, so that a session ends on
+    /// every node as soon as its key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
         self.node.store().session(OperatorKeyVerifier::hash(cookie), configured).await
@@ -212,7 +214,8 @@ impl App {
 
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {
         match self.operators.check_hash(&hash) {
-            // Another node may have just created the key, so the keys are read again.
+            // This node does not know the key. Another node may have just created it, so this node
+            // reads the keys from the store again.
             Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => {
                 self.operators.check_hash(&hash)
             }

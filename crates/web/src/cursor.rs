@@ -1,5 +1,5 @@
-//! Cursors of lists. A cursor encodes a position in a list, and clients only send it back. The
-//! server refuses any other text, and a cursor of another list.
+//! Cursors of lists. A cursor encodes a position in a list; a client sends it back unchanged to get
+//! the next page. The server refuses a text that is not a cursor, and a cursor of a different list.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,8 +44,8 @@ impl List {
     }
 }
 
-/// Encodes a cursor that continues after `position`. `name` has the rest that the list needs, such
-/// as the name of a sale or the kind of a dead letter.
+/// Encodes a cursor for the page after `position`. `name` is the second part of the position, such
+/// as the name of a sale or the kind of a dead letter. Some lists have no second part.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];

@@ -48,7 +48,7 @@ impl Service {
             return reply;
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
-        // Boxed, so that a connection needs little memory.
+        // The futures are boxed, so that a connection that handles no request needs little memory.
         let mut reply = match this.app.node.edge() {
             Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
             None => Box::pin(this.route(&connection, request)).await,
@@ -74,9 +74,9 @@ impl Service {
             cacheable::forbid_caching(&parts.headers, &mut reply);
             return reply;
         }
-        // These requests need the connection:
-        // - A WebSocket counts as an open connection until it ends.
-        // - An event stream can end the connection.
+        // The handlers of these requests need access to their connection:
+        // - A WebSocket, to count the connection as open until the WebSocket ends.
+        // - An event stream, to end the connection if its client does not read.
         if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
             request.extensions_mut().insert(connection.clone());
         }
@@ -114,7 +114,7 @@ impl Service {
         reply
     }
 
-    /// Adds the request's id to a failed answer. If the cause of the failure is known, logs the
+    /// Adds the request's id to a failed response. If the cause of the failure is known, logs the
     /// cause.
     fn log_and_count(
         &self,
@@ -128,8 +128,8 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.node.now().0.div_euclid(1_000).unsigned_abs();
-        // During an outage, only the first failure gets a log line. The outage log counts the later
-        // failures.
+        // During an outage of the store or of Redis, only the first failed request is logged here.
+        // The outage log counts the others.
         if let Some(cause) = cause
             && !self.app.node.outage_log().count_request_if_outage(&cause)
             && self.app.failure_log.may_write(second)

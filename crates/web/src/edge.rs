@@ -1,5 +1,5 @@
-//! Answers requests on an edge. The edge refuses purchases with the same code as a node. It serves
-//! pages, sales and their status from memory, and passes all other requests on to a node.
+//! Answers requests on an edge. The edge refuses purchases by the same code path as a node. It
+//! serves pages, sales and their status from memory, and passes all other requests on to a node.
 
 mod failure;
 mod forward;
@@ -39,7 +39,7 @@ use super::request_id::request_id;
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
 use failure::failure_problem;
 
-/// The longest answer to a purchase that an edge accepts. A node's answers are shorter.
+/// The maximum length of a node's response to a purchase. The responses of nodes are shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Who answers a request.
@@ -76,7 +76,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns `false` if a node may know more than the edge, or may accept the purchase.
+/// Returns whether the edge may send this refusal to the client. Returns `false` if a node must
+/// decide, because it may know more than the edge.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -91,8 +92,8 @@ fn may_answer(refusal: &Refusal) -> bool {
     }
 }
 
-/// On an edge, counts a refusal for the next report to the nodes. A node counts the requests that
-/// the edge passes on.
+/// On an edge, counts a refusal that the edge itself sends. The next report tells a node these
+/// counts. A request that the edge passes on is counted by the node, not here.
 pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
     if app.node.edge().is_some() && may_answer(refusal) {
         sale.runtime.edge_refusals.count(answer_kind(refusal));
@@ -146,8 +147,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns `None` if the key or the body is not valid, or if neither the token nor the pass names a
-/// buyer.
+/// Returns the hash of the purchase request's buyer and key. Returns `None` if the key or the body
+/// is not valid, or if neither the token nor the pass identifies a buyer.
 ///
 /// # Errors
 ///
@@ -177,9 +178,10 @@ fn request_hash(
     Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
-/// A request that the edge has passed on. When this value is dropped, the edge remembers that the
-/// request may have an order, even if no node answered. `request` is `None` if the request
-/// certainly has no order.
+/// A purchase that the edge has passed on to a node. If the edge cannot be sure that the purchase
+/// has no order, dropping this value adds `request` to `holders`. This also happens if no node
+/// responded, or if the client disconnected. `request` is `None` if the purchase certainly has no
+/// order.
 struct MayHold<'a> {
     holders: &'a RequestsWithOrders,
     request: Option<RequestHash>,
@@ -227,7 +229,8 @@ async fn buy(
     }
 }
 
-/// Sends a request to a node. Removes the headers of the node's connection from the answer.
+/// Sends a request to a node. Removes the hop-by-hop headers, which are about the connection to the
+/// node, from the response.
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
@@ -262,8 +265,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // A newer sale, or an asset of another version of the program, may exist only on a
-            // node.
+            // The edge may not know a new sale yet, or an asset of another version of the program.
+            // So a node answers.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,
@@ -287,7 +290,8 @@ fn knows_sales(app: &App, query: Option<&str>) -> bool {
         .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
 
-/// Passes a request to a node. The edge copies the data of a WebSocket in both directions.
+/// Passes a request on to a node. If it opens a WebSocket, the edge then copies bytes in both
+/// directions.
 async fn pass_on(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -313,7 +317,8 @@ async fn pass_on(
     reply
 }
 
-/// An event stream ends when this program stops.
+/// Ends the response when this program stops, if it is an event stream. Such a stream would not end
+/// by itself.
 fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
     let is_stream = response
         .headers()
@@ -338,7 +343,7 @@ async fn join(
     let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
     let _counted = connection.service.app.metrics.sockets.hold();
     tokio::select! {
-        // Both peers see that the connection ended, so an error needs no report.
+        // An error ends both connections. The client and the node notice this, so it is not logged.
         _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
         () = connection.stop.cancelled() => {}
     }
@@ -359,8 +364,8 @@ impl App {
                 () = follow_feed(&self.node, &self.gate.blocks, node) => {}
             }
         };
-        // The reports run outside `select!`, because `select!` could drop them while a report is
-        // running.
+        // At the stop, `select!` drops its jobs. The reports run outside it, so that they can send
+        // a last report.
         tokio::join!(jobs, node.run_refusal_reports(&self.node, &self.stop));
     }
 }

@@ -1,5 +1,5 @@
-//! Sends a buyer's events, as server-sent events or over a WebSocket. The JSON is the same. Events
-//! are only hints that something changed. Clients must read the state with `GET`.
+//! Sends a buyer's events, as server-sent events or over a WebSocket, with the same JSON. An event
+//! can be lost, so clients must read orders and sales with `GET` to be sure of their state.
 
 mod edge_link;
 mod feed;
@@ -34,8 +34,8 @@ async fn follow(
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<EventFeed, Problem> {
-    // The subscription to new blocks begins before the check for blocks, so that no new block is
-    // missed.
+    // Subscribes to new blocks before the check for blocks. In the opposite order, a block between
+    // the two steps would be missed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

@@ -1,4 +1,5 @@
-//! Turns internal failures into problems. Only the log shows the cause, with the request's id.
+//! Turns internal failures into problems. A problem does not contain the cause of the failure. The
+//! cause is only in the log, with the request's id.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use super::reply::HandlerError;
 /// dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
-/// The answer's extensions carry this cause to the code that logs it.
+/// The cause of a failed request. It is put into the response's extensions, where `dispatch` finds
+/// it and logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause {
     text: Arc<str>,
@@ -77,7 +79,8 @@ impl From<StoreError> for HandlerError {
     }
 }
 
-/// Limits the log, so that an outage of the store does not fill the disk.
+/// Limits the number of log lines about failed requests, so that an outage of the store does not
+/// fill the disk.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLogLimiter {
     second: AtomicU64,

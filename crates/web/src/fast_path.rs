@@ -1,12 +1,12 @@
 //! Reads and answers purchases directly on the connection.
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
-//! a connection that carries only purchases. Here, the work to read and answer a request takes
-//! about one microsecond, and in the general server three to four. Neither time includes the
-//! purchase.
+//! a connection that carries only purchases. This code reads such a request and writes its response
+//! in about one microsecond of work. The general server needs three to four. These times do not
+//! include the purchase itself.
 //!
-//! An unusual request, for example with a chunked body or a repeated header, moves the whole
-//! connection to the general server. That server gets the request from its first byte on. The fast
+//! After an unusual request, for example with a chunked body or a repeated header, the general
+//! server serves the connection from then on. It gets this request from its first byte on. The fast
 //! path and the general server call the same [`purchase_handler::start_purchase`].
 
 mod bytes;
@@ -37,25 +37,25 @@ use super::purchase_reply::PurchaseReply;
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
-/// Nearly every answer fits into this capacity.
+/// The initial capacity of the buffer for a response. Nearly every response fits into it.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection for the general server, with the bytes of unanswered requests. `None` if the
-/// connection has ended.
+/// A connection that the general server must take over, with the bytes that were read but not yet
+/// handled. `None` if the connection has ended.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // Unanswered requests. Before a purchase waits for its verdict, its bytes are removed. So an
-    // idle or waiting connection usually needs no buffer.
+    // The bytes of requests that are not handled yet. A purchase's bytes are removed before it
+    // waits for its verdict, so a waiting or idle connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
     // When the first request in `buffer` began to arrive, or the previous request was answered.
     let mut since = Instant::now();
-    // One timer serves many requests. If it fires too early, it is set again.
+    // One timer serves many requests. If it fires before the idle time is over, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each connection has its own child token, because users of one token contend for its lock.
+    // Each check of a token takes its lock, so each connection has its own child token.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -129,7 +129,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Sends an answer. If the answer is `overloaded`, pauses the connection. Returns whether it
+/// Sends a response. After the response `overloaded`, pauses the connection. Returns whether it
 /// paused, or `None` if the connection has ended.
 async fn send_reply(
     connection: &Connection,
@@ -146,7 +146,8 @@ async fn send_reply(
     }
     let Some(rest) = rest else { return Some(false) };
     tokio::select! {
-        // A stop ends the pause, so that requests that arrived before the stop get answers.
+        // The stop of the server ends the pause, so that requests that have already arrived are
+        // still answered.
         () = stopped => {}
         () = Box::pin(tokio::time::sleep(rest)) => {}
     }
@@ -165,7 +166,7 @@ fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Allocates memory only if bytes have arrived.
+/// Reads bytes into `buffer`. Allocates memory only after bytes have arrived.
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
         ready!(stream.poll_read_ready(context))?;
@@ -179,8 +180,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// Returns the answer's bytes, and whether the connection stays open. The bytes are freed after the
-/// write, so an idle connection has no buffer for answers.
+/// Returns the response's bytes, and whether the connection stays open. The caller frees the bytes
+/// after it has written them, so an idle connection has no buffer for responses.
 fn render_reply(
     connection: &Connection,
     reply: Option<PurchaseReply>,
@@ -201,8 +202,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Nearly always the bytes fit into the socket's buffer. Otherwise the write may take as long as
-/// `stall`.
+/// Writes the bytes, which nearly always fit into the socket's buffer. Otherwise fails if the
+/// client does not read them within `stall`.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,
@@ -214,6 +215,6 @@ async fn write_all_within(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
-    // Boxed, so that a connection needs no memory for this rare case.
+    // Boxed, so that a connection needs memory for this future only in this rare case.
     Box::pin(tokio::time::timeout(stall, stream.write_all(&bytes[written..]))).await?
 }

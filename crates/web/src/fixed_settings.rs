@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 #[derive(Clone, Debug)]
 pub(crate) struct FixedSettings {
-    /// The origin of the pages, for the addresses in their texts.
+    /// The origin of the pages, for links in their texts.
     pub(crate) url: Option<String>,
     pub(crate) is_sandbox: bool,
     /// The shop's public key for push services.

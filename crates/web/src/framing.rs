@@ -1,5 +1,6 @@
-//! Refuses requests that a proxy may read differently from the server (RFC 9112, sections 3.2 and
-//! 6). Otherwise a client could hide a second request in the body of the first.
+//! Refuses a request if a proxy and this server could disagree about its host or about the end of
+//! its body (RFC 9112, sections 3.2 and 6). Otherwise a client could hide a second request in the
+//! body of the first.
 
 use std::net::Ipv6Addr;
 
@@ -12,7 +13,8 @@ use super::reply::{HandlerError, Reply};
 /// A name of 255 bytes and a port.
 const HOST_BYTES_MAX: usize = 261;
 
-/// Returns the answer to a request with wrong framing. The connection closes after this answer.
+/// Returns the response to a request with wrong framing, or `None` if the framing is right. The
+/// connection closes after this response.
 pub(crate) fn refuse(version: Version, headers: &HeaderMap) -> Option<Reply> {
     let problem = find_fault(version, headers)?;
     let mut reply = HandlerError::from(problem).reply();
@@ -24,8 +26,8 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
     if let Some(detail) = host_fault(version, headers) {
         return Some(Problem::malformed_request(detail));
     }
-    // If the request has both `Transfer-Encoding` and `Content-Length`, the HTTP library has
-    // removed `Content-Length`, and closes the connection after the answer.
+    // A request with both `Transfer-Encoding` and `Content-Length` need not be refused here: the
+    // HTTP library removes `Content-Length`, and closes the connection after the response.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,

@@ -17,7 +17,7 @@ pub(super) struct DoorState {
     pub(super) refusal: Option<DoorRefusal>,
     /// Set if the limits were checked.
     pub(super) limit_status: Option<RateLimitStatus>,
-    /// Set if the check of the limits waits for a share of a limit.
+    /// Set if this node has no share of a limit left. The check then waits for a new share.
     pub(super) pending: Option<Box<PendingLimit>>,
 }
 
@@ -44,8 +44,9 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Refuses a blocked caller, a buyer who does not meet a requirement, and a request over a rate
-    /// limit, in this order. `against_buyer` is the refusal for an unmet requirement.
+    /// Refuses a blocked caller, then a buyer who does not meet a requirement of the sale, and then
+    /// a request over a rate limit. If the buyer does not meet a requirement, `against_buyer` is
+    /// the refusal.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -87,7 +88,8 @@ impl App {
         }
     }
 
-    /// Checks a request to join a waitlist. If the check needs shares of limits, waits for them.
+    /// Checks a request to join a waitlist. If this node has no shares of the limits left, waits
+    /// for new shares.
     pub(super) async fn door_refusal(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -114,8 +116,9 @@ impl App {
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
-        // Many arrivals open an automatic waiting room, so arrivals are counted while the room is
-        // closed. An edge counts no arrivals, because the node behind the edge counts them.
+        // An automatic waiting room opens when too many buyers arrive, so arrivals are counted
+        // while it is closed. On an edge they are not counted, because the node behind the edge
+        // counts them.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_auto_open(now);
         if is_counted && self.node.edge().is_none() {

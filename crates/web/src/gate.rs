@@ -1,4 +1,4 @@
-//! The front door over HTTP: requests for challenges, passes and the waiting room.
+//! The HTTP endpoints of the front door: challenges, passes and the waiting room.
 
 pub(crate) mod challenges;
 pub(crate) mod passes;

@@ -1,9 +1,10 @@
-//! A connection's stream that handles two kinds of peers: peers that do not read, and peers that
-//! close their side right after a request.
+//! A TCP stream that handles two kinds of clients: clients that do not read, and clients that close
+//! their side right after a request.
 //!
-//! Writes time out here. The server's other timeouts are only for reads. The stream reports the end
-//! of the peer's data one poll late, so that the server starts a complete request before it learns
-//! of the end. Once a purchase has started, it runs to its verdict.
+//! A write fails if the client does not read for some time; the server's other timeouts are only
+//! for reads. If the client has closed its side, the stream reports this one poll late, so that the
+//! server first starts a request that has completely arrived. A purchase that has started runs to
+//! its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 /// A TCP connection whose writes fail if they make no progress for a given time.
 pub(crate) struct GuardedStream {
     stream: TcpStream,
-    /// Bytes that were already read from the socket. The next reads return these bytes first.
+    /// Bytes that were read from the socket earlier. The next reads return these bytes first.
     before: Bytes,
     read: u64,
     /// Whether the peer has closed its side of the stream.
@@ -30,12 +31,13 @@ pub(crate) struct GuardedStream {
 }
 
 impl GuardedStream {
-    /// `before` has the bytes that were already read.
+    /// `before` contains the bytes that were already read from `stream`.
     pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns a stream whose next reads return `received` again, before all other bytes.
+    /// Returns a stream that first returns `received`, bytes that were read from this stream, a
+    /// second time.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)
@@ -51,7 +53,8 @@ impl GuardedStream {
         self.before.is_empty().then_some(self.stream)
     }
 
-    /// Runs the timer while a write waits, and returns an error when the timer fires.
+    /// Takes the result of a write. While the write waits, runs a timer, and returns an error when
+    /// the timer fires.
     fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 
-/// Issues guests' tokens, up to a limit per minute.
+/// Issues tokens for guests of a demonstration, up to a limit per minute.
 #[derive(Debug)]
 pub(crate) struct GuestSignIn {
     secret: SecretString,

@@ -32,13 +32,14 @@ mod sales;
 mod slots;
 mod store_numbers;
 
-/// No node behind the edge was ready at the last check.
+/// The reason why an edge is not ready: at the last check, none of its nodes was ready.
 const NO_UPSTREAM: &str = "no_upstream";
-/// The edge's copy of the nodes' memory is too old, so the edge refuses no request.
+/// A warning: the edge's copy of the nodes' memory is too old, so the edge refuses no requests
+/// itself.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. For edges, a node with a store also reports the store's time, and whether the
-/// node serves buyers.
+/// `GET /healthz`. The response of a node also has two headers for edges: the store's time, and
+/// whether the node serves buyers.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.node, about.as_bytes());
@@ -57,7 +58,8 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     Ok(reply)
 }
 
-/// Reads only the node's memory, so that a check by an edge causes no query of the store.
+/// Returns whether edges may send requests to this node. Reads only memory, because edges check
+/// their nodes often.
 fn state_for_edges(app: &App) -> UpstreamState {
     let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.node.lifecycle().is_stopping();
     match app.serves_api {

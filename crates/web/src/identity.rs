@@ -25,13 +25,14 @@ use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
 
-/// Shortest time between two reads of the operators' keys from the store.
+/// The minimum time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 pub(crate) struct OperatorKeysRead {
     begun: Option<Instant>,
-    /// Whether the read succeeded. `None` if the client disconnected before the read ended.
+    /// Whether the read succeeded. `None` while the read runs, and if it did not end because the
+    /// client disconnected.
     result: Option<bool>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct TokenExpiry(pub i64);
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorIdentity(pub OperatorRequest);
 
-/// The operator of a request, and the other values that the log of actions records.
+/// The operator of a request, and other facts about the request that the log of actions records.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorRequest {
     /// The id of the operator's key, or of the person who signed in.
@@ -112,7 +113,7 @@ impl App {
         }
     }
 
-    /// The token comes from `Authorization` or from the pages' cookie.
+    /// Verifies the request's token, which is in `Authorization` or in the pages' cookie.
     pub(crate) async fn buyer(
         &self,
         headers: &HeaderMap,
@@ -122,8 +123,8 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// In seconds since 1970. The issuers of tokens use the wall clock, so the times in tokens are
-    /// compared with the wall clock.
+    /// Returns the time of the wall clock in seconds since 1970. The issuers of tokens use the wall
+    /// clock, so the expiry of tokens is compared with it.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }
@@ -147,7 +148,8 @@ impl App {
         let check =
             || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
-            // Another node may have just created the key.
+            // Another node may have just created the key, so this node reads the keys and checks
+            // again.
             Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => check(),
             checked => checked,
         };
@@ -156,9 +158,9 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, because other nodes may have created or deleted keys. If
-    /// the last read is very recent, waits first. All callers that wait when a read begins share
-    /// the result of this read. Returns `false` if the store failed or if there are no other nodes.
+    /// Reads the operators' keys again, because other nodes may have created or deleted keys. Reads
+    /// at most once in [`KEYS_REFRESH_MIN`]; all callers that are waiting when a read begins share
+    /// its result. Returns `false` if the store failed or if there are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;
@@ -166,7 +168,8 @@ impl App {
         let arrived = Instant::now();
         let mut last = self.operator_keys_read.lock().await;
         if let Some(begun) = last.begun {
-            // A read that began before this request may lack the request's key.
+            // The result is used only if the read began after this call. An earlier read may lack
+            // this request's key.
             if let Some(is_read) = last.result.filter(|_| begun > arrived) {
                 return is_read;
             }
@@ -192,7 +195,8 @@ impl App {
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
-        // A buyer's token contains dots, but an operator's key contains no dots.
+        // A buyer's token contains dots, and an operator's key does not. So keys are read again
+        // only if this may be a key.
         if !token.contains('.')
             && self.refresh_operator_keys().await
             && self.operators.check(token).is_ok()
@@ -231,7 +235,7 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The guard of the route stored the identity in the extensions.
+                // The route's guard, which runs before, has stored the identity in the extensions.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

@@ -5,8 +5,8 @@ use doorbuster_api::problem::Problem;
 use crate::failure::FailureCause;
 use crate::reply::{HandlerError, Reply};
 
-/// A panic fails only the request whose handler panicked. The panic hook has already logged the
-/// panic.
+/// Returns the response to a request whose handler panicked. Other requests are not affected. The
+/// panic hook has already logged the panic.
 pub(crate) fn internal_error() -> Reply {
     HandlerError {
         problem: Box::new(Problem::internal()),

@@ -1,4 +1,4 @@
-//! The background jobs of the HTTP side, and its last work before the process ends.
+//! The background jobs of the HTTP server, and its last work before the process ends.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::app::App;
 use crate::health::metrics_page;
 
 impl App {
-    /// Runs the jobs of the front door until `serving` has ended, because accepted requests still
-    /// need them after a stop signal.
+    /// Runs the jobs of the front door until `serving` ends. They do not end at the stop signal,
+    /// because requests that are still running need them.
     pub async fn run_gate_during(&self, serving: impl Future<Output = ()>) {
         let gate = async {
             // For an edge, the nodes run these jobs.
             if self.node.edge().is_none() {
                 self.gate.run_jobs(&self.node).await;
             }
-            // Only the end of `serving` may end this function.
+            // This future must not end, because the end of `serving` must end this function.
             std::future::pending().await
         };
         tokio::select! {
@@ -24,7 +24,7 @@ impl App {
         }
     }
 
-    /// Runs the other background jobs of the HTTP side until the program stops.
+    /// Runs all other background jobs of the HTTP server until the program stops.
     pub async fn run_jobs(&self) {
         if self.node.edge().is_some() {
             tokio::join!(self.run_edge_jobs(), self.run_otlp());
@@ -33,7 +33,7 @@ impl App {
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // Another node may have deleted a key, which this node must refuse too.
+                // If another node has deleted a key, this node must refuse it too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -52,7 +52,8 @@ impl App {
         tokio::join!(jobs, self.run_otlp());
     }
 
-    /// The views of the sales need these samples.
+    /// Takes samples of the sales' counters each second, from which the views of the sales compute
+    /// rates.
     pub(crate) async fn run_samples(&self) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -82,8 +83,8 @@ impl App {
     #[cfg(not(feature = "otel"))]
     async fn run_otlp(&self) {}
 
-    /// Waits for running purchases and operators' changes, even if their clients have disconnected.
-    /// Then records each sale's last second.
+    /// Waits until running purchases and operators' changes have ended, also those whose clients
+    /// have disconnected. Then records the statistics of each sale's last second.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

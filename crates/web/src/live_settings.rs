@@ -34,7 +34,8 @@ pub(crate) struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// `fixed` has the settings that a reload keeps, with their values from the server's start.
+    /// `fixed` contains the settings that a reload does not change, with their values at the
+    /// server's start.
     pub(super) fn new(settings: &Settings, fixed: FixedSettings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),

@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::app::App;
 
-/// Creates a GET route that is not in the table of endpoints.
+/// Creates a route for `GET` requests, for a path that is not in the table of endpoints.
 pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
 where
     H: Handler<T, Arc<App>>,

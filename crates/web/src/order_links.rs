@@ -1,8 +1,8 @@
-//! A link that opens an order without the buyer's token. A person who has the link can only read
-//! the order and pay for it.
+//! A link that opens an order without the buyer's token. A person who has the link can read the
+//! order and pay for it, but cannot do anything else.
 //!
 //! The link's key is a keyed hash of the order's id. Every node can compute this key, so the store
-//! does not keep it. [`doorbuster_core::Order::opens_by_link`] says how long the link works.
+//! does not keep it. [`doorbuster_core::Order::opens_by_link`] defines how long the link is valid.
 
 use std::sync::Arc;
 
@@ -75,7 +75,8 @@ pub(crate) async fn pay(
     checkout::open_for(&app, order.id, order.buyer, client, &headers).await.map(no_store)
 }
 
-/// Checks the key before it reads the store.
+/// Returns the order of a link. Checks the link's key first, so that a wrong key causes no read of
+/// the store.
 async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
     let id = id(order)?;
     let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -89,7 +90,8 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     }
 }
 
-/// Requests with a wrong key, an expired link or an unknown order get the same answer.
+/// The response is the same for a wrong key, an expired link and an unknown order, so that it does
+/// not reveal which orders exist.
 fn no_such_link() -> HandlerError {
     Problem::not_found("the link is wrong, or it no longer works").into()
 }

@@ -27,7 +27,7 @@ use super::path_names::PathNames;
 use super::reply::{HandlerError, HandlerResult, ok};
 use super::request_body;
 
-/// An order rarely has more than one refund.
+/// The maximum number of refunds that are shown for one order. An order rarely has more than one.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
@@ -37,8 +37,8 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // This request has no rate limit. Instead, a buyer's requests for this list run one after the
-    // other, so that one buyer cannot occupy the store.
+    // This endpoint has no rate limit. Instead, the requests of one buyer run one after the other,
+    // so that one buyer cannot overload the store.
     let turn = app.node.id_key().buyer_hash(buyer.as_str());
     let read =
         app.node.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
@@ -72,7 +72,8 @@ pub(crate) async fn page(
     ok(&OrderList { orders, items, next_cursor })
 }
 
-/// If this node does not know an order's sale yet, reads the catalogue again.
+/// Returns the orders as the API shows them. If this node does not know an order's sale yet, reads
+/// the catalogue again.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -117,7 +118,7 @@ pub(crate) async fn history(
     };
     let found = match read_order(&app, id, buyer).await? {
         AnyOrder::Order(order) => order,
-        // A request that has not become an order has no history.
+        // The request has not become an order, so it has no history.
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
             let none =
                 History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
@@ -171,7 +172,8 @@ pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> Ha
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
-/// `only` is the problem's `detail` if the order's state does not allow the change.
+/// Returns the response to a change of an order. If the order's state does not allow the change,
+/// `only` is the `detail` of the problem.
 pub(crate) fn changed_reply(
     app: &App,
     changed: ChangeOutcome,
@@ -217,7 +219,7 @@ pub(crate) fn order_view(
             api_conversion::refused(id, name, &item, units, api_conversion::refusal_code(verdict)),
         ),
         OrderLookup::Waiting { item, entry, ahead } => {
-            // After the sale has closed, a waitlist entry cannot become an order, so it is shown as
+            // A waitlist entry of a closed sale cannot become an order any more, so it is shown as
             // ended.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),

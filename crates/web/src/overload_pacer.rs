@@ -1,8 +1,9 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
-//! A refusal is cheap, but many clients that ignore `Retry-After` could use up the processor time
-//! that accepted orders need. So after a refusal, a connection waits for its turn. The number of
-//! turns per second is fixed (the GCRA algorithm, ITU-T I.371).
+//! A refusal needs little processor time. But many clients that ignore `Retry-After` could together
+//! use up the time that accepted orders need. So after a refusal, the server does not read from the
+//! connection until its turn. The number of turns per second is fixed (the GCRA algorithm, ITU-T
+//! I.371).
 //!
 //! No connection pauses longer than its `Retry-After`. The connection of a trusted proxy never
 //! pauses, because it carries the requests of many clients.
@@ -46,7 +47,7 @@ impl OverloadPacer {
         Duration::from_micros(self.next_turn(now_us))
     }
 
-    /// Takes the next turn. Returns the time until this turn, in microseconds.
+    /// Assigns the next turn to the caller. Returns the time until this turn, in microseconds.
     fn next_turn(&self, now_us: u64) -> u64 {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
@@ -68,7 +69,7 @@ mod tests {
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
-        // A connection that arrives after all of these turns waits for one gap.
+        // All of these turns are over, so the next connection waits for only one gap.
         assert_eq!(overload_pacer.next_turn(10_000_000), gap);
     }
 

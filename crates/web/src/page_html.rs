@@ -1,9 +1,9 @@
 //! Writes the texts of a sale into a page's HTML, for search engines, link previews and browsers
-//! without JavaScript. Every visitor gets the same page. It changes only if the sale, the sale's
-//! state or the settings change.
+//! without JavaScript. Every visitor gets the same page, so a rendered page is used again until the
+//! sale, its state or the settings change.
 //!
-//! Marks in the HTML files show where these texts go. Even without the texts, the files are
-//! complete pages.
+//! The HTML files contain marks, which are comments, where these texts are inserted. Without these
+//! texts, the files are complete pages too.
 
 mod calendar;
 mod item;
@@ -21,10 +21,10 @@ pub(crate) use calendar::{CalendarEntry, languages};
 pub(crate) use state::ShownState;
 
 const HEAD_MARK: &str = "<!-- shell: head -->";
-/// The mark for the texts that visitors without JavaScript read.
+/// The mark where the texts for visitors without JavaScript are inserted.
 const BODY_MARK: &str = "<!-- shell: body -->";
-/// The page's script fills the elements between these marks. The server also fills them, so that a
-/// visitor sees the picture and the texts before the script runs.
+/// The server and the page's script fill the elements between these marks. Because the server fills
+/// them, a visitor sees the picture and the texts before the script runs.
 const PICTURE_MARKS: (&str, &str) = ("<!-- shell: picture -->", "<!-- /shell: picture -->");
 const ITEM_MARKS: (&str, &str) = ("<!-- shell: item -->", "<!-- /shell: item -->");
 const DATA_MARK: &str = "<!-- shell: data -->";
@@ -41,7 +41,7 @@ pub(crate) struct Shop<'a> {
 }
 
 impl Shop<'_> {
-    /// Returns `None` if the origin is not known.
+    /// Returns the address of a path with the shop's origin, or `None` if the origin is not known.
     fn absolute(&self, path: &str) -> Option<String> {
         match path.contains("://") {
             true => Some(path.to_owned()),
@@ -54,14 +54,14 @@ impl Shop<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PresentState<'a> {
     pub shown: ShownState,
-    /// The version of the sale's status. If a later status has another version, the page's script
-    /// knows that the sale may have changed.
+    /// The version of the sale. If a status that the page's script reads later has a different
+    /// version, the script knows that the sale has changed.
     pub version: &'a str,
 }
 
-/// With `present`, the page contains the sale as data, so that the page's script need not request
-/// it. Without `present` (an exported page), the page has neither state nor data, because the sale
-/// can change after the export.
+/// Renders the page of a sale. With `present`, the page shows the sale's state, and contains the
+/// sale as JSON, so that the page's script need not request it. An exported page is rendered
+/// without `present`: it has no state and no JSON, because the sale can change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -98,7 +98,8 @@ fn replaced(page: &str, (start, end): (&str, &str), text: &str) -> String {
     }
 }
 
-/// Shows the state of each sale whose state is known.
+/// Renders the page with the list of sales. Each entry shows the sale's state, if the caller knows
+/// it.
 pub(crate) fn index_page(
     template: &str,
     sales: &[(Sale, Option<ShownState>)],
@@ -276,13 +277,14 @@ fn decimal(money: Money) -> String {
     text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
 }
 
-/// Browsers do not run this element as a script, so the policy against inline scripts allows it.
+/// Returns an element that contains data. Browsers do not run it as a script, so the content
+/// security policy, which forbids inline scripts, allows it.
 fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     let text = data.to_string().replace('<', "\\u003c");
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
 }
 
-/// The result is also valid inside a quoted attribute.
+/// Escapes a text for HTML. The result is also valid in a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,8 +1,8 @@
 //! Allows pages on another origin, such as copies at a CDN, to read the buyers' API (CORS).
 //!
-//! The origin comes from the settings and never from a request. So all callers get the same
-//! headers, and a cache needs only one copy of each answer. The operators' API has no CORS headers,
-//! so pages on other origins cannot read it.
+//! The allowed origin comes from the settings, not from the request. So all callers get the same
+//! headers, and a cache needs only one copy of each response. The responses of the operators' API
+//! have no CORS headers, so pages on other origins cannot read them.
 
 use std::sync::Arc;
 
@@ -24,20 +24,20 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 /// The headers that a page may read, besides those that browsers always allow.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
                        ratelimit-policy, retry-after, x-request-id";
-/// How long a browser may cache the answer to a preflight request, in seconds. No browser accepts a
-/// longer time.
+/// How long a browser may cache the response to a preflight request, in seconds. This is the
+/// longest time that any browser accepts.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 /// The origin of the pages, if it differs from this server's origin.
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,
-    /// The headers for this origin, as text lines.
+    /// The CORS headers for this origin, as lines of text for the fast path.
     lines: Arc<str>,
 }
 
 impl PageOrigin {
-    /// `origin` comes from the settings, for example `https://shop.example`.
+    /// `origin` is the origin in the settings, for example `https://shop.example`.
     pub(crate) fn new(origin: Option<&str>) -> Self {
         let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
             return Self::default();
@@ -49,13 +49,14 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Each line begins with a line break. Without an origin in the settings, there are no lines.
+    /// Returns the CORS headers as lines of text. Each line begins with a line break. The text is
+    /// empty if the settings have no origin.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
 
-    /// Answers a preflight request from the origin in the settings. Returns `None` if the router
-    /// must answer the request.
+    /// Returns the response to a preflight request from the origin in the settings. Returns `None`
+    /// for any other request, which the router must handle.
     pub(crate) fn preflight(
         &self,
         method: &Method,
@@ -80,7 +81,7 @@ impl PageOrigin {
         Some(reply)
     }
 
-    /// Lets pages on the origin in the settings read the answer.
+    /// Adds the headers with which pages on the origin in the settings can read the response.
     pub(crate) fn add_headers(&self, path: &str, head: &mut HeaderMap) {
         if let Some(origin) = self.origin.as_ref().filter(|_| is_buyer_path(path)) {
             head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -88,7 +89,7 @@ impl PageOrigin {
         }
     }
 
-    /// Removes a node's CORS headers, because the edge adds its own.
+    /// On an edge, removes the CORS headers of a node's response, because the edge adds its own.
     pub(crate) fn remove_headers(&self, head: &mut HeaderMap) {
         if self.is_set() {
             head.remove(ACCESS_CONTROL_ALLOW_ORIGIN);

@@ -1,5 +1,5 @@
-//! Serves the pages, which are the same for every visitor. In a demonstration, also issues guests'
-//! tokens.
+//! Serves the pages, which are the same for every visitor. In a demonstration, this file also
+//! issues guests' tokens.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,13 +58,15 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Renders the list again if it is at least a second old. The rendering reads only memory.
+/// Serves the page with the list of sales. Renders it again if it is at least a second old. The
+/// rendering reads only memory.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_INTERVAL {
             return Ok(page.reply(&headers));
         }
-        // Until this request has rendered the new list, other requests get the old list.
+        // The old page counts as new for another second. So while this request renders the new
+        // page, other requests get the old page.
         *made_at = Instant::now();
     }
     let (sales, _) =
@@ -78,8 +80,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
     let mut kept = lock(&app);
     let page = match kept.take() {
-        // If the page has not changed, the old page stays in use, so that its compressed copies are
-        // kept.
+        // If the HTML has not changed, the old page is kept, because it has compressed copies.
         Some((_, page)) if page.text() == html => page,
         _ => Arc::new(AssetFile::page(html)),
     };
@@ -114,7 +115,8 @@ async fn named_sale(app: &App, names: PathResult) -> Option<Arc<SaleState>> {
     find_sale(app, &name).await.ok()
 }
 
-/// The page exists if any node knows the sale.
+/// Serves the page of a sale. If this node does not know the sale, asks the store, because another
+/// node may have created the sale.
 async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap) -> HandlerResult {
     let Some(sale) = named_sale(&app, names).await else {
         return missing(&app, "sale.html", &headers);
@@ -130,9 +132,9 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     Ok(page.reply(&headers))
 }
 
-/// Links in the calendar entry need the server's address. If the settings do not name this address,
-/// the server takes it from the request. In this case, shared caches must not keep the answer,
-/// because a visitor could send a false host name.
+/// Serves the calendar entry of a sale. Links in the entry need the server's address. If the
+/// settings do not contain it, the server takes it from the request's `Host`. Shared caches must
+/// not keep this response, because a visitor could send a false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -175,7 +177,8 @@ async fn calendar(
     Ok(reply)
 }
 
-/// Every well-formed id has a page. Otherwise everybody could learn which orders exist.
+/// Serves the page of an order. The response is the same for every valid id, even if there is no
+/// such order. Otherwise everybody could find out which orders exist.
 async fn order(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -187,10 +190,10 @@ async fn order(
     }
 }
 
-/// Answers a request for an address without content:
-/// - A page's address with a slash at the end is redirected to the page.
-/// - Below `/v1/`, every client gets a problem. Elsewhere, a browser gets a page, and any other
-///   client gets a problem.
+/// Answers a request for an address that no route serves:
+/// - If the address is a page's address with a slash at the end, redirects to the page.
+/// - If the address begins with `/v1/`, the client gets a problem. Otherwise, a browser gets a
+///   page, and any other client gets a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -217,7 +220,8 @@ fn redirect(status: StatusCode, to: &str) -> HandlerResult {
     Ok(reply)
 }
 
-/// A client that asks for HTML, such as a browser, gets `page`. Other clients get a problem.
+/// Returns `page` with status 404 to a client that requests HTML, such as a browser. Other clients
+/// get a problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.live().assets.missing_page(page, headers);

@@ -14,8 +14,8 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for PathNames<N> {
     type Rejection = HandlerError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        // A name with a control character, or a name that cannot be decoded, belongs to no object.
-        // PostgreSQL would also refuse U+0000.
+        // A name with a control character, or a name that cannot be decoded, cannot exist, so the
+        // response is `404`. PostgreSQL would also refuse the character U+0000.
         let nothing = || Problem::not_found("there is nothing with this name");
         let params =
             RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;

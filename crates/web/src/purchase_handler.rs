@@ -1,8 +1,8 @@
-//! Handles `POST /v1/orders`, by far the most frequent request. A refusal allocates almost no
-//! memory. A purchase that is not refused goes to a slot and waits for its verdict.
+//! Handles `POST /v1/orders`, by far the most frequent request. Most purchases are refused, so a
+//! refusal allocates almost no memory. Any other purchase goes to a slot and waits for its verdict.
 //!
-//! The contract defines the order of the checks: body and headers; identity; sale and item; key;
-//! phase; pass and eligibility; rate limits; stock and limit.
+//! The API's contract defines the order of the checks: body and headers; identity; sale and item;
+//! key; phase; pass and eligibility; rate limits; stock, and the buyer's limit of units.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -48,12 +48,13 @@ pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     NeedsFact(MissingFact),
 }
 
-/// The rest of a purchase. It borrows nothing from the request.
+/// The part of a purchase that waits for the verdict. It borrows nothing from the request, whose
+/// bytes can be freed.
 type RestOfPurchase = Pin<Box<dyn Future<Output = PurchaseReply> + Send>>;
 
 /// A fact that a purchase needs and that this node may not have yet.
 pub(crate) enum MissingFact {
-    /// The public key for the signature of this token.
+    /// The public key that verifies the signature of this token.
     Key(String),
     /// The sale or the item, which another node may have just created or opened.
     Sale,
@@ -93,8 +94,8 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // The general server cannot pause between an answer and the next request, so the pause comes
-    // before the answer.
+    // The general server cannot pause a connection after a response, so it pauses before the
+    // response.
     if let Some(rest) = app.overload_pause(peer, Some(&reply)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -106,7 +107,8 @@ where
     }
 }
 
-/// This handler lets the router answer methods other than `POST` with `405` and `Allow`.
+/// The router's handler of purchases. It exists so that the router answers other methods with `405`
+/// and the header `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -115,8 +117,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Runs the part of a purchase that does not wait. `arrived` is the time of the request's arrival,
-/// by the steady clock and by the store's clock.
+/// Runs the part of a purchase that does not wait. `arrived` is when the request arrived, by the
+/// monotonic clock and by the store's clock.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
@@ -145,12 +147,14 @@ pub(crate) fn start_purchase(
     }
 }
 
-/// A purchase that passed the checks and goes to a slot.
+/// A purchase that was not refused from memory. It goes to a slot, after the check of its limits
+/// has ended.
 pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     limit_status: Option<RateLimitStatus>,
-    /// Set if the check of the limits must wait until this node has a share of a limit.
+    /// Set if this node has no share of a limit left. The check of the limits then waits for a new
+    /// share.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
 }
@@ -176,7 +180,7 @@ pub(super) fn parse_purchase(
         |token| facts.token.unwrap_or_else(|| app.buyers.check(token, app.token_time_secs()));
     let token = match headers.token.and_then(check) {
         Ok(buyer) => Some(buyer),
-        // A pass names its buyer, so no token is needed.
+        // The pass contains the buyer's id, so the request needs no token.
         Err(AuthenticationError::Missing) if headers.pass != PresentedPass::Missing => None,
         Err(AuthenticationError::Unknown) if facts.token.is_none() => {
             return Ok(PurchaseStep::NeedsFact(MissingFact::Key(
@@ -238,9 +242,9 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may already have an order, it skips the limits, so that a repeated request
-    // does not count against them. If the request does have an order, the front door's refusal is
-    // ignored.
+    // This node's memory says whether the request may already have an order. If so, the request is
+    // probably a repetition, and is not counted against the rate limits. If it does have an order,
+    // the front door's refusal is ignored.
     let DoorState { refusal: door, limit_status, pending } =
         door_state.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -280,8 +284,9 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     reply
 }
 
-/// Waits for shares of the limits. After that:
-/// - If a limit refuses the purchase, puts the refusal into `in_progress` and returns `None`.
+/// Waits until this node has shares of the limits, and checks the limits. After that:
+/// - If a limit refuses the purchase, stores the refusal in `in_progress.purchase` and returns
+///   `None`.
 /// - Otherwise checks this node's memory again, because the stock may have changed. Returns the
 ///   refusal of this check, if there is one.
 async fn finish_limits(
@@ -304,7 +309,8 @@ async fn finish_limits(
 }
 
 impl App {
-    /// Returns how long the connection must pause after this answer.
+    /// Returns how long the connection must pause because of this response, or `None` if it need
+    /// not pause.
     pub(crate) fn overload_pause(
         &self,
         peer: IpAddr,
@@ -316,8 +322,9 @@ impl App {
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// Answers a purchase that is invalid or names an unknown buyer, sale or item. If the sale is
-    /// known, the answer has the caller's status under the sale's limits.
+    /// Returns the response to a purchase that is invalid, or whose buyer, sale or item is not
+    /// known. If the sale is known, the response contains the caller's rate-limit status for this
+    /// sale.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,
@@ -364,14 +371,15 @@ fn find_item<'a>(
     Ok((sale, item))
 }
 
-/// If the client disconnects, only this future is dropped. If the purchase has a ticket, the server
-/// still settles the ticket.
+/// Waits for the verdict of a purchase. If the client disconnects, this future is dropped. But if
+/// the purchase already has a ticket, the server still settles it.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded);
     }
     let _counted = app.running_purchases.token();
-    // If `buy` panics, the panic hook logs it. The client may repeat the request with its key.
+    // If `buy` panics, the panic hook logs it, and the client gets `unavailable`. The client may
+    // repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.purchases.buy(purchase)).catch_unwind();
     let outcome = trace::traced("ticket and verdict", running_purchases).await;
     outcome.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))

@@ -59,15 +59,16 @@ pub(crate) struct PurchaseHeaders<'a> {
     pub pass: PresentedPass<'a>,
     /// How long to wait for the verdict.
     pub prefer: Prefer,
-    /// The unchecked header with the caller's trace.
+    /// The header `traceparent`, which connects the purchase with the client's trace. Not yet
+    /// parsed.
     pub trace_parent: Option<&'a [u8]>,
     /// The origin of the request.
     pub client: ClientAddress,
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// `values` returns a header's values in the order of the request. `peer` is the connection's
-    /// peer.
+    /// Parses the headers. `values` returns the values of one header in the order of the request.
+    /// `peer` is the address of the connection's peer.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

@@ -1,4 +1,4 @@
-//! The answer to a purchase, with the caller's rate-limit status.
+//! The response to a purchase, with the caller's rate-limit status.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 
 #[derive(Debug)]
 pub(crate) enum PurchaseReply {
-    /// Nearly all refusals are rendered in advance.
+    /// A refusal. `Refusals` has nearly all refusals as rendered bytes.
     Refused(Refusal, Option<SaleRateLimit>),
     Rendered(Reply),
 }
 
-/// The caller's status under a sale's rate limits.
+/// What a sale's rate limits still allow the caller.
 #[derive(Debug)]
 pub(crate) struct SaleRateLimit {
     sale: Arc<SaleState>,

@@ -18,8 +18,8 @@ use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
 use super::request_body::JsonBody;
 
-/// Browsers show push messages with this service worker. Its address is directly below the root, so
-/// that the worker's scope includes every page.
+/// The service worker with which browsers show push messages. A service worker serves only pages
+/// below its own path, so its address is at the root (`/push.js`).
 const WORKER: &[u8] = include_bytes!("../assets-push/push.js");
 
 /// `GET /push.js`

@@ -1,9 +1,10 @@
-//! Rate limits of buyers' requests. Every answer to such a request or to a purchase has the
-//! caller's rate-limit status. This status says what the sale's limits still allow. If the answer
-//! is about no sale, it says what the default limits allow.
+//! Rate limits of buyers' requests. The response to such a request, or to a purchase, has headers
+//! with the caller's rate-limit status. The status says how many more requests the sale's limits
+//! allow. If the response is about no sale, the status shows the default limits.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. Code outside the
-//! handler would parse the sale's name a second time, perhaps with another result.
+//! Each handler checks blocks and limits itself, once, for the sale that it has parsed from the
+//! request. A check outside the handler would have to parse the sale's name a second time, and
+//! could get a different result.
 
 use std::sync::LazyLock;
 
@@ -30,20 +31,20 @@ pub(crate) struct LimitedRequest {
     client: ClientAddress,
 }
 
-/// The sale of an answer, if the request's path does not name the sale. The handler puts this value
-/// into the answer's extensions.
+/// The sale that a response is about. A handler puts it into the response's extensions if the
+/// request's path does not contain the sale.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// `path` is the path in the endpoint table. If no limit applies to this path, the first value
-    /// is `None`.
+    /// Returns what is needed for the rate-limit status of a request, and the request. The first
+    /// value is `None` if the path has no limit. `path` is the path in the endpoint table.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
             "/v1/sales/{sale}/passes" => Route::Pass,
             "/v1/sales/{sale}/waiting-room" => Route::Room,
-            // Joining a waitlist counts like a purchase, because it requests units.
+            // A request to join a waitlist counts like a purchase, because it requests units.
             "/v1/sales/{sale}/items/{item}/waitlist" => Route::Purchase,
             "/v1/orders/{order}/checkout" | "/v1/linked-orders/{order}/checkout" => Route::Checkout,
             _ => return (None, request),
@@ -91,8 +92,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Leaves an existing status unchanged. For a caller without an identity, the buyer's limit
-    /// counts as unused.
+    /// Adds the caller's rate-limit status to the headers of a response, unless they already have
+    /// one. If the buyer is not known, the status shows the buyer's limit as unused.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -137,11 +138,11 @@ impl App {
         }
     }
 
-    /// Fails with `403` or `429`. Each handler of a limited path calls either this function once,
-    /// or `ensure_not_blocked` and `check_rate_limit` once each.
+    /// Checks blocks and rate limits. Fails with `403` or `429`. A handler of a path with limits
+    /// calls either this function, or both `ensure_not_blocked` and `check_rate_limit`.
     ///
-    /// Each refusal that operators can see names a buyer and an item. This function does not know
-    /// the item, so it remembers a refusal only if the sale has a single item.
+    /// The console shows operators the refusals of a buyer for each item. This function does not
+    /// know the item, so it records a refusal only if the sale has a single item.
     pub(crate) async fn admit(
         &self,
         route: Route,
@@ -159,8 +160,8 @@ impl App {
         admitted
     }
 
-    /// Counts the request. If nodes share the limits, waits for this node's share. Fails with `429
-    /// rate_limited`.
+    /// Counts the request, and fails with `429 rate_limited` if it is over a limit. If nodes share
+    /// the limits and this node has no share left, waits for a new share.
     pub(crate) async fn check_rate_limit(
         &self,
         route: Route,
@@ -178,8 +179,8 @@ impl App {
         }
     }
 
-    /// Counts the request and returns `true` if it is within the limits. If the request would have
-    /// to wait for a share of a limit, returns `false`.
+    /// Counts the request and returns `true` if it is within the limits. Returns `false` if it is
+    /// over a limit, or if it would have to wait for a share of a limit.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

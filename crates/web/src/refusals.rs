@@ -1,4 +1,4 @@
-//! Renders refusals of purchases. Frequent refusals are rendered once.
+//! Renders the responses to refused purchases. Frequent ones are rendered only once.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::purchase_reply::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 
 const PASS_INVALID: &str =
-    "the Purchase-Pass is not valid for this buyer, sale and item, or was not issued here";
+    "the Purchase-Pass is not valid for this buyer, sale and item, or this shop did not issue it";
 
 /// The `detail` of the problem that a blocked caller gets.
 pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";
@@ -57,10 +57,11 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// One refusal for each scope of the rate limits, without `Retry-After`.
+    /// One refusal for each scope of the rate limits, without `Retry-After`, which differs from
+    /// request to request.
     rate_limited: [RenderedRefusal; RateLimitScope::ALL.len()],
-    /// The refusal that was last rendered for a sale before its opening, with the opening time.
-    /// Nearly all purchases before an opening are for one sale, so one such refusal is enough.
+    /// The last rendered `not_started` refusal, with its opening time. Before an opening, nearly
+    /// all purchases are for one sale, so it is enough to keep one.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
@@ -110,7 +111,8 @@ impl Refusals {
         })
     }
 
-    /// Appends the answer, with the caller's rate-limit status, to `out`. Returns the status code.
+    /// For the fast path: appends the response, with the caller's rate-limit status, to `out`.
+    /// Returns the status code.
     pub(crate) fn write(
         &self,
         (refusal, stand): (&Refusal, Option<&SaleRateLimit>),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
 
-/// Rendered JSON and the `ETag` of exactly these bytes.
+/// Rendered bytes, and their `ETag`.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     pub bytes: Bytes,

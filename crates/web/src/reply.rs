@@ -1,4 +1,4 @@
-//! Answers and their bodies. Nearly every answer is JSON or a problem.
+//! Responses and their bodies. Nearly every response is JSON or a problem.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::failure::FailureCause;
 
-/// The body of an answer: plain bytes, or a body from the router.
+/// The body of a response: plain bytes, or a body from the router.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// The whole body, which the first poll returns.
+    /// The whole body. The first poll returns it and leaves `None`.
     Bytes(Option<Bytes>),
     /// A body from the router.
     Routed(axum::body::Body),
@@ -78,7 +78,8 @@ pub(crate) fn ok(value: &impl Serialize) -> HandlerResult {
     Ok(json(StatusCode::OK, value))
 }
 
-/// Marks the reply to an operator's request that changed nothing although its method is `POST`.
+/// Marks the reply to an operator's request that changed nothing although its method is `POST`,
+/// such as a dry run. Such a request is not logged as a change.
 #[derive(Clone, Copy)]
 pub(crate) struct NothingChanged;
 
@@ -112,7 +113,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
-/// The answer has the headers that the problem's code requires.
+/// Returns the response for a problem, with the headers that the problem's code requires.
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let status = StatusCode::from_u16(problem.status()).expect("every code has a valid status");
     let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
@@ -125,7 +126,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if problem.code() == Code::RateLimited {
-        // This answer is valid only for this caller at this moment.
+        // No cache may keep this response, because it is valid only for this caller at this moment.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {
@@ -135,7 +136,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
 
 pub(crate) type HandlerResult = Result<Reply, HandlerError>;
 
-/// A problem that a handler returns, with its cause if it is an internal failure.
+/// A problem that a handler returns. If it is an internal failure, `cause` says why.
 #[derive(Debug)]
 pub(crate) struct HandlerError {
     pub problem: Box<Problem>,
@@ -168,7 +169,7 @@ pub(crate) fn routed(reply: Reply) -> axum::response::Response {
     reply.map(axum::body::Body::new)
 }
 
-/// The problem for requests of buyers and operators at a node without the role `api`.
+/// Returns the problem for a buyer's or an operator's request to a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api; send the request to another node")
 }

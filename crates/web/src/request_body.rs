@@ -52,7 +52,8 @@ impl<S: Send + Sync> FromRequest<S> for MergePatchBody {
     }
 }
 
-/// If `may_be_empty`, an empty body needs no `Content-Type`.
+/// Reads a body and checks its `Content-Type`. If `may_be_empty`, an empty body needs no
+/// `Content-Type`.
 async fn typed_body(
     request: axum::extract::Request,
     bytes_max: usize,
@@ -67,8 +68,8 @@ async fn typed_body(
     Ok(body)
 }
 
-/// Fails with `413` if the body has more than `bytes_max` bytes, and with `400` if it is incomplete
-/// or takes too long.
+/// Reads a body. Fails with `413` if it has more than `bytes_max` bytes, and with `400` if it is
+/// incomplete or does not arrive in time.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
@@ -77,9 +78,9 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// The body may be empty or an empty JSON object. Fails like [`body`]. If the body has bytes, also
-/// fails with `415` if it is not declared as JSON, and with `400` or `422` if it is not an empty
-/// object.
+/// Reads the body of a request that needs none. The body must be empty or an empty JSON object.
+/// Fails like [`body`]. If the body is not empty, also fails with `415` if it is not declared as
+/// JSON, and with `400` or `422` if it is not an empty object.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
@@ -107,8 +108,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // A client that sent `Expect` reads the refusal before it sends its body. Other clients
-        // send their body first, so the server reads and drops it.
+        // A client that sent `Expect: 100-continue` waits for the refusal before it sends its body.
+        // Other clients send their body first, so the server reads and drops it.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -155,12 +156,11 @@ where
             break;
         }
     }
-    // Nearly every body arrives in one piece, which is returned without a copy.
+    // Nearly every body arrives in one piece, which need not be copied.
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body, because most clients read the answer only after they have sent the whole
-/// body.
+/// Reads and drops a body. Most clients read the response only after they have sent the whole body.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

@@ -1,9 +1,9 @@
-//! The id by which a client and the log name one request.
+//! The id of a request, with which an operator can find the request in the log.
 
 use http::{HeaderMap, HeaderValue};
 
-/// Clients may send this header. The server adds it to answers about failures, and to answers to
-/// operators' changes.
+/// The header with the request's id. A client may choose the id. The server adds this header to its
+/// response if the request failed, or if it is an operator's change.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 

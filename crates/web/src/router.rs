@@ -26,8 +26,8 @@ use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
 
-/// `dispatch` passes purchases to their handler. The router has the path of purchases only to
-/// refuse methods other than `POST`.
+/// Builds the router. `dispatch` passes purchases directly to their handler. The router contains
+/// the path of purchases only to refuse other methods than `POST`.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { handler, checks_caller }) in routes::handlers().rows() {
@@ -58,17 +58,17 @@ fn method_filter(method: Method) -> MethodFilter {
     }
 }
 
-/// The data about an endpoint for its guard, which runs before the handler.
+/// What the guard of an endpoint needs to know. The guard runs before the handler.
 #[derive(Clone, Copy)]
 struct GuardedEndpoint {
     endpoint: &'static Endpoint,
-    /// If `true`, the handler checks the caller, and the guard does not.
+    /// If `true`, the guard does not check the caller's identity, because the handler does.
     checks_caller: bool,
     index: RouteIndex,
 }
 
-/// The client must accept the endpoint's media type, and the caller must have the required
-/// identity.
+/// Runs before each handler. Checks that the client accepts the endpoint's media type, and that the
+/// caller has the required identity. Then runs the handler, and adds headers to its response.
 async fn guard(
     State((app, guarded)): State<(Arc<App>, GuardedEndpoint)>,
     mut request: Request,
@@ -95,7 +95,8 @@ async fn guard(
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // Answers to changes, and answers of endpoints that are not public, are for one caller only.
+    // The response to a change, or of an endpoint that is not public, is for one caller only. So no
+    // cache may keep it.
     let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
     if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -107,18 +108,18 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Returns whether all answers of the endpoint have the request's id. Of these endpoints, only the
-/// sign-in is public.
+/// Returns whether every response of the endpoint has the request's id: all endpoints with which
+/// operators change something, and the operators' sign-in.
 fn has_request_id(endpoint: &Endpoint) -> bool {
     endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change. The answer gets the request id that the change has in the log of
-/// actions.
+/// Logs an operator's change. Adds the request's id to the response. The log of actions has the
+/// same id.
 fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() && response.extensions().get::<NothingChanged>().is_none() {
-        // If a request creates a sale, only the response's `Location` names the sale, not the
-        // request's path.
+        // If a request creates a sale, its path does not contain the sale's name. The name is in
+        // the response's `Location`.
         let location = response.headers().get(LOCATION).and_then(|path| path.to_str().ok());
         let created = location.map(|path| self::subject("/v1/admin/sales/{sale}", path));
         let subject = if subject.is_empty() { created.as_deref().unwrap_or("") } else { subject };
@@ -136,8 +137,8 @@ fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, respons
     }
 }
 
-/// Returns the subject of a request from its path, such as `sale:spring item:phone`. Leaves out
-/// buyers, because the log must not name them.
+/// Returns what a request is about, from its path, such as `sale:spring item:phone`. Leaves out
+/// buyers' ids, because they must not be in the log.
 fn subject(template: &str, path: &str) -> String {
     const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
     let parts = template.split('/').zip(path.split('/'));
@@ -146,7 +147,8 @@ fn subject(template: &str, path: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A separate task completes and records the change even if the client disconnects.
+/// Runs the handler of an operator's change in a separate task. So the change is completed and
+/// recorded even if the client disconnects.
 async fn run_to_completion(
     app: &App,
     work: impl Future<Output = Response> + Send + 'static,
@@ -192,8 +194,9 @@ async fn check(
             let operator = app.operator_of_request(request.headers(), method, role).await?;
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
-            // An operator must see other nodes' changes at once. An error is ignored, because the
-            // handler also uses the store and reports its own error.
+            // Operators must see changes by other nodes at once, so the node refreshes its
+            // catalogue. An error is ignored here: the handler also uses the store, and reports the
+            // error.
             drop(app.catalogue_reader.refresh().await);
         }
     }

@@ -18,12 +18,13 @@ use super::{
 
 pub(super) struct Route {
     pub(super) handler: BoxedHandler,
-    /// If `true`, the handler checks the caller, and the router's guard does not.
+    /// If `true`, the router's guard does not check the caller's identity, because the handler
+    /// does.
     pub(super) checks_caller: bool,
 }
 
-/// Any handler. The generic code of axum is compiled once for this type, and not for each handler.
-/// That saves more than a third of the time to compile this crate.
+/// A handler of any type. With this type, the generic code of axum is compiled once instead of once
+/// for each handler. That saves more than a third of the compile time of this crate.
 #[derive(Clone)]
 pub(super) struct BoxedHandler(Arc<dyn Fn(Request, Arc<App>) -> ResponseFuture + Send + Sync>);
 
@@ -46,8 +47,9 @@ where
     Route { handler: BoxedHandler(Arc::new(call)), checks_caller: false }
 }
 
-/// Two handlers check the caller themselves: a purchase is authenticated after its body is read,
-/// and a browser sends the token for a WebSocket in another header.
+/// Returns the route of a handler that checks the caller's identity itself. There are two: a
+/// purchase is authenticated after its body is read, and a browser sends the token for a WebSocket
+/// in a different header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where
     H: Handler<T, Arc<App>, Future = ResponseFuture>,

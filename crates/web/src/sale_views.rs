@@ -1,6 +1,6 @@
-//! Rendered views of each sale, which many requests share. The sale is rendered once after each
-//! change, and its status at most a few times a second. Requests for pages and statuses never read
-//! the store.
+//! Rendered views of each sale: its JSON, its status and its page. Many requests share them. The
+//! JSON is rendered once after each change of the sale, and the status at most a few times a
+//! second. Requests for pages and statuses never read the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,22 +27,22 @@ struct RenderedSale {
     state: ShownState,
     status: Rendered,
     status_at: Instant,
-    /// The number of the last event that the status includes.
+    /// The number of the last event whose change `status` includes.
     event: u64,
 }
 
-/// The values on which a sale's page depends, besides the sale: the generation of the settings, and
-/// the state that the page shows.
+/// If one of these values changes, the sale's page must be rendered again: the generation of the
+/// settings, and the state that the page shows.
 type PageVersion = (u64, ShownState);
-/// A sale's page, with the sale and the version from which it was rendered.
+/// A sale's rendered page, and the sale and the version from which it was rendered.
 type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
     page: Mutex<Option<RenderedPage>>,
-    /// Locked while a request renders the views. Other requests then get the previous views, or
-    /// wait.
+    /// Locked while a request renders the sale and its status. Meanwhile, other requests get the
+    /// previous ones; if these are too old, they wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.
     pub latencies: Histogram,
@@ -68,7 +68,8 @@ impl SaleViews {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// A call that adds a view also removes the views of deleted sales.
+    /// Returns the sale's view. Adds one if there is none, and then also removes the views of
+    /// deleted sales.
     pub(crate) fn sale_view(&self, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
@@ -93,7 +94,7 @@ impl SaleViews {
         view
     }
 
-    /// The server calls this function once a second.
+    /// Takes a sample of each sale's counters. The server calls this function once a second.
     pub(crate) fn take_samples(&self) {
         let catalogue = self.node.catalogue();
         for (name, view) in self.by_sale.load().iter() {
@@ -103,7 +104,8 @@ impl SaleViews {
         }
     }
 
-    /// Calls `make` to render the page only if the sale or `version` has changed.
+    /// Returns the sale's page. Calls `make` to render it if the sale or `version` has changed
+    /// since the last call.
     pub(crate) fn page(
         &self,
         sale: &Arc<SaleState>,
@@ -126,25 +128,27 @@ impl SaleViews {
         self.rendered(sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns a status that is at most [`STATUS_INTERVAL`] old. While another request renders, the
-    /// status may be up to [`STATUS_STALE_MAX`] old.
+    /// Returns the sale's status, which is at most [`STATUS_INTERVAL`] old. While another request
+    /// renders a new status, it may be up to [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Returns the sale's state, which can be as old as the status of [`Self::status`].
+    /// Returns the state that pages show for the sale. It can be as old as the result of
+    /// [`Self::status`].
     pub(crate) async fn state(&self, sale: &Arc<SaleState>) -> ShownState {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(sale, old, |shown| shown.state).await
     }
 
-    /// Returns a status that includes event number `event`, if such a status is rendered already.
+    /// Returns a status that includes the change of event number `event`, if such a status has
+    /// already been rendered.
     pub(crate) fn cached_status(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         self.sale_view(sale).status_since(sale, event)
     }
 
-    /// Returns a status that includes event number `event`. Renders it if necessary.
+    /// Returns a status that includes the change of event number `event`. Renders it if necessary.
     pub(crate) async fn status_for_event(&self, sale: &Arc<SaleState>, event: u64) -> Rendered {
         let view = self.sale_view(sale);
         if let Some(status) = view.status_since(sale, event) {
@@ -181,8 +185,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request is rendering the views. This request waits only if the previous views
-            // are old.
+            // Another request is rendering. This request waits for it only if the previous result
+            // is too old.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,
@@ -204,8 +208,8 @@ impl SaleView {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the status if it belongs to this version of `sale` and includes event number
-    /// `event`.
+    /// Returns the status if it was rendered from this version of `sale` and includes the change of
+    /// event number `event`.
     fn status_since(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         let shown = self.lock();
         let known =
@@ -257,7 +261,8 @@ async fn status(node: &Node, stock: &StockControl, sale: &SaleState) -> Status {
     }
 }
 
-/// Units in unsettled tickets are not available, but they may come back.
+/// Returns the status of one item. Units in unsettled tickets are not available, but they may be
+/// returned.
 async fn item_status(stock: &StockControl, phase: Phase, item: &ItemState) -> ItemStatus {
     let ItemNumbers { count, access, remaining, held, paid } = stock.numbers(item).await;
     let may_return = access > paid;

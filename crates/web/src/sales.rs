@@ -1,4 +1,4 @@
-//! Serves sales as buyers see them, from this node's memory alone.
+//! Serves sales as buyers see them. Reads the store only for a sale that this node does not know.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(crate) async fn list(
         if index > 0 {
             body.put_u8(b',');
         }
-        // Each entry is a sale's object with the sale's status as one more member.
+        // Each entry is the JSON object of a sale, with one more member: the sale's status.
         let shown = app.views.sale(sale).await.bytes;
         body.extend_from_slice(&shown[..shown.len() - 1]);
         body.extend_from_slice(br#","status":"#);
@@ -55,7 +55,8 @@ pub(crate) async fn list(
     Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), STATUS_CACHE))
 }
 
-/// Searches the titles of the sale and its items in all languages, ignoring case.
+/// Returns whether a title of the sale or of one of its items contains the text. Searches all
+/// languages, and ignores case.
 fn has_text(row: &SaleRow, text: &str) -> bool {
     let wanted = text.to_lowercase();
     let has = |title: Text| {
@@ -85,7 +86,8 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&sale).await, STATUS_CACHE))
 }
 
-/// Also finds a sale that another node has just created or opened.
+/// Returns the sale with this name. If this node does not know it, refreshes the catalogue, because
+/// another node may have just created or opened the sale.
 pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
@@ -103,7 +105,7 @@ pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     sale.cloned().ok_or_else(|| Problem::not_found("there is no such sale"))
 }
 
-/// Returns a page of the catalogue, with the newest sale first, and the cursor of the next page.
+/// Returns one page of the list of sales, newest first, and the cursor of the next page.
 pub(crate) fn page(
     app: &App,
     after: Option<&str>,

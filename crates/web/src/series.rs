@@ -1,10 +1,10 @@
-//! Records a sale's numbers over time:
+//! Records statistics of each sale over time, such as its requests, orders and waiting visitors:
 //! - Each node writes one row for each second in which something happened.
 //! - The leader adds up the seconds of each node into minutes.
 //! - Readers add up the rows of all nodes.
 //!
-//! While visitors or tickets wait, each node writes at least one row a minute. So the rows of the
-//! last minute say how many wait.
+//! While visitors or tickets wait, each node writes at least one row a minute. So a reader finds
+//! the present number of waiting visitors and tickets in the rows of the last minute.
 
 mod pending;
 pub(crate) mod recorder;
@@ -28,25 +28,26 @@ pub(crate) use step_counts::StepCounts;
 #[cfg(test)]
 pub(crate) use step_counts::tests::point;
 
-/// The recording of a scheduled sale begins this long before the opening.
+/// A node begins to record a scheduled sale this long before its opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// The recording of a sale continues for this long after its close, because the last purchases
-/// still get their verdicts.
+/// A node continues to record a sale for this long after its close, because the last purchases get
+/// their verdicts in this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// Readers use a node's last queue length and number of waiting visitors for at most one minute.
+/// The length of a minute. Readers use a node's last queue length and number of waiting visitors
+/// for at most this time.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The leader adds up this many past minutes each time, because a node writes rows late if the
-/// store did not answer. If only one sale is recorded, rows are at most 17 minutes late, because
-/// the number of waiting points is limited.
+/// The number of past minutes that the leader adds up each time. Rows can arrive late: if the store
+/// does not respond, a node keeps up to 1024 rows and writes them later. For one recorded sale,
+/// these are the rows of 17 minutes.
 const MINUTES_SUMMED: i64 = 20;
-/// A new leader adds up the last day, because there may have been no leader for a time. The store
-/// keeps the rows of seconds for one day.
+/// The time that a new leader adds up first, because there may have been no leader for some time.
+/// The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period of one query. [`App::sum_minutes`] treats a minute as old if it began longer
-/// ago than this.
+/// The longest period that one query reads. [`App::sum_minutes`] also treats a minute as old if it
+/// began longer ago than this.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If the present second is earlier than the last recorded second by more than this, the clock was
-/// set back.
+/// If the present second is earlier than the last recorded second by more than this, a node assumes
+/// that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
 
 struct SaleCounts {
@@ -67,7 +68,8 @@ impl App {
         }
     }
 
-    /// An adjustment can set the clock back, so one wait may be too short.
+    /// Waits until the next second begins. The clock can be set back during the wait, so one wait
+    /// may be too short.
     async fn wait_for_next_second(&self) {
         let second = start_of(self.node.now(), PointStep::Second);
         while start_of(self.node.now(), PointStep::Second) == second {
@@ -82,11 +84,12 @@ impl App {
 
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
-        // All counts are read before the first await, so that later requests do not count in this
-        // second.
+        // Reads the counts of all sales before the first `await`. Requests that arrive during an
+        // `await` belong to the next second.
         let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
-        // Exactly one node must count each queue. If nodes share the slots, the leader counts all
-        // queues. If each slot belongs to one node, that node counts the slot's queue.
+        // Readers add up the queues of all nodes, so exactly one node must count each queue. If the
+        // nodes share the slots, the leader counts all queues. If each slot belongs to one node,
+        // this node counts the slot's queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
         for (sale, counts) in sales.iter().zip(counts) {
@@ -107,8 +110,8 @@ impl App {
         }
     }
 
-    /// Notes the counts of each sale before its recording begins, so that the recording leaves out
-    /// earlier requests. Forgets the sales that are not recorded any more.
+    /// Stores the present counts of each sale whose recording has not begun, so that earlier
+    /// requests are not recorded. Removes the counts of sales that are not recorded any more.
     fn note_upcoming(&self, now: Millis) {
         let is_recorded = |row: &SaleRow| is_recorded(row, now, RECORDED_AFTER_CLOSE_MS);
         let is_upcoming = |row: &SaleRow| matches!(row.phase, Phase::Draft | Phase::Scheduled);
@@ -146,14 +149,14 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a point if the numbers changed since the last recorded second. While visitors or
-    /// tickets wait, also adds a point in each new minute.
+    /// Adds a point (a row of one second) if the sale's numbers have changed since the last
+    /// recorded second. While visitors or tickets wait, also adds a point in each new minute.
     fn record_second(&self, sale: &SaleState, now: Millis, counts: SaleCounts, queue_depth: u64) {
         let SaleCounts { sample, orders } = counts;
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // For a scheduled sale, requests before the start of the recording are not recorded.
+            // Requests to a scheduled sale before the recording begins are not recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -194,7 +197,7 @@ impl App {
         });
     }
 
-    /// If the store fails, the points wait until the next second.
+    /// Writes the waiting points to the store. If the store fails, they wait for the next second.
     async fn write_pending(&self) {
         let points: Vec<SaleSeriesRow> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {
@@ -216,8 +219,8 @@ impl App {
         }
     }
 
-    /// Once a minute, the leader adds up recent minutes that ended at least a minute ago. A new
-    /// leader first adds up the last day.
+    /// On the leader, adds up the seconds of recent minutes, once a minute. Leaves out the last
+    /// complete minute, whose rows may still arrive. A new leader first adds up the last day.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.node.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
@@ -240,8 +243,9 @@ impl App {
         Ok(())
     }
 
-    /// Leaves existing rows of old minutes unchanged, because the store may have deleted some
-    /// seconds of these minutes.
+    /// Adds up the seconds from `from` to `to` into rows of minutes. Existing rows of old minutes
+    /// are not replaced: the store may have deleted some seconds of these minutes, so the new sum
+    /// would be too low.
     async fn sum_minutes(
         &self,
         now: Millis,
@@ -274,7 +278,8 @@ fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // Readers add up the peaks of all nodes, so the peaks must be from the same second.
+    // The peak of a minute is its busiest second. Readers add up the peaks of all nodes, so the
+    // peaks of all nodes must be from the same second.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
@@ -301,13 +306,15 @@ fn until_next_second(now: Millis) -> Duration {
     Duration::from_millis(next.0.abs_diff(now.0))
 }
 
-/// A slewed clock can tick twice in one second, and then only the first tick is recorded. If the
-/// clock was set back, the recording continues at once.
+/// Returns whether `second` must be recorded after `last`. A clock that is being adjusted can show
+/// one second twice, and then it is recorded only once. If the clock was set back further, the
+/// recording continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }
 
-/// A sale is recorded shortly before its opening, while it runs, and for some time after its close.
+/// Returns whether a sale is recorded now: shortly before its opening, while it runs, and for some
+/// time after its close.
 fn is_recorded(row: &SaleRow, now: Millis, after_close_ms: i64) -> bool {
     match row.phase {
         Phase::Draft => false,

@@ -16,14 +16,15 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // The large future of the general server is allocated only when needed, so a connection that
-    // sends only purchases uses less memory.
+    // The future of the general server is large, so it is allocated only when it is needed. A
+    // connection that sends only purchases needs less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
 
-/// `before` has the bytes that were already read from the socket.
+/// Serves a connection with the general server. `before` contains the bytes that were already read
+/// from the socket.
 async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let answer = service_fn(|request| {
         let this = this.clone();
@@ -31,8 +32,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // This timeout also bounds the idle time, because it begins at the end of the previous
-        // request.
+        // This timeout also limits how long the connection may be idle, because it starts when the
+        // previous request ends.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
@@ -58,7 +59,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         }
     };
     if let Err(error) = finished {
-        // Clients often disconnect, so the server does not report this as an error.
+        // Clients often disconnect, so this is not logged as an error.
         tracing::trace!(%error, "connection ended with an error");
     }
 }

@@ -1,5 +1,6 @@
 //! Sign-in at the console by OpenID Connect. `/console/sign-in` sends the browser to the issuer,
-//! and the issuer sends it back to `/console/callback`. The console then shows the result.
+//! and the issuer sends the browser back to `/console/callback`. The console then shows whether the
+//! sign-in succeeded.
 
 use std::sync::Arc;
 
@@ -18,15 +19,16 @@ use super::reply::{HandlerResult, Reply, empty, no_store};
 use super::request_id::request_id;
 use super::{App, wrong_keys};
 
-/// The cookie is `SameSite=Lax`, because the issuer sends the browser back from another site.
+/// The cookie with which the server recognises the browser after the sign-in at the issuer. It is
+/// `SameSite=Lax`, because the browser then comes from the issuer's site.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
 
-/// The browser goes to this address after an invalid sign-in.
+/// The address to which the browser is sent after an invalid sign-in.
 const FAILED: &str = "/console?sign-in=failed";
 
-/// Returns the path, name and handler of each route outside the API.
+/// Returns the path, name and handler of each route of the sign-in.
 pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
     [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
 }
@@ -70,8 +72,8 @@ async fn finish(
                 Err(error) => failed(&app, &error),
             }
         }
-        // This browser began no sign-in. The request is neither counted nor logged: it causes no
-        // request to the issuer, and another site could make the browser send it.
+        // This browser has not begun a sign-in. Another site could make the browser send this
+        // request, and it causes no request to the issuer. So it is neither counted nor logged.
         None => redirect(FAILED),
     };
     set_attempt(&app, &headers, &mut reply, "", 0);
@@ -100,8 +102,8 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// The console says that the sign-in failed, and the log has the reason. Anyone can cause this log
-/// line, so the limit on lines about failed requests applies.
+/// Logs why a sign-in failed, and sends the browser to the console, which shows only the kind of
+/// failure. Anyone can cause this log line, so the limit on lines about failed requests applies.
 fn failed(app: &App, error: &OidcError) -> Reply {
     if app.failure_log.may_write(app.node.now().0.div_euclid(1_000).unsigned_abs()) {
         tracing::warn!(

@@ -1,7 +1,8 @@
 //! Reads and drops bodies that no handler read, such as the body of a request with an invalid key.
 //!
-//! A close with unread bytes resets the connection, and the reset can overtake the answer. So the
-//! rest of a body is read, within limits, before the server sends the answer.
+//! If the server closes a connection with unread bytes, the kernel sends a reset. The client may
+//! then lose the response. So the server reads the rest of the body, within limits, before it sends
+//! the response.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,8 @@ use super::request_body::drain;
 
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body that is lent to a handler. If the handler drops the body before the body's end, the rest
-/// goes to `back`.
+/// A body that is lent to a handler. If the handler drops the body before its end, the rest of the
+/// body is stored in `back`.
 pub(crate) struct RecoverableBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,
@@ -40,7 +41,8 @@ impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
     }
 }
 
-/// Does nothing if the client waits for `100 Continue` or announced too many bytes.
+/// Reads and drops the body. Does nothing if the client waits for `100 Continue`, or if the body is
+/// too long.
 pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) {
     let waits = headers.contains_key(EXPECT);
     if !waits && !body.is_end_stream() && body.size_hint().lower() <= DRAIN_BYTES_MAX as u64 {

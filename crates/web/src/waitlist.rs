@@ -1,5 +1,5 @@
-//! The buyers' endpoints of the waitlist: join, read the entry, and leave. The front door applies
-//! the checks of a purchase to each request to join.
+//! The buyers' endpoints of the waitlist: join, read the entry, and leave. A request to join passes
+//! the same checks at the front door as a purchase.
 
 use std::sync::Arc;
 
@@ -93,8 +93,9 @@ pub(crate) async fn leave(
     }
 }
 
-/// Returns the id and the state of the entry or order, and the HTTP status. A repeated request gets
-/// its order or its waiting entry.
+/// Adds the buyer to the waitlist. Returns the id and the state of the entry, and the HTTP status.
+/// If the request is a repetition, returns its existing entry, or the order that this entry has
+/// become.
 async fn find_or_join(
     app: &App,
     headers: &HeaderMap,
@@ -111,9 +112,10 @@ async fn find_or_join(
             let caller = (buyer, membership, client);
             match check_front_door(app, headers, caller, sale, item).await {
                 Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await?,
-                // A request above a rate limit must cost no read of the store.
+                // A request over a rate limit must not cause a read of the store.
                 Err(refused) if refused.status() == 429 => return Err(refused.into()),
-                // The front door's refusal does not apply to a repeated request whose entry waits.
+                // If the request is a repetition whose entry still waits, it gets this entry in
+                // spite of the refusal.
                 Err(refused) => {
                     let waiting = app.waitlists.replay_waitlist_entry(item, buyer, key);
                     waiting.await?.ok_or(refused)?
@@ -147,7 +149,8 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     Ok(key.into())
 }
 
-/// Checks the request like a purchase, and counts it against the limits.
+/// Checks a request to join as the front door checks a purchase, and counts it against the rate
+/// limits.
 async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
@@ -192,8 +195,8 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The store has a newer state of the sale than this node had when it checked the
-            // request.
+            // The sale has changed since this node checked the request, so the refusal is decided
+            // from the sale's new state.
             let now = app
                 .node
                 .catalogue()

@@ -1,8 +1,8 @@
 //! The limit on wrong keys at the sign-in to the console: 10 a minute from one address.
 //!
-//! The store counts the wrong keys of all nodes together. Each node also counts by itself, and
-//! sends only a limited number of keys to the store. So guesses from many addresses cannot overload
-//! the store.
+//! The store counts the wrong keys that all nodes together have received. Each node also counts by
+//! itself, and asks the store about only a limited number of keys. So guesses from many addresses
+//! cannot overload the store.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,20 +15,20 @@ use doorbuster_engine::node::Node;
 use super::reply::HandlerError;
 
 const WRONG_KEYS_MAX: u32 = 10;
-/// At this bound, the node drops the counts of past minutes. If there are still too many addresses,
-/// further addresses share one count.
+/// The maximum number of addresses with a count on a node. At this limit, the node drops the counts
+/// of past minutes. If there are still too many, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
-/// The number of keys that a node counts in the store in one minute. The node counts further keys
-/// only by itself.
+/// The maximum number of keys that a node counts in the store in one minute. It counts further keys
+/// only in its own memory.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
-/// After the store has refused a key, this node refuses the key's address for this time without
-/// asking the store. So one address cannot use up [`STORED_MAX`].
+/// After the store has refused a key because of its address, this node refuses all keys from this
+/// address for this time without asking the store. So one address cannot use up [`STORED_MAX`].
 const REFUSED_MS: i64 = 1_000;
 
-/// Counts a key as wrong before its check, so that concurrent requests cannot exceed the limit.
-/// Fails if the address has sent too many wrong keys in this minute, or if the store is
-/// unreachable.
+/// Counts a key as wrong before it is checked. Otherwise concurrent requests could exceed the
+/// limit. If the key is right, the caller undoes this. Fails if the address has sent too many wrong
+/// keys in this minute, or if the store is unreachable.
 pub(super) async fn count(
     wrong_keys: &WrongKeys,
     node: &Node,
@@ -40,12 +40,12 @@ pub(super) async fn count(
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
         let sent = node.store().count_wrong_key(network, minute).await;
-        // The store failed, so the key will not be checked, and this node takes its own count back.
+        // The store failed, so the key is not checked. This node's own count is undone.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted))?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             wrong_keys.refuse(&counted, node.now());
-            // The store refused the key, so the key will not be checked. If it counted as wrong,
-            // many right keys at once would use up the limit.
+            // The address is over the limit, so this key is not checked, and its count is undone.
+            // Otherwise many right keys at the same time would use up the limit.
             counted.take_back(wrong_keys, node).await;
             return Err(limited().into());
         }
@@ -63,22 +63,22 @@ pub(super) struct CountedKey {
 }
 
 impl CountedKey {
-    /// Undoes the count of a key, because the key was right or was not checked.
+    /// Undoes the count of a key that was right, or that was not checked.
     pub(super) async fn take_back(self, wrong_keys: &WrongKeys, node: &Node) {
         wrong_keys.remove(&self);
         if self.is_stored {
             let store = node.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
-                // The sign-in succeeds anyway. Until the minute ends, the store's count is too high
-                // by one.
+                // The count in the store stays too high by one until the minute ends. This does not
+                // affect the present request.
                 tracing::debug!(%error, "failed to undo the count of a wrong key");
             }
         }
     }
 }
 
-/// The wrong keys of each address in the current minute.
+/// The number of wrong keys from each address in the current minute, as this node counts them.
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<Counts>);
 
@@ -93,12 +93,12 @@ struct Counts {
 struct NetworkCount {
     /// The current minute, and the number of wrong keys in it.
     wrong: (i64, u32),
-    /// Until this time, the node refuses the network's keys without a request to the store.
+    /// Until this time, the node refuses keys from this network without asking the store.
     refused_until: Millis,
 }
 
 impl WrongKeys {
-    /// Returns `None` if the network has sent too many wrong keys.
+    /// Counts a key. Returns `None` if the address's network has sent too many wrong keys.
     fn add(&self, address: IpAddr, now: Millis) -> Option<CountedKey> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,8 @@ impl WrongKeys {
         }
     }
 
-    /// Refuses the network's next keys for a short time, because the store refused this key.
+    /// Makes this node refuse the next keys from the network for a short time, because the store
+    /// refused this key.
     fn refuse(&self, counted: &CountedKey, now: Millis) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.of_network.get_mut(&counted.network)
@@ -142,7 +143,8 @@ impl WrongKeys {
     }
 }
 
-/// Returns `false`, and adds nothing, if the count has reached `most`.
+/// Adds 1 to the count of a minute. If the count has reached `most`, adds nothing and returns
+/// `false`.
 fn add_one((counted, number): &mut (i64, u32), minute: i64, most: u32) -> bool {
     if *counted != minute {
         (*counted, *number) = (minute, 0);

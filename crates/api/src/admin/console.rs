@@ -41,7 +41,7 @@ pub struct Action {
     pub by: String,
     /// The action, such as `sale.opened`.
     pub action: String,
-    /// The changed object, such as `sale:spring`.
+    /// What was changed, such as `sale:spring`.
     pub subject: String,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
@@ -113,7 +113,7 @@ pub struct SlotServer {
     pub role: String,
 }
 
-/// The installation: nodes, store and slot servers.
+/// The parts of the deployment: its nodes, its store, and the servers that hold slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeList {
     /// The nodes whose leases have not expired.
@@ -129,7 +129,7 @@ pub struct NodeList {
 pub struct SeriesItem {
     /// The item.
     pub item: String,
-    /// Units that no order has; `null` if the stock is unlimited.
+    /// Units that are neither held nor paid; `null` if the stock is unlimited.
     pub free: Option<u64>,
     /// Units of unpaid orders.
     pub held: u64,
@@ -137,15 +137,15 @@ pub struct SeriesItem {
     pub paid: u64,
 }
 
-/// The numbers of one time step, summed over all nodes.
+/// A sale's statistics in one time step, summed over all nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeriesPoint {
     /// The start of the step.
     pub at: Time,
     /// Purchase requests.
     pub requests: u64,
-    /// Purchase requests in the busiest second of the step. Absent if an older version recorded
-    /// the step.
+    /// Purchase requests in the busiest second of the step. Absent if an older version of the
+    /// program recorded the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,
@@ -184,7 +184,7 @@ pub struct Series {
     pub from: Time,
     /// The end of the time series, which is the end of the last step.
     pub to: Time,
-    /// One point for each step with requests or changes, oldest first.
+    /// One point for each step in which requests arrived or a number changed, oldest first.
     pub points: Vec<SeriesPoint>,
 }
 
@@ -232,7 +232,7 @@ pub struct WaitlistList {
 pub enum Severity {
     /// The sale cannot run.
     Error,
-    /// The sale can run, but the shop should know about the problem.
+    /// The sale can open in spite of the problem.
     Warning,
 }
 

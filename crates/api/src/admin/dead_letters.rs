@@ -25,7 +25,7 @@ pub struct DeadLetter {
     pub id: String,
     /// What failed: a delivery, a refund or a ticket.
     pub kind: DeadLetterKind,
-    /// The order, item or sale that the dead letter is about.
+    /// The order, item or sale to which the dead letter belongs.
     pub about: String,
     /// The last error.
     pub error: String,

@@ -134,8 +134,8 @@ pub struct Reconciliation {
     pub checked_at: Time,
     /// Each item of the sale, or of all sales.
     pub items: Vec<ReconciledItem>,
-    /// Money for orders that do not exist, by currency. The list is empty in the report of one
-    /// sale.
+    /// Money of payments for orders that do not exist, by currency. The list is empty in the report
+    /// of one sale.
     pub elsewhere: Vec<MoneySums>,
     /// The differences.
     pub differences: Vec<Difference>,

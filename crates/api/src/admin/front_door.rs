@@ -30,7 +30,7 @@ pub struct FrontDoor {
     pub pow_effort: PowEffort,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// The lowest level that a buyer needs to buy.
+    /// The lowest level (from the buyer's token) with which a buyer may buy.
     pub min_level: u8,
     /// Whether access codes are required.
     pub access_codes: RequirementMode,
@@ -76,7 +76,7 @@ pub struct Limits {
     pub interface: LimitSetting,
 }
 
-/// The setting of one limit: absent, `null`, or an object.
+/// The setting of one rate limit. In JSON, it is absent, `null`, or an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitSetting {
     /// An absent setting: the program's default applies.

@@ -10,7 +10,8 @@ use crate::limits::{
 };
 use crate::value::{LANGUAGE_PATTERN, NAME_PATTERN, assigned_currency};
 
-/// A sum of amounts in minor units. It may be larger than the largest single amount.
+/// The schema of a sum of amounts in minor units. It has no maximum, because a sum may be larger
+/// than the largest single amount.
 pub(crate) fn sum() -> Schema {
     ObjectBuilder::new().schema_type(Type::Integer).into()
 }
@@ -24,7 +25,7 @@ pub(crate) fn name() -> Schema {
         .into()
 }
 
-/// The name of a new sale or item: any name except `.` and `..`.
+/// The schema of the name of a new sale or item: any name except `.` and `..`.
 pub(crate) fn new_name() -> Schema {
     let pattern = "^([A-Za-z0-9_:-][A-Za-z0-9_.:-]?|[.][A-Za-z0-9_:-]|[A-Za-z0-9_.:-]{3,64})$";
     ObjectBuilder::new()
@@ -39,12 +40,13 @@ pub(crate) fn title() -> Schema {
     line(Type::String.into()).into()
 }
 
-/// A title on the page: one line, or one line for each language.
+/// The schema of a title on the page: one line, or one line for each language.
 pub(crate) fn page_title() -> Schema {
     in_languages(line(Type::String.into()), line(Type::String.into()))
 }
 
-/// A title on the page, or changes to the title in single languages; `null` removes a language.
+/// The schema of a change to a title: a new title, or changes in single languages. `null` removes a
+/// language.
 pub(crate) fn page_title_patch() -> Schema {
     in_languages(line(Type::String.into()), line(nullable(Type::String)))
 }
@@ -58,18 +60,19 @@ fn line(kind: SchemaType) -> ObjectBuilder {
         .description(Some("One line of text, not blank."))
 }
 
-/// A text of several lines, or one such text for each language. A text may be empty.
+/// The schema of a description: a text of several lines, or one such text for each language. A text
+/// may be empty.
 pub(crate) fn page_description() -> Schema {
     in_languages(text(Type::String.into()), text(Type::String.into()))
 }
 
-/// A description, or changes in single languages. `null` as the description makes it empty. `null`
-/// as the text of a language removes the language.
+/// The schema of a change to a description: a new description, or changes in single languages.
+/// `null` makes the whole description empty. `null` as the text of a language removes the language.
 pub(crate) fn page_description_patch() -> Schema {
     in_languages(text(nullable(Type::String)), text(nullable(Type::String)))
 }
 
-/// One text, or an object with a text for each language.
+/// Returns the schema of one text, or of an object with a text for each language.
 fn in_languages(plain: ObjectBuilder, each: ObjectBuilder) -> Schema {
     let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some(LANGUAGE_PATTERN));
     let languages = ObjectBuilder::new()
@@ -137,7 +140,7 @@ fn table(kind: SchemaType) -> ArrayBuilder {
         .description(Some("Facts about the product, shown as a table."))
 }
 
-/// `https`, or a reference without a scheme.
+/// The schema of a picture's address: an `https` URL, or a reference without a scheme.
 pub(crate) fn image() -> Schema {
     image_url(nullable(Type::String)).into()
 }
@@ -178,7 +181,7 @@ fn price_object(kind: SchemaType) -> ObjectBuilder {
         .examples([serde_json::json!({"amount_minor": 10, "currency": "CNY"})])
 }
 
-/// The units that an adjustment adds or removes; not 0.
+/// The schema of the units that an adjustment adds or removes: any number except 0.
 pub(crate) fn adjustment_units() -> Schema {
     let most = i64::from(STOCK_MAX);
     let range = |from: i64, to: i64| {
@@ -199,7 +202,8 @@ pub(crate) fn front_door() -> Schema {
     front_door_object(false).into()
 }
 
-/// For a single limit, `null` means no limit. For any other member, `null` restores the default.
+/// The schema of a change to a front door. For a single limit, `null` means no limit. For any other
+/// member, `null` restores the default.
 pub(crate) fn front_door_patch() -> Schema {
     front_door_object(true).into()
 }

@@ -262,7 +262,7 @@ pub struct Delivery {
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
-    /// The order, item or sale that the event is about.
+    /// The order, item or sale to which the event belongs.
     pub about: String,
     /// The delivery's state.
     pub state: DeliveryState,

@@ -22,8 +22,8 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value. A member that is `null` gives `cleared`, and an absent member gives
-    /// `None`.
+    /// Returns the new value of the member. Returns `cleared` if the member is `null`, and `None`
+    /// if it is absent.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

@@ -58,7 +58,8 @@ pub(crate) trait MemberReader<'a, T>:
 impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> MemberReader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
-    /// The object may have only the `known` members, each at most once.
+    /// Opens an object. Adds a fault for each member that is not in `known`, and for each repeated
+    /// member.
     pub(crate) fn open(
         raw: &'a RawValue,
         pointer: String,
@@ -122,7 +123,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Distinguishes an absent member, `null` and a value.
+    /// Reads a member of a merge patch. It can be absent, `null` or a value.
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,

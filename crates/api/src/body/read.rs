@@ -209,7 +209,7 @@ pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Opti
     faults.refuse(pointer, "must be an event's id: evt_, 16 digits, _ and 10 hex digits")
 }
 
-/// `counts` bounds the number of entries, and `reader` reads each entry.
+/// Reads a list. Its number of entries must be in `counts`, and `reader` reads each entry.
 pub(crate) fn list<'a, T>(
     raw: Raw<'a>,
     pointer: &str,
@@ -289,7 +289,7 @@ pub(crate) fn not_null<'a, T>(
     move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }
 
-/// A list of 1 to [`ITEMS_MAX`] entries with different `id`s.
+/// Returns a reader of a list of 1 to [`ITEMS_MAX`] entries with different `id`s.
 pub(crate) fn distinct_list<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
     id: impl Fn(&T) -> &str,

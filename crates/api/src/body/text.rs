@@ -114,7 +114,7 @@ fn patch<'a>(
     languages(raw, pointer, faults, nullable).map(TextPatch::Languages)
 }
 
-/// An object with 1 to [`LANGUAGES_MAX`] members, one for each language.
+/// Reads an object with 1 to [`LANGUAGES_MAX`] members, one for each language.
 fn languages<'a, T>(
     raw: Raw<'a>,
     pointer: &str,

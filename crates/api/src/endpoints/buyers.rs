@@ -24,8 +24,8 @@ endpoints!(
         description: "The first check that fails decides the response. The server makes the checks \
             in this order: body and headers, identity, sale and item, the key, the sale's phase, \
             blocks, eligibility and pass, rate limits, stock and the buyer's limit. The server \
-            remembers the key of each order, and remembers no refusals. So after a refusal, a \
-            request with the same key is a new attempt.",
+            stores the keys of orders, but not of refused requests. So after a refusal, a request \
+            with the same key is a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: json_body::<Purchase<'static>>(),
         responses: &[
@@ -154,9 +154,9 @@ endpoints!(
     stream_events = Endpoint {
         path: "/v1/events",
         summary: "Follow the buyer's orders and the status of sales, as server-sent events",
-        description: "The first event is `hello`. Events are only hints; `GET` returns the stored \
-            state. The server disconnects a reader with more than 1 MiB of unread events. A buyer \
-            whom an operator blocks gets no more events.",
+        description: "The first event is `hello`. Events can be lost, so read the stored state \
+            with `GET`. The server disconnects a reader with more than 1 MiB of unread events. A \
+            buyer whom an operator blocks gets no more events.",
         params: &[Param::Follow, Param::LastEventId],
         responses: &[SuccessResponse::new(
             200,

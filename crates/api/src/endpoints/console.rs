@@ -65,9 +65,9 @@ endpoints!(
     get_series = Endpoint {
         path: "/v1/admin/sales/{sale}/series",
         summary: "Read a sale's numbers over time",
-        description: "The numbers are sums over all nodes. The server keeps the numbers of each \
-            second for a day, and of each minute for 30 days. The default of `from` is one hour before \
-            `to`. A response has at most 3,600 steps.",
+        description: "Each number is the sum over all nodes. The server keeps the numbers of each \
+            second for a day, and of each minute for 30 days. The default of `from` is one hour \
+            before `to`. A response has at most 3,600 steps.",
         params: &[Param::From, Param::To, Param::Step],
         responses: &[ok::<Series>("The numbers.")],
         ..VIEWER_ENDPOINT

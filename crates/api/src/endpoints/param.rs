@@ -165,20 +165,20 @@ params! {
     ),
     Prefer(
         Header, "Prefer",
-        "`wait=N`: wait up to N seconds, 0 to 30, for the verdict; 2 by default. \
-         `respond-async`: do not wait. The server ignores other values.",
+        "`wait=N`: the server waits up to N seconds, 0 to 30, for the verdict; 2 by default. \
+         `respond-async`: the server does not wait. The server ignores other values.",
         "wait=2", text()
     ),
     PurchasePass(
         Header, PURCHASE_PASS,
-        "A pass for this buyer, sale and item, required if the sale requires a pass. A pass names \
-         its buyer, so you may leave `Authorization` out. If you send both headers, they must name \
-         the same buyer.",
+        "A pass for this buyer, sale and item, required if the sale requires a pass. A pass \
+         contains its buyer's id, so you may leave `Authorization` out. If you send both headers, \
+         they must be for the same buyer.",
         "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw", pattern("^[A-Za-z0-9_-]+$")
     ),
     OrderKey(
         Header, ORDER_KEY,
-        "The key in the link to the order. With another key, the response is `404`.",
+        "The key in the link to the order. With any other key, the response is `404`.",
         "0f1e2d3c4b5a69788796a5b4c3d2e1f0", pattern("^[0-9a-f]{32}$")
     ),
     IfMatch(

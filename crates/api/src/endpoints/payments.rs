@@ -15,8 +15,8 @@ const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     group: EndpointGroup::Service,
     auth: Auth::Public,
     responses: &[ok::<PaymentEventResult>(
-        "The server handled the message now or earlier, or the message has no effect. The provider \
-        does not need to send it again.",
+        "The server has processed this message, just now or on an earlier delivery, or the message \
+        has no effect. The provider does not need to send it again.",
     )],
     ..BUYER_ENDPOINT
 };
@@ -77,12 +77,12 @@ endpoints!(
     take_sandbox_message = Endpoint {
         path: "/v1/payments/sandbox/webhook",
         summary: "Receive a message of the sandbox provider",
-        description: "The message is signed as Standard Webhooks: `webhook-id` (at most 256 \
-            visible ASCII characters), `webhook-timestamp` (whole seconds) and `webhook-signature` \
-            (the server checks only the first 16 signatures). A message that is unsigned, forged \
-            or too old gets `401` and has no effect. A signed message with invalid content gets \
-            `400`, and the server does not record it. The server handles each `webhook-id` and \
-            each payment once.",
+        description: "The message is signed by the rules of Standard Webhooks, with three headers: \
+            `webhook-id` (at most 256 visible ASCII characters), `webhook-timestamp` (whole \
+            seconds) and `webhook-signature` (the server checks only the first 16 signatures). A \
+            message that is unsigned, forged or too old gets `401` and has no effect. A signed \
+            message with invalid content gets `400`, and the server does not record it. The server \
+            handles each `webhook-id` and each payment once.",
         body: json_body::<PaymentEvent>(),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
@@ -90,7 +90,7 @@ endpoints!(
     take_stripe_message = Endpoint {
         path: "/v1/payments/stripe/webhook",
         summary: "Receive a message of Stripe",
-        description: "`Stripe-Signature` has Stripe's signature of the message. If \
+        description: "The header `Stripe-Signature` contains Stripe's signature of the message. If \
             `payment.provider` is not `stripe`, the response is `404`.",
         body: json_body::<StripeEvent>(),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],

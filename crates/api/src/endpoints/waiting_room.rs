@@ -15,9 +15,9 @@ endpoints!(
         description: "Each buyer has at most one entry in a waiting room. A repeated request \
             returns this entry. If each item of the sale has a waiting room, the request names the \
             item, and a buyer may wait for several items. Buyers who enter before the opening take \
-            part in a draw. Later buyers follow in the order of their arrival. A buyer who did not \
-            use an admission in time gets a new entry at the end. If the sale has no waiting room, \
-            the response is `404`.",
+            part in a draw. Later buyers follow in the order of their arrival. If a buyer did not \
+            use an admission in time and joins again, the buyer gets a new entry at the end. If \
+            the sale has no waiting room, the response is `404`.",
         body: json_body::<NewWaitingRoomPosition>(),
         may_lack_body: true,
         responses: &[
@@ -42,7 +42,7 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/waiting-room",
         summary: "Leave a sale's waiting room",
-        description: "If the buyer is not in the waiting room, the response is the same. If the \
+        description: "If the buyer is not in the waiting room, the response is also `204`. If the \
             buyer was admitted, the admission ends at once. A buyer who enters again gets the old \
             position back, if the server has not reached this position yet. The buyer's lot stays \
             in the draw.",

@@ -61,8 +61,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         summary: "Leave an item's waitlist",
-        description: "If the buyer is not on the waitlist, the response is the same. If the entry \
-            became an order, the response is `wrong_state` with the order's state.",
+        description: "If the buyer is not on the waitlist, the response is also `204`. If the \
+            entry became an order, the response is `wrong_state` with the order's state.",
         responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT

@@ -48,7 +48,7 @@ endpoints!(
         method: Method::Patch,
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         summary: "Change an endpoint by a JSON merge patch",
-        description: "The change applies to every event that was not delivered yet.",
+        description: "The change applies to every event that has not been delivered yet.",
         body: merge_patch_body::<WebhookEndpointPatch>(),
         responses: &[ok::<WebhookEndpoint>("The endpoint, changed.")],
         ..ADMIN_ENDPOINT
@@ -87,8 +87,8 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The event's delivery can have any state. Later events about the same order \
-            wait for this event.",
+        description: "The event must have had its first attempt; it may already have been \
+            delivered. Later events about the same order wait for this event.",
         body: json_body::<Redelivery>(),
         responses: &[SuccessResponse::new(
             202,

@@ -19,7 +19,7 @@ use crate::value::Time;
 pub enum Challenge {
     /// Five letters and digits in an image; the answer is `{"text": "k7q2m"}`.
     Image {
-        /// The challenge as a sealed text. The client sends this text back with the answer.
+        /// The challenge as an encrypted text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
@@ -33,7 +33,7 @@ pub enum Challenge {
     /// A piece that the buyer slides into the matching gap. The answer is `{"x": 143}`: the
     /// distance of the piece from the picture's left edge, in pixels.
     Slider {
-        /// The challenge as a sealed text. The client sends this text back with the answer.
+        /// The challenge as an encrypted text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
@@ -51,7 +51,7 @@ pub enum Challenge {
     /// A proof of work by the ALTCHA protocol, version 2. The answer is `{"altcha": "<payload>"}`.
     /// The ALTCHA widget makes the payload.
     Pow {
-        /// The challenge as a sealed text. The client sends this text back with the answer.
+        /// The challenge as an encrypted text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,

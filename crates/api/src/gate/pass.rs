@@ -140,7 +140,7 @@ fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) ->
     "valid_from": "2026-11-20T10:00:00.000Z", "expires_at": "2026-11-20T10:02:00.000Z"
 })))]
 pub struct Pass {
-    /// The value of the `Purchase-Pass` header. Its content is private to the server.
+    /// The value of the `Purchase-Pass` header. Clients must not parse it.
     pub pass: String,
     /// The item that the pass is for.
     pub item: String,

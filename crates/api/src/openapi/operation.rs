@@ -28,7 +28,7 @@ pub(super) fn operation(endpoint: &Endpoint) -> Operation {
         .responses(responses(endpoint));
     let ways: &[&str] = match endpoint.auth {
         Auth::Public => &[],
-        // A pass names its buyer, so a purchase with a pass needs no token.
+        // A pass contains its buyer's id, so a purchase with a pass needs no token.
         Auth::Buyer if endpoint.id == "purchase" => &[BUYER, PASS],
         Auth::Buyer => &[BUYER],
         Auth::BuyerOrOperator => &[BUYER, OPERATOR],

@@ -80,8 +80,7 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub warnings: Cow<'a, [Cow<'static, str>]>,
-    /// `unavailable` of `/readyz`: of all histories of the shared database that the node knows, the
-    /// newest.
+    /// `unavailable` of `/readyz`: the newest history of the shared database that the node knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DatabaseFence>, nullable = false)]
     pub database: Option<Cow<'a, DatabaseFence>>,

@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters, because a stored price may have a currency that ISO 4217
-    /// has withdrawn since.
+    /// Accepts any three capital letters, because a stored price may have a currency that ISO 4217
+    /// has since withdrawn.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {

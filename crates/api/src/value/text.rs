@@ -8,7 +8,7 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// A reader whose own language has no text gets the text in this language.
+/// If a text is missing in the reader's own language, the reader gets it in this language.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";

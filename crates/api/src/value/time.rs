@@ -45,8 +45,8 @@ impl Time {
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last second of a day in UTC. The calendar library has no leap
-            // seconds, so this second becomes the first instant of the next day.
+            // A leap second is the last second of a day in UTC. The calendar library does not
+            // support leap seconds, so a leap second becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));

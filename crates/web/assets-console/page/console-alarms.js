@@ -50,8 +50,8 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
-    // If no answer comes, the view turns grey without an alarm. So only an error of the server
-    // raises an alarm.
+    // If the server does not respond, the view only turns grey. An alarm is raised only if the
+    // server responds with an error.
     if (poll.error?.status >= 500) {
       const text = t('alarm.unread', { what: t(name), error: poll.error.message });
       alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });

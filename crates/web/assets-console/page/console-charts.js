@@ -39,8 +39,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // `last` is the newest point before the period. A level that has not changed since this point
-    // has the value of this point.
+    // `last` is the newest point before the period. It has the levels, such as the length of the
+    // queue, at the beginning of the period.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -59,7 +59,7 @@ export function useSeries(sale, { from, to, secs, step }) {
             end = Math.min(stop, next + (STEPS_MAX - 1) * step);
             const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
               + `&from=${new Date(next * 1000).toISOString()}`
-              // Without `to`, the answer ends at the server's present time.
+              // Without `to`, the server returns points up to its present time.
               + (end === stop && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
             const answer = await api.get(path);
             for (const point of answer.points) {
@@ -165,7 +165,7 @@ function options({ lines, stack, whole, secs, width, moved }) {
   const series = lines.map(([name, token], n) => ({
     label: name,
     stroke: color(token),
-    // An area that is one step wide would be invisible without a line.
+    // Without a line, an area that is only one step wide would be invisible.
     width: stack ? 1 : 1.75,
     fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
     points: {

@@ -28,8 +28,8 @@ function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),
   );
-  // The absolute differences are added, so that the differences of two items do not cancel each
-  // other.
+  // Adds absolute differences. Otherwise a positive difference of one item could cancel a negative
+  // difference of another.
   const off = items.reduce((all, item) => all + Math.abs(
     item.total - sumOf([item], 'paid') - sumOf([item], 'held') - sumOf([item], 'in_slots')
       - sumOf([item], 'pool')), 0);

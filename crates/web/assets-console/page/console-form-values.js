@@ -63,7 +63,7 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
-      // The form copies the spread of the item with this id in the original sale.
+      // For a copy of a sale: the item of the original sale whose spread the form copies.
       copied: isNew ? item.id : null,
       spread: {},
       id: item.id,
@@ -163,7 +163,8 @@ export function patchOf(sale, after) {
   const { items, front_door: door, ...patch } = differences(before, after);
   if ('title' in patch) patch.title = changed(sale.title, after.title);
   if (items) {
-    // Items without a change stay in the list, so that the index in a fault's pointer is right.
+    // An error of the server names an item by its index in the request. So the list keeps the items
+    // without a change: each index is then the same in the request and in the form.
     patch.items = items.map(({ stock, ...item }, at) => {
       const made = { id: item.id, ...differences(before.items[at], item) };
       for (const name of ['title', 'description']) {

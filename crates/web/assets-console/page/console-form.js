@@ -240,9 +240,9 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setBase({ sale: saved.data, etag: saved.etag });
       setState({ busy: false, error: null, done: true });
     } catch (error) {
-      // Status 412: another operator changed the sale. Fields that this operator did not change get
-      // the new values. The form saves again at once only if the other change affected no field and
-      // did not start or stop the sale.
+      // Status 412: another operator changed the sale. The form reads the sale again, and shows the
+      // new values in all fields that this operator did not change. If no field of the form has a
+      // new value, and the sale did not start or stop, the form saves again at once.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
       if (now) {
         const others = patchOf(sale, body(texts(now.data, false)).sale);

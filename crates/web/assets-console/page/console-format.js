@@ -35,7 +35,8 @@ export const count = n => new Intl.NumberFormat(locale).format(n);
 export const brief = n =>
   new Intl.NumberFormat(locale, {
     notation: 'compact',
-    // A latency of 0.005 ms must not be shown as 0.
+    // Numbers below 1 keep two significant digits. Otherwise a latency of 0.005 ms would be shown
+    // as 0.
     ...(Math.abs(n) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 }),
   }).format(n);
 /** If the reconciliation lists only some differences, the text names the command that lists all

@@ -12,8 +12,8 @@ export * from '/assets/console-format.js';
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
-    // The API's text for 429 names a header that operators do not see. This text names the seconds
-    // instead.
+    // The server's text for status 429 refers to the header `Retry-After`, which operators do not
+    // see. The console's own text says the number of seconds.
     super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
       : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
@@ -51,7 +51,7 @@ async function call(method, path, body, headers = {}) {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
-  // `Date` has only whole seconds, so a difference of up to 1.5 seconds is ignored.
+  // The header `Date` has only whole seconds, so differences up to 1.5 seconds are ignored.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   let data = null;
   try {
@@ -59,7 +59,8 @@ async function call(method, path, body, headers = {}) {
   } catch {
     data = { detail: text };
   }
-  // A proxy that compresses an answer makes its `ETag` weak.
+  // A proxy that compresses a response adds `W/` to its `ETag`. `If-Match` needs the `ETag` without
+  // it.
   if (answer.ok) return { data, etag: answer.headers.get('ETag')?.replace(/^W\//, '') };
   if (answer.status === 401 && path !== '/v1/admin/session') signedOut();
   throw new ApiError(answer.status, data ?? {}, answer.headers);
@@ -218,8 +219,8 @@ export function mergePages(rows, first) {
 export function usePages(path, member, secs = 0) {
   const none = { path, rows: null, next: null, error: null };
   const [state, set] = useState(none);
-  // An operator must not change a row of an earlier search. So rows of another path are hidden at
-  // once, and late answers are dropped.
+  // If `path` changes, the rows of the previous path are hidden at once, and its late responses are
+  // ignored. Otherwise an operator could change a row that the new search does not contain.
   const of = old => (old.path === path ? old : none);
   const current = useRef({});
   const put = change => set(old => (current.current.path === path ? change(of(old)) : old));
@@ -310,10 +311,11 @@ function OpenAsk({ ask, close }) {
   const ended = useRef(false);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  // A layout effect opens the dialog before the operator can press another button of the page.
+  // A layout effect runs before the browser handles the next click. So the operator cannot press a
+  // button of the page before the dialog opens.
   useLayoutEffect(() => dialog.current.showModal(), []);
-  // The browser returns the focus only if the dialog closes before it is removed. So `end` only
-  // closes the dialog, and the event `close` removes it.
+  // The browser returns the focus to the page only if the dialog is closed before it is removed
+  // from the page. So `end` closes the dialog, and the handler of its event `close` removes it.
   const end = () => {
     ended.current = true;
     dialog.current?.close();
@@ -339,7 +341,7 @@ function OpenAsk({ ask, close }) {
     going.current = false;
     if (!state.busy) end();
   };
-  // If the dialog closes while a change runs, it opens again.
+  // If the browser closes the dialog while a request runs, the dialog opens again.
   const closed = () => (state.busy && !ended.current ? dialog.current.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>

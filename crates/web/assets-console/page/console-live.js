@@ -23,7 +23,8 @@ function phaseSteps(sale, { left, held }) {
     ...more,
   });
   const close = step('close', { typed: 'close', danger: true });
-  // The server refuses to schedule a sale whose start is not in the future.
+  // The server schedules a sale only if its start is in the future. Otherwise this button lets the
+  // operator set the start first.
   const schedule = Date.parse(sale.starts_at ?? '') > serverNow() ? step('schedule')
     : { ...step('set_start'), label: t('step.schedule') };
   return {
@@ -37,8 +38,8 @@ function phaseSteps(sale, { left, held }) {
 
 function Adjust({ sale, items, ask }) {
   const open = () => {
-    // With this key, a request that is repeated after a lost answer does not adjust the stock
-    // twice. Unlike `randomUUID`, `getRandomValues` works without HTTPS.
+    // If a response is lost, the operator repeats the request with the same key, and the server
+    // does not adjust the stock twice. Unlike `randomUUID`, `getRandomValues` works without HTTPS.
     const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     ask({
       title: t('adjust'),

@@ -31,7 +31,7 @@ export function Who({ id }) {
     if (!found.has(id)) found.set(id, nameOf(id));
     found.get(id).then(
       name => ended || set(name),
-      // After an error, the failed request is forgotten, so that the next view tries again.
+      // Removes a failed request, so that the next view sends a new request.
       () => found.delete(id),
     );
     return () => (ended = true);

@@ -37,7 +37,8 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
-    // The change cannot be undone, and a mistake would affect many buyers.
+    // If the change cannot be undone and affects several orders, the operator must type the number
+    // of orders.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Input} label=${t('minutes')} hint=${t('minutes_hint')}
@@ -50,8 +51,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // The new time is computed from the order on the screen, so that a repeated request does
-        // not add the minutes twice.
+        // Adds the minutes to the order's time on the screen, not to its present time. So a
+        // repeated request does not add the minutes twice.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
@@ -59,8 +60,8 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Status 409 or 422 concerns only this order. After another status, the other requests
-          // would also fail.
+          // Status 409 and 422 are about this order only, so the loop continues. After any other
+          // status, the requests for the remaining orders would fail too.
           if (![409, 422].includes(error.status)) break;
         }
       }
@@ -88,7 +89,7 @@ const CHOSEN_MAX = 10_000;
 
 function Orders({ search, can }) {
   const [ask, setAsk] = useState(null);
-  // The chosen orders may be on pages that the table does not show.
+  // The chosen orders, by id. They can be on a page of the list that the table does not show now.
   const [chosen, setChosen] = useState(new Map());
   const [reading, setReading] = useState({ found: null, error: null });
   // The number of the newest search. A running search with an older number stops.

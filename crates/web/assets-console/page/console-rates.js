@@ -28,8 +28,8 @@ export function usePeriod(sale) {
     const read = async () => {
       try {
         const { actions, next_cursor: more } = await api.get(path);
-        // The action that opened the sale can be older than the first page, so it is requested
-        // separately.
+        // If there are more pages, the first page may lack the older action that opened the sale.
+        // So this action is requested separately.
         const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
         const of = (name, rows = actions) =>
           rows.filter(row => row.action === name).map(row => row.at);
@@ -85,8 +85,8 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
     <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
-      // The average of a minute hides a short burst, so another line shows the busiest second of
-      // each minute.
+      // The average of a minute hides a short burst of requests. So a second line shows the busiest
+      // second of each minute.
       ...(step > 1 ? [[t('chart.busiest_line'), '--data-3',
         all.of(point => point.busiest_second ?? null)]] : []),
     ]} />
@@ -117,7 +117,7 @@ export function Charts({ sale, period, stale }) {
     : { secs, step: 1 };
   const { points, to: end, last, error } = useSeries(sale, wanted);
   const from = wanted.from ?? end - wanted.secs;
-  // The charts of a running period end with the newest complete step.
+  // If the period has no end yet, the charts end with the newest complete step.
   const to = wanted.to ? end : Math.max(from + wanted.step, writtenUntil(end, wanted.step));
   // The time of a point is the start of its step. The first step can start before the period.
   const first = from - (from % wanted.step);

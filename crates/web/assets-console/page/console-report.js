@@ -60,7 +60,7 @@ function Timeline({ period, points, step }) {
     })),
     ...moments(points).map(({ at, name, values }) => ({
       at,
-      // A point describes a whole step, so it is sorted after the actions in this step.
+      // A point describes a whole step, so it comes after the actions within this step.
       order: Date.parse(at) + step * 1000 - 1,
       what: t('moment.' + name, values),
       by: null,

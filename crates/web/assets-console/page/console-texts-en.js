@@ -447,6 +447,6 @@ export default {
   spread_not_saved: 'The sale is created, but the spread of an item was not saved: {error}',
   some_refused: '{done} of {n} orders are changed. Order {order} was refused: {error}',
   read_only: 'Your key can read data, but cannot change it.',
-  // The API’s details are in English, so they need no translation.
+  // Translations of the API’s error texts. The texts are in English, so the list is empty.
   apiDetails: [],
 };

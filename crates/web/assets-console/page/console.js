@@ -34,7 +34,7 @@ function route(hash) {
   try {
     wanted = path.split('/').filter(Boolean).map(decodeURIComponent);
   } catch {
-    // The address has an invalid escape such as %E0.
+    // The page's address has an invalid escape, such as %E0.
     return { page: pages[0], params: {}, search: {} };
   }
   for (const page of pages) {
@@ -170,12 +170,13 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
-    // Only the server knows whether the session exists, so the page asks until it gets an answer.
+    // Only the server knows whether the session still exists. If it does not respond, the page
+    // tries again.
     const start = () => read().catch(error => {
       set({ session: undefined, ended: false, error });
       setTimeout(start, RETRY_MS);
     });
-    // If nobody has signed in with this browser, there is no session.
+    // If no operator has signed in with this browser, there is no session to read.
     if (localStorage.getItem(SIGNED_IN)) start();
     else set({ session: null, ended: false });
   }, []);
@@ -189,8 +190,8 @@ function App() {
     try {
       await api.send('DELETE', '/v1/admin/session');
     } catch (error) {
-      // Only status 401 means that the session has ended. After another error, the operator stays
-      // signed in.
+      // Status 401 means that the session has already ended. After any other error, the session may
+      // still exist, so the operator stays signed in.
       if (error.status !== 401) {
         say(t('sign_out_failed', { error: error.message }));
         return;
@@ -200,7 +201,7 @@ function App() {
     set({ session: null, ended: false });
   };
   if (state.session === null) return html`<${SignIn} done=${read} />`;
-  // After the session ends, the view stays in the page but is hidden, so that typed text is not
+  // When the session ends, the view is hidden but not removed, so that text in its forms is not
   // lost.
   return html`${state.ended && html`<${SignIn} done=${read} ended=${true} />`}
     <div hidden=${state.ended}><${Frame} session=${state.session} signOut=${signOut} /></div>`;

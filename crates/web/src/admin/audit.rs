@@ -54,7 +54,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&audit)
 }
 
-/// A payment can be reversed in the provider's dashboard, or by a dispute of the buyer's bank.
+/// Returns the notice of a payment that the server did not refund itself. Either someone refunded
+/// it in the provider's dashboard, or the buyer's bank disputed it.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
@@ -90,7 +91,8 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// A node acknowledged these orders before a failover, and the database no longer has them.
+/// Returns the finding about orders that a failover lost: a node acknowledged these orders to its
+/// clients. The new primary lacks them, or has them in an earlier state.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {
@@ -106,7 +108,8 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// Returns the notice of a failover or of a move of the database. Every audit repeats this notice.
+/// Returns the notice of a failover, or of a move to another database. The row stays in the store,
+/// so every later audit has this notice too.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => {
@@ -133,7 +136,8 @@ fn paused_sales(row: &store::StoreHistoryRow) -> String {
     if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
 }
 
-/// Every report of an audit repeats this notice.
+/// Returns the notice of a restored backup. The row stays in the store, so every later audit has
+/// this notice too.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
     let sales = paused_sales(row);

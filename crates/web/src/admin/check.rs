@@ -21,7 +21,8 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, ok_unchanged};
 use crate::request_body;
 
-/// Examples of public addresses. A proxy of the shop has no such address.
+/// Public addresses that are surely not proxies of the shop. If `trusted_proxies` includes one of
+/// them, it probably includes clients too.
 const PUBLIC_ADDRESSES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
@@ -193,7 +194,7 @@ fn trusts_public_addresses(proxies: &[Cidr]) -> bool {
     PUBLIC_ADDRESSES.into_iter().any(trusts)
 }
 
-/// Finds nodes that may behave differently from the node that answers this request.
+/// Finds nodes that may have stopped, and nodes that run a different version from this node.
 async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
     if app.node.layout().is_single_node() {
         return Ok(Vec::new());
@@ -208,7 +209,7 @@ async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
             problems.push(warning("node_lags", detail));
         }
         if version.is_some_and(|version| version != env!("CARGO_PKG_VERSION")) {
-            let detail = format!("node {node} runs another version than this node");
+            let detail = format!("node {node} runs a different version from this node");
             problems.push(warning("other_version", detail));
         }
     }

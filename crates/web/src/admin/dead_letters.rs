@@ -44,7 +44,7 @@ async fn letters_page(
 ) -> Result<(Vec<DeadLetter>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // A cursor has the kind of the page's last row, and the row's position within this kind.
+    // The cursor contains the kind with which this page begins, and a position within this kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),
@@ -97,7 +97,7 @@ pub(crate) async fn get(
     ok(&detail)
 }
 
-/// Returns an event as the server sends it, or `None` if the event cannot be read.
+/// Returns the JSON that the server sends for an event, or `None` if the event cannot be read.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
@@ -125,7 +125,7 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// If the request gives a reason, discards the selected dead letters of one page. Otherwise retries
+/// Retries or discards the selected dead letters of one page. A request with a reason discards
 /// them.
 async fn handle_many(
     app: &App,
@@ -245,7 +245,8 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// The id's prefix names the kind of the dead letter.
+/// Parses the id of a dead letter. The id's prefix says whether it is a delivery, a refund or a
+/// ticket.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

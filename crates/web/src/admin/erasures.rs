@@ -46,8 +46,8 @@ pub(crate) async fn create(
     ok(&erasure_view(erased_as, false, all, left?))
 }
 
-/// Erases the buyer's data in several bounded transactions. Returns the data that must be kept for
-/// now.
+/// Erases the buyer's data in several transactions of limited size. Returns the number of rows that
+/// the server must still keep, for each sale and reason.
 async fn erase(
     app: &App,
     buyer: &BuyerId,

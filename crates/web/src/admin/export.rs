@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: sends lists as CSV, oldest row first. The server reads a page from
-//! the store only after the client has received the previous page.
+//! `GET /v1/admin/exports/…`: sends lists as CSV, oldest row first. The server reads the next page
+//! from the store only after the client has received the previous page.
 
 mod csv;
 mod ledger;

@@ -1,4 +1,5 @@
-//! Lists, creates and deletes operators' keys. Only the answer to `POST` contains the key itself.
+//! Lists, creates and deletes operators' keys. The server shows the text of a key only in the
+//! response to `POST`.
 
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// From now on, only the keys in the store authenticate requests.
+/// Reads the keys from the store into memory. They replace the keys that this node accepted before.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
     let keys = app.node.store().keys().await?;
     app.operators.replace_keys(keys);

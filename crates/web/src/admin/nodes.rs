@@ -69,7 +69,8 @@ pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
     ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
-/// The clocks of two nodes can differ. If `reported` is after `now`, returns 0.
+/// Returns the time since a node's last report. The clocks of two nodes can differ, so `reported`
+/// may be after `now`; the result is then 0.
 fn lag_ms(reported: Millis, now: Millis) -> u64 {
     u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
@@ -108,8 +109,8 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the Redis servers that hold slots. The node checks each server about once a second, and
-/// this function returns the last result.
+/// Returns the Redis servers that hold slots, each with the result of its last check. The node
+/// checks each server about once a second.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.stock.slots().evidence().servers;
     if servers.is_empty() {

@@ -28,7 +28,7 @@ use crate::request_body::{JsonBody, OptionalJsonBody};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // Another node may have just created the item.
+    // This node may not know the item yet, because another node has just created it.
     app.catalogue_reader.refresh().await?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
@@ -38,7 +38,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     page(&app, &query, buyer, items).await
 }
 
-/// Returns the ids of the items that the request names. `None` means all items.
+/// Returns the ids of the items that `sale` and `item` select. `None` means all items.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;

@@ -1,4 +1,4 @@
-//! Lists payments and refunds, including payments and refunds of unknown orders.
+//! Lists payments and refunds, also those of orders that the store does not have.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::App;
 use crate::cursor::{List, cursor, position};
 use crate::reply::{HandlerError, HandlerResult, ok};
 
-/// The maximum number of payments that the answer about one order shows. `GET /v1/admin/payments`
-/// lists all of them.
+/// The maximum number of payments in the response about one order. `GET /v1/admin/payments` lists
+/// all payments, page by page.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`

@@ -43,14 +43,15 @@ pub(crate) async fn step(
             let detail = "must be in the future; set a later time first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        // A sale that opens early can overlap other sales from now on.
+        // A sale that opens before its start can overlap sales that it did not overlap before.
         let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
         app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         let planned = SaleRow { phase: next, ..before.row.clone() };
         check_slots_readable(&app, before.row.phase, &planned, own)?;
-        // The payment provider may have changed since the sale was created.
+        // Since the sale was created, the settings may have got another payment provider, which
+        // does not accept the sale's currency.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))

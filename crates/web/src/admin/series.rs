@@ -20,10 +20,11 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, ok};
 use crate::series::{MINUTE_MS, StepCounts};
 
-/// Without `from`, the series covers this many milliseconds before `to`.
+/// The length of the series in milliseconds, if the request has no `from`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// In this many milliseconds before `to`, rows of minutes may be missing. The store still has the
-/// rows of seconds.
+/// The leader writes the row of a minute some time after the minute ends. So in this many
+/// milliseconds before `to`, rows of minutes may be missing, and the rows of seconds are read
+/// instead.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -44,22 +45,22 @@ pub(crate) async fn get(
         let place = FaultLocation::Query("from".into());
         Problem::invalid_request(vec![Fault::new(place, detail)])
     };
-    // If `from` equals `to`, the period has no steps, even if this time is within a step.
+    // If `from` equals `to`, the period is empty: the step that contains this time is not returned.
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
-    // Without `to`, a client asks for the newest steps. If its clock is a little ahead, `from` is
-    // in the future, and there are no steps yet.
+    // Without `to`, a client wants the newest steps. If its clock is slightly fast, `from` is in
+    // the future. The response then has no steps; it is not an error.
     if query.to.is_none() && from <= to.plus(length) {
         to = to.max(from);
     }
     if from > to {
-        let detail = "must not be after to, which is by default the present time";
+        let detail = "must not be after to; if to is absent, it is the present time";
         return Err(wrong_from(detail).into());
     }
     let steps = (to.0 - from.0) / length;
-    // A period of the maximum length that begins or ends within a step covers one step too many.
-    // Then the answer leaves out the first step.
+    // A period of the maximum length that begins or ends within a step covers one step more than
+    // the maximum. The first step is then left out.
     let is_exact =
         [query.from, query.to].iter().all(|at| at.is_some_and(|at| at.millis() % length == 0));
     if steps == i64::from(SERIES_STEPS_MAX) + 1 && !is_exact {
@@ -70,14 +71,12 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // If a node has no row for a time, its previous row says how many tickets and visitors wait. So
-    // this query also reads the minute before `from`.
+    // If a node has no row for a time, its numbers of waiting tickets and visitors are in its
+    // previous row. So this query also reads the minute before `from`.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await?;
     if step == PointStep::Minute {
-        // The leader adds up the seconds of a minute some time after the minute ends. Until then,
-        // the store has only rows of seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await?;
@@ -95,7 +94,7 @@ pub(crate) async fn get(
     ok(&Series { step_secs: query.step_secs, from, to, points })
 }
 
-/// In the row of a single second, this second is also the busiest second.
+/// Parses the row's counts. In the row of one second, `peak`, the busiest second, is this second.
 fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {
@@ -105,8 +104,8 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time, and then combines the times since `from` into
-/// steps of `length` milliseconds. If a node has no point at a time, the queue and the waiting
-/// visitors of its last point count, unless this point is a minute old.
+/// steps of `length` milliseconds. If a node has no point at a time, its queue and its waiting
+/// visitors are taken from its previous point, if this point is less than a minute old.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,
@@ -153,7 +152,8 @@ fn point_view(sale: &SaleState, at: Millis, point: &StepCounts) -> SeriesPoint {
     SeriesPoint {
         at: api_conversion::time(at),
         requests,
-        // Older versions of the program stored no busiest second of a minute.
+        // `None` for a minute that an older version of the program stored without its busiest
+        // second.
         busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
         reserved: point.orders(),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),

@@ -25,8 +25,9 @@ pub(crate) async fn get(
     let view = app.views.sale_view(&sale);
     let now = sale.runtime.rate_sample(view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
-    // After idle time, the oldest sample is younger than the window. But no request came in the
-    // part of the window before this sample.
+    // After a time without requests, the oldest sample may be younger than the window. The rate is
+    // still computed over the whole window, because no request came in the part of the window
+    // before this sample.
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(f64::from(WINDOW_SECS));
     let count = |sample: &RateSample, wanted: &dyn Fn(AnswerKind) -> bool| -> u64 {
         AnswerKind::ALL

@@ -100,8 +100,9 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.node.store().grants(item.row.id).await?;
-        // For a slot without an open grant, takes the last closed grant. Leaves out closed grants
-        // whose slots the item no longer has, after a node was removed or the spread changed.
+        // If a slot has no open grant, its last closed grant is shown. Closed grants of slots that
+        // the item no longer has are not shown. An item loses a slot when a node is removed or the
+        // spread changes.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -126,9 +127,9 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.stock.slots().view(grant.slot).await.ok().flatten();
-    // Slot states of two kinds are not shown:
-    // - A state with another epoch belongs to another grant.
-    // - A slot of an item with unlimited stock counts no units.
+    // The state of a slot is not shown in two cases:
+    // - Its epoch differs, so it belongs to another grant.
+    // - The item has unlimited stock, so the slot does not count units.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);
@@ -147,7 +148,7 @@ async fn slot_row(
             true => Available::Two { a: view.counters[0], b: view.counters[1] },
             false => Available::One(view.available),
         }),
-        // A grant that was opened a moment ago has no counts of refills and recalls yet.
+        // For a grant that was just opened, there are no counts of refills and recalls yet.
         refills: moved.map_or(0, |moved| moved.refills),
         recalls: moved.map_or(0, |moved| moved.recalls),
     })

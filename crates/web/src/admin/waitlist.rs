@@ -23,8 +23,8 @@ pub(crate) async fn list(
     let page = parse_page(query.as_deref().unwrap_or_default())?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    // A cursor has the number of the page's last entry, and the count of all entries up to this
-    // entry.
+    // The cursor contains two numbers: the number of the previous page's last entry, and the count
+    // of all entries up to this entry.
     let (after, before) = match cursor::position(List::Waitlist, page.cursor.as_deref())? {
         Some((after, count)) => (after, count.parse::<u64>().map_err(|_| unknown_cursor())?),
         None => (0, 0),

@@ -185,7 +185,7 @@ pub(crate) async fn redeliver(
 ) -> HandlerResult {
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // If the event at this position has another id, the named event does not exist any more.
+    // If the event at this position has a different id, the requested event has been deleted.
     if let Some(Ok(event)) = app.node.store().event_at(position).await?
         && !names_event(&wanted.event, &event_id(&event))
     {
@@ -243,13 +243,13 @@ async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult 
     ok(&endpoint_view(app, endpoint, status))
 }
 
-/// Returns the kind of the endpoint and the canonical form of its address.
+/// Returns the endpoint's kind (webhook or broker), and its address in canonical form.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// Returns the address's canonical form. An endpoint cannot change its kind, because a webhook has
-/// a secret and a broker has a password.
+/// Returns the new address in canonical form. Refuses an address of another kind: a webhook
+/// endpoint has a secret and a broker has none, so an endpoint cannot change its kind.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),

@@ -1,9 +1,10 @@
-//! Joins a page's modules into one script, so that a page needs one request instead of twenty.
+//! Joins the JavaScript modules of a page into one script. The browser then sends one request
+//! instead of about twenty.
 //!
 //! Each module becomes a function that runs once and returns an object with its exports. An import
-//! becomes a destructuring of this object. A module may import only named exports, only from
-//! `/assets/`, and never in a circle. A module that is loaded later with `import()` stays a
-//! separate file.
+//! becomes a destructuring of this object. A module may import only named exports, and only from
+//! `/assets/`. Two modules may not import each other, not even through other modules. A module that
+//! a page loads later with `import()` stays a separate file.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,8 @@ const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function 
 
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// Puts the imported sheets last, because they use the CSS variables of the first sheet.
+/// Returns the style sheet `name`, followed by the sheets that it imports. These use the CSS
+/// variables of the first sheet.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());
@@ -37,7 +39,7 @@ pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> Str
     out
 }
 
-/// Appends the modules that `name` imports, and then the module `name`.
+/// Appends the module `name`, after the modules that it imports.
 fn add(
     name: &str,
     sources: &HashMap<String, AssetSource>,
@@ -59,14 +61,14 @@ fn add(
     out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
 }
 
-/// `sale-state.js` becomes `m_sale_state_js`.
+/// Returns the constant that holds a module's exports: `sale-state.js` becomes `m_sale_state_js`.
 fn constant(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Returns whether the line begins with a comment and has no code after this comment. A bundle
-/// leaves such comments out, because they are a seventh of the scripts.
+/// Returns whether the line begins with a comment and has no code after this comment. Such comments
+/// are a seventh of the scripts, so a bundle leaves them out.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
@@ -74,7 +76,8 @@ fn is_comment_start(line: &str) -> bool {
 
 #[derive(Debug, Default)]
 struct Module {
-    /// The modules with their imported names. The import `c as d` has the form `c: d`.
+    /// Each imported module, with the names that are imported from it. An import `c as d` is kept
+    /// as `c: d`.
     imports: Vec<(String, Vec<String>)>,
     exports: Vec<String>,
     /// The statements, without imports, without the word `export` and without indentation.
@@ -167,7 +170,8 @@ mod tests {
             let mut defined = HashSet::new();
             for line in text.lines() {
                 assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
-                // A template literal of several lines would lose its indentation.
+                // The bundle removes the indentation of lines, which would change a template
+                // literal of several lines. So each literal must begin and end on one line.
                 assert!(line.matches('`').count().is_multiple_of(2), "{line}");
                 if let Some((name, _)) =
                     line.strip_prefix("const ").and_then(|line| line.split_once(" = await (async"))

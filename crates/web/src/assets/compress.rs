@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 /// Quality 9 of 11 takes about 20 ms for a page's file. Quality 11 takes ten times as long and
-/// saves only 3 %. A debug build is ten times as slow, so it uses a lower quality.
+/// saves only 3 %. A debug build compresses ten times as slowly, so it uses a lower quality.
 const BROTLI_QUALITY: i32 = if cfg!(debug_assertions) { 5 } else { 9 };
 
 /// The codings, best first.
@@ -36,7 +36,7 @@ impl Coding {
         }
     }
 
-    /// Returns `None` if the compressed bytes are not fewer.
+    /// Compresses the bytes. Returns `None` if this does not make them fewer.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let packed = match self {
             Self::Brotli => {

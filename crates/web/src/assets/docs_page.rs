@@ -7,8 +7,8 @@ use doorbuster_api::problem::Code;
 /// The table of problem codes replaces this mark in the page.
 const CODES_MARK: &str = "<!-- codes -->";
 
-/// Adds every problem code, because the `type` of each problem links to this page. In a
-/// demonstration, marks the page so that its forms can create guests' tokens.
+/// Adds a table of all problem codes to the page, because the `type` of each problem is a link to
+/// this page. In a demonstration, marks the page so that its forms can create guests' tokens.
 pub(crate) fn complete(page: &str, has_guests: bool) -> String {
     let mut rows = String::new();
     for code in Code::ALL {

@@ -1,4 +1,4 @@
-//! Serves one file of the pages, with its codings, its headers and its `ETag`.
+//! Serves one file of the pages: chooses its compression, and adds its headers and its `ETag`.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -15,7 +15,8 @@ use super::{CACHE_BRIEFLY, media_type_of};
 use crate::rendered::Rendered;
 use crate::reply::{Reply, ReplyBody, empty};
 
-/// Pages may use only files of this origin, except images of items.
+/// The content security policy: a page may load only files of its own origin. Only images, such as
+/// images of items, may come from other origins by HTTPS.
 pub(super) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                               img-src 'self' data: https:; font-src 'self'; connect-src 'self'; \
                               form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -36,7 +37,8 @@ impl AssetFile {
         Self { plain, packed: Default::default(), media_type, cache }
     }
 
-    /// Caches may keep this rendered page for the same time as other pages.
+    /// Returns a file for a page that the server has rendered. Caches may keep it as long as other
+    /// pages.
     pub(crate) fn page(html: String) -> Self {
         let media_type = media_type_of(".html").unwrap_or_default();
         Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)

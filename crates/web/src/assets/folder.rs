@@ -1,8 +1,8 @@
 //! Writes the buyers' pages as a folder for any web server or CDN, with compressed copies.
 //!
-//! Each page contains its content security policy, because a plain folder sets no headers. Some
-//! servers read the file `_headers`, which sets this policy and says how long caches may keep a
-//! file.
+//! A plain folder cannot set headers, so each page contains its content security policy. The folder
+//! also has a file `_headers` for the CDNs that read it. It sets this policy as a header, and says
+//! how long caches may keep a file.
 
 use std::path::PathBuf;
 
@@ -14,11 +14,11 @@ use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of}
 use crate::fixed_settings::FixedSettings;
 use crate::page_html::{self, Shop};
 
-/// A page's policy goes directly after this text.
+/// The content security policy is inserted into a page after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
-/// The folder has no page for the API documentation.
+/// The pages of the folder. The page of the API documentation is not among them.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "404.html"];
-/// The page for addresses without content, which CDNs expect as `404.html`.
+/// The page for addresses that do not exist. CDNs require that it is named `404.html`.
 const MISSING: &str = "missing.html";
 
 /// A sale whose page the folder contains.
@@ -39,8 +39,8 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// Returns the folder's files. `api` is the server's address, such as `https://shop.example`, or
-/// `None` if the folder's pages are at the server's address.
+/// Returns the folder's files. `api` is the address of the API, such as `https://shop.example`. It
+/// is `None` if the pages and the API have the same origin.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, &FixedSettings::new(settings), api);
@@ -96,7 +96,8 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// All sales that are created after the export share one page, and all orders share another page.
+/// A sale that is created after the export has no file of its own, so all such sales use
+/// `sale.html`. All orders use `order.html`.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -133,8 +134,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Puts the policy into the page, without the rule against frames. Browsers accept this rule only
-/// in a header.
+/// Puts the content security policy into the page, without `frame-ancestors`. Browsers obey this
+/// rule only in a header.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy
@@ -150,7 +151,8 @@ fn with_policy(page: &str, api: Option<&str>) -> String {
     page.replacen(HEAD, &rules, 1)
 }
 
-/// Returns headers for each kind of file, in the format of several CDNs.
+/// Returns the content of the file `_headers`: the headers of each kind of file, in the format that
+/// several CDNs read.
 fn headers(api: Option<&str>) -> String {
     let text = |value: &http::HeaderValue| value.to_str().expect("the header is ASCII").to_owned();
     let (for_ever, briefly) = (text(&CACHE_FOREVER), text(&CACHE_BRIEFLY));

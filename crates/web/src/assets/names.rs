@@ -1,5 +1,5 @@
-//! Gives each asset an address with a hash, and replaces the names of assets in files by these
-//! addresses.
+//! Gives each asset an address with a hash. In files that name an asset, replaces the name by this
+//! address.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,8 +8,9 @@ use super::AssetSource;
 const PREFIX: &str = "/assets/";
 const HASH_DIGITS: usize = 12;
 
-/// `look.css` becomes `look.0123456789ab.css`. The hash covers the file and every file that it
-/// names, directly or indirectly. Files may name each other in a circle.
+/// Returns a name with a hash for each file: `look.css` becomes `look.0123456789ab.css`. The hash
+/// covers the file and every file that it names, directly or indirectly. Two files may name each
+/// other.
 pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()

@@ -1,5 +1,5 @@
-//! Puts a shop's brand into the style sheet and the pages. The logo and the font are files of their
-//! own, which browsers keep.
+//! Puts a shop's brand into the style sheet and the pages. The logo and the font are separate
+//! files, which browsers can cache.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ const STYLES: &str = "look.css";
 pub(super) const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
 /// The place of the shop's name in a page.
 const UNNAMED: &str = "data-shop>Doorbuster<";
-/// The links of the shop go in front of this text.
+/// The shop's links are inserted before this text.
 const END: &str = "</body>";
 
 pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSource>) {
@@ -47,9 +47,9 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
     }
 }
 
-/// In the dark scheme, texts also have the accent colour. The wash (a pale background) mixes this
-/// colour with the dark background. Bars show held units in the accent's text colour, which has
-/// enough contrast.
+/// Returns the CSS variables of the shop's colours. In the dark scheme, texts have the accent
+/// colour itself, and the wash (a pale background) is this colour mixed with the dark background.
+/// Bars show held units in the accent's text colour, because it has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -84,7 +84,8 @@ fn fonts(theme: &Theme) -> impl Iterator<Item = (&ThemeFile, &'static str)> {
     theme.font.as_ref().map(|font| (font, "shop-font")).into_iter().chain(bold)
 }
 
-/// Without a bold font, browsers make bold texts from the plain font.
+/// Returns the styles for the shop's fonts. If the shop has no bold font, browsers draw the plain
+/// font thicker for bold texts.
 fn font_styles(urls: &[String]) -> String {
     let face = |url: &String, weight: &str| {
         format!(
@@ -105,8 +106,8 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Shows only the links for the page's language. Without the page's script, the language is
-/// English.
+/// Returns styles that show only the links for the page's language. If the page's script does not
+/// run, the language is English.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {
         return "";
@@ -118,8 +119,8 @@ fn footer_styles(theme: &Theme) -> &'static str {
 
 const DARK: &str = "@media (prefers-color-scheme: dark) {";
 
-/// Renders one HTML file with the light and the dark scheme side by side. The file needs no server
-/// and no other file.
+/// Renders one HTML file that shows the light and the dark scheme side by side. It can be opened
+/// without a server, because it contains all its styles and images.
 pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     let theme = &settings.page.theme;
     let mut css = styles.to_owned() + &color_styles(theme);
@@ -159,8 +160,8 @@ const PREVIEW: &str = "<section class=\"half SCHEME\" aria-label=\"SCHEME\">
 </section>
 ";
 
-/// Returns styles in which the class `dark`, and not the browser's setting, selects the dark
-/// scheme.
+/// Returns styles in which the dark scheme applies to elements of the class `dark`. In `css`, the
+/// browser's setting selects the scheme.
 fn with_dark_class(css: &str) -> String {
     let (mut out, mut rest) = (String::new(), css);
     while let Some((before, after)) = rest.split_once(DARK) {
@@ -188,8 +189,8 @@ fn data_url(file: &ThemeFile) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
-/// If Chinese pages have links of their own, returns both sets, because all visitors get the same
-/// page.
+/// Returns the shop's links. If Chinese pages have other links, returns both sets, because all
+/// visitors get the same page. The styles hide one set.
 fn footer(theme: &Theme) -> String {
     let chinese = links(&theme.footer_zh, " lang=\"zh-Hans\"");
     links(&theme.footer, "") + &chinese

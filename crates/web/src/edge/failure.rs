@@ -1,4 +1,4 @@
-//! The edge's own answer if no node answers a request.
+//! The response of the edge to a request that no node answered.
 
 use doorbuster_api::problem::Problem;
 use doorbuster_engine::edge::PassFailure;

@@ -1,4 +1,5 @@
-//! Prepares the headers of a request that an edge passes on, and the headers of the answer.
+//! Prepares the headers of a request that an edge passes on to a node, and the headers of the
+//! node's response.
 
 use std::net::IpAddr;
 
@@ -53,7 +54,7 @@ pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
         .any(|via| via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK)))
 }
 
-/// Removes the hop-by-hop headers: they are only for the connection on which they arrived.
+/// Removes the hop-by-hop headers, which apply only to the connection on which they arrived.
 fn remove_hop_headers(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -62,8 +63,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // `Connection` lists more headers that a proxy must remove. A client could list headers that
-    // the node needs, so those in `kept` stay.
+    // A proxy must also remove the headers that are listed in `Connection`. A client could list
+    // headers that the node needs, so the headers in `kept` are never removed.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);
@@ -76,7 +77,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the client's address, and removes the headers of the client's connection.
+/// Prepares a client's request for a node: adds the client's address, and removes the headers that
+/// apply only to the client's connection.
 pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse();
     *request.uri_mut() = target.unwrap_or_else(|_| Uri::from_static("/"));
@@ -84,7 +86,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     let headers = request.headers_mut();
     remove_hop_headers(headers);
     headers.remove(EXPECT);
-    // Only an edge itself may set these headers.
+    // Only an edge may set these headers, so headers from the client are removed.
     for name in [EDGE_HEADER, RELAY_HEADER, REFUSALS_HEADER] {
         headers.remove(name);
     }
@@ -94,8 +96,8 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // If the forwarding headers name different addresses, a block of either address applies, so the
-    // edge sends both.
+    // If the client's forwarding headers give different addresses, a block of either one applies.
+    // So the edge sends both to the node.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],

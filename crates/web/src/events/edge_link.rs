@@ -1,6 +1,7 @@
 //! The node's side of the connection over which an edge gets events; see
-//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends their events. The
-//! hub has a reader for each of these buyers. A reader needs no task while no event waits.
+//! `doorbuster_engine::edge::relay`. The edge sends the ids of the buyers whose streams it serves,
+//! and the node sends the events of these buyers. Each of these buyers has a subscription in the
+//! node's hub. One task serves all of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -29,18 +30,19 @@ use crate::connection::Connection;
 use crate::guarded_stream::GuardedStream;
 use crate::identity::ClientAddress;
 
-/// Pings are frequent, because the edge ends a silent connection after a few seconds.
+/// Short, because the edge closes a connection on which nothing arrives for a few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: u32 = 3;
-/// In one turn, the node handles at most this many messages, or at most this many buyers with an
-/// event.
+/// The maximum number of messages from the edge that the task handles before it looks for other
+/// work. Also the maximum number of buyers to whom it sends events before it does so.
 const BATCH_MAX: usize = 256;
-/// In bytes. A message names one buyer and at most 32 sales for each stream of the buyer.
+/// The maximum length of a message from the edge, in bytes. A message contains one buyer's id, and
+/// at most 32 sales for each of the buyer's streams.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The node sends one edge the events of at most this many buyers. An edge has at most this many
-/// connections.
+/// The maximum number of buyers whose events the node sends to one edge. An edge has no more
+/// connections than this.
 const BUYERS_MAX: usize = 1_000_000;
-/// The maximum number of buyers whose positions are read at the same time.
+/// The maximum number of buyers whose positions in waiting rooms are read at the same time.
 const POSITION_READS_MAX: usize = 64;
 
 pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
@@ -69,9 +71,9 @@ struct EdgeLink {
     /// The hub puts the key of each buyer with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, EventFeed>,
-    /// Keys of buyers with an event for the buyer alone, who are served first.
+    /// Keys of buyers for whom a personal event waits. They are served first.
     own: VecDeque<u64>,
-    /// Keys of buyers with an event for all readers of a sale.
+    /// Keys of buyers for whom only events for all readers of a sale wait.
     crowd: VecDeque<u64>,
     /// The number of pings since the edge's last message.
     unanswered: u32,
@@ -104,7 +106,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
     };
     tokio::select! {
-        // Needs no log line, because the edge then connects to another node.
+        // Not logged: the edge notices the end of the connection, and connects to a node again.
         Err(Gone) = link.run() => {}
         () = connection.cut.cancelled() => {}
     }
@@ -145,8 +147,8 @@ impl EdgeLink {
                 Some(Ok(_)) => {}
             }
             left -= 1;
-            // A message that was taken from the socket must be handled, so at the limit no message
-            // is taken.
+            // After the last message of the batch, no further message is taken from the socket,
+            // because it would be lost.
             let next = if left > 0 { self.socket.next().now_or_never() } else { None };
             match next {
                 Some(next) => received = next,
@@ -155,7 +157,8 @@ impl EdgeLink {
         }
     }
 
-    /// An edge whose machine is gone answers no ping.
+    /// Sends a ping. Fails if the edge did not answer the last pings, because its machine may be
+    /// gone.
     async fn ping(&mut self) -> Result<(), Gone> {
         if self.unanswered >= UNANSWERED_MAX {
             return Err(Gone);
@@ -164,7 +167,8 @@ impl EdgeLink {
         self.send(Message::Ping(Bytes::new())).await
     }
 
-    /// Ignores a message that this version of the program cannot read.
+    /// Handles a message from the edge. Ignores a message that this version of the program cannot
+    /// parse.
     async fn receive(&mut self, text: &str) -> Result<(), Gone> {
         let Ok(message) = serde_json::from_str(text) else { return Ok(()) };
         let (EdgeMessage::Follow { buyer, .. } | EdgeMessage::Unfollow { buyer }) = &message;
@@ -202,7 +206,7 @@ impl EdgeLink {
         let feed = EventFeed::for_edge(app.clone(), (client, buyer.clone()), sales, blocks);
         let (sales, limit) = (feed.sales().to_vec(), self.reads_limit.clone());
         self.feeds.insert(key, feed);
-        // The new subscription begins before the old one ends, so that no event is lost.
+        // The old subscription ends after the new one has begun, so that no event is lost.
         if let Some(old) = self.keys.insert(buyer.clone(), key) {
             self.feeds.remove(&old);
         }
@@ -214,7 +218,8 @@ impl EdgeLink {
         key
     }
 
-    /// Sends the positions in this node's memory, and then all waiting events of the buyer.
+    /// Sends the buyer's positions in waiting rooms, as far as this node's memory has them. Then
+    /// sends all waiting events of the buyer.
     async fn send_positions(&mut self, key: u64) -> Result<(), Gone> {
         let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
         let buyer = feed.buyer().as_str().to_owned();
@@ -242,7 +247,7 @@ impl EdgeLink {
                     let buyer = buyer.as_str().to_owned();
                     self.send_message(&NodeMessage::Event { buyer, json }).await?;
                 }
-                // A feed for an edge has no statuses, so this case does not occur.
+                // A feed for an edge contains no status events, so this case does not occur.
                 Some(NextMessage::NotYet(_)) => {}
                 Some(NextMessage::TooSlow) => {
                     let (client, sales) = (feed.client(), feed.sales());
@@ -260,7 +265,8 @@ impl EdgeLink {
         self.send(Message::Text(text.into())).await
     }
 
-    /// Writes without a flush. Fails after some time if the edge does not read.
+    /// Writes a message to the buffer of the socket; `run` flushes it. If the edge does not read,
+    /// the write fails after some time.
     async fn send(&mut self, message: Message) -> Result<(), Gone> {
         self.socket.feed(message).await.map_err(|_| Gone)
     }

@@ -1,4 +1,5 @@
-//! Turns the hub's events into JSON for one reader.
+//! Turns the hub's events into JSON for one reader, which is one event stream or WebSocket of a
+//! buyer.
 
 mod end;
 mod positions;
@@ -40,7 +41,8 @@ pub(super) enum FeedEvent {
 /// The next message for an idle reader.
 pub(super) enum NextMessage {
     Json(String),
-    /// The server must render this status before it sends anything else.
+    /// The next event is a sale's status that is not rendered yet. The caller must render it before
+    /// it sends any other event.
     NotYet(PendingStatus),
     /// The reader was too slow and must be disconnected.
     TooSlow,
@@ -66,18 +68,20 @@ pub(super) struct EventFeed {
     client: ClientAddress,
     ends_at: Instant,
     blocks: watch::Receiver<()>,
-    /// For each waiting room, two fingerprints: of the room, and of the last position that the
-    /// reader got.
+    /// The last position that the reader got in each waiting room. The room and the position are
+    /// stored as hashes.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// A status that must be rendered before other messages: the number of its event, and its sale.
+    /// A status event that must be sent before all other events, after its status is rendered: the
+    /// event's number and its sale.
     pending_status: Option<(u64, Arc<str>)>,
     /// Only on an edge. While this value exists, a node sends this buyer's events to the edge.
     relay: Option<RelayGuard>,
 }
 
 impl EventFeed {
-    /// If `after` is set and this node still has the buyer's events after this number, the stream
-    /// begins with them. Returns `None` if the buyer has the maximum number of streams.
+    /// Subscribes to the buyer's events and to the sales. If `after` is set and this node still has
+    /// the buyer's events after this number, the stream begins with them. Returns `None` if the
+    /// buyer already has the maximum number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
@@ -93,8 +97,9 @@ impl EventFeed {
         Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
     }
 
-    /// The feed has no statuses, because the edge renders them. The feed does not end when a token
-    /// expires.
+    /// Subscribes to a buyer's events for an edge. This feed contains no status events, because the
+    /// edge renders the status itself. It does not end when a token expires, because the edge ends
+    /// the buyer's stream.
     pub(super) fn for_edge(
         app: Arc<App>,
         (client, buyer): (ClientAddress, BuyerId),
@@ -135,8 +140,8 @@ impl EventFeed {
         self.ends_at
     }
 
-    /// Extends the stream until the new token expires. Returns the event that confirms the token,
-    /// or `None` if the token belongs to another buyer.
+    /// Extends the stream until a new token of the buyer expires. Returns the event that confirms
+    /// this, or `None` if the token belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -170,7 +175,8 @@ impl EventFeed {
         json(&Event::Hello { server_time: api_conversion::time(self.app.node.now()) })
     }
 
-    /// Returns the status of each sale, so that a new reader need not wait for the next change.
+    /// Returns a status event for each sale, so that a new reader gets the status before it changes
+    /// the next time.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
@@ -183,8 +189,8 @@ impl EventFeed {
 
     /// Returns the next waiting event without blocking, or one of these:
     /// - `None`: no event waits. `ready_queue` gets `key` when the next event arrives.
-    /// - `NotYet`: a status must be rendered first. A later call returns it before all other
-    ///   events.
+    /// - `NotYet`: the next event is a status that must be rendered first. After that, the next
+    ///   call returns this event.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -215,7 +221,7 @@ impl EventFeed {
             .map(|(id, sale)| notify::HubEvent { id, kind: Arc::new(EventKind::Status(sale)) })
     }
 
-    /// After this call, the ready queue does not get this feed's key.
+    /// Undoes [`Self::next_or_park`]: the ready queue does not get this feed's key any more.
     pub(super) fn unpark(&mut self) {
         self.subscription.unpark();
     }
@@ -235,7 +241,7 @@ impl EventFeed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// The caller may drop the future at any time. No event is lost then.
+    /// Waits for the next event. No event is lost if the caller drops the future.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
@@ -257,7 +263,7 @@ impl EventFeed {
         }
     }
 
-    /// Renders an event as JSON. Returns `None` if there is nothing to send, or if the server is
+    /// Renders an event as JSON. Returns `None` if the event needs no message, or if the server is
     /// stopping. The caller must not drop this future, because the event would be lost.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
@@ -270,8 +276,8 @@ impl EventFeed {
         }
     }
 
-    /// Returns `Ok(None)` if there is nothing to send, and an error if a status must be rendered
-    /// first.
+    /// Renders an event as JSON. Returns `Ok(None)` if the event needs no message, and an error if
+    /// the event is a status that must be rendered first.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
@@ -316,14 +322,15 @@ impl EventFeed {
                 self.is_new_position(key, &position).then_some(position)
             }
             EventKind::Relayed { json, .. } => Some(json.to_string()),
-            // All readers share one rendered status, so statuses are rendered elsewhere.
+            // `render` handles this event.
             EventKind::Status(_) => None,
         }
     }
 }
 
-/// Returns the time at which a stream with this token ends. The server still accepts a token for a
-/// short time after its expiry. A stream with such a token lasts one second.
+/// Returns the time at which a stream with this token ends: when the token expires, but after at
+/// least one second. The server accepts a token for a short time after its expiry, and so for a new
+/// stream too.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

@@ -24,8 +24,8 @@ pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
-            // In the second byte, 0x80 says that the frame has a mask, as every frame of a client
-            // has.
+            // The bit 0x80 of the second byte says that the frame has a mask. It is set in every
+            // frame of a client.
             [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
             // The server does not accept frames whose length needs more than two bytes.
             [_, 0xff, ..] => return false,
@@ -100,7 +100,8 @@ mod tests {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], close].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // The first byte is enough to recognise a close frame.
+                // A close frame is recognised by its first byte, even if its other bytes have not
+                // arrived.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }

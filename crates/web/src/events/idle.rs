@@ -1,8 +1,9 @@
-//! Serves idle WebSocket connections. One shared task serves thousands of them: it reads input,
-//! writes events without blocking, and sends pings. If a connection needs anything else, it becomes
-//! active and gets a task of its own.
+//! Serves idle WebSocket connections. A shared task serves thousands of them: it reads pongs,
+//! writes events if the socket accepts them at once, and sends pings. If a connection needs
+//! anything else, it becomes active: it gets a task of its own.
 //!
-//! The shared task never waits for one connection or sale, so separate tasks render statuses.
+//! The shared task never waits for one connection or for one sale's status. Separate tasks render
+//! the statuses.
 //!
 //! Each connection gets a key that no other connection had. So events and input for a closed
 //! connection never reach another connection.
@@ -37,11 +38,11 @@ const READ_BYTES: usize = 10 * PONG_BYTES;
 struct IdleConnections {
     app: Arc<App>,
     poller: Poller,
-    /// Receives the key of each connection with a waiting event.
+    /// The hub puts the key of each connection with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
-    /// Connections with an event for one buyer alone. They are served first.
+    /// Connections for which an event for their buyer alone waits. They are served first.
     for_one_buyer: VecDeque<u64>,
-    /// Connections with an event for all readers of a sale. They are served last.
+    /// Connections for which only events for all readers of a sale wait. They are served last.
     for_all_readers: VecDeque<u64>,
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
@@ -53,7 +54,8 @@ struct IdleConnections {
     pings: BTreeSet<(Instant, u64)>,
     next: u64,
     frame: Vec<u8>,
-    /// When the last warning about a failed registration was logged.
+    /// When the last warning about a failed registration of a connection was logged. Limits the
+    /// number of such warnings.
     complained_at: Option<Instant>,
 }
 
@@ -116,7 +118,7 @@ impl IdleConnections {
 
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // A connection that reserved its slot before this call can still arrive.
+        // A connection that reserved its slot before `close` still arrives.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -144,7 +146,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the events that arrived after the connection reserved its slot.
+    /// Adds a connection that has become idle. Sends the events that arrived since it reserved its
+    /// slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -155,7 +158,8 @@ impl IdleConnections {
         }
     }
 
-    /// If the kernel cannot poll the connection, makes it active and returns `None`.
+    /// Adds a connection to the poller and returns its key. If this fails, makes the connection
+    /// active and returns `None`.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -262,8 +266,9 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// If no task renders the status yet, starts such a task. If the rendered status is too old for
-    /// this connection, the connection waits again.
+    /// Lets the connection wait for a sale's status. If no task renders this status yet, starts
+    /// one. If the rendered status turns out to be older than this connection's event, the
+    /// connection waits again.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -279,8 +284,8 @@ impl IdleConnections {
     fn resume_waiting(&mut self, rendered: Result<(Id, ()), JoinError>) {
         let (id, is_rendered) = match rendered {
             Ok((id, ())) => (id, true),
-            // The rendering panicked, so the server disconnects the readers that wait for this
-            // status.
+            // The task that renders the status panicked, so the connections that wait for it are
+            // closed.
             Err(error) => (error.id(), false),
         };
         let waited = self.rendered_sales.remove(&id).and_then(|name| self.waiting.remove(&name));
@@ -293,12 +298,14 @@ impl IdleConnections {
         }
     }
 
-    /// Reads input. If the input contains only pongs, the connection stays idle.
+    /// Reads a connection's input. The connection stays idle if the input has only pongs. After any
+    /// other input, it becomes active.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // The client sent no close frame, so the server sends none either.
+            // The client closed the socket without a close frame, so the server sends no close
+            // frame either.
             Ok(0) => drop(self.remove_connection(key)),
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
@@ -327,10 +334,10 @@ impl IdleConnections {
             .get(&key)
             .is_some_and(|idle| idle.reader.unanswered >= ping_policy.pings_max)
         {
-            // A pong may have just arrived, so the input is read first.
+            // A pong may have just arrived, so the input is read before the connection is closed.
             self.read_input(key);
         }
-        // The read may have made the connection active. Then its own task sends the pings.
+        // The read may have made the connection active, and then its own task sends the pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
         if idle.reader.feed.ends_at() <= now {
             return self.resume(key, WakeReason::Recheck);

@@ -1,4 +1,5 @@
-//! A WebSocket that has no task of its own, and the slots that accept such WebSockets.
+//! A WebSocket that has no task of its own, and the slots of the shared tasks that accept such
+//! WebSockets.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
@@ -16,7 +17,7 @@ pub(super) struct WebSocketReader {
     pub feed: EventFeed,
     /// The connection, which counts towards the limit of open connections.
     pub connection: Arc<Connection>,
-    /// Pings that were sent since the last input from the client.
+    /// The number of pings that were sent since the client's last input.
     pub unanswered: u32,
     /// When the next ping is due.
     pub ping_at: Instant,

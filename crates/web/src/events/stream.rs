@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own: the connection asks for a frame when its buffer has room.
-//! Until then, events wait in the hub, up to the hub's bound. If the stream must end and the client
+//! The stream has no task of its own: the connection polls it for a frame when its buffer has room.
+//! Until then, events wait in the hub, up to the hub's limit. If the stream must end and the client
 //! does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::connection::{Connection, StreamGuard};
 use crate::identity::{Buyer, ClientAddress, TokenExpiry};
 use crate::reply::{HandlerResult, ReplyBody};
 
-/// When a reader connects again, this header has the id of the last event that the reader got.
+/// A browser that connects again sends the id of the last event that it got in this header.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -50,7 +50,8 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // This server's event ids are numbers, so any other value is ignored.
+    // This server's event ids are numbers. Any other value is not from this server, so it is
+    // ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);

@@ -1,5 +1,5 @@
-//! Does the WebSocket handshake on a plain socket. No library owns the socket afterwards, so an
-//! idle connection needs no memory for a library's buffers.
+//! Does the WebSocket handshake itself and returns the plain socket. A WebSocket library would keep
+//! buffers for each connection. Without one, an idle connection needs less memory.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -65,8 +65,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// A page cannot set the header `Authorization` of a WebSocket request, so it offers the token as a
-/// subprotocol.
+/// Returns the token that a page offers as a subprotocol. A page cannot set the header
+/// `Authorization` of a WebSocket request.
 pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -75,8 +75,9 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
 }
 
-/// A page of another origin must not use this server's cookie. A request without an origin is
-/// accepted, because only browsers send an origin.
+/// Refuses a page of another origin, which must not use this server's cookie. A request without the
+/// header `Origin` is accepted: it does not come from a browser, because browsers always send this
+/// header when they open a WebSocket.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));
@@ -101,7 +102,8 @@ impl Upgrade {
         response
     }
 
-    /// Waits until the answer is sent. Returns `None` if the connection is gone.
+    /// Waits until the response is sent, and returns the socket. Returns `None` if the connection
+    /// is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // This never fails, because every connection that `connection.rs` serves has this type.

@@ -1,8 +1,8 @@
-//! `GET /v1/ws`: sends a buyer's events over a WebSocket. The server accepts pongs, close frames
-//! and new tokens from a client, and ignores other short messages.
+//! `GET /v1/ws`: sends a buyer's events over a WebSocket. From the client, the server accepts
+//! pongs, close frames and new tokens. It ignores other messages, unless they are too long.
 //!
-//! An active WebSocket has a task of its own. After some time without activity, the task ends, and
-//! the idle WebSocket needs less memory.
+//! An active WebSocket has a task of its own. After some time without activity, this task ends, and
+//! a shared task serves the WebSocket, which then needs less memory (`idle.rs`).
 
 mod unsent;
 
@@ -40,7 +40,8 @@ use crate::reply::HandlerError;
 use unsent::{PartialFrame, send_unsent};
 
 const TRY_AGAIN_LATER: u16 = 1013;
-/// This program's own close code: the token expired, or a renewed token is not valid.
+/// A close code of this program: the token expired, or a new token that the client sent is not
+/// valid.
 const TOKEN_EXPIRED: u16 = 4401;
 const POLICY_VIOLATION: u16 = 1008;
 /// The message is too long or malformed.
@@ -75,7 +76,7 @@ pub(crate) async fn websocket(
     Ok(answer)
 }
 
-/// Verifies the token from `Authorization`, from a subprotocol, or from the cookie.
+/// Verifies the request's token, which is in `Authorization`, in a subprotocol or in the cookie.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
@@ -83,31 +84,31 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     match offered_token(headers) {
         Some(token) => app.buyer_of_token(token).await,
         None => {
-            // A browser also sends the cookie if a page of another origin opens the WebSocket.
+            // A browser sends the cookie even if a page of another origin opens the WebSocket.
             refuse_foreign(headers)?;
             app.buyer(headers, &Method::GET).await
         }
     }
 }
 
-/// Decides what the new task of an idle WebSocket does first.
+/// Why an idle WebSocket becomes active. Decides what its new task does first.
 pub(super) enum WakeReason {
     /// More input may follow.
     Input(Vec<u8>),
-    /// The remaining bytes of a frame that the socket did not accept at once.
+    /// The socket did not accept a whole frame at once. Contains the rest of the frame.
     Unsent(Vec<u8>),
     TurnedAway,
     /// The kernel cannot poll the socket of an idle connection.
     CannotIdle,
-    /// The task must check events, input and pings itself.
+    /// The task must check for itself whether events, input or pings wait.
     Recheck,
 }
 
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// The bytes of all complete frames that were read. If the socket has delivered more, a part of
-    /// a further frame has arrived.
+    /// The total size of all complete frames that were read. If the socket has delivered more
+    /// bytes, a part of the next frame has arrived.
     bytes_in_frames: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
@@ -116,20 +117,20 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token: the connection may stay open until this token expires.
+    /// The client sends a new token. The connection may stay open until this token expires.
     Renew { token: String },
 }
 
 enum EndReason {
     Gone,
-    /// The client sent a close frame, which the server answers.
+    /// The client sent a close frame. The server answers it with a close frame.
     Closed,
     CloseWith(u16, &'static str),
     GoesIdle(IdleTask),
 }
 
 impl EndReason {
-    /// Returns `None` if `end` is an event for the client.
+    /// Returns how the connection must end. Returns `None` if `end` is an event for the client.
     fn of(end: &FeedEvent) -> Option<Self> {
         match end {
             FeedEvent::Event(_) => None,
@@ -152,7 +153,7 @@ async fn serve_new(socket: GuardedStream, feed: EventFeed, connection: Arc<Conne
 
 pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
     tokio::spawn(async move {
-        // The runtime cannot poll this socket, so the socket is dropped.
+        // If the runtime cannot poll this socket, the socket is closed at once.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let app = reader.feed.app().clone();
         let (mut received, mut unsent, mut idle_after, mut end) =
@@ -186,7 +187,8 @@ fn frame_bytes(payload: usize) -> u64 {
         126..=65_535 => 2,
         _ => 8,
     };
-    // Two bytes at the start, and four bytes for a client's mask.
+    // The frame begins with two bytes. Then follow a longer length (if needed), a mask of four
+    // bytes, and the content.
     (2 + length + 4 + payload) as u64
 }
 
@@ -202,7 +204,8 @@ impl ActiveWebSocket {
         Self { socket, reader, bytes_in_frames: 0, idle_after }
     }
 
-    /// Returns whether the socket accepted all first events.
+    /// Sends the first events: a greeting, the statuses of the sales, and the buyer's positions.
+    /// Returns whether the socket accepted all of them.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -232,7 +235,7 @@ impl ActiveWebSocket {
                 },
                 received = self.socket.next() => match received {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // If the error means that the connection is gone, the close frame has no
+                    // If this error means that the connection is gone, the close frame has no
                     // effect.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
@@ -265,10 +268,10 @@ impl ActiveWebSocket {
                     if let Some(slot) = self.idle_slot() {
                         return EndReason::GoesIdle(slot);
                     }
-                    // No slot is free, or the socket accepts no bytes. The task tries again at
-                    // growing intervals.
+                    // The WebSocket cannot become idle yet, because no slot is free or because the
+                    // socket accepts no bytes. The task tries again, at growing intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // While only a part of a frame has arrived, the WebSocket must not become idle.
+                    // While only a part of a frame has arrived, the WebSocket must stay active.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
@@ -281,8 +284,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. Returns a reason if the connection must end, also while the client does not
-    /// read.
+    /// Sends a message. Returns a reason if the connection must end. Notices this even while the
+    /// write waits for a client that does not read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         let app = self.reader.feed.app().clone();
         tokio::select! {
@@ -293,8 +296,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Returns the event that confirms a new token, or the reason why the token is rejected.
-    /// Returns `None` if the message contains no token.
+    /// If the message contains a new token, checks it. Returns the event that confirms the token,
+    /// or the reason why the token is rejected. Returns `None` for any other message.
     async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
         let Message::Text(text) = message else { return None };
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
@@ -305,12 +308,14 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns `false` if only a part of a frame or message has arrived.
+    /// Returns whether everything that arrived was complete frames and messages.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
 
-    /// Returns `None` if no slot is free, or if the end of the task would lose bytes.
+    /// Reserves a slot, so that the WebSocket can become idle. Returns `None` if no slot is free.
+    /// Also returns `None` if bytes would be lost: a part of a frame has arrived, or the socket
+    /// does not accept all bytes yet.
     fn idle_slot(&mut self) -> Option<IdleTask> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -331,12 +336,13 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // Freed now, because the client may take seconds to read the close frame.
+        // Dropped here, because the wait for the client's close frame may take seconds.
         drop(feed);
         let closing = async {
             let sent = match last {
                 Some(last) => socket.send(last).await,
-                // The library has already queued the answer to the close frame.
+                // The library has already queued the close frame that answers the client's close
+                // frame.
                 None => Ok(()),
             };
             if sent.is_ok() {

@@ -9,18 +9,18 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::reply::{Reply, ReplyBody};
 
-/// The date header and the headers that follow it in every answer. They are rendered at most once a
-/// second.
+/// The header `Date` and the headers that follow it in every response. They are rendered at most
+/// once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Header lines. Each line begins with a line break.
+    /// The headers after `Date`, as lines. Each line begins with a line break.
     after: Arc<str>,
 }
 
 impl DateHeader {
-    /// The lines in `after` follow the date header in each answer.
+    /// Adds the header lines in `after` to every response.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }
@@ -38,7 +38,8 @@ impl DateHeader {
     }
 }
 
-/// An answer's head without its date. The heads of frequent answers are rendered once.
+/// The status line and the headers of a response, without `Date`. They are rendered once for
+/// frequent responses.
 #[derive(Debug)]
 pub(crate) struct RenderedHead {
     status: StatusCode,
@@ -46,7 +47,7 @@ pub(crate) struct RenderedHead {
 }
 
 impl RenderedHead {
-    /// `length` is the number of bytes of the reply's body.
+    /// Renders the head of `reply`. `length` is the number of bytes of its body.
     pub(crate) fn new(reply: &Reply, length: usize) -> Self {
         let status = reply.status();
         let reason = status.canonical_reason().unwrap_or_default();
@@ -64,7 +65,8 @@ impl RenderedHead {
         self.status
     }
 
-    /// `is_last` means that the connection ends with this answer.
+    /// Writes the head. If `is_last`, it tells the client that the connection closes after this
+    /// response.
     pub(crate) fn write(&self, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) {
         self.write_with(date, is_last, out, |_| {});
     }
@@ -85,7 +87,7 @@ impl RenderedHead {
     }
 }
 
-/// Writes an answer with a complete body. Returns its status.
+/// Writes a whole response: its head and its body. Returns its status.
 pub(super) fn write(
     mut reply: Reply,
     date: &DateHeader,
@@ -94,7 +96,8 @@ pub(super) fn write(
 ) -> StatusCode {
     let body = match reply.body_mut() {
         ReplyBody::Bytes(bytes) => bytes.take().unwrap_or_default(),
-        // No purchase gets an answer from the router, so this case does not occur.
+        // Only the router returns such a body. The router does not handle purchases, so this case
+        // does not occur.
         ReplyBody::Routed(_) => Default::default(),
     };
     let head = RenderedHead::new(&reply, body.len());

@@ -1,5 +1,5 @@
-//! Decides whether a connection's bytes are an ordinary purchase, a part of one, or another
-//! request.
+//! Decides whether the bytes that arrived are an ordinary purchase, a part of an ordinary purchase,
+//! or any other request.
 
 use std::net::IpAddr;
 
@@ -24,8 +24,8 @@ pub(super) enum ParsedRequest<'a> {
     Other,
 }
 
-/// The headers that matter to a purchase. If a request repeats one of them, the general server
-/// handles the request.
+/// The headers that the handler of purchases reads. If a request repeats one of them, the general
+/// server handles the request.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -34,7 +34,8 @@ pub(super) struct RawHeaders<'a> {
 }
 
 impl<'a> RawHeaders<'a> {
-    /// Returns `false` if the general server must handle the request.
+    /// Stores a header. Returns `false` if the general server must handle the request because of
+    /// this header.
     fn add_header(&mut self, name: &str, value: &'a [u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let field = match name.len() {
@@ -68,8 +69,8 @@ impl<'a> RawHeaders<'a> {
     }
 }
 
-/// Parses the first request. A head larger than [`HEAD_BYTES_MAX`] is left to the general server,
-/// which refuses it.
+/// Parses the first request in `bytes`. If its head is larger than [`HEAD_BYTES_MAX`], returns
+/// `Other`, and the general server refuses it.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -98,7 +99,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // The general server refuses a purchase without a length, because such a purchase has no body.
+    // The general server refuses a purchase without a valid `Content-Length`: it has no body, or
+    // its body is too large.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },
@@ -106,7 +108,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// Returns `None` if the text has other characters than digits, or exceeds the limit for a body.
+/// Parses `Content-Length`. Returns `None` if it is not a number, or if it exceeds the limit for a
+/// body.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -54,9 +54,9 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, api_conversion::time(until), shown)))
 }
 
-/// A buyer who requests a challenge is using a turn. A challenge is not for a certain item, so all
-/// turns of the buyer are extended. The extensions run concurrently, so that one batch contains all
-/// of them.
+/// Extends the turns of a buyer whom a waiting room has admitted, because the buyer is active. A
+/// challenge is not for one item, so the turns in all rooms of the sale are extended. This is done
+/// concurrently, so that one batch contains all extensions.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     let kept = sale.rooms().map(|room| rooms.keep_turn_if_admitted(&app.node, room, buyer));
@@ -82,11 +82,12 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Checks the answer, if the sale requires a challenge. Even a wrong answer spends the challenge.
+/// Checks the answer to a challenge, if the sale requires one. Each challenge can be answered only
+/// once, even if the answer is wrong.
 ///
 /// # Errors
 ///
-/// If the request has no challenge or no answer, or if the answer is not accepted.
+/// If the request contains no challenge or no answer, or if the answer is wrong.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,

@@ -1,4 +1,5 @@
-//! `POST /v1/sales/{sale}/passes`: checks a request for a pass, in the order of the contract.
+//! `POST /v1/sales/{sale}/passes`: checks a request for a pass and issues the pass. The API's
+//! contract defines the order of the checks.
 
 use std::sync::Arc;
 
@@ -64,8 +65,7 @@ async fn issue_pass(
     }
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
-    // A pass never lasts longer than the admission, because the next visitor is admitted when the
-    // admission ends.
+    // A pass expires when the buyer's admission ends, because the next visitor is admitted then.
     let (until, issued_without_room) = match app
         .gate
         .room
@@ -73,8 +73,8 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // `true` marks a pass that was issued while no waiting room was open. Such a pass is not
-        // valid after a waiting room opens.
+        // No waiting room is open. The value `true` marks the pass, because the pass becomes
+        // invalid when a waiting room opens.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -99,7 +99,8 @@ async fn issue_pass(
     })
 }
 
-/// A buyer who requests a pass is using the turn. Returns the new end of the turn.
+/// Extends the buyer's turn, because a buyer who requests a pass is active. Returns the new end of
+/// the turn.
 async fn keep_turn(
     app: &App,
     room: SaleRoom<'_>,
@@ -125,14 +126,14 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Fails if the buyer's admission, which ends at `until`, has ended. This can happen during the
-/// other checks, and then the next visitor is admitted.
+/// Fails if the buyer's admission, which ends at `until`, has ended. This can happen while the
+/// other checks run. The next visitor is then admitted in this buyer's place.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the challenge and then the access code. If the admission has ended before a check, the
-/// challenge or the code stays unused.
+/// Checks the challenge and then the access code. Before each of the two checks, fails if the
+/// buyer's admission has ended, so that the challenge or the code is not used up in vain.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

@@ -32,7 +32,7 @@ use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json, ok};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
-/// Short, because the number of participants changes until the draw closes.
+/// The time is short, because the number of participants changes until the draw closes.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`
@@ -112,7 +112,8 @@ pub(crate) async fn draw(
     Ok(reply)
 }
 
-/// The rank of the next line and, if there is a previous line, the lot of the previous line.
+/// The position of an export: the rank of the next line and, after the first line, the lot of the
+/// previous line.
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -136,8 +137,8 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.node.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status was already sent. Breaking the connection tells the client that lines are
-            // missing.
+            // The status is already sent, so the server cannot send an error. It breaks the
+            // connection to show the client that lines are missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -151,22 +152,23 @@ pub(crate) async fn export(
     Ok(csv_reply("draw", body))
 }
 
-/// The first page begins with the header line.
+/// Returns one page of the export as CSV. The first page begins with a header line.
 fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
     let mut lines = String::new();
     if first == 1 {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would run a cell that begins with a minus as a formula. If an apostrophe
-        // precedes the minus, the spreadsheet only shows the cell.
+        // A spreadsheet runs a cell that begins with a minus as a formula. An apostrophe before the
+        // minus prevents this.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
     lines.into()
 }
 
-/// Returns `None` if this node does not know the position.
+/// Returns the event with the buyer's position, or `None` if this node's memory does not have the
+/// position.
 pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.node, room, buyer)?;
     let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until, item } =
@@ -190,8 +192,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// Returns the room that the request means. If the sale has one waiting room, `item` is ignored. If
-/// each item has its own room, the request must name an item.
+/// Returns the waiting room that a request is about. If the sale has one room, `item` is ignored.
+/// If each item has its own room, the request must name an item.
 ///
 /// # Errors
 ///
@@ -216,8 +218,8 @@ fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<
     wanted_room(sale, item, || FaultLocation::Query("item".into()))
 }
 
-/// The row of a waiting room stays even after the room was switched off, because anyone may verify
-/// the draw at any time.
+/// Returns the sale and its waiting room's row. The row is kept even if the room is switched off
+/// later, because anyone may verify the draw at any time.
 async fn sale_with_draw(
     app: &App,
     name: &str,
@@ -266,7 +268,7 @@ fn position_view(room: SaleRoom<'_>, shown: PositionView) -> WaitingRoomPosition
     }
 }
 
-/// Returns the problem for a waiting room that cannot serve the request.
+/// Returns the problem for a request that failed in the waiting room.
 pub(crate) fn room_problem(error: WaitingRoomError) -> HandlerError {
     match error {
         WaitingRoomError::Busy => Problem::overloaded(RETRY_SECS).into(),

@@ -4,7 +4,8 @@ use doorbuster_telemetry::metrics::MetricsText;
 
 use crate::App;
 
-/// Without a continuous backup, these metrics have no values.
+/// Writes the metrics of the continuous backup. They have no values if no such backup is
+/// configured.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let progress = app.node.store().commit_copy().map(doorbuster_store::CommitBuffer::progress);
     let now = app.node.store().now();

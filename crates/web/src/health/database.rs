@@ -4,7 +4,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// In some shapes, this node does not know a metric's value. Then the metric has no value.
+/// Writes these metrics. A metric has no value if this node cannot know it in the deployment's
+/// shape.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.gauge(
         "doorbuster_store_up",

@@ -4,7 +4,7 @@ use doorbuster_telemetry::metrics::MetricsText;
 
 use crate::App;
 
-/// On a node with a store, these metrics have no values.
+/// Writes the metrics of an edge. On a node, they have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let node = app.node.edge();
     let age = node.and_then(|node| node.feed_age_ms());

@@ -1,11 +1,11 @@
-//! The metrics of the log, for alarms that do not read log lines.
+//! The metrics of the log. With them, an alarm can react to log lines without reading the log.
 
 use doorbuster_telemetry::log::event_counts;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Also writes how often the OTLP collector did not accept metrics or logs.
+/// Writes the metrics of the log, and how often the OTLP collector did not accept metrics or logs.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_log_events_total",

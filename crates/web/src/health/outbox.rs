@@ -27,7 +27,7 @@ pub(super) fn show(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
         "Rows deleted because they were past their retention and no longer needed.",
         meter.deleted.get(),
     );
-    // If the store is unavailable, the metrics of undelivered events are missing.
+    // If the store is unavailable, the page has no metrics of undelivered events.
     if let Some(endpoint_statuses) = &numbers.endpoint_statuses {
         let now = app.node.now();
         let of = |kind: EndpointKind| {

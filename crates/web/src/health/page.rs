@@ -140,7 +140,7 @@ fn limits(app: &App, text: &mut MetricsText) {
         "Limit counters discarded early because the table of counters was full.",
         limits.evicted(),
     );
-    // The counts are zero if nodes do not share limits.
+    // If the nodes do not share limits, the counts are zero.
     let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
     text.metric(
         "doorbuster_limits_shared_total",

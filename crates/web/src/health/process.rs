@@ -5,7 +5,8 @@ use std::fs;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 use rustix::time::{ClockId, clock_gettime};
 
-/// A metric is missing if the operating system does not report its value.
+/// Writes the metrics of the process. A metric is missing if the operating system does not report
+/// its value.
 pub(super) fn show(text: &mut MetricsText) {
     text.metric("doorbuster_build_info", MetricKind::Gauge, "1, with the program's version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -32,7 +33,8 @@ pub(super) fn show(text: &mut MetricsText) {
     }
 }
 
-/// Returns the fields of `/proc/self/stat` after the command. Only the command may contain spaces.
+/// Returns the fields of `/proc/self/stat` after the command. The fields are separated by spaces,
+/// and the command is the only field that may contain spaces.
 fn stat() -> Option<Vec<u64>> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = text.rsplit_once(')')?;
@@ -43,14 +45,14 @@ fn ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-/// This clock is more exact than the ticks of `/proc/self/stat`.
+/// Reads a clock, because it is more exact than the ticks in `/proc/self/stat`.
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// In seconds since 1970: the start of the operating system, plus the time until the process
-/// started.
+/// Returns when the process started, in seconds since 1970: the start of the operating system, plus
+/// the time from there to the start of the process.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

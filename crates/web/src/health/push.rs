@@ -1,4 +1,5 @@
-//! The metrics of messages to browsers. Without a key for push services, all values are 0.
+//! The metrics of messages to browsers. If the settings have no key for push services, all values
+//! are 0.
 
 use doorbuster_outbox::push::MessageOutcome;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};

@@ -6,8 +6,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Also writes how many seconds of statistics were dropped because the store did not accept them in
-/// time.
+/// Writes the phases of sales, and how many seconds of statistics were dropped because the store
+/// did not accept them in time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
@@ -59,7 +59,7 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
     text.counter("doorbuster_waiting_room_polls_total", help, app.gate.room.store_lookups());
 }
 
-/// No value if tokens are signed with a secret.
+/// Writes the number of public keys. There is no value if tokens are signed with a secret.
 pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
     text.gauge_if(
         "doorbuster_auth_public_keys",

@@ -4,8 +4,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes whether each Redis server answers, and how many have settings with which a node refuses
-/// to start. Slots in the nodes' memory have no such servers.
+/// Writes whether each Redis server answers, and how many of them have settings with which a node
+/// refuses to start. If the slots are in the nodes' memory, there are no Redis servers.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let evidence = app.stock.slots().evidence();
     text.metric(

@@ -1,4 +1,4 @@
-//! The numbers that the page of metrics takes from the store.
+//! The numbers of the metrics page that are read from the store.
 
 use doorbuster_core::CloseCause;
 use doorbuster_store::{DeadLetterCounts, EndpointStatus, StoreResult};
@@ -6,7 +6,8 @@ use doorbuster_store::{DeadLetterCounts, EndpointStatus, StoreResult};
 use crate::App;
 use crate::limits::METRICS_READ_MAX;
 
-/// If the store does not return a number in time, its metrics are missing on the page.
+/// A number is `None` if the store does not return it in time. Its metric is then missing on the
+/// page.
 #[derive(Debug, Default)]
 pub(super) struct StoreNumbers {
     pub(super) refunds_pending: Option<u64>,
@@ -15,8 +16,8 @@ pub(super) struct StoreNumbers {
     pub(super) closings: Option<Vec<(CloseCause, u64)>>,
 }
 
-/// Reads the numbers concurrently. During an outage of the store, returns at once without numbers,
-/// because each read would retry for several seconds.
+/// Reads the numbers concurrently. During an outage of the store, each read would retry for several
+/// seconds, so this function returns no numbers at once.
 pub(super) async fn read(app: &App) -> StoreNumbers {
     let store = app.node.store();
     if !store.is_available() {

@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 
 use super::Shop;
 
-/// A line of an entry has at most this many bytes (RFC 5545, 3.1).
+/// The maximum length of a line of an entry, in bytes (RFC 5545, 3.1).
 const LINE_BYTES_MAX: usize = 75;
-/// A higher version is written as this number, because some calendars read a 32-bit integer.
+/// The highest version number in an entry. Some calendars read it as a 32-bit integer, so a higher
+/// version is written as this number.
 const SEQUENCE_MAX: u64 = i32::MAX as u64;
-/// The server reads at most this many languages of a request, and ignores further languages.
+/// The maximum number of languages in a request. The server ignores further languages.
 const LANGUAGES_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
@@ -28,14 +29,15 @@ pub(crate) struct CalendarEntry<'a> {
     pub is_cancelled: bool,
     /// The time at which the server writes the entry.
     pub now: Time,
-    /// The shop. Its address may come from the request.
+    /// The shop. If the settings have no address of the shop, the address is the host of the
+    /// request.
     pub shop: Shop<'a>,
 }
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// in order of preference. All entries of a sale have the same UID, so in a calendar, a new
-    /// entry replaces the old entry.
+    /// in order of preference. All entries of a sale have the same UID. So if a buyer adds a newer
+    /// entry to a calendar, it replaces the older entry.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);
@@ -77,8 +79,8 @@ fn stamp(time: Time) -> String {
         .unwrap_or_default()
 }
 
-/// Returns the start in the shop's time zone, because the calendar shows it only in the reader's
-/// zone. Returns `None` if this machine has no data about the zone.
+/// Returns a text with the start in the shop's time zone. The calendar itself shows the start only
+/// in the reader's zone. Returns `None` if this machine has no data about the shop's zone.
 fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     let time = Timestamp::from_millisecond(starts_at.millis()).ok()?;
     let local = time.to_zoned(TimeZone::get(zone).ok()?);
@@ -88,8 +90,8 @@ fn local_time(starts_at: Time, zone: &str, is_chinese: bool) -> Option<String> {
     })
 }
 
-/// Returns the language in the address first, and then the languages of `Accept-Language`, sorted
-/// by weight.
+/// Returns the reader's languages in order of preference: first the language in the request's
+/// address, then the languages of `Accept-Language`, sorted by weight.
 pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<String> {
     let mut weighted: Vec<(String, f32)> = accept_language
         .split(',')
@@ -127,7 +129,7 @@ fn escaped(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Splits a line into pieces of at most 75 bytes. Each later piece begins with a space.
+/// Splits a line into pieces of at most 75 bytes. Each piece after the first begins with a space.
 fn folded(line: &str) -> String {
     let (mut out, mut bytes) = (String::with_capacity(line.len() + 2), 0);
     for char in line.chars() {
@@ -149,7 +151,7 @@ mod tests {
     use super::super::tests::sale;
     use super::*;
 
-    /// Returns an entry with its lines unfolded.
+    /// Renders an entry. Joins the pieces of long lines, so that tests can compare whole lines.
     fn entry(
         sale: &Sale,
         change: impl FnOnce(&mut CalendarEntry<'_>),

@@ -1,5 +1,5 @@
-//! Writes the same elements that the script of a sale's page fills, so that a visitor sees the
-//! picture and the texts before the script runs.
+//! Fills the elements of a sale's page for its picture and its texts. The page's script fills the
+//! same elements; because of this file, a visitor sees them before the script runs.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;
@@ -7,8 +7,8 @@ use doorbuster_engine::page_document::PAGE_LANGUAGES;
 
 use super::escaped;
 
-/// A title that is wider than this many letters gets a smaller font. The page's script uses the
-/// same number.
+/// A title that is wider than this many letters is shown in a smaller font. The page's script uses
+/// the same number.
 const LONG_TITLE: usize = 28;
 
 pub(super) fn picture(item: &Item) -> String {
@@ -38,12 +38,13 @@ pub(super) fn texts(sale: &Sale, item: &Item) -> String {
     )
 }
 
-/// A Chinese character is as wide as two letters.
+/// Returns the width of a text in letters. A Chinese character is as wide as two letters.
 fn width(text: &str) -> usize {
     text.chars().map(|char| if ('\u{2e80}'..='\u{ffef}').contains(&char) { 2 } else { 1 }).sum()
 }
 
-/// The stylesheet shows only the text in the page's current language.
+/// Returns the text in each language of the pages. The style sheet shows only the page's current
+/// language.
 fn in_page_languages(text: &Text) -> String {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

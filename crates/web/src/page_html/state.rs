@@ -8,7 +8,7 @@ use doorbuster_api::sale::{ItemState, Phase, Status};
 pub(crate) enum ShownState {
     Soon,
     Open,
-    /// No item has free units, but units may come back.
+    /// No item has free units, but held units may be returned.
     NoneLeft,
     SoldOut,
     Paused,
@@ -67,7 +67,7 @@ mod tests {
 
     type Row = (ItemState, Option<u64>, Option<u64>, u64);
 
-    /// A status, and the state that pages show for it.
+    /// A test case: a status, and the state that pages must show for it.
     #[derive(Deserialize)]
     struct Case {
         name: String,

@@ -8,7 +8,8 @@ pub(super) fn tag(time: Time, zone: Option<&str>) -> String {
     format!("<time datetime=\"{time}\">{}</time>", words(time, zone))
 }
 
-/// `28 Nov 2026, 04:00 UTC+08:00`, or the time in UTC if the zone is missing or unknown.
+/// Returns a text such as `28 Nov 2026, 04:00 UTC+08:00`. If the zone is missing or unknown, the
+/// text has the time in UTC.
 pub(super) fn words(time: Time, zone: Option<&str>) -> String {
     let Ok(instant) = Timestamp::from_millisecond(time.millis()) else {
         return time.to_string();

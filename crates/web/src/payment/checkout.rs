@@ -40,7 +40,7 @@ pub(crate) async fn open(
     open_for(&app, id(&order)?, buyer, client, &headers).await
 }
 
-/// Opens the checkout for the buyer, or for a person who has the order's link.
+/// Opens the checkout of an order, for its buyer or for a person who has the order's link.
 pub(crate) async fn open_for(
     app: &Arc<App>,
     id: TicketId,
@@ -62,8 +62,8 @@ pub(crate) async fn open_for(
     Ok(reply)
 }
 
-/// Opens the checkout in a separate task. Even if the client disconnects, the task stores the
-/// checkout or closes it at the provider.
+/// Opens the checkout in a separate task, which continues even if the client disconnects: it stores
+/// the checkout or closes it at the provider.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -97,8 +97,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.node.catalogue().sale(sale) {
-                // The limit for this order's checkouts may be the reason for the refusal, so the
-                // answer has the status from the refusal.
+                // The refusal may come from the limit for this order's checkouts. So the response
+                // has the status of the limit that refused.
                 limit_status.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -121,7 +121,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Checks the limit for this order's checkouts, and the sale's limits for this caller.
+/// Checks two limits: the number of checkouts for this order, and the sale's limits for this
+/// caller.
 async fn within_limits(
     app: &App,
     client: ClientAddress,

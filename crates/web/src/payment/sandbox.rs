@@ -1,7 +1,8 @@
-//! The sandbox's checkout page. The page is the same for every checkout, and reads the checkout's
-//! state as JSON.
+//! The checkout page of the sandbox, which is a simulated payment provider. The page is the same
+//! for every checkout; its script reads the checkout's state as JSON.
 //!
-//! Anyone who knows the address of a checkout can press its buttons, as at a real provider.
+//! Anyone who knows the address of a checkout can press its buttons. A real provider's checkout
+//! pages also work without a sign-in.
 
 use std::sync::Arc;
 

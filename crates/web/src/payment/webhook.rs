@@ -1,5 +1,5 @@
-//! Applies the messages of payment providers. The server answers `200` only after the store has
-//! recorded every effect of the message.
+//! Handles the webhooks of payment providers. The server answers `200` only after the store has
+//! recorded everything that the webhook changes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::App;
 use crate::reply::{HandlerResult, ok};
 use crate::request_body;
 
-/// `POST /v1/payments/{provider}/webhook`. Each provider has its own address.
+/// `POST /v1/payments/{provider}/webhook`
 pub(crate) async fn handle_message(
     State(app): State<Arc<App>>,
     request: axum::extract::Request,
@@ -24,10 +24,10 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The provider signs messages with the real time. If a clock has jumped, the store's time can
-    // differ from the real time. So if the check with the store's time fails, a second check uses
-    // the wall clock. An old message does no harm, because the store recognises the ids of recorded
-    // messages.
+    // A provider's signature contains the time, and a message that is too old is refused. If a
+    // clock has jumped, the store's time may be wrong. So if the check with the store's time fails,
+    // the wall clock is tried. If this accepts an old message, it does no harm, because the store
+    // ignores a message whose id it has recorded.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {
         Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
@@ -41,8 +41,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::reach(Failpoint::MessageRead);
-    // A separate task handles the message completely even if the provider disconnects. Otherwise,
-    // units that were taken for a late payment could stay without an order.
+    // A separate task handles the message, and completes even if the provider disconnects.
+    // Otherwise, units that were taken for a late payment could remain without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())??;

@@ -1,16 +1,17 @@
-//! The points (rows with the numbers of a sale) that wait until the store has them.
+//! The points (rows with a sale's statistics) that this node has not yet written to the store.
 
 use std::collections::VecDeque;
 
 use doorbuster_store::SaleSeriesRow;
 
-/// The maximum number of waiting points. At this bound the oldest points are dropped and counted.
+/// The maximum number of waiting points. If there are more, the oldest are dropped, and `dropped`
+/// counts them.
 pub(super) const PENDING_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct PendingPoints {
     pub(super) points: VecDeque<SaleSeriesRow>,
-    /// Points that were dropped since the start of the node.
+    /// The number of points that were dropped since the node started.
     pub(super) dropped: u64,
     /// Dropped points that were already logged.
     pub(super) logged: u64,
@@ -22,7 +23,8 @@ impl PendingPoints {
         self.drop_oldest();
     }
 
-    /// Puts back points that could not be written, in front of the later points.
+    /// Puts points that could not be written back into the queue, before the points that were added
+    /// later.
     pub(super) fn put_back(&mut self, points: Vec<SaleSeriesRow>) {
         points.into_iter().rev().for_each(|point| self.points.push_front(point));
         self.drop_oldest();

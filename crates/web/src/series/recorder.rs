@@ -1,4 +1,4 @@
-//! The state that a node keeps in memory to record the numbers of every sale.
+//! What a node keeps in memory to record the statistics of every sale.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
@@ -12,7 +12,7 @@ use super::step_counts::StepCounts;
 
 #[derive(Debug)]
 pub(super) struct SaleProgress {
-    /// The counters at the last recorded second.
+    /// The values of the sale's counters at the last recorded second.
     pub(super) last: RateSample,
     pub(super) orders: u64,
     /// The last recorded units, queue length and number of waiting visitors.
@@ -24,8 +24,8 @@ pub(super) struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     pub(super) sales: Mutex<HashMap<String, SaleProgress>>,
     pub(super) pending: Mutex<PendingPoints>,
-    /// The minute in which this node last added up minutes, or 0 if it has not done so since it
-    /// became the leader.
+    /// The minute in which this node, as the leader, last added up minutes. The value is 0 if this
+    /// node is not the leader, or has not yet done so.
     pub(super) summed: AtomicI64,
 }
 
@@ -34,7 +34,8 @@ impl SeriesRecorder {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of points that this node dropped, because the store did not accept them in time.
+    /// Returns the number of points that this node dropped, because the store did not accept them
+    /// in time.
     pub(crate) fn dropped(&self) -> u64 {
         self.pending().dropped
     }

@@ -1,4 +1,4 @@
-//! The numbers of a sale in one step of time.
+//! The statistics of a sale in one step of time: a second or a minute.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,15 @@ use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::HistogramSnapshot;
 use serde::{Deserialize, Serialize};
 
-/// The stored numbers of one node in one step.
+/// The statistics of one sale on one node in one step, as the store keeps them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// This node's requests in the busiest second of all nodes together. The value is 0 in rows of
-    /// seconds, and in rows of minutes from older versions of the program.
+    /// In a row of a minute: this node's requests in the second in which all nodes together had the
+    /// most requests. The value is 0 in rows of seconds, and in rows of minutes from older versions
+    /// of the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Orders that the node created. `None` in a step that an older version of the program stored.
@@ -33,7 +34,7 @@ pub(crate) struct StepCounts {
     pub waiting: u64,
 }
 
-/// Serde calls this function with a reference.
+/// Serde calls this function, and passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -44,14 +45,15 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Older versions of the program recorded no orders. For their steps, returns the number of
-    /// answers `201`.
+    /// Returns the number of orders. Older versions of the program did not record it; for their
+    /// steps, this is the number of responses `reserved`.
     pub(crate) fn orders(&self) -> u64 {
         let answered = || self.answers.get(AnswerKind::Reserved.as_str()).copied();
         self.orders.or_else(answered).unwrap_or(0)
     }
 
-    /// For the queue, the waiting visitors and the peak, keeps the larger value of the two steps.
+    /// Adds a later step of the same node. Counts are added up. For the queue, the waiting visitors
+    /// and the peak, keeps the larger of the two values.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.peak = self.peak.max(later.peak);
@@ -59,9 +61,9 @@ impl StepCounts {
         self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. Queues are added up, because exactly one node counts
-    /// each queue. Units and waiting visitors are not added up, because they are the same on every
-    /// node.
+    /// Adds the same step of another node. Counts are added up. Queues are added up too, because
+    /// exactly one node counts each queue. Units and waiting visitors are not, because every node
+    /// records the same numbers.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;
@@ -82,8 +84,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// A node records a step whenever the queue or the waiting visitors change, so both numbers are
-    /// valid until the node's next step.
+    /// Returns the numbers of waiting tickets and visitors, which are valid until the node's next
+    /// step. A node records a step whenever one of them changes.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }
@@ -98,7 +100,7 @@ impl StepCounts {
         serde_json::to_string(self).expect("maps with text keys serialise")
     }
 
-    /// An invalid text counts as an empty point.
+    /// Parses a stored point. An invalid text counts as an empty point.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
@@ -108,8 +110,8 @@ impl StepCounts {
 pub(crate) mod tests {
     use super::*;
 
-    /// `held` is the number of held units, and also the length of the queue. Each answer `reserved`
-    /// counts as one order.
+    /// Returns a point for tests. `held` is the number of held units, and also the length of the
+    /// queue. Each answer `reserved` counts as one order.
     pub(crate) fn point(
         answers: &[(&str, u64)],
         latencies: &[(usize, u64)],

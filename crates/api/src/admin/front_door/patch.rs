@@ -36,9 +36,9 @@ struct LimitsPatch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LimitPatch {
-    /// The word `default`: the program's default applies.
+    /// The word `default` in JSON: the program's default applies.
     Default,
-    /// An object: an absent number keeps its value.
+    /// An object in JSON. A number that is absent in it keeps its value.
     Numbers { burst: Option<u32>, per_minute: Option<u32> },
 }
 

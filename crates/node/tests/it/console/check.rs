@@ -183,7 +183,7 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     let (severity, detail) = found(&problems, "node_lags").expect("a problem");
     assert!(severity == "warning" && detail.starts_with("node 900 last reported "), "{detail}");
     let other = found(&problems, "other_version").expect("a problem");
-    assert_eq!(other.1, "node 900 runs another version than this node");
+    assert_eq!(other.1, "node 900 runs a different version from this node");
     assert_eq!(found(&problems, "audit_findings").expect("a problem").0, "error", "{problems:?}");
     app.stop().await;
 }

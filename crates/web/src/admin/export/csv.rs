@@ -1,4 +1,5 @@
-//! Writes CSV as in RFC 4180. No spreadsheet can run a client's text in this CSV as a formula.
+//! Writes CSV as in RFC 4180. Changes texts from clients so that a spreadsheet does not run them as
+//! formulas.
 
 use std::fmt::{Display, Write};
 
@@ -19,11 +20,12 @@ impl CsvLines {
     /// Writes a cell whose text comes from a client, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
-        // A spreadsheet runs a text with such a beginning as a formula, so the text gets an
-        // apostrophe.
+        // A spreadsheet runs a cell that begins with one of these characters as a formula. An
+        // apostrophe before the text prevents this.
         let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
         let apostrophe = if formula { "'" } else { "" };
-        // A text with a semicolon needs quotes too, because some spreadsheets separate cells there.
+        // A text with a semicolon is quoted too, because some spreadsheets separate cells at
+        // semicolons.
         if text.contains([',', ';', '"', '\r', '\n']) {
             // Writing to a `String` cannot fail.
             let _ = write!(self.text, "\"{apostrophe}{}\"", text.replace('"', "\"\""));
@@ -34,8 +36,8 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell with a value of this program. The cell gets no apostrophe, even before a
-    /// minus.
+    /// Writes a cell with a value that this program computed, such as a number. No apostrophe is
+    /// added, also not before a minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.

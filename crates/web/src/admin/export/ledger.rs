@@ -1,8 +1,8 @@
 //! The ledger of units. Each item has a line for its first total, for each change of the total, and
 //! for each change of an order's state. Each line has the item's counts after the change.
 //!
-//! The counts are computed only from the ledger's lines. So if the last counts equal the item's
-//! real counts, the ledger lacks no movement of units.
+//! The counts are computed only from the ledger's lines. So if the counts in an item's last line
+//! equal the item's real counts, the ledger contains every movement of the item's units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -68,8 +68,8 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position of the next read, or `None` if some rows are not written yet, or if all
-    /// rows were read.
+    /// Returns the position from which to read more rows. Returns `None` while rows that were read
+    /// are not yet written to the export, and after all rows have been read.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
@@ -104,8 +104,8 @@ impl LedgerExport {
         let store = app.node.store();
         if !self.begun {
             self.begun = true;
-            // The ledger reads events by position, so every committed event must get its position
-            // first.
+            // The ledger reads events by position. A committed event gets its position later, in
+            // `sequence_events`, so this function first gives a position to every event.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
@@ -145,8 +145,8 @@ impl LedgerExport {
         }
     }
 
-    /// Writes the next adjustment or the next change of an order, whichever is older. Returns
-    /// `false` if no change is left.
+    /// Writes one line: the next adjustment of an item's total or the next change of an order,
+    /// whichever is older. Returns `false` if no change is left.
     fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {

@@ -1,4 +1,5 @@
-//! Tests exports of several pages while orders change.
+//! Tests that an export of several pages is complete, although orders are placed and cancelled
+//! between its pages.
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::Duration;
@@ -168,7 +169,8 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     while let Some(page) = whole.next().await {
         page.expect("the export does not fail");
     }
-    // This node no longer knows the sale's item, and later reads of the store do not add it again.
+    // Removes the sale from this node's memory, so that the export of the sale fails. Later reads
+    // of the store do not add it again.
     app.node.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;

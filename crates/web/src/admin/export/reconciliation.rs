@@ -65,8 +65,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // The product can overflow only if a stored value exceeds its limit. Then the product
-    // saturates, and the report shows a difference.
+    // The product overflows only if a stored value is above its limit. It then saturates, and the
+    // report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),
@@ -94,12 +94,13 @@ fn sums_view(sums: &store::MoneyTotals) -> MoneySums {
     }
 }
 
-/// For each kind of difference, the cursor has the kind's letter and a position in hexadecimal.
+/// Encodes the position of the next page, for each kind of difference: the kind's letter and the
+/// position in hexadecimal.
 fn encode_cursor(more: &[(DifferenceKind, i64)]) -> String {
     more.iter().map(|(kind, place)| format!("{}{place:x}", kind_letter(*kind))).collect()
 }
 
-/// Returns `None` if the text is not a cursor of `encode_cursor`.
+/// Returns `None` if `encode_cursor` did not create the text.
 fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
     let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();

@@ -36,8 +36,8 @@ pub(crate) async fn change(
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
     let has_visitors = has_visitors(&app, &name).await?;
-    // If the closure refuses the patch, the store returns only a text. So the closure also puts the
-    // whole problem into `wrong`.
+    // The closure `apply` can refuse the patch. The store then returns only a text, so the closure
+    // puts the complete problem into `wrong`.
     let wrong = Arc::new(Mutex::new(None));
     let (kept, now, shop) = (wrong.clone(), app.node.now(), app.clone());
     let own = before.items.iter().map(|item| item.slots.len()).sum();
@@ -95,9 +95,9 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
-/// At its new times, the sale may overlap other sales. Checks that a node can read the slots of all
-/// these sales together. A draft is checked later, when it is scheduled or opened. `own` counts the
-/// sale's slots.
+/// With its new times, the sale may overlap other sales. Checks that a node can read the slots of
+/// all these sales at once. A draft is checked later, when it is scheduled or opened. `own` is the
+/// number of this sale's slots.
 fn check_times(
     app: &App,
     row: &SaleRow,
@@ -118,8 +118,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// If the sale has opened or a buyer has joined a waiting room, refuses a switch between one room
-/// for the sale and one room for each item.
+/// Refuses a switch between one waiting room for the sale and one for each item, if the sale has
+/// opened or if a buyer has joined a room.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -134,8 +134,9 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-/// Returns a fault if a changed time would open or close the sale at once. Opening and closing are
-/// final, so only the requests `open` and `close` may do this.
+/// Returns a fault if a changed time would open or close the sale at once. Opening and closing
+/// cannot be undone, so a patch must not cause them. An operator must send the request `open` or
+/// `close`.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

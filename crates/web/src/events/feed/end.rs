@@ -22,8 +22,8 @@ impl EventFeed {
     }
 
     /// Waits until the stream must end, and then [`CLOSE_TIMEOUT`] longer, so that the client can
-    /// read the last event. Does not see a later renewal of the token, because it does not borrow
-    /// the feed.
+    /// read the last event. Uses a copy of the feed's values, so a renewal of the token after this
+    /// call has no effect on it.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
             (self.app.clone(), self.buyer().clone(), self.blocks.clone());
@@ -35,7 +35,8 @@ impl EventFeed {
     }
 }
 
-/// `lagged` completes when the reader's queue overflows.
+/// Waits until the stream must end, and returns the reason. `lagged` completes when the reader's
+/// queue overflows, because the reader is too slow.
 async fn wait(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),

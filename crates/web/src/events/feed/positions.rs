@@ -19,10 +19,11 @@ use crate::identity::ClientAddress;
 use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
-/// Reads from the store the positions that this node's memory lacks, except:
-/// - reads that would exceed the buyer's rate limit for waiting rooms
-/// - rooms of single items, because a sale can have many. The page itself requests the positions
-///   that it shows.
+/// If this node's memory lacks a position of the reader in a waiting room, reads it from the store.
+/// These positions are not read:
+/// - positions whose read would exceed the buyer's rate limit for waiting rooms
+/// - positions in rooms of single items, because a sale can have many. The page requests those that
+///   it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
@@ -38,7 +39,8 @@ pub(in super::super) async fn fetch_positions(
     let open = open_rooms(app, &sales);
     let reads = open.filter(is_to_be_looked_for);
     let reads = reads.map(|room| rooms.fetch_position(node, room, buyer));
-    // Events are only hints, so the stream does not wait long if the store is unavailable.
+    // If the store does not respond, the stream begins without the positions. Clients can read them
+    // with `GET`.
     let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
 }
 
@@ -84,8 +86,8 @@ impl EventFeed {
         positions
     }
 
-    /// Remembers a position that the caller is about to send. Returns `false` if the reader already
-    /// got the same position in this room, so that the caller need not send it.
+    /// Remembers the last position of the reader in a room. Returns `false` if it is the same as
+    /// before, so the caller need not send it.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);

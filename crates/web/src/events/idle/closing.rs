@@ -1,5 +1,5 @@
-//! Closes the idle connections when the server stops. As for active connections, the server sends a
-//! close frame, and then waits for the client's close frame.
+//! Closes the idle connections when the server stops. The server sends a close frame and waits for
+//! the client's close frame, as it does on active connections.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -54,8 +54,8 @@ impl IdleConnections {
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
         cut: &CancellationToken,
     ) {
-        // From now on, no connection can reserve a slot. Connections that reserved a slot earlier
-        // still arrive.
+        // After this call, no connection can reserve a slot. Connections that reserved a slot
+        // before it still arrive.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);
@@ -75,7 +75,7 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // The server cannot wait without the poller.
+                    // The poller failed, so the server cannot wait for the clients' close frames.
                     Err(_) => return,
                 },
                 () = sleep_until(late) => return,
@@ -85,8 +85,9 @@ impl IdleConnections {
         }
     }
 
-    /// Returns `None` if the connection is gone. Also returns `None` if the socket accepts only a
-    /// part of the frame. A separate task then finishes the close.
+    /// Sends a close frame, and returns the connection if the caller must wait for the client.
+    /// Returns `None` if the connection is gone, or if the socket accepted only a part of the
+    /// frame. In the second case, a separate task sends the rest and waits for the client.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {
@@ -123,7 +124,7 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;
-        // The runtime cannot poll this socket, so the socket is dropped.
+        // If the runtime cannot poll this socket, the socket is closed at once.
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
         let mut socket = GuardedStream::new(stream, Vec::new(), stall);
         let leaving = async {

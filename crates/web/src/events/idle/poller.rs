@@ -24,7 +24,8 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Adds a connection. The poller also reports input that arrived before this call.
+    /// Adds a connection under the key `key`. The poller also reports input that arrived before
+    /// this call.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
@@ -32,12 +33,13 @@ impl Poller {
     }
 
     pub(super) fn remove(&self, stream: &TcpStream) {
-        // Only connections that were added are removed, so an error cannot occur.
+        // The stream was added before, so an error cannot occur.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits until some connections have input, and returns some of their keys. If the future is
-    /// dropped, the next call reports them again.
+    /// Waits until some connections have input, and returns some of their keys. The next call
+    /// returns a key again if its input has not been read. So nothing is lost if the future is
+    /// dropped.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }

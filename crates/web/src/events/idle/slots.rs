@@ -1,4 +1,4 @@
-//! Slots for idle connections, and the tasks that serve these connections.
+//! Starts the tasks that serve idle connections. Each task has a number of slots for connections.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
 impl IdleTasks {
-    /// When the server stops, the tasks close their connections. They wait for the clients, but at
-    /// most until `cut` is cancelled. If `tasks` is dropped, the tasks end at once.
+    /// Starts the tasks in `tasks`. When the server stops, they close their connections. They then
+    /// wait for the clients' close frames, at most until `cut` is cancelled. If `tasks` is dropped,
+    /// the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -32,7 +33,8 @@ impl IdleTasks {
     }
 }
 
-/// If the task panics, its connections close, and a new task replaces it.
+/// Serves idle connections until the server stops. A panic closes all of these connections, and
+/// then the loop starts again.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,

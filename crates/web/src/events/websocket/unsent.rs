@@ -9,11 +9,12 @@ use crate::events::idle_connection::WebSocketReader;
 use crate::guarded_stream::GuardedStream;
 use crate::limits::CLOSE_TIMEOUT;
 
-/// A frame was sent only in part, so the server can send no other frame, not even a close frame.
+/// Only a part of a frame was sent, so the server cannot send another frame, not even a close
+/// frame.
 pub(super) struct PartialFrame;
 
-/// Sends the rest. Returns a reason if the connection must end. Even then, the client gets a short
-/// time to read the rest and the close frame.
+/// Sends the rest of the frame. Returns a reason if the connection must end. In this case, the
+/// client gets a short time to read the rest, so that a close frame can follow.
 pub(super) async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
