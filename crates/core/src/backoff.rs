@@ -12,8 +12,8 @@ pub fn backoff_ms(tries: u32) -> i64 {
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// Returns a pause between 75 % and 125 % of `ms`, chosen by the random number `spread`. So
-/// requests that failed together are not repeated together.
+/// Returns a pause between 75 % and 125 % of `ms`, chosen by the random number `spread`. Because of
+/// this jitter, requests that failed at the same time are not repeated at the same time.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)

@@ -1,5 +1,5 @@
-//! Events: one row for each change that webhooks, brokers or an order's history must show. A row is
-//! written in the same transaction as its change.
+//! Events: one row for each change that webhooks, brokers or an order's history must show. The
+//! transaction that makes a change also writes the change's event.
 use crate::id::TicketId;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, Verdict};
@@ -16,8 +16,8 @@ pub enum Actor {
     Operator(String),
     /// A payment provider, identified by its name.
     Provider(String),
-    /// The engine: the server itself, without a person's request. For example, a payment window
-    /// ends, or a waitlist entry is served.
+    /// The engine: the server makes the change by itself, without a request. For example, a payment
+    /// window ends, or the first buyer on a waitlist gets a unit.
     Engine,
 }
 
@@ -49,8 +49,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events about the same order, the same item or the same sale are
-/// delivered in the sequence in which they happened.
+/// What an event is about. Events with the same order, item or sale are delivered in the sequence
+/// in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -79,8 +79,8 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A captured payment was reversed, and this server did not request the reversal. The store
-    /// writes this event itself, because only the store has the records of reversals.
+    /// A captured payment was reversed, and this server had not requested that. The store creates
+    /// this event itself, because only the store has the records of reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -90,16 +90,16 @@ pub enum Subject {
         money: Money,
         /// The kind of reversal.
         kind: ReversalKind,
-        /// The provider's id of the dispute, if the reversal is a dispute with an id.
+        /// The provider's id of the dispute. `None` if the reversal is no dispute, or has no id.
         dispute: Option<String>,
-        /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that
+        /// True while the reversal is in force. False if the reversal failed or was withdrawn: then
         /// the shop has the money again.
         stands: bool,
     },
     /// An item.
     Item(ItemId),
-    /// A sale, identified by the id that the shop gave the sale. The store writes this event
-    /// itself, because only the store knows this id.
+    /// A sale, identified by the id that the shop gave it. The store creates this event itself,
+    /// because only the store knows this id.
     Sale(String),
 }
 
@@ -116,23 +116,23 @@ pub struct Event {
     pub at: Millis,
 }
 
-/// The reason in an event about an order that was created from a waitlist entry. Stored rows
-/// contain this text, so do not change it.
+/// The reason in the event of an order that was created from a waitlist entry. Stored rows contain
+/// this text, so do not change it.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason in an event about a waitlist entry that got no unit before the sale ended. Stored
-/// rows contain this text, so do not change it.
+/// The reason in the event of a waitlist entry that got no unit before the sale ended. Stored rows
+/// contain this text, so do not change it.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Returns whether the event is about an order that was created from a waitlist entry. Only the
-    /// engine's events count, because another actor may give the same text as a reason.
+    /// Returns whether this is the event of an order that was created from a waitlist entry. The
+    /// actor must be the engine, because an operator could enter the same text as a reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Returns whether the event is about a waitlist entry that ended because its sale ended.
+    /// Returns whether this is the event of a waitlist entry that ended because its sale ended.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)

@@ -1,4 +1,4 @@
-//! Appends events to the ledger of a transaction.
+//! Appends the events of a transaction to its ledger.
 
 use doorbuster_types::EventType;
 

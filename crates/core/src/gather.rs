@@ -1,8 +1,8 @@
-//! Gathers units in one slot for a parked request, because near the end of a sale, the last units
-//! are spread over the slots.
+//! Gathers units in one slot for a parked request. Near the end of a sale, this is necessary: each
+//! slot may have too few units for the request, while all slots together have enough.
 //!
-//! Units are gathered only for the oldest parked request. Gathering for a second request would take
-//! units that are on their way to the slot of the first request.
+//! Units are gathered only for the oldest parked request. Otherwise the gathering for a second
+//! request would take units that are on their way to the slot of the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -11,9 +11,10 @@ use crate::value::{SlotKey, Units};
 pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
-    /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
-    /// another node can reach the slot, this is the number of granted units that are not settled.
-    /// That number can be too high. This is harmless, because a recall takes only units that the
+    /// The units for which the slot can still issue tickets ([`crate::slot::SlotView::available`]).
+    ///
+    /// If only another node can reach the slot, this is the number of granted units that are not
+    /// settled, which can be too high. This is harmless, because a recall takes only units that the
     /// slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
@@ -21,7 +22,8 @@ pub struct SlotHolding {
     pub on_its_way: u64,
     /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. Until it finishes, no second recall begins.
+    /// Whether a recall of units from the slot is unfinished. Until it finishes, the slot gets no
+    /// second recall.
     pub asked: bool,
 }
 
@@ -48,9 +50,9 @@ pub struct GatherPlan {
 /// Plans how to serve a parked request for `units` units. `home` is the slot of the request's home
 /// partition. Returns `None` if no reachable slot can get enough units.
 ///
-/// The plan gathers units in the slot with the most units. It takes units from the fullest other
-/// slots first, so that few recalls are needed. A second call before the planned moves are finished
-/// does not move the same units again.
+/// The plan gathers units in the reachable slot that has the most units. It takes units first from
+/// the pool, then from the fullest of the other slots, so that few recalls are needed. A second
+/// call before the planned moves are finished does not move the same units again.
 #[must_use]
 pub fn gather(
     units: Units,
@@ -98,8 +100,8 @@ mod tests {
         available.iter().enumerate().map(one).collect()
     }
 
-    /// The index of the target slot, the units from the pool, and the units from each of the other
-    /// slots.
+    /// An expected plan: the index of the slot that serves the request, the units from the pool,
+    /// and the units from each of the other slots.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
     fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {
