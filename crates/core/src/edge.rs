@@ -1,11 +1,15 @@
 //! Keeps an edge up to date with the nodes. One node writes its memory to a feed, and the edge
 //! reads this feed.
 //!
-//! The feed has three parts: a head ([`FeedHead`]), a set of entries with the counts, phases and
-//! blocks, and a list with the hashes of the requests that hold orders. The list only grows. The
-//! writing node sometimes begins a new generation of the feed, which contains everything that this
-//! node knows. It does so if it has taken over from another node, or if Redis lost a part of the
-//! feed.
+//! The feed has three parts:
+//!
+//! - a head ([`FeedHead`]);
+//! - a set of entries with the counts, phases and blocks;
+//! - a list with the hashes of the requests that hold orders. Within a generation, it only grows.
+//!
+//! The writing node sometimes begins a new generation of the feed, which contains everything that
+//! this node knows. It does so if it has taken over from another node, or if Redis lost a part of
+//! the feed.
 //!
 //! The rules of an edge:
 //!
@@ -73,11 +77,11 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the result of the read: it is older than the copy, its generation is not complete, or
+    /// Ignore the result of the read. It is older than the copy, its generation is not complete, or
     /// the read did not begin at the edge's position.
     Ignore,
     /// Keep the requests and entries of this read for later, and read the next part immediately.
-    /// The entries may be used only after all requests were read.
+    /// The entries may be used only after the edge has read everything that the head counts.
     ReadOn {
         /// Whether this read is the first of a new generation. If so, drop the entries that earlier
         /// reads kept.

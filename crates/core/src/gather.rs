@@ -101,7 +101,7 @@ mod tests {
     }
 
     /// An expected plan: the index of the slot that serves the request, the units from the pool,
-    /// and the units from each of the other slots.
+    /// and the units from each other slot.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
     fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {

@@ -1,14 +1,14 @@
 //! Plans the deliveries to one endpoint: which event to send next, which events wait, when to retry
 //! an event, and when to give it up.
 //!
-//! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the decisions
-//! to the store. The store has a position for each endpoint: every event up to that position was
-//! delivered, or has a row with the state of its delivery. If the driver crashes, it starts again
-//! from these rows. So each event is sent until it is delivered or dead, and events about one
-//! order, item or sale are sent one after another.
+//! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the queue's
+//! decisions to the store. The store has a position for each endpoint. Every event up to that
+//! position was delivered, or has a row with the state of its delivery. If the driver crashes, it
+//! starts again from the position and these rows. So each event is sent until it is delivered or
+//! dead. Events about one order, item or sale are sent one after another.
 //!
-//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
-//! driver tries the endpoint again.
+//! Two facts are not in the store: that an endpoint is down, and that it asked for a pause. So
+//! after a restart, the driver tries the endpoint immediately.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -31,35 +31,36 @@ pub use event_filter::EventFilter;
 pub use queue_bounds::DeliveryBounds;
 use retry::RefusedRun;
 
-/// Returns the key of an event's subject. Events with the same key are delivered in order.
+/// Returns the key of an event's subject. Events with the same key are delivered one after another.
 #[must_use]
 pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // The shop and the provider know the payment by this id, even if no such order exists.
+        // The shop and the provider know the payment by the order's id, even if no such order
+        // exists.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
     }
 }
 
-/// Returns the position after which new events get their positions when a standby became the
-/// primary. `last` is the last position in this database, which may lack the newest positions of
-/// the old primary. A reader of events may have read up to a lost position, so no new event may
-/// get a lost position.
+/// After a standby became the primary, new events get positions above the one that this function
+/// returns. `last` is the last position in the new primary, which may lack the newest events of the
+/// old one. No new event may get the position of a lost event, because a client that reads events
+/// may already have read past that position.
 #[must_use]
 pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
 }
 
-/// A new event: the queue has read it, but the endpoint's position has not passed it.
+/// A new event: the queue has read it, but the endpoint's position has not passed it yet.
 #[derive(Clone, Debug)]
 enum NewEvent {
     Waiting(Arc<str>),
     InFlight,
     Failed(PendingDelivery),
-    /// The event was delivered, or the endpoint does not want it.
+    /// The event was delivered, or the endpoint does not want it. The position can pass it.
     Done,
 }
 
@@ -74,25 +75,27 @@ struct PendingRow {
 #[derive(Clone, Debug)]
 pub struct DeliveryQueue {
     bounds: DeliveryBounds,
-    /// The endpoint's position that the store has recorded.
+    /// The endpoint's position in the store.
     position: i64,
     /// The position of the last event that was read from the store.
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How many times in a row the endpoint refused each event. A restart resets the counts.
+    /// How many times in a row the endpoint refused each event. The counts are lost at a restart.
     refused: HashMap<i64, RefusedRun>,
-    /// How many times in a row this server could not send each event. A restart resets the counts.
+    /// How many times in a row this server could not send each event. The counts are lost at a
+    /// restart.
     later: HashMap<i64, u32>,
-    /// The events in delivery, each with its key, and whether a failure counts as a try.
+    /// The events that are being sent. For each: its key, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
-    /// The new position that the store has not confirmed yet.
+    /// The new position, while the store has not confirmed it yet.
     advancing_to: Option<i64>,
     breaker: Breaker,
 }
 
 impl DeliveryQueue {
-    /// Returns a queue for an endpoint at `position`. `rows` must not contain dead events.
+    /// Returns a queue for an endpoint at `position`. `rows` are the endpoint's rows in the store,
+    /// without dead events.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -129,7 +132,7 @@ impl DeliveryQueue {
         self.breaker.is_open()
     }
 
-    /// Returns how many known events wait or are in delivery.
+    /// Returns how many events wait or are being sent: the rows, and the new events that were read.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self
@@ -139,9 +142,9 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event. Its position must be higher than the position of the last event.
-    /// `about` is the key of the event's subject. The queue skips an event that the endpoint does
-    /// not want.
+    /// Adds the next event that was read from the store. Its position must be higher than the
+    /// position of the last event. `about` is the key of the event's subject. The queue skips an
+    /// event that the endpoint does not want.
     pub fn add(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events must be read in the order of their positions");
         self.read = position;
@@ -149,9 +152,9 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Updates the queue with the current rows of the store. An operator may have added or
-    /// discarded rows, or requested an immediate retry with the full number of tries. A requested
-    /// retry ends the endpoint's pause. Call this only after the store has recorded every
+    /// Replaces the queue's rows with the present rows of the store. An operator may have added or
+    /// discarded rows. An operator may also have requested an immediate retry with the full number
+    /// of tries, which ends the endpoint's pause. Call this only after the store has recorded every
     /// [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
@@ -159,9 +162,9 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // An earlier `next_at` in the store replaces the queue's time. A later one is
-                // ignored: after an endpoint recovers, its events are due immediately, and the
-                // store does not have their new times.
+                // If `next_at` is earlier in the store than in the queue, the queue uses it. If it
+                // is later, the queue ignores it. Reason: when an endpoint recovers, its events
+                // become due immediately, and the store does not have these new times.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -198,7 +201,7 @@ impl DeliveryQueue {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
 
-    /// Returns the next event to send now, and marks the event as in delivery.
+    /// Returns the next event to send now, and records that it is being sent.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
         if self.breaker.is_paused(now) {
             return None;
@@ -207,7 +210,7 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // While new events can be sent, retries use at most half of the allowed deliveries.
+            // If new events can be sent, retries use at most half of the simultaneous deliveries.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -233,16 +236,16 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be in the window")
             }
         };
-        // A try before `next_at` does not count as a try of the event. It only tests whether an
-        // endpoint that was down works again.
+        // A try before `next_at` only tests whether an endpoint that was down works again. It does
+        // not count as a try of the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
     }
 
-    /// Returns the time from which [`DeliveryQueue::next`] may return an event, if no other method
-    /// is called before then. Returns `None` if the queue first needs an outcome, a new event or a
-    /// row.
+    /// Returns the earliest time at which [`DeliveryQueue::next`] may return an event, if no other
+    /// method is called before then. Returns `None` if the queue first needs the outcome of a
+    /// delivery, a new event or a row.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -250,7 +253,8 @@ impl DeliveryQueue {
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        // All allowed deliveries are in progress, so the queue needs an outcome first.
+        // All simultaneous deliveries are in use, so the queue first needs the outcome of one of
+        // them.
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
@@ -260,9 +264,9 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the endpoint's position can move: past delivered events, failed events, and
-    /// events that wait behind a failed event. Returns `None` if the position cannot move, or if an
-    /// earlier move is not confirmed.
+    /// Returns how far the endpoint's position can move. It can pass delivered events, failed
+    /// events, and events that wait behind a failed event. Returns `None` if the position cannot
+    /// move, or if the store has not yet confirmed the previous move.
     ///
     /// After the store has recorded the move, the caller calls [`DeliveryQueue::confirm_advance`].
     /// If the store does not record it, the caller must build a new queue from the store's rows.
@@ -277,8 +281,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // An earlier event with the same key has a row. The waiting event gets its own row,
-                // so that the position can move past it.
+                // The event waits because an earlier event with the same key has a row. The waiting
+                // event gets its own row, so that the position can pass it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -310,7 +314,7 @@ impl DeliveryQueue {
         Some(PositionAdvance { from: self.position, to, failed })
     }
 
-    /// Confirms that the store has recorded the last [`PositionAdvance`].
+    /// Call this after the store has recorded the last [`PositionAdvance`].
     pub fn confirm_advance(&mut self) {
         if let Some(to) = self.advancing_to.take() {
             self.position = to;
@@ -324,7 +328,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the first saved row of each key, unless an event with this key is in delivery.
+    /// For each key, returns the first row that is in the store, unless an event with this key is
+    /// being sent.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -352,7 +357,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Returns the event with which to try an endpoint that is down: new events and rows in turn.
+    /// Returns the event with which to try an endpoint that is down. New events and rows take
+    /// turns.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

@@ -1,5 +1,5 @@
-//! Tests the edge's rules with random runs: another node writes the feed, servers lose data,
-//! replicas lag, the same read arrives twice, and the store's clock is set back. The edge must
+//! Tests the edge's rules with random runs. In a run, another node takes over the feed, servers
+//! lose data, replicas lag, reads arrive twice, and the store's clock is set back. The edge must
 //! never refuse a request wrongly. Another test removes one rule at a time, and then a run must
 //! fail.
 use std::collections::{BTreeMap, BTreeSet};

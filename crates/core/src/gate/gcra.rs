@@ -30,7 +30,7 @@ pub enum RateDecision {
     /// The request is not allowed now.
     Wait {
         /// The state to store: the old state, but at most this limit's burst ahead of the present.
-        /// (The old state may be further ahead if it was stored under another limit.)
+        /// Another limit may have moved the old state further ahead.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
         nanos: u64,
@@ -45,7 +45,7 @@ impl RateLimit {
         let (burst, per_minute) =
             (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
         let interval = NANOS_PER_MINUTE.div_ceil(per_minute as u64);
-        // With valid numbers, this product does not saturate.
+        // If both numbers are at most ten million, this product does not saturate.
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
@@ -73,7 +73,7 @@ impl RateLimit {
     }
 
     /// Returns how far a state is ahead of the present, in nanoseconds, but at most this limit's
-    /// burst. (The state may be further ahead if it was stored under another limit.)
+    /// burst. Another limit may have moved the state further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);

@@ -180,7 +180,8 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// Returns the contents of the pass. They may be forged: only [`Self::verify`] checks them.
+    /// Returns the contents of the pass. They may be forged, unless [`Self::is_signed_by`] returns
+    /// true.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms

@@ -30,8 +30,8 @@ const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] for a visitor who left before being admitted.
 pub const LEFT: Millis = Millis(0);
 /// While other visitors wait, an admission at first lasts only this long, in milliseconds. If the
-/// visitor sends a request in this time, the admission is extended to its full time. So a visitor
-/// who has gone away soon makes room for the next visitor.
+/// visitor gets a challenge or a pass in this time, the admission is extended to its full time. So
+/// the admission of a visitor who has gone away ends soon.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, in milliseconds. This is `for_ms`, but at most
@@ -41,7 +41,7 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the full admission, after the visitor sent a request in the short first part.
+/// Returns the end of the full admission, for a visitor who did something in the short first part.
 /// Returns `None` if the admission has ended, or already ends at that time.
 #[must_use]
 pub fn extended_end(
@@ -242,7 +242,7 @@ impl QueuePosition {
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
                 // If another node has just admitted this rank, `progress` may already count it,
-                // although `self` is still waiting. The smallest position is 1.
+                // although this row is older. Then the position is 1.
                 let position = rank.saturating_sub(progress.admitted).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -263,7 +263,7 @@ impl NodeShare {
     /// requests and some further requests.
     ///
     /// For each key, the node sends one call at a time. If no answer arrives, the next call reports
-    /// the same requests again, because the first call may not have arrived either.
+    /// the same requests again, because the first call may have had no effect.
     pub fn call(
         &mut self,
         limit: RateLimit,

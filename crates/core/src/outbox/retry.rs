@@ -1,5 +1,5 @@
-//! Applies the outcome of a delivery: whether the endpoint is up, and whether the event is retried
-//! or given up.
+//! Applies the outcome of a delivery: decides whether the endpoint is up, and whether the event is
+//! retried or given up.
 use std::sync::Arc;
 
 use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
@@ -17,14 +17,14 @@ pub(super) struct RefusedRun {
 
 struct RetryDecision {
     error: String,
-    /// The number of failed tries, with the latest try if it counts.
+    /// The number of failed tries. It includes the latest try, if that try counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
 }
 
 impl DeliveryQueue {
-    /// Records the outcome of an event in delivery. `spread` is a random number, so that events
+    /// Records the outcome of sending an event. `spread` is a random number for the jitter: events
     /// that failed together are not retried together. The caller must store the returned change.
     pub fn record(
         &mut self,
@@ -63,15 +63,15 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// Records that an event in delivery was sent to an earlier address of the endpoint. The event
-    /// waits again, as if this server had not sent it.
+    /// Records that an event was sent to an address that the endpoint no longer has. The event
+    /// waits again, as if it had not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
         }
     }
 
-    /// Returns whether this event is dead and the endpoint's position has not passed it yet.
+    /// Returns whether this event is dead, while the endpoint's position has not passed it yet.
     #[must_use]
     pub fn is_dead_in_window(&self, position: i64) -> bool {
         matches!(self.window.get(&position), Some(NewEvent::Failed(parcel)) if parcel.dead)
@@ -103,8 +103,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns `None` if the try does not count: it came before the event's `next_at`, or its
-    /// outcome says nothing about the event.
+    /// Decides when an event is retried, and whether it is given up. Returns `None` if the try does
+    /// not count: it came before the event's `next_at`, or its outcome says nothing about the
+    /// event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -128,8 +129,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. If an update of the shop ends the
-                // refusals, the event arrives soon after the update.
+                // The endpoint is up, so the pause is short. A new version of the shop may accept
+                // the event, and then the event must not wait long.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -138,7 +139,7 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The server did not contact the endpoint. Only many such failures make the event dead.
+            // The endpoint was not contacted, so the event is dead only after many such failures.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -159,9 +160,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final: the event was refused often enough and for long
-    /// enough. If the number of refused events is at least half of `pending`, the time does not
-    /// matter.
+    /// Returns whether the refusal is final. It is final if the event was refused often enough and
+    /// for long enough. If the number of refused events is at least half of `pending`, the time
+    /// does not matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -60,8 +60,8 @@ pub struct PaceEstimator {
     /// The latest step: when its admissions end, and how many admissions it has.
     step: (Millis, u64),
     /// The waves of admissions. For each wave: when its first admission ends, and when its last
-    /// admission ends. For example, the buyers who filled the shop form a wave. The buyers who come
-    /// when those admissions end form the next wave.
+    /// admission ends. For example, the buyers who filled the shop form a wave. The visitors who
+    /// are admitted when those admissions end form the next wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -72,8 +72,8 @@ pub struct PaceEstimator {
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Later positions than this will probably find no unit, so they get no estimate. `None` for
-    /// unlimited stock.
+    /// Positions above this number will probably not be admitted, because the units run out first.
+    /// They get no estimate. `None` for unlimited stock.
     up_to: Option<u64>,
     /// The longest time that an estimate can cover, in milliseconds.
     ahead_ms: u64,
@@ -93,7 +93,7 @@ impl PaceEstimator {
     #[must_use]
     pub fn new(admissions_max: u64) -> Self {
         Self {
-            // A step admits at most as many visitors as admissions can be open.
+            // A step never admits more visitors than the bound on open admissions allows.
             admissions_max: admissions_max.min(OPEN_ADMISSIONS_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
@@ -142,7 +142,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // If the last step admitted the maximum, or if no visitor waits, the shop is not full.
+        // If the last step admitted the maximum, or if no visitor waits, the shop is not full. Then
+        // its pace cannot be measured.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -162,8 +163,9 @@ impl PaceEstimator {
     }
 
     /// Returns the expected waiting time at this position, or `None` if there is no reliable
-    /// estimate. The range of times comes from the measured rate plus and minus twice its standard
-    /// deviation, or from the fastest and the slowest part if these differ more.
+    /// estimate. The range comes from the measured rate plus and minus twice its standard
+    /// deviation. If the rates of the parts vary more than that, the fastest and the slowest part
+    /// give the range.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -230,8 +232,8 @@ fn positions_reachable(
         // as many units as the limit allows.
         return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
-    // The shop is full, so each further admission replaces a buyer who bought or gave up. The
-    // number of admissions for each sold unit is assumed to stay the same.
+    // The shop is full, so each further admission replaces a buyer who gave up. Assume that the
+    // number of these admissions for each sold unit stays the same.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
