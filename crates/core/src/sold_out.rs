@@ -1,35 +1,35 @@
-//! Decides when a node may answer "sold out": a snapshot of the store must show fewer free units
-//! than the request asks for.
+//! Decides when a node may answer "sold out": only if a snapshot of the store shows fewer free
+//! units than the request asks for.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// An item's counts in the store at one commit. The units of unsettled tickets, and units on their
+/// The counts of an item in the store at one commit. Units of unsettled tickets, and units on their
 /// way to a slot, count as free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeUnits {
     /// The pool plus the unsettled units of all open grants: Σ (granted − settled). `None` for
     /// unlimited stock.
     pub free: Option<u64>,
-    /// Units of reserved, unpaid orders, which may come back.
+    /// Units of reserved orders. They may be returned, because these orders are not paid yet.
     pub reserved: u64,
 }
 
-/// The refusal of a request, because too few units can be sold now.
+/// The refusal of a request because too few units are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
     /// The number of free units, which is smaller than the requested number.
     pub available: u64,
-    /// Whether a later request may get units. False only if no unit is free and no unit is held.
+    /// Whether a later request may get units. False only if no unit is free or held.
     pub may_return: bool,
 }
 
 impl FreeUnits {
-    /// Returns the refusal of a request for this many units, if this snapshot shows that too few
-    /// units are free.
+    /// Returns the refusal of a request for this many units, if too few units are free in this
+    /// snapshot. Otherwise, returns `None`.
     ///
-    /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
-    /// So the set contains every request whose order the snapshot counts, and no such request is
-    /// refused.
+    /// The caller must first read this snapshot, and then check that the request holds no order. In
+    /// this sequence, the caller knows every request whose order the snapshot counts, and refuses
+    /// none of them.
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
@@ -37,13 +37,14 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// Returns the refusal of a request that was parked for the longest time allowed.
+    /// Returns the refusal of a request that was parked for the longest allowed time.
     #[must_use]
     pub fn refusal_after_parking(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// Returns the free units of a snapshot with these counts.
+    /// Returns the counts of a snapshot. `in_slots` are the unsettled units of all open grants.
+    /// `in_flight` are those of them that are in tickets or on their way to a slot.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

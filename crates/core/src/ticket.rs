@@ -13,7 +13,7 @@ impl RequestHash {
         (self.0 >> 104) as u32
     }
 
-    /// Returns the 64 bits by which a node remembers that a request holds an order.
+    /// Returns the 64 bits of the hash by which a node remembers that a request holds an order.
     #[must_use]
     pub fn low_64_bits(self) -> u64 {
         self.0 as u64
@@ -23,7 +23,7 @@ impl RequestHash {
 /// A slot's record that it deducted units for one request. It is resolved exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The ticket's token. The node creates the token before it sends the request to the slot.
+    /// The ticket's token. The node creates it before it sends the request to the slot.
     pub token: Token,
     /// The grant from which the units were deducted.
     pub grant: GrantId,

@@ -1,5 +1,5 @@
-//! Small types for values that must not be confused. Each value is parsed once, when the input
-//! arrives.
+//! Small types for values that must not be confused, such as ids and times. Each value is parsed
+//! once, when the input arrives.
 use std::fmt;
 
 pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
@@ -42,7 +42,7 @@ number!(
     ItemId(i64)
 );
 number!(
-    /// A grant's random id (63 bits, so that it fits a signed column).
+    /// A grant's random id. It has 63 bits, so that it fits in a signed column.
     GrantId(u64)
 );
 number!(
@@ -50,11 +50,11 @@ number!(
     Epoch(u64)
 );
 number!(
-    /// A position in a grant's feed, from 1, without gaps.
+    /// The number of a row in a grant's feed. The rows are numbered from 1, without gaps.
     Seq(u64)
 );
 number!(
-    /// The number of a ticket under its grant. The slot counts its tickets from 1.
+    /// The number of a ticket under its grant. The slot numbers its tickets from 1.
     TicketN(u64)
 );
 number!(
@@ -67,7 +67,7 @@ number!(
     RecallId(u64)
 );
 number!(
-    /// The number by which tickets name a node of the cluster.
+    /// The number of a node of the cluster.
     NodeId(u32)
 );
 
@@ -102,20 +102,20 @@ impl Stock {
     }
 }
 
-/// The key of a slot. A slot is one of the counters that issue an item's tickets.
+/// The key of a slot: one of the counters that issue tickets for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     /// The item that the slot sells.
     pub item: ItemId,
-    /// The number of a partition, or the number of the node that has the slot.
+    /// The number of a partition. For a slot in a node's memory: the number of that node.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// The index of a waitlist's grant. No slot has this index.
+    /// The index in the key of a waitlist's grant. No slot has this index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// Returns the slot key that the grant of an item's waitlist has ([`crate::waitlist`]).
+    /// Returns the slot key in the grant of an item's waitlist ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }

@@ -1,4 +1,4 @@
-//! Opens TLS connections over the sockets of the PostgreSQL driver.
+//! Opens TLS connections for the PostgreSQL driver, over its sockets.
 
 use std::future::Future;
 use std::io;
@@ -35,7 +35,7 @@ pub enum TlsError {
          file that contains the database's certificates"
     )]
     System,
-    /// TLS cannot be set up, for a reason that the other variants do not cover.
+    /// TLS cannot be set up, for another reason.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
@@ -125,7 +125,7 @@ where
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
         // For a Unix socket, the driver passes an empty host, which is not a valid name. Such a
-        // connection uses no TLS, so any valid name will do.
+        // connection does not use TLS, so the name only has to be valid.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })
