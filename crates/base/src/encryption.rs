@@ -133,7 +133,7 @@ fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError>
 impl From<DecryptError> for DecryptionError {
     fn from(error: DecryptError) -> Self {
         match error {
-            // A wrong passphrase gives a wrong key, and a wrong key cannot decrypt the header.
+            // A wrong passphrase gives a wrong key, which cannot decrypt the header.
             DecryptError::DecryptionFailed
             | DecryptError::KeyDecryptionFailed
             | DecryptError::NoMatchingKeys => Self::WrongPassphrase,

@@ -37,16 +37,15 @@ doorbuster_core::labels! {
         RecallBegun = "recall_begun",
         /// A slot released units for a recall. The store has not recorded the release yet.
         RecallTaken = "recall_taken",
-        /// The units that were recalled for a late payment are in the pool. The server has not
-        /// tried again to capture the payment yet.
+        /// Recalled units for a late payment are in the pool. The server has not tried again to
+        /// capture the payment yet.
         LateGathered = "late_gathered",
         /// A late payment was captured. The units that the payment did not need are not back in the
         /// slots yet.
         LateCaptured = "late_captured",
         /// The store has recorded a refund. The provider has not received a request for it yet.
         RefundDue = "refund_due",
-        /// The provider accepted a refund. The store has not recorded that the provider accepted
-        /// it.
+        /// The provider accepted a refund. The store has not recorded the provider's answer yet.
         RefundAsked = "refund_asked",
         /// The store has recorded the provider's answer about a refund. The steps after that have
         /// not begun yet.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// The maximum size of a key set, in bytes. A larger set is an error.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// The maximum number of usable keys that are read from a set. Any further keys are ignored.
+/// The maximum number of usable keys that are read from a set. All later keys are ignored.
 const KEYS_MAX: usize = 64;
 
 /// A public key of a set.
@@ -56,7 +56,7 @@ pub fn check_file(path: &Path) -> Result<(), String> {
     read_file(path).and_then(|bytes| parse(&bytes)).map(drop)
 }
 
-/// Returns the usable keys of a set. Leaves out invalid keys, and keys whose use is not signatures.
+/// Returns the usable keys of a set. Leaves out invalid keys, and keys that are not for signatures.
 ///
 /// # Errors
 ///

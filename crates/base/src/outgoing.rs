@@ -10,7 +10,7 @@ use reqwest::{Client, Url};
 
 type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 
-/// An HTTP client that is created at its first use, because loading certificates is slow.
+/// A client that is created at its first use, because loading certificates is slow.
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
@@ -24,7 +24,7 @@ impl OutgoingClient {
         Self { build: Box::new(build), made: ArcSwapOption::empty(), renewals: Mutex::new(0) }
     }
 
-    /// Returns the client. If it does not exist yet, creates it first.
+    /// Returns the client. If there is none yet, creates the client first.
     ///
     /// # Errors
     /// If the client cannot be created.

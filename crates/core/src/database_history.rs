@@ -84,8 +84,8 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database. Its history ends before the row that the deployment knows. Or its
-    /// timeline is earlier than the timeline in that row or in its own newest row.
+    /// Refuse the database, because it is too old. Its history ends before the row that the
+    /// deployment knows, or its timeline is earlier than in that row or in its own newest row.
     Older,
     /// Refuse the database: it lacks commits that the deployment has already seen, so it is a copy
     /// of older files.

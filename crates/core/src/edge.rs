@@ -40,7 +40,8 @@ pub struct FeedHead {
     pub requests: u64,
     /// The copied memory is complete up to this time of the store.
     pub as_of: Millis,
-    /// Whether the node has written the whole generation: everything that it knew when it began it.
+    /// Whether the node has written the whole generation: everything that it knew when the
+    /// generation began.
     pub is_complete: bool,
     /// Whether the list contains every request whose order is included in the counts. False while
     /// the node reads all orders again.
@@ -187,8 +188,8 @@ impl ClockReading {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
     }
 
-    /// Returns whether, when the edge's clock shows `now`, the store's time is at least as exact by
-    /// this reading as by `other`.
+    /// Returns whether this reading gives the store's time at least as exactly as `other`, when the
+    /// edge's clock shows `now`.
     #[must_use]
     pub fn is_better_than(&self, other: &Self, now: i64) -> bool {
         let width = |reading: &Self| {
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn a_reading_of_the_clock_is_never_early() {
         let clock = ClockReading { time: Millis(1_000), asked_at: 50, answered_at: 90 };
-        // When the answer arrives, the node's clock shows between 1,000 and 1,040.
+        // The node's clock shows between 1,000 and 1,040 when the answer arrives.
         assert_eq!(clock.latest(90), Millis(1_040));
         assert_eq!(clock.likely(90), Millis(1_020));
         assert!(clock.latest(10_090) >= Millis(11_040));

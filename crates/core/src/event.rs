@@ -49,8 +49,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events with the same order, item or sale are delivered in the sequence
-/// in which they happened.
+/// What an event is about. Events about the same order, the same item or the same sale are
+/// delivered in the sequence in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -79,8 +79,8 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A captured payment was reversed, and this server had not requested that. The store creates
-    /// this event itself, because only the store has the records of reversals.
+    /// A captured payment was reversed, and this server had not requested the reversal. The store
+    /// creates this event itself, because only the store has the records of reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -90,7 +90,8 @@ pub enum Subject {
         money: Money,
         /// The kind of reversal.
         kind: ReversalKind,
-        /// The provider's id of the dispute. `None` if the reversal is no dispute, or has no id.
+        /// The provider's id of the dispute. `None` if the reversal is no dispute, or if the
+        /// dispute has no id.
         dispute: Option<String>,
         /// True while the reversal is in force. False if the reversal failed or was withdrawn: then
         /// the shop has the money again.
@@ -116,23 +117,23 @@ pub struct Event {
     pub at: Millis,
 }
 
-/// The reason in the event of an order that was created from a waitlist entry. Stored rows contain
-/// this text, so do not change it.
+/// The reason in an event about an order that was created from a waitlist entry. Stored rows
+/// contain this text, so do not change it.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason in the event of a waitlist entry that got no unit before the sale ended. Stored rows
-/// contain this text, so do not change it.
+/// The reason in an event about a waitlist entry that got no unit before the sale ended. Stored
+/// rows contain this text, so do not change it.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Returns whether this is the event of an order that was created from a waitlist entry. The
-    /// actor must be the engine, because an operator could enter the same text as a reason.
+    /// Returns whether the event is about an order that was created from a waitlist entry. Only the
+    /// engine's events count, because another actor may give the same text as a reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Returns whether this is the event of a waitlist entry that ended because its sale ended.
+    /// Returns whether the event is about a waitlist entry that ended because its sale ended.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)

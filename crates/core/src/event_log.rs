@@ -1,4 +1,4 @@
-//! Appends the events of a transaction to its ledger.
+//! Appends events to the ledger of a transaction.
 
 use doorbuster_types::EventType;
 

@@ -11,10 +11,9 @@ use crate::value::{SlotKey, Units};
 pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
-    /// The units for which the slot can still issue tickets ([`crate::slot::SlotView::available`]).
-    ///
-    /// If only another node can reach the slot, this is the number of granted units that are not
-    /// settled, which can be too high. This is harmless, because a recall takes only units that the
+    /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
+    /// another node can reach the slot, this is the number of granted units that are not settled.
+    /// That number can be too high. This is harmless, because a recall takes only units that the
     /// slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
@@ -22,8 +21,7 @@ pub struct SlotHolding {
     pub on_its_way: u64,
     /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall of units from the slot is unfinished. Until it finishes, the slot gets no
-    /// second recall.
+    /// Whether a recall from the slot is unfinished. Until it finishes, no second recall begins.
     pub asked: bool,
 }
 

@@ -140,8 +140,7 @@ pub struct SlotView {
     /// The counter that tickets deduct from.
     pub active: Counter,
     /// Whether the slot may need a refill. A ticket sets this mark if the active counter is too low
-    /// before or after the ticket. A refill clears the mark, and so do units recalled from another
-    /// slot.
+    /// before or after it. A refill clears the mark, and so do units recalled from another slot.
     pub mark: bool,
     /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,

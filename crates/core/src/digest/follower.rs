@@ -47,7 +47,7 @@ impl SnapshotPosition {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
     }
 
-    /// Returns whether this is the position before the first transaction.
+    /// Returns whether this is the beginning of a timeline.
     #[must_use]
     pub fn is_beginning(&self) -> bool {
         self.snapshot == UNKNOWN

@@ -16,7 +16,7 @@ use std::fmt::{self, Write as _};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// The published name of the algorithm that computes the lots.
+/// The published name of the algorithm that makes lots.
 pub const ALGORITHM: &str = "hmac-sha256";
 
 const BYTES: usize = 32;
@@ -43,7 +43,7 @@ impl DrawSeed {
         &self.0
     }
 
-    /// Returns the seed in hexadecimal: the form in which it is published after the sale opens.
+    /// Returns the seed in hexadecimal, as it is published after the opening.
     #[must_use]
     pub fn text(&self) -> String {
         hex(&self.0)
@@ -70,7 +70,7 @@ impl DrawSeed {
     }
 }
 
-/// Prints no seed, because the seed may still be secret.
+/// Does not print the seed, which may still be secret.
 impl fmt::Debug for DrawSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DrawSeed").field(&self.commitment()).finish()
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(forth, back);
         let other = drawn_order(&DrawSeed::new([8; 32]), None, names.iter().map(String::as_str));
         assert_ne!(forth, other);
-        // In a fair draw, about half of the first 500 arrivals are in the first half of the order.
+        // A fair draw puts about half of the first 500 arrivals into the first half of the order.
         let first: usize = forth[..500]
             .iter()
             .filter(|name| names[..500].iter().any(|early| early == **name))

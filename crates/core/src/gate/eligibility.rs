@@ -1,4 +1,4 @@
-//! Eligibility: a sale may require a membership, a level or an access code of its buyers.
+//! Eligibility: the membership, level or access code that a sale requires of its buyers.
 
 use doorbuster_types::Requirement;
 

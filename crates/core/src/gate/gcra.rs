@@ -102,7 +102,7 @@ impl RateLimit {
         self.burst_nanos / self.interval
     }
 
-    /// Returns how long it takes until a used-up burst is available again, in seconds, rounded up.
+    /// Returns the time until a used-up burst is available again, in whole seconds, rounded up.
     #[must_use]
     pub const fn window_secs(self) -> u64 {
         secs_rounded_up(self.burst_nanos)

@@ -24,8 +24,8 @@ use crate::value::Millis;
 
 /// How long one derived key signs new passes, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening the server starts to issue passes, in milliseconds. Because of this,
-/// most passes have been issued before the second in which the sale opens.
+/// How long before the opening the server starts to issue passes, in milliseconds. This keeps the
+/// load of issuing passes out of the second in which the sale opens.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// The longest time between `valid_from` and `expires_at`, in milliseconds.
 pub const TTL_MAX_MS: i64 = 3_600_000;
@@ -79,7 +79,7 @@ pub fn period(now: Millis) -> i64 {
     now.0.div_euclid(PERIOD_MS)
 }
 
-/// The key of one period. It is derived from a master key.
+/// The key of one period, derived from a master key.
 #[derive(Clone)]
 pub struct PassKey {
     id: u16,
@@ -254,8 +254,7 @@ mod tests {
         let pass = key().sign(&TERMS, "spring", "phone");
         for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
             assert!(!holds(&pass, &other, "spring", "phone"));
-            // The id alone proves nothing. A different key with the same id must not verify the
-            // pass.
+            // The id alone proves nothing: a wrong key with the same id must not verify.
             let disguised = PassKey { id: key().id, ..other };
             assert!(!holds(&pass, &disguised, "spring", "phone"));
         }

@@ -27,7 +27,7 @@ const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many buyers have used their admissions, the room computes how many units these buyers
 /// hold on average. It expects the next buyer to take this number.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The value of [`QueuePosition::until`] for a visitor who left before being admitted.
+/// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
 /// While other visitors wait, an admission at first lasts only this long, in milliseconds. If the
 /// visitor gets a challenge or a pass in this time, the admission is extended to its full time. So
@@ -54,7 +54,7 @@ pub fn extended_end(
     (now < until && until < whole).then_some(whole)
 }
 
-/// The largest number of admissions in one step, in the tests.
+/// The largest number of admissions in one step of the tests.
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
 
@@ -81,7 +81,7 @@ pub enum AddedVisitor {
 }
 
 impl RoomProgress {
-    /// Closes the draw, because the sale has opened. Returns false if the draw was already closed.
+    /// Closes the draw, because the sale has opened. Returns false if the draw was closed before.
     pub fn close_draw(&mut self) -> bool {
         let open = self.participants.is_none();
         self.participants.get_or_insert(self.entered);
@@ -123,16 +123,16 @@ pub struct RoomSupply {
     pub free: Option<u64>,
     /// Units that one buyer may hold.
     pub limit: u64,
-    /// The number of admissions that are neither used nor lapsed.
+    /// Admissions that are neither used nor lapsed.
     pub open: u64,
-    /// The number of admissions that were used and have not lapsed.
+    /// Admissions that were used and have not lapsed.
     pub used: u64,
     /// Units that the buyers with used admissions hold.
     pub used_units: u64,
 }
 
 impl RoomSupply {
-    /// Returns the number of units that the next buyer will probably take, at least 1.
+    /// Returns the number of units that the next buyer is expected to take, at least 1.
     #[must_use]
     pub fn units_per_buyer(&self) -> u64 {
         let share = match self.used {
@@ -156,8 +156,7 @@ impl RoomSupply {
             .min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // If earlier buyers took more than expected, the open admissions may need more units than
-        // are free.
+        // If buyers took more than expected, the open admissions may need more units than are free.
         let unclaimed = free.saturating_sub(self.open.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
@@ -232,8 +231,8 @@ impl QueuePosition {
         }
     }
 
-    /// Returns the status that the visitor sees. `free` is the number of free units (`None`:
-    /// unlimited stock).
+    /// Returns the status that the visitor sees if this many units are free (`None`: unlimited
+    /// stock).
     #[must_use]
     pub fn status(&self, progress: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
         match (self.until, self.rank) {

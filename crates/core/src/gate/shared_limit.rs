@@ -40,7 +40,7 @@ pub struct LimitCall {
     /// The limit's burst.
     pub burst_us: u64,
     /// The part of the burst that other nodes may spend before they ask for shares. The shared
-    /// storage never grants this part.
+    /// storage does not grant this part.
     pub reserved_us: u64,
 }
 
@@ -84,15 +84,15 @@ impl LimitCall {
     }
 }
 
-/// When a node counts a request in the limit that all nodes share.
+/// When a request is counted in the limit that all nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
-    /// Before the node answers the request. The request may get units, a pass or a checkout, so the
+    /// Before the request is answered. The request may get units, a pass or a checkout, so the
     /// limit must be exact.
     BeforeAnswer,
-    /// After the node answers the request, because the answer comes from memory. Near the limit,
-    /// the node counts the request before the answer. All nodes together may exceed the limit by
-    /// the requests that they answer before their next calls.
+    /// After the answer, which comes from memory. Near the limit, the request is counted before the
+    /// answer. All nodes together may exceed the limit by the requests that they answer before
+    /// their next calls.
     AfterAnswer,
 }
 
@@ -122,7 +122,7 @@ pub struct NodeShare {
     pub unreported: u64,
 }
 
-/// A call that a node has sent, while the answer has not arrived.
+/// A call that a node sent and that has no answer yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SentCall {
     /// The call.
@@ -197,8 +197,8 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use its free part only after the limit has fully recovered. Then the
-            // whole state comes from this node's unreported requests.
+            // The node may use the free part only if the limit has fully recovered: all of the
+            // state then comes from this node's unreported requests.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
@@ -238,8 +238,8 @@ impl NodeShare {
         }
     }
 
-    /// Returns the cost of a request that this limit allowed but another limit refused. The request
-    /// had moved the state by `taken`.
+    /// Gives back the cost of a request that this limit allowed and another limit refused. The
+    /// request has moved the state by `taken`.
     pub fn release(&mut self, cost: u64, taken: u64) {
         if self.unreported >= cost {
             self.unreported -= cost;
@@ -319,7 +319,7 @@ impl NodeShare {
         served
     }
 
-    /// Returns how many nanoseconds a request that got no share must wait.
+    /// Returns how many nanoseconds a request that got no share must wait until it may be allowed.
     #[must_use]
     pub fn wait_nanos(
         &self,
@@ -356,8 +356,7 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, from the first on, and what is left of the
-/// share.
+/// Returns how many of these costs the share covers, from the first on, and the rest of the share.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -368,7 +367,7 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
 }
 
 local_rules! {
-    /// A rule of shared limits. A test removes one rule at a time, and must then find an error.
+    /// A rule of shared limits. The tests remove one rule at a time, and must then find an error.
     LimitRule {
         /// The shared storage grants no more than the unused part of the burst.
         GrantWithinBurst,

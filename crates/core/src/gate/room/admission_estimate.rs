@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
 use crate::value::Millis;
 
-/// A rate is measured over at most this time.
+/// The longest time over which a rate is measured.
 const WINDOW_MS: i64 = 60_000;
-/// An estimate is made only from at least this much measured time.
+/// The shortest measurement from which an estimate is made.
 const MEASURED_MIN_MS: i64 = 20_000;
 const SAMPLE_INTERVAL_MS: i64 = 1_000;
 /// A rate is computed only from at least this many admissions.
@@ -19,13 +19,12 @@ const ADMISSIONS_MIN: u64 = 5;
 /// The measured time is divided into this many parts, and the rates of the parts are compared. If
 /// admissions come in waves, these rates differ, and no estimate is made.
 const PARTS: u64 = 4;
-/// The rate is steady if the rate of the fastest part is at most this many times the rate of the
-/// slowest part.
+/// A rate is steady if the fastest part has at most this many times the rate of the slowest part.
 const UNEVENNESS_MAX: u64 = 3;
 /// If one admission ends at least this long after the admission before it, a new wave begins.
 const WAVE_GAP_MS: i64 = 10_000;
 const WAVES_MAX: usize = 64;
-/// An estimate covers at most this many times the measured time.
+/// The longest time that an estimate can cover, as a multiple of the measured time.
 const HORIZON_FACTOR: u64 = 2;
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +56,7 @@ pub struct PaceEstimator {
     /// The largest number of admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: when its admissions end, and how many admissions it has.
+    /// The latest step: the time at which its admissions end, and their number.
     step: (Millis, u64),
     /// The waves of admissions. For each wave: when its first admission ends, and when its last
     /// admission ends. For example, the buyers who filled the shop form a wave. The visitors who
@@ -237,7 +236,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // The factor 2 halves the estimate, because so few admissions are an unreliable measurement.
+    // These few admissions predict the total badly, so the factor 2 halves the result.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
 //! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). Each room that can use an
-//! admission gets at least one, while there are any. The remaining admissions are divided in
+//! admission gets at least one, if there are enough. The remaining admissions are divided in
 //! proportion to the numbers of waiting visitors.
 
 /// How many admissions a room can use in one step.

@@ -20,8 +20,8 @@ struct World {
     seed: DrawSeed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// Each buyer's units, and the time of the buyer's last purchase. A buyer who returned all
-    /// units stays in the map, because the buyer's admission still counts as used.
+    /// The units of each buyer, and the time of the last purchase. A buyer who returned all units
+    /// stays in the map, so that the admission still counts as used.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
