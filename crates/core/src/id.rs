@@ -55,7 +55,7 @@ impl TicketId {
         Some(Self(bytes))
     }
 
-    /// Returns the text form of the id, without a heap allocation.
+    /// Returns the text form, without allocating.
     #[must_use]
     pub fn text(&self) -> TicketIdText {
         let mut text = [0; TEXT_BYTES];
@@ -224,7 +224,7 @@ impl IdKey {
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);
-        // The loop does not stop at the first difference, so that it runs in constant time.
+        // Runs in constant time: the loop does not stop at the first difference.
         let differ = mac.iter().zip(&id.0[SIGNED_BYTES..]).fold(0, |acc, (a, b)| acc | (a ^ b));
         if differ == 0 { id.parts() } else { None }
     }

@@ -1,5 +1,5 @@
-//! A node remembers how many units the buyers have who reached an item's limit. So the node can
-//! refuse further requests of these buyers without asking a slot.
+//! A node remembers the units of each buyer who reached an item's limit. So the node can refuse
+//! further requests of this buyer without asking a slot.
 use hashbrown::HashMap;
 
 use crate::rules::{Rule, enforces};
@@ -9,12 +9,11 @@ use crate::value::Units;
 /// forgotten.
 pub const BUYERS_MAX: usize = 65_536;
 
-/// The counts of buyers' units, as a node read them from the store. `T` is the type of the time of
-/// a read.
+/// The store's counts of buyers' units, as a node read them. `T` is the type of the time of a read.
 #[derive(Clone, Debug)]
 pub struct LimitCounts<T> {
-    /// How many ended orders of the item the node knew of when it read `used`. When another order
-    /// ends, the counts in `used` are outdated.
+    /// The number of the item's ended orders that the node knew of when it read `used`. When
+    /// another order ends, the units in `used` are out of date.
     ended_orders: u64,
     /// For the keyed hash of a buyer: the buyer's units, and the time of the read.
     used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
@@ -33,8 +32,8 @@ impl<T: Copy> LimitCounts<T> {
         self.used.len()
     }
 
-    /// Records the store's count of a buyer's units. When the node read the count, it knew of
-    /// `ended_orders` ended orders. `read_at` is a time after the read.
+    /// Records the store's count of a buyer's units. The node knew of `ended_orders` ended orders
+    /// when it read the count. `read_at` is a time after the read.
     pub fn learn(&mut self, buyer: u64, used: u32, ended_orders: u64, read_at: T) {
         if ended_orders < self.ended_orders {
             return;

@@ -52,8 +52,8 @@ pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// the rest waits for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
-/// This window is short, because other buyers wait for the same unit. If the payment window of the
-/// item is shorter, that window applies.
+/// This window is short, because other buyers wait for the same unit. If the item's own payment
+/// window is shorter, the item's window applies.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// When an order is overdue, the server asks the provider whether the order was paid. If the
 /// provider does not answer, the order keeps its units for this many milliseconds after the first
@@ -63,8 +63,7 @@ pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// order then expires even if the server has not queried its provider, for example because too many
 /// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
-/// The latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a
-/// later time.
+/// The latest `pay_by` that an operator can set, in milliseconds from now. Later times are refused.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// The largest number of failed requests to a provider for one refund. After that, the refund has
 /// failed, and an operator must resolve it.

@@ -15,7 +15,7 @@ use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
 };
 
-/// Every table, in memory. Transactions cannot be rolled back, so run each transaction on a clone.
+/// Every table, in memory. To be able to roll back a transaction, run the transaction on a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Items by number.

@@ -18,7 +18,7 @@ pub enum ChangeOutcome {
     Done(Order),
     /// The order was already in the requested state.
     Already(Order),
-    /// The change is not allowed in the order's state.
+    /// The order's state does not allow the change.
     WrongState(Order),
     /// No such order exists.
     NotFound,
@@ -165,7 +165,7 @@ pub fn extend<L: Ledger + ?Sized>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// The result of applying a captured payment to an order.
+/// The result of a captured payment for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayOutcome {
     /// The payment pays for the order.

@@ -54,7 +54,7 @@ pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
 }
 
-/// A new event: the queue has read it, but the endpoint's position has not passed it yet.
+/// A new event: the queue has read it, but the endpoint's position has not passed it.
 #[derive(Clone, Debug)]
 enum NewEvent {
     Waiting(Arc<str>),
@@ -75,20 +75,19 @@ struct PendingRow {
 #[derive(Clone, Debug)]
 pub struct DeliveryQueue {
     bounds: DeliveryBounds,
-    /// The endpoint's position in the store.
+    /// The endpoint's position that the store has recorded.
     position: i64,
     /// The position of the last event that was read from the store.
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How many times in a row the endpoint refused each event. The counts are lost at a restart.
+    /// How many times in a row the endpoint refused each event. A restart resets the counts.
     refused: HashMap<i64, RefusedRun>,
-    /// How many times in a row this server could not send each event. The counts are lost at a
-    /// restart.
+    /// How many times in a row this server could not send each event. A restart resets the counts.
     later: HashMap<i64, u32>,
     /// The events that are being sent. For each: its key, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
-    /// The new position, while the store has not confirmed it yet.
+    /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
     breaker: Breaker,
 }
@@ -142,9 +141,9 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event that was read from the store. Its position must be higher than the
-    /// position of the last event. `about` is the key of the event's subject. The queue skips an
-    /// event that the endpoint does not want.
+    /// Adds the next event. Its position must be higher than the position of the last event.
+    /// `about` is the key of the event's subject. The queue skips an event that the endpoint does
+    /// not want.
     pub fn add(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events must be read in the order of their positions");
         self.read = position;
@@ -201,7 +200,7 @@ impl DeliveryQueue {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
 
-    /// Returns the next event to send now, and records that it is being sent.
+    /// Returns the next event to send now, and marks the event as in delivery.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
         if self.breaker.is_paused(now) {
             return None;
@@ -236,8 +235,8 @@ impl DeliveryQueue {
                 unreachable!("an event that can be sent must have a row or be in the window")
             }
         };
-        // A try before `next_at` only tests whether an endpoint that was down works again. It does
-        // not count as a try of the event.
+        // A try before `next_at` does not count as a try of the event. It only tests whether an
+        // endpoint that was down works again.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)

@@ -96,8 +96,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// Returns the partition for a request's first try: the home partition if it is listed, or else the
-/// next listed partition. Returns `None` if no partition is listed.
+/// Returns the partition for a request's first try. This is the home partition if it is listed, or
+/// else the next listed partition. Returns `None` if no partition is listed.
 #[must_use]
 pub fn first_try(
     spread: &Spread,

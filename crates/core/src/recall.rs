@@ -32,7 +32,7 @@ pub fn begin<L: Ledger + ?Sized>(
 
 impl RecallOutcome {
     /// Returns how many units the store moves after this answer of the slot. Returns `None` if the
-    /// slot refused the recall. The recall then stays pending until its grant is closed.
+    /// slot refused the recall, which then stays pending until its grant is closed.
     #[must_use]
     pub fn units_to_move(self) -> Option<u64> {
         match self {

@@ -62,16 +62,15 @@ pub fn slot_drain_step(
     SlotDrainStep::Wait
 }
 
-/// Returns whether a slot has this grant, is stopped, and has no unsettled tickets under this
-/// grant.
+/// Returns whether a slot has this grant, is stopped, and has no unsettled tickets under the grant.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the slots that a parked request also tries in its last try, out of the slots that leave
-/// the spread. These are all of them, because an earlier try may have a ticket in any of them.
+/// Returns the slots to which a parked request also goes in its last try: all slots that are
+/// leaving the spread. An earlier try may have a ticket in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
@@ -84,14 +83,14 @@ pub struct SpreadSlot {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for.
     pub available: u64,
-    /// Whether the slot is new: its grant has no units, and no pending recall will bring units.
+    /// Whether the slot is new: its grant has no units, and no pending recall brings units.
     pub is_new: bool,
-    /// Whether a recall of units from the slot is pending. The slot gets no other recall until
-    /// then.
+    /// Whether a recall of units from the slot is pending. Until that recall finishes, the slot
+    /// gets no other recall.
     pub asked: bool,
 }
 
-/// Units to move from one slot to a new slot.
+/// Units that move from one slot to a new slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareMove {
     /// The slot that gives the units.
@@ -203,7 +202,7 @@ impl AutoWidth {
     }
 }
 
-/// Returns with how many partitions an item starts if the server chooses the number: two for each
+/// Returns the initial number of partitions of an item, if the server chooses it: two for each
 /// Redis primary with slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {

@@ -49,7 +49,7 @@ pub struct WaitlistEntry {
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request with which the buyer joined. The entry's order gets this key.
+    /// The key of the request with which the buyer joined. The entry's order gets the same key.
     pub key: RequestKey,
     /// The state.
     pub state: WaitlistState,
@@ -105,8 +105,7 @@ pub struct FeedRow {
     pub grant: GrantId,
     /// The row's number in the feed, from 1.
     pub seq: Seq,
-    /// The returned ticket, if the row is a credit. The slot then forgets the request of this
-    /// ticket.
+    /// If the row is a credit, the returned ticket. The slot forgets the request of this ticket.
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
@@ -118,7 +117,7 @@ pub struct FeedRow {
     pub units: u64,
     /// The counter that gets the units.
     pub counter: Counter,
-    /// The change of the buyer's quota, in units: negative if the quota falls.
+    /// The change of the buyer's quota, in units. It is negative if the quota falls.
     pub quota_delta: i64,
     /// The cause of the row.
     pub cause: FeedCause,
@@ -168,7 +167,7 @@ pub struct Order {
     pub units: Units,
     /// The order's state.
     pub state: OrderState,
-    /// The grant of the order's ticket.
+    /// The grant under which the order's ticket was consumed.
     pub grant: GrantId,
     /// The ticket's number.
     pub n: TicketN,

@@ -18,7 +18,7 @@ rules! {
     Quota,
     /// A resolved ticket is not resolved again.
     TicketOnce,
-    /// If a request already holds an order, it gets that order, and not a second one.
+    /// A request that holds an order gets that order, not a second one.
     OrderExists,
     /// A request gets the order of its key only if the item and the number of units are the same.
     /// Otherwise, the key was reused.
@@ -46,7 +46,7 @@ rules! {
     InitEpoch,
     /// A slot without an epoch issues no tickets.
     FailClosed,
-    /// A slot that had an epoch and now has none has lost its memory.
+    /// If a slot has no epoch any more, the slot lost its memory.
     LossEpochMissing,
     /// If a slot's grant or epoch differs from the store's open grant, the slot lost its memory.
     LossEpochForeign,
@@ -55,8 +55,7 @@ rules! {
     LossNumberBehind,
     /// If an idle slot's units differ from the store's count, the slot lost its memory.
     LossQuietMismatch,
-    /// After a slot's grant was closed, the slot gets a new grant even if there are no units for
-    /// it.
+    /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
     /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
     /// slot, the length of the grant's feed.
@@ -77,8 +76,8 @@ rules! {
     RecallMemory,
     /// A slot refuses a recall for another epoch.
     RecallEpoch,
-    /// One transaction takes recalled units out of a grant and adds them to the target slot's
-    /// grant.
+    /// One transaction takes recalled units out of a grant and adds them to the grant of the target
+    /// slot.
     RecallTarget,
     /// If a slot refuses a recall, the recall stays pending.
     RecallRefusalFinishesNothing,
@@ -106,16 +105,16 @@ rules! {
     /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
     /// the order.
     OwnOrders,
-    /// The front door does not refuse a request if the node remembers its order or its queued
-    /// ticket.
+    /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
+    /// the request.
     HeldBeforeDoor,
     /// If a node answers that a ticket is queued, it remembers the ticket until `decide_by`. It
     /// forgets the ticket earlier if a repeated request finds that the ticket was refused.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
-    /// When a request has been parked for the longest allowed time, the node sends it to its slots
-    /// once more before it refuses the request.
+    /// Before a node refuses a request that was parked for the longest allowed time, the node sends
+    /// the request to its slots once more.
     LastTry,
     /// The last try of a parked request goes to every partition. In any of them, an earlier try may
     /// have a ticket that is not settled.
@@ -159,7 +158,7 @@ rules! {
     FlipBelowThreshold,
     /// A slot merges its counters if only their sum can serve a request.
     MergeCounters,
-    /// If a counter of a slot is drained, the slot asks for a refill.
+    /// A slot with a drained counter asks for a refill.
     RefillMark,
     /// A recall takes from the inactive counter first.
     RecallInactiveFirst,
@@ -202,7 +201,7 @@ rules! {
     LeaveRecalls,
     /// The grant of a slot outside the spread is closed, so that other slots get its units.
     LeaveCloses,
-    /// If the pool is empty, a slot that joined the spread gets units from other slots.
+    /// A slot that joined the spread gets units of other slots if the pool is empty.
     NewSlotGetsShare,
     /// The last try of a parked request also goes to the slots that are leaving the spread.
     LastTryAsksLeaving,
@@ -229,14 +228,14 @@ rules! {
     /// A slot may answer "limit reached" or "key reused". A node refuses the request for this
     /// reason only after a later snapshot shows that the request holds no order.
     SlotRefusalConfirmed,
-    /// A node may refuse a buyer by an earlier count of the buyer's units only if no order of the
-    /// item has ended since then.
+    /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
+    /// has ended since that count.
     LimitCountUntilEnd,
-    /// A node may refuse a buyer by a count of the buyer's units only if its snapshot is newer. The
-    /// snapshot shows whether the counted units belong to the request's own order.
+    /// A node refuses a buyer by a count of the buyer's units only if its snapshot is newer than
+    /// the count. The snapshot shows whether the counted units belong to the request's own order.
     LimitCountInSnapshot,
-    /// A node may refuse a buyer by an earlier count of the buyer's units only if there was no
-    /// failover since then. A failover may lose the counted orders.
+    /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
+    /// failed over since that count. A failover may lose the counted orders.
     LimitCountUntilFailover,
     /// An acknowledgement names a position in the queue and a token. It has no effect if the ticket
     /// at this position has another token.
@@ -287,7 +286,7 @@ rules! {
     AmountMatches,
     /// A failed payment may still be captured later.
     FailedMaySucceed,
-    /// A late report that a payment failed does not undo the capture of the payment.
+    /// If a payment is captured, a late message about its failure does not undo the capture.
     CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
@@ -321,7 +320,7 @@ rules! {
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
     /// If an order's checkout may still accept money, the order expires only after its provider has
-    /// answered, or has been unavailable for a long time.
+    /// answered or has been unavailable for a long time.
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
@@ -356,7 +355,7 @@ rules! {
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.
     LapsedStaysOut,
-    /// If an operator cancelled a buyer's order from a waitlist, the buyer may join again.
+    /// If another actor cancelled a buyer's order from a waitlist, the buyer may join again.
     OwnDoingStaysOut,
     /// Waitlist entries are served in the sequence in which the buyers joined.
     LineInTurn,
@@ -374,8 +373,8 @@ rules! {
     PauseKeepsLine,
     /// A waitlist entry ends once.
     PlaceEndsOnce,
-    /// No verdict is forced on a waitlist entry, because an entry has no `decide_by`: it waits as
-    /// long as its buyer wants.
+    /// The verdict on a waitlist entry is not forced, because the entry waits as long as its buyer
+    /// wants.
     ForceLeavesLine,
 }
 

@@ -35,7 +35,7 @@ pub enum PhaseChange {
 }
 
 impl PhaseStep {
-    /// Returns what this step does to a sale in this phase. A repeated step changes nothing.
+    /// Returns the effect of this step in a phase. A repeated step changes nothing.
     #[must_use]
     pub fn apply(self, phase: Phase) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
@@ -78,7 +78,7 @@ pub struct TimedStep {
 }
 
 impl TimedStep {
-    /// Returns the next step that the sale's times require. If no node ran between a sale's start
+    /// Returns the step that the sale's times require next. If no node ran between a sale's start
     /// and its end, the sale closes without opening.
     #[must_use]
     pub fn next(

@@ -127,7 +127,7 @@ struct Settlement<'a> {
     key: Option<&'a RequestKey>,
     units: u64,
     now: Millis,
-    /// Whether the ticket's number already belongs to another resolved ticket of the grant.
+    /// Whether another resolved ticket of the same grant has the same number.
     reused: bool,
 }
 
@@ -139,7 +139,7 @@ impl Settlement<'_> {
         if !enforces(Rule::TicketOnce) {
             return Ok(None);
         }
-        // `max_n` is the highest resolved number. A ticket with a higher number has no verdict yet.
+        // `max_n` is the highest resolved number, so a higher number has no verdict yet.
         if self.grant.as_ref().is_some_and(|g| self.n > g.max_n) {
             return Ok(None);
         }

@@ -70,7 +70,7 @@ pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// The largest pause between two refreshes.
 pub const REFRESH_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
-/// Returns the pause between two refreshes of a node, while this many nodes are live.
+/// Returns the pause between two refreshes of a node, if this many nodes are live.
 #[must_use]
 pub fn refresh_interval(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);

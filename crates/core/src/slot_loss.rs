@@ -8,8 +8,8 @@ use crate::value::Seq;
 /// Returns the reason to close the grant `before`, if the slot's answer proves that the slot lost
 /// its memory.
 ///
-/// Read `before` first, then ask the slot, and read `feed_len` last. `slot` is `None` if the slot
-/// answered that it has no epoch. If the slot did not answer, do not call this function.
+/// Read `before` first, then the slot, and `feed_len` last. `slot` is `None` if the slot answered
+/// that it has no epoch. Do not call this function if the slot did not answer.
 #[must_use]
 pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
     if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {

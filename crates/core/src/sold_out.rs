@@ -3,7 +3,7 @@
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// The counts of an item in the store at one commit. Units of unsettled tickets, and units on their
+/// An item's counts in the store at one commit. The units of unsettled tickets, and units on their
 /// way to a slot, count as free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeUnits {
@@ -14,12 +14,12 @@ pub struct FreeUnits {
     pub reserved: u64,
 }
 
-/// The refusal of a request because too few units are free.
+/// The refusal of a request, because too few units can be sold now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
     /// The number of free units, which is smaller than the requested number.
     pub available: u64,
-    /// Whether a later request may get units. False only if no unit is free or held.
+    /// Whether a later request may get units. False only if no unit is free and no unit is held.
     pub may_return: bool,
 }
 
@@ -37,7 +37,7 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// Returns the refusal of a request that was parked for the longest allowed time.
+    /// Returns the refusal of a request that was parked for the longest time allowed.
     #[must_use]
     pub fn refusal_after_parking(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }

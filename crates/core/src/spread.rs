@@ -25,16 +25,16 @@ pub struct Spread {
     pub auto: bool,
     /// How a request finds its home partition.
     pub choose: PartitionChoice,
-    /// How many units each slot gets with its first grant.
+    /// How many units each slot gets when it is opened.
     pub initial: u64,
-    /// If a counter has fewer units than this, it is refilled.
+    /// A counter with fewer units than this is refilled.
     pub threshold: u64,
     /// The number of units in one refill.
     pub refill: u64,
 }
 
 impl Default for Spread {
-    /// Returns a spread with one slot, which gets all units.
+    /// Returns a spread with one slot that holds all units.
     fn default() -> Self {
         Self {
             partitions: 1,
@@ -53,7 +53,7 @@ pub enum SpreadFault {
     /// The spread has no partition, or more than [`PARTITIONS_MAX`].
     #[error("partitions must be 1 to {PARTITIONS_MAX}")]
     Partitions,
-    /// Some of `initial`, `threshold` and `refill` are 0, and some are not.
+    /// Of `initial`, `threshold` and `refill`, some are 0 and the others are not.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
     /// `threshold` is above `initial`, so a new slot would need a refill immediately.

@@ -164,8 +164,7 @@ pub enum AdjustResult {
     NotFound,
 }
 
-/// Raises or lowers the item's total by `delta`. If `delta` is negative, the units come only from
-/// the pool.
+/// Raises or lowers the item's total. A negative `delta` takes units only from the pool.
 pub fn adjust<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -199,7 +198,7 @@ pub fn adjust<L: Ledger + ?Sized>(
 }
 
 /// Moves recalled units from their grant to the recall's target. If the target is a grant that
-/// accepts no units now, moves them to the pool instead. The caller must make sure that each recall
+/// accepts no units, moves the units to the pool instead. The caller makes sure that each recall
 /// moves its units only once.
 pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     ledger: &mut L,

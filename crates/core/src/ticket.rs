@@ -23,7 +23,7 @@ impl RequestHash {
 /// A slot's record that it deducted units for one request. It is resolved exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The ticket's token. The node creates it before it sends the request to the slot.
+    /// The ticket's token. The node creates the token before it sends the request to the slot.
     pub token: Token,
     /// The grant from which the units were deducted.
     pub grant: GrantId,

@@ -42,7 +42,7 @@ number!(
     ItemId(i64)
 );
 number!(
-    /// A grant's random id. It has 63 bits, so that it fits in a signed column.
+    /// A grant's random id (63 bits, so that it fits a signed column).
     GrantId(u64)
 );
 number!(
@@ -54,7 +54,7 @@ number!(
     Seq(u64)
 );
 number!(
-    /// The number of a ticket under its grant. The slot numbers its tickets from 1.
+    /// The number of a ticket under its grant. The slot counts its tickets from 1.
     TicketN(u64)
 );
 number!(
@@ -67,7 +67,7 @@ number!(
     RecallId(u64)
 );
 number!(
-    /// The number of a node of the cluster.
+    /// The number by which tickets name a node of the cluster.
     NodeId(u32)
 );
 
@@ -115,7 +115,7 @@ impl SlotKey {
     /// The index in the key of a waitlist's grant. No slot has this index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// Returns the slot key in the grant of an item's waitlist ([`crate::waitlist`]).
+    /// Returns the slot key that the grant of an item's waitlist has ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }

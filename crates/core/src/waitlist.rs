@@ -25,8 +25,8 @@ pub enum JoinOutcome {
     Done(WaitlistEntry),
     /// The buyer already has this entry in the waitlist.
     Already(WaitlistEntry),
-    /// The buyer's request key already holds this order of one unit. It came from the waitlist or
-    /// from a purchase.
+    /// The buyer's request key already holds this order of one unit, from the waitlist or from a
+    /// purchase.
     Order(Order),
     /// The buyer can buy a unit directly, without waiting.
     UnitsFree,
@@ -52,7 +52,7 @@ pub enum JoinOutcome {
 pub enum LeaveOutcome {
     /// The buyer left.
     Done(WaitlistEntry),
-    /// The entry has already ended. Its state says how.
+    /// The entry had already ended. Its state says how.
     Already(WaitlistEntry),
     /// No such entry exists.
     NotFound,
@@ -217,7 +217,7 @@ pub fn leave<L: Ledger + ?Sized>(
     Ok(LeaveOutcome::Done(entry))
 }
 
-/// Serves at most `at_most` entries, oldest first. Each gets one unit from the pool.
+/// Serves at most `at_most` entries, oldest first, each with one unit of the pool.
 pub fn serve<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -375,7 +375,7 @@ fn record_unserved<L: Ledger + ?Sized>(
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
-        // The request holds an order, so the buyer needs no event about the entry.
+        // The buyer needs no event about the entry, because the request already holds an order.
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };

@@ -13,8 +13,7 @@ use crate::value::{
 };
 use crate::{IdKey, Ledger, Verdict, settle, stock};
 
-/// One partition, opened with 400 units. If a counter has fewer than 380 units, it gets a refill of
-/// 100.
+/// One partition, opened with 400 units. A counter with fewer than 380 units gets a refill of 100.
 const SPREAD: Spread = Spread {
     partitions: 1,
     auto: false,
@@ -100,8 +99,8 @@ fn ten_thousand_units_are_given_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The slot has fewer units than its threshold. A refill always goes to the inactive counter;
-    // this refill has 100 units.
+    // The active counter has fewer units than the threshold. A refill always goes to the inactive
+    // counter; this refill has 100 units.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)

@@ -1,4 +1,4 @@
-//! Opens TLS connections for the PostgreSQL driver, over its sockets.
+//! Opens TLS connections over the sockets of the PostgreSQL driver.
 
 use std::future::Future;
 use std::io;
@@ -35,7 +35,7 @@ pub enum TlsError {
          file that contains the database's certificates"
     )]
     System,
-    /// TLS cannot be set up, for another reason.
+    /// TLS cannot be set up, for a reason that the other variants do not cover.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }

@@ -11,7 +11,7 @@ use crate::value::Millis;
 /// The result of [`keep_checkout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutOutcome {
-    /// The order now has this checkout. It is the new checkout, or the open checkout of an earlier
+    /// The order keeps this checkout: either the new checkout, or the open checkout of an earlier
     /// request.
     Kept(Checkout),
     /// The order does not wait for a payment. The caller must close the new checkout at the

@@ -1,5 +1,5 @@
 //! Refunds: a payment gets at most one refund. The server requests the refund until the provider
-//! accepts it. The refund is settled when the money has arrived at the buyer.
+//! accepts it. The refund is settled when the money arrives at the buyer.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::backoff::{backoff_ms, with_jitter};
 use crate::ledger::Ledger;
@@ -79,7 +79,7 @@ pub enum RefundUpdate {
     /// refunded the rest by hand. Then the server must query the provider to learn the refund's
     /// state.
     Arrived(i64),
-    /// The provider refused the request, or did not answer it.
+    /// The provider refused the request, or did not answer.
     Failed(String),
     /// The provider had accepted the request, but then the money came back or was never sent. The
     /// provider does not try again by itself. This report can come even after a report that the
@@ -88,7 +88,7 @@ pub enum RefundUpdate {
     /// The report does not show the refund's state: a person refunded money by hand, or the webhook
     /// may be about an earlier attempt. The server must query the provider.
     CheckAgain {
-        /// Whether money on its way to the buyer came back to the shop. If so, the server also
+        /// Whether money that was sent to the buyer came back to the shop. If so, the server also
         /// queries the provider about a refund that is already settled.
         lost: bool,
     },
@@ -213,7 +213,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     apply_refund_update(ledger, &requested.id, update, now)
 }
 
-/// Returns a number that sets the jitter of the next pause. All nodes compute the same number.
+/// Returns the number that determines the jitter of the next pause. All nodes compute the same
+/// number.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();

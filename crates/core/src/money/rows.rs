@@ -71,8 +71,7 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. If so, the server only queries the refund's
-    /// progress.
+    /// Whether the provider accepted the request. If so, the server only queries the progress.
     pub accepted: bool,
     /// The number of consecutive failed requests to the provider.
     pub tries: u32,
@@ -116,7 +115,7 @@ pub struct Checkout {
     /// provider accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
-    /// the provider confirms that the checkout is closed and was not paid.
+    /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,

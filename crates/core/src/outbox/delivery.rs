@@ -30,9 +30,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row can be the result of an attempt whose stored row had `tries` tries.
-    /// An attempt adds at most one try. The rows do not match if an operator requested a retry
-    /// during the attempt, because the retry sets the stored tries to 0.
+    /// Returns whether this row, the result of an attempt, can replace a stored row with `tries`
+    /// tries. An attempt adds at most one try. If an operator requested a retry during the attempt,
+    /// the stored tries are 0, and this row has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries
@@ -60,7 +60,7 @@ pub enum SendOutcome {
     /// The endpoint answered that it no longer exists. The caller must disable the endpoint. Its
     /// events wait until an operator enables it again.
     Gone,
-    /// The event can never be sent to any endpoint, because the event's row is invalid.
+    /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
         /// The invalid part of the row.
         error: String,

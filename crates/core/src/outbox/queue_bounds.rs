@@ -9,7 +9,7 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// After this many refusals in a row, an event is dead if `refused_ms` has also passed.
+    /// After this many consecutive refusals, an event is dead if `refused_ms` has also passed.
     pub refusals: u32,
     /// The shortest time from the first refusal of an event until the event is dead, in
     /// milliseconds. If the number of refused events is at least half of `pending`, this time does

@@ -71,7 +71,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether this event is dead, while the endpoint's position has not passed it yet.
+    /// Returns whether this event is dead and the endpoint's position has not passed it yet.
     #[must_use]
     pub fn is_dead_in_window(&self, position: i64) -> bool {
         matches!(self.window.get(&position), Some(NewEvent::Failed(parcel)) if parcel.dead)
@@ -139,7 +139,7 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was not contacted, so the event is dead only after many such failures.
+            // The server did not contact the endpoint. Only many such failures make the event dead.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -160,9 +160,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final. It is final if the event was refused often enough and
-    /// for long enough. If the number of refused events is at least half of `pending`, the time
-    /// does not matter.
+    /// Returns whether the refusal is final: the event was refused often enough and for long
+    /// enough. If the number of refused events is at least half of `pending`, the time does not
+    /// matter.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals
