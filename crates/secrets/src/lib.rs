@@ -128,8 +128,8 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys, pass_key_file })
 }
 
-/// Returns the secret that verifies buyers' tokens. Does not create a missing secret: a running
-/// server would not know it.
+/// Returns the secret that verifies buyers' tokens. Never creates a missing secret, because no
+/// server would use the new secret.
 ///
 /// # Errors
 ///
@@ -141,8 +141,8 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// Returns the newest secret that verifies the sandbox's webhooks. Does not create a missing
-/// secret: a running server would not know it.
+/// Returns the newest secret that verifies the sandbox's webhooks. Never creates a missing secret,
+/// because no server would use the new secret.
 ///
 /// # Errors
 ///

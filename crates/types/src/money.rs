@@ -33,7 +33,7 @@ words! {
         /// The payment was late: the order had ended, and could not become paid. Too few units were
         /// free, or the buyer's limit did not allow the units.
         Late = "late",
-        /// The amount or the currency of the payment differs from the order's price.
+        /// The amount or the currency differs from the order's price.
         Mismatch = "mismatch",
         /// The order was already paid by an earlier payment.
         Second = "second",

@@ -227,7 +227,7 @@ words! {
 }
 
 words! {
-    /// What a rate limit counts. The limits are checked in the order of these variants.
+    /// The scope of a rate limit. The scopes are checked in this order.
     RateLimitScope {
         /// The requests of this buyer.
         Buyer = "buyer",

@@ -25,7 +25,7 @@ impl Units {
         self.0
     }
 
-    /// Returns the number as a `u64`, the type of all amounts of stock.
+    /// Returns the number as a `u64`, the type for amounts of stock.
     #[must_use]
     pub fn to_u64(self) -> u64 {
         u64::from(self.0)
