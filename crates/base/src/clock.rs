@@ -78,8 +78,8 @@ impl Clock {
         Millis((self.0.wall)())
     }
 
-    /// Moves the store's clock toward the wall clock by at most [`PULL_MAX_MS`]. The server calls
-    /// this about once per second. Returns how many milliseconds the wall clock was ahead.
+    /// Moves the store's clock toward the wall clock by at most 20 ms. The server calls this about
+    /// once per second. Returns how many milliseconds the wall clock was ahead.
     pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);

@@ -253,8 +253,8 @@ rules! {
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,
-    /// A delivery worker moves an endpoint's position only if nobody has changed it since its last
-    /// read.
+    /// A delivery worker moves an endpoint's position only if nobody has changed the position since
+    /// the worker read it.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,

@@ -126,9 +126,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if the report is about money that came back. The money must be,
-    // or may be, the money of this refund. A failed refund whose money came back waits for an
-    // operator.
+    // A settled refund changes only if a report says that money came back, which may be the money
+    // of this refund. A failed refund whose money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -139,9 +138,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // A refund that was in a final state is not requested again: the server only queries
-            // the provider. The count of tries starts at 0, so that one failed query does not make
-            // the refund fail.
+            // A refund in a final state is not requested again, only queried. The tries start at 0,
+            // so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
