@@ -271,7 +271,7 @@ fn lost_with(name: &str) -> &'static str {
         "admin_key" => "the operators' earlier key does not work",
         "buyer_secret" => "earlier tokens of buyers do not work",
         "pass_key" => "earlier passes, sign-ins and payment links do not work",
-        "webhook_secret" => "the sandbox's earlier messages do not work",
+        "webhook_secret" => "webhooks that the sandbox sent earlier are refused",
         _ => "everything that the lost secret signed is invalid",
     }
 }
