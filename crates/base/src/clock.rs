@@ -1,13 +1,13 @@
 //! The store's clock. At the start, it takes the wall clock's time. Then it advances with the
 //! monotonic clock. Small adjustments keep it near the wall clock.
 //!
-//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm:
-//! - No order expires until both clocks agree again or the program restarts.
-//! - The store's clock slowly follows a step of at most [`HEAL_MAX_MS`], for example after the
-//!   machine slept. It never follows a larger step.
+//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Until
+//! both clocks agree again or the program restarts, no order expires. If the step is at most
+//! [`HEAL_MAX_MS`] (for example after the machine slept), the store's clock slowly follows the wall
+//! clock. After a larger step, the store's clock does not follow.
 //!
-//! If the wall clock is wrong, an order can expire too early, or a sale can open too early, but by
-//! at most [`HEAL_MAX_MS`].
+//! So a step of the wall clock can make an order expire too early, or a sale open too early, by at
+//! most [`HEAL_MAX_MS`].
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -17,8 +17,9 @@ use doorbuster_core::Millis;
 /// If the wall clock differs from the store's clock by more than this many milliseconds, the
 /// store's clock raises an alarm.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// If the wall clock differs by more than this many milliseconds, the store's clock does not
-/// follow. Otherwise a wall clock that is an hour ahead would open sales an hour early.
+/// If the wall clock differs from the store's clock by more than this many milliseconds, the
+/// store's clock does not follow. Otherwise a wall clock that is an hour ahead would open sales an
+/// hour early.
 const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one call of [`Clock::adjust_to_wall`], in milliseconds.
 const PULL_MAX_MS: i64 = 20;
@@ -62,7 +63,7 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// Returns the store's time. Each adjustment changes it by at most 20 ms, forward or back.
+    /// Returns the store's time. One adjustment moves this time by at most 20 ms, forward or back.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -77,13 +78,13 @@ impl Clock {
         Millis((self.0.wall)())
     }
 
-    /// Slowly adjusts the store's clock to the wall clock. The server calls this about once per
-    /// second. Returns how many milliseconds the wall clock is ahead.
+    /// Moves the store's clock toward the wall clock by at most 20 ms. The server calls this about
+    /// once per second. Returns how many milliseconds the wall clock was ahead.
     pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment also runs during the alarm, so the store's clock recovers some minutes
-        // after the machine slept for some seconds.
+        // The adjustment also runs during the alarm. So after the machine slept for some seconds,
+        // the alarm ends within minutes.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }

@@ -10,9 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The beginning of every encrypted file.
 const HEADER: &[u8] = b"age-encryption.org/v1";
-/// With this work factor, trying one passphrase costs 2^18 steps, which take about a second.
+/// The work factor of new files. One try of a passphrase costs 2^18 steps, which take about a
+/// second.
 const WORK_FACTOR: u8 = 18;
-/// Files with a higher work factor are refused, because their decryption would take too long.
+/// The highest work factor of a file that this program decrypts. A higher factor would take too
+/// long.
 const WORK_FACTOR_MAX: u8 = 22;
 
 /// Why a file was not decrypted.
@@ -113,7 +115,8 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     })
 }
 
-/// If `content` cannot be read, the encrypted file was changed or cut off.
+/// Copies the decrypted `content` to `file`. A read error means that the encrypted file was changed
+/// or cut off.
 fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError> {
     let mut part = vec![0; 64 * 1024];
     loop {

@@ -1,10 +1,10 @@
-//! Failpoints: points in the code where a test kills this process, as `kill -9` does. There is a
-//! point after each step of a purchase and of its payment.
+//! Failpoints: points in the code where a test kills the server's process, as `kill -9` does. There
+//! is a failpoint after each step of a purchase and of its payment.
 //!
-//! A point does nothing without the feature `failpoints`, which only test builds have. With the
+//! A failpoint does nothing without the feature `failpoints`, which only test builds have. With the
 //! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it reaches `refund_asked`
-//! for the third time. The killed process writes no buffered data. docs/reliability.md says what
-//! the server guarantees after a kill at each point.
+//! for the third time. Data in the process's buffers is lost. docs/reliability.md says what the
+//! server guarantees after a kill at each failpoint.
 
 doorbuster_core::labels! {
     /// A failpoint. The name of each failpoint describes the step that comes before the failpoint.
@@ -13,25 +13,25 @@ doorbuster_core::labels! {
         /// A settler took a batch of tickets from the slots. The store has none of these tickets
         /// yet.
         SettleTaken = "settle_taken",
-        /// A commit changed orders. This node's memory does not have the commit yet.
+        /// A commit changed orders. The node has not applied this commit to its memory yet.
         Committed = "committed",
         /// The store has settled a batch of tickets. The slots still have these tickets.
         SettleCommitted = "settle_committed",
-        /// The slots removed the tickets of a settled batch. No waiting request has received its
-        /// verdict yet.
+        /// The slots removed the tickets of a settled batch. The requests that wait for these
+        /// tickets have not received their verdicts yet.
         SettleAcknowledged = "settle_acknowledged",
         /// The provider created a checkout. The store does not have the checkout yet.
         CheckoutAsked = "checkout_asked",
-        /// The store has the checkout. The buyer has no answer yet.
+        /// The store has the checkout. The server has not answered the buyer's request yet.
         CheckoutKept = "checkout_kept",
         /// The provider closed a checkout that is being replaced. The store still shows this
         /// checkout as open.
         CheckoutClosed = "checkout_closed",
-        /// A provider's message was verified. The message has not changed the store yet.
+        /// A webhook of a provider was verified. It has not changed the store yet.
         MessageRead = "message_read",
-        /// A provider's message changed the store. The provider has no answer yet.
+        /// A provider's webhook changed the store. The server has not answered the webhook yet.
         MessageTaken = "message_taken",
-        /// A late payment found too few units in the pool. No unit has been recalled yet.
+        /// A late payment found too few units in the pool. The server has not started a recall yet.
         LateLacks = "late_lacks",
         /// The store has recorded a recall. The slot has not received the recall yet.
         RecallBegun = "recall_begun",
@@ -47,23 +47,24 @@ doorbuster_core::labels! {
         RefundDue = "refund_due",
         /// The provider accepted a refund. The store has not recorded the provider's answer yet.
         RefundAsked = "refund_asked",
-        /// The store has recorded the provider's answer about a refund. No later step was done.
+        /// The store has recorded the provider's answer about a refund. The steps after that have
+        /// not begun yet.
         RefundNoted = "refund_noted",
         /// The provider reported a checkout's state. The store has not recorded the state yet.
         ReconcileAsked = "reconcile_asked",
         /// The payment of a checkout was captured. The store still shows the checkout as open.
         ReconcileCaptured = "reconcile_captured",
-        /// The store shows a checkout as closed. The order of this checkout has not ended yet.
+        /// The store shows a checkout as closed. The checkout's order is still active.
         ReconcileClosed = "reconcile_closed",
-        /// The server is about to search for the next orders whose payment window has ended. None
-        /// of these orders has expired yet.
+        /// The server is about to search for orders whose payment window has ended, and to expire
+        /// them.
         ExpiryDue = "expiry_due",
-        /// Some orders have expired. No later step was done.
+        /// A batch of orders has expired. The steps after that have not begun yet.
         ExpiryDone = "expiry_done",
-        /// An order was cancelled. The client has no answer yet.
+        /// The store has cancelled an order. The server has not answered the request yet.
         CancelDone = "cancel_done",
-        /// An operator refunded an order. The operator has no answer yet, and no provider got a
-        /// request.
+        /// The store has recorded an operator's refund of an order. The server has neither answered
+        /// the operator nor sent a request to the provider yet.
         OrderRefunded = "order_refunded",
         /// Events got their positions in the outbox. The workers that deliver events were not woken
         /// yet.
@@ -72,23 +73,24 @@ doorbuster_core::labels! {
         OutboxRead = "outbox_read",
         /// A receiver accepted an event. The store has not recorded the delivery yet.
         OutboxSent = "outbox_sent",
-        /// The store has the results of attempts to deliver events. The endpoint's position is
-        /// unchanged.
+        /// The store has recorded the results of the attempts to deliver a batch of events. The
+        /// endpoint's position has not moved past these events yet.
         OutboxNoted = "outbox_noted",
-        /// The endpoint's position moved. No later step was done.
+        /// The store has moved the endpoint's position past the delivered events. The steps after
+        /// that have not begun yet.
         OutboxAdvanced = "outbox_advanced",
         /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
         OutboxDead = "outbox_dead",
-        /// The sandbox (the built-in provider) stored that a payment belongs to a session. The
-        /// payment does not exist yet.
+        /// The sandbox (the built-in provider) stored the id of a new payment, and its session. The
+        /// payment itself does not exist yet.
         SandboxNamed = "sandbox_named",
-        /// The sandbox stored that it will send a message about a payment. Neither the payment nor
-        /// the message exists yet.
+        /// The sandbox stored that it will send a webhook about a payment. Neither the payment nor
+        /// the webhook exists yet.
         SandboxAnnounced = "sandbox_announced",
-        /// The sandbox stored that it will send a message about a refund. The refund does not exist
+        /// The sandbox stored that it will send a webhook about a refund. The refund does not exist
         /// yet.
         SandboxRefundAnnounced = "sandbox_refund_announced",
-        /// The server accepted a message of the sandbox. The sandbox has not recorded the delivery
+        /// The server accepted a webhook of the sandbox. The sandbox has not recorded the delivery
         /// yet.
         SandboxPosted = "sandbox_posted",
     }
@@ -115,8 +117,8 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that selects a failpoint: `NAME` or `NAME:COUNT`. With the count 3, the process
-    /// is killed when it reaches the failpoint for the third time.
+    /// The environment variable that selects a failpoint: `NAME` or `NAME:COUNT`. With the count 3,
+    /// the process is killed when it reaches the failpoint for the third time.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     struct Armed {
@@ -130,7 +132,7 @@ mod armed {
         let point = Failpoint::ALL.into_iter().find(|point| point.as_str() == name);
         let armed = point.zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // The process ends here. Otherwise a test with a wrong name would succeed without a
+            // End the process. Otherwise a test with a misspelled failpoint would pass without a
             // kill.
             eprintln!(
                 "{SETTING}={text} has an unknown name or an invalid count; write NAME or NAME:COUNT"
@@ -140,13 +142,13 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Kills the process if it has reached the selected failpoint as often as the setting says.
+    /// Kills the process if it has now reached the selected failpoint `COUNT` times.
     pub fn reach(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // The signal may take a moment to arrive. The loop lets no other code run until then.
+            // The signal may take a moment to arrive. Until then, the loop stops this thread.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();
@@ -154,7 +156,7 @@ mod armed {
         }
     }
 
-    /// Returns whether `name` is the name of the setting that selects a failpoint.
+    /// Returns whether `name` is the environment variable that selects a failpoint.
     pub fn is_setting(name: &str) -> bool {
         name == SETTING
     }

@@ -71,8 +71,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<PublicKey>, String> {
     Ok(keys)
 }
 
-/// The y coordinates of the Ed25519 points whose order divides 8, in little-endian form and without
-/// the sign bit. The last two entries are alternative encodings of 0 and 1. Source:
+/// The y coordinates of all Ed25519 points of low order (an order that divides 8), in little-endian
+/// form without the sign bit. The last two entries are alternative encodings of 0 and 1. Source:
 /// <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],
@@ -98,7 +98,8 @@ const fn first_byte(byte: u8) -> [u8; 32] {
     bytes
 }
 
-/// Returns the encoding of a number near 2^255 − 19. `first` is the number's lowest byte.
+/// Returns the encoding of a number near 2^255 − 19, the prime of the field. `first` is the
+/// number's lowest byte.
 const fn below_field(first: u8) -> [u8; 32] {
     let mut bytes = [0xff; 32];
     bytes[0] = first;
@@ -106,7 +107,8 @@ const fn below_field(first: u8) -> [u8; 32] {
     bytes
 }
 
-/// Anyone can forge signatures for an Ed25519 public key that is a point of low order.
+/// Returns whether a public key is a point of low order. With such a key, anyone can forge
+/// signatures.
 fn is_low_order(x: &str) -> bool {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(x) else { return false };
     let Ok(mut point) = <[u8; 32]>::try_from(bytes) else { return false };

@@ -1,7 +1,7 @@
-//! Code that all parts of the server share: the clock, counters, keys and their formats,
-//! encrypted files, failpoints, and the client for outgoing HTTP requests.
+//! Code that all parts of the server share: the clock, counters, keys and their formats, encrypted
+//! files, failpoints, and the client for outgoing HTTP requests.
 //!
-//! The crate knows nothing about sales. Only `clock` reads the system clock.
+//! This crate contains no rules of sales. Only its module `clock` reads the system clock.
 
 pub mod clock;
 pub mod counter;

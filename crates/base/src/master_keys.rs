@@ -1,4 +1,4 @@
-//! The secrets from which all keys of the front door are derived.
+//! The master keys: the secrets from which all keys of the front door are derived.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ pub const MASTER_KEYS_MAX: usize = 8;
 /// The number of bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets of the front door. The first secret signs, and every secret verifies.
+/// The master keys of the front door. The first key signs; a signature of any of the keys is valid.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
 impl MasterKeys {
-    /// Creates the keys from at least one secret.
+    /// Creates the set from at least one secret.
     #[must_use]
     pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
@@ -24,7 +24,7 @@ impl MasterKeys {
         self.0[0]
     }
 
-    /// Returns the secrets. Edges get the same secrets.
+    /// Returns the secrets. A node sends them to its edges, which use the same secrets.
     pub fn masters(&self) -> impl Iterator<Item = [u8; MASTER_KEY_BYTES]> {
         self.0.iter().copied()
     }

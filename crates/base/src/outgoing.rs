@@ -1,5 +1,5 @@
-//! HTTP clients for outgoing calls. A client reads the system's certificates only once, so the
-//! server creates a new client after it has loaded the settings again.
+//! HTTP clients for outgoing requests. A client reads the system's certificates when it is created.
+//! So after the server has loaded its settings again, it replaces the client.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
-    /// Counts calls of [`Self::renew`]. `made` changes only while a thread holds this lock.
+    /// How often [`Self::renew`] was called. `made` changes only while a thread holds this lock.
     renewals: Mutex<u64>,
 }
 
 impl OutgoingClient {
-    /// Does not create the client yet. The first call of [`Self::get`] creates it.
+    /// Stores `build`, which creates the client. The first call of [`Self::get`] calls `build`.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty(), renewals: Mutex::new(0) }
     }
@@ -35,7 +35,7 @@ impl OutgoingClient {
         let renewals = *self.lock_renewals();
         let made = (self.build)()?;
         // If `renew` was called during the creation, this client may have old certificates. Then
-        // only this call uses this client.
+        // the client is not stored: this call returns it, and the next call creates a new client.
         let now = self.lock_renewals();
         if *now == renewals {
             self.made.store(Some(Arc::new(made.clone())));
@@ -43,8 +43,8 @@ impl OutgoingClient {
         Ok(made)
     }
 
-    /// Makes the next call of [`Self::get`] create a client with the system's newest certificates.
-    /// Requests in progress keep their client.
+    /// Removes the stored client, so the next call of [`Self::get`] creates a client with the
+    /// system's newest certificates. Requests in progress keep their client.
     pub fn renew(&self) {
         let mut renewals = self.lock_renewals();
         *renewals += 1;

@@ -6,8 +6,8 @@ use doorbuster_core::IdKey;
 
 use crate::signing::SigningKey;
 
-/// A generated secret has this many random bytes. A configured secret must have at least this many
-/// bytes.
+/// The number of random bytes in a generated secret, and the smallest number of bytes in a secret
+/// from the settings.
 pub const SECRET_BYTES: usize = 32;
 /// Creates a random secret. The format depends on the secret's name, such as `admin_key`.
 pub fn generate(name: &str) -> String {
@@ -39,7 +39,7 @@ pub fn hex(bytes: [u8; SECRET_BYTES]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Parses the key of order ids from hexadecimal digits.
+/// Parses the key that authenticates order ids, from hexadecimal digits.
 pub fn parse_id_key(text: &str) -> Option<IdKey> {
     parse_key(text).map(IdKey::new)
 }

@@ -1,13 +1,13 @@
-//! Standard Webhooks: signatures of incoming and outgoing messages between servers.
+//! Standard Webhooks: the signatures of the webhooks that the server sends and receives.
 //!
-//! Each message has three headers:
-//! - `webhook-id` is the same for every attempt to deliver the message.
+//! Each webhook has three headers:
+//! - `webhook-id` is the same for every attempt to deliver the webhook.
 //! - `webhook-timestamp` is the time of the attempt in seconds.
 //! - `webhook-signature` has one `v1,<base64 of HMAC-SHA256>` for each secret, separated by spaces.
 //!   The HMAC covers `id.timestamp.body`.
 //!
 //! A secret is `whsec_` and base64. While a new secret replaces an old secret, both secrets sign.
-//! The receiver accepts the message if one signature matches.
+//! The receiver accepts the webhook if one signature matches.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -25,15 +25,15 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// The server rejects a time with more digits than this, such as a time in milliseconds.
+/// The largest number of digits of a time. A time in milliseconds has more digits, and is rejected.
 const TIME_DIGITS_MAX: usize = 12;
-/// How many bytes a secret may have, before its encoding in base64.
+/// The allowed number of bytes of a secret, before its encoding in base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 const PREFIX: &str = "whsec_";
 const VERSION: &str = "v1,";
-/// The server checks at most this many signatures of one message. This is enough, because the
-/// server never has this many secrets.
+/// The server checks at most this many signatures of one message. A message has one signature for
+/// each secret, and the server never has this many secrets.
 const SIGNATURES_MAX: usize = 16;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -53,7 +53,7 @@ impl SigningKey {
         SECRET_BYTES.contains(&bytes.len()).then(|| Self::new(&bytes))
     }
 
-    /// Creates a key from bytes. Any number of bytes is allowed.
+    /// Creates a key from the bytes of a secret. Any number of bytes is allowed.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
@@ -106,7 +106,7 @@ pub enum SignatureError {
          fraction, no date"
     )]
     Time,
-    /// The time differs from this server's time by more than the tolerance.
+    /// The time differs from this server's time by more than [`TOLERANCE_MS`].
     #[error("webhook-timestamp is too old or too new")]
     Stale,
     /// No signature matches.
@@ -138,8 +138,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Some parsers also read `+5`, ` 5` and `5e0` as 5. The signature covers the header's text, so
-    // a number must have only one form.
+    // Only digits are allowed. Some parsers also read `+5`, ` 5` and `5e0` as 5. But the signature
+    // covers the text, so each time must have exactly one valid text.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };

@@ -1,4 +1,5 @@
-//! Identifies the shop to a push service by a signed token that soon expires (VAPID, RFC 8292).
+//! VAPID (RFC 8292): signed tokens that identify the shop to a push service. Each token expires
+//! soon.
 
 use std::fmt;
 
@@ -47,9 +48,9 @@ impl VapidKey {
         &self.public
     }
 
-    /// Returns the value of the header `Authorization` for the push service at `origin`. The
-    /// operator of the push service can reach the shop at `contact`. Returns `None` if the token
-    /// cannot be signed.
+    /// Returns the value of the header `Authorization` for requests to the push service at
+    /// `origin`. At the address `contact`, the operator of the push service can reach the shop.
+    /// Returns `None` if the token cannot be signed.
     pub fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });

@@ -1,7 +1,9 @@
 //! The assignment of slots to settlers: rendezvous hashing chooses one node to settle each slot's
-//! tickets. When a node starts or stops, slots move only to that node or away from it. The
-//! assignment only saves work: if two nodes settle the same slot, the store still settles each
-//! ticket once.
+//! tickets. If a node starts, it takes over some slots. If a node stops, other nodes take over its
+//! slots. All other slots keep their settlers.
+//!
+//! The assignment only avoids double work. Even if two nodes settle the same slot, the store
+//! settles each ticket only once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 #[cfg(test)]
@@ -11,17 +13,19 @@ use std::collections::BTreeSet;
 
 use crate::value::{Millis, NodeId, SlotKey};
 
-/// How long a node continues to settle a slot after the slot moved to another node, in
-/// milliseconds. The other node may learn of the move only at its next check of the live nodes.
+/// How long a node continues to settle a slot after the slot was assigned to another node, in
+/// milliseconds. The other node may notice the new assignment only at its next check of the live
+/// nodes.
 pub const HANDOVER_MS: u64 = 1_200;
-/// A node gets no slots if its lease ends at least this many milliseconds before the time that
-/// [`reference_lease`] returns. This constant is shorter than a lease, so the slots of a failed
-/// node soon move to other nodes. If the node has not failed, the move only costs some work.
+/// A node counts as failed if its lease ends at least this many milliseconds before the reference
+/// that [`reference_lease`] returns. This time is shorter than a lease. So other nodes take over
+/// the slots of a failed node before its lease ends. If the node had not failed, this does no harm:
+/// the nodes only do some work twice.
 pub const SILENT_MS: i64 = 2_000;
 
-/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
-/// and `reference` the result of [`reference_lease`]. A lease that ends much later than `reference`
-/// was renewed before the store's clock was set back, so this renewal is not recent.
+/// Returns whether a node renewed its lease recently: whether the end of its lease (`lease_until`)
+/// is near `reference`, the result of [`reference_lease`]. If the lease ends much later than
+/// `reference`, the store's clock was set back after the renewal. Then the renewal is not recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
@@ -29,8 +33,8 @@ pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
 }
 
 /// Returns the reference for [`has_recent_lease`]: the end of the lease of `own`, or the latest end
-/// of all leases if `own` has no lease. The latest end is only the second choice: after the store's
-/// clock was set back, it may belong to a node that is gone.
+/// of all leases if `own` has no lease. The latest end is less reliable: if the store's clock was
+/// set back, this lease may belong to a node that has stopped.
 #[must_use]
 pub fn reference_lease(
     own: NodeId,
@@ -41,8 +45,8 @@ pub fn reference_lease(
     leases.clone().find(is_own).or_else(newest).map(|(_, until)| until).unwrap_or_default()
 }
 
-/// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
-/// set is dropped. Then a slot may have no settler until its new node checks the live nodes.
+/// The largest number of earlier sets of nodes that [`Settlers`] keeps. If there is one more, the
+/// oldest set is dropped. Then a slot may have no settler until its new node checks the live nodes.
 const EARLIER_MAX: usize = 16;
 
 /// The nodes that settle tickets now, and the nodes that settled tickets shortly before. Times are
@@ -78,13 +82,14 @@ impl Settlers {
         &self.live
     }
 
-    /// While no live node is known, every slot is assigned to every node.
+    /// Returns whether the slot is assigned to this node. While no live node is known, every node
+    /// has every slot.
     #[must_use]
     fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
     }
 
-    /// Returns how many nodes share the work of settling these slots.
+    /// Returns how many different nodes settle these slots.
     #[must_use]
     pub fn count_for(&self, slots: impl Iterator<Item = SlotKey>) -> usize {
         let mut settlers = BTreeSet::new();
@@ -111,7 +116,8 @@ impl Settlers {
 }
 
 local_rules! {
-    /// A rule of this file. The simulation removes one rule at a time, and must then find an error.
+    /// A rule of this file. A test removes one rule at a time, and the simulation must then find an
+    /// error.
     AssignmentRule {
         Handover,
         EveryRecentChange,
@@ -214,7 +220,7 @@ mod tests {
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
         assert!(at_new.settles(new, slot, 9_500));
-        // The new node stops, so the old node settles the slot again immediately.
+        // The new node has stopped, so the old node settles the slot again immediately.
         assert!(at_old.observe(nodes(&[1]), 20_000));
         assert!(at_old.settles(old, slot, 20_000));
         assert_eq!(at_old.live(), nodes(&[1]));

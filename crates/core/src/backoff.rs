@@ -12,8 +12,8 @@ pub fn backoff_ms(tries: u32) -> i64 {
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// Returns a pause between 75 % and 100 % of `ms`. The random number `spread` chooses the pause, so
-/// requests that failed together are not repeated together.
+/// Returns a pause between 75 % and 100 % of `ms`. The random number `spread` chooses the pause.
+/// Because of this jitter, requests that failed at the same time are not repeated at the same time.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - (ms / 4).saturating_mul(i64::from(spread >> 16)) / (1 << 16)

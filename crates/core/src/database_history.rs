@@ -1,24 +1,24 @@
 //! Decides which database a deployment may use after a failover.
 //!
-//! Each database stores its own history. When another server begins to run the database, the
-//! deployment adds a row with a higher fencing number and a random token. A deployment remembers
-//! the newest row that any of its nodes used. A database without that row has forked, or lacks
-//! changes whose results buyers have already seen.
+//! Each database stores its own history. After a failover, the deployment adds a row to the history
+//! of the new primary. The row has a higher fencing number and a random token. The deployment
+//! remembers the newest row that any of its nodes used. A database without that row has forked, or
+//! lacks changes whose results buyers have already seen.
 //!
-//! A copy of the database's files has the same rows. So a deployment also remembers a position in
-//! the write-ahead log: all changes up to this position are committed. On one timeline, a database
-//! never returns to an earlier position, even after a crash. So a database that shows an earlier
+//! A copy of the database's files has the same rows. To recognize an old copy, a deployment also
+//! remembers a position in the write-ahead log: all changes up to this position are committed. On
+//! one timeline, the position never decreases, even after a crash. So a database with an earlier
 //! position on the same timeline is an older copy.
 
 use serde::{Deserialize, Serialize};
 
-/// One row of a database's history: the record that a server began to run the database. Nodes keep
-/// the row in a JSON file.
+/// One row of a database's history: it records that the deployment began to use the database on
+/// another server. Each node also keeps the newest row in a JSON file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseHistory {
     /// The fencing number. Each new row has a higher number.
     pub fence: i64,
-    /// A random token. It distinguishes two rows with the same number.
+    /// A random token. It distinguishes two rows with the same fencing number.
     pub token: String,
     /// The id of the database cluster; empty if it is unknown.
     pub system_id: String,
@@ -45,9 +45,10 @@ pub struct SeenDatabase {
     pub timeline: i64,
     /// The present position in the write-ahead log, in bytes.
     pub position: i64,
-    /// The rows of the database's history, newest first. Empty if no node has used the database.
+    /// The rows of the database's history, newest first. Empty if no deployment has used the
+    /// database.
     pub rows: Vec<DatabaseHistory>,
-    /// True if the newest row was written in another database. Then the rows come from a dump. A
+    /// True if the newest row was not written in this database, but came here with a dump. A
     /// physical copy of a database counts as the same database.
     pub is_from_dump: bool,
 }
@@ -59,8 +60,8 @@ impl SeenDatabase {
         self.rows.first()
     }
 
-    /// Returns the key by which a deployment sorts its databases. The database with the newest
-    /// history comes last.
+    /// Returns a sort key for a list of databases. The database with the newest history has the
+    /// highest key.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
@@ -83,11 +84,11 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database: its history ends before the known row, or its timeline is too early.
-    /// The timeline must not be earlier than in the known row or in the newest row of the database.
+    /// Refuse the database, because it is too old. Its history ends before the row that the
+    /// deployment knows, or its timeline is earlier than in that row or in its own newest row.
     Older,
-    /// Refuse the database: it lacks commits that the deployment knows, so it is a copy of older
-    /// files.
+    /// Refuse the database: it lacks commits that the deployment has already seen, so it is a copy
+    /// of older files.
     OlderCopy,
     /// Refuse the database: its history lacks the row that the deployment knows, but has another
     /// row with the same or a higher fencing number.
@@ -122,8 +123,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
 }
 
 /// Returns whether the open sales must be paused after this change, because the database may lack
-/// confirmed commits. If each commit waited for a standby (`was_synchronous`), a promoted standby
-/// has every confirmed commit.
+/// commits that were confirmed to clients. If each commit waited for a standby (`was_synchronous`),
+/// a promoted standby has every confirmed commit.
 #[must_use]
 pub fn must_pause(
     change: HistoryChange,
@@ -134,8 +135,8 @@ pub fn must_pause(
     change == HistoryChange::Moved || !was_synchronous || lacks_commits(known, seen)
 }
 
-/// Returns whether the database certainly lacks commits that this deployment confirmed: its newest
-/// row is the known row, but its position in the write-ahead log is earlier than the known
+/// Returns whether the database certainly lacks commits that this deployment confirmed. This is so
+/// if its newest row is the known row, but its position in the write-ahead log is before the known
 /// position.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());

@@ -1,8 +1,8 @@
 //! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
-//! A transaction writes one digest. Other nodes learn from it which requests hold an order. A node
-//! reads an order in full only if one of its requests waits for the order, or if one of its clients
-//! follows the buyer's orders.
+//! Each such transaction writes one digest. From the digest, other nodes learn which requests hold
+//! an order. A node reads the whole order if one of its requests waits for the order, or if one of
+//! its clients follows the buyer's orders.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -23,7 +23,7 @@ const ENDED: u8 = 2;
 pub struct OrderDigest {
     /// The lower half of the keyed hash of the order's request.
     pub request: u64,
-    /// The short hash of the buyer ([`buyer_tag`]).
+    /// A short hash of the buyer's name ([`buyer_tag`]).
     pub buyer: u32,
     /// The order's item.
     pub item: ItemId,
@@ -31,7 +31,7 @@ pub struct OrderDigest {
     pub grant: GrantId,
     /// The number of the order's ticket under the grant.
     pub n: TicketN,
-    /// The node whose ticket became this order, or `None` if the transaction only changed the
+    /// The node whose ticket became this order. `None` if the transaction changed an existing
     /// order.
     pub created_for: Option<NodeId>,
     /// Whether the order has left the state `reserved`.
@@ -39,14 +39,15 @@ pub struct OrderDigest {
 }
 
 impl OrderDigest {
-    /// Returns whether an order in this state counts as ended. All states except `reserved` do.
+    /// Returns whether a digest marks an order in this state as ended: in all states except
+    /// `reserved`.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved
     }
 
-    /// Returns whether a node must read the order in full: a request at the node waits for this
-    /// order, or a client of the node follows the buyer's orders.
+    /// Returns whether a node must read the whole order. It must if a request at the node waits for
+    /// the order, or if a client of the node follows the buyer's orders.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);
@@ -54,8 +55,8 @@ impl OrderDigest {
     }
 }
 
-/// Returns a short hash of a buyer. If two buyers have the same hash, a node may read orders that
-/// it does not need.
+/// Returns a short hash of a buyer's name. If two buyers have the same hash, a node may read orders
+/// that it does not need.
 #[must_use]
 pub fn buyer_tag(buyer: &str) -> u32 {
     let hash = blake3::hash(buyer.as_bytes());

@@ -1,10 +1,15 @@
-//! Keeps an edge up to date with the nodes. One node writes a feed of the nodes' memory, and the
-//! edge reads this feed.
+//! Keeps an edge up to date with the nodes. One node writes its memory to a feed, and the edge
+//! reads this feed.
 //!
-//! The feed has three parts: a head ([`FeedHead`]), a set of entries with the counts, phases and
-//! blocks, and a list with the hashes of the requests that hold orders. This list never shrinks. If
-//! another node takes over, or if Redis lost a part of the feed, the writing node begins a new
-//! generation of the feed with everything that this node knows.
+//! The feed has three parts:
+//!
+//! - a head ([`FeedHead`]);
+//! - a set of entries with the counts, phases and blocks;
+//! - a list with the hashes of the requests that hold orders. Within a generation, it only grows.
+//!
+//! The writing node sometimes begins a new generation of the feed, which contains everything that
+//! this node knows. It does so if it has taken over from another node, or if Redis lost a part of
+//! the feed.
 //!
 //! The rules of an edge:
 //!
@@ -16,7 +21,8 @@
 //!    [`FEED_AGE_MAX_MS`] without a usable read. By then the copy is too old to refuse a request.
 //! 3. An edge refuses no request if its copy lacks requests, or is older than [`FEED_AGE_MAX_MS`]
 //!    ([`is_fresh`]).
-//! 4. If a request gets an order through an edge, that edge knows the request immediately.
+//! 4. If a request gets an order through an edge, that edge adds the request to its copy
+//!    immediately.
 #[cfg(test)]
 mod sim;
 
@@ -26,17 +32,19 @@ use crate::value::Millis;
 /// The head of a feed: how far an edge must read, and up to which time the feed is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
-    /// The generation: a random number, chosen by the node that began the generation.
+    /// The generation's id: a random number, chosen by the node that began the generation.
     pub generation: u64,
     /// The number of the newest change.
     pub seq: u64,
     /// How many requests are in the list.
     pub requests: u64,
-    /// The store's time up to which the writer's memory was complete.
+    /// The copied memory is complete up to this time of the store.
     pub as_of: Millis,
-    /// Whether the generation has everything that its writer knew when the generation began.
+    /// Whether the node has written the whole generation: everything that it knew when the
+    /// generation began.
     pub is_complete: bool,
-    /// Whether the list has every request whose order is included in the counts.
+    /// Whether the list contains every request whose order is included in the counts. False while
+    /// the node reads all orders again.
     pub has_all_requests: bool,
 }
 
@@ -60,8 +68,8 @@ pub struct FeedRead {
     pub from: FeedPosition,
     /// The number of requests in the result.
     pub requests: u64,
-    /// The change number of the last entry in the result. Entries are sorted by their change
-    /// numbers.
+    /// The change number of the last entry in the result, if there is an entry. Entries are sorted
+    /// by their change numbers.
     pub last_seq: Option<u64>,
     /// Whether the feed has further entries after the last entry in the result.
     pub has_more_entries: bool,
@@ -70,25 +78,26 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the read: it is older than the copy, its generation is not complete, or it did not
-    /// begin at the edge's position.
+    /// Ignore the result of the read. It is older than the copy, its generation is not complete, or
+    /// the read did not begin at the edge's position.
     Ignore,
-    /// Keep the requests and entries, but do not use the entries yet. Read on immediately.
+    /// Keep the requests and entries of this read for later, and read the next part immediately.
+    /// The entries may be used only after the edge has read everything that the head counts.
     ReadOn {
-        /// Whether a new generation begins. If so, drop the entries that were kept from earlier
-        /// reads.
+        /// Whether this read is the first of a new generation. If so, drop the entries that earlier
+        /// reads kept.
         begins: bool,
     },
     /// Add the requests to the copy. Then use the entries of this read, and all entries that were
     /// kept since the last `Use`.
     Use {
-        /// Whether a new generation begins. If so, drop the entries that were kept from earlier
-        /// reads.
+        /// Whether this read is the first of a new generation. If so, drop the entries that earlier
+        /// reads kept.
         begins: bool,
     },
 }
 
-/// Follows the feed for an edge: decides where each read begins, and how the edge uses its content.
+/// Follows the feed for an edge: decides where each read begins, and how the edge uses its result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EdgeFeedFollower {
     at: FeedPosition,
@@ -100,24 +109,24 @@ pub struct EdgeFeedFollower {
 }
 
 impl EdgeFeedFollower {
-    /// Returns where the next read begins. If the feed has a new generation, the read must begin at
-    /// the start of this generation instead.
+    /// Returns where the next read begins. But if the feed has a new generation, the read must
+    /// begin at the start of that generation.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
     }
 
-    /// Returns what the edge must do with a read. `now` is the edge's monotonic time, in
-    /// milliseconds.
+    /// Returns what the edge must do with the result of a read. `now` is the edge's monotonic time,
+    /// in milliseconds.
     pub fn receive(&mut self, read: &FeedRead, now: i64) -> FeedStep {
         let head = &read.head;
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
             return FeedStep::Ignore;
         }
-        // The read may come from a replica that lags behind the server of the previous read.
+        // The result is older than an earlier result: it may come from a replica that lags behind.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
-            // If the store's clock was set back, each read seems too old. After `FEED_AGE_MAX_MS`
-            // with only such reads, the edge starts over.
+            // If the store's clock was set back, every result seems older. After `FEED_AGE_MAX_MS`
+            // with only such results, the edge starts over.
             if now - self.received_at > FEED_AGE_MAX_MS {
                 *self = Self::default();
             }
@@ -148,8 +157,8 @@ impl EdgeFeedFollower {
     }
 }
 
-/// A reading of a node's clock through the network. The edge computes the store's time from this
-/// reading.
+/// The result of asking a node for its time through the network. The edge computes the store's time
+/// from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -160,7 +169,8 @@ pub struct ClockReading {
     pub answered_at: i64,
 }
 
-/// During any period, the edge's clock gains or loses at most 1/`DRIFT_PARTS` of the period.
+/// The assumed accuracy of the edge's clock: during any period, it gains or loses at most
+/// 1/`DRIFT_PARTS` of the period.
 const DRIFT_PARTS: i64 = 1_000;
 
 impl ClockReading {
@@ -178,8 +188,8 @@ impl ClockReading {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
     }
 
-    /// Returns whether this reading is at least as exact as `other` when the edge's clock shows
-    /// `now`.
+    /// Returns whether this reading gives the store's time at least as exactly as `other`, when the
+    /// edge's clock shows `now`.
     #[must_use]
     pub fn is_better_than(&self, other: &Self, now: i64) -> bool {
         let width = |reading: &Self| {
@@ -190,11 +200,12 @@ impl ClockReading {
     }
 }
 
-/// Returns whether an edge may use the copy with this head to refuse a request. By the edge's
-/// clock, the head last changed at `read_at`, and the present time is `now`.
+/// Returns whether an edge may use its copy to refuse a request. `head` is the head of the copy,
+/// `read_at` is when the head last changed, and `now` is the present, both by the edge's clock.
 ///
 /// - The copy must have every request whose order is included in the counts.
-/// - The copy must be recent by the store's clock, because it may have arrived late.
+/// - The copy's `as_of` must be recent by the store's clock, because the copy may have arrived
+///   late.
 /// - The head must have changed recently by the edge's clock, which shows that a node still writes.
 #[must_use]
 pub fn is_fresh(
@@ -214,7 +225,8 @@ pub fn is_fresh(
 }
 
 local_rules! {
-    /// A rule of this file. The simulation removes one rule at a time, and must then find an error.
+    /// A rule of this file. A test removes one rule at a time, and the simulation must then find an
+    /// error.
     FeedRule {
         CompleteGeneration,
         NeverBack,

@@ -1,5 +1,5 @@
-//! Events: one row for each change that webhooks, brokers or an order's history must show. A row is
-//! written in the same transaction as its change.
+//! Events: one row for each change that webhooks, brokers or an order's history must show. The
+//! transaction that makes a change also writes the change's event.
 use crate::id::TicketId;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, Verdict};
@@ -16,8 +16,8 @@ pub enum Actor {
     Operator(String),
     /// A payment provider, identified by its name.
     Provider(String),
-    /// The engine: the server itself, without a person's request. For example, a payment window
-    /// ends, or a waitlist entry is served.
+    /// The engine: the server makes the change by itself, without a request. For example, a payment
+    /// window ends, or the first buyer on a waitlist gets a unit.
     Engine,
 }
 
@@ -79,8 +79,8 @@ pub enum Subject {
         /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
-    /// A captured payment was reversed, and this server did not request the reversal. The store
-    /// writes this event itself, because only the store has the records of reversals.
+    /// A captured payment was reversed, and this server had not requested the reversal. The store
+    /// creates this event itself, because only the store has the records of reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -90,16 +90,17 @@ pub enum Subject {
         money: Money,
         /// The kind of reversal.
         kind: ReversalKind,
-        /// The provider's id of the dispute, if the reversal is a dispute with an id.
+        /// The provider's id of the dispute. `None` if the reversal is no dispute, or if the
+        /// dispute has no id.
         dispute: Option<String>,
-        /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that
+        /// True while the reversal is in force. False if the reversal failed or was withdrawn: then
         /// the shop has the money again.
         stands: bool,
     },
     /// An item.
     Item(ItemId),
-    /// A sale, identified by the id that the shop gave the sale. The store writes this event
-    /// itself, because only the store knows this id.
+    /// A sale, identified by the id that the shop gave it. The store creates this event itself,
+    /// because only the store knows this id.
     Sale(String),
 }
 

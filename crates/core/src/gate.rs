@@ -1,5 +1,5 @@
-//! Admission rules: who may ask for units, and how often. The rules work on plain values, without
-//! input or output, and never change the stock.
+//! Admission rules: who may ask for units, and how often. The rules are functions of plain values,
+//! without input or output. They decide only about requests; they do not change the stock.
 
 pub mod code;
 pub mod distinct_buyers;
@@ -21,11 +21,12 @@ pub enum DoorRefusal {
     NotEligible(Requirement),
     /// The sale requires a pass.
     PassRequired,
-    /// The pass is forged, or for another buyer, sale or item.
+    /// The pass is forged, or was issued for another buyer, sale or item.
     PassInvalid,
     /// The pass has expired.
     PassExpired,
-    /// The automatic waiting room opened after the pass was issued.
+    /// The automatic waiting room opened after the pass was issued, so the buyer must enter the
+    /// room.
     WaitingRoom,
     /// Too many requests.
     RateLimited {

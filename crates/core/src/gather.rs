@@ -1,8 +1,8 @@
-//! Gathers units in one slot for a parked request, because near the end of a sale, the last units
-//! are spread over the slots.
+//! Gathers units in one slot for a parked request. Near the end of a sale, this is necessary: each
+//! slot may have too few units for the request, while all slots together have enough.
 //!
-//! Units are gathered only for the oldest parked request. Gathering for a second request would take
-//! units that are on their way to the slot of the first request.
+//! Units are gathered only for the oldest parked request. Otherwise the gathering for a second
+//! request would take units that are on their way to the slot of the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -48,9 +48,9 @@ pub struct GatherPlan {
 /// Plans how to serve a parked request for `units` units. `home` is the slot of the request's home
 /// partition. Returns `None` if no reachable slot can get enough units.
 ///
-/// The plan gathers units in the slot with the most units. It takes units from the fullest other
-/// slots first, so that few recalls are needed. A second call before the planned moves are finished
-/// does not move the same units again.
+/// The plan gathers units in the reachable slot that has the most units. It takes units first from
+/// the pool, then from the fullest of the other slots, so that few recalls are needed. A second
+/// call before the planned moves are finished does not move the same units again.
 #[must_use]
 pub fn gather(
     units: Units,
@@ -98,8 +98,8 @@ mod tests {
         available.iter().enumerate().map(one).collect()
     }
 
-    /// The index of the target slot, the units from the pool, and the units from each of the other
-    /// slots.
+    /// An expected plan: the index of the slot that serves the request, the units from the pool,
+    /// and the units from each other slot.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
     fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {

@@ -1,5 +1,5 @@
-//! Ticket ids, which are also order ids. Each id contains the values of its ticket and a MAC, so
-//! the store can decide the ticket even if its slot lost the ticket.
+//! Ticket ids, which are also order ids. An id contains all values of its ticket that the store
+//! needs, and a MAC. So the store can decide the ticket even if its slot lost the ticket.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -19,7 +19,7 @@ const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
-/// The contents of an id whose MAC was verified.
+/// The values in a ticket id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TicketParts {
     /// See [`Ticket::decide_by`].
@@ -69,8 +69,8 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// Returns the contents without verifying the id. Returns `None` if the units are out of range,
-    /// because the id is then invalid.
+    /// Returns the values in the id, without verifying the MAC. Returns `None` if the number of
+    /// units is out of range, because no valid id has such a number.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
@@ -135,14 +135,14 @@ impl IdKey {
         Self(secret)
     }
 
-    /// Returns the secret bytes. Another program of the deployment makes the same key from them.
+    /// Returns the secret bytes. With them, another process of the deployment creates the same key.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
     }
 
-    /// Returns 16 hexadecimal digits by which a store recognizes this key. Nobody can compute the
-    /// key from these digits.
+    /// Returns 16 hexadecimal digits that identify this key. The store keeps them, and so
+    /// recognizes a wrong key. Nobody can compute the key from these digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -158,7 +158,7 @@ impl IdKey {
         RequestHash(first_16_bytes(&hasher))
     }
 
-    /// Returns the keyed hash by which a slot counts a buyer's units.
+    /// Returns the keyed hash by which a slot remembers a buyer, to count the buyer's units.
     #[must_use]
     pub fn buyer_hash(&self, buyer: &str) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -166,8 +166,8 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// Returns the name that replaces an erased buyer. For the same buyer, the name is always the
-    /// same. Only the holder of this key can find out whether a name replaces a given buyer.
+    /// Returns the name that replaces an erased buyer's name. The same buyer always gets the same
+    /// name. To find out whether a name replaces a given buyer's name, one must have this key.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -176,8 +176,8 @@ impl IdKey {
         BuyerId::new(&name).expect("the erased name is valid")
     }
 
-    /// Returns the name that replaces a request key of an erased buyer. The key is replaced because
-    /// it may contain personal data.
+    /// Returns the text that replaces a request key of an erased buyer. Request keys are also
+    /// replaced, because they may contain personal data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -204,7 +204,7 @@ impl IdKey {
         self.sign(&parts, ticket.buyer.as_str())
     }
 
-    /// Returns the id that has these parts and belongs to this buyer.
+    /// Returns the id with these values, for this buyer.
     #[must_use]
     pub fn sign(&self, parts: &TicketParts, buyer: &str) -> TicketId {
         let mut b = [0; BYTES];
@@ -219,8 +219,8 @@ impl IdKey {
         TicketId(b)
     }
 
-    /// Verifies that the id belongs to this buyer. Returns the contents of the id, or `None` if the
-    /// id does not belong to this buyer.
+    /// Verifies that the id's MAC is valid for this buyer. Returns the values in the id, or `None`
+    /// if the MAC is invalid.
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);

@@ -1,4 +1,4 @@
-//! A macro for closed sets of labels. Metrics, logs, rows and settings show such labels.
+//! A macro for enums whose variants have labels. Metrics, logs, rows and settings show the labels.
 
 /// Defines an enum, and a label for each variant.
 #[macro_export]

@@ -1,18 +1,19 @@
 //! When a node's lease lapses, the leader closes the grants of the slots in that node's memory.
 //! Then other slots can sell the units of these grants.
 //!
-//! Closing a grant too early costs only time: the node sends the requests of its returned tickets
-//! again under its next grant. So a wrong clock or a second leader does no harm.
+//! If a grant is closed although its node is alive, its unsettled tickets are returned. The node
+//! then sends the requests of these tickets again under its next grant. So a wrong clock or a
+//! second leader costs time, but does no harm.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// Returns the open grants whose node has no valid lease. The index of a slot in a node's memory is
-/// the number of the node.
+/// Returns the open grants whose node has no valid lease. For a slot in a node's memory, the slot's
+/// index is the number of the node. `live` contains the nodes with a valid lease.
 ///
-/// The caller reads `live` *after* the grants, so `live` also contains a node that has just opened
-/// one of these grants. A leader without a valid lease closes nothing, because its readings may be
-/// as old as its lease.
+/// The caller must read `live` *after* the grants. Otherwise `live` may lack a node that has just
+/// started and opened one of these grants. If the leader has no valid lease, nothing is closed,
+/// because everything that the leader has read may be old.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

@@ -1,7 +1,8 @@
 //! The rows that a transaction of the store reads and writes.
 //!
-//! Between BEGIN and COMMIT, a store runs a function of this crate that takes a `Ledger`. If two
-//! transactions use the same grant or item, the store runs them one after the other.
+//! Each transaction of the store runs a function of this crate between BEGIN and COMMIT. The
+//! function reads and writes through a `Ledger`. If two transactions use the same grant or item,
+//! the store runs them one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -18,7 +19,8 @@ pub trait Ledger {
 
     /// Returns the item.
     fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
-    /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
+    /// Writes the fields of an item that transactions change: `total`, `pool`, `ended`, `paid` and
+    /// `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
     /// Returns true if the item's sale is announced or open, and false if it is a draft, paused or
@@ -33,9 +35,9 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Returns how many units of an item's open grants are not settled. This method does not lock
-    /// the grants. While the transaction has locked the item, no units move between slots and the
-    /// pool, but other transactions may settle tickets.
+    /// Returns the unsettled units in an item's open grants. This method does not lock the grants.
+    /// While the transaction has locked the item, no units move between slots and the pool, but
+    /// other transactions may settle tickets.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -44,24 +46,25 @@ pub trait Ledger {
     /// Appends a feed row. The row's `seq` is equal to the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
-    /// Returns the resolution of a ticket. A consumed ticket's resolution is read from its order.
+    /// Returns the resolution of a ticket. If the ticket was consumed, its order is the resolution.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
     /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
-    /// Records a returned ticket. [`Ledger::insert_order`] records a consumed ticket.
+    /// Records the resolution of a returned ticket. For a consumed ticket, [`Ledger::insert_order`]
+    /// records it.
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
     /// Returns the order with this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
-    /// Returns the order that the buyer's request with this key holds.
+    /// Returns the order that the buyer got with this request key.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
-    /// Returns all the buyer's orders of one item. Their number is small.
+    /// Returns all orders of the buyer for one item. There are only a few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// Returns one of the buyer's orders under this grant: an order that expired, or an order that
-    /// the actor `by` cancelled (`None` means any actor). If there are several, returns the order
-    /// with the lowest ticket number.
+    /// Returns an order of the buyer under this grant that the buyer did not pay. This is an order
+    /// that expired, or an order that the actor `by` cancelled (`None`: any actor). If there are
+    /// several such orders, returns the order with the lowest ticket number.
     fn first_unpaid(
         &mut self,
         grant: GrantId,
@@ -70,12 +73,13 @@ pub trait Ledger {
     ) -> Result<Option<Order>, Self::Error>;
     /// Inserts a new order.
     fn insert_order(&mut self, order: &Order) -> Result<(), Self::Error>;
-    /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
+    /// Writes the fields of an order that can change: its state, `pay_by`, `paid_at` and
+    /// `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
-    /// Returns the units that the buyer holds in active orders of an item.
+    /// Returns the buyer's quota: the units that the buyer has in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
-    /// Writes the units that the buyer holds in active orders of an item.
+    /// Writes the buyer's quota.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
     /// Returns the recall.
@@ -89,13 +93,14 @@ pub trait Ledger {
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the waitlist entry with this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns the buyer's waiting entry in the item's waitlist.
+    /// Returns the buyer's entry in the item's waitlist, if it still waits.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns at most this many waiting entries, in the sequence in which the buyers joined.
+    /// Returns the first waiting entries, at most this many, in the sequence in which the buyers
+    /// joined.
     fn waiting_entries(
         &mut self,
         item: ItemId,
@@ -109,13 +114,14 @@ pub trait Ledger {
 
     /// Returns the price of one unit of an item.
     fn price(&mut self, item: ItemId) -> Result<Option<Money>, Self::Error>;
-    /// Returns whether this message of a provider was handled before.
+    /// Returns whether this report of a provider (a webhook, or the answer to a query) was
+    /// processed before.
     fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
-    /// Records that this message of a provider was handled.
+    /// Records that this report of a provider was processed.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
     /// Returns the payment. The payment stays locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
-    /// Returns the payments that named this order. Their number is small.
+    /// Returns the payments that named this order. There are only a few.
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
     /// Writes a payment, new or changed.
     fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;

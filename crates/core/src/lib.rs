@@ -9,12 +9,13 @@
 //! 3. **Settle**: a settler resolves each ticket exactly once, as consumed or returned
 //!    ([`settle`]).
 //!
-//! The division of stock among slots affects efficiency, not safety. [`partition`], [`refill`],
-//! [`gather`] and [`lapsed_grants`] decide the division from readings that may be old.
+//! How the stock is divided among the slots affects only speed: the server never sells too many
+//! units. So [`partition`], [`refill`], [`gather`] and [`lapsed_grants`] may decide from old
+//! readings.
 //!
 //! Time, ids and rows come in as arguments, and decisions go out as values. The store's
-//! transactions are functions over a [`Ledger`], so the simulator tests the same code that runs in
-//! production.
+//! transactions are functions over a [`Ledger`]. So the simulator can test the same code that runs
+//! in production.
 #![forbid(unsafe_code)]
 
 #[macro_use]

@@ -1,11 +1,12 @@
-//! A node remembers the units of buyers who have reached an item's limit, and refuses these buyers
-//! without a request to a slot.
+//! A node remembers the units of each buyer who reached an item's limit. So the node can refuse
+//! further requests of this buyer without asking a slot.
 use hashbrown::HashMap;
 
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// The maximum number of buyers remembered for each item. At this bound, all are forgotten.
+/// The largest number of buyers that are remembered for one item. If there are more, all are
+/// forgotten.
 pub const BUYERS_MAX: usize = 65_536;
 
 /// The store's counts of buyers' units, as a node read them. `T` is the type of the time of a read.
@@ -14,7 +15,7 @@ pub struct LimitCounts<T> {
     /// The number of the item's ended orders that the node knew of when it read `used`. When
     /// another order ends, the units in `used` are out of date.
     ended_orders: u64,
-    /// Maps the keyed hash of a buyer to the buyer's units and the time of the read.
+    /// For the keyed hash of a buyer: the buyer's units, and the time of the read.
     used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
 }
 
@@ -25,7 +26,7 @@ impl<T> Default for LimitCounts<T> {
 }
 
 impl<T: Copy> LimitCounts<T> {
-    /// Returns the number of buyers with a count.
+    /// Returns the number of remembered buyers.
     #[must_use]
     pub fn buyers(&self) -> usize {
         self.used.len()
@@ -44,13 +45,15 @@ impl<T: Copy> LimitCounts<T> {
         self.used.insert(buyer, (used, read_at));
     }
 
-    /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
-    /// the request is within the limit, and also in these cases:
+    /// Returns the buyer's count of units if the request must be refused, because `units` more
+    /// units would exceed the limit. Returns `None` if the request is within the limit, and also in
+    /// these cases:
     ///
     /// - This node has no count of the buyer's units.
-    /// - An order of the item ended after the read, so the count may be out of date.
+    /// - An order of the item ended after the read, so the count may be outdated.
     /// - The read is newer than the node's snapshot of the store (`is_in_snapshot`). The counted
-    ///   units may belong to an order that this node does not know yet.
+    ///   units may belong to an order that this request already holds, and that the node does not
+    ///   know yet.
     pub fn refuses(
         &self,
         buyer: u64,

@@ -1,5 +1,5 @@
-//! Rules that only one file uses. Only the tests of that file remove these rules, so the rules are
-//! not in [`crate::rules::Rule`].
+//! A macro for rules that only one file uses. Only the tests of that file remove these rules, so
+//! [`crate::rules::Rule`] does not contain them.
 
 /// Defines the rules of a file, and the function `holds`. A test sets `REMOVED` to remove a rule
 /// for its own thread.
@@ -19,7 +19,8 @@ macro_rules! local_rules {
             static REMOVED: std::cell::Cell<Option<$rules>> = const { std::cell::Cell::new(None) };
         }
 
-        /// Returns whether this rule is in force: no test on this thread has removed it.
+        /// Returns whether this rule is in force. It is not if a test on this thread has removed
+        /// it.
         #[cfg(test)]
         $vis fn holds(rule: $rules) -> bool {
             REMOVED.get() != Some(rule)

@@ -1,4 +1,5 @@
-//! The store's tables in memory: the reference for every store, and the store of the simulator.
+//! The store's tables in memory. Tests compare every real store with them, and the simulator uses
+//! them as its store.
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -45,7 +46,7 @@ pub struct Model {
     pub events: Vec<Event>,
     /// The price of one unit of each item.
     pub prices: BTreeMap<ItemId, Money>,
-    /// When each provider message was handled, by provider and message id.
+    /// When each report of a provider was processed, by the provider's name and the report's id.
     pub inbox: BTreeMap<(String, String), Millis>,
     /// Payments by id.
     pub payments: BTreeMap<PaymentId, Payment>,

@@ -1,11 +1,12 @@
 //! Payments: a captured payment pays for its order. If it cannot pay for the order, it gets one
 //! refund.
 //!
-//! - Each message of a provider takes effect once, because one transaction applies the effect and
-//!   stores the message's id in the inbox.
+//! - A provider reports a payment in a webhook, or in the answer to a query. Each report takes
+//!   effect once, because one transaction applies the effect and stores the report's id in the
+//!   inbox.
 //! - Each payment takes effect once, because the payment's id is stored too.
 //! - The server compares the captured amount with the order's price. It never takes the price from
-//!   a message.
+//!   a report.
 mod checkout;
 mod refund;
 mod rows;
@@ -37,18 +38,18 @@ pub use rows::{
 /// The result of a captured payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureOutcome {
-    /// The server has already handled this message, or another message about the same payment.
+    /// The server has already processed this report, or another report about the same payment.
     Repeated,
     /// The payment pays for the order.
     Paid(Order),
     /// The payment is refunded.
     Refund(Refund),
-    /// Nothing was written, because the order's ticket has no verdict yet. The provider must send
-    /// the message again.
+    /// Nothing was written, because the order's ticket has no verdict yet. The provider must report
+    /// the payment again.
     TooEarly,
-    /// Nothing was written. The order had ended, and the pool lacks units for it, but slots may
-    /// have these units. Recall the units and call `capture` again. Set `last` for the last
-    /// attempt.
+    /// Nothing was written. The order had ended, and the pool has too few units to make it active
+    /// again, but slots may have these units. The caller must recall the units, and then call
+    /// `capture` again. In the last attempt, it must set `last`.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -65,7 +66,7 @@ pub fn capture<L: Ledger + ?Sized>(
     now: Millis,
     last: bool,
 ) -> Result<CaptureOutcome, L::Error> {
-    // Lock the order's rows first, as in every transaction that changes an order.
+    // Every transaction that changes an order locks the order's rows first.
     let id = TicketId::parse(&message.order);
     let order = match id {
         Some(id) => order::lock_order(ledger, &id)?,
@@ -142,8 +143,9 @@ fn payment(message: &Capture, state: PaymentState, at: Millis) -> Payment {
     }
 }
 
-/// Returns whether this id can belong to a ticket without a verdict. No buyer is known here, so the
-/// id's MAC cannot be verified. The caller has found no order with this id.
+/// Returns whether this id can belong to a ticket without a verdict. The caller has found no order
+/// with this id. The MAC of the id is not verified, because it cannot be verified without the
+/// buyer.
 fn is_undecided<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -157,8 +159,9 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Under a grant, each number belongs to one ticket. If the ticket became an order after the
-    // caller's read, the provider must send the message again.
+    // Each number belongs to one ticket of its grant. If it belongs to this ticket, and the order
+    // now exists, the ticket has become an order since the caller's read. Then the provider must
+    // report the payment again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),
@@ -175,8 +178,9 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many units the pool lacks for an ended order. Returns `None` if the pool lacks none,
-/// if recalls cannot bring them, or if the buyer's limit does not allow the order.
+/// Returns how many more units the pool needs to make an ended order active again. Returns `None`
+/// if it needs no more, if the slots have too few units, or if the buyer's limit does not allow the
+/// order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -197,7 +201,7 @@ fn missing_units<L: Ledger + ?Sized>(
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Records that an attempt to pay failed. Returns false if the provider's message was handled
+/// Records that an attempt to pay failed. Returns false if the provider's report was processed
 /// before.
 pub fn record_failure<L: Ledger + ?Sized>(
     ledger: &mut L,

@@ -1,5 +1,5 @@
-//! The end, payment and extension of an order. Every change is a compare-and-set on the order's
-//! state.
+//! The end, payment and extension of an order. Every change checks the order's state first, and
+//! writes the new state in the same transaction.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
 use crate::id::TicketId;
@@ -29,8 +29,8 @@ pub enum ChangeOutcome {
 pub enum EndReason {
     /// The order is cancelled. Only a reserved order can be cancelled.
     Cancel,
-    /// The order expires unpaid. Only a reserved order can expire, and only after its `pay_by` has
-    /// passed. An open checkout delays the expiry by [`money::Checkout::provider_wait_ms`].
+    /// The order expires without a payment. Only a reserved order can expire, and only after its
+    /// `pay_by`. An open checkout delays this by [`money::Checkout::provider_wait_ms`].
     Expire,
     /// The order is refunded. Only a paid order can be refunded. Each of its captured payments gets
     /// a refund.
@@ -60,14 +60,14 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // The first read only finds the grant. The grant must be locked before the order, so the order
-    // is read again after that.
+    // The grant must be locked before the order. So the first read only finds the grant, and the
+    // order is read again after its grant is locked.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
 /// Ends an order: its units go back to the pool, and the buyer's quota falls by these units. If the
-/// grant of the order's ticket is still open, the grant's slot also learns of the lower quota.
+/// grant of the order's ticket is still open, a feed row also lowers the slot's count of the quota.
 pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -124,7 +124,8 @@ pub fn end<L: Ledger + ?Sized>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// An overdue order waits for its provider's answer, but only for a bounded time.
+/// Returns whether the order cannot expire yet, because its provider may still report a payment.
+/// The wait for the provider is bounded.
 fn may_be_paid<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -139,8 +140,8 @@ fn may_be_paid<L: Ledger + ?Sized>(
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Extends a reserved order's payment window until `pay_by`, which must be later than the old end
-/// and at most [`EXTEND_MS_MAX`] from now.
+/// Extends a reserved order's payment window until `pay_by`. The new `pay_by` must be later than
+/// the old one, and at most [`EXTEND_MS_MAX`] from now.
 pub fn extend<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -171,15 +172,16 @@ pub enum PayOutcome {
     Done(Order),
     /// The order was already paid by another payment.
     Already(Order),
-    /// The caller must refund the money. Either the order was refunded before, or it has ended and
-    /// cannot become paid, because the pool lacks its units or the buyer's limit does not allow it.
+    /// The caller must refund the money. Either the order was refunded before, or it had ended and
+    /// cannot become paid. It cannot if the pool has too few units, or if the buyer's limit does
+    /// not allow it.
     Refund(Order),
     /// No such order exists, so the caller must refund the money.
     NotFound,
 }
 
-/// Marks an order as paid. An ended order can also become paid, if the pool has the order's units
-/// and the buyer's limit allows the order.
+/// Marks an order as paid. An order that was cancelled or expired can also become paid, if the pool
+/// has enough units and the buyer's limit allows the order.
 pub fn pay<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -229,7 +231,8 @@ pub fn pay<L: Ledger + ?Sized>(
     Ok(PayOutcome::Done(order))
 }
 
-/// An item without any paid unit is not sold out, even if an operator lowers its total to zero.
+/// Appends the event "sold out" if all units of the item are paid. An item without any paid unit is
+/// not sold out, even if an operator has lowered its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: &Item,

@@ -1,14 +1,14 @@
 //! Plans the deliveries to one endpoint: which event to send next, which events wait, when to retry
 //! an event, and when to give it up.
 //!
-//! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the decisions
-//! to the store. The store has a position for each endpoint: every event up to that position was
-//! delivered, or has a row with the state of its delivery. If the driver crashes, it starts again
-//! from these rows. So each event is sent until it is delivered or dead, and events about one
-//! order, item or sale are sent one after another.
+//! A [`DeliveryQueue`] sends nothing itself. Its driver sends the events, and writes the queue's
+//! decisions to the store. The store has a position for each endpoint. Every event up to that
+//! position was delivered, or has a row with the state of its delivery. If the driver crashes, it
+//! starts again from the position and these rows. So each event is sent until it is delivered or
+//! dead. Events about one order, item or sale are sent one after another.
 //!
-//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
-//! driver tries the endpoint again.
+//! Two facts are not in the store: that an endpoint is down, and that it asked for a pause. So
+//! after a restart, the driver tries the endpoint immediately.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -31,23 +31,24 @@ pub use event_filter::EventFilter;
 pub use queue_bounds::DeliveryBounds;
 use retry::RefusedRun;
 
-/// Returns the key of an event's subject. Events with the same key are delivered in order.
+/// Returns the key of an event's subject. Events with the same key are delivered one after another.
 #[must_use]
 pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // The shop and the provider know the payment by this id, even if no such order exists.
+        // The shop and the provider know the payment by the order's id, even if no such order
+        // exists.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
     }
 }
 
-/// Returns the position after which new events get their positions when a standby became the
-/// primary. `last` is the last position in this database, which may lack the newest positions of
-/// the old primary. A reader of events may have read up to a lost position, so no new event may
-/// get a lost position.
+/// After a standby became the primary, new events get positions above the one that this function
+/// returns. `last` is the last position in the new primary, which may lack the newest events of the
+/// old one. No new event may get the position of a lost event, because a client that reads events
+/// may already have read past that position.
 #[must_use]
 pub fn last_position_after_failover(last: i64) -> i64 {
     if enforces(Rule::NewPositionsAfterFailover) { last + LOST_POSITIONS_MAX } else { last }
@@ -59,7 +60,7 @@ enum NewEvent {
     Waiting(Arc<str>),
     InFlight,
     Failed(PendingDelivery),
-    /// The event was delivered, or the endpoint does not want it.
+    /// The event was delivered, or the endpoint does not want it. The position can pass it.
     Done,
 }
 
@@ -84,7 +85,7 @@ pub struct DeliveryQueue {
     refused: HashMap<i64, RefusedRun>,
     /// How many times in a row this server could not send each event. A restart resets the counts.
     later: HashMap<i64, u32>,
-    /// The events in delivery, each with its key, and whether a failure counts as a try.
+    /// The events that are being sent. For each: its key, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
@@ -92,7 +93,8 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns a queue for an endpoint at `position`. `rows` must not contain dead events.
+    /// Returns a queue for an endpoint at `position`. `rows` are the endpoint's rows in the store,
+    /// without dead events.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -129,7 +131,7 @@ impl DeliveryQueue {
         self.breaker.is_open()
     }
 
-    /// Returns how many known events wait or are in delivery.
+    /// Returns how many events wait or are being sent: the rows, and the new events that were read.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self
@@ -149,9 +151,9 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Updates the queue with the current rows of the store. An operator may have added or
-    /// discarded rows, or requested an immediate retry with the full number of tries. A requested
-    /// retry ends the endpoint's pause. Call this only after the store has recorded every
+    /// Replaces the queue's rows with the present rows of the store. An operator may have added or
+    /// discarded rows. An operator may also have requested an immediate retry with the full number
+    /// of tries, which ends the endpoint's pause. Call this only after the store has recorded every
     /// [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
@@ -159,9 +161,9 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // An earlier `next_at` in the store replaces the queue's time. A later one is
-                // ignored: after an endpoint recovers, its events are due immediately, and the
-                // store does not have their new times.
+                // If `next_at` is earlier in the store than in the queue, the queue uses it. If it
+                // is later, the queue ignores it. Reason: when an endpoint recovers, its events
+                // become due immediately, and the store does not have these new times.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -207,7 +209,7 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // While new events can be sent, retries use at most half of the allowed deliveries.
+            // If new events can be sent, retries use at most half of the simultaneous deliveries.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -240,9 +242,9 @@ impl DeliveryQueue {
         Some(at)
     }
 
-    /// Returns the time from which [`DeliveryQueue::next`] may return an event, if no other method
-    /// is called before then. Returns `None` if the queue first needs an outcome, a new event or a
-    /// row.
+    /// Returns the earliest time at which [`DeliveryQueue::next`] may return an event, if no other
+    /// method is called before then. Returns `None` if the queue first needs the outcome of a
+    /// delivery, a new event or a row.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -250,7 +252,8 @@ impl DeliveryQueue {
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        // All allowed deliveries are in progress, so the queue needs an outcome first.
+        // All simultaneous deliveries are in use, so the queue first needs the outcome of one of
+        // them.
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
@@ -260,9 +263,9 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the endpoint's position can move: past delivered events, failed events, and
-    /// events that wait behind a failed event. Returns `None` if the position cannot move, or if an
-    /// earlier move is not confirmed.
+    /// Returns how far the endpoint's position can move. It can pass delivered events, failed
+    /// events, and events that wait behind a failed event. Returns `None` if the position cannot
+    /// move, or if the store has not yet confirmed the previous move.
     ///
     /// After the store has recorded the move, the caller calls [`DeliveryQueue::confirm_advance`].
     /// If the store does not record it, the caller must build a new queue from the store's rows.
@@ -277,8 +280,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // An earlier event with the same key has a row. The waiting event gets its own row,
-                // so that the position can move past it.
+                // The event waits because an earlier event with the same key has a row. The waiting
+                // event gets its own row, so that the position can pass it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -310,7 +313,7 @@ impl DeliveryQueue {
         Some(PositionAdvance { from: self.position, to, failed })
     }
 
-    /// Confirms that the store has recorded the last [`PositionAdvance`].
+    /// Call this after the store has recorded the last [`PositionAdvance`].
     pub fn confirm_advance(&mut self) {
         if let Some(to) = self.advancing_to.take() {
             self.position = to;
@@ -324,7 +327,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the first saved row of each key, unless an event with this key is in delivery.
+    /// For each key, returns the first row that is in the store, unless an event with this key is
+    /// being sent.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -352,7 +356,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Returns the event with which to try an endpoint that is down: new events and rows in turn.
+    /// Returns the event with which to try an endpoint that is down. New events and rows take
+    /// turns.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

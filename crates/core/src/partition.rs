@@ -1,9 +1,8 @@
-//! Chooses the partitions for the tries of a request: first its home partition, then another.
+//! Chooses the partitions to which a request is sent: first its home partition, then another.
 //!
-//! Safety does not depend on the choice: a request may go to any slots, in any order, and any
-//! number of times with the same key. A good choice spreads the load, and sends all requests of a
-//! buyer to one slot. This slot then enforces the buyer's limit and finds repeated requests by
-//! itself.
+//! The choice affects only speed. A request may be sent to any slots, in any order, and any number
+//! of times with the same key. A good choice spreads the load, and sends all requests of a buyer to
+//! one slot. This slot then enforces the buyer's limit and recognizes repeated requests by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -13,24 +12,25 @@ use crate::value::Units;
 const _: () =
     assert!(PARTITIONS_MAX <= u64::BITS, "each partition must have one bit of the registry");
 
-/// The registry: one bit for each partition. The bit is 1 if the partition has units or may get
-/// units. A request first tries partitions whose bit is 1.
+/// The registry: the partitions that have units or may get units, as one bit for each partition.
+/// The first try of a request goes to one of these partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AvailablePartitions(u64);
 
 impl AvailablePartitions {
-    /// Returns a registry that lists the first `partitions` partitions, at most [`PARTITIONS_MAX`]
-    /// of them.
+    /// Returns a registry that lists the first `partitions` partitions. Lists at most
+    /// [`PARTITIONS_MAX`].
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
     /// Returns the registry for one snapshot of the store. `pool` is the number of units in the
-    /// item's pool. `unsettled` has the unsettled units of each partition, from partition 0 on.
+    /// item's pool. `unsettled` yields the unsettled units of each partition, from partition 0 on.
     ///
     /// If the pool has units, every partition is listed. Otherwise, a partition is listed if it has
-    /// unsettled units, which may come back. For unlimited stock, call [`Self::all`] instead.
+    /// unsettled units, because they may be returned. For unlimited stock, call [`Self::all`]
+    /// instead.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -48,8 +48,8 @@ impl AvailablePartitions {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1
     }
 
-    /// Returns the listed partitions below this number. The spread may have fewer partitions now
-    /// than when the registry was read.
+    /// Returns the listed partitions with an index below `partitions`. The item may have fewer
+    /// partitions now than when the registry was read.
     #[must_use]
     pub fn within(self, partitions: u32) -> Self {
         Self(self.0 & Self::all(partitions).0)
@@ -67,8 +67,8 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions: first those from `index` on, and then those below `index`.
-    /// Both parts are in ascending order.
+    /// Returns the listed partitions in ascending order, starting at `index`. After the last
+    /// partition, continues with partition 0.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
@@ -82,8 +82,9 @@ pub fn unsettled(grant: Option<&Grant>) -> u64 {
 
 /// Returns the home partition of a request, even if that partition is not listed.
 ///
-/// For [`PartitionChoice::Random`], `number` has random bits. For [`PartitionChoice::RoundRobin`],
-/// `number` is the number of earlier requests. `buyer_hash` is [`crate::IdKey::buyer_hash`].
+/// For [`PartitionChoice::Random`], `number` is a random number. For
+/// [`PartitionChoice::RoundRobin`], `number` is the number of earlier requests. `buyer_hash` is
+/// [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);
@@ -110,12 +111,12 @@ pub fn first_try(
 }
 
 /// Returns the partition for a request's second try, after the partition `first` had too few units.
-/// The second try goes to the listed partition with the most units, apart from `first`. If even
-/// this partition has too few units, the result is `None`. In this case, park the request.
+/// This is the listed partition with the most units, apart from `first`. If even this partition has
+/// too few units, returns `None`. Then the caller parks the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
-/// ([`unsettled`]). Of several equally full partitions, the next one after `first` is chosen. So
-/// requests that failed in different partitions do not all go to the same partition.
+/// ([`unsettled`]). If several partitions have the most units, the next one after `first` is
+/// chosen. So requests that failed in different partitions do not all go to the same partition.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,
@@ -136,8 +137,9 @@ pub fn second_try(
 /// Returns the partitions for the last try of a request that was parked for the longest allowed
 /// time. These are all partitions, listed or not, with the home partition first.
 ///
-/// An earlier try of the same request may be undecided in one of these partitions. The slot of that
-/// partition answers with the request's ticket, so the request is not refused.
+/// In one of these partitions, an earlier try of the same request may already have a ticket that is
+/// not settled. Then the slot of that partition answers with this ticket, and the request is not
+/// refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

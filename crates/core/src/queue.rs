@@ -10,8 +10,8 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedTicket {
-    /// The position in the slot's queue. If the slot loses its memory, a later ticket can get the
-    /// same position. So an acknowledgement also compares the token.
+    /// The position in the slot's queue. If the slot loses its memory, another ticket can later get
+    /// the same position. So an acknowledgement must also name the ticket's token.
     pub at: u64,
     /// The ticket.
     pub ticket: Arc<Ticket>,
@@ -23,13 +23,13 @@ struct QueueEntry {
     done: bool,
 }
 
-/// A ticket leaves the queue after it and all earlier tickets are acknowledged.
+/// A slot's tickets. A ticket is removed after it and all earlier tickets were acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueueEntry>,
     /// The position of `entries[0]`.
     first: u64,
-    /// How many entries at the front of the queue were delivered.
+    /// How many entries, counted from the front of the queue, were delivered.
     delivered: usize,
     open: usize,
 }
@@ -40,8 +40,8 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// Returns the queued ticket with this number under `grant`. `grant` must be the newest grant:
-    /// its tickets are at the end of the queue, sorted by number.
+    /// Returns the queued ticket with this number under `grant`, which must be the newest grant.
+    /// The search works because these tickets are at the end of the queue, sorted by number.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
@@ -65,8 +65,8 @@ impl Queue {
         while out.len() < until
             && let Some(entry) = self.entries.get(self.delivered)
         {
-            // A queue that was restored from an older copy can have acknowledged tickets that it
-            // did not deliver.
+            // In a queue that was restored from an older copy, a ticket can be acknowledged
+            // although this queue did not deliver it.
             if !entry.done {
                 let at = self.first + self.delivered as u64;
                 out.push(QueuedTicket { at, ticket: entry.ticket.clone() });

@@ -1,6 +1,7 @@
-//! Recalls: a recall transfers units out of a slot, in three steps that can be repeated. [`begin`]
-//! writes a pending row. The slot gives up units and remembers their number under the recall's id
-//! ([`crate::slot::Slot::recall`]). [`finish`] moves these units in the store.
+//! Recalls: a recall transfers units out of a slot, in three steps. First, [`begin`] writes a
+//! pending row. Then the slot gives up units, and remembers their number under the recall's id
+//! ([`crate::slot::Slot::recall`]). Last, [`finish`] moves these units in the store. Each step can
+//! be repeated without harm.
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};
@@ -9,7 +10,7 @@ use crate::stock;
 use crate::value::{GrantId, RecallId};
 
 /// Records a recall of at most `asked` units from a grant. Returns `None` if the grant is not open,
-/// if its units are not counted, or if `asked` is 0.
+/// if the item's stock is unlimited, or if `asked` is 0.
 pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -41,8 +42,8 @@ impl RecallOutcome {
     }
 }
 
-/// Moves the recalled units to the recall's target, and returns the number of moved units. A
-/// repeated call moves nothing and returns 0.
+/// Moves the recalled units to the recall's target, and returns the number of moved units. If the
+/// recall is already finished, moves nothing and returns 0.
 pub fn finish<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,

@@ -1,6 +1,6 @@
-//! Decides how many units move from the pool to each slot: fair parts before a sale opens, and
+//! Decides how many units move from the pool to each slot: equal parts before a sale opens, and
 //! small portions while the sale runs. If two leaders decide at the same time, a slot may get one
-//! portion more than it needs.
+//! portion too many, which does no harm.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -14,9 +14,8 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// Returns how many units each new slot gets in counter A, in the order of the slots. With
-/// sub-domains, each slot gets an equal part of the pool, but at most the spread's `initial`.
-/// Without sub-domains, the slots get the whole pool in equal parts.
+/// Returns how many units each new slot gets in counter A, in the order of the slots. The slots get
+/// equal parts of the pool. With sub-domains, a part is at most the spread's `initial`.
 #[must_use]
 pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     let each = if spread.uses_sub_domains() { spread.initial } else { u64::MAX };
@@ -33,8 +32,8 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
 }
 
 /// Divides the pool's units among the emptiest slots of an item without sub-domains. Each part has
-/// at least `least` units (the item's limit), so that no part is too small for a request. If the
-/// pool has fewer units than `least`, one slot gets all of them. `levels` has the number of units
+/// at least `least` units (the item's limit), so that a part can serve every request. If the pool
+/// has fewer units than `least`, one slot gets all of them. `levels` contains the number of units
 /// in each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
@@ -52,9 +51,10 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 /// Returns the next refill of a slot with sub-domains, for its drained counter. Returns `None` if
 /// the slot needs no refill, if units are on their way to the slot, or if the pool is empty.
 ///
-/// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
-/// slot has not applied. Apply the slot's feed first, then read its view, then decide. The slot's
-/// mark is only a hint, so call this function also for slots without the mark.
+/// `slots` is the number of slots that share the pool. `on_its_way` is the number of units in feed
+/// rows that the slot has not applied. The caller applies the slot's feed first, then reads its
+/// view, and then calls this function. It also does so for slots without the mark, which is only a
+/// hint.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -70,7 +70,8 @@ pub fn next_portion(
     if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
-    // The slots share the last units of the pool, in parts of at least `threshold` units.
+    // If the pool has few units left, each slot gets only its part of them, but at least
+    // `threshold` units.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
     let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
     let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };
@@ -81,7 +82,7 @@ pub fn next_portion(
 /// another node's slot, so each slot gets few units and is refilled early.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
-    /// The number of portions into which each slot's share of the stock is divided.
+    /// Each slot's part of the stock is divided into this many refills.
     const PORTIONS: u64 = 8;
     let refill = (total / (u64::from(slots.max(1)) * PORTIONS)).max(1);
     let threshold = refill.div_ceil(2);

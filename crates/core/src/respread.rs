@@ -1,9 +1,9 @@
-//! Decides the steps of a change of an item's spread while the sale runs: slots outside the new
-//! spread are drained, and slots that joined get their part of the stock.
+//! Decides the steps after an item's spread was changed while its sale runs. Slots that are no
+//! longer in the spread are drained, and new slots get a part of the stock.
 //!
 //! All decisions here follow from the spread in the store and the open grants. So if a leader stops
-//! before the change is complete, the next leader completes it. Safety does not depend on these
-//! decisions: a grant can be closed at any time, which returns its unsettled units and tickets.
+//! before the change is complete, the next leader completes it. The decisions affect only speed: a
+//! grant can be closed at any time, because closing it returns its unsettled units and tickets.
 use crate::limits::{PARTITIONS_MAX, SETTLE_BATCH_MAX};
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -16,8 +16,8 @@ use crate::value::SlotKey;
 pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool immediately, so that other slots sell them while this slot's
-    /// tickets settle.
+    /// Recall these units to the pool immediately. Then other slots can sell them while this slot's
+    /// tickets are settled.
     Recall(u64),
     /// Wait: tickets that the slot issued are not settled yet.
     Wait,
@@ -29,8 +29,8 @@ pub enum SlotDrainStep {
 ///
 /// Read the grant *after* the view, so that the grant counts every ticket that the view shows as
 /// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says
-/// that a recall from this grant is pending. `is_overdue` says that the drain has reached its time
-/// limit.
+/// whether a recall from this grant is pending. `is_overdue` says whether the drain has lasted too
+/// long.
 #[must_use]
 pub fn slot_drain_step(
     grant: &Grant,
@@ -46,7 +46,8 @@ pub fn slot_drain_step(
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
-        // If the slot never acknowledged the grant, the slot issued no tickets under it.
+        // The slot has no view of this grant. If it never acknowledged the grant, it issued no
+        // tickets under it.
         return if grant.acked { SlotDrainStep::Wait } else { SlotDrainStep::Close };
     };
     if !view.stopped {
@@ -68,14 +69,14 @@ pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the leaving slots to which a parked request goes in its last try. These are all leaving
-/// slots, because an earlier try may be undecided in any of them.
+/// Returns the slots to which a parked request also goes in its last try: all slots that are
+/// leaving the spread. An earlier try may have a ticket in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
 }
 
-/// A slot of a spread that got more partitions.
+/// A slot in a spread that has got more partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpreadSlot {
     /// The slot.
@@ -84,8 +85,8 @@ pub struct SpreadSlot {
     pub available: u64,
     /// Whether the slot is new: its grant has no units, and no pending recall brings units.
     pub is_new: bool,
-    /// Whether a recall from the slot is pending. No other recall begins before this recall
-    /// finishes.
+    /// Whether a recall of units from the slot is pending. Until that recall finishes, the slot
+    /// gets no other recall.
     pub asked: bool,
 }
 
@@ -100,8 +101,8 @@ pub struct ShareMove {
     pub units: u64,
 }
 
-/// If the pool is empty, returns the recalls that give each new slot a part of the other slots'
-/// units.
+/// Returns the recalls that give each new slot a part of the other slots' units. If the pool has
+/// units, returns none, because the new slots then get units from the pool.
 ///
 /// - A part is the average number of units in the slots, but at most `initial` if sub-domains are
 ///   in use.
@@ -147,32 +148,33 @@ pub fn shares_for_new_slots(
     moves
 }
 
-/// If at least this many tickets of a slot wait to be settled, the slot is the bottleneck of its
-/// item: a full batch is in work, and another full batch waits.
+/// A slot is the bottleneck of its item if at least this many of its tickets wait to be settled.
+/// This is two full batches: one is being settled, and the other waits.
 pub const HOT_TICKETS: u64 = 2 * SETTLE_BATCH_MAX as u64;
-/// How long a slot must stay the bottleneck before its item gets more partitions, in milliseconds.
+/// If a slot stays the bottleneck for this many milliseconds, its item gets more partitions.
 pub const HOT_MS: i64 = 3_000;
-/// How long the number of partitions stays the same after a change, in milliseconds.
+/// After a change, the number of partitions stays the same for at least this many milliseconds.
 pub const WIDEN_REST_MS: i64 = 10_000;
 
-/// Watches an item whose number of partitions is automatic. The number only rises, and stays the
-/// same for a time after each change, so it does not go up and down with the load.
+/// Decides when an item needs more partitions, if the server chooses their number. The number never
+/// falls, and stays the same for a time after each change. So it does not go up and down with the
+/// load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
-    /// The time since which a slot of the item has been the bottleneck.
+    /// Since when a slot of the item has been the bottleneck.
     hot_since: Option<i64>,
     /// When the number of partitions last changed.
     changed: Option<i64>,
 }
 
 impl AutoWidth {
-    /// Checks an item once, and returns a larger number of partitions if the item needs more. After
-    /// the caller has changed the number, it calls [`AutoWidth::confirm`]. Until then, each check
+    /// Call this regularly. Returns a larger number of partitions if the item needs more. The
+    /// caller then changes the number and calls [`AutoWidth::confirm`]. Until then, further calls
     /// may return the larger number again.
     ///
-    /// `waiting` is the number of issued tickets that wait to be settled, in the slot with the most
-    /// such tickets. `free` is the number of units that the item can still sell; `None` for
-    /// unlimited stock. `least` is the largest request. `now_ms` comes from a monotonic clock.
+    /// `waiting` is the number of tickets that wait to be settled, in the slot that has the most of
+    /// them. `free` is the number of units that the item can still sell; `None` for unlimited
+    /// stock. `least` is the largest request. `now_ms` comes from a monotonic clock.
     pub fn observe_load(
         &mut self,
         partitions: u32,
@@ -187,8 +189,8 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // With fewer units in a partition, the server would have to gather units for the largest
-        // request.
+        // If a partition had fewer units than the largest request, the server would have to gather
+        // units for such a request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         let is_due = now_ms - since >= HOT_MS && !rests && wider > partitions && suffices;
         is_due.then_some(wider)
@@ -200,8 +202,8 @@ impl AutoWidth {
     }
 }
 
-/// Returns the first number of partitions of an automatic item: two for each Redis primary with
-/// slots.
+/// Returns the initial number of partitions of an item, if the server chooses it: two for each
+/// Redis primary with slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {
     u32::try_from(primaries.saturating_mul(2)).unwrap_or(PARTITIONS_MAX).clamp(1, PARTITIONS_MAX)

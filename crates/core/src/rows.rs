@@ -1,4 +1,4 @@
-//! The rows of the store, as the rules see them.
+//! The rows of the store, in the form that the rules of this crate use.
 use crate::id::TicketId;
 use crate::spread::Counter;
 use crate::value::{
@@ -15,23 +15,23 @@ pub struct Item {
     pub id: ItemId,
     /// The total stock, after all changes by operators.
     pub total: Stock,
-    /// Units that no slot holds and no active order has. 0 for unlimited stock.
+    /// Units that are neither in a slot nor in an active order. 0 for unlimited stock.
     pub pool: u64,
     /// Units that one buyer may hold in active orders.
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
-    /// Units of orders that are now cancelled, expired or refunded.
+    /// Units of all orders that are now cancelled, expired or refunded.
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
-    /// Entries in the item's waitlist ([`crate::waitlist`]).
+    /// The number of waiting entries in the item's waitlist ([`crate::waitlist`]).
     pub waiting: u64,
 }
 
 impl Item {
-    /// Returns how many units of the pool are reserved for the waitlist: one for each entry, as far
-    /// as the pool has enough units.
+    /// Returns how many units of the pool are kept for the waitlist. This is one unit for each
+    /// entry, or the whole pool if there are more entries than units.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
@@ -41,11 +41,11 @@ impl Item {
 /// An entry in an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistEntry {
-    /// The id of the order that the entry may become.
+    /// The entry's id. If the entry becomes an order, the order has the same id.
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
-    /// The ticket number under the waitlist's grant. The lowest number is served first.
+    /// The entry's number. The entry with the lowest number is served first.
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
@@ -68,13 +68,13 @@ pub struct Grant {
     pub slot: SlotKey,
     /// The slot's epoch under this grant.
     pub epoch: Epoch,
-    /// Units given so far, minus recalled units. 0 for unlimited stock.
+    /// All units that the grant got, minus the units that were recalled. 0 for unlimited stock.
     pub granted: u64,
-    /// Units settled (consumed) under the grant.
+    /// Units of the grant whose tickets became orders.
     pub settled: u64,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// Whether tickets of the grant can still be consumed. A slot has at most one open grant.
+    /// Whether tickets of the grant can still become orders. A slot has at most one open grant.
     pub open: bool,
     /// Whether the slot confirmed the grant.
     pub acked: bool,
@@ -89,15 +89,16 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Returns the units that the slot can still sell, plus the units of unsettled tickets.
+    /// Returns the granted units that no order has: the units that the slot can still sell, and the
+    /// units of unsettled tickets.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)
     }
 }
 
-/// A row of a grant's feed: one change for the grant's slot. The slot must apply the rows in
-/// sequence.
+/// A row of a grant's feed: one change that the grant's slot must apply. The slot applies the rows
+/// in sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRow {
     /// The grant of the feed.
@@ -108,8 +109,9 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The key of the request that the slot forgets. If the store decided the ticket from its id
-    /// alone, the key is unknown, and the slot searches for the ticket's number or token.
+    /// If the row is a credit, the key of the request that the slot forgets. The key is `None` if
+    /// the store decided the ticket from its id alone. Then the slot finds the request by the
+    /// ticket's number or token.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
@@ -128,7 +130,8 @@ pub enum Verdict {
     Reserved,
     /// The ticket was returned, because the request already holds this order.
     Order(TicketId),
-    /// The ticket was returned, because the request's key holds an order with other content.
+    /// The ticket was returned, because the request key already holds an order for another item or
+    /// another number of units.
     KeyReused,
     /// The ticket was returned, because the buyer's limit does not allow the order.
     LimitReached,
@@ -143,13 +146,13 @@ pub struct Resolution {
     pub ticket: TicketId,
     /// The ticket's grant.
     pub grant: GrantId,
-    /// The ticket's number. `None` if the number belongs to another ticket of the grant.
+    /// The ticket's number. `None` if another ticket of the grant already has this number.
     pub n: Option<TicketN>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// An order. The store has the order before the buyer gets an answer.
+/// An order. It is in the store before the server answers the buyer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The order's id, which is the id of the order's ticket.
@@ -179,15 +182,16 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns whether this order is for this number of units of this item. If a request has the
-    /// order's key, but another number or another item, the key was reused.
+    /// Returns whether this order is for this number of units of this item. If not, a request with
+    /// the order's key has used the key a second time, for something else.
     #[must_use]
     pub fn is_for(&self, item: ItemId, units: Units) -> bool {
         (self.item, self.units) == (item, units)
     }
 
-    /// How long a link to an order still works after the order was paid or ended, in milliseconds.
-    /// So a person who paid through the link, without the buyer's token, sees the result.
+    /// How long a payment link to an order works after the order was paid or ended, in
+    /// milliseconds. A person who pays through the link has no buyer's token, but can then still
+    /// see the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

@@ -1,6 +1,7 @@
-//! The protocol's rules by name. If the simulator removes any one rule, it must find an error.
+//! The protocol's rules, by name. A test removes one rule at a time; the simulator must then find
+//! an error.
 //!
-//! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
+//! Without the `mutants` feature, no rule can be removed, and [`enforces`] compiles to `true`.
 
 #[macro_use]
 mod list;
@@ -8,8 +9,8 @@ mod list;
 mod removed;
 
 rules! {
-    /// Settling never consumes more units than were granted. If a ticket needs more units, settling
-    /// closes the grant instead.
+    /// Settling never consumes more units than were granted. If a ticket would exceed them,
+    /// settling closes the grant instead.
     SettleGuard,
     /// Settling consumes a ticket only if the ticket's grant is open.
     GrantOpen,
@@ -19,8 +20,8 @@ rules! {
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// An existing order counts for a request only if the order and the request have the same
-    /// content. If the content differs, the key was reused.
+    /// A request gets the order of its key only if the item and the number of units are the same.
+    /// Otherwise, the key was reused.
     OrderExistsCompares,
     /// If a ticket is returned while its grant is open, a feed row (a credit) gives the units back
     /// to the ticket's slot.
@@ -29,11 +30,11 @@ rules! {
     NoCreditOnceClosed,
     /// When an order ends, the store lowers the buyer's quota by the order's units.
     QuotaBack,
-    /// When an order ends, the order's slot learns that the buyer's quota is lower.
+    /// When an order ends, a feed row tells the order's slot that the buyer's quota is lower.
     QuotaBackToSlot,
     /// An order that ends returns its units to the pool.
     UnitsBack,
-    /// An order ends once, by a compare-and-set on its state.
+    /// An order ends only once: the state is checked in the transaction that changes it.
     EndOnce,
     /// The credit for a returned ticket makes the slot forget the ticket's request.
     ForgetOnCredit,
@@ -49,8 +50,8 @@ rules! {
     LossEpochMissing,
     /// If a slot's grant or epoch differs from the store's open grant, the slot lost its memory.
     LossEpochForeign,
-    /// If a slot counted fewer tickets than the store has seen, or applied more feed rows than the
-    /// feed has, the slot lost its memory.
+    /// A slot has lost its memory if it counted fewer tickets than the store has seen. It has also
+    /// lost it if it applied more feed rows than the feed has.
     LossNumberBehind,
     /// If an idle slot's units differ from the store's count, the slot lost its memory.
     LossQuietMismatch,
@@ -59,8 +60,8 @@ rules! {
     /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
     /// slot, the length of the grant's feed.
     EvidenceOrder,
-    /// A node reads the pending recalls first, and then reads the grant again. If a recall finishes
-    /// in between, the second reading of the grant shows the recall.
+    /// A node reads the grant, then the pending recalls, and then the grant again. If a recall
+    /// finishes meanwhile, the two readings of the grant differ.
     RecallsReadFirst,
     /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
@@ -92,13 +93,14 @@ rules! {
     CloseOnce,
     /// A refill takes its units from the pool.
     RefillFromPool,
-    /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. Units
-    /// that were granted before the acknowledgement are part of the `init`.
+    /// A grant gets units through its feed only after its slot acknowledged `init`. Units that the
+    /// grant got before are part of the `init`.
     RefillAfterInit,
-    /// A node answers "sold out" only if too few units are left. Units of unsettled tickets and
-    /// units on their way to a slot count as left.
+    /// A node answers "sold out" only if too few units are free. Units of unsettled tickets, and
+    /// units on their way to a slot, count as free.
     InFlightIsFree,
-    /// A snapshot from which a node answers "sold out" contains every request that holds an order.
+    /// A node answers "sold out" from a snapshot only if it knows every request that holds an order
+    /// in this snapshot.
     WinnersInSnapshot,
     /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
     /// the order.
@@ -106,20 +108,20 @@ rules! {
     /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
     /// the request.
     HeldBeforeDoor,
-    /// After a node answers that a ticket is queued, it remembers the ticket until `decide_by`. If
-    /// a repeated request finds that the ticket was refused, the node forgets the ticket.
+    /// If a node answers that a ticket is queued, it remembers the ticket until `decide_by`. It
+    /// forgets the ticket earlier if a repeated request finds that the ticket was refused.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
     /// Before a node refuses a request that was parked for the longest allowed time, the node sends
     /// the request to its slots once more.
     LastTry,
-    /// The last attempt of a parked request goes to every partition, because an earlier attempt may
-    /// be undecided in any of them.
+    /// The last try of a parked request goes to every partition. In any of them, an earlier try may
+    /// have a ticket that is not settled.
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// If a sale changes after its drain was announced, its slots are drained again before its
+    /// If a sale is changed during the drain of its slots, the slots are drained again before its
     /// phase changes. The slots are drained at most three times.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
@@ -135,16 +137,17 @@ rules! {
     FirstCommitWins,
     /// If the ticket's request holds an order, a forced verdict names this order.
     ForcedFindsOrder,
-    /// A request is sent again under a new epoch only if the buyer got no ticket id.
+    /// If a slot gets a new epoch, a request is sent again only if its buyer has not got a ticket
+    /// id.
     AskAgainOnlyWithoutId,
-    /// A slot remembers a request, and answers its repetitions with the same ticket.
+    /// A slot remembers each request, and answers a repeated request with the same ticket.
     SlotRemembers,
     /// If a slot still remembers a refused ticket, it may answer a new attempt with this ticket.
     /// The refused ticket does not decide the new attempt.
     NewTryAfterRefusal,
-    /// A slot compares the content of a repeated request with the request that it remembers.
+    /// A slot checks that a repeated request asks for the same number of units.
     SlotDigest,
-    /// A slot enforces the buyer's limit, as far as the slot knows the buyer's quota.
+    /// A slot enforces the buyer's limit by its own count of the buyer's units.
     SlotLimit,
     /// A slot issues tickets for no more units than it has.
     SlotEnough,
@@ -171,9 +174,9 @@ rules! {
     RegistryWaitsForPool,
     /// A request whose home partition left the registry goes to another partition.
     HomeLeftGoesOn,
-    /// If the first partition has too few units, the second attempt goes to another partition.
+    /// If the first partition has too few units, the second try goes to another partition.
     SecondTryElsewhere,
-    /// A second attempt goes to the partition with the most units in the latest snapshot.
+    /// The second try goes to the partition with the most units in the latest snapshot.
     SecondTryFullest,
     /// The pool's units are spread fairly over new slots.
     WarmUpFair,
@@ -188,27 +191,27 @@ rules! {
     /// The missing units of a parked request are gathered in a slot to which the request can be
     /// sent.
     GatherReachable,
-    /// The missing units of a parked request come from the pool.
+    /// If a parked request needs more units, units from the pool are moved to its slot.
     GatherFromPool,
-    /// The missing units of a parked request come from other slots.
+    /// If a parked request needs more units, units from other slots are moved to its slot.
     GatherFromOthers,
     /// A slot that left its item's spread is closed only after its tickets are settled.
     LeaveDrains,
     /// The units of a slot outside the spread are recalled while the slot's tickets settle.
     LeaveRecalls,
-    /// The grant of a slot outside the spread is closed. The grant's units go to the other slots.
+    /// The grant of a slot outside the spread is closed, so that other slots get its units.
     LeaveCloses,
     /// A slot that joined the spread gets units of other slots if the pool is empty.
     NewSlotGetsShare,
-    /// The last attempt of a parked request also goes to the slots that are leaving the spread.
+    /// The last try of a parked request also goes to the slots that are leaving the spread.
     LastTryAsksLeaving,
     /// The number of requests that a node parks is bounded.
     ParkedBound,
     /// For a new snapshot, a node reads every transaction that may have committed since the
-    /// previous snapshot. A transaction may commit after a transaction with a higher number.
+    /// previous snapshot. Transactions may commit in another order than that of their numbers.
     RefreshFromXmin,
-    /// A node learns which requests hold orders before it learns the counts of the same commit or
-    /// snapshot.
+    /// From a commit or snapshot, a node first learns which requests hold orders, and then the
+    /// counts.
     HoldersWithCounts,
     /// If a node's lease lapses, the node's grants are closed.
     LapsedLeaseCloses,
@@ -222,8 +225,8 @@ rules! {
     SaleOpensWhenDue,
     /// A sale opens by itself only if its start has not been moved since the step was found due.
     TimedStepStillNeeded,
-    /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
-    /// shows that the request holds no order.
+    /// A slot may answer "limit reached" or "key reused". A node refuses the request for this
+    /// reason only after a later snapshot shows that the request holds no order.
     SlotRefusalConfirmed,
     /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
     /// has ended since that count.
@@ -234,8 +237,8 @@ rules! {
     /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
     /// failed over since that count. A failover may lose the counted orders.
     LimitCountUntilFailover,
-    /// An acknowledgement names a position and a token. It has an effect only if the ticket at this
-    /// position has this token.
+    /// An acknowledgement names a position in the queue and a token. It has no effect if the ticket
+    /// at this position has another token.
     AcknowledgeCompares,
     /// A settler acknowledges tickets only after the commit.
     AcknowledgeAfterCommit,
@@ -243,14 +246,15 @@ rules! {
     TellAfterCommit,
     /// An unpaid order expires only after its payment window.
     ExpireWhenDue,
-    /// Stock is never lowered below the held and sold units.
+    /// An operator cannot lower the stock below the held and sold units.
     LowerOnlyFree,
     /// A reader of events continues after the last position that it read. Only committed events get
     /// positions. With row numbers, a reader could miss an event that is committed late.
     ReadByPosition,
     /// After a failover that lost events, no new event gets the position of a lost event.
     NewPositionsAfterFailover,
-    /// An endpoint's position moves only if it still has the value that the delivery worker read.
+    /// A delivery worker moves an endpoint's position only if nobody has changed the position since
+    /// the worker read it.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,
@@ -272,11 +276,11 @@ rules! {
     GivenUpOnceKept,
     /// An event that is refused for a long time is given up, so that other events can be sent.
     DeadAtLast,
-    /// A change and its event are in one transaction.
+    /// One transaction makes a change and writes the change's event.
     EventWithChange,
-    /// A provider's message has its effect once.
+    /// A provider's report takes effect only once.
     InboxOnce,
-    /// A payment has its effect once, even if several messages report it.
+    /// A payment takes effect only once, even if several reports are about it.
     PaymentOnce,
     /// Only a payment with the order's exact amount and currency pays for the order.
     AmountMatches,
@@ -292,15 +296,15 @@ rules! {
     SettledStays,
     /// If the money of a settled refund comes back to the shop, the refund is not settled any more.
     CameBackUndoes,
-    /// If a provider's answer is older than the refund's last change, the answer does not settle
-    /// the refund. The server ignores the answer or queries the provider again.
+    /// If a refund has changed since the provider was asked, the answer does not settle the refund.
+    /// The server ignores the answer or asks the provider again.
     AnswerMayBeOld,
-    /// After a refund failed and its money came back, a message cannot complete the refund. The
-    /// message only makes the server query the provider.
+    /// After a refund's money came back, a provider's webhook cannot settle the refund. It only
+    /// makes the server query the provider.
     OldNewsAsk,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
-    /// Every request to a provider for a refund has the refund's own key.
+    /// Each request to a provider for a refund has an idempotency key of this refund.
     RefundUnderItsKey,
     /// After a failover, a node applies its remembered payments again.
     ApplyAgainAfterFailover,
@@ -311,7 +315,7 @@ rules! {
     LatePayRecalls,
     /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,
-    /// The server answers a provider's message only after the message's effect is committed.
+    /// The server answers a provider's webhook only after the webhook's effect is committed.
     AnswerAfterEffect,
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
@@ -323,7 +327,7 @@ rules! {
     /// The time for which an unavailable provider delays an expiry starts with the first failed
     /// query to the provider, not at `pay_by`.
     GraceAfterQuestion,
-    /// An order waits for its provider's first answer only for a bounded time.
+    /// Even if no query was sent, an order waits for its provider only for a bounded time.
     AskedWithin,
     /// After an extension of the payment window, earlier failed queries to the provider do not
     /// count.
@@ -332,7 +336,7 @@ rules! {
     CheckoutWhileReserved,
     /// An order keeps one open checkout.
     CheckoutOnce,
-    /// A provider's message about an older checkout does not close the order's current checkout.
+    /// A provider's report about an older checkout does not close the order's current checkout.
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
@@ -346,7 +350,7 @@ rules! {
     OnePlace,
     /// The number of entries in a waitlist is bounded.
     LineBounded,
-    /// A buyer cannot join a waitlist that already has an entry for each unit that may come back.
+    /// Nobody can join a waitlist that already has an entry for each unit that may be returned.
     LineWithinReturns,
     /// If a buyer's order from a waitlist expired, or the buyer cancelled the order, the buyer
     /// cannot join that waitlist again.

@@ -1,5 +1,5 @@
 //! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. An operator can change the phase.
-//! A sale also opens and closes by itself when the store's clock reaches the sale's times.
+//! When the store's clock reaches the sale's start or end, the server opens or closes the sale.
 
 pub use doorbuster_types::Phase;
 
@@ -98,7 +98,7 @@ impl TimedStep {
         }
     }
 
-    /// Returns whether the step is due. `now` must not follow a step of a clock.
+    /// Returns whether the step is due. `now` must come from a clock that does not jump.
     #[must_use]
     pub fn is_due(self, now: Millis) -> bool {
         self.at <= now || !enforces(Rule::SaleOpensWhenDue)
@@ -108,7 +108,7 @@ impl TimedStep {
 /// A step and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepRequest {
-    /// An operator requests the step, or the server itself pauses a sale.
+    /// An operator requests the step, or the server itself pauses the sale.
     Now(PhaseStep),
     /// The sale's times require the step.
     Timed(TimedStep),
@@ -124,7 +124,7 @@ impl StepRequest {
     }
 
     /// Returns whether a sale with this phase and these times still needs the step. A timed step is
-    /// not needed if an operator has withdrawn the sale or moved the time.
+    /// no longer needed if an operator has withdrawn the sale or moved the start or the end.
     #[must_use]
     pub fn is_needed(
         self,
@@ -142,9 +142,9 @@ impl StepRequest {
     }
 }
 
-/// Returns whether a sale that now has the version `current` may be paused or closed. `announced`
-/// is the sale's version when the drain of its slots was announced. If the sale has changed since
-/// then, a drained slot may have issued tickets again.
+/// Returns whether a sale may be paused or closed after the drain of its slots. `announced` is the
+/// sale's version when the drain was announced, and `current` is its version now. If they differ,
+/// the sale has changed, and a drained slot may have issued tickets again.
 #[must_use]
 pub fn is_as_announced(announced: u64, current: u64) -> bool {
     announced == current || !enforces(Rule::ShowAsIntended)

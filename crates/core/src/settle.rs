@@ -1,6 +1,7 @@
-//! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. For a
-//! *returned* ticket, the slot gets a credit if the ticket's grant is open. Each ticket is checked
-//! against its grant, which prevents overselling even if a slot loses, forgets or repeats tickets.
+//! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. If a ticket is
+//! *returned*, its slot gets a credit, unless the ticket's grant is closed. The units of every
+//! ticket are checked against its grant. So even if a slot loses, forgets or repeats tickets, the
+//! server does not sell too many units.
 use crate::event::{Attribution, EventType, Subject};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -11,7 +12,7 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict. After the commit, the node that waits for the verdict gets it.
+/// A ticket's verdict. After the commit, it is sent to the node that waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketVerdict {
     /// The ticket's id.
@@ -20,7 +21,7 @@ pub struct TicketVerdict {
     pub verdict: Verdict,
     /// The order that the verdict names, if any.
     pub order: Option<Order>,
-    /// Whether this transaction decided the verdict. `false` if an earlier transaction decided it.
+    /// True if this transaction decided the ticket, and false if an earlier transaction decided it.
     pub fresh: bool,
 }
 
@@ -74,9 +75,9 @@ pub fn settle<L: Ledger + ?Sized>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, after the ticket's `decide_by`. This function never
-/// consumes the ticket. Returns `None` if the ticket may still become an order, or if the id
-/// belongs to a waitlist entry.
+/// Decides a ticket from its id alone, after the ticket's `decide_by`. The ticket never becomes an
+/// order. Returns `None` if the ticket may still become an order, or if the id belongs to a
+/// waitlist entry.
 pub fn force_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
@@ -155,7 +156,8 @@ impl Settlement<'_> {
         self.grant.as_ref().is_some_and(|g| g.open)
     }
 
-    /// Closes the grant if the ticket proves that the grant's slot failed.
+    /// Closes the grant if the ticket proves a fault of the grant's slot: the slot issued too many
+    /// units, or used a number twice.
     fn close_if_faulty<L: Ledger + ?Sized>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
         let Some(grant) = &mut self.grant else { return Ok(()) };
         if self.n <= grant.max_n && enforces(Rule::ReusedNumber) {
@@ -221,8 +223,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Records that the ticket is returned. An open grant gets a credit. A closed grant gets no
-    /// credit, because its unsettled units went to the pool when it was closed.
+    /// Records that the ticket is returned. If the grant is open, its slot gets a credit. If it is
+    /// closed, there is no credit: closing the grant has already returned the units to the pool.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,
@@ -232,7 +234,7 @@ impl Settlement<'_> {
         self.count_resolved();
         let Self { id, grant, n, buyer, key, units, now, reused } = self;
         if let Some(mut grant) = grant {
-            // A ticket whose verdict names the request's order needs no event.
+            // If the request holds an order, the buyer needs no event about the ticket.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

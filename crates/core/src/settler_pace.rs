@@ -1,22 +1,23 @@
-//! Paces the work of nodes that share a store, so that one order costs the store about the same
-//! work with any number of nodes.
+//! Paces nodes that share a store. Without this, the work of the store for one order would increase
+//! with the number of nodes.
 //!
-//! A transaction has a fixed cost, so a settler waits after a batch ([`SettlerPace`]). During the
-//! wait, it gathers about as many tickets as a single settler would gather. With more nodes, each
-//! node reads the other nodes' commits less often ([`refresh_interval`]).
+//! - Each transaction has a fixed cost. So if several nodes settle tickets, each waits after a
+//!   batch, to gather about as many tickets as a single settler would ([`SettlerPace`]).
+//! - The more nodes there are, the less often each node reads the commits of the others
+//!   ([`refresh_interval`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
 
 /// The longest time that a settler waits after a batch, to gather more tickets.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
-/// The load counts as low if a single settler for all tickets would have fewer tickets than this in
-/// a batch. At low load, the settlers do not wait.
+/// The settlers do not wait if the load is low. It is low if a single settler for all tickets would
+/// have fewer tickets than this in a batch.
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// In the averages, a longer time between two batches counts as this time, so that the averages
-/// soon follow the load after an idle time.
+/// A longer time between two batches enters the averages as this time. So after an idle time, the
+/// averages soon follow the load again.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -30,7 +31,7 @@ pub struct Batch {
     pub commit: Duration,
 }
 
-/// The pace of one settler: averages of its last batches.
+/// The pace of one settler: moving averages over its batches.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SettlerPace {
     tickets: f64,
@@ -39,11 +40,11 @@ pub struct SettlerPace {
 
 impl SettlerPace {
     /// Returns how long the settler waits after a batch. `settlers` is the number of nodes that
-    /// settle, including this node.
+    /// settle tickets, including this node.
     ///
-    /// A small batch does not show that the load is low, because many settlers may divide a high
-    /// load. So the settler measures its own rate of tickets, and assumes the same rate for the
-    /// others.
+    /// Small batches do not prove that the load is low, because many settlers may divide a high
+    /// load. So the settler measures how many tickets it gets in a second, and assumes that each
+    /// other settler gets as many.
     pub fn pause_after_batch(&mut self, batch: Batch, settlers: usize) -> Duration {
         let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
         self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
@@ -60,9 +61,9 @@ impl SettlerPace {
     }
 }
 
-/// The pause between two refreshes of a node is this time, multiplied by the number of live nodes.
-/// A refresh reads the items' counts and the other nodes' commits. If the previous refresh was
-/// longer ago than the pause, a refresh is immediate. So the pause delays verdicts only under load.
+/// A refresh of a node reads the items' counts and the other nodes' commits. The pause between two
+/// refreshes is this time, multiplied by the number of live nodes. If the last refresh was longer
+/// ago, the next one begins immediately. So the pause delays verdicts only under load.
 const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
@@ -83,7 +84,7 @@ mod tests {
     const COMMIT: Duration = Duration::from_micros(700);
     const BATCHES: u32 = 20_000;
 
-    /// Returns how long a settler waits after the last of many equal batches.
+    /// Returns how long a settler waits after it has had many equal batches.
     fn pause_after_batch(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
         let mut pace = SettlerPace::default();
         let batch = Batch { tickets, cycle, commit: COMMIT };
@@ -130,14 +131,15 @@ mod tests {
         assert!(waits.is_some_and(|batches| batches < 30), "{waits:?}");
     }
 
-    /// Returns the average number of tickets in a batch, if several settlers divide `rate` tickets
-    /// a second evenly. A commit takes half a millisecond, plus two microseconds for each ticket.
+    /// Simulates a settler, and returns the average number of tickets in its batches. The settlers
+    /// share `rate` tickets a second equally. A commit takes half a millisecond, plus two
+    /// microseconds for each ticket.
     fn average_batch(settlers: usize, rate: f64) -> f64 {
         let (each, mut waiting, mut tickets) = (rate / settlers as f64, 1.0, 0.0);
         let (mut pace, mut cycle) = (SettlerPace::default(), Duration::from_millis(1));
         for _ in 0..BATCHES {
             let batch = f64::clamp(waiting, 1.0, SETTLE_BATCH_MAX as f64).floor();
-            // At low load, the settler waits for the first ticket.
+            // If no ticket waits, the settler is idle until the first ticket arrives.
             let idle = Duration::from_secs_f64((batch - waiting).max(0.0) / each);
             let commit = Duration::from_secs_f64(0.000_5 + 0.000_002 * batch);
             let taken = Batch { tickets: batch as usize, cycle: cycle + idle, commit };

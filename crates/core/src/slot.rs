@@ -1,9 +1,9 @@
 //! A slot: a small counter that issues a ticket for one request in one atomic step. [`Slot`] is the
 //! reference for every backend. A slot in a node's memory is a [`Slot`] behind a lock.
 //!
-//! A slot's units are in two counters, A and B. A refill names the drained counter. A credit always
-//! names A, because its transaction cannot know which counter is active. This is safe, because a
-//! ticket can use the units of both counters.
+//! A slot's units are in two counters, A and B. A refill's feed row names the drained counter. A
+//! credit always goes to A, because its transaction cannot know which counter is active. This is
+//! safe, because a ticket can use the units of both counters.
 mod counters;
 mod memory;
 
@@ -29,7 +29,7 @@ use crate::value::{
 /// A node's request to a slot for units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketRequest {
-    /// The ticket's token, which the node created.
+    /// The ticket's token. The node that sends the request creates it.
     pub token: Token,
     /// The buyer.
     pub buyer: BuyerId,
@@ -43,13 +43,13 @@ pub struct TicketRequest {
     pub units: Units,
     /// The item's limit for one buyer.
     pub limit: u32,
-    /// The last time at which the ticket can become an order (store time).
+    /// The time until which the ticket can become an order (store time).
     pub decide_by: Millis,
     /// The node that sends the request.
     pub node: NodeId,
 }
 
-/// The values of a ticket that a slot remembers, so that the ticket's id can be built again.
+/// What a slot remembers of a ticket. From these values, the ticket's id can be computed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuedTicket {
     /// See [`Ticket::token`].
@@ -73,9 +73,9 @@ pub enum TicketAnswer {
     Repeated(IssuedTicket),
     /// The buyer used this request key before, for another number of units.
     KeyReused,
-    /// The buyer's limit is reached, as far as this slot knows.
+    /// The request would exceed the buyer's limit, according to the slot's count.
     LimitReached {
-        /// Units that the slot counts for the buyer.
+        /// The slot's count of the buyer's units.
         used: u32,
     },
     /// The slot has too few units. The pool, another slot or a ticket in flight may have units.
@@ -100,7 +100,7 @@ pub struct GrantTerms {
     pub epoch: Epoch,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// The units of the slot. All of them are in counter A, which is active.
+    /// The units of the slot. All of them go to counter A, which becomes active.
     pub available: u64,
     /// The threshold: a counter with fewer units needs a refill ([`crate::Spread::threshold`]). 0
     /// means that sub-domains are not in use.
@@ -119,7 +119,7 @@ pub enum ApplyOutcome {
 /// A slot's answer to a recall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecallOutcome {
-    /// This many units were taken out, by this call or by an earlier call with the same id.
+    /// This call, or an earlier call with the same id, took this many units out of the slot.
     Taken(u64),
     /// The slot has another grant or epoch, or no room to remember the recall. The recall stays
     /// pending in the store.
@@ -135,12 +135,12 @@ pub struct SlotView {
     pub epoch: Epoch,
     /// The units in both counters together. For unlimited stock, the number has no meaning.
     pub available: u64,
-    /// The slot's counters, A and B. Only their sum is compared with the store.
+    /// The units in the counters A and B. The store knows only their sum.
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// Whether the slot may need a refill. A ticket sets the mark if it finds or leaves the active
-    /// counter too low. A refill, or recalled units from another slot, clear the mark.
+    /// Whether the slot may need a refill. A ticket sets this mark if the active counter is too low
+    /// before or after it. A refill clears the mark, and so do units recalled from another slot.
     pub mark: bool,
     /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,
@@ -201,7 +201,7 @@ impl Slot {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant with an epoch above the slot's epoch. Tickets of earlier epochs stay queued.
+    /// Accepts a grant with an epoch above the slot's epoch. Tickets of earlier epochs stay queued.
     pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
@@ -228,7 +228,7 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket in one step that writes everything or nothing.
+    /// Issues a ticket. This is one atomic step: either all its changes are made, or none.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -268,8 +268,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // All requests have the same time until `decide_by`, so this is the age of the oldest
-        // ticket.
+        // `decide_by` is the same time after the request for every request. So this difference is
+        // the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.open() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -314,7 +314,7 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // If a counter is still low, a later ticket sets the mark again.
+        // The mark is cleared even if a counter is still low, because a later ticket sets it again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -357,7 +357,7 @@ impl Slot {
         RecallOutcome::Taken(taken)
     }
 
-    /// Adds to `out` at most `at_most` tickets that were not delivered before.
+    /// Adds at most `at_most` tickets to `out`, of those that were not delivered yet.
     pub fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         self.queue.take(at_most, out);
     }

@@ -1,5 +1,5 @@
-//! Evidence that a slot lost its memory. Outdated evidence is harmless, because it closes only the
-//! grant that the node has read.
+//! Decides whether a slot has lost its memory, so that its grant must be closed. A node that
+//! decides from old readings does no harm: it can close only the grant that it has read.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
@@ -28,11 +28,11 @@ pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Opt
 /// Returns the reason to close the grant of an idle slot, if the slot's units differ from the
 /// grant's unsettled units. A slot is idle if all its tickets are resolved, its feed is applied,
 /// its queue is empty and no recall is pending. `before` and `after` are two readings of the grant.
-/// If they differ, the result is `None`.
+/// If they differ, returns `None`.
 ///
-/// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. So `after` shows a recall
-/// that finishes between the last two reads. In another sequence, a healthy slot could seem to have
-/// lost the recalled units.
+/// Read in this sequence: `before`, the slot, `recalls_pending`, `after`. A recall may finish
+/// between the last two reads. Then `after` differs from `before`. In another sequence, such a
+/// recall could remain unnoticed, and its units would seem to be lost.
 #[must_use]
 pub fn idle_loss_cause(
     before: &Grant,

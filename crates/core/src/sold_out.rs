@@ -1,5 +1,5 @@
-//! Decides when a node may answer "sold out": a snapshot of the store must show fewer free units
-//! than the request asks for.
+//! Decides when a node may answer "sold out": only if a snapshot of the store shows fewer free
+//! units than the request asks for.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
@@ -10,7 +10,7 @@ pub struct FreeUnits {
     /// The pool plus the unsettled units of all open grants: Σ (granted − settled). `None` for
     /// unlimited stock.
     pub free: Option<u64>,
-    /// Units of reserved, unpaid orders, which may come back.
+    /// Units of reserved orders. They may be returned, because these orders are not paid yet.
     pub reserved: u64,
 }
 
@@ -24,12 +24,12 @@ pub struct SoldOut {
 }
 
 impl FreeUnits {
-    /// Returns the refusal of a request for this many units, if this snapshot shows that too few
-    /// units are free.
+    /// Returns the refusal of a request for this many units, if too few units are free in this
+    /// snapshot. Otherwise, returns `None`.
     ///
-    /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
-    /// So the set contains every request whose order the snapshot counts, and no such request is
-    /// refused.
+    /// The caller must first read this snapshot, and then check that the request holds no order. In
+    /// this sequence, the caller knows every request whose order the snapshot counts, and refuses
+    /// none of them.
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
@@ -43,7 +43,8 @@ impl FreeUnits {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// Returns the free units of a snapshot with these counts.
+    /// Returns the counts of a snapshot. `in_slots` are the unsettled units of all open grants.
+    /// `in_flight` are those of them that are in tickets or on their way to a slot.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

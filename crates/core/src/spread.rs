@@ -1,23 +1,24 @@
-//! How an item's stock is spread: the number of slots, how a request finds its slot, and how many
-//! units each slot holds at a time.
+//! How an item's stock is spread: how many slots there are, how a request finds its slot, and how
+//! many units a slot holds.
 //!
-//! A slot has two counters, its sub-domains. Tickets deduct from the active counter, while the
-//! leader refills the drained counter from the pool. So each slot holds few units, and no slot is
-//! empty while another one is full.
+//! A slot has two counters, its sub-domains. Tickets deduct units from the active counter, while
+//! the leader refills the drained counter from the pool. So each slot needs only a few units at a
+//! time, and most units stay in the pool, for the slots that need them.
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 pub use doorbuster_types::{Counter, PartitionChoice};
 
-/// How an item's stock is spread. [`Spread::fault`] checks the settings once, when they arrive.
+/// The settings that divide an item's stock among its slots. [`Spread::fault`] checks them when
+/// they arrive.
 ///
 /// `initial`, `threshold` and `refill` are all 0 or all above 0. If they are 0, sub-domains are not
-/// in use, and the whole pool goes to the slots, into counter A.
+/// in use: the slots get the whole pool, and use only counter A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spread {
     /// How many independent slots the item has: 1 to [`PARTITIONS_MAX`]. If the slots are in the
-    /// memory of nodes, each node has one slot instead.
+    /// memory of nodes, this number is not used, because each node has one slot.
     pub partitions: u32,
     /// Whether the server chooses the number of partitions, and raises it under load
     /// ([`crate::respread::AutoWidth`]).
@@ -81,7 +82,8 @@ impl Spread {
         }
     }
 
-    /// Returns whether sub-domains are in use: the slots hold few units and get refills.
+    /// Returns whether sub-domains are in use: each slot gets few units at a time, and then
+    /// refills.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

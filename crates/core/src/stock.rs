@@ -9,11 +9,11 @@ use crate::spread::Counter;
 use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN};
 
 /// Opens a grant of at most `units` for the slot's next epoch, or returns the slot's open grant.
-/// The caller then sends the units to the slot with `init`.
+/// The caller then sends the grant and its units to the slot with `init`.
 ///
 /// Returns `None` if the item does not exist, or if its sale is neither announced nor open. Also
-/// returns `None` if the grant with this id was opened before and is closed now. This happens if
-/// the caller repeats a transaction whose outcome it does not know.
+/// returns `None` if a grant with this id was opened before and is now closed. This happens if the
+/// caller repeats a transaction whose outcome it does not know.
 pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
@@ -61,8 +61,8 @@ pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Resu
 }
 
 /// Moves at most `units` from the pool to an open grant, for the slot's counter `counter`. Returns
-/// the number of moved units. A grant that the slot has not accepted gets no units, because its
-/// `init` will carry all granted units.
+/// the number of moved units. If the slot has not accepted the grant yet, moves none, because
+/// `init` gives the slot all granted units.
 pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
@@ -93,8 +93,8 @@ fn accepts_feed(grant: &Grant) -> bool {
     grant.acked || !enforces(Rule::RefillAfterInit)
 }
 
-/// Closes a grant. Its granted units that are not settled go back to the pool, and its recalls are
-/// finished. Returns false if the grant was closed before.
+/// Closes a grant: its unsettled units go back to the pool, and its recalls are finished. Returns
+/// false if the grant was already closed.
 pub fn close<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
@@ -110,8 +110,9 @@ pub fn close<L: Ledger + ?Sized>(
 }
 
 /// Closes every open grant of an item, in the transaction that shows the item as paused or ended.
-/// Returns the number of closed grants. A slot can miss the call that stops it, or a delayed call
-/// can resume it. But tickets under a closed grant are returned, so the item sells nothing.
+/// Returns the number of closed grants. This is necessary because a slot may issue further tickets:
+/// it can miss the call that stops it, or a delayed call can resume it. Tickets under a closed
+/// grant are returned, so the item sells nothing.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,
@@ -126,7 +127,7 @@ pub fn close_item_grants<L: Ledger + ?Sized>(
     Ok(closed)
 }
 
-/// Closes a grant that the caller has locked. The caller writes the changed grant afterwards.
+/// Closes a grant that the caller has locked. Afterwards, the caller must write the changed grant.
 pub(crate) fn close_locked<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -150,8 +151,8 @@ pub(crate) fn close_locked<L: Ledger + ?Sized>(
 pub enum AdjustResult {
     /// The total was changed. The value is the changed item.
     Done(Item),
-    /// The total was not changed: the pool has only this many units, and the call would remove
-    /// more. The caller can recall units from slots and try again.
+    /// The total was not changed. The pool has only this many units, which are fewer than the call
+    /// would remove. The caller can recall units from slots and try again.
     NotInPool(u64),
     /// The total would exceed [`crate::limits::STOCK_MAX`].
     TooMuch,
@@ -221,8 +222,8 @@ pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to the feed of a grant that the caller has locked. The caller writes the changed
-/// grant afterwards.
+/// Appends a row to the feed of a grant that the caller has locked. Afterwards, the caller must
+/// write the changed grant.
 pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -232,7 +233,7 @@ pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
-/// The caller sets the fields that it needs.
+/// Returns a feed row that changes nothing. The caller sets the fields that it needs.
 pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
     FeedRow {

@@ -13,7 +13,7 @@ impl RequestHash {
         (self.0 >> 104) as u32
     }
 
-    /// Returns the 64 bits by which a node remembers that a request holds an order.
+    /// Returns the 64 bits of the hash by which a node remembers that a request holds an order.
     #[must_use]
     pub fn low_64_bits(self) -> u64 {
         self.0 as u64

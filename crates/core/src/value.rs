@@ -1,5 +1,5 @@
-//! Small types for values that must not be confused. Each value is parsed once, when the input
-//! arrives.
+//! Small types for values that must not be confused, such as ids and times. Each value is parsed
+//! once, when the input arrives.
 use std::fmt;
 
 pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
@@ -50,7 +50,7 @@ number!(
     Epoch(u64)
 );
 number!(
-    /// A position in a grant's feed, from 1, without gaps.
+    /// The number of a row in a grant's feed. The rows are numbered from 1, without gaps.
     Seq(u64)
 );
 number!(
@@ -102,17 +102,17 @@ impl Stock {
     }
 }
 
-/// The key of a slot. A slot is one of the counters that issue an item's tickets.
+/// The key of a slot: one of the counters that issue tickets for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     /// The item that the slot sells.
     pub item: ItemId,
-    /// The number of a partition, or the number of the node that has the slot.
+    /// The number of a partition. For a slot in a node's memory: the number of that node.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// The index of a waitlist's grant. No slot has this index.
+    /// The index in the key of a waitlist's grant. No slot has this index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
     /// Returns the slot key that the grant of an item's waitlist has ([`crate::waitlist`]).

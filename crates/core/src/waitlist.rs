@@ -1,10 +1,10 @@
 //! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
 //! units before other buyers do.
 //!
-//! The pool keeps one of its units for each waiting entry ([`Item::kept_for_waitlist`]), and slots
-//! get only the other units. The oldest entry gets a kept unit: the entry becomes an order with a
-//! short payment window. This order belongs to the waitlist's own grant, which no slot has and
-//! which is never open.
+//! For each waiting entry, the pool keeps one unit, if it has one ([`Item::kept_for_waitlist`]).
+//! Slots get only the other units of the pool. The oldest entry gets a kept unit: the entry becomes
+//! an order with a short payment window. Each order belongs to a grant. For orders from the
+//! waitlist, this is the waitlist's own grant, which no slot has and which is never open.
 use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -30,7 +30,7 @@ pub enum JoinOutcome {
     Order(Order),
     /// The buyer can buy a unit directly, without waiting.
     UnitsFree,
-    /// All units are paid, so the item has no held unit that could come back.
+    /// All units are paid, so no held unit can be returned.
     SoldOut,
     /// The buyer cannot join again, because the buyer's earlier order from this waitlist expired,
     /// or the buyer cancelled it.
@@ -39,7 +39,7 @@ pub enum JoinOutcome {
     LimitReached,
     /// The buyer's request key already holds an order of another item, or of more than one unit.
     KeyReused,
-    /// The waitlist is full, or it already has an entry for each unit that may come back.
+    /// The waitlist is full, or it already has an entry for each unit that may be returned.
     Full,
     /// The sale is not announced or open.
     NotOnSale,
@@ -60,7 +60,8 @@ pub enum LeaveOutcome {
 
 enum FirstOutcome {
     Order(Order),
-    /// The entry was passed over: the buyer's limit is reached, or the key already holds an order.
+    /// The entry ended without an order: the buyer's limit is reached, or the request key already
+    /// holds an order.
     PassedOver(WaitlistEntry),
     /// The waitlist is empty, or no unit is available.
     Nothing,
@@ -73,7 +74,7 @@ pub struct WaitlistServed {
     pub orders: Vec<Order>,
     /// Entries that ended without an order.
     pub passed_over: Vec<WaitlistEntry>,
-    /// Whether entries still wait while the pool has a unit. If so, serve again.
+    /// Whether the pool still has units for waiting entries. If so, the caller must serve again.
     pub more: bool,
 }
 
@@ -82,11 +83,11 @@ pub struct WaitlistServed {
 pub struct WaitlistEnded {
     /// Entries that ended, in the sequence in which the buyers joined.
     pub entries: Vec<WaitlistEntry>,
-    /// Whether entries are left. If so, end the waitlist again.
+    /// Whether entries are left. If so, the caller must end the waitlist again.
     pub more: bool,
 }
 
-/// A request to join, with its random values.
+/// A buyer's request to join, with the random values that it needs.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The buyer.
@@ -168,8 +169,8 @@ pub fn join<L: Ledger + ?Sized>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns an order that the buyer got from this waitlist, if it expired or the buyer cancelled it.
-/// The waitlist is locked, so its orders cannot change meanwhile.
+/// Returns the buyer's order from this waitlist, if it expired or the buyer cancelled it. The
+/// caller has locked the waitlist, so its orders cannot change during this transaction.
 fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -182,8 +183,8 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// A waitlist is full if it has `entries_max` entries, or an entry for each unpaid unit. Only
-/// unpaid units may come back.
+/// Returns whether the waitlist is full. It is full if it has `entries_max` entries, or an entry
+/// for each unpaid unit. More entries would be useless, because only unpaid units can be returned.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -294,8 +295,8 @@ fn serve_first<L: Ledger + ?Sized>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// If the sale has ended, ends at most `at_most` entries of a waitlist, oldest first, because no
-/// entry can become an order. A repeated call continues with the next entries.
+/// If the sale has ended, ends at most `at_most` entries of its waitlist, oldest first, because no
+/// entry can become an order any more. If the call is repeated, it continues with the next entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -343,7 +344,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// The caller writes the waitlist and the item.
+/// Ends an entry. Afterwards, the caller must write the waitlist's grant and the item.
 fn end_entry<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &mut Grant,
@@ -380,7 +381,7 @@ fn record_unserved<L: Ledger + ?Sized>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // The buyer did not leave, so this verdict comes from `end_with_sale`.
+        // The buyer did not leave. So the sale has ended, and `end_with_sale` ended the entry.
         (_, Verdict::Unavailable) => Attribution::from_engine(WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

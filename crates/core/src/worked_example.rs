@@ -1,5 +1,6 @@
-//! A worked example with its exact numbers. The item has 10,000 units, and its slot gets 400 of
-//! them. A batch of 30 tickets is settled, and then the slot gets 100 more units.
+//! Tests the worked example of the protocol with its exact numbers. The item has 10,000 units, and
+//! its slot gets 400 of them. A batch of 30 tickets is settled, and then the slot gets a refill of
+//! 100 units.
 use std::sync::Arc;
 
 use crate::model::Model;
@@ -98,7 +99,8 @@ fn ten_thousand_units_are_given_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The slot needs more units, so a refill of 100 units goes to the inactive counter.
+    // The active counter has fewer units than the threshold. A refill always goes to the inactive
+    // counter; this refill has 100 units.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)

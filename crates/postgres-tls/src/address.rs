@@ -8,10 +8,10 @@ use tokio_postgres::config::SslMode;
 use crate::connect::{Tls, TlsError};
 use crate::verify::CertCheck;
 
-/// The address of a database, and the protection of its connections.
+/// The address of a database, and how its connections are encrypted.
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// The driver's settings of the connection. The trusted certificates are in `tls`.
+    /// The settings for the PostgreSQL driver. The trusted certificates are in `tls`.
     pub config: Config,
     /// The TLS settings. They are used only if `config` requests TLS.
     pub tls: Tls,
@@ -54,7 +54,8 @@ impl Address {
     }
 }
 
-/// The TLS parameters of a URL. The driver does not know all of them.
+/// The TLS parameters of a URL. They are removed from the URL, because the driver does not know all
+/// of them.
 struct TlsParams {
     mode: Option<SslMode>,
     check: CertCheck,
@@ -72,7 +73,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // The same as a missing parameter: trust the system's certificates.
+                // `system` means the system's certificates, as if the parameter were missing.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

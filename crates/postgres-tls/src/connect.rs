@@ -125,7 +125,7 @@ where
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
         // For a Unix socket, the driver passes an empty host, which is not a valid name. Such a
-        // connection uses no TLS, so any valid name will do.
+        // connection does not use TLS, so the name only has to be valid.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })

@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How strictly a server's certificate is verified. At every level, the server must also prove that
-/// it has the certificate's key.
+/// How strictly a server's certificate is verified. With every variant, the server must also prove
+/// that it has the certificate's private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertCheck {
     /// The certificate is not verified.
@@ -65,7 +65,8 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The host name is checked last, so all other checks have passed.
+            // The verifier checks the host name last. So with this error, all other checks have
+            // passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

@@ -20,8 +20,7 @@ pub fn create_directory(dir: &Path) -> io::Result<()> {
 }
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory, only logs a warning, because the files in it are readable only by their
-/// owner.
+/// enter the directory, this only logs a warning, because they cannot read the files in it.
 ///
 /// # Errors
 ///
@@ -47,7 +46,7 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
 /// Logs a warning if other users can write to the data directory of a node with PostgreSQL. This is
 /// not an error, because all users can usually write to an empty volume of a container.
 pub fn warn_of_writable_directory(dir: &Path) {
-    // The directory may be missing, because such a node needs no directory.
+    // An error is ignored: the directory may be missing, because such a node does not need one.
     if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
         tracing::warn!(
             path = %dir.display(),

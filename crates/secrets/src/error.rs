@@ -19,7 +19,7 @@ pub enum SecretsError {
         /// The file system's error.
         error: io::Error,
     },
-    /// The directory contains a store but not the key of its order ids.
+    /// The directory contains a store, but not the key of the store's order ids.
     #[error(
         "data_dir: there is a store in {} but no id_key; with a new key, buyers could not reach \
          their earlier orders; put back the id_key file of this store (`doorbuster restore` \
@@ -37,7 +37,7 @@ pub enum SecretsError {
     /// The secrets that all nodes share cannot be read or written.
     #[error("cannot read or create the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
-    /// An edge does not have all keys of the deployment.
+    /// An edge lacks a key that it shares with the nodes.
     #[error("roles: an edge needs the deployment's keys: {0}")]
     EdgeKeys(String),
     /// No server has created the secret yet.

@@ -1,15 +1,15 @@
 //! Creates and keeps the secrets that are not in the settings.
 //!
-//! * In the embedded shape, each secret is a file in the data directory that only the file's owner
-//!   can read.
-//! * If nodes share a store, the store keeps the secrets. Only the node that generates the
-//!   operators' key also writes this key to a file.
+//! * In the embedded shape, each secret is a file in the data directory. Only the file's owner can
+//!   read it.
+//! * If nodes share a store, the store keeps the secrets. The node that generates the operators'
+//!   key also writes this key to a file.
 //!
 //! | file | content |
 //! |---|---|
 //! | `buyer_secret` | the text that signs buyers' tokens (HS256) |
 //! | `admin_key` | the operators' key |
-//! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
+//! | `webhook_secret` | `whsec_` and base64, signs the sandbox's webhooks |
 //! | `id_key` | 32 bytes in hexadecimal: authenticates order ids and hashes request keys |
 //! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
 //!
@@ -42,10 +42,11 @@ const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
 
 const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
 
-/// The generated secret of the front door, which is in the file `pass_key` or in the shared store.
+/// The generated master key of the front door. It is in the file `pass_key` or in the shared store.
 #[derive(Clone, Debug)]
 pub struct PassKeyFile {
-    /// 16 hexadecimal digits by which a store recognizes the secret.
+    /// 16 hexadecimal digits that identify the secret. The store keeps them, and so recognizes a
+    /// wrong secret.
     pub fingerprint: String,
     /// Whether this start of the server created the secret.
     pub is_new: bool,
@@ -58,20 +59,21 @@ pub struct Secrets {
     pub buyer: Option<SecretString>,
     /// The operators' key.
     pub admin_key: SecretString,
-    /// Whether this start created the operators' key. A new key must be shown to the operator.
+    /// Whether this start of the server created the operators' key. If so, the server must show the
+    /// key to the operator.
     pub admin_key_is_new: bool,
-    /// The secrets that sign the sandbox's messages, newest first.
+    /// The secrets that sign the sandbox's webhooks, newest first.
     pub webhook: Vec<SecretString>,
     /// The key that authenticates order ids and hashes request keys.
     pub id_key: IdKey,
-    /// The secrets from which the front door's keys are derived.
+    /// The master keys, from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
-    /// The generated secret of the front door. `None` if the settings have the secrets.
+    /// The generated master key of the front door. `None` if the settings contain the master keys.
     pub pass_key_file: Option<PassKeyFile>,
 }
 
 /// Removes a `pass_key` that this start created. Call this if the start failed before the store
-/// recorded the key. Otherwise the next start would treat the key as another store's key.
+/// recorded the key. Otherwise the next start would believe that the key belongs to another store.
 pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
@@ -80,8 +82,8 @@ pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Returns every secret: from the settings, or else from the data directory or the shared store.
-/// Creates missing secrets.
+/// Returns every secret. A secret comes from the settings or, if it is not there, from the data
+/// directory or the shared store. Creates missing secrets.
 ///
 /// # Errors
 ///
@@ -139,7 +141,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// Returns the newest secret that verifies the sandbox's messages. Never creates a missing secret,
+/// Returns the newest secret that verifies the sandbox's webhooks. Never creates a missing secret,
 /// because no server would use the new secret.
 ///
 /// # Errors
@@ -175,7 +177,8 @@ async fn kept(
     check(settings, name, found.ok_or_else(missing)?)
 }
 
-/// With a new `id_key`, the order ids of an existing store would be invalid.
+/// Fails if the data directory has a store, but not its `id_key`. With a new `id_key`, the order
+/// ids of this store would be invalid.
 fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     let dir = &settings.data_dir;
     let is_embedded = settings.shape.store().is_none();
@@ -203,7 +206,7 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
     Ok(files)
 }
 
-/// The place of the secrets, for an operator.
+/// Where the secrets are, in words for an operator.
 fn location(settings: &Settings) -> String {
     match settings.shape.store() {
         Some(_) => "the database of store.url".to_owned(),
@@ -229,8 +232,8 @@ async fn load_or_create(
     Ok((check(settings, name, secret)?, is_new))
 }
 
-/// Checks the secret's format. An empty or truncated file would otherwise become a key that anyone
-/// can guess.
+/// Checks the secret's format. Otherwise an empty or truncated file would be used as a key that
+/// anyone can guess.
 fn check(
     settings: &Settings,
     name: &'static str,
@@ -268,13 +271,13 @@ fn lost_with(name: &str) -> &'static str {
         "admin_key" => "the operators' earlier key does not work",
         "buyer_secret" => "earlier tokens of buyers do not work",
         "pass_key" => "earlier passes, sign-ins and payment links do not work",
-        "webhook_secret" => "the sandbox's earlier messages do not work",
+        "webhook_secret" => "webhooks that the sandbox sent earlier are refused",
         _ => "everything that the lost secret signed is invalid",
     }
 }
 
 /// Writes the generated operators' key to the file `admin_key`. Does nothing in the embedded shape,
-/// where the file already has the key.
+/// because there the key is already in the file.
 ///
 /// # Errors
 ///
@@ -288,8 +291,8 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
     }
     create_directory(dir)?;
-    // The complete file is renamed. So a reader never sees an incomplete key, even if two nodes use
-    // the same directory.
+    // First write a complete file, then rename it. So nobody can read an incomplete key, even if
+    // two nodes use the same directory.
     let temp_path = temporary_path(&path);
     let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
     kept.inspect_err(|_| {
@@ -337,8 +340,9 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
     }
 }
 
-/// Links the complete file to `path`. So a reader never sees an incomplete secret, and only one of
-/// two tasks creates `path`. Returns the first error, because it is the cause.
+/// Writes a complete temporary file, and then links it to `path`. So nobody can read an incomplete
+/// secret, and only one of two tasks can create `path`. If both the link and the removal of the
+/// temporary file fail, returns the error of the link.
 fn write_whole(path: &Path, temp_path: &Path, secret: &str) -> io::Result<()> {
     let linked = write(temp_path, secret).and_then(|()| fs::hard_link(temp_path, path));
     let removed = fs::remove_file(temp_path);

@@ -1,7 +1,7 @@
-//! The vocabulary that the rules, the store and the HTTP contract share: names, keys, units, and
-//! the words for phases, states, kinds and reasons.
+//! The types that the rules, the store and the HTTP contract share: names, keys, units, and the
+//! words for phases, states, kinds and reasons.
 //!
-//! Each value is parsed once, where it enters the program, and needs no second check. Each word has
+//! Each value is parsed once, where it enters the program, and needs no second check. Each word is
 //! the same text in rows, JSON, metrics and settings.
 
 #[macro_use]

@@ -5,8 +5,8 @@ words! {
     PaymentState {
         /// The payment pays for its order.
         Captured = "captured",
-        /// The payment is being refunded or was refunded. The state of the payment's refund shows
-        /// whether the money has arrived.
+        /// The payment is being refunded, or was refunded. The state of its refund shows whether
+        /// the money has arrived at the buyer.
         Refunded = "refunded",
         /// The attempt to pay failed.
         Failed = "failed",
@@ -17,11 +17,12 @@ words! {
     /// The state of a refund.
     RefundState {
         /// The server has not requested the refund from the provider yet, or the money has not
-        /// arrived yet.
+        /// arrived at the buyer yet.
         Pending = "pending",
-        /// The provider reported that the money arrived.
+        /// The provider reported that the money arrived at the buyer.
         Settled = "settled",
-        /// The provider refused the refund, or all attempts failed. An operator must act.
+        /// The provider refused the refund, or all attempts failed. An operator must resolve the
+        /// refund.
         Failed = "failed",
     }
 }
@@ -29,14 +30,14 @@ words! {
 words! {
     /// The reason why a payment is refunded.
     RefundCause {
-        /// The order had ended, and could not become paid: too few units were free, or the buyer's
-        /// limit did not allow the units.
+        /// The payment was late: the order had ended, and could not become paid. Too few units were
+        /// free, or the buyer's limit did not allow the units.
         Late = "late",
         /// The amount or the currency differs from the order's price.
         Mismatch = "mismatch",
-        /// The order was already paid by another payment.
+        /// The order was already paid by an earlier payment.
         Second = "second",
-        /// No order had this id when the money arrived.
+        /// There was no order with this id when the payment was captured.
         UnknownOrder = "unknown_order",
         /// An operator refunded the order.
         Operator = "operator",
@@ -53,7 +54,7 @@ impl RefundCause {
 }
 
 words! {
-    /// The kind of a reversal: how a payment was reversed without a request of the shop.
+    /// How a payment was reversed, although the shop did not request it.
     ReversalKind {
         /// A person refunded the payment at the provider's console.
         Returned = "returned",

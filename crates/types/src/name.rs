@@ -1,5 +1,5 @@
-//! Names of buyers, and the keys of their requests. A request uses [`BuyerName`] and
-//! [`PresentedKey`], because these need no allocation.
+//! Names of buyers, and the keys of their requests. While the server handles a request, it uses
+//! [`BuyerName`] and [`PresentedKey`], because these need no allocation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ kept_text!(
 );
 
 impl BuyerId {
-    /// The prefix of the names and request keys of erased buyers. The server refuses a buyer's
-    /// token whose name has this prefix.
+    /// The prefix of the names and request keys of erased buyers. The server refuses a token that
+    /// contains a name with this prefix.
     pub const ERASED: &str = "erased:";
 
     /// Returns `text` as a name, or `None` if the text is not a valid name.

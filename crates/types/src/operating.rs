@@ -13,7 +13,7 @@ words! {
 }
 
 words! {
-    /// The kind of a block. It says whose requests the block refuses.
+    /// What a block refuses: the requests of one buyer, or of one address.
     BlockKind {
         /// A buyer.
         Buyer = "buyer",
@@ -38,7 +38,7 @@ words! {
         /// The server retries the delivery.
         Pending = "pending",
         /// The server no longer retries the delivery: all attempts failed, or no attempt can
-        /// succeed.
+        /// succeed. An operator must resolve it.
         Dead = "dead",
         /// An operator discarded the delivery.
         Discarded = "discarded",
@@ -50,10 +50,10 @@ words! {
     DeadLetterKind {
         /// An event that an endpoint did not accept.
         Delivery = "delivery",
-        /// A refund that a payment provider did not make.
+        /// A refund that failed at the payment provider.
         Refund = "refund",
         /// A queued request whose ticket could not be settled. The ticket's units were returned,
-        /// and the buyer got a refusal.
+        /// and the buyer's request was refused.
         Ticket = "ticket",
     }
 }
@@ -67,7 +67,7 @@ words! {
         Unpaid = "unpaid",
         /// The payment provider has not confirmed that the checkout is closed.
         OpenCheckout = "open_checkout",
-        /// A refund has not arrived, or is an unresolved dead letter.
+        /// A refund has not arrived at the buyer, or is an unresolved dead letter.
         RefundDue = "refund_due",
     }
 }

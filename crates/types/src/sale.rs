@@ -5,11 +5,11 @@ words! {
     Phase {
         /// The sale is in preparation, and buyers cannot see the sale.
         Draft = "draft",
-        /// The sale is announced. It opens by itself at its start.
+        /// The sale is announced. The server opens it at its start.
         Scheduled = "scheduled",
         /// The sale is open, and buyers can buy.
         Open = "open",
-        /// An operator stopped the sale for a while.
+        /// The sale is paused: buyers cannot buy until it is resumed.
         Paused = "paused",
         /// The sale is over.
         Closed = "closed",
@@ -64,11 +64,12 @@ words! {
         OrderRefunded = "order.refunded",
         /// An operator gave the order more time to pay.
         OrderExtended = "order.extended",
-        /// A queued request was refused. The server returned the request's ticket.
+        /// A queued request was refused, and its ticket was returned.
         OrderRefused = "order.refused",
-        /// A payment that pays for no order is refunded.
+        /// A payment is refunded because it pays for no order.
         PaymentRefunded = "payment.refunded",
-        /// A payment was reversed without a request of the shop, or a reversal was withdrawn.
+        /// A payment was reversed although the shop did not request it, or such a reversal was
+        /// withdrawn.
         PaymentReversed = "payment.reversed",
         /// The sale opened.
         SaleOpened = "sale.opened",
@@ -80,7 +81,7 @@ words! {
 }
 
 impl EventType {
-    /// Returns the event type for an order's new state.
+    /// Returns the type of the event that reports this new state of an order.
     #[must_use]
     pub fn from_order_state(state: OrderState) -> Self {
         match state {
@@ -102,8 +103,8 @@ words! {
         Served = "served",
         /// The buyer left the waitlist.
         Left = "left",
-        /// The entry ended without a new order. The buyer had reached the limit when a unit was
-        /// available, the request already held an order, or the sale ended.
+        /// The entry ended without a new order. When a unit was available, the buyer had reached
+        /// the limit or the request already held an order; or the sale ended.
         PassedOver = "passed_over",
     }
 }
@@ -116,28 +117,29 @@ words! {
         /// The slot's memory was full, the slot's settings changed, or the sale was paused. The
         /// slot was drained, then moved to a new epoch.
         Rolled = "rolled",
-        /// The slot's node stopped, the node's lease lapsed, or the program started again.
+        /// The slot was in the memory of a node. The node stopped, its lease lapsed, or its program
+        /// started again.
         LeaseLapsed = "lease_lapsed",
         /// The slot lost its epoch.
         EpochMissing = "epoch_missing",
         /// The grant or the epoch in the slot differs from the slot's open grant in the store.
         EpochForeign = "epoch_foreign",
-        /// The slot counted fewer tickets than the store has seen, or applied more feed rows than
-        /// the feed has.
+        /// The slot had counted fewer tickets than the store has seen, or had applied more feed
+        /// rows than the feed has.
         NumberBehind = "number_behind",
         /// A ticket had a number that already belonged to another ticket.
         NumberReused = "number_reused",
-        /// The tickets asked for more units than were granted.
+        /// The slot's tickets have more units than were granted.
         OverGranted = "over_granted",
-        /// An idle slot has a different number of units than the store counts.
+        /// All tickets were resolved, but the slot had another number of units than the store.
         QuietMismatch = "quiet_mismatch",
-        /// The grant belongs to an item's waitlist. It was never open, because no slot has it.
+        /// The grant belongs to an item's waitlist. No slot has such a grant, and it is never open.
         Waitlist = "waitlist",
     }
 }
 
 impl CloseCause {
-    /// Returns whether the slot failed. Such a closing counts as a repair.
+    /// Returns whether the grant was closed because the slot failed. Such a closing is a repair.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
@@ -152,13 +154,13 @@ words! {
         /// A ticket was returned. The slot gets the ticket's units back, lowers its count of the
         /// buyer's units, and forgets the ticket's request.
         Returned = "returned",
-        /// An order ended. The slot lowers its count of the buyer's units. The order's units went
-        /// to the pool, so the row has no units.
+        /// An order ended, so the slot lowers its count of the buyer's units. The row contains no
+        /// units, because the order's units went to the pool.
         OrderEnded = "order_ended",
         /// A late payment made an ended order active again, so the slot raises its count of the
         /// buyer's units.
         OrderRevived = "order_revived",
-        /// Units come from another slot by a recall.
+        /// A recall moved units from another slot to this slot.
         Recalled = "recalled",
     }
 }
@@ -167,8 +169,8 @@ words! {
     /// One of a slot's two counters.
     #[derive(Default)]
     Counter {
-        /// The first counter, which is active when a slot gets a grant. Without sub-domains, the
-        /// slot uses only this counter.
+        /// The first counter. When a slot gets a grant, this counter is active. Without
+        /// sub-domains, the slot uses only this counter.
         #[default]
         A = "a",
         /// The second counter.
@@ -186,7 +188,7 @@ impl Counter {
         }
     }
 
-    /// Returns the index in a pair of counters: 0 for A, 1 for B.
+    /// Returns the counter's index in a pair of counters: 0 for A, 1 for B.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -200,8 +202,9 @@ words! {
     /// How the partition of a request is chosen.
     #[derive(Default)]
     PartitionChoice {
-        /// The hash of the buyer's id decides the partition. All requests of one buyer go to one
-        /// slot. So this slot enforces the buyer's whole limit, and finds every repeated request.
+        /// The hash of the buyer's id decides the partition, so all requests of one buyer go to one
+        /// slot. This slot then enforces the buyer's whole limit, and recognizes every repeated
+        /// request.
         #[default]
         Buyer = "buyer",
         /// A random number decides the partition.

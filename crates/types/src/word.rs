@@ -1,7 +1,7 @@
 //! A macro for closed sets of words.
 
-/// Defines an enum, and a word for each variant. Rows, JSON, metrics and settings contain this
-/// word. The calling crate needs `serde` and `utoipa`.
+/// Defines an enum, and a word for each variant. The word represents the variant in rows, JSON,
+/// metrics and settings. The calling crate needs `serde` and `utoipa`.
 #[macro_export]
 macro_rules! words {
     (

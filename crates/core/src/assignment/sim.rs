@@ -1,6 +1,6 @@
-//! Attacks the assignment with random runs: nodes start, stop, pause and are killed, and the
-//! store's clock is set forward and back. A test removes one rule at a time, and a run must then
-//! fail.
+//! Tests the assignment with random runs: nodes start, stop, pause and are killed, and the store's
+//! clock is set forward and back. Every slot must always have a settler, except for a short time
+//! after such a fault. Another test removes one rule at a time, and then a run must fail.
 use std::collections::BTreeMap;
 
 use super::*;
@@ -11,7 +11,7 @@ const SEEDS: u64 = 300;
 const STEPS: usize = 1_200;
 /// The time between two steps of a run, in milliseconds.
 const STEP_MS: u64 = 25;
-/// A running node reads the leases again after at most this time.
+/// The longest time between two readings of the leases by a running node.
 const CHECK_MS: u64 = 600;
 /// The longest time from a new node's first lease until the node settles tickets.
 const START_MS: u64 = 500;
@@ -22,10 +22,10 @@ const LEASE_MS: u64 = 3_000;
 const AFTER_LOSS_MS: u64 = 4_000;
 /// The longest time that a slot may have no settler after a node began to stop.
 const AFTER_STOP_MS: u64 = 2_000;
-/// The store's clock is set forward or back by at most this time.
+/// The largest step of the store's clock, forward or back.
 const CLOCK_STEP_MAX_MS: u64 = 20_000;
-/// After this time without a change (`World::change`), each slot must have exactly one settler.
-/// This time is longer than any pause of a node.
+/// If no fault (`World::change`) occurs during this time, each slot must then have exactly one
+/// settler. This time is longer than any pause of a node.
 const REST_MS: u64 = 10_000;
 
 #[derive(Default)]
@@ -40,15 +40,16 @@ struct Node {
 struct World {
     rng: SeededRng,
     now: u64,
-    /// How far the store's clock is ahead of `now`.
+    /// How far the store's clock is ahead of `now`. Negative if it is behind.
     ahead: i64,
     nodes: BTreeMap<u32, Node>,
     /// The end of each node's lease, by the store's clock.
     leases: BTreeMap<u32, Millis>,
-    /// The killed nodes, each with the time until which other nodes may count it as live.
+    /// The killed nodes. The value is the time until which other nodes may still count the killed
+    /// node as live.
     killed: BTreeMap<u32, u64>,
     next_id: u32,
-    /// Until this time, a slot without a settler is not an error.
+    /// Until this time, a slot may have no settler, because of an earlier fault.
     excused_until: u64,
     changed_at: u64,
 }
@@ -86,14 +87,15 @@ impl World {
         self.leases.insert(id, self.store_now().plus(LEASE_MS.cast_signed()));
     }
 
-    /// The other nodes may count the killed node as live until shortly after its lease ends.
+    /// Until shortly after its lease ends, other nodes may still count the killed node as live.
     fn kill(&mut self, id: u32) {
         self.nodes.remove(&id);
         let left = self.leases.get(&id).map_or(0, |until| until.0 - self.store_now().0);
         self.killed.insert(id, self.now + left.max(0).cast_unsigned() + AFTER_STOP_MS);
     }
 
-    /// After a step back, each lease lasts longer.
+    /// After the clock was set back, each lease lasts longer, so killed nodes count as live for
+    /// longer.
     fn step_clock(&mut self) {
         let step = self.rng.below(CLOCK_STEP_MAX_MS);
         if self.rng.below(2) == 0 {
@@ -175,8 +177,8 @@ impl World {
 }
 
 impl World {
-    /// Returns whether the slot is assigned to a killed node that other nodes may count as live.
-    /// New nodes are ignored, because other nodes may not know them yet.
+    /// Returns whether the slot is assigned to a killed node that other nodes may still count as
+    /// live. New nodes are ignored, because other nodes may not know them yet.
     fn is_with_killed(&self, slot: SlotKey) -> bool {
         let known = self.nodes.iter().filter(|(_, node)| node.runs_from + CHECK_MS <= self.now);
         let all = known.map(|(id, _)| id).chain(self.killed.keys());
@@ -187,7 +189,7 @@ impl World {
 
 fn run(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed);
-    // Some runs have long pauses between changes, and some have several changes in a row.
+    // In some runs, faults are far apart; in other runs, several faults occur within a short time.
     let one_in = [8, 40, 400][(seed % 3) as usize];
     for _ in 0..STEPS {
         if world.rng.below(one_in) == 0 {
@@ -219,7 +221,7 @@ fn every_slot_has_a_settler_at_each_instant_and_only_one_at_rest() {
     }
 }
 
-/// Returns the milliseconds from the kill of a node until every slot has a settler again.
+/// Kills a node, and returns the milliseconds until every slot has a settler again.
 fn longest_gap(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for _ in 0..3 {

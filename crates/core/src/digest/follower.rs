@@ -1,14 +1,15 @@
-//! Follows the commits of other nodes by their digests. Each poll of the store reads one snapshot:
-//! the counts, and the digests that the snapshot of the previous poll did not include. The rules:
+//! Follows the commits of other nodes by their digests. Each poll of the store reads two things in
+//! one snapshot: the counts of units, and the digests that are new since the previous poll. The
+//! rules:
 //!
-//! 1. A snapshot says for each transaction whether it includes the transaction. The highest
-//!    transaction id is not enough, because transactions do not commit in the order of their ids
-//!    ([`SnapshotPosition::includes`]).
-//! 2. The node reads all orders again in three cases ([`RestartCause`]): the timeline has changed,
+//! 1. To find the new digests, a node checks for each transaction whether the previous snapshot
+//!    included it ([`SnapshotPosition::includes`]). It is not enough to remember the highest
+//!    transaction id, because transactions do not commit in the order of their ids.
+//! 2. The node reads all orders again in three cases ([`RestartCause`]). The timeline has changed,
 //!    some digests may already have been deleted, or a digest is unreadable.
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    may use some ids again after a crash ([`DigestFollower::rewind`]).
-//! 4. While the node reads all orders, its memory is not complete, so the node refuses no request
+//! 4. While the node reads all orders, its memory lacks some orders, so the node refuses no request
 //!    from memory ([`DigestFollower::is_complete`]).
 #[cfg(test)]
 mod sim;
@@ -25,11 +26,12 @@ const UNKNOWN: &str = "1:1:";
 /// The position at which one poll ended and the next poll begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPosition {
-    /// The snapshot as PostgreSQL writes it, as in `10:20:10,14`: the lowest running transaction,
-    /// the next transaction, and the running transactions.
+    /// The snapshot as PostgreSQL writes it, as in `10:20:10,14`. The parts are the lowest id of a
+    /// running transaction, the id of the next transaction, and the ids of the running
+    /// transactions.
     pub snapshot: String,
-    /// The database's timeline. A promoted standby begins a new timeline, in which it may assign
-    /// ids that the old primary had already used.
+    /// The database's timeline. A promoted standby begins a new timeline, and may then assign
+    /// transaction ids that the old primary has already used.
     pub timeline: String,
     /// The newest fencing number in the database's history.
     pub fence: Option<i64>,
@@ -38,8 +40,8 @@ pub struct SnapshotPosition {
 }
 
 impl SnapshotPosition {
-    /// Returns the position at the beginning of a timeline. The snapshot of this position includes
-    /// no transaction.
+    /// Returns the position before the first transaction of a timeline. Its snapshot includes no
+    /// transaction.
     #[must_use]
     pub fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
@@ -51,13 +53,14 @@ impl SnapshotPosition {
         self.snapshot == UNKNOWN
     }
 
-    /// Returns a transaction id. The snapshot includes every committed transaction with a lower id.
+    /// Returns the lowest transaction id that was running. The snapshot includes every committed
+    /// transaction with a lower id.
     #[must_use]
     pub fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")
     }
 
-    /// Returns whether the snapshot includes this committed transaction.
+    /// Returns whether the snapshot includes this transaction, which has been committed by now.
     #[must_use]
     pub fn includes(&self, transaction: &str) -> bool {
         let mut parts = self.snapshot.split(':').skip(1);
@@ -80,15 +83,15 @@ pub enum RestartCause {
 }
 
 impl RestartCause {
-    /// Returns whether orders that the node knows may be missing in the database.
+    /// Returns whether the database may lack orders that the node knows.
     #[must_use]
     pub fn may_lose_orders(self) -> bool {
         self == Self::FailedOver && enforces(Rule::LimitCountUntilFailover)
     }
 }
 
-/// Returns why a node must read all orders again after a poll from `before` to `found`. Returns
-/// `None` if the digests between these positions are enough.
+/// Returns why a node must read all orders again after a poll that began at `before` and ended at
+/// `found`. Returns `None` if the digests between these positions are enough.
 #[must_use]
 pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Option<RestartCause> {
     if found.timeline != before.timeline && holds(DigestRule::Timeline) {
@@ -99,17 +102,17 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that a node must still read while it reads all orders again: the orders in `snapshot`
-/// whose number is greater than `after`.
+/// What remains to be read while a node reads all orders again: the orders in `snapshot` whose
+/// number is greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
     pub snapshot: String,
-    /// The number of the last order that was read; -1 at the beginning.
+    /// The number of the last order that the node has read; -1 if it has read none.
     pub after: i64,
 }
 
-/// The position of a node that follows digests.
+/// Follows digests: says where the next poll begins, and which orders a node must still read.
 #[derive(Clone, Debug)]
 pub struct DigestFollower {
     since: SnapshotPosition,
@@ -119,34 +122,36 @@ pub struct DigestFollower {
 }
 
 impl DigestFollower {
-    /// Returns a follower that begins at this position. `now` is a monotonic time in milliseconds,
-    /// as in all methods.
+    /// Returns a follower that begins at this position. In this and all other methods, `now` is a
+    /// monotonic time in milliseconds.
     #[must_use]
     pub fn new(since: SnapshotPosition, now: i64) -> Self {
         Self { earlier: VecDeque::from([(now, since.clone())]), since, backlog: None }
     }
 
-    /// Returns the position at which the next poll begins. If this position is the beginning of a
-    /// timeline, the node must read all orders.
+    /// Returns the position at which the next poll begins. If [`SnapshotPosition::is_beginning`] is
+    /// true for it, the node must read all orders.
     #[must_use]
     pub fn since(&self) -> &SnapshotPosition {
         &self.since
     }
 
-    /// Returns the orders that the node has not read yet, if it must read all orders again.
+    /// Returns the orders that the node must still read. `None` unless it is reading all orders
+    /// again.
     #[must_use]
     pub fn backlog(&self) -> Option<&Backlog> {
         self.backlog.as_ref()
     }
 
-    /// Returns whether the node knows all orders that the latest poll counted.
+    /// Returns whether the node knows every order that the counts of the latest poll include.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.backlog.is_none() || !holds(DigestRule::BacklogFirst)
     }
 
-    /// Records a poll that ended at `found`. If the node must now read all orders again, `backlog`
-    /// has all orders. If `backlog` is `None`, the unread part of an earlier backlog stays.
+    /// Records a poll that ended at `found`. If the node must read all orders again, `backlog`
+    /// contains all orders. Otherwise `backlog` is `None`, and an earlier backlog that is not
+    /// finished stays.
     pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
         self.since = found;
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {
@@ -160,8 +165,8 @@ impl DigestFollower {
         }
     }
 
-    /// Records that a part of the backlog was read. `last` is the number of the last order in this
-    /// part, or `None` if the whole backlog was read.
+    /// Records that the node read a part of the backlog. `last` is the number of the last order in
+    /// this part, or `None` if the node has now read the whole backlog.
     pub fn advance_backlog(&mut self, last: Option<i64>) {
         match (last, &mut self.backlog) {
             (Some(last), Some(backlog)) => backlog.after = last,
@@ -171,8 +176,9 @@ impl DigestFollower {
     }
 
     /// Moves the position back after a lost connection, because the database may have crashed.
-    /// After a crash, the database may use its last ids again. A recent snapshot already includes
-    /// those ids, so a poll from that snapshot would miss the new transactions with these ids.
+    /// After a crash, the database may assign its last transaction ids a second time. A recent
+    /// snapshot already includes those ids. A poll from that snapshot would miss the new
+    /// transactions.
     pub fn rewind(&mut self, now: i64) {
         if !holds(DigestRule::Rewind) {
             return;
@@ -186,7 +192,8 @@ impl DigestFollower {
 }
 
 local_rules! {
-    /// A rule of digests. The simulation removes one rule at a time, and must then find an error.
+    /// A rule of digests. A test removes one rule at a time, and the simulation must then find an
+    /// error.
     pub(super) DigestRule {
         Timeline,
         Age,

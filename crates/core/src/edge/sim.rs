@@ -1,6 +1,7 @@
-//! Attacks the edge's rules with random runs: the writer changes, servers lose data, replicas lag,
-//! reads arrive twice, and the store's clock is set back. A test removes one rule at a time, and a
-//! run must then fail.
+//! Tests the edge's rules with random runs. In a run, another node takes over the feed, servers
+//! lose data, replicas lag, reads arrive twice, and the store's clock is set back. The edge must
+//! never refuse a request wrongly. Another test removes one rule at a time, and then a run must
+//! fail.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -14,7 +15,7 @@ const ITEMS: u64 = 2;
 const STEPS: usize = 400;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 5_000;
-/// The store's clock is set back by this many milliseconds at a time.
+/// How far one step sets back the store's clock, in milliseconds.
 const CLOCK_STEP: i64 = 3_600_000;
 
 /// A commit in the store: the request that got an order, if any, and the item's free units after
@@ -27,7 +28,7 @@ struct Commit {
     free: u64,
 }
 
-/// A node's memory: the first `known` commits, which are all commits up to the time `as_of`.
+/// A node's memory. It contains the first `known` commits: all commits up to the time `as_of`.
 #[derive(Clone, Copy, Default)]
 struct Node {
     known: usize,
@@ -41,11 +42,11 @@ struct Node {
 struct Server {
     head: Option<FeedHead>,
     requests: Vec<u64>,
-    /// The number of each item's last change, and the item's free units.
+    /// For each item: the number of the item's last change in the feed, and its free units.
     entries: BTreeMap<u64, (u64, u64)>,
 }
 
-/// The state of the feed as the writing node knows it.
+/// What the node that writes the feed remembers about the feed.
 #[derive(Clone, Default)]
 struct Writer {
     node: usize,
@@ -62,8 +63,7 @@ struct World {
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
-    /// Every state that the primary server has had, the present state last. A replica shows one of
-    /// them.
+    /// Every state of the primary server so far, newest last. A replica shows one of these states.
     servers: Vec<Server>,
     edge: Edge,
     generations: u64,
@@ -135,8 +135,8 @@ impl World {
         (free, requests, node)
     }
 
-    /// Writes the writer's memory to the feed. Begins a new generation if `begin` is true, or if
-    /// the feed is not as this writer left it.
+    /// Writes the memory of the writing node to the feed. Begins a new generation if `begin` is
+    /// true, or if the feed has changed since the node last wrote it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -154,7 +154,7 @@ impl World {
                 is_complete: false,
                 has_all_requests: true,
             };
-            // Readers may see the generation before the writer completes it.
+            // An edge may read the new generation before the node has written all of it.
             let listed = requests.iter().copied().take(self.rng.pick(requests.len() + 1));
             let partial = FeedHead { requests: 0, ..unfinished };
             self.servers.push(Server {
@@ -185,9 +185,9 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Lets the edge read from a replica that lacks the last `behind` states. Unless `whole` is
-    /// true, the edge reads only a part of the feed. If `again` is true, the edge gets the answer
-    /// to its last read a second time instead.
+    /// Lets the edge read from a replica that lacks the last `behind` states. If `whole` is false,
+    /// the edge reads only a part of the feed. If `again` is true, the edge does not read, but gets
+    /// the result of its last read a second time.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
@@ -239,7 +239,8 @@ impl World {
         }
     }
 
-    /// Checks the answer "sold out" to a buyer's request against the store's history.
+    /// Sends a request of a buyer to the edge. If the edge refuses it, checks that the edge was
+    /// right.
     fn ask(&mut self) -> Result<(), String> {
         let request = self.rng.below(self.commits.len() as u64 + 3);
         let known = self.commits.iter().find(|commit| commit.request == Some(request));
@@ -308,8 +309,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that after the last fault, the edge soon uses the newest commit, even if the store's
-    /// clock was set back.
+    /// Checks that soon after the last fault, the edge uses the newest commit. This must hold even
+    /// if the store's clock was set back.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;

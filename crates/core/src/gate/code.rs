@@ -2,8 +2,8 @@
 //!
 //! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
 //! store keeps a hash of the sale and the code, and the code's first characters. Even if a sale has
-//! a million codes, it takes about 2⁶⁰ tries to guess one of them. So the hash needs no salt and no
-//! stretching.
+//! a million codes, an attacker needs about 2⁶⁰ tries to guess one of them. So the hash needs no
+//! salt, and need not be slow.
 
 /// The number of random bytes in a code.
 pub const CODE_BYTES: usize = 10;
@@ -30,8 +30,8 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// Parses the first characters of a code by the rules of [`hash_code`]. Returns `None` if the text
-/// has no characters, more than `max` characters, or a character outside the alphabet of codes.
+/// Parses the first characters of a code, with the same rules as [`hash_code`]. Returns `None` if
+/// the text is empty, has more than `max` characters, or has a character that no code contains.
 #[must_use]
 pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     let letters: Option<String> =
@@ -39,7 +39,8 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// Returns the canonical form of a character, or `None` if no code contains the character.
+/// Returns the canonical form of a character: upper case, and a digit for I, L or O. Returns `None`
+/// if no code contains the character.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {
         'O' => '0',

@@ -1,5 +1,6 @@
-//! Estimates how many different buyers use one address, with a state of 64 bits. The estimate
-//! distinguishes a robot's address from an address that many people share, as in a school.
+//! Estimates how many different buyers use one address, from only 64 bits for each address. Many
+//! people may share one address, for example in a school. The estimate distinguishes such an
+//! address from the address of a robot.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
 //! counting for small numbers. For up to 300,000 buyers, the error is about a quarter.
@@ -9,9 +10,9 @@ const REGISTERS: u32 = 16;
 const RANK_MAX: u64 = 15;
 /// The factor of HyperLogLog for 16 registers, times the square of 16: 0.673 × 256.
 const ESTIMATE_SCALE: u64 = 172;
-/// At or below this estimate, linear counting is more precise than the registers' values.
+/// If the estimate is at most this number, linear counting is used, because it is more precise.
 const LINEAR_COUNT_MAX: u64 = 40;
-/// The likely number of buyers for each number of empty registers: 16 × ln(16 / empty).
+/// The estimates of linear counting: 16 × ln(16 / n) for n empty registers. The index is n.
 const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5, 3, 2, 1, 0];
 
 /// An estimate of the number of different buyers.
@@ -19,8 +20,8 @@ const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5,
 pub struct DistinctBuyers(pub u64);
 
 impl DistinctBuyers {
-    /// Adds the buyer with this hash. The hash must be keyed, so that clients cannot choose it.
-    /// Adding the same buyer again changes nothing.
+    /// Adds the buyer with this hash. The hash must be keyed: otherwise clients could choose names
+    /// with the hashes that they want. Adding the same buyer again changes nothing.
     #[must_use]
     pub const fn with_buyer(self, hash: u64) -> Self {
         let at = (hash as u32 % REGISTERS) * 4;

@@ -7,9 +7,10 @@
 //!    its own waiting room, the message is the item's name, a zero byte and the buyer's id.
 //! 4. Participants are ranked by their lots, read as numbers of 256 bits, smallest first.
 //!
-//! The seed is fixed before the participants are known, and secret before the opening. Anyone with
-//! the seed and the list of participants can repeat the draw. The operator of the server can read
-//! the seed early: the draw proves that the seed did not change, but not that it stayed secret.
+//! The seed is fixed before the participants are known, and secret until the sale opens. Anyone
+//! with the seed and the list of participants can repeat the draw. So the draw proves that the seed
+//! was not changed. It does not prove that the seed stayed secret: the server's operator can read
+//! it early.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -25,7 +26,7 @@ const COMMITMENT_PREFIX: &str = "sha256:";
 #[derive(Clone, PartialEq, Eq)]
 pub struct DrawSeed([u8; BYTES]);
 
-/// A participant's lot: smaller lots are admitted first.
+/// A participant's lot. The participant with the smallest lot is admitted first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DrawLot([u8; BYTES]);
 
@@ -54,7 +55,8 @@ impl DrawSeed {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// Returns the buyer's lot in the room of this item, or in the sale's room (`None`).
+    /// Returns the buyer's lot in the waiting room of this item (`None`: in the room of the whole
+    /// sale).
     #[must_use]
     pub fn lot(&self, item: Option<&str>, buyer: &str) -> DrawLot {
         let mut mac =
@@ -82,7 +84,7 @@ impl DrawLot {
         Self(bytes)
     }
 
-    /// Returns the bytes that the store keeps. Sorted by these bytes, the participants are in the
+    /// Returns the bytes that the store keeps. If rows are sorted by these bytes, they are in the
     /// order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
@@ -122,8 +124,8 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The expected values come from Python's `hmac` and `hashlib`. A change of this file must not
-    /// change the order of a published draw.
+    /// The expected values come from Python's `hmac` and `hashlib`. They must never change:
+    /// otherwise nobody could repeat a draw that was published earlier.
     #[test]
     fn a_draw_matches_the_published_example() {
         let seed = DrawSeed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));

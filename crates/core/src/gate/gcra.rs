@@ -1,12 +1,13 @@
-//! Rate limits: a rate with a burst, kept as one number for each limited key.
+//! Rate limits: a rate with a burst, stored as one number for each limited key.
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
-//! The state is the instant by which all allowed requests would be served at the limit's rate. Each
-//! allowed request moves the state forward by the limit's interval. A request is allowed if the
-//! moved state would be ahead of the present by at most the burst.
+//! The number is called the state: it is the instant at which all allowed requests would have been
+//! served at the limit's rate. Each allowed request moves the state forward by the limit's
+//! interval. A request is allowed if the moved state is then ahead of the present by at most the
+//! burst.
 //!
-//! Instants are nanoseconds since any fixed origin. A state in the past means that the whole burst
-//! is available, so zero is the state of a new key.
+//! Instants are nanoseconds since any fixed origin. If the state is in the past, the whole burst is
+//! available. So the state of a new key is zero.
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -17,7 +18,7 @@ pub struct RateLimit {
     /// Nanoseconds between two requests at the limit's rate. The value is rounded up, so that no
     /// minute has more requests than the rate allows.
     interval: u64,
-    /// How far the state can be ahead of the present, in nanoseconds.
+    /// The burst: how far the state can be ahead of the present, in nanoseconds.
     burst_nanos: u64,
 }
 
@@ -28,7 +29,7 @@ pub enum RateDecision {
     Allowed(u64),
     /// The request is not allowed now.
     Wait {
-        /// The new state: the old state, but at most this limit's burst ahead of the present.
+        /// The state to store: the old state, but at most this limit's burst ahead of the present.
         /// Another limit may have moved the old state further ahead.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
@@ -44,12 +45,12 @@ impl RateLimit {
         let (burst, per_minute) =
             (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
         let interval = NANOS_PER_MINUTE.div_ceil(per_minute as u64);
-        // The product is at most 2^32 × 6 × 10^10. It saturates only for limits above ten million.
+        // If both numbers are at most ten million, this product does not saturate.
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// Returns the limit for one of `parts` nodes that divide this limit's rate and burst. The
-    /// returned limit has a burst of at least one request.
+    /// Returns the limit for each of `parts` nodes, if the nodes divide this limit's rate and burst
+    /// equally. Each of these limits has a burst of at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -58,22 +59,21 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of one request, in nanoseconds. `share` requests together cost as much as
-    /// one full request.
+    /// Returns the cost of a request that counts as 1/`share` of a full request, in nanoseconds.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
         if cost == 0 { 1 } else { cost }
     }
 
-    /// Returns how far this limit allows a state to be ahead of the present, in nanoseconds.
+    /// Returns the burst: how far a state can be ahead of the present, in nanoseconds.
     #[must_use]
     pub const fn burst_nanos(self) -> u64 {
         self.burst_nanos
     }
 
     /// Returns how far a state is ahead of the present, in nanoseconds, but at most this limit's
-    /// burst. Another limit may have left the state further ahead.
+    /// burst. Another limit may have moved the state further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
@@ -96,7 +96,7 @@ impl RateLimit {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
-    /// Returns how many requests are allowed at the same moment, after a time without requests.
+    /// Returns how many full requests are allowed at one moment after a long time without requests.
     #[must_use]
     pub const fn burst(self) -> u64 {
         self.burst_nanos / self.interval
@@ -109,7 +109,7 @@ impl RateLimit {
     }
 }
 
-/// Returns the state after a request of this cost is withdrawn.
+/// Returns the state without the cost of a request that did not take place after all.
 #[must_use]
 pub const fn return_cost(state: u64, cost: u64) -> u64 {
     state.saturating_sub(cost)
@@ -127,8 +127,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket, whose decisions must equal the limit's. One token is 60,000,000,000 units of
-    /// `level`.
+    /// A token bucket: another implementation of the same limit. Both must make the same decisions.
+    /// One token is 60,000,000,000 units of `level`.
     struct Bucket {
         burst: u128,
         per_minute: u128,

@@ -1,5 +1,5 @@
-//! Purchase passes: signed permissions to buy one item during a limited time. Every node can check
-//! the keyed MAC of a pass without a lookup.
+//! Purchase passes: signed permissions to buy one item during a limited time. Every node can verify
+//! a pass by its tag (a keyed hash), without reading the store.
 //!
 //! A pass has at most [`PASS_BYTES_MAX`] bytes. Its fields are big-endian, with these sizes in
 //! bytes:
@@ -13,11 +13,11 @@
 //! - the buyer's id
 //! - tag (16): the first bytes of a keyed hash of the other fields, the sale and the item
 //!
-//! The pass contains neither the sale nor the item, because a purchase names both. If a purchase
-//! names another sale or item, the tag does not match.
+//! The pass contains neither the sale nor the item, because a request to purchase names both. If
+//! they are not the sale and the item of the pass, the tag does not match.
 //!
-//! Each period of [`PERIOD_MS`] has its own key, derived from a master key, so that one key is used
-//! only for hours. A deployment may have several master keys: the first key signs, and all of them
+//! Each period of [`PERIOD_MS`] has its own key, derived from a master key. So one key signs only
+//! for some hours. A deployment may have several master keys: the first key signs, and all of them
 //! verify.
 
 use crate::value::Millis;
@@ -64,8 +64,8 @@ pub struct PassTerms<'a> {
     pub buyer: &'a str,
     /// The buyer's membership and level when the pass was issued.
     pub membership: Membership,
-    /// Whether no waiting room was open when the pass was issued. Such a pass is refused while a
-    /// waiting room is open.
+    /// Whether the pass was issued while no waiting room was open. While a waiting room is open,
+    /// such a pass is refused.
     pub issued_without_room: bool,
     /// When the pass starts to be valid.
     pub valid_from: Millis,
@@ -99,8 +99,8 @@ impl PassKey {
     }
 
     /// Returns this key's id, which is in each pass that the key signs. If a pass has another id,
-    /// its tag cannot match, and need not be computed. An equal id proves nothing, because two keys
-    /// may have the same id.
+    /// this key did not sign it, so its tag need not be computed. If the ids are equal, the tag
+    /// must still be checked, because two keys may have the same id.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -180,7 +180,8 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// Returns the contents of the pass, which are not verified yet.
+    /// Returns the contents of the pass. They may be forged, unless [`Self::is_signed_by`] returns
+    /// true.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms

@@ -1,12 +1,13 @@
 //! The waiting room, without input or output: the ranks of its visitors, their admissions, and what
 //! each visitor sees. Rows, times and stock come in as arguments.
 //!
-//! - Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw, and
-//!   later visitors in the order of arrival.
-//! - Each rank is admitted once, in order, so one number says which ranks were admitted.
+//! - Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw.
+//!   Later visitors get the next ranks, in the order of their arrival.
+//! - Ranks are admitted in ascending order, each once. So one number says which ranks were
+//!   admitted.
 //! - A visitor who leaves keeps the rank. When the room admits that rank, it stores an admission
 //!   that has already ended.
-//! - A visitor who comes again after a lapsed admission gets a new rank at the end.
+//! - If an admission has lapsed and its visitor comes again, the visitor gets the last rank.
 mod admission_estimate;
 mod division;
 
@@ -15,33 +16,33 @@ pub use division::{RoomDemand, divide_admissions};
 
 use crate::value::Millis;
 
-/// The largest number of visitors of one room. At the bound the room refuses new visitors.
+/// The largest number of visitors of one room. If the room is full, it refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
-/// visitor is admitted until some of these admissions are used or lapse.
+/// The largest number of a sale's admissions that are neither used nor lapsed. If there are so
+/// many, no visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
-/// Until the room knows how many units buyers take, it expects each buyer to take as many units as
-/// the buyer's limit allows. But it expects at most the free units divided by this constant, and at
-/// least 1 unit.
+/// At first, the room does not know how many units a buyer takes. It expects as many as the buyer's
+/// limit allows, but at most the free units divided by this constant, and at least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// After this many used admissions, the room expects the next buyer to take the average number of
-/// units that buyers with used admissions hold.
+/// After this many buyers have used their admissions, the room computes how many units these buyers
+/// hold on average. It expects the next buyer to take this number.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The value of [`QueuePosition::until`] for a visitor who left before the admission.
 pub const LEFT: Millis = Millis(0);
 /// While other visitors wait, an admission at first lasts only this long, in milliseconds. If the
-/// visitor does something in this time, the admission is extended to its whole time.
+/// visitor gets a challenge or a pass in this time, the admission is extended to its full time. So
+/// the admission of a visitor who has gone away ends soon.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns the first duration of an admission, in milliseconds: `for_ms`, but at most
+/// Returns how long an admission lasts at first, in milliseconds. This is `for_ms`, but at most
 /// [`IDLE_TURN_MS`] while other visitors wait.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the whole admission, after the visitor did something in the short first part
-/// of the admission. Returns `None` if the admission has ended, or if it already has this end.
+/// Returns the end of the full admission, for a visitor who did something in the short first part.
+/// Returns `None` if the admission has ended, or already ends at that time.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,
@@ -62,8 +63,8 @@ const STEP_ADMISSIONS_MAX: u64 = 500;
 pub struct RoomProgress {
     /// How many visitors joined.
     pub entered: u64,
-    /// How many of the visitors take part in the draw. `None` until the sale opens, because all
-    /// visitors take part until then.
+    /// How many of the visitors take part in the draw: those who joined before the sale opened.
+    /// `None` until the sale opens.
     pub participants: Option<u64>,
     /// How many ranks were admitted.
     pub admitted: u64,
@@ -72,8 +73,8 @@ pub struct RoomProgress {
 /// The result of joining the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddedVisitor {
-    /// The visitor takes part in the draw. The value is the number of visitors who have joined,
-    /// including this one.
+    /// The sale has not opened, so the visitor takes part in the draw. The value is the number of
+    /// visitors who have joined, including this one.
     InDraw(u64),
     /// The visitor gets this rank.
     Ranked(u64),
@@ -87,8 +88,8 @@ impl RoomProgress {
         open
     }
 
-    /// Adds a visitor who has no rank yet, or whose admission has lapsed. Returns `None` if the
-    /// room is full.
+    /// Adds a visitor who joins for the first time, or whose admission has lapsed. Returns `None`
+    /// if the room is full.
     pub fn add_visitor(&mut self) -> Option<AddedVisitor> {
         if self.entered >= VISITORS_MAX {
             return None;
@@ -106,8 +107,8 @@ impl RoomProgress {
         self.entered - self.admitted
     }
 
-    /// Admits the next `count` ranks, or all waiting ranks if there are fewer. Returns how many
-    /// ranks were admitted before, and how many are admitted now.
+    /// Admits the next `count` ranks, or all waiting ranks if there are fewer. Returns the number
+    /// of admitted ranks before this call and after it.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.admitted;
         self.admitted = (before + count).min(self.entered);
@@ -115,7 +116,7 @@ impl RoomProgress {
     }
 }
 
-/// The stock and the admitted buyers, all from one snapshot.
+/// The stock and the admissions, read in one snapshot of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomSupply {
     /// Free units; `None` for unlimited stock.
@@ -141,8 +142,9 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// Returns how many ranks to admit in this step, at most `admissions_max`. The room admits the
-    /// next buyer only while a unit remains that no earlier buyer is expected to take.
+    /// Returns how many ranks to admit in this step, at most `admissions_max`. Each admitted buyer
+    /// is expected to take [`Self::units_per_buyer`] units. The room admits no more buyers when the
+    /// expected units reach the free units.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -169,14 +171,15 @@ pub struct QueuePosition {
     pub until: Option<Millis>,
 }
 
-/// The result when a buyer who already has a row in the room enters again.
+/// What happens when a buyer who is already a visitor of the room enters it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReentryOutcome {
     /// The buyer's position does not change.
     Unchanged,
-    /// The buyer left before the room admitted the rank, and gets the same position again.
+    /// The buyer had left the room, which has not yet admitted the buyer's rank. The buyer gets the
+    /// same position as before.
     SamePosition,
-    /// The admission has lapsed. The buyer gets a new rank at the end.
+    /// The admission has lapsed. The buyer gets a new rank, after all other ranks.
     NewRank,
 }
 
@@ -185,10 +188,9 @@ pub enum ReentryOutcome {
 pub enum VisitorStatus {
     /// The sale has not opened. The visitor takes part in the draw.
     NotDrawn,
-    /// The visitor waits. The visitor at position 1 is admitted next.
+    /// The visitor waits at this position. Position 1 is admitted next.
     Waiting(u64),
-    /// The visitor waits, but the position is greater than the number of free units. The value is
-    /// the position.
+    /// The visitor waits at this position, which is greater than the number of free units.
     BeyondStock(u64),
     /// The visitor may buy until this time.
     Admitted(Millis),
@@ -197,8 +199,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns the position to store when the visitor leaves: an admission ends now, and a waiting
-    /// visitor gets [`LEFT`]. Returns `None` if the visitor has no position to leave.
+    /// Returns what to store when the visitor leaves: an admission ends now, and a waiting visitor
+    /// gets [`LEFT`]. Returns `None` if there is nothing to change, because the visitor's admission
+    /// has ended or the visitor has already left.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {
@@ -209,7 +212,7 @@ impl QueuePosition {
         Some(Self { until: Some(until), ..*self })
     }
 
-    /// Returns when the admission of this rank ends: at `until`, unless the visitor has left.
+    /// Returns the end of an admission of this rank: `until`, or [`LEFT`] if the visitor has left.
     #[must_use]
     pub fn admission_end(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
@@ -237,7 +240,8 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Another node may have admitted this rank, and this node may not know it yet.
+                // If another node has just admitted this rank, `progress` may already count it,
+                // although this row is older. Then the position is 1.
                 let position = rank.saturating_sub(progress.admitted).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -6,10 +6,11 @@
 //! from the shared storage ([`LimitCall::apply`]). So all nodes together stay within the limit.
 //!
 //! The state is an instant, and a share is an interval of time that ends at this instant. As time
-//! passes, the share is paid back at the limit's rate. So the node may spend only the part of the
-//! interval that is still in the future. The share of a dead node ends by itself. The clocks of two
-//! machines are never compared, because the shared storage answers with times relative to its own
-//! present.
+//! passes, the limit's rate pays the share back. So the node may spend only the part of the
+//! interval that is still in the future. If a node dies, its share thus ends without any action.
+//!
+//! The clocks of two machines are never compared: the times in the answers of the shared storage
+//! are relative to its own present.
 
 #[cfg(test)]
 mod tests;
@@ -17,24 +18,24 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// The free part is 1/`FREE_PART` of a burst. All nodes together may spend this part before they
-/// ask for shares. So a limit that is far above a buyer's needs costs no round trip. A burst below
-/// 256 has no free part.
+/// Nodes may spend a free part of the limit before they ask for shares. For all nodes together, the
+/// free part is 1/`FREE_PART` of the burst. So a buyer who stays far below a limit costs no round
+/// trip. A limit with a burst below 256 has no free part.
 const FREE_PART: u64 = 16;
-/// Each node may spend 1/`FREE_NODES` of the free part, or less if there are more than `FREE_NODES`
-/// nodes.
+/// One node may spend 1/`FREE_NODES` of the free part. If there are more than `FREE_NODES` nodes,
+/// the free part is divided by the number of nodes instead.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Each amount is the time in which the limit's rate pays
-/// the amount back, in microseconds (`us`) or nanoseconds (`ns`).
+/// A call to the shared storage for one key. Amounts of a limit are given as times: the time in
+/// which the limit's rate pays the amount back, in microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// The cost of the requests that the node allowed without a share. The shared storage always
-    /// counts this cost.
+    /// The cost of the requests that the node has already allowed without a share. The shared
+    /// storage adds this cost to the state, even beyond the burst.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
-    /// The cost of one request, in nanoseconds. Only whole requests are granted.
+    /// The cost of one request, in nanoseconds. A granted share covers whole requests.
     pub cost_ns: u64,
     /// The limit's burst.
     pub burst_us: u64,
@@ -46,7 +47,7 @@ pub struct LimitCall {
 /// The shared storage's answer to a [`LimitCall`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitAnswer {
-    /// How far the shared state is ahead of the storage's present after the call.
+    /// How far the shared state is ahead of the storage's present time after the call.
     pub ahead_us: u64,
     /// The granted share. The share's interval ends at the new state.
     pub granted_us: u64,
@@ -57,8 +58,8 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // If the storage's clock was set back, the old state is far in the future. The bound of two
-        // bursts keeps the waits short.
+        // If the storage's clock was set back, the old state is far in the future. The state is
+        // capped at two bursts ahead, so that requests do not wait long.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -98,17 +99,18 @@ pub enum Counting {
 /// How nodes share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharingTerms {
-    /// The nodes that share the limit, including this one.
+    /// The number of nodes that share the limit, including this one.
     pub nodes: u32,
-    /// A node asks for the cost of the waiting requests, plus 1/`share_part` of the burst.
+    /// When a node asks for a share, it asks for the cost of the waiting requests, plus
+    /// 1/`share_part` of the burst.
     pub share_part: u32,
-    /// The requests that the nodes have allowed, but not reported, cost at most 1/`unreported_part`
-    /// of the burst in total.
+    /// A node may allow requests that it has not reported to the shared storage yet. For all nodes
+    /// together, these requests cost at most 1/`unreported_part` of the burst.
     pub unreported_part: u32,
 }
 
-/// What a node knows about a shared limit, and the node's share. Each amount is the time in
-/// nanoseconds in which the limit's rate pays the amount back.
+/// What a node knows about a shared limit, and the node's share. Amounts of a limit are given as
+/// times: the time in which the limit's rate pays the amount back, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as this node knows it, by the node's clock. It includes the node's
@@ -171,7 +173,8 @@ impl SharingTerms {
 }
 
 impl NodeShare {
-    /// Decides one request that costs `cost` nanoseconds, and counts an allowed request.
+    /// Decides whether a request that costs `cost` nanoseconds is allowed. If so, counts the
+    /// request.
     pub fn spend(
         &mut self,
         limit: RateLimit,
@@ -200,8 +203,8 @@ impl NodeShare {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // The request needs no share if the limit is kept even if each other node spends as
-            // much as this node.
+            // The request needs no share if the limit is kept even when every other node has the
+            // same cost of unreported requests as this node.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -214,16 +217,17 @@ impl NodeShare {
         ShareDecision::Allowed { report: spent > terms.unreported_nanos(limit) }
     }
 
-    /// Decides one request while the shared storage is unreachable. `part` is this node's part of
-    /// the limit. `taken` is the cost of the request under `part`, and `cost` is its cost under the
-    /// whole limit.
+    /// Decides whether a request is allowed while the shared storage is unreachable. `part` is this
+    /// node's part of the limit. `taken` is the cost of the request under `part`, and `cost` is its
+    /// cost under the whole limit.
     pub fn spend_alone(
         &mut self,
         part: RateLimit,
         (now, taken): (u64, u64),
         cost: u64,
     ) -> ShareDecision {
-        // Drop what the limit's rate has paid back, so that a long outage ends with a small report.
+        // The limit's rate has paid back a part of the unreported cost. Drop this part, so that the
+        // first report after a long outage is small.
         self.unreported = self.unreported.min(self.settle(part, now));
         match part.try_take(self.state, now, taken) {
             RateDecision::Allowed(state) => {
@@ -245,8 +249,8 @@ impl NodeShare {
         }
     }
 
-    /// Serves waiting requests from the share, in sequence. `waiting` has their costs. Returns the
-    /// number of served requests.
+    /// Serves waiting requests from the share, in sequence. `waiting` contains the cost of each
+    /// waiting request. Returns the number of served requests.
     pub fn serve(&mut self, limit: RateLimit, now: u64, waiting: &[u64]) -> usize {
         self.settle(limit, now);
         let (served, rest) = served(self.share, waiting);
@@ -254,12 +258,12 @@ impl NodeShare {
         served
     }
 
-    /// Makes a call that reports the unreported requests. `waiting` is the cost of all waiting
-    /// requests. If `waiting` is above 0, the call asks for a share that covers the waiting
-    /// requests and some more requests.
+    /// Creates a call that reports the unreported requests. `waiting` is the total cost of the
+    /// waiting requests. If it is above 0, the call also asks for a share that covers these
+    /// requests and some further requests.
     ///
-    /// The node sends one call at a time for a key. If no answer arrives, the next call reports the
-    /// same requests again, because the first call may have had no effect.
+    /// For each key, the node sends one call at a time. If no answer arrives, the next call reports
+    /// the same requests again, because the first call may have had no effect.
     pub fn call(
         &mut self,
         limit: RateLimit,
@@ -283,7 +287,7 @@ impl NodeShare {
     }
 
     /// Applies the answer to a call, and then serves waiting requests from the share, in sequence.
-    /// `waiting` has their costs. Returns the number of served requests.
+    /// `waiting` contains the cost of each waiting request. Returns the number of served requests.
     pub fn receive(
         &mut self,
         (limit, now): (RateLimit, u64),
@@ -295,22 +299,22 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared storage computed `ahead_us` after this node sent the call, so this sum is
-        // never later than the true state. One microsecond is subtracted, because the shared
-        // storage rounds its time down.
+        // The shared storage computed `ahead_us` after this node sent the call. So this sum,
+        // counted from the time of sending, is never later than the true state. One microsecond is
+        // subtracted, because the shared storage rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // Without a new share, the end of the older share must not change, so the node ignores
-            // the new state.
+            // No new share was granted, and the node still has a part of its older share. That
+            // share ends at the old state, so the node must not use the new state.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
         } else {
             self.state = self.state.max(state);
         }
-        // The node knows only the end of the new share. The older share ends earlier, so its rest
-        // is dropped.
+        // The state is now the end of the new share. The older share ends earlier, at a time that
+        // the node no longer knows, so the unspent part of the older share is dropped.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
@@ -327,16 +331,16 @@ impl NodeShare {
         (ahead + cost).saturating_sub(terms.most_nanos(limit)).max(1)
     }
 
-    /// Returns the state without the unspent share, for the status that the client gets.
+    /// Returns the state without the unspent share. The client's rate-limit status comes from it.
     #[must_use]
     pub const fn used_state(&self) -> u64 {
         self.state.saturating_sub(self.share)
     }
 
     /// Caps the state at the burst, and returns how many nanoseconds the state is then ahead of the
-    /// present. Reduces the unspent share, so that the share and the unreported requests together
-    /// are at most this time. The unreported requests stay, because other nodes may have used the
-    /// limit's full rate.
+    /// present. Also reduces the unspent share, so that the share plus the unreported requests is
+    /// at most this time. The unreported requests are not reduced, because other nodes may have
+    /// used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -374,7 +378,7 @@ local_rules! {
         WholeRequests,
         /// A share ends when its interval of time has passed.
         SharesEnd,
-        /// After a node has spent its free part, it gets no free part again until the limit has
+        /// After a node has spent its free part, it gets a free part again only after the limit has
         /// fully recovered.
         FreePartOnce,
         /// A call reports the requests that the node allowed without a share.

@@ -1,5 +1,5 @@
 //! Checkouts: an order has at most one open checkout. A checkout is recorded as closed only after
-//! its provider accepts no more money for it.
+//! its provider has confirmed that it accepts no more money for it.
 pub use super::rows::Checkout;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
@@ -63,8 +63,8 @@ pub fn close_checkout<L: Ledger + ?Sized>(
 }
 
 /// Records that a query to the provider about this session failed. If the order is overdue, the
-/// first failed query starts the order's grace period. Returns false if the order's checkout has
-/// another session or is closed.
+/// first failed query starts the order's grace period. Returns false if the order has no open
+/// checkout with this session.
 pub fn record_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
@@ -82,7 +82,8 @@ pub fn record_unanswered_check<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Forgets the failed query to the provider, because the order's payment window was extended.
+/// Deletes the record of a failed query to the provider, because the order's payment window was
+/// extended. So after the new `pay_by`, the grace period starts with the next failed query.
 pub(crate) fn reset_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,

@@ -7,12 +7,12 @@ use crate::limits::REFUND_TRIES_MAX;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The error of a refund begins with this prefix if the money came back to the shop and the
-/// provider has not accepted the refund again.
+/// The prefix of a refund's error after the money came back to the shop, until the provider accepts
+/// the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// The error of a refund begins with this prefix if the provider has accepted the refund again
-/// after the money came back. The prefix shows that a late message may be about the earlier
-/// attempt. The server deletes the error when the money arrives.
+/// The prefix of a refund's error after the money came back and the provider then accepted the
+/// refund again. It shows that a late webhook may be about the earlier attempt. When the money
+/// arrives at the buyer, the server deletes the error.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -48,12 +48,12 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
 }
 
 impl Refund {
-    /// Returns the idempotency key of a request to refund the money. Within one try the key stays
-    /// the same, so the provider sends the money once.
+    /// Returns the idempotency key of a request to refund the money. All requests of one try have
+    /// the same key, so the provider sends the money once.
     ///
-    /// A provider may always repeat its first answer to a key, even if this answer was an error. So
-    /// a new try after an error has a new key. Before the new try, the caller must ask the provider
-    /// whether an earlier try already sent the money.
+    /// If the first answer to a key was an error, a provider may repeat this answer for every
+    /// request with that key. So after an error, the next try has a new key. Before the next try,
+    /// the caller must ask the provider whether an earlier try already sent the money.
     #[must_use]
     pub fn request_key(&self) -> String {
         let id = if enforces(Rule::RefundUnderItsKey) { &self.id.0 } else { "refund" };
@@ -67,39 +67,41 @@ impl Refund {
 /// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// The provider accepted the request. The server must query the refund's progress later.
+    /// The provider accepted the request. Later, the server must ask for the progress of the
+    /// refund.
     Accepted {
         /// The pause before the next query, in milliseconds.
         again_ms: i64,
     },
     /// The money arrived.
     Settled,
-    /// This amount arrived, in minor units. If it is less than the refund, a person returned the
-    /// rest by hand. Then only a query to the provider tells the state of the refund.
+    /// This amount arrived, in minor units. If it is less than the amount of the refund, a person
+    /// refunded the rest by hand. Then the server must query the provider to learn the refund's
+    /// state.
     Arrived(i64),
     /// The provider refused the request, or did not answer.
     Failed(String),
-    /// The provider accepted the request, but the money came back or was never sent. The provider
-    /// does not send the money again by itself. This report can come even after a report that the
+    /// The provider had accepted the request, but then the money came back or was never sent. The
+    /// provider does not try again by itself. This report can come even after a report that the
     /// money arrived.
     CameBack(String),
-    /// A person returned money by hand, or a message may be about an earlier attempt. Only a query
-    /// to the provider tells the state of the refund.
+    /// The report does not show the refund's state: a person refunded money by hand, or the webhook
+    /// may be about an earlier attempt. The server must query the provider.
     CheckAgain {
-        /// Whether money that was sent to the buyer came back to the shop. If so, even a settled
-        /// refund is checked again.
+        /// Whether money that was sent to the buyer came back to the shop. If so, the server also
+        /// queries the provider about a refund that is already settled.
         lost: bool,
     },
 }
 
-/// The result of a provider's message about a refund.
+/// The result of a provider's webhook about a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundMessageOutcome {
     /// The message was applied.
     Applied,
     /// The message was handled before.
     Repeated,
-    /// No such refund exists, so the message was not handled.
+    /// No such refund exists, so nothing was changed.
     NoRefund,
 }
 
@@ -124,8 +126,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if money came back, and this money is or may be the money of
-    // the refund. A failed refund whose money came back waits for an operator.
+    // A settled refund changes only if a report says that money came back, which may be the money
+    // of this refund. A failed refund whose money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -136,8 +138,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match update {
         RefundUpdate::CheckAgain { .. } => {
-            // The server only queries a refund in a final state, and does not request it again. The
-            // tries start at 0 again, so that one failed query does not make the refund fail.
+            // A refund in a final state is not requested again, only queried. The tries start at 0,
+            // so that one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -147,7 +149,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The server may have given up this refund before it learned of the acceptance.
+            // Before the server learned of the acceptance, it may have marked the refund as failed.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -179,10 +181,11 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     Ok(Some(refund))
 }
 
-/// Applies the provider's answer about `requested`, the refund as it was when the server contacted
-/// the provider. If the refund has changed since then, the answer may be outdated. An outdated
-/// failure is recorded, and any other outdated answer is ignored or leads to a new query. Returns
-/// the new state of the refund, or `None` if no such refund exists.
+/// Applies the provider's answer to a request or query about a refund. `requested` is the refund as
+/// it was when the server contacted the provider. If the refund has changed since then, the answer
+/// may be outdated. Then a failure is still recorded; any other answer is ignored, or the server
+/// queries the provider again. Returns the new state of the refund, or `None` if no such refund
+/// exists.
 pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
@@ -195,8 +198,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
-        // `Accepted` and `Settled` both say that the provider accepted the request. So the server
-        // only queries the refund's progress.
+        // Both reports say that the provider accepted the request. But the answer may be outdated,
+        // so the server queries the provider about the progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -220,14 +223,14 @@ fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// Returns which of the two prefixes the refund's error has, or an empty text.
+/// Returns which of the two prefixes the refund's error begins with, or an empty text.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// Returns the error that the refund keeps until the money arrives at the buyer. Returns `None` if
-/// the money never came back.
+/// Returns the error that shows that the money once came back. The refund keeps this error until
+/// the money arrives at the buyer. Returns `None` if the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -253,8 +256,8 @@ pub fn retry_refund<L: Ledger + ?Sized>(
     Ok(Some(refund))
 }
 
-/// Applies a provider's message about a refund. The message has the id of the refund or of its
-/// payment.
+/// Applies a provider's webhook about a refund. The webhook names the refund, or the payment of the
+/// refund.
 pub fn apply_refund_message<L: Ledger + ?Sized>(
     ledger: &mut L,
     provider: &str,
@@ -266,7 +269,7 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // If no such refund exists, the message may be about a reversal, which the caller handles.
+    // The webhook may be about a reversal instead, which the caller processes.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
     let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
@@ -275,17 +278,17 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     Ok(RefundMessageOutcome::Applied)
 }
 
-/// Returns whether a message may be about an earlier attempt. If so, the server queries the
-/// provider.
+/// Returns whether a webhook may be about an earlier attempt of this refund. If so, the server
+/// queries the provider.
 fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
     let came_back_before = || came_back_once_error(refund).is_some() && enforces(Rule::OldNewsAsk);
     match update {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
             refund.state != RefundState::Settled && came_back_before()
         }
-        // A provider can send several messages about one failed attempt. The error of a settled
-        // refund does not show whether there was an earlier attempt. So each such message may be
-        // about an earlier attempt.
+        // A provider can send several webhooks about one failed attempt. In the state `settled`,
+        // the refund has no error, so nothing shows whether there was an earlier failed attempt. So
+        // each such webhook may be about an earlier attempt.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

@@ -1,4 +1,4 @@
-//! The rows of payments and refunds, and the contents of a provider's message.
+//! The rows of payments and refunds, and the contents of a provider's report.
 use crate::TicketId;
 use crate::limits::PROVIDER_CHECK_WITHIN_MS;
 use crate::limits::PROVIDER_GRACE_MS;
@@ -11,7 +11,7 @@ pub use doorbuster_types::{PaymentState, RefundCause, RefundState, ReversalKind}
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money {
-    /// The amount in minor units of the currency.
+    /// The amount in minor units of the currency, such as cents.
     pub minor: i64,
     /// The currency, by its ISO 4217 code.
     pub currency: String,
@@ -21,9 +21,9 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund. The idempotency keys of the refund's requests begin with this id
-/// ([`Refund::request_key`]). The id is made from the payment's id, so a payment has at most one
-/// refund.
+/// The id of a refund. It is made from the payment's id, so a payment has at most one refund. The
+/// idempotency keys of the requests to refund the money begin with this id
+/// ([`Refund::request_key`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 
@@ -43,14 +43,14 @@ pub struct Payment {
     pub id: PaymentId,
     /// The provider's name.
     pub provider: String,
-    /// The order that the payment named, exactly as in the message.
+    /// The order that the payment named, exactly as in the provider's report.
     pub order: String,
     /// The amount.
     pub money: Money,
     /// The payment's state.
     pub state: PaymentState,
-    /// When the server handled the message about the capture of the payment or, if the payment was
-    /// never captured, about its failure (store time).
+    /// When the server processed the report of the payment's capture (store time). For a payment
+    /// that was never captured: when it processed the report of the payment's failure.
     pub at: Millis,
 }
 
@@ -75,7 +75,7 @@ pub struct Refund {
     pub accepted: bool,
     /// The number of consecutive failed requests to the provider.
     pub tries: u32,
-    /// When the server contacts the provider next.
+    /// When the server next sends a request or query to the provider.
     pub next_at: Millis,
     /// The error of the last failed request.
     pub error: Option<String>,
@@ -85,10 +85,10 @@ pub struct Refund {
     pub settled_at: Option<Millis>,
 }
 
-/// A provider's message that money was captured.
+/// A provider's report that a payment was captured: a webhook, or the answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// The message's id, which is unique together with the provider's name.
+    /// The report's id, which is unique together with the provider's name.
     pub event: String,
     /// The provider that sent the message.
     pub provider: String,
@@ -111,23 +111,24 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// When the checkout ends, as the server requested. After that, the provider accepts no money.
+    /// The end of the checkout, as the server requested it from the provider. After that, the
+    /// provider accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// The time of the server's first failed query about this checkout after the order's `pay_by`.
-    /// A query fails if the provider gives no definite answer.
+    /// When the server's first query about this checkout failed, after the order's `pay_by`. A
+    /// query fails if the provider gives no definite answer.
     pub asked_at: Option<Millis>,
 }
 
 impl Checkout {
-    /// Returns how long an order with this checkout waits for the provider after its `pay_by`, in
-    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query, but at the
-    /// latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`. The second bound holds even if the
-    /// server could not query the provider.
+    /// Returns how long an order with this checkout waits for its provider's answer after `pay_by`,
+    /// in milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query, but at
+    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`. So the wait also ends if the server
+    /// never queried the provider.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {
@@ -145,9 +146,9 @@ impl Checkout {
         }
     }
 
-    /// Returns when the server sent the first failed query after `pay_by`. The previous version of
-    /// the program does not clear this time when `pay_by` is extended. So a time before `pay_by` is
-    /// ignored.
+    /// Returns when the first query after `pay_by` failed. A recorded time before `pay_by` is
+    /// ignored: the previous version of the program does not delete this time when `pay_by` is
+    /// extended.
     pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }

@@ -1,6 +1,6 @@
-//! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
-//! one event at a time until it accepts one. During a pause that the endpoint asked for, it gets no
-//! events.
+//! The circuit breaker of one endpoint. After several failed events in a row, the endpoint counts
+//! as down: the server sends it one event at a time, until it accepts one. An endpoint can also ask
+//! for a pause, during which it gets no events.
 use std::collections::BTreeSet;
 
 use crate::backoff::{backoff_ms, with_jitter};
@@ -12,15 +12,16 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// The positions of the events that failed since the endpoint last accepted an event. The set
-    /// has at most [`BREAKER_FAILURES`] positions.
+    /// The positions of the events that failed since the endpoint last accepted an event. At
+    /// [`BREAKER_FAILURES`] positions, the endpoint counts as down, and no more are added.
     failed: BTreeSet<i64>,
-    /// The number of failures since the breaker opened, including the failure that opened it.
+    /// The number of failures since the endpoint began to count as down, including the failure that
+    /// caused it.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The event of the last try, and how many tries in a row used this event.
+    /// The event of the last try while the endpoint was down, and how many tries in a row used it.
     same: Option<(i64, u32)>,
     /// The position of the last row that was tried while the endpoint was down.
     last: i64,
@@ -53,8 +54,8 @@ impl Breaker {
         self.paused_until = None;
     }
 
-    /// Records that the endpoint accepted an event. Returns true if the endpoint was down until
-    /// now. A pause stays in effect, because the event may have been sent before the pause.
+    /// Records that the endpoint accepted an event. Returns true if the endpoint counted as down. A
+    /// pause stays in effect, because the event may have been sent before the pause.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
         *self = Self { paused_until: self.paused_until, ..Self::default() };
@@ -62,13 +63,14 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
-    /// asked for a pause. If the endpoint already has a pause, the later of the two ends counts.
+    /// asked for a pause. If it is already in a pause, the pause lasts until the later of the two
+    /// ends.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
         }
-        // Failures of events that were in delivery when the breaker opened do not lengthen the
-        // pause.
+        // When the endpoint begins to count as down, other events may still be in delivery. Their
+        // failures do not lengthen the pause.
         if self.failed.len() >= BREAKER_FAILURES && (!self.is_open() || self.probe_at() <= now) {
             self.probes = self.probes.saturating_add(1);
             let pause =
@@ -80,23 +82,23 @@ impl Breaker {
         }
     }
 
-    /// Records that the last try did not reach the endpoint, so the try does not lengthen later
-    /// pauses.
+    /// Records that this server could not send the event of the last try. So the try shows nothing
+    /// about the endpoint, and does not lengthen later pauses.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// Returns the position of the last new event that was tried while the endpoint was down. A
-    /// later try prefers a later event, because the endpoint may refuse one event and accept the
-    /// next.
+    /// Returns the position of the last new event that was tried while the endpoint was down. The
+    /// next try prefers a new event after this position, because the endpoint may refuse one event
+    /// and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
     /// Chooses the event for the next try at an endpoint that is down. New events and rows take
-    /// turns. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may
-    /// accept it only after some tries. Then another event is chosen, because the endpoint may
-    /// refuse only this event.
+    /// turns. Each event gets up to [`BREAKER_TRIES_PER_EVENT`] tries in a row, because the
+    /// endpoint may need some time to recover. Then another event is chosen, because the endpoint
+    /// may fail only for this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

@@ -5,8 +5,8 @@ use doorbuster_types::DeliveryState;
 
 use crate::value::Millis;
 
-/// A row of the store: an event that the endpoint's position has passed, but that is not delivered
-/// yet.
+/// A row of the store: an event that was not delivered, although the endpoint's position has passed
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     /// The event's position.
@@ -19,7 +19,7 @@ pub struct PendingDelivery {
     pub next_at: Millis,
     /// The error of the last failed try.
     pub error: Option<String>,
-    /// Whether the server has given up the event, so that an operator must act.
+    /// Whether the event is a dead letter: the server has given it up, and an operator must act.
     pub dead: bool,
 }
 
@@ -30,9 +30,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row can be the result of an attempt at a stored row with `tries` tries.
-    /// An attempt adds at most one try. If an operator's retry has set the stored tries to 0, the
-    /// result of an attempt from before the retry has too many tries.
+    /// Returns whether this row, the result of an attempt, can replace a stored row with `tries`
+    /// tries. An attempt adds at most one try. If an operator requested a retry during the attempt,
+    /// the stored tries are 0, and this row has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries
@@ -52,13 +52,13 @@ pub enum SendOutcome {
         /// until the pause is over.
         pause_ms: i64,
     },
-    /// The endpoint refused only this event. The endpoint itself is up.
+    /// The endpoint refused this event, but is itself up.
     Refused {
         /// The endpoint's answer.
         error: String,
     },
-    /// The endpoint answered that it is gone. The caller must disable it. Its events wait until an
-    /// operator enables it again.
+    /// The endpoint answered that it no longer exists. The caller must disable the endpoint. Its
+    /// events wait until an operator enables it again.
     Gone,
     /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
@@ -66,8 +66,8 @@ pub enum SendOutcome {
         error: String,
     },
     /// This server could not send the event: it does not know the event's type or item, or could
-    /// not read the event. So the attempt does not count as a try. The server tries again later,
-    /// because a newer version of the program may know the type.
+    /// not read the event. The attempt does not count as a try. The server tries again later,
+    /// because by then it may run a newer version that knows the type.
     Deferred {
         /// The reason why the server could not send the event.
         error: String,
@@ -79,7 +79,7 @@ pub enum SendOutcome {
 pub enum RowChange {
     /// The event at this position was delivered. Delete its row.
     Delivered(i64),
-    /// The row now has this state, waiting or dead.
+    /// The row of an event that still waits or is now dead. Write it to the store.
     Pending(PendingDelivery),
 }
 

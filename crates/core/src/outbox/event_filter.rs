@@ -1,4 +1,4 @@
-//! The event types that an endpoint subscribed to.
+//! The event types that an endpoint wants to receive.
 use crate::event::EventType;
 
 const ALL: &str = "*";
@@ -8,8 +8,8 @@ const ALL: &str = "*";
 pub enum EventFilter {
     /// Every type, including types that later versions add.
     All,
-    /// The types with these names. A name that this version does not know is kept, and matches
-    /// events of the type with this name.
+    /// The types with these names. A name that this version does not know is kept: a later version
+    /// may have a type with this name.
     Only(Vec<String>),
 }
 
@@ -26,7 +26,7 @@ impl EventFilter {
         if words.iter().any(|word| word == ALL) { Self::All } else { Self::Only(words) }
     }
 
-    /// Returns the words from which [`EventFilter::from_words`] makes this filter.
+    /// Returns the names from which [`EventFilter::from_words`] creates this filter.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         match self {

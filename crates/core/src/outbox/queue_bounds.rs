@@ -11,11 +11,11 @@ pub struct DeliveryBounds {
     pub tries: u32,
     /// After this many consecutive refusals, an event is dead if `refused_ms` has also passed.
     pub refusals: u32,
-    /// The shortest time from an event's first consecutive refusal until the event becomes dead, in
-    /// milliseconds. This bound does not apply if the number of refused events is at least half of
-    /// `pending`.
+    /// The shortest time from the first refusal of an event until the event is dead, in
+    /// milliseconds. If the number of refused events is at least half of `pending`, this time does
+    /// not apply.
     pub refused_ms: i64,
-    /// The largest number of events in delivery at the same time.
+    /// The largest number of events that are being sent at the same time.
     pub at_once: usize,
     /// The largest number of events that are read ahead of the endpoint's position.
     pub window: usize,

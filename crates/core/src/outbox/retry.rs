@@ -1,5 +1,5 @@
-//! Applies the outcome of a delivery: whether the endpoint is up, and whether the event is retried
-//! or given up.
+//! Applies the outcome of a delivery: decides whether the endpoint is up, and whether the event is
+//! retried or given up.
 use std::sync::Arc;
 
 use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
@@ -17,14 +17,14 @@ pub(super) struct RefusedRun {
 
 struct RetryDecision {
     error: String,
-    /// The number of failed tries, with the latest try if it counts.
+    /// The number of failed tries. It includes the latest try, if that try counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
 }
 
 impl DeliveryQueue {
-    /// Records the outcome of an event in delivery. `spread` is a random number, so that events
+    /// Records the outcome of sending an event. `spread` is a random number for the jitter: events
     /// that failed together are not retried together. The caller must store the returned change.
     pub fn record(
         &mut self,
@@ -63,8 +63,8 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// Records that an event in delivery was sent to an earlier address of the endpoint. The event
-    /// waits again, as if this server had not sent it.
+    /// Records that an event was sent to an address that the endpoint no longer has. The event
+    /// waits again, as if it had not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
@@ -103,8 +103,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns `None` if the try does not count: it came before the event's `next_at`, or its
-    /// outcome says nothing about the event.
+    /// Decides when an event is retried, and whether it is given up. Returns `None` if the try does
+    /// not count: it came before the event's `next_at`, or its outcome says nothing about the
+    /// event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -128,8 +129,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. If an update of the shop ends the
-                // refusals, the event arrives soon after the update.
+                // The endpoint is up, so the pause is short. A new version of the shop may accept
+                // the event, and then the event must not wait long.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,

@@ -1,5 +1,5 @@
-//! A slot's units, in two counters. Tickets deduct from the active counter, while the leader can
-//! refill the other one.
+//! A slot's units, in two counters. Tickets deduct units from the active counter. Meanwhile, the
+//! leader can refill the inactive counter.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
@@ -9,7 +9,7 @@ pub(super) struct Counters {
     pub(super) active: Counter,
     /// If the active counter has fewer units than this threshold, the slot needs a refill.
     pub(super) threshold: u64,
-    /// Whether the slot needs a refill. This is only a hint for the leader.
+    /// Whether the slot asks the leader for a refill. This is only a hint.
     pub(super) mark: bool,
 }
 
@@ -63,8 +63,8 @@ impl Counters {
         self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes out at most `units` units, first from the inactive counter, so that the active counter
-    /// can still sell.
+    /// Takes at most `units` units out of the slot. Takes them first from the inactive counter, so
+    /// that the active counter can still serve requests.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
         if !enforces(Rule::RecallInactiveFirst) {

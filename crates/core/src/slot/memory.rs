@@ -1,5 +1,5 @@
-//! The slot's memory of requests, with only a few bytes for each request. The slot forgets the
-//! request of a returned ticket.
+//! The requests that a slot remembers, with only a few bytes for each request. When a ticket is
+//! returned, the slot forgets its request.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
@@ -36,14 +36,14 @@ impl PackedTicket {
 }
 
 impl SlotMemory {
-    /// Forgets the request of a returned ticket, so that the request can be made again.
+    /// Forgets the request of a returned ticket, so that the buyer can send the request again.
     pub(super) fn forget(&mut self, row: &FeedRow, queue: &Queue, key: &IdKey) {
         let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
         let known = match (&row.buyer, &row.key) {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // If the row has no request key, the store decided the ticket from its id alone. Such a
+            // The store decided the ticket from its id alone, so the row has no request key. Such a
             // ticket was never settled from the queue, so the queue still contains it.
             _ => queue
                 .find(self.grant, parts.n)
@@ -56,7 +56,8 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // The slot lost its queue, but not its memory of requests, so search this memory.
+            // The queue lost the ticket, but the slot still remembers the request. Search by the
+            // token.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

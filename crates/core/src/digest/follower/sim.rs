@@ -1,6 +1,6 @@
-//! Attacks the rules of digests with random runs: crashes, failovers, pauses, lost connections, and
-//! digests that are deleted or unreadable. A test removes one rule at a time, and a run must then
-//! fail.
+//! Tests the rules of digests with random runs: crashes, failovers, pauses, lost connections, and
+//! digests that are deleted or unreadable. A node must never refuse a request that holds an order.
+//! Another test removes one rule at a time, and then a run must fail.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -12,7 +12,7 @@ const STEPS: usize = 300;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 20_000;
 const UNITS: u64 = 4;
-/// A crash loses no transaction id that was assigned at least this long ago, in milliseconds.
+/// A crash forgets only transaction ids that were assigned less than this many milliseconds ago.
 const DURABLE_AFTER_MS: i64 = DIGEST_POLL_REWIND_MS / 2;
 const BACKLOG_ROWS: usize = 2;
 
@@ -35,7 +35,7 @@ struct Database {
     next: u64,
     next_seq: i64,
     next_request: u64,
-    /// For each assignment of a transaction id: the time, and the value of `next` afterwards.
+    /// One entry for each assigned transaction id: the time, and the value of `next` afterwards.
     assigned: Vec<(i64, u64)>,
     running: BTreeMap<u64, Order>,
     orders: Vec<Order>,
@@ -88,7 +88,7 @@ impl Database {
     }
 
     /// Ends every running transaction, because the database crashed or failed over. The next
-    /// transaction gets the id `kept` or, if it is higher, the id after the highest committed id.
+    /// transaction gets the id `kept`, or the id after the highest committed id if that is higher.
     fn restart(&mut self, kept: u64) {
         self.running.clear();
         let committed = self.orders.iter().map(|order| order.transaction + 1).max();
@@ -181,7 +181,7 @@ impl World {
         follower.is_complete() && *free == 0 && !requests.contains(&request)
     }
 
-    /// Checks that the node refuses no request that held an order when the units were counted.
+    /// Checks that the node refuses no request that held an order at the latest poll.
     fn check(&self) -> Result<(), String> {
         match self.node.counted.iter().find(|request| self.refuses(**request)) {
             Some(request) => {
@@ -234,7 +234,7 @@ impl World {
         self.check()
     }
 
-    /// Checks that the node knows all orders after it has polled for a while without faults.
+    /// Lets the node poll for a while without faults. Then it must know all orders.
     fn rest(&mut self) -> Result<(), String> {
         for _ in 0..STEPS {
             self.now += 10;

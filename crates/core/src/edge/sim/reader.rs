@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::edge::{ClockReading, EdgeFeedFollower, FeedHead, FeedRead, FeedStep, is_fresh};
 
-/// An answer to one read. Each of the `entries` is an item with its free units.
+/// The result of one read of the feed. Each of the `entries` is an item with its free units.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) read: FeedRead,

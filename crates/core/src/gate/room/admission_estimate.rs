@@ -1,8 +1,9 @@
-//! Estimates how quickly a waiting room admits visitors, if the measurements are reliable.
+//! Estimates how long a visitor of a waiting room will wait, if there are reliable measurements.
 //!
-//! At first the room admits visitors as quickly as its steps allow. The shop is full when the
-//! admitted buyers are expected to take all free units. From then on, the room admits a visitor
-//! only after another buyer has bought or given up. Only this pace is measured.
+//! At first the room admits visitors as quickly as its steps allow. It does so until the admitted
+//! buyers are expected to take all free units: from then on, the shop is full. While the shop is
+//! full, the room admits a visitor only after another buyer has bought or given up. Only the pace
+//! while the shop is full is measured.
 use std::collections::VecDeque;
 
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
@@ -15,12 +16,12 @@ const MEASURED_MIN_MS: i64 = 20_000;
 const SAMPLE_INTERVAL_MS: i64 = 1_000;
 /// A rate is computed only from at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
-/// The number of parts into which the measured time is divided. The parts' rates are compared,
-/// because admissions that come in waves have no steady rate.
+/// The measured time is divided into this many parts, and the rates of the parts are compared. If
+/// admissions come in waves, these rates differ, and no estimate is made.
 const PARTS: u64 = 4;
 /// A rate is steady if the fastest part has at most this many times the rate of the slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// Two successive admissions whose ends are at least this far apart belong to different waves.
+/// If one admission ends at least this long after the admission before it, a new wave begins.
 const WAVE_GAP_MS: i64 = 10_000;
 const WAVES_MAX: usize = 64;
 /// The longest time that an estimate can cover, as a multiple of the measured time.
@@ -49,7 +50,7 @@ impl Rate {
     }
 }
 
-/// Measures how quickly a waiting room admits.
+/// Measures how quickly a waiting room admits visitors, and estimates waiting times.
 #[derive(Clone, Debug)]
 pub struct PaceEstimator {
     /// The largest number of admissions in one step.
@@ -57,21 +58,21 @@ pub struct PaceEstimator {
     marks: VecDeque<ProgressSample>,
     /// The latest step: the time at which its admissions end, and their number.
     step: (Millis, u64),
-    /// For each wave of admissions: when its first admission ends, and when its last admission
-    /// ends. The buyers who filled the shop form a wave, and the buyers who replaced them form the
-    /// next wave.
+    /// The waves of admissions. For each wave: when its first admission ends, and when its last
+    /// admission ends. For example, the buyers who filled the shop form a wave. The visitors who
+    /// are admitted when those admissions end form the next wave.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
 }
 
-/// The range of rates that the samples show, and how far an estimate can go.
+/// The fastest and the slowest rate that the samples allow, and the limits of an estimate.
 #[derive(Clone, Copy, Debug)]
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions above this number are admitted only if more buyers give up than expected. `None`
-    /// if all positions will be admitted.
+    /// Positions above this number will probably not be admitted, because the units run out first.
+    /// They get no estimate. `None` for unlimited stock.
     up_to: Option<u64>,
     /// The longest time that an estimate can cover, in milliseconds.
     ahead_ms: u64,
@@ -101,8 +102,8 @@ impl PaceEstimator {
         }
     }
 
-    /// Sets the largest number of admissions in one step, for a room that shares these admissions
-    /// with other rooms.
+    /// Sets the largest number of admissions in one step. Rooms that divide the admissions of a
+    /// step among themselves need this.
     pub fn set_admissions_max(&mut self, admissions_max: u64) {
         self.admissions_max = admissions_max.clamp(1, OPEN_ADMISSIONS_MAX);
     }
@@ -140,7 +141,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // The shop's pace cannot be measured if a step admits its maximum, or if no visitor waits.
+        // If the last step admitted the maximum, or if no visitor waits, the shop is not full. Then
+        // its pace cannot be measured.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -159,9 +161,10 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// Returns the expected waiting time at this position, or `None` if no reliable estimate
-    /// exists. The range comes from the measured rate plus and minus twice its standard deviation.
-    /// The range is wider if the rate varied more.
+    /// Returns the expected waiting time at this position, or `None` if there is no reliable
+    /// estimate. The range comes from the measured rate plus and minus twice its standard
+    /// deviation. If the rates of the parts vary more than that, the fastest and the slowest part
+    /// give the range.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -214,8 +217,8 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { admissions: to.admitted.saturating_sub(from.admitted), ms })
 }
 
-/// Returns a low estimate of how many further visitors will be admitted, or `None` if the stock is
-/// unlimited.
+/// Returns how many further visitors will be admitted, as a cautious estimate. Returns `None` if
+/// the stock is unlimited.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,
@@ -224,12 +227,12 @@ fn positions_reachable(
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > OPEN_ADMISSIONS_MAX {
-        // Assume that as many admissions as possible are open, and that each buyer takes the whole
-        // limit.
+        // Assume that the largest number of admissions is open, and that each of these buyers takes
+        // as many units as the limit allows.
         return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
-    // The admitted buyers are expected to take all units, so each new admission replaces a buyer
-    // who gave up.
+    // The shop is full, so each further admission replaces a buyer who gave up. Assume that the
+    // number of these admissions for each sold unit stays the same.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);

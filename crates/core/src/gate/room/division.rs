@@ -3,8 +3,8 @@
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
 //! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). Each room that can use an
-//! admission gets at least one. The other admissions are divided in proportion to the waiting
-//! visitors.
+//! admission gets at least one, if there are enough. The remaining admissions are divided in
+//! proportion to the numbers of waiting visitors.
 
 /// How many admissions a room can use in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ impl RoomDemand {
 }
 
 /// Divides at most `total` admissions between these rooms, and returns the part of each room.
-/// `step` is the number of the step. If there are fewer admissions than rooms, this number decides
-/// which room is first.
+/// `step` is the number of the step. If there are fewer admissions than rooms, `step` decides which
+/// rooms get one, so that each room gets its turn.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];

@@ -1,6 +1,6 @@
-//! Tests the waiting room with random runs, and checks the rules after every step. Two nodes admit
-//! buyers from readings of the rows that may be old, and the nodes may crash. Buyers enter twice,
-//! leave, and give units back.
+//! Tests the waiting room with random runs, and checks its rules after every step. Two nodes admit
+//! buyers. Each node decides from rows that it read some steps ago, and may crash. Buyers enter
+//! twice, leave, and return units.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -15,7 +15,7 @@ struct VisitorRow {
     until: Option<Millis>,
 }
 
-/// The state that a crash of a node does not change.
+/// The stored rows and the stock. A crash of a node does not change them.
 struct World {
     seed: DrawSeed,
     line: RoomProgress,
@@ -30,7 +30,7 @@ struct World {
     all_admitted: Vec<u64>,
 }
 
-/// The data that a node loses in a crash: its latest reading of the rows, which may be old.
+/// A node's memory, which a crash deletes: what the node last read from the rows, which may be old.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,
@@ -100,7 +100,8 @@ impl World {
         (self.line, shop)
     }
 
-    /// Admits the next buyers. Does nothing if other ranks were admitted after the reading `seen`.
+    /// Admits the next buyers. Does nothing if further ranks have been admitted since the node read
+    /// `seen`.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.admitted != self.line.admitted {
             return 0;
@@ -109,7 +110,7 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // By the current state, each admitted buyer must find a unit that no earlier buyer needs.
+        // At this moment, there must be a free unit for each buyer with an open admission.
         assert!(
             after == before || after - before + shop.open <= self.free,
             "the ranks {before}..{after} were admitted without free units: {shop:?}"
