@@ -172,7 +172,9 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     {
         problems.push(warning(
             "unknown_time_zone",
-            format!("this node knows no time zone {zone:?}; correct page.time_zone, or install tzdata"),
+            format!(
+                "this node knows no time zone {zone:?}; correct page.time_zone, or install tzdata"
+            ),
         ));
     }
     if trusts_public_addresses(&app.live().proxies) {
