@@ -91,7 +91,8 @@ fn check_units(
             "I2",
             item,
             format!(
-                "grant {id} has {granted} units: too few, because its feed added {} and recalls took {}",
+                "grant {id} has {granted} units: too few, because its feed added {} and recalls \
+                 took {}",
                 totals.fed, totals.recalled
             ),
         );
