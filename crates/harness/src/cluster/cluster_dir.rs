@@ -27,7 +27,7 @@ impl ClusterDir {
                 let mut entries = std::fs::read_dir(&cluster_dir.0).with_operation(what)?;
                 if entries.next().is_some() {
                     let reason =
-                        "the directory has files that belong to no installation; choose another directory";
+                        "the directory has files but no installation; choose another directory";
                     return Err(ClusterError::failed(what(), reason));
                 }
             }
