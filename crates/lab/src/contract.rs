@@ -47,8 +47,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns how many requests were answered "sold" but still wait for this process's background
-    /// work. Before the lab stops the process, it waits at most `DRAIN_WITHIN` for these requests.
+    /// Returns how many accepted requests still wait for this process's background work. Before the
+    /// lab stops the process, it waits at most `DRAIN_WITHIN` for these requests.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }

@@ -27,8 +27,8 @@ pub const RUN_WITHIN: Duration = Duration::from_secs(6);
 /// In a run with a fault, the buyers arrive over this time, so that the fault happens during the
 /// sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
-/// After the last answer, the lab waits at most this long for the background work of requests that
-/// were answered "sold".
+/// After the last answer, the lab waits at most this long for the background work that accepted
+/// requests still need.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long a process of the lab may take to become ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -92,7 +92,7 @@ fn summary(run: &RunReport) -> String {
     if !run.failures.is_empty() {
         let count = run.failures.len();
         let runs = if count == 1 { "run" } else { "runs" };
-        text += &format!(" {count} {runs} failed, so there is no verdict about them.");
+        text += &format!(" {count} {runs} failed and did not get a verdict.");
     }
     if run.interrupted {
         text += " The report is incomplete, because the command was interrupted.";

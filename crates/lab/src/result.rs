@@ -14,8 +14,7 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The checker found no problem: no unit was sold twice, and every buyer got an order exactly
-    /// if the answer promised one.
+    /// The checker found none of the problems that the other verdicts name.
     Held,
     /// More units were sold than existed.
     Oversold,

@@ -323,8 +323,8 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
 
 /// Returns which connection of every ten to the database is slow: 1 or 2, depending on the seed.
 ///
-/// It is never connection 0. So a system with several connections has a normal connection and a
-/// slow one.
+/// As soon as this connection exists, connection 0 is normal. So a system with several connections
+/// has both a slow connection and a normal one.
 pub fn slow_connection(seed: u64) -> usize {
     1 + (seed % 2) as usize
 }

@@ -91,8 +91,8 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // The product has not decided the request. The buyer repeats the same request and then
-            // gets the verdict.
+            // The request is not decided. The buyer repeats the same request and then gets the
+            // verdict.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

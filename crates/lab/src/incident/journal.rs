@@ -165,15 +165,15 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that this actor took the lock. If another actor has not yet begun to release its
-    /// lock, the time of that lock is over, and that actor still works.
+    /// Records that this actor took the lock. If the journal still names another holder, that
+    /// holder has not begun to release its lock. So its lock has ended, but it still works.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
             match written.holder.replace((actor, until)) {
                 Some((other, _)) if other != actor => (
                     EventKind::TakesOverlappingLock,
-                    format!("takes the lock: the lock of {other} has ended, but {other} still works"),
+                    format!("takes the lock: {other}'s lock has ended, but {other} still works"),
                 ),
                 _ => (EventKind::TakesLock, format!("takes the lock for {lock_ms} ms")),
             }

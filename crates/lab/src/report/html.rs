@@ -57,7 +57,7 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 /// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let text =
-        "A lock can end before the work that it protects. The page shows this, and safer strategies.";
+        "A lock can end before its protected work. The page shows this, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
@@ -129,8 +129,8 @@ fn pill(result: &RunResult) -> String {
     format!("<span class=\"{class}\">{}</span>", result.verdict_text())
 }
 
-/// Returns the section with the plots. The plots show only the runs with the first of the chosen
-/// faults. If a run has several seeds, each point is the median over the seeds.
+/// Returns the section with the plots. The plots show only the runs with the first fault of the
+/// report. If a run has several seeds, each point is the median over the seeds.
 fn plots(run: &RunReport) -> String {
     let fault = run.results.first().map_or(Fault::None, |result| result.faults);
     let fault = match fault {

@@ -201,8 +201,8 @@ impl OneStrategy<'_> {
         (level, seed): LevelAndSeed,
     ) -> Result<RunResult> {
         {
-            // These connections are closed before the sale. So if Redis is restarted during the
-            // sale, the workers are the only processes that can be affected.
+            // These connections are closed before the sale. During the sale, only workers are
+            // connected, so the lab can see whether a restart of Redis affects them.
             let backends = Backends::new(&servers.addresses(2))?;
             backends.clear().await?;
             make(&backends).prepare(self.options.stock).await?;
