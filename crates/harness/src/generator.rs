@@ -1,6 +1,6 @@
 //! The load generator. Each of its threads drives many connections with one epoll instance.
 //!
-//! - The [`event_loop`] sends the load of all tests and benchmarks of this repository.
+//! - The [`event_loop`] sends the load of all load tests and benchmarks of this repository.
 //! - [`Load`] sends the prepared requests of a [`RequestScript`] and measures the answers.
 //! - The module `load` follows each buyer of a crowd to the buyer's final answer.
 //! - The lab has its own [`event_loop::Source`] for the event loop.

@@ -60,7 +60,7 @@ pub trait Strategy: Send + Sync {
     }
 }
 
-/// The group of a strategy in the report: where it keeps its stock and its queue.
+/// The family of a strategy: where it keeps its stock and its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -86,7 +86,7 @@ pub enum Claim {
     /// The strategy can oversell even without a fault.
     Unsafe,
     /// The strategy never oversells, and never loses or duplicates an order, while every server and
-    /// process works. During a fault, it may do so.
+    /// process works. During a fault, it may break this promise.
     SafeWithoutFaults,
 }
 

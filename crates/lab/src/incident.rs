@@ -45,7 +45,8 @@ const RENEWED: &str = "redis-lock-renewed";
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",
-        "The lock ends during the work. Then the late holder deletes the next holder's lock.",
+        "The lock ends while its holder still works. The late holder then deletes the next \
+         holder's lock.",
     ),
     (
         "redis-lock",
@@ -59,7 +60,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         "redis-lock-fenced",
-        "The database refuses the late holder, because the holder's fencing token is too old.",
+        "The database refuses a holder whose lock has ended, because its fencing token is too old.",
     ),
     ("redis-lua", "No lock: one script checks the stock and books the units."),
     ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),

@@ -65,7 +65,7 @@ impl RedisLink {
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Writes the item's hash: `stock` units in total, of which none are booked.
+    /// Writes the item's hash: `stock` units in total, and no booked units.
     pub async fn stock_item(&self, stock: i64) -> Result<()> {
         let mut stocked = redis::cmd("HSET");
         stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);

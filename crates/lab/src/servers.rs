@@ -101,7 +101,8 @@ impl Servers {
         self.slow_proxy.as_ref().map_or(0, |proxy| proxy.delayed_chunks())
     }
 
-    /// Returns the addresses that the lab's own clients use. They lead past the proxy.
+    /// Returns the addresses that the lab's own clients use. These lead directly to the servers,
+    /// not to the proxy.
     pub fn addresses(&self, pool: usize) -> Addresses {
         self.addresses_at(self.postgres.port(), pool)
     }

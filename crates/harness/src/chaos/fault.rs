@@ -136,7 +136,7 @@ impl Fault {
         matches!(self, Self::PostgresFailoverAsync | Self::Restore)
     }
 
-    /// Returns whether the fault may make a slot fail, so that another slot replaces it.
+    /// Returns whether the fault may make a slot fail. The nodes then replace the slot.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,

@@ -266,8 +266,8 @@ impl RoundRunner<'_> {
 
     fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> LoadPlan {
         let (url, secret) = (self.cluster.url(), self.secret.clone());
-        // The buyers are patient: they repeat their requests until the installation has recovered
-        // from the fault and they receive a verdict.
+        // The buyers are patient: they repeat their requests long enough to receive a verdict after
+        // the installation has recovered from the fault.
         let mut plan = LoadPlan::new(&url, &self.sale, ITEM, buyers, secret).patient();
         plan.units = units;
         plan.connections = CONNECTIONS;

@@ -1,4 +1,4 @@
-//! A thread that changes the spread of the item again and again while buyers buy its units.
+//! A thread that repeatedly changes the spread of the item while buyers buy its units.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

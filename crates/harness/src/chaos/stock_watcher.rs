@@ -1,5 +1,5 @@
-//! A thread that reads the stock again and again during a round, and checks that each unit is in
-//! exactly one state.
+//! A thread that repeatedly reads the stock during a round, and checks that each unit is in exactly
+//! one state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -30,8 +30,8 @@ pub struct RedisServer {
     process: Option<Process>,
 }
 
-/// The Redis Cluster. Server `i` and server `i + shards` are the primary and the replica of one
-/// shard; a failover can swap them.
+/// The Redis Cluster. If the cluster has replicas, server `i` and server `i + shards` are the
+/// primary and the replica of one shard. A failover can swap them.
 #[derive(Debug)]
 pub struct Redis {
     shards: usize,

@@ -2,7 +2,7 @@
 //! that the store keeps every promise that buyers received.
 //!
 //! Each worker buffers its lines. It writes them every 200 milliseconds, and also when it panics,
-//! so that the file of an aborted run has all answers.
+//! so that an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};

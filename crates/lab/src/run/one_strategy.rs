@@ -229,7 +229,7 @@ impl OneStrategy<'_> {
         servers.stop_slow_proxy();
         let sold = sold?;
         running?;
-        // New connections, because the fault may have restarted Redis.
+        // These are new connections, because the fault may have restarted Redis.
         let backends = Backends::new(&servers.addresses(2))?;
         self.check_answers(sold, &make(&backends).orders(&backends).await?)
     }
@@ -264,7 +264,7 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // In a run with a fault, at most twice as many buyers come as the stock has orders.
+            // In a run with a fault, at most two buyers come for each order that the stock allows.
             // They arrive over a longer time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
