@@ -121,8 +121,8 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased. In such an order, the store has neither the buyer nor the
-    /// request key, so the audit matches an answer with the order by the order's id alone.
+    /// Orders whose buyers were erased. The store no longer has the buyer and the request key of
+    /// such an order. So the audit compares answers with the order only by the order's id.
     #[serde(default)]
     pub orders_erased: u64,
     /// Lines of the answers file.

@@ -1,5 +1,5 @@
 //! Checks the limit for each buyer (rule I4). A buyer's quota of an item must be the sum of the
-//! units in the buyer's active orders of this item, and at most the item's limit.
+//! units in the buyer's active orders of this item. The sum must not exceed the item's limit.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Checks that every ticket has one verdict (rule I8). Each ticket number of a grant belongs to one
-//! order or to one returned ticket, and the id of this order or ticket contains the same number.
+//! order or to one returned ticket. The id of this order or ticket contains the same number.
 
 use std::collections::{HashMap, HashSet};
 
