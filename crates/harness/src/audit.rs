@@ -1,9 +1,11 @@
-//! The independent auditor reads the store by SQL, in one snapshot, and checks the rows with its
-//! own model.
+//! The independent auditor reads the store by SQL, in one snapshot. It checks the rows with its own
+//! implementation of the rules.
 //!
 //! The rules come from the documents: the invariants I1 to I8 of `docs/protocol.md`, and the valid
-//! values and state changes of an order. With an answers file, the auditor also checks what buyers
-//! were promised. Only [`sqlite`] and [`postgres`] depend on the backend.
+//! values and state changes of an order. An answers file has the responses that buyers received.
+//! With such a file, the auditor also checks that the store keeps what these responses promised.
+//!
+//! Only [`sqlite`] and [`postgres`] depend on the backend.
 
 mod answers;
 mod feed;
@@ -47,8 +49,8 @@ pub enum StoreLocation {
 
 impl StoreLocation {
     /// Parses the value of the option `--store`: `postgres://…`, `sqlite:PATH`, or the path of a
-    /// database file or of its directory. An error never shows the text of an address, because it
-    /// may contain a password.
+    /// database file or of its directory. An error never shows an address, because an address may
+    /// contain a password.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
@@ -81,7 +83,8 @@ impl StoreLocation {
     }
 }
 
-/// An address or a list such as `host=… password=…` may contain a password.
+/// Returns whether the text may contain a password. An address, or a list such as `host=…
+/// password=…`, may contain one.
 fn may_have_password(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme))
@@ -104,12 +107,13 @@ pub enum AuditError {
     Answers {
         /// The path of the answers file.
         path: String,
-        /// The reason of the failure, in most cases with the line number.
+        /// What is wrong with the file, in most cases with the line number.
         reason: String,
     },
 }
 
-/// The report that `doorbuster-api` defines, and the numbers of checked orders and answers.
+/// The result of an audit: the report that `doorbuster-api` defines, and the numbers of checked
+/// orders and answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
     /// The report that `doorbuster-api` defines.
@@ -117,16 +121,16 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased. The audit compares answers with these orders only by order
-    /// id, not by buyer and request key.
+    /// Orders whose buyers were erased. The store no longer has the buyer and the request key of
+    /// such an order. So the audit compares answers with the order only by the order's id.
     #[serde(default)]
     pub orders_erased: u64,
     /// Lines of the answers file.
     pub answers_checked: u64,
 }
 
-/// Audits `store`. With `answers`, also checks every promise in that file. The audit only reads, so
-/// the server can run at the same time.
+/// Audits `store`. With `answers`, also checks every promise in the answers file. The audit only
+/// reads, so the server can run at the same time.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
     let snapshot = read_snapshot(store)?;
     let mut findings = Findings::new(&snapshot);
@@ -138,8 +142,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// In an answers file, finds the lines whose order or verdict the store lacks, for example after a
-/// restore. Returns these lines, and writes all other lines to the file `kept`.
+/// Finds the lines of an answers file that name an order or a verdict which the store lacks, for
+/// example after a restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,
@@ -196,7 +200,8 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // If a sum is negative, a check has already added a finding, and the report shows 0.
+    // A negative sum cannot be shown here, so the report shows 0. Another check has already added a
+    // finding about the sum.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -1,10 +1,11 @@
-//! Chaos tests: load on a complete local installation while a fault is injected.
+//! Chaos tests: buyers load a complete installation on this machine, and the harness injects a
+//! fault during the load.
 //!
-//! Each round sells one item to many buyers. During the sale, the round injects one fault, at a
-//! moment that depends on the seed. Then all buyers repeat their requests, and other buyers buy the
-//! remaining units. A round passes if:
+//! Each round sells one item to many buyers, and injects one fault during the sale. The moment of
+//! the fault depends on the seed. After that, all buyers repeat their requests, and further buyers
+//! buy the remaining units. A round passes if:
 //!
-//! - Every buyer received a verdict, and every promise was kept.
+//! - Every buyer received a verdict, and the store keeps every promise that a buyer received.
 //! - The item is not oversold, and every unit is sold at the end.
 //! - At each check of the stock, every unit was in exactly one state.
 
@@ -38,7 +39,7 @@ pub struct ChaosPlan {
     pub dir: PathBuf,
     /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// The number of rounds. If there are several faults, the rounds use them in turn.
+    /// The number of rounds. If there are several faults, the rounds use the faults in turn.
     pub rounds: u64,
     /// The seed of all random choices.
     pub seed: u64,
@@ -47,23 +48,23 @@ pub struct ChaosPlan {
     pub faults: Vec<Fault>,
     /// The number of buyers in a round.
     pub buyers: u32,
-    /// Another build of the program. Each upgrade of a node switches from `program` to this build,
-    /// or back.
+    /// Another build of the program, for the fault `node-roll`. Each upgrade of a node switches
+    /// from `program` to this build, or from this build to `program`.
     pub next: Option<PathBuf>,
     /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
     /// The number of nodes. If `roles` has more entries than this number, there is one node for
     /// each entry.
     pub nodes: usize,
-    /// The number of edges in front of the nodes. Only for shape `cluster`.
+    /// The number of edges in front of the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
-    /// Whether the harness repeatedly changes the item's spread during the load, for example the
-    /// number of partitions. Only for shape `cluster`.
+    /// If true, the harness repeatedly changes the item's spread during the load, for example the
+    /// number of partitions. Used only in shape `cluster`.
     pub respread: bool,
 }
 
 impl ChaosPlan {
-    /// Returns a plan with one round of each fault and default sizes.
+    /// Returns a plan with default sizes and one round for each fault that the shape supports.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         let (program, dir, faults) = (program.into(), dir.into(), Vec::new());
         let rounds = Fault::all_for(shape).len() as u64;
@@ -95,15 +96,16 @@ pub struct RoundReport {
     pub fault_detail: String,
     /// The number of buyers in the load run.
     pub buyers: u32,
-    /// The number of partitions of the item.
+    /// What the fault did in this round, for example the server that was killed and for how long.
     pub partitions: u32,
-    /// The final answers of the load run, by kind.
+    /// The number of final answers of the load run, for each kind of answer, for example
+    /// `sold_out`.
     pub answers: BTreeMap<String, u64>,
     /// How many requests of the load run were repeated after status `429` or `5xx`.
     pub retries: u64,
-    /// How many requests of the load run got the answer "sold out", although enough units were free
-    /// after the run. This answer is allowed only after the request waited in the server for the
-    /// longest allowed time.
+    /// How many requests of the load run were refused as sold out, although enough units were free
+    /// after the run. This answer is allowed only if the request waited in the server for the
+    /// longest allowed time. So without a fault, the number must be 0.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
@@ -117,7 +119,7 @@ pub struct RoundReport {
     pub spread_changes: u64,
     /// The time that the round took.
     pub duration: Duration,
-    /// What was wrong in the round. The list is empty if the round passed.
+    /// What was wrong in the round. If the list is empty, the round passed.
     pub findings: Vec<String>,
 }
 
@@ -131,7 +133,7 @@ impl RoundReport {
         self.findings.is_empty()
     }
 
-    /// Formats the round as one line, with a further line for each finding.
+    /// Formats the round as one line, and each finding as a further line.
     pub fn to_text(&self) -> String {
         let mut text = format!(
             "round {:>3} {:<20} {} ({}; {} partitions, {} changes of the spread; {} of {} \
@@ -162,8 +164,8 @@ impl RoundReport {
     }
 }
 
-/// Runs the rounds in a new installation, and calls `report_round` after each round. Fails if the
-/// harness cannot continue. The cause can also be a fault of the product.
+/// Starts a new installation, runs the rounds on it, and calls `report_round` after each round.
+/// Fails if the harness cannot continue, for example because a server does not recover.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -180,8 +182,8 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own random generator, so a round can be repeated without the earlier
-        // rounds.
+        // Each round has its own random generator. So one round can be repeated alone, with the
+        // same choices.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];
@@ -199,8 +201,8 @@ pub fn run(
     Ok(rounds)
 }
 
-/// Returns the summary table. Each row has, for one fault, the number of its rounds and the totals
-/// of these rounds.
+/// Returns the summary table. It has one row for each fault: the number of rounds with this fault,
+/// and the sums over these rounds.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

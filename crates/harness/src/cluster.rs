@@ -1,5 +1,5 @@
-//! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
-//! address in front of them.
+//! A complete private installation on this machine: PostgreSQL, a Redis Cluster (in shape
+//! `cluster`), nodes, edges, and one address in front of them.
 
 mod addresses;
 mod clock;
@@ -55,7 +55,7 @@ pub struct Cluster {
     pub shape: Shape,
     /// The PostgreSQL server of the store.
     pub postgres: Postgres,
-    /// The standby of the store, if the plan asks for one.
+    /// The standby of PostgreSQL, if the plan asks for one.
     pub standby: Option<Postgres>,
     /// The Redis servers that hold the slots, in shape `cluster`.
     pub redis: Option<Redis>,
@@ -63,17 +63,19 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// The edges, which pass requests on to the nodes.
     pub edges: Vec<Node>,
-    /// For each node, the proxies in front of the PostgreSQL servers, if the plan has proxies.
+    /// For each node, the proxies between the node and the PostgreSQL servers, if the plan has
+    /// proxies.
     pub postgres_proxies: Vec<Vec<Proxy>>,
-    /// The proxies in front of the Redis servers, if the plan has proxies.
+    /// The proxies between the nodes and the Redis servers, if the plan has proxies.
     pub redis_proxies: Vec<Proxy>,
     front: FrontProxy,
     admin_key: String,
     buyer_secret: PathBuf,
 }
 
-/// The proxy at the nodes' common address. The proxy is a thread of this process, or a separate
-/// process that continues to run after this process ends.
+/// The proxy at the common address. It passes requests on to the nodes, or to the edges if there
+/// are any. It is a thread of this process, or a separate process that continues to run after this
+/// process ends.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -155,8 +157,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes `standby` a new standby of `postgres`. Commits then wait for its confirmation. Does
-    /// nothing if the plan has no standby.
+    /// Makes `standby` a new standby of `postgres`, and makes commits wait for the standby's
+    /// confirmation. Does nothing if the plan has no standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.rebuild_as_standby_of(&self.postgres)?;
@@ -164,8 +166,8 @@ impl Cluster {
         self.wait_until_nodes_see_standby()
     }
 
-    /// Waits, because a node that has not detected the standby would pause the sales after a
-    /// failover.
+    /// Waits until each node reports the synchronous standby. After a failover, a node that has not
+    /// detected the standby would pause the sales.
     fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
         let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
         for node in &self.nodes {
@@ -180,8 +182,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes commits succeed without the standby's confirmation, and disconnects the standby from
-    /// its primary.
+    /// Disconnects the standby from its primary. Before that, stops commits from waiting for the
+    /// standby's confirmation.
     pub fn cut_off_standby(&self) -> Result<(), ClusterError> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let set = |server: &Postgres, sql| {
@@ -191,8 +193,8 @@ impl Cluster {
         set(standby, "ALTER SYSTEM SET primary_conninfo = ''")
     }
 
-    /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
-    /// primary.
+    /// Promotes the standby. After that, the field `postgres` has the new primary, and the field
+    /// `standby` has the old primary.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.promote()?;

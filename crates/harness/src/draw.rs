@@ -1,9 +1,12 @@
-//! Takes the values that a shop published and a list of the participants, and repeats the draw that
-//! decided the order of a waiting room. The rules are those of `docs/front-door.md`:
+//! Verifies the draw that decided the order of a waiting room. A shop publishes values about its
+//! draw; with these values and a list of the participants, anybody can repeat the draw. The rules
+//! are those of `docs/front-door.md`:
 //!
-//! - A lot is HMAC-SHA-256 of the buyer's id, with the 32 bytes of the seed as the key.
-//! - In the room of an item, the item's name and a zero byte precede the buyer's id.
-//! - The queue is in ascending order of the lots.
+//! - A participant's lot is the HMAC-SHA-256 of the buyer's id. The key is the 32 bytes of the
+//!   seed.
+//! - In the waiting room of one item, the text of the lot is the item's name, a zero byte, and the
+//!   buyer's id.
+//! - The queue has the participants in ascending order of their lots.
 //! - The commitment is the SHA-256 of the seed.
 
 use std::collections::BTreeSet;
@@ -14,7 +17,7 @@ use serde::Serialize;
 /// The only algorithm that a draw may use.
 pub const ALGORITHM: &str = "hmac-sha256";
 const SEED_BYTES: usize = 32;
-/// The report lists at most this many differing ranks, and only counts the others.
+/// The report lists at most this many ranks that differ, and gives the number of further ones.
 const FINDINGS_MAX: usize = 10;
 
 /// The values that a shop published about its draw, and the order of admission that the shop
@@ -25,7 +28,7 @@ pub struct DrawClaim {
     pub seed: String,
     /// The item of the waiting room. `None` means that the room is for the whole sale.
     pub item: Option<String>,
-    /// The commitments to compare with the seed: the published commitment, and a commitment that
+    /// The commitments that must match the seed: the published commitment, and a commitment that
     /// somebody noted before the opening.
     pub commitments: Vec<String>,
     /// The published number of participants, if there is one.
@@ -155,7 +158,8 @@ mod tests {
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     const COMMITMENT: &str =
         "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
-    /// The queue in the waiting room of the item `phone`, as computed with Python's `hmac`.
+    /// The queue in the waiting room of the item `phone`. Python's `hmac` computed it, so the test
+    /// compares two implementations.
     const ORDER_PHONE: [&str; 5] = ["erin", "bob", "dave", "alice", "carol"];
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 

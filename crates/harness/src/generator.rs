@@ -1,12 +1,12 @@
 //! The load generator. Each of its threads drives many connections with one epoll instance.
 //!
-//! - The [`event_loop`] sends all load of this repository.
-//! - [`Load`] sends the prebuilt requests of a [`RequestScript`] and measures the answers.
-//! - The module `load` follows each buyer of a crowd to the final answer.
-//! - The lab has its own driver for the event loop.
+//! - The [`event_loop`] sends the load of all load tests and benchmarks of this repository.
+//! - [`Load`] sends the prepared requests of a [`RequestScript`] and measures the answers.
+//! - The module `load` follows each buyer of a crowd to the buyer's final answer.
+//! - The lab has its own [`event_loop::Source`] for the event loop.
 //!
-//! A measurement also contains the generator's processor time, which shows whether the generator
-//! was the bottleneck.
+//! A measurement also has the processor time of the generator. This time shows whether the
+//! generator, and not the server, limited the load.
 
 pub mod buyers;
 pub mod cores;
@@ -28,14 +28,14 @@ pub use tally::{AnswerKind, RunResult};
 /// When the generator sends requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// A connection sends its next request as soon as it has the previous answer.
+    /// Each connection sends its next request as soon as it has received the previous answer.
     Closed,
-    /// The generator sends this average number of requests per second, at random instants. It does
-    /// not wait for earlier answers. If no connection is free, a request waits. The latency of a
-    /// request counts from the time at which the request was due.
+    /// The generator sends requests at random instants, on average this many per second. It does
+    /// not wait for earlier answers. If all connections wait for answers, the request waits. Its
+    /// latency counts from the time at which it was due.
     Open(f64),
-    /// The same as `Open`, but if no connection is free, the generator drops the request and does
-    /// not send it later.
+    /// The same as `Open`, with one difference: if all connections wait for answers, the generator
+    /// drops the request and does not send it later.
     Crowd(f64),
 }
 
@@ -48,8 +48,8 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// The time before the measurement. It must be long enough for the load to reach its full rate
-    /// and for the first answers to arrive.
+    /// The time before the measurement. In this time, the load must reach its full rate and the
+    /// first answers must arrive.
     pub warm_up: Duration,
     /// The measured time. If the script ends earlier, the measurement ends too.
     pub time: Duration,
@@ -63,7 +63,7 @@ pub trait RequestScript: Send {
     /// request.
     fn next(&mut self, out: &mut Vec<u8>) -> bool;
 
-    /// Reads one whole answer from `inbox`. Returns `None` if more bytes are needed.
+    /// Reads one answer from `inbox`. Returns `None` if the answer is not complete yet.
     ///
     /// # Errors
     ///
@@ -72,22 +72,22 @@ pub trait RequestScript: Send {
 }
 
 impl Load {
-    /// Connects, sends until the time is over or the script has ended, and waits for the
-    /// outstanding answers.
+    /// Connects, and sends requests until the measured time is over or the script has no further
+    /// request. Then waits for the outstanding answers.
     ///
     /// # Errors
     ///
-    /// Fails if no connection can be made, or an answer does not follow the protocol.
+    /// Fails if a connection cannot be made, or if an answer does not follow the protocol.
     pub fn run(&self, script: &mut impl RequestScript) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
-    /// Does the same as [`Load::run`] with several addresses. The connections go to the addresses
-    /// in turn.
+    /// Does the same as [`Load::run`], but with several addresses. The connections are distributed
+    /// over the addresses in turn.
     ///
     /// # Errors
     ///
-    /// Fails if no connection can be made, or an answer does not follow the protocol.
+    /// Fails if a connection cannot be made, or if an answer does not follow the protocol.
     pub fn run_at(
         &self,
         addrs: &[SocketAddr],
@@ -108,12 +108,12 @@ impl Load {
     }
 }
 
-/// A script that also ends when a flag is set.
+/// A script that sends the requests of another script, and ends when a flag is set.
 #[derive(Debug)]
 pub struct StoppableRequestScript<'a, S> {
     /// The script whose requests are sent.
     pub script: &'a mut S,
-    /// Another thread sets this flag to end the script.
+    /// The flag. When another thread sets it, the script sends no further request.
     pub over: &'a AtomicBool,
 }
 

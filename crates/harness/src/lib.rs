@@ -1,4 +1,4 @@
-//! Tests the product from outside: load, injected faults, and an independent audit of the result.
+//! Tests the product from outside: sends load, injects faults, and audits the result independently.
 //!
 //! The harness uses only HTTP and SQL, and shares no code with the server that it tests. Its rules
 //! about orders, limits and stock come from the documents. From the crate `doorbuster-api`, the

@@ -1,12 +1,13 @@
 //! A crowd: many different buyers, each with one request for the same item, over few keep-alive
 //! connections. The command `storm` sends such a crowd.
 //!
-//! - Every buyer is followed to a final answer: an order, a refusal, or the verdict after a `202`.
+//! - The run follows every buyer to a final answer: an order, a refusal, or the verdict after a
+//!   `202`.
 //! - After `429`, `5xx` or a broken connection, the worker repeats the request with the same key.
 //! - A buyer without a final answer counts as lost. An error never counts as a refusal.
 //!
 //! Each worker is one thread with its own [event loop](crate::generator::event_loop). All tokens
-//! are signed before the clock starts.
+//! are signed before the first request, so the signing does not slow the requests.
 
 mod answer;
 mod answers_file;
@@ -41,7 +42,7 @@ use tally::Tally;
 use crate::generator::buyers::Buyers;
 
 /// Runs the load and waits for every verdict. The calling thread calls `progress` about ten times a
-/// second, so a slow display does not slow the workers.
+/// second. A slow display does not slow the load, because other threads send it.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;
@@ -57,7 +58,8 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Connects once, so that a wrong address gives one error, and not an error for each buyer.
+/// Opens one connection before the run. So a wrong address causes one error, not one error for each
+/// buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -73,7 +75,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
             .name(format!("storm-{index}"))
             .spawn(move || {
                 let _others = StopOnPanic(&shared);
-                // The send fails only if the run has already ended with an error.
+                // The send fails only if the run has already ended with an error. Then nobody needs
+                // the result.
                 let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| LoadError::Generator(error.to_string()))?;
@@ -88,8 +91,7 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// If a worker panics, dropping this value stops the run. The run's result is then an error, so the
-/// other workers need not finish.
+/// Stops the run if its worker panics. The run then fails, so the other workers need not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -100,8 +102,8 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Adds up the tallies. Stops the run if no more answers arrive, or if the caller sets the flag
-/// `stop`.
+/// Adds up the tallies of the workers. Stops the run if no final answer arrives for a long time, or
+/// if the caller sets the flag `stop`.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,
@@ -132,7 +134,7 @@ fn collect_tallies(
     }
 }
 
-/// A test checks that the auditor can read this line of an answers file.
+/// Returns a line of an answers file. A test of the auditor checks that the auditor can read it.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -1,9 +1,9 @@
-//! Runs an installation for a long time under mixed traffic. The slopes of its samples show whether
-//! memory, files, data or logs grow too fast.
+//! Runs an installation for a long time under mixed traffic, and samples it. The slopes of the
+//! samples show whether memory, open files, the database or logs grow too fast.
 //!
-//! Sales open, sell and close, one after the other, and a webhook endpoint refuses most events. The
-//! second node restarts repeatedly. The first node never restarts, so that the samples show the
-//! growth of its memory.
+//! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
+//! second node is restarted repeatedly. The first node is never restarted, so that its samples show
+//! the growth of its memory.
 
 mod endpoint;
 mod sampler;
@@ -21,8 +21,8 @@ use crate::cluster::{Cluster, ClusterPlan, Node, Shape};
 
 pub use slope::{SlopeCheck, slope};
 
-/// The first part of the run, as a fraction. This part is not judged, because caches are still
-/// filling.
+/// The first part of the run, as a fraction. The samples of this part are not judged, because
+/// caches are still filling.
 const WARM_UP_SHARE: f64 = 0.3;
 const SAMPLES_MIN: u32 = 20;
 const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
@@ -30,8 +30,8 @@ const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// of the run's duration.
 const ROLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many sales a restart of the second node can disturb. While this node's units return to the
-/// pool, buyers may be refused, and the sale may end with unsold units.
+/// How many sales one restart of the second node can disturb. While the units of this node return
+/// to the pool, buyers may be refused, so the sale may end with unsold units.
 const SALES_PER_RESTART: u64 = 2;
 
 /// A soak run.
@@ -71,13 +71,14 @@ impl SoakPlan {
 pub struct SoakReport {
     /// Sales that were opened and closed.
     pub sales: u64,
-    /// The units of all these sales. More buyers than units came to each sale.
+    /// The units of all these sales. Each sale had more buyers than units, so all units should be
+    /// sold.
     pub units: u64,
     /// The number of orders, each of one unit.
     pub orders: u64,
     /// Buyers without a final answer.
     pub lost_answers: u64,
-    /// Answers that violate the contract, such as server errors.
+    /// Answers that violate the API's contract, for example server errors.
     pub faults: u64,
     /// Restarts of the second node.
     pub rolls: u64,
@@ -89,8 +90,8 @@ pub struct SoakReport {
 }
 
 impl SoakReport {
-    /// Returns whether every slope is allowed, every buyer got a right answer, and the units were
-    /// sold.
+    /// Returns whether the run passed: every slope is allowed, every buyer got a valid answer, and
+    /// the units were sold.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.problems().is_empty()

@@ -1,5 +1,6 @@
-//! The clients for PostgreSQL and Redis, which work like those of a usual application server. A
-//! blocking command of a consumer has its own connection to Redis.
+//! The clients of a strategy for PostgreSQL and Redis. They work like the clients of a usual
+//! application server. A consumer's blocking command has its own connection to Redis, so that it
+//! does not block other commands.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use crate::incident::Journal;
 use crate::order::Order;
 use crate::redis_link::RedisLink;
 
-/// The time between two attempts of [`retry`], and the time after which `retry` gives up.
+/// How long [`retry`] waits between two attempts. `RETRY_FOR` is the time after which it gives up.
 const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 const RETRY_FOR: Duration = Duration::from_secs(3);
 
@@ -39,7 +40,7 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// Returns clients that connect when they are first used.
+    /// Returns clients that open their connections when they are first used.
     pub fn new(addresses: &Addresses) -> Result<Self> {
         let config = addresses.postgres.parse().context("the address of PostgreSQL is invalid")?;
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -55,14 +56,14 @@ impl Backends {
         self.pool.get().await.context("cannot connect to PostgreSQL")
     }
 
-    /// Removes the tables and keys of an earlier run.
+    /// Removes the tables and the keys that an earlier run left.
     pub async fn clear(&self) -> Result<()> {
         let tables = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
         self.db().await?.batch_execute(tables).await?;
         self.redis.run(&redis::cmd("FLUSHALL")).await
     }
 
-    /// Runs several SQL statements, which create tables.
+    /// Runs several SQL statements in one call, for example to create tables.
     pub async fn create_tables(&self, sql: &str) -> Result<()> {
         Ok(self.db().await?.batch_execute(sql).await?)
     }
@@ -95,15 +96,16 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders in a Redis list, from the first element to index `last`. The index -1
-    /// means the last element. Each element has the form `buyer:units`.
+    /// Returns the orders in a Redis list, from the first element to the element with the index
+    /// `last`. The index -1 means the last element. Each element has the form `buyer:units`.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Returns the orders in a Redis hash. The hash maps each buyer to a number of units.
+    /// Returns the orders in a Redis hash, which maps each buyer to the number of the buyer's
+    /// units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
@@ -121,7 +123,7 @@ pub fn parse_order(line: &str) -> Result<Order> {
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
 }
 
-/// Inserts orders into the table `orders`, except for buyers who already have an order.
+/// Inserts orders into the table `orders`. Skips orders of buyers who already have an order.
 pub async fn insert_orders(db: &impl GenericClient, orders: &[Order]) -> Result<u64> {
     let insert = "INSERT INTO orders (buyer, units)
         SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";
@@ -145,7 +147,7 @@ where
     }
 }
 
-/// Runs a prepared statement. Returns the number of changed rows.
+/// Runs a prepared statement. Returns the number of rows that it changed.
 pub async fn execute(
     db: &impl GenericClient,
     sql: &str,
@@ -175,7 +177,7 @@ pub async fn query_one(
     Ok(db.query_one(&statement, values).await?)
 }
 
-/// Returns whether a statement failed because the row already exists.
+/// Returns whether a statement failed because a row with the same unique key already exists.
 pub fn is_duplicate(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
     error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)

@@ -1,5 +1,5 @@
-//! The checker, which is the same for all strategies. It shares no code with the strategies or with
-//! the product's auditor.
+//! The checker compares the answers that buyers got with the orders at the end of a run. It is the
+//! same for all strategies, and shares no code with the strategies or with the product's auditor.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ pub struct Findings {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left although a buyer who got no units could have bought them.
+    /// Units that were left, although they were enough for a buyer who got no units.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
-    /// Orders of buyers who got no answer that decides their request.
+    /// Orders of buyers who got neither the answer "sold" nor the answer "sold out".
     pub untold_orders: i64,
     /// Orders of buyers who got the answer "sold out", or who sent no request.
     pub unexpected_orders: i64,
     /// The verdict about the run.
     pub verdict: Verdict,
-    /// The first buyer whose answer or order is wrong, and what happened to this buyer.
+    /// The first buyer whose answer or order is wrong, and what is wrong with it.
     pub offender: Option<String>,
 }
 
-/// Compares each buyer's last answer with the orders. `orders` has the orders in the sequence in
-/// which the strategy wrote them.
+/// Compares each buyer's last answer with the orders. `orders` must be in the sequence in which the
+/// strategy wrote them.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for order in orders {
@@ -59,7 +59,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         .filter(|buyer| matches!(last_answer(buyer), None | Some(LastAnswer::SoldOut)))
         .copied()
         .collect();
-    // A buyer with an order got units, even if the answer was "sold out" or missing.
+    // A buyer with an order got units, whichever answer the buyer got.
     let without_units: Vec<&BuyerRecord> = records
         .iter()
         .filter(|record| record.last_answer != LastAnswer::Sold)
@@ -121,8 +121,8 @@ fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     }
 }
 
-/// Returns how many of the remaining units could have been sold to the buyers without units. Each
-/// buyer gets all requested units or none.
+/// Returns how many of the remaining units could have been sold to the buyers without units. A
+/// buyer gets either all requested units or none.
 fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

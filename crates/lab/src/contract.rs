@@ -1,4 +1,4 @@
-//! The contract of a strategy, and its entry in the list of strategies.
+//! The contract that each strategy implements, and the entry that describes a strategy in the list.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::backends::Backends;
 pub use crate::order::Order;
 
-/// The future that a method of a strategy returns.
+/// The future that the methods of a strategy return.
 pub type Task<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The answer to a buyer.
@@ -19,45 +19,48 @@ pub enum Answer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// The request is not decided. The buyer may repeat the request.
+    /// The request is not decided, so the buyer repeats it.
     Busy,
 }
 
-/// A way to deduct stock. Several processes run the same strategy on the same servers.
+/// A way to deduct stock. Several processes run the same strategy with the same PostgreSQL and
+/// Redis.
 pub trait Strategy: Send + Sync {
-    /// Puts `stock` units on sale. One process calls this method once, before the first buyer
-    /// comes. PostgreSQL and Redis are empty then.
+    /// Puts `stock` units on sale. Called once, by one process, before the first buyer comes.
+    /// PostgreSQL and Redis are empty at this time.
     fn prepare(&self, stock: i64) -> Task<'_, ()>;
 
-    /// Takes `units` for one buyer. A buyer without an answer repeats the request, and must not get
-    /// a second order.
+    /// Takes `units` for one buyer. If a buyer gets no answer, the buyer repeats the request, and
+    /// must not get a second order.
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer>;
 
-    /// Does one piece of background work, for example as a consumer or a scheduler. Returns whether
-    /// more work may be waiting. If no work is waiting, the process pauses for 5 ms before the next
-    /// call.
+    /// Does one piece of background work, for example the work of a consumer or a scheduler.
+    /// Returns true if more work may be waiting. After false, the process waits 5 ms before the
+    /// next call.
     fn background(&self) -> Task<'_, bool> {
         Box::pin(std::future::pending())
     }
 
-    /// Returns true if every process does the background work, and false if only one process does.
+    /// Returns true if every process does the background work, and false if one process does it for
+    /// all.
     fn works_everywhere(&self) -> bool {
         false
     }
 
     /// Returns how many accepted requests still wait for this process's background work. Before the
-    /// lab stops the process, it waits for these requests, but not longer than `DRAIN_WITHIN`.
+    /// lab stops the process, it waits at most `DRAIN_WITHIN` for these requests.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }
 
-    /// Returns every order at the end of the run, by default the rows of the table `orders`.
+    /// Returns all orders at the end of the run. By default, these are the rows of the table
+    /// `orders`.
     fn orders<'a>(&'a self, backends: &'a Backends) -> Task<'a, Vec<Order>> {
         Box::pin(backends.order_rows())
     }
 }
 
-/// Where a strategy keeps its stock and its queue.
+/// The family of a strategy: where it keeps its stock and its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -77,13 +80,13 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claim {
-    /// The strategy never oversells, and never loses or duplicates an order, whichever fault
-    /// occurs.
+    /// The strategy never oversells, and never loses or duplicates an order, even during the lab's
+    /// faults.
     Safe,
-    /// Even without a fault, the strategy can oversell.
+    /// The strategy can oversell even without a fault.
     Unsafe,
-    /// While every server and process works, the strategy never oversells, and never loses or
-    /// duplicates an order.
+    /// The strategy never oversells, and never loses or duplicates an order, while every server and
+    /// process works. During a fault, it may break this promise.
     SafeWithoutFaults,
 }
 
@@ -99,7 +102,8 @@ impl Claim {
     }
 }
 
-/// A strategy that the lab can run. The command `lab list` prints the fields that are serialized.
+/// A strategy that the lab can run. The JSON output of `lab list` has all fields without
+/// `serde(skip)`.
 #[derive(Clone, Copy, Serialize)]
 pub struct StrategyEntry {
     /// The strategy's id. It stays the same in all versions of the lab.
@@ -115,11 +119,11 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file. The report quotes parts of the text. For the product, the
-    /// text is a short description.
+    /// The text of the strategy's source file, from which the report quotes. For the product, a
+    /// short description with the same sections.
     #[serde(skip)]
     pub text: &'static str,
-    /// The texts of the strategy's separate files with Lua scripts or SQL statements.
+    /// The texts of the Lua scripts and SQL statements that the strategy has in separate files.
     #[serde(skip)]
     pub lua: &'static [&'static str],
     /// How the lab runs the strategy.
@@ -130,8 +134,8 @@ pub struct StrategyEntry {
 /// How the lab runs a strategy.
 #[derive(Clone, Copy)]
 pub enum StrategyKind {
-    /// Creates the strategy in a worker process, from the process's clients for PostgreSQL and
-    /// Redis.
+    /// A strategy of the lab, which runs in worker processes. The function creates the strategy
+    /// from the process's clients for PostgreSQL and Redis.
     Worker(fn(&Backends) -> Box<dyn Strategy>),
     /// The strategy is the product in this shape.
     Product(crate::product::Shape),

@@ -1,7 +1,9 @@
-//! Runs the embedded shape without HTTP. The difference from a run over HTTP is the cost of HTTP.
+//! Runs the embedded shape without HTTP. The difference between this run and a run over HTTP shows
+//! the cost of HTTP.
 //!
-//! The buyers first buy from a server. Then the server stops, and a process runs the engine on the
-//! server's data directory. In this process, [`DirectCrowd::level`] tasks call the engine.
+//! The buyers first buy from a server, over HTTP. Then the server stops, and a process runs the
+//! engine on the server's data directory. In this process, [`DirectCrowd::level`] tasks call the
+//! engine for the same buyers.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,12 +21,14 @@ use crate::product::{ITEM, ProductInstallation};
 
 const RETRY_AFTER: Duration = Duration::from_millis(2);
 
-/// The buyers of one run. The lab writes this value to the standard input of the engine's process.
+/// The buyers of one run. The lab writes this value to the standard input of the process that runs
+/// the engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DirectCrowd {
     /// The sale.
     pub sale: String,
-    /// A sale before the measured sale, with the same buyers. It only warms up the process.
+    /// A sale in which the same buyers buy before the measured sale. It warms up the process and is
+    /// not measured.
     pub warm_up: String,
     /// The item.
     pub item: String,
@@ -34,12 +38,12 @@ pub struct DirectCrowd {
     pub units: u32,
     /// How many buyers buy at the same time.
     pub level: usize,
-    /// The seed that decides in which sequence the buyers come.
+    /// The seed. It determines the sequence in which the buyers come.
     pub seed: u64,
 }
 
 impl DirectCrowd {
-    /// Returns the same buyers, who buy in the sale `sale`.
+    /// Returns the same crowd, but buying in the sale `sale`.
     #[must_use]
     pub fn of_sale(&self, sale: &str) -> Self {
         Self { sale: sale.to_owned(), ..self.clone() }
@@ -50,7 +54,7 @@ impl DirectCrowd {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct DirectRecord {
     buyer: i64,
-    /// Whether the buyer got units. `None` means that no answer decided the request.
+    /// Whether the buyer got units. `None` if no answer decided the buyer's request.
     sold: Option<bool>,
     micros: u64,
     errors: u32,
@@ -63,8 +67,8 @@ pub struct DirectAnswers {
     elapsed_micros: u64,
 }
 
-/// Sends every buyer's request to the engine. The arguments of `buy` are the buyer's name and the
-/// request key.
+/// Sends every buyer's request to the engine by calling `buy` with the buyer's name and the request
+/// key.
 pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
     crowd: DirectCrowd,
     buy: impl Fn(String, String) -> F + Send + Sync + 'static,
@@ -119,8 +123,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Starts a process on the data directory of the stopped server. The buyers buy in this process.
-/// Their sale `warm_up` is not measured.
+/// Starts a process on the data directory of the stopped server, and lets the buyers buy in it:
+/// first in the sale `warm_up`, which is not measured, and then in the sale `target`.
 pub(crate) async fn measure(
     product: &ProductInstallation,
     [warm_up, target]: [&Target; 2],
@@ -145,7 +149,7 @@ pub(crate) async fn measure(
     let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
-        // The write fails only if the process has ended. The output of the process then says why.
+        // The write fails only if the process has ended. Its error output then gives the reason.
         let _ = std::io::Write::write_all(&mut input, &text);
         drop(input);
         child.wait_with_output()

@@ -1,5 +1,5 @@
-//! The driver sends the same buyers to every strategy. Each buyer repeats one request until its
-//! answer is final. The checker gets only each buyer's last answer.
+//! The driver sends the requests of the same buyers to every strategy. Each buyer repeats its
+//! request until it gets a final answer. The checker gets only each buyer's last answer.
 
 mod crowd;
 mod target;
@@ -28,12 +28,12 @@ pub struct BuyerLoad {
     pub buyers: i64,
     /// Units that each buyer requests.
     pub units: i64,
-    /// How many buyers send requests at the same time.
+    /// The largest number of buyers who try to buy at the same time.
     pub level: usize,
-    /// The seed that decides in which sequence the buyers come.
+    /// The seed. It determines the sequence in which the buyers come.
     pub seed: u64,
-    /// The time over which the buyers arrive in waves. With `None`, a new buyer comes as soon as an
-    /// earlier buyer has a last answer.
+    /// The time over which the buyers arrive, in waves of `level` buyers. `None` means that a new
+    /// buyer comes as soon as an earlier buyer has the last answer.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
     pub within: Duration,
@@ -46,7 +46,7 @@ pub enum LastAnswer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// The buyer got no answer that decides the request.
+    /// The buyer got neither "sold" nor "sold out".
     NoAnswer,
 }
 
@@ -59,9 +59,9 @@ pub struct BuyerRecord {
     pub units: i64,
     /// The last answer.
     pub last_answer: LastAnswer,
-    /// The time from the first request to the last answer.
+    /// The time from the buyer's first request to the buyer's last answer.
     pub latency: Duration,
-    /// Answers that were errors, plus requests without an answer.
+    /// The number of answers that were errors, plus the number of requests without an answer.
     pub errors: u32,
 }
 
@@ -72,7 +72,7 @@ pub struct Answers {
     pub buyers: i64,
     /// One record for each buyer who started.
     pub records: Vec<BuyerRecord>,
-    /// The time from the first request to the last answer.
+    /// The time from the start of the run to the last answer of any buyer.
     pub elapsed: Duration,
     /// The fraction of `elapsed` during which the driver's thread ran on a core, from 0 to 1.
     pub driver_busy: f64,
@@ -80,7 +80,7 @@ pub struct Answers {
     pub first_error: Option<String>,
 }
 
-/// The progress of all buyers, which other threads read during the run.
+/// The progress of a run. Other threads read it during the run, for example to inject a fault.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Buyers who got the answer "sold".
@@ -91,7 +91,7 @@ pub struct Progress {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Returns the buyers in the order in which they come.
+/// Returns the buyers' numbers in the sequence in which the buyers come.
 #[must_use]
 pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     let mut order: Vec<i64> = (1..=buyers).collect();
@@ -99,7 +99,8 @@ pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     order
 }
 
-/// Sends the buyers' requests on a separate thread. The connections are divided among `servers`.
+/// Sends the buyers' requests from a separate thread. The connections are distributed over
+/// `servers`.
 pub async fn send(
     crowd: BuyerLoad,
     target: Target,

@@ -1,4 +1,4 @@
-//! The faults of a run. The seed decides when the faults happen.
+//! The faults of a run. The moments at which they happen depend on the seed.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::system::System;
 pub enum Fault {
     /// There is no fault.
     None,
-    /// Each process that takes units is killed once at a random time and started again. If there is
-    /// only one such process, it is killed twice.
+    /// Each process that takes units is killed once, at a random time, and started again. If only
+    /// one process takes units, it is killed twice.
     Crash,
-    /// One database connection in ten is delayed by 200 ms in each direction.
+    /// On one database connection in ten, all data is delayed by 200 ms in each direction.
     Slow,
     /// Redis is killed. Then it starts again, either empty or from a snapshot that is one second
     /// old.
@@ -30,7 +30,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults. The run without a fault comes first.
+    /// All faults. `None` is first, so the runs without a fault come first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
     /// Returns the fault as a word on the command line and in the report.
@@ -45,8 +45,9 @@ impl Fault {
     }
 }
 
-/// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
-/// system. Call this on the thread that started the servers, because a server ends with its thread.
+/// Injects the fault while the buyers buy. Returns `false` if the fault cannot have had an effect,
+/// for example because no process uses Redis. Call this function on the thread that started the
+/// servers, because the system ends a server when this thread ends.
 pub async fn inject(
     fault: Fault,
     seed: u64,

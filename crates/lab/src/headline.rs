@@ -1,5 +1,6 @@
-//! `lab headline`: runs a sale at a fixed rate against one process of the product. Afterwards the
-//! lab checks the product's rows and runs the independent auditor.
+//! `lab headline`: runs one sale at a fixed rate against one process of the product. After the
+//! sale, the lab compares the answers with the orders in the store, and runs the independent
+//! auditor.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,11 +25,13 @@ use crate::shape::Shape;
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
-/// The default number of keep-alive connections. At 120,000 requests a second and 1 ms for each
-/// answer, about 120 requests wait for answers at any time.
+/// The default number of keep-alive connections. If 120,000 requests arrive per second and an
+/// answer takes 1 ms, about 120 requests wait for their answers at any time. Each of them needs a
+/// connection.
 pub const CONNECTIONS: usize = 128;
-/// The rate counts as reached if the server answered at least this fraction of the due requests in
-/// time. The fraction is below 1, because the last requests are answered a little later.
+/// The rate counts as reached if the server answered at least this part of the due requests before
+/// the end of the sale. Not all of them, because the last requests are always answered a little
+/// later.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -46,8 +49,8 @@ pub struct HeadlineOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// The largest number of requests of a run. The signature of each buyer's token stays in memory, so
-/// a run with more requests is refused.
+/// The largest number of requests of a run. A run with more requests is refused, because the
+/// signature of each buyer's token stays in memory.
 pub const REQUESTS_MAX: u64 = 10_000_000;
 
 /// The auditor's result.
@@ -62,7 +65,7 @@ pub struct Audit {
 /// The result of the sale.
 #[derive(Debug, Clone, Serialize)]
 pub struct HeadlineReport {
-    /// Whether all checks passed, that is, `findings` is empty.
+    /// Whether all checks passed. Then `findings` is empty.
     pub ok: bool,
     /// The checks that failed.
     pub findings: Vec<String>,
@@ -78,8 +81,8 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale but were never sent, because all connections waited
-    /// for answers until 5 seconds after the sale's end.
+    /// Requests that were due during the sale but were never sent: all connections waited for
+    /// answers, even 5 seconds after the end of the sale.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
@@ -115,7 +118,7 @@ impl HeadlineReport {
         }
     }
 
-    /// Returns the failed checks as a sentence. The text is empty if all checks passed.
+    /// Returns the failed checks as a sentence, or an empty text if all checks passed.
     #[must_use]
     pub fn findings_text(&self) -> String {
         match self.findings.as_slice() {
@@ -196,7 +199,8 @@ pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     ensure!(!options.stop.load(Ordering::Relaxed), "the sale was interrupted");
     let rows = product.order_rows(&target)?;
     let store = product.store();
-    // Keep the directory until the auditor has read it.
+    // This value removes the directory when it is dropped, so it must live until the auditor has
+    // read the store.
     let _dir = product.stop()?;
     let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
     let findings = audited.audit.findings.iter().map(|finding| format!("{finding:?}")).collect();
@@ -224,7 +228,8 @@ fn report(
 ) -> HeadlineReport {
     let answered = load.in_time.values().sum::<u64>() as f64;
     let answers_per_second = answered / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    // Arrivals are random, so the answers are compared with the due requests, not with the rate.
+    // The number of requests at random instants differs a little from the rate. So the answers are
+    // compared with the requests that were due.
     let due = (load.sent_in_time + load.given_up) as f64;
     let latency = load.latency_with_late_answers();
     let ms = |micros: u64| micros as f64 / 1_000.0;
@@ -256,7 +261,7 @@ fn report(
     }
 }
 
-/// Sends the load. Returns the result and the order ids in the answers.
+/// Sends the load. Returns the result, and the order ids that the answers promised.
 fn send(
     options: &HeadlineOptions,
     product: &ProductInstallation,
@@ -265,7 +270,8 @@ fn send(
     let Target::Product { sale, .. } = target else {
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
-    // Arrivals are random, so the run prepares more buyers than are expected on average.
+    // Requests come at random instants, so there may be more of them than the rate says. The run
+    // prepares some more buyers.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
@@ -281,8 +287,8 @@ fn send(
     let load = Load {
         addr: *product.addrs().first().context("the server has no address")?,
         connections: options.connections,
-        // A request that finds no free connection waits, and its latency counts from its due time.
-        // Thus a slow server raises the latency and lowers the rate of answers.
+        // If no connection is free, a request waits, and this time is part of its latency. So a
+        // slow server shows a higher latency and fewer answers per second.
         pace: Pace::Open(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),

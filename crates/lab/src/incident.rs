@@ -1,10 +1,11 @@
-//! `lab incident`: shows how a lock fails if it expires before the protected work has ended.
+//! `lab incident`: shows what happens if a lock ends before the work that it protects has ended.
 //!
-//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work calls
-//! a payment company, usually for 5 ms. The seed decides which calls take longer than the lock.
+//! Three servers of a shop sell 100 bottles under one Redis lock, which lasts 60 ms. The work under
+//! the lock calls a payment company, which usually takes 5 ms. Some calls take longer than the lock
+//! lasts; the seed determines which.
 //!
-//! The incident runs the lab's strategies unchanged. This module simulates the payment company and
-//! records the events.
+//! The incident runs the same strategies as `lab run`. This module simulates the payment company
+//! and records the events.
 
 mod journal;
 
@@ -35,14 +36,17 @@ const STOCK: i64 = 100;
 const BUYERS: i64 = 300;
 /// The shop's servers. Each serves one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
-/// The variant whose lock is renewed while its holder works. Only the incident has this variant.
+/// The variant in which a timer renews the lock while its holder works. Only the incident has it;
+/// `lab run` does not.
 const RENEWED: &str = "redis-lock-renewed";
 
-/// The variants in the order of the report, each with a text about the variant.
+/// The variants in the sequence of the report. Each has an id, and a text that says what the
+/// variant shows.
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",
-        "The lock ends during the work. Then the late holder deletes the next holder's lock.",
+        "The lock ends while its holder still works. The late holder then deletes the next \
+         holder's lock.",
     ),
     (
         "redis-lock",
@@ -56,7 +60,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         "redis-lock-fenced",
-        "The database refuses the late holder, because the holder's fencing token is too old.",
+        "The database refuses a holder whose lock has ended, because its fencing token is too old.",
     ),
     ("redis-lua", "No lock: one script checks the stock and books the units."),
     ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
@@ -82,7 +86,7 @@ pub struct VariantReport {
 /// The result of the whole incident.
 #[derive(Debug, Clone, Serialize)]
 pub struct IncidentReport {
-    /// The seed. It decides which calls take longer than the lock lasts.
+    /// The seed. It determines which calls to the payment company take longer than the lock lasts.
     pub seed: u64,
     /// One entry for each variant.
     pub variants: Vec<VariantReport>,
@@ -95,7 +99,7 @@ pub struct IncidentOptions {
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,
-    /// The seed. It decides which calls take longer than the lock lasts.
+    /// The seed. It determines which calls to the payment company take longer than the lock lasts.
     pub seed: u64,
     /// The caller sets this flag to stop the incident. A stopped incident has no result.
     pub stop: Arc<AtomicBool>,
@@ -140,7 +144,8 @@ struct Sale {
     timeline: Vec<Event>,
 }
 
-/// Sells with the shop's servers and one of the lab's strategies.
+/// Sells the bottles with one of the lab's strategies: each of the shop's servers serves one buyer
+/// after another.
 async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Result<Sale> {
     let (file, renewal) = match id {
         RENEWED => ("redis-lock", LockRenewal::Yes),
@@ -189,7 +194,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 
-/// Sells with the product, to the same number of buyers.
+/// Sells the bottles with the product, to the same number of buyers.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let mut product = ProductInstallation::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;
@@ -229,8 +234,8 @@ impl IncidentReport {
         format!("doorbuster lab incident --seed {}{variant}", self.seed)
     }
 
-    /// Returns whether the incident happened as documented: the unsafe lock oversold, and the safe
-    /// variants did not.
+    /// Returns whether the incident happened as the documents say: the unsafe lock oversold, and
+    /// the safe variants did not.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
@@ -243,8 +248,8 @@ impl IncidentReport {
 }
 
 impl VariantReport {
-    /// Returns the part of the timeline around the first call that takes longer than the lock
-    /// lasts.
+    /// Returns at most `events` events of the timeline. They begin shortly before the first call
+    /// that takes longer than the lock lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

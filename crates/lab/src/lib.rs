@@ -1,9 +1,10 @@
-//! The lab compares every known way to deduct stock, on real servers. It is not part of the
+//! The lab compares many known ways to deduct stock, on real servers. It is not part of the
 //! product.
 //!
-//! Each file of [`strategies`] is one strategy. A worker process serves it over HTTP, and a driver
-//! sends the same buyers to each strategy while faults occur. One checker compares the buyers'
-//! answers with the orders. The product takes part as child processes.
+//! Each file of [`strategies`] is one strategy. Worker processes serve the strategy over HTTP. A
+//! driver sends the requests of the same buyers to each strategy, while faults occur. Then one
+//! checker compares the buyers' answers with the orders. The product takes part too, as child
+//! processes.
 
 mod backends;
 mod checker;

@@ -1,6 +1,6 @@
 //! An order at the end of a run.
 
-/// An order that the strategy's records contain at the end of a run.
+/// An order that the strategy has recorded at the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     /// The buyer.

@@ -1,5 +1,4 @@
-//! The product in its three shapes, as child processes. The lab's buyers use the product's HTTP
-//! API.
+//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API.
 
 pub use crate::shape::Shape;
 use std::io::{BufRead, BufReader, Write};
@@ -59,8 +58,8 @@ struct EmbeddedServer {
 
 impl ProductInstallation {
     /// Starts an installation, which ends when the calling thread ends. If `slow` is given, one in
-    /// ten connections from a node to the database is slow. The number of a slow connection ends
-    /// with the digit `slow`. The first connection has number 0.
+    /// ten connections from a node to the database is slow: the connections whose number ends with
+    /// the digit `slow`. The first connection has the number 0.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -117,7 +116,7 @@ impl ProductInstallation {
         }
     }
 
-    /// Returns the data directory or the database URL, from which the auditor reads the store.
+    /// Returns where the auditor finds the store: the data directory or the database URL.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -135,8 +134,8 @@ impl ProductInstallation {
         format!("{SERIES}-{buyer:08}")
     }
 
-    /// Returns the command `lab direct`, which sells without HTTP on a stopped server's data
-    /// directory.
+    /// Returns the command `lab direct`. It sells without HTTP, on the data directory of the
+    /// stopped server.
     pub fn direct_command(&self) -> Result<Command> {
         let Installation::Embedded(server) = &self.installation else {
             bail!("only the embedded shape runs without HTTP");
@@ -146,8 +145,8 @@ impl ProductInstallation {
         Ok(command)
     }
 
-    /// Opens a new sale as the target of requests. First waits until all servers are ready, because
-    /// an earlier run may have restarted them.
+    /// Opens a new sale, and returns it as the target of requests. Before that, waits until all
+    /// servers are ready, because an earlier run may have restarted them.
     pub async fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.wait_until_ready().await?;
         self.sales += 1;
@@ -155,7 +154,7 @@ impl ProductInstallation {
         let item = format!(
             r#"{{"id":"{ITEM}","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
         );
-        // All buyers come from one address, so the sale has no rate limits.
+        // All buyers of the lab have the same IP address, so the sale must not have rate limits.
         let door = r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#;
         let body =
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
@@ -172,7 +171,7 @@ impl ProductInstallation {
         Ok(())
     }
 
-    /// Kills one server without a shutdown and starts it again.
+    /// Kills one server process without a clean stop, and starts it again.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         match &mut self.installation {
             Installation::Embedded(server) => {
@@ -197,8 +196,8 @@ impl ProductInstallation {
         Ok(())
     }
 
-    /// Kills each Redis server and starts it again. Returns whether any process had a connection to
-    /// one of these servers.
+    /// Kills each Redis server and starts it again. Returns true if a process was connected to one
+    /// of these servers, so that the fault had an effect.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };
@@ -209,13 +208,13 @@ impl ProductInstallation {
         Ok(is_used)
     }
 
-    /// Returns how many pieces of data between the nodes and the database have been delayed.
+    /// Returns how many chunks of data between the nodes and the database have been delayed.
     pub fn slow_chunks(&self) -> usize {
         let Installation::Nodes(cluster) = &self.installation else { return 0 };
         cluster.postgres_proxies.iter().flatten().map(|proxy| proxy.delayed_chunks()).sum()
     }
 
-    /// Returns every order of the sale from the store's rows, earliest commit first.
+    /// Returns every order of the sale as an order of the lab, earliest commit first.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|OrderRow { buyer, units, .. }| {
@@ -226,7 +225,7 @@ impl ProductInstallation {
         .collect()
     }
 
-    /// Returns every order of the sale, earliest commit first.
+    /// Returns every order of the sale as the store has it, earliest commit first.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<OrderRow>> {
         let Target::Product { sale, .. } = target else {
             bail!("the target must be a sale of Doorbuster")
@@ -240,7 +239,7 @@ impl ProductInstallation {
         }
     }
 
-    /// Stops the servers without losing data. The orders can still be read.
+    /// Stops the servers cleanly. After that, the orders can still be read.
     pub fn stop_servers(&mut self) -> Result<()> {
         match &mut self.installation {
             Installation::Embedded(server) => server.stop(),
@@ -248,7 +247,7 @@ impl ProductInstallation {
         }
     }
 
-    /// Stops the installation without losing data.
+    /// Stops the installation cleanly. Returns the directory with its data.
     pub fn stop(mut self) -> Result<WorkDir> {
         self.stop_servers()?;
         Ok(self.dir)

@@ -13,12 +13,13 @@ use crate::order::Order;
 
 const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The connection to Redis. After a connection error, the next command opens a new connection.
+/// The connection of a worker to Redis. If the connection fails, the next command opens a new one.
 #[derive(Clone)]
 pub struct RedisLink {
     pub(crate) client: redis::Client,
     pub(crate) connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// A separate connection, because a consumer waits for list elements with a blocking command.
+    /// The connection for the consumer's blocking command, which waits for list elements. On the
+    /// usual connection, this command would block all others.
     pub(crate) blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
@@ -44,11 +45,12 @@ impl RedisLink {
         self.checked(call.invoke_async(&mut connection).await).await
     }
 
-    /// Waits until a list has an element of the form `buyer:units`. Removes and returns at most
-    /// `most` of the oldest elements.
+    /// Waits until a list has an element. Then removes and returns the oldest elements, at most
+    /// `most`. Each element has the form `buyer:units`.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
-        // A failed command drops the connection, and the next call opens a new one.
+        // The connection is put back only if the command succeeds. After a failure, the next call
+        // opens a new connection.
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => {
@@ -63,7 +65,7 @@ impl RedisLink {
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Writes the item's hash, with a total of `stock` units that scripts can book.
+    /// Writes the item's hash: `stock` units in total, and no booked units.
     pub async fn stock_item(&self, stock: i64) -> Result<()> {
         let mut stocked = redis::cmd("HSET");
         stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);

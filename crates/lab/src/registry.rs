@@ -1,4 +1,4 @@
-//! Every strategy, in the order of `lab list` and of the report.
+//! All strategies, in the sequence of `lab list` and of the report.
 
 pub use crate::contract::StrategyEntry;
 use crate::contract::{Claim, Family, StrategyKind};

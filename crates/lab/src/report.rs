@@ -1,5 +1,5 @@
-//! Writes the report: `report.html`, which needs no network, `report.md` for a pull request, and
-//! `report.json`.
+//! Writes the report as three files: `report.html`, which needs no network; `report.md`, for a pull
+//! request; and `report.json`.
 
 mod drawing;
 mod html;
@@ -16,7 +16,7 @@ use crate::headline::HeadlineReport;
 use crate::incident::IncidentReport;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// Creates the directory if it does not exist, and checks that files can be written into it.
+/// Creates the directory if it does not exist, and checks that the lab can write files into it.
 pub fn prepare(dir: &Path) -> Result<()> {
     // The name of the test file is random, so that no existing file is changed.
     let probe = dir.join(format!(".doorbuster-lab-{:016x}", rand::random::<u64>()));
@@ -68,7 +68,8 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // The strategies that held in every run but have at least one unfinished run.
+    // Strategies that held in every run, but that had a run which ended before all buyers had
+    // started.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());
@@ -91,7 +92,7 @@ fn summary(run: &RunReport) -> String {
     if !run.failures.is_empty() {
         let count = run.failures.len();
         let runs = if count == 1 { "run" } else { "runs" };
-        text += &format!(" {count} {runs} failed and have no verdict.");
+        text += &format!(" {count} {runs} failed and did not get a verdict.");
     }
     if run.interrupted {
         text += " The report is incomplete, because the command was interrupted.";
@@ -112,7 +113,7 @@ fn summary(run: &RunReport) -> String {
     text
 }
 
-/// Returns the number with commas between groups of three digits.
+/// Returns the number with a comma between groups of three digits.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The result of `lab run`, as `report.json` contains it.
+//! The results of `lab run`, with the fields of `report.json`.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The checker found no problem: every promised unit has its order, and no unit was sold twice.
+    /// The checker found none of the problems that the other verdicts name.
     Held,
     /// More units were sold than existed.
     Oversold,
-    /// Units were left although a buyer who got no units could have bought them.
+    /// Units were left, although they were enough for a buyer who got no units.
     Undersold,
-    /// An answer contradicts the orders: a buyer was promised units and has no order, or was
-    /// refused and has an order.
+    /// A buyer got the answer "sold" and has no order, or got the answer "sold out" and has an
+    /// order.
     Lost,
     /// A buyer has more than one order.
     Duplicated,
@@ -40,8 +40,9 @@ impl Verdict {
         }
     }
 
-    /// Returns whether the verdict agrees with the strategy's promise. After a fault, even a `Safe`
-    /// strategy may leave units unsold: the shop sells less, but no buyer gets a wrong answer.
+    /// Returns whether the verdict agrees with the strategy's promise. During a fault, even a
+    /// `Safe` strategy may leave units unsold: the shop sells less, but no buyer gets a wrong
+    /// answer.
     #[must_use]
     pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
         match (claim, fault) {
@@ -66,16 +67,16 @@ pub struct Machine {
     pub memory_mib: u64,
     /// The machine's operating system.
     pub system: String,
-    /// The servers: PostgreSQL and Redis with their versions.
+    /// The names and versions of the servers, for example of PostgreSQL and Redis.
     pub servers: Vec<String>,
 }
 
 /// Percentiles in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencyMs {
-    /// The latency that half of the buyers did not exceed.
+    /// Half of the buyers had at most this latency.
     pub p50: f64,
-    /// The latency that 99 of 100 buyers did not exceed.
+    /// Of 100 buyers, 99 had at most this latency.
     pub p99: f64,
     /// The longest latency.
     pub max: f64,
@@ -86,27 +87,27 @@ pub struct LatencyMs {
 pub struct RunResult {
     /// The strategy.
     pub strategy: String,
-    /// How many buyers sent requests at the same time.
+    /// The largest number of buyers who tried to buy at the same time.
     pub level: usize,
     /// The fault during the run.
     pub faults: Fault,
-    /// The seed. It decides the sequence of the buyers and the times of the faults.
+    /// The seed. It determines the sequence of the buyers and the times of the faults.
     pub seed: u64,
     /// Whether the fault affected the strategy. For example, a restart of Redis does not affect a
     /// strategy that does not use Redis.
     pub applies: bool,
     /// Buyers of the run.
     pub buyers: i64,
-    /// Buyers who sent a request. All other buyers had not started when the run's time ended.
+    /// Buyers who sent a request. The remaining buyers had not started when the run's time ended.
     pub started: u64,
     /// Whether the run's time ended before every buyer had started.
     pub stopped_early: bool,
-    /// How many buyers got their last answer per second.
+    /// How many buyers got their last answer in one second, on average.
     pub throughput_per_second: f64,
-    /// The time from a buyer's first request to the last answer.
+    /// The time from a buyer's first request to the buyer's last answer.
     pub latency_ms: LatencyMs,
-    /// The fraction of the time during which the driver's thread ran on a core. If this is near 1,
-    /// the driver may have limited the speed. The strategy may then be faster than measured.
+    /// The fraction of the time during which the driver's thread ran on a core. If it is near 1,
+    /// the driver may have limited the speed, and the strategy may be faster than measured.
     pub driver_busy: f64,
     /// The number of buyers for each last answer: `sold`, `sold_out` and `no_answer`. The sum is
     /// `started`.
@@ -117,13 +118,13 @@ pub struct RunResult {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left although a buyer who got no units could have bought them.
+    /// Units that were left, although they were enough for a buyer who got no units.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
     /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
-    /// Orders of buyers who got no answer that decides their request.
+    /// Orders of buyers who got neither the answer "sold" nor the answer "sold out".
     pub untold_orders: i64,
     /// Orders of buyers who got the answer "sold out", or who sent no request.
     pub unexpected_orders: i64,
@@ -132,7 +133,7 @@ pub struct RunResult {
     /// The verdict.
     pub verdict: Verdict,
     /// Whether the verdict agrees with the strategy's promise. If the fault did not affect the run,
-    /// the promise for runs without faults applies.
+    /// the verdict must agree with the promise for runs without a fault.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -142,30 +143,31 @@ pub struct RunResult {
     pub first_offender: Option<String>,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
-    /// For the embedded shape: the results of the same buyers when they do not use HTTP.
+    /// Set for the embedded shape: the result of the same buyers when they buy without HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<DirectRunResult>,
-    /// Why the run without HTTP has no result. The report lists this error among its failures.
+    /// If the run without HTTP failed: the reason. The report lists it among the failed runs.
     #[serde(skip)]
     pub without_http_error: Option<String>,
 }
 
-/// The embedded shape without HTTP: the same buyers call the engine in its own process.
+/// The result of a run without HTTP: the same buyers call the engine in its own process.
 #[derive(Debug, Clone, Serialize)]
 pub struct DirectRunResult {
-    /// How many buyers got their last answer per second.
+    /// How many buyers got their last answer in one second, on average.
     pub throughput_per_second: f64,
-    /// The time from a buyer's first call to the last answer.
+    /// The time from a buyer's first call to the buyer's last answer.
     pub latency_ms: LatencyMs,
     /// Units in orders.
     pub sold: i64,
-    /// Whether the run ended while units were left and some buyers had not started.
+    /// Whether the run's time ended while units were left and some buyers had not started.
     pub unfinished: bool,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// If the driver used more than this part of its core, the driver may have limited the speed.
+/// If the driver's thread ran for more than this fraction of the time, the driver may have limited
+/// the speed.
 const DRIVER_BUSY: f64 = 0.9;
 
 /// A run without a result, because a server or a process failed.
@@ -173,7 +175,7 @@ const DRIVER_BUSY: f64 = 0.9;
 pub struct RunFailure {
     /// The strategy.
     pub strategy: String,
-    /// How many buyers sent requests at the same time.
+    /// The largest number of buyers who tried to buy at the same time.
     pub level: usize,
     /// The fault during the run.
     pub faults: Fault,
@@ -188,7 +190,7 @@ pub struct RunFailure {
 pub struct RunReport {
     /// The machine.
     pub machine: Machine,
-    /// The seed. It decides the sequence of the buyers and the times of the faults.
+    /// The seed. It determines the sequence of the buyers and the times of the faults.
     pub seed: u64,
     /// The command that repeats the run.
     pub command: String,
@@ -198,9 +200,10 @@ pub struct RunReport {
     pub stock: i64,
     /// Units that each buyer requests.
     pub units: i64,
-    /// The levels: how many buyers send requests at the same time.
+    /// The levels of the runs. A level is the largest number of buyers who try to buy at the same
+    /// time.
     pub levels: Vec<usize>,
-    /// The settings of the servers and the clients.
+    /// The settings that determine the speed of the servers and the clients.
     pub settings: Vec<String>,
     /// How long the run took, in seconds.
     pub seconds: f64,
@@ -213,7 +216,8 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Returns whether every run ended with a result, and every strategy kept its promise.
+    /// Returns whether the command ran to its end, no run failed, and every strategy kept its
+    /// promise.
     #[must_use]
     pub fn agrees(&self) -> bool {
         !self.interrupted
@@ -230,34 +234,35 @@ impl RunResult {
         self.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
     }
 
-    /// Returns whether the run ended while units were left and some buyers had not started. In this
-    /// case, the verdict says nothing about the remaining units.
+    /// Returns whether the run's time ended while units were left and some buyers had not started.
+    /// The run then does not show whether the strategy would have sold these units.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.stopped_early && self.sold < self.stock
     }
 
-    /// Returns the verdict as words, with remarks such as "not finished".
+    /// Returns the verdict as text. The text also says if the run did not finish, or if a promise
+    /// was broken.
     #[must_use]
     pub fn verdict_text(&self) -> String {
         verdict_text(self.verdict, self.is_unfinished(), self.agrees)
     }
 
-    /// Returns whether the driver used nearly its whole core. The strategy may then be faster than
-    /// measured.
+    /// Returns whether the driver's thread ran nearly all the time. The strategy may then be faster
+    /// than measured.
     #[must_use]
     pub fn is_driver_busy(&self) -> bool {
         self.driver_busy > DRIVER_BUSY
     }
 
-    /// Returns the fault as words, with the remark "not affected" if it did not affect the run.
+    /// Returns the fault as text, with "(not affected)" if the fault did not affect the run.
     #[must_use]
     pub fn fault_text(&self) -> String {
         let unaffected = if self.applies { "" } else { " (not affected)" };
         format!("{}{unaffected}", self.faults.as_str())
     }
 
-    /// Returns the counts of units and orders that a table shows, with their names.
+    /// Returns the names and values of the counts that the tables show.
     #[must_use]
     pub fn counts(&self) -> [(&'static str, i64); 6] {
         [
@@ -287,7 +292,8 @@ impl RunResult {
             };
             *counts.entry(word).or_default() += 1;
         }
-        // If the fault did not affect the run, the promise for runs without faults applies.
+        // A fault that did not affect the run is no excuse, so the promise for runs without a fault
+        // applies.
         let effective = if run.applies { run.fault } else { Fault::None };
         Self {
             strategy: entry.id.to_owned(),
@@ -344,7 +350,8 @@ impl DirectRunResult {
         }
     }
 
-    /// Returns the verdict as words, with remarks such as "not finished".
+    /// Returns the verdict as text. The text also says if the run did not finish, or if the verdict
+    /// is not `Held`.
     #[must_use]
     pub fn verdict_text(&self) -> String {
         verdict_text(self.verdict, self.unfinished, self.verdict == Verdict::Held)
@@ -362,7 +369,8 @@ fn throughput(answers: &Answers) -> f64 {
     round(answers.records.len() as f64 / seconds)
 }
 
-/// In microseconds. A longer latency is recorded as this latency.
+/// The longest latency that is recorded, in microseconds. Any longer latency is recorded as this
+/// one.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 fn latencies(answers: &Answers) -> LatencyMs {

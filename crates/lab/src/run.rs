@@ -31,18 +31,18 @@ pub struct RunOptions {
     pub stock: i64,
     /// Units that each buyer requests.
     pub units: i64,
-    /// The levels: how many buyers send requests at the same time.
+    /// The levels of the runs. A level is the largest number of buyers who try to buy at the same
+    /// time.
     pub levels: Vec<usize>,
     /// The faults.
     pub faults: Vec<Fault>,
-    /// The seed. It decides the sequence of the buyers and the times of the faults.
+    /// The first seed. A seed determines the sequence of the buyers and the times of the faults.
     pub seed: u64,
-    /// The number of seeds. Every run takes place once with `seed`, once with `seed + 1`, and so
-    /// on.
+    /// The number of seeds. Every run is repeated with each seed: `seed`, `seed + 1`, and so on.
     pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,
-    /// The caller sets this flag to stop the runs. The report then has the results so far.
+    /// The caller sets this flag to stop the runs. The report then has the runs that ended before.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -53,14 +53,14 @@ pub struct RunProgress<'a> {
     pub runs: usize,
     /// The number of all runs.
     pub of: usize,
-    /// The estimated time of the remaining runs.
+    /// The estimated time that the remaining runs take.
     pub left: Duration,
     /// The latest run and its verdict or error.
     pub latest: &'a str,
 }
 
-/// Runs every strategy at every level with every fault. A failed run does not end the others. The
-/// servers stop when the calling thread ends.
+/// Runs every strategy at every level with every fault. If a run fails, the next runs still take
+/// place. The servers stop when the calling thread ends.
 pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The private servers of a run, and the worker processes in front of the servers.
+//! The private servers of the lab (PostgreSQL and Redis), and the worker processes that use them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -16,14 +16,15 @@ use crate::backends::Addresses;
 use crate::limits::{POOL_MAX, SLOW_BY, WORKERS};
 use crate::worker::WorkerSpec;
 
-/// A temporary directory of the lab. The directory is removed when this value is dropped.
+/// A temporary directory of the lab. It is removed when this value is dropped.
 #[derive(Debug)]
 pub struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Creates the directory. Other users can enter it, because PostgreSQL may run as another user.
+    /// Creates the directory. Other users can enter the directory, because PostgreSQL may run as
+    /// another user.
     pub fn create() -> Result<Self> {
-        // The name is short, because the path of PostgreSQL's socket may have only 107 bytes.
+        // The name must be short: the path of PostgreSQL's socket may have at most 107 bytes.
         let name = format!("doorbuster-lab-{:08x}", rand::random::<u32>());
         let path = std::env::temp_dir().join(name);
         ClusterDir::create(&path)?;
@@ -38,18 +39,18 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // A directory that cannot be removed stays among the temporary files.
+        // If the directory cannot be removed, it stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// PostgreSQL and Redis, and a proxy that slows one database connection in ten.
+/// PostgreSQL, Redis, and, in a run with slow connections, a proxy in front of PostgreSQL.
 #[derive(Debug)]
 pub struct Servers {
     postgres: Postgres,
     redis: RedisServer,
-    /// The proxy of a run with slow connections. Each such run starts a new proxy, which counts its
-    /// connections from 0.
+    /// The proxy that slows one database connection in ten. Each run with slow connections has a
+    /// new proxy, so its connections are numbered from 0.
     slow_proxy: Option<Proxy>,
     /// The directory of the workers' logs.
     dir: PathBuf,
@@ -73,11 +74,12 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy between the workers and PostgreSQL. The seed chooses the slow connection.
+    /// Starts a proxy between the workers and PostgreSQL that makes one connection in ten slow. The
+    /// seed determines which one.
     ///
-    /// * With several buyers at a time, the newest connection is slow until the chosen one exists.
-    ///   A consumer with only one connection is then slow too.
-    /// * With one buyer at a time, only the chosen connection is slow. If the run's only connection
+    /// - With several buyers at a time, until this connection exists, the newest connection is slow
+    ///   instead. So a run that opens only one connection has a slow connection too.
+    /// - With one buyer at a time, no other connection is slow. If the only connection of the run
     ///   were slow, very few units would be sold.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
@@ -94,17 +96,19 @@ impl Servers {
         self.slow_proxy = None;
     }
 
-    /// Returns how many pieces of data the slow database connections have delayed so far.
+    /// Returns how many chunks of data the proxy has delayed so far.
     pub fn slow_chunks(&self) -> usize {
         self.slow_proxy.as_ref().map_or(0, |proxy| proxy.delayed_chunks())
     }
 
-    /// Returns the addresses of the servers for the lab's own clients.
+    /// Returns the addresses that the lab's own clients use. These lead directly to the servers,
+    /// not to the proxy.
     pub fn addresses(&self, pool: usize) -> Addresses {
         self.addresses_at(self.postgres.port(), pool)
     }
 
-    /// Returns the addresses for workers. If a proxy runs, workers reach PostgreSQL through it.
+    /// Returns the addresses that workers use. If a proxy runs, they lead to PostgreSQL through the
+    /// proxy.
     pub fn worker_addresses(&self, pool: usize) -> Addresses {
         let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
         self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
@@ -121,7 +125,8 @@ impl Servers {
         Ok(())
     }
 
-    /// Kills Redis and starts it again. Returns whether any process had a connection to Redis.
+    /// Kills Redis and starts it again. Returns true if a process was connected to Redis, so that
+    /// the fault had an effect.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         restart_redis(&mut self.redis, how)
     }
@@ -139,7 +144,8 @@ impl Servers {
 }
 
 impl Servers {
-    /// Returns the current settings that decide how fast the servers and their clients are.
+    /// Returns the settings that determine the speed of the servers and the clients, with their
+    /// current values.
     pub fn settings(&self) -> Result<Vec<String>> {
         let names = [
             "fsync",
@@ -180,8 +186,8 @@ impl Servers {
     }
 }
 
-/// Kills a Redis server without a shutdown and starts it again. Returns whether any process had a
-/// connection to the server.
+/// Kills a Redis server without a clean stop, and starts it again. Returns true if a process was
+/// connected to the server.
 pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool> {
     let clients = server.run_command(&["INFO", "clients"])?;
     let connected = clients.lines().find_map(|line| line.strip_prefix("connected_clients:"));
@@ -194,7 +200,7 @@ pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<bool>
         }
     }
     server.start()?;
-    // The count includes the connection of the command `INFO`.
+    // One of the connections belongs to the command `INFO` itself.
     Ok(connected > 1)
 }
 
@@ -209,8 +215,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the workers and waits until they listen. The first worker is also the consumer or the
-    /// scheduler.
+    /// Starts the workers and waits until they listen. The first worker also does the background
+    /// work of the strategy, for example as a consumer or a scheduler.
     pub fn start(program: &Path, strategy: &str, servers: &Servers, level: usize) -> Result<Self> {
         let pool = level.div_ceil(WORKERS).clamp(2, POOL_MAX);
         let mut workers = Self {
@@ -240,8 +246,8 @@ impl Workers {
         self.specs.iter().map(|spec| SocketAddr::from(([127, 0, 0, 1], spec.port))).collect()
     }
 
-    /// Kills one worker without a shutdown and starts it again. Meanwhile the buyers repeat their
-    /// requests.
+    /// Kills one worker without a clean stop, and starts it again. In the meantime, the buyers
+    /// repeat their requests.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         self.kill(number);
         self.spawn(number)
@@ -273,7 +279,8 @@ impl Workers {
         Ok(())
     }
 
-    /// Checks that no worker has ended by itself, for example because it could not start again.
+    /// Checks that all workers run. A worker may have ended by itself, for example because it could
+    /// not start again.
     pub fn check_running(&mut self) -> Result<()> {
         for child in self.children.iter_mut().flatten() {
             if let Some(status) = child.try_wait()? {
@@ -302,7 +309,8 @@ impl Drop for Workers {
     }
 }
 
-/// Checks `ready` in short intervals until it returns true. Returns false after the time `within`.
+/// Calls `ready` in short intervals until it returns true. If it still returns false after the time
+/// `within`, returns false.
 pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) -> bool {
     let until = std::time::Instant::now() + within;
     while !ready().await {
@@ -314,11 +322,10 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Returns the number of the slow connection among every ten connections to the database. The seed
-/// chooses connection 1 or 2.
+/// Returns which connection of every ten to the database is slow: 1 or 2, depending on the seed.
 ///
-/// As soon as the chosen connection exists, connection 0 is normal. A system with several
-/// connections thus has both slow and normal ones.
+/// As soon as this connection exists, connection 0 is normal. So a system with several connections
+/// has both a slow connection and a normal one.
 pub fn slow_connection(seed: u64) -> usize {
     1 + (seed % 2) as usize
 }

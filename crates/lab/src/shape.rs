@@ -1,6 +1,6 @@
-//! The shapes in which the lab runs the product.
+//! The shapes of the product that the lab runs.
 
-/// The shape of the product. The shape determines where the product keeps its data.
+/// A shape of the product. The shape says where the product keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process and a data directory.
@@ -12,8 +12,8 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Returns a description of this shape, with the same sections as the header of a strategy's
-    /// file.
+    /// Returns a description of this shape. It has the same sections as the header of a strategy's
+    /// source file, so the report can quote it in the same way.
     pub const fn header(self) -> &'static str {
         match self {
             Self::Embedded => include_str!("product/embedded.txt"),

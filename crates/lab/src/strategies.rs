@@ -1,5 +1,5 @@
-//! One file for each strategy. Its header says how the strategy works, where it comes from, when it
-//! holds and how it breaks. The main part is `take`.
+//! One file for each strategy. The header of the file says how the strategy works, where it comes
+//! from, when it holds, and how it breaks. The main function is `take`.
 
 pub mod check_then_update;
 pub mod combined;

@@ -1,4 +1,5 @@
-//! The system that gets a fault during a run.
+//! The system that sells in a run: the workers of a strategy with their servers, or the product.
+//! Faults are injected into it.
 
 use anyhow::Result;
 
@@ -7,7 +8,7 @@ use crate::servers::RedisReturn;
 use crate::servers::Servers;
 use crate::servers::Workers;
 
-/// The system that gets a fault during a run.
+/// The system that sells in a run, and into which a fault is injected.
 pub enum System<'a> {
     /// Workers in front of the shared servers.
     Workers(&'a mut Workers, &'a mut Servers),
@@ -16,7 +17,7 @@ pub enum System<'a> {
 }
 
 impl System<'_> {
-    /// Kills one of the processes that take units, and starts the killed process again.
+    /// Kills one of the processes that take units, and starts it again.
     pub async fn crash(&mut self, number: usize) -> Result<()> {
         match self {
             Self::Workers(workers, _) => workers.restart(number),
@@ -32,7 +33,7 @@ impl System<'_> {
         }
     }
 
-    /// Kills Redis and starts it again. Returns whether any process had a connection to Redis.
+    /// Kills Redis and starts it again. Returns true if a process was connected to Redis.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         match self {
             Self::Workers(_, servers) => servers.restart_redis(how),
@@ -40,7 +41,7 @@ impl System<'_> {
         }
     }
 
-    /// Returns how many chunks of data the slow database connections have delayed so far.
+    /// Returns how many chunks of data on slow database connections have been delayed so far.
     pub fn slow_chunks(&self) -> usize {
         match self {
             Self::Workers(_, servers) => servers.slow_chunks(),

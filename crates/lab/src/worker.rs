@@ -1,7 +1,7 @@
-//! A worker process: one application server that runs one strategy and serves buyers over HTTP.
+//! A worker process: an application server that runs one strategy and serves buyers over HTTP.
 //!
-//! The lab may kill each worker at a random time, so data that must survive has to be in PostgreSQL
-//! or Redis.
+//! The lab may kill a worker at any time. So data that must survive has to be in PostgreSQL or
+//! Redis.
 
 use std::convert::Infallible;
 use std::io::{BufRead, Read, Write};
@@ -21,12 +21,14 @@ use crate::backends::{Addresses, Backends};
 use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
-/// How long the background work pauses if no work is waiting.
+/// How long the worker waits before it calls the strategy's background work again, if no work was
+/// waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// How long the background work pauses after an error.
+/// How long the worker waits before it calls the strategy's background work again, if the work
+/// failed.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// The parameters of a worker. The lab writes them to the worker's standard input as one line.
+/// The parameters of a worker. The lab writes them as one line to the worker's standard input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerSpec {
     /// The strategy.
@@ -35,12 +37,13 @@ pub struct WorkerSpec {
     pub addresses: Addresses,
     /// The port to listen on.
     pub port: u16,
-    /// True if this process runs the consumer or the scheduler.
+    /// True for one worker of a run. This worker does the background work of strategies in which
+    /// one process does it for all.
     pub leads: bool,
 }
 
-/// Serves buyers until standard input ends. Standard input also ends if the lab dies, so no worker
-/// outlives the lab.
+/// Serves buyers until the standard input ends. The standard input also ends when the lab dies, so
+/// a worker never runs longer than the lab.
 pub fn run() -> Result<()> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
@@ -48,7 +51,7 @@ pub fn run() -> Result<()> {
         serde_json::from_str(&line).context("the worker's specification is invalid")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // Both the end of the input and an error mean that the lab has ended.
+        // The lab has ended, whether the read returns the end of the input or an error.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });
@@ -68,14 +71,15 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     std::io::stdout().flush()?;
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // With Nagle's algorithm, a small answer would wait for the acknowledgement of the previous
-        // one.
+        // With Nagle's algorithm, the system would hold back a small response until the client has
+        // acknowledged the previous one.
         let _ = stream.set_nodelay(true);
         let strategy = Arc::clone(&strategy);
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
             let mut http = hyper::server::conn::http1::Builder::new();
-            // A broken connection affects only its own buyer, so the error is ignored.
+            // An error of a connection concerns only the buyer on this connection, who repeats the
+            // request.
             let _ =
                 http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
         });

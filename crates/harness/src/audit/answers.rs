@@ -1,5 +1,6 @@
-//! Compares an answers file with the store. Each order that a buyer was promised must exist (rule
-//! I3), and the result of a ticket must never change (rule I8).
+//! Compares an answers file, which has the responses that buyers received, with the store. Each
+//! order that a buyer was promised must exist (rule I3), and the result of a ticket must never
+//! change (rule I8).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -32,7 +33,8 @@ pub(super) fn check(
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
             Ok(answer) => auditor.check_line(&answer, findings),
-            // The program that recorded the answers was killed while it wrote this last line.
+            // Without a line end, this is the last line of the file. The program that recorded the
+            // answers was killed while it wrote this line.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
                 findings.add_notice("answers", None, format!("line {number} is incomplete"));
             }
@@ -42,7 +44,7 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes to `kept` the lines that the store can confirm. Returns all other lines.
+/// Writes to `kept` the lines whose order or verdict is in the store. Returns all other lines.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,
@@ -56,8 +58,9 @@ pub(super) fn split(
     for line in text.lines() {
         let answer: AnswerLine =
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-        // A slot may deliver the ticket of a missing order again. After its `decide_by`, this
-        // ticket is returned. So a verdict without an order does not confirm a promised order.
+        // If an order is missing, for example after a restore, a slot may deliver the order's
+        // ticket again. After the ticket's `decide_by`, the store returns the ticket and makes no
+        // order. So a verdict without an order does not confirm a promised order.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -84,7 +87,7 @@ struct AnswerAuditor<'a> {
     seen_orders: HashSet<&'a str>,
     /// Items for which the file has at least one answer.
     requested_items: HashSet<i64>,
-    /// Orders whose request also got a refusal, each with the refusal's code.
+    /// Orders whose request was also refused without a ticket, each with the code of the refusal.
     refused: Vec<(&'a Order, String)>,
 }
 
@@ -130,8 +133,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If a request has two tickets, only the first becomes an order. An answer that names the
-        // second ticket promises the first ticket's order.
+        // If one request has two tickets, both resolve to one order. If the answer names the ticket
+        // that was returned, the store has the order's id in that ticket's verdict.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -164,7 +167,8 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks an answer that refused a request after a ticket was issued.
+    /// Checks an answer whose refusal has an id. The id is a ticket's id, so the store must have
+    /// the same refusal as the verdict of this ticket.
     fn check_verdict(
         &mut self,
         answer: &AnswerLine,
@@ -208,14 +212,16 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// If a refused request holds an order, another answer must name this order. Buyers may use a
-    /// refused request key again, so there is no finding if the order is newer than every order
-    /// that an answer names.
+    /// A refused request can still get an order, because buyers may repeat a refused request with
+    /// the same key. The answers file must then name this order in another line. But the repeated
+    /// request may be later than the file's last line. So an order that is newer than every order
+    /// in the file causes no finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();
         for (order, code) in &self.refused {
-            // A sale that has ended does not open again.
+            // A repeated request cannot get an order after the end of the sale, because an ended
+            // sale does not open again.
             let is_final = code == "ended" || newest.is_some_and(|at| order.reserved_at <= at);
             if is_final && !self.seen_orders.contains(&*order.id) {
                 let detail = format!(
@@ -247,7 +253,7 @@ fn can_become(before: &str, now: &str) -> bool {
     match before {
         "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),
         "paid" => matches!(now, "paid" | "refunded"),
-        // A late payment makes an ended order paid.
+        // If a payment arrives after the order ended, the order becomes paid.
         "cancelled" | "expired" => now == before || matches!(now, "paid" | "refunded"),
         "refunded" => now == "refunded",
         _ => false,

@@ -1,6 +1,6 @@
-//! Checks feeds. The rows of each grant's feed are in sequence and without a gap. No ticket is
-//! credited twice. The feed of an open grant credits each returned ticket, and returns the quota of
-//! each ended order.
+//! Checks the feeds of grants. The rows of each feed are in sequence and without a gap. No ticket
+//! is credited twice. The feed of an open grant credits each returned ticket, and returns the quota
+//! of each ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,7 +33,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each grant, the units of all finished recalls whose target is this grant.
+/// Returns, for each grant, the units that finished recalls moved into this grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -88,7 +88,8 @@ fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that each ticket is credited at most once, and only to the grant that issued the ticket.
+/// Checks that the feed credits each ticket at most once, and that each credited ticket was
+/// returned under this grant.
 fn check_credits(
     grant: &Grant,
     rows: &[&FeedRow],
@@ -118,8 +119,9 @@ fn check_credits(
     }
 }
 
-/// The feed must add `meant` units: the units of all finished recalls whose target is this grant.
-/// It may add fewer units only if the grant was closed before a recall was finished.
+/// Compares the feed's rows with `meant`: the units of all finished recalls whose target is this
+/// grant. The feed of an open grant must add exactly these units. If the grant was closed before a
+/// recall was finished, its feed may add fewer units.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();

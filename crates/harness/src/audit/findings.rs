@@ -1,5 +1,5 @@
-//! Collects findings. For each rule, the report has at most 20 findings, and the number of further
-//! findings.
+//! Collects findings. The report lists at most 20 findings of each rule, and gives the number of
+//! the findings that it does not list.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
-        // `Timestamp` cannot represent this time, so the text shows its milliseconds.
+        // `Timestamp` cannot represent this time, so the text shows the number of milliseconds.
         Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
         None => "never".into(),
     }
@@ -50,7 +50,7 @@ impl<'a> Findings<'a> {
         self.add(rule, None, None, detail);
     }
 
-    /// Adds a notice: an observation that needs no repair.
+    /// Adds a notice: an observation that is not a finding, so the audit still succeeds.
     pub fn add_notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
         self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
     }

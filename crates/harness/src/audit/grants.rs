@@ -1,4 +1,4 @@
-//! Checks grants and recalls. The granted and settled units of a grant must fit its orders, feed
+//! Checks grants and recalls. The granted and settled units of a grant must match its orders, feed
 //! rows and recalls. A closed grant must have the time and the cause of its closing.
 
 use std::collections::{BTreeMap, HashMap};
@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::findings::Findings;
 use super::snapshot::{Grant, Recall, Snapshot};
 
-/// The units of one grant: sold in orders, added by feed rows, and taken by finished recalls.
+/// The units of one grant, by what happened to them: sold in orders, added by feed rows, or taken
+/// by finished recalls.
 #[derive(Debug, Default)]
 struct GrantTotals {
     sold: i128,
@@ -90,7 +91,8 @@ fn check_units(
             "I2",
             item,
             format!(
-                "grant {id} has {granted} units, but its feed added {} and recalls took {}",
+                "grant {id} has {granted} units: too few, because its feed added {} and recalls \
+                 took {}",
                 totals.fed, totals.recalled
             ),
         );
@@ -115,7 +117,8 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     }
 }
 
-/// A slot has at most one open grant, and this grant has the highest epoch of the slot.
+/// Checks the grants of each slot. A slot has at most one open grant, and this grant has the
+/// highest epoch of the slot.
 fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
     for grant in snapshot.grants.values() {

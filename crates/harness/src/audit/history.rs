@@ -1,11 +1,11 @@
-//! Checks the history of each order. The events of an order must begin with the reservation, follow
-//! the allowed steps, and end in the order's present state.
+//! Checks the history of each order. The order's events must begin with the reservation, use only
+//! allowed steps, and end in the order's present state.
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Event, Order, Snapshot};
 
-/// The allowed steps of an order, as the state before an event and the state after the event. The
-/// step from `reserved` to `reserved` extends the payment window.
+/// The allowed steps of an order: the state before an event and the state after the event. The step
+/// from `reserved` to `reserved` extends the payment window.
 const ALLOWED_STEPS: [(&str, &str); 7] = [
     ("reserved", "reserved"),
     ("reserved", "paid"),
@@ -17,8 +17,8 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 ];
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // An old version of the server recorded no histories. So orders that are older than the first
-    // recorded reservation may have an incomplete history.
+    // An old version of the server recorded no events of orders. So an order that is older than the
+    // first recorded reservation may have an incomplete history.
     let kept_since = snapshot
         .events
         .iter()
@@ -74,8 +74,9 @@ fn check_order_history<'e>(
         // The caller passes only events that change the order's state, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // Only the first event may be a reservation. An extension (`order.extended`) also has
-            // the state `reserved`, so the check reads the event's type.
+            // The first event must be a reservation, and no later event may be one. An extension
+            // (`order.extended`) also has the state `reserved`, so the check reads the event's
+            // type.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };
@@ -127,9 +128,9 @@ fn check_order_history<'e>(
     }
 }
 
-/// Checks that the number of `payment.refunded` events is the number of automatic refunds. The
-/// server deletes old events without an order. So the events of refunds with the cause
-/// `unknown_order` may be missing.
+/// Checks that there is one `payment.refunded` event for each automatic refund. For refunds with
+/// the cause `unknown_order`, events may be missing: these events have no order, and the server
+/// deletes old events without an order.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut check = |has_order: bool, order: &str| {
         let published = snapshot

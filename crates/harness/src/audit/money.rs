@@ -1,5 +1,5 @@
-//! Checks money (rule I5): each captured payment either pays for one order or gets one refund. The
-//! payment has the same amount as the order's price or the refund.
+//! Checks money (rule I5). Each captured payment pays for exactly one order, and its amount is the
+//! order's price. Each refunded payment has exactly one refund, of the same amount.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for refund in &snapshot.refunds {
         refunds.entry(&*refund.payment).or_default().push(refund);
     }
-    // Captured payments, by the grant and the number of the order.
+    // Maps an order (its grant and its number) to the captured payment that pays for the order.
     let mut paying: HashMap<(i64, i64), &Payment> = HashMap::new();
     let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
     for payment in &snapshot.payments {
@@ -141,7 +141,8 @@ fn check_refund(
     }
 }
 
-/// If a provider's message made an order paid, the order must have a captured payment.
+/// Checks that an order has a captured payment if a payment provider made the order paid. An order
+/// that an operator made paid needs no payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     paying: &HashMap<(i64, i64), &Payment>,
@@ -162,8 +163,8 @@ fn check_paid_orders(
     }
 }
 
-/// Adds notices about disputes, and about returned money whose payment is still `captured`. Such a
-/// payment still pays for an order.
+/// Adds notices about disputes, and about money that went back although the payment is still
+/// `captured`. Such a payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,
@@ -184,7 +185,8 @@ fn check_reversals(
     }
 }
 
-/// Adds a notice for each wrong payment that the server refunded, newest first.
+/// Adds a notice for each refunded payment that did not match an order: a wrong amount, a second
+/// payment, or an unknown order. Newest refund first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let wrong =
         |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");

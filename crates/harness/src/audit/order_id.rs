@@ -1,4 +1,5 @@
-//! Reads the ticket's data from an order's id. Only a check of the id's MAC would need the secret.
+//! Reads the ticket's data from an order's id. This needs no secret; the secret is necessary only
+//! to check the id's MAC, which the auditor does not do.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,7 +24,7 @@ pub(super) struct OrderIdParts {
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
-    // The store keeps a grant id as a signed number.
+    // The store keeps a grant id as a signed number, so the same bits are read as signed here.
     (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,
@@ -36,7 +37,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Makes an id with an invalid MAC, for a store in a test.
+/// Makes an id with an invalid MAC, for a test's store.
 #[cfg(test)]
 pub(super) fn write(parts: OrderIdParts) -> String {
     let mut bytes = Vec::with_capacity(BYTES);

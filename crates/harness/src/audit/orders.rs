@@ -1,11 +1,12 @@
-//! Checks orders: the buyer, item, state and times of each order.
+//! Checks the buyer, item, state and times of each order.
 
 use std::collections::{HashMap, HashSet};
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Snapshot};
 
-/// The longest payment window of an order from the waitlist, unless the item's window is shorter.
+/// The longest payment window of an order from the waitlist. If the item's own window is shorter,
+/// the order has the item's window.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
@@ -59,16 +60,17 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// What the store shows about a clock that went back.
+/// Signs in the store that a clock went back. They explain orders whose time is outside of their
+/// sale.
 struct ClockSteps<'a> {
-    /// The event number of the opening of each sale.
+    /// For each sale, the event number of its opening.
     opened: HashMap<&'a str, i64>,
-    /// The event number of the closing of each sale.
+    /// For each sale, the event number of its closing.
     closed: HashMap<&'a str, i64>,
     /// Sales that closed before they opened, and sales with a grant that was closed before it was
-    /// opened.
+    /// opened. In such a sale, the times of orders are not reliable.
     reversed: HashSet<&'a str>,
-    /// The latest time of the orders that were stored earlier than the checked order.
+    /// The latest time among the orders that were stored before the checked order.
     latest: i64,
 }
 
@@ -94,8 +96,8 @@ impl<'a> ClockSteps<'a> {
         }
     }
 
-    /// Returns whether the order with event number `reserved` was stored after its sale opened,
-    /// even if the order's time is earlier.
+    /// Returns whether the order was stored after its sale opened, although the order's time is
+    /// earlier. `reserved` is the number of the order's first event.
     fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
         let opened = self.opened.get(sale).copied();
         // If the order's time is before the time of an order that was stored earlier, the clock
@@ -105,8 +107,8 @@ impl<'a> ClockSteps<'a> {
             || opened.zip(reserved).is_some_and(|(opened, reserved)| opened < reserved)
     }
 
-    /// Returns whether the order with event number `reserved` was stored before its sale closed,
-    /// even if the order's time is later.
+    /// Returns whether the order was stored before its sale closed, although the order's time is
+    /// later. `reserved` is the number of the order's first event.
     fn is_before_closing(&self, sale: &str, reserved: Option<i64>) -> bool {
         let closed = self.closed.get(sale).copied();
         self.reversed.contains(sale)
@@ -135,13 +137,13 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         return;
     };
-    // An operator may have extended the payment window, so the check uses the end that the window
-    // had at the reservation.
+    // The window must be as long as the item's setting says. An operator may have extended it
+    // later, so the check reads the end of the window from the reservation's event.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without the event of the reservation, the window's first end is known only if the window was
-    // never extended.
+    // If that event is missing, the stored end is the first end only if the window was never
+    // extended.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
@@ -157,8 +159,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-/// Adds a finding if the order's time is outside of its sale. If the reason is that the clock went
-/// back, adds no finding and returns true.
+/// Adds a finding if the order's time is outside of its sale. If a clock that went back explains
+/// the time, adds no finding and returns true.
 fn check_phase(
     snapshot: &Snapshot,
     order: &Order,
@@ -206,7 +208,8 @@ fn check_phase(
     is_excused
 }
 
-/// Checks that the order has the times of its state, and no other times.
+/// Checks that the order has exactly the times that its state needs. For example, a paid order has
+/// the time of its payment, but no time of its end.
 fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
@@ -242,8 +245,8 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // Times out of sequence show that a clock went back. The stock is not affected, so this is only
-    // a notice.
+    // If the times are out of sequence, a clock went back. This does not affect the stock, so it
+    // causes only a notice.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

@@ -1,4 +1,4 @@
-//! Reads the rows from PostgreSQL, read-only and in one snapshot, while nodes may run.
+//! Reads the rows from PostgreSQL, read-only and in one snapshot. Nodes may run at the same time.
 
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::{Client, Row};
@@ -11,8 +11,8 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Uses a separate thread, because the caller may already run an event loop. An error never shows
-/// the URL, because it may contain a password.
+/// Reads the store on a separate thread, because the caller's thread may already run an event loop.
+/// An error never shows the URL, because the URL may contain a password.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
     let failed = |shown: String| move |reason: String| AuditError::Store { store: shown, reason };
     let mut address =
@@ -166,8 +166,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// Selects the orders, sorted by time. Several nodes commit concurrently, so `seq` does not show
-/// the sequence of the commits.
+/// Selects the orders, sorted by time. Several nodes commit concurrently, so the sequence of `seq`
+/// is not the sequence of the commits.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 
@@ -261,8 +261,9 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute in `reversal` is from an older version of the
-/// server, and counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. The server stores disputes in `dispute`; an older
+/// version stored them in `reversal`. A dispute in `reversal` counts only if its payment has no row
+/// in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -1,17 +1,17 @@
-//! Finds the database that an audit reads. An address may name several hosts, and some of them may
-//! be standbys or old primaries.
+//! Finds the database that an audit reads. The store's address may name several hosts, and some of
+//! them may be standbys or old primaries.
 
 use doorbuster_postgres_tls::{Address, Tls};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 
-/// Shown instead of an address whose parts are not known, because the address may contain a
-/// password.
+/// The name of the store in an error if its address cannot be parsed. The error does not show the
+/// address, because any part of it may be a password.
 pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
 const DEFAULT_PORT: u16 = 5432;
-/// Selects whether the server is a standby, whether the store has a history, and the timeline. A
-/// standby has no timeline of its own.
+/// Selects three values: whether the server is a standby; whether the store has the table
+/// `store_history`; and the timeline, or 0 for a standby.
 const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') IS NOT NULL,
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END";
@@ -19,15 +19,16 @@ const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') I
 pub(super) struct PrimaryConnection {
     pub(super) client: Client,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
-    /// The fencing number and the timeline. The newest history has the largest values.
+    /// The fencing number of the store's history, and the timeline. Of several primaries, the one
+    /// with the largest values has the newest history.
     age: (i64, i64),
 }
 
 impl PrimaryConnection {
     pub(super) async fn close(self) {
         drop(self.client);
-        // An error of the connection also fails the client's queries, so the task's result is not
-        // needed.
+        // If the connection failed, the client's queries have failed too and reported the error. So
+        // the task's result is not needed.
         drop(self.driver.await);
     }
 }
@@ -36,7 +37,7 @@ impl PrimaryConnection {
 enum OpenError {
     #[error("the server is a standby; give the address of the primary")]
     Standby,
-    /// The host could not be reached or inspected, so it may be a primary.
+    /// The host could not be reached or inspected, so it may be a primary with a newer history.
     #[error("{0}")]
     Unknown(String),
 }
@@ -107,7 +108,8 @@ async fn read_age(db: &Client) -> Result<Option<(i64, i64)>, tokio_postgres::Err
 
 pub(super) fn error_text(error: &tokio_postgres::Error) -> String {
     let Some(said) = error.as_db_error() else {
-        // The driver's own text ("error connecting to server") does not name the cause.
+        // The driver's own text ("error connecting to server") does not name the cause, so the
+        // source of the error is added.
         let cause = std::error::Error::source(error);
         return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     };
@@ -125,8 +127,8 @@ fn host_name(config: &Config, at: usize) -> String {
     let ports = config.get_ports();
     let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
     match (config.get_hosts().get(at), config.get_hostaddrs().get(at)) {
-        // If a password contains a plain `@`, the driver reads the rest of the password as part of
-        // the host. So a host with `@` is not shown.
+        // If a password contains a plain `@`, the driver takes the rest of the password for a part
+        // of the host. So a host with `@` is not shown.
         (Some(Host::Tcp(host)), _) if host.contains('@') => "an invalid host".into(),
         (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
         (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),
@@ -135,8 +137,8 @@ fn host_name(config: &Config, at: usize) -> String {
     }
 }
 
-/// If the lists of hosts, addresses and ports have different lengths, the address is not split. The
-/// driver then reports an error.
+/// Makes one configuration for each host of the address. If the lists of hosts, addresses and ports
+/// have different lengths, returns the address unchanged; the driver then reports an error.
 fn split(config: &Config) -> Vec<Config> {
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
@@ -160,8 +162,8 @@ fn split(config: &Config) -> Vec<Config> {
 }
 
 /// Copies the settings without the hosts, because hosts cannot be removed from a configuration.
-/// Also leaves out `target_session_attrs`: with this setting, the driver would refuse a standby
-/// before the auditor can detect the standby.
+/// Does not copy `target_session_attrs`: with this setting, the driver could refuse a standby
+/// before the auditor detects that the host is a standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -1,5 +1,5 @@
-//! Checks the limit for each buyer (rule I4). A buyer's quota of an item is the sum of the units in
-//! the buyer's active orders of this item.
+//! Checks the limit for each buyer (rule I4). A buyer's quota of an item must be the sum of the
+//! units in the buyer's active orders of this item. The sum must not exceed the item's limit.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::snapshot::Snapshot;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // The map is sorted, so that the report is the same each time.
+    // A sorted map gives the findings of the same store the same sequence at each audit.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();
     for order in &snapshot.orders {
         // An ended order leaves a quota row of 0.

@@ -1,4 +1,4 @@
-//! The rows of the store as plain values, and the sums that several checks need.
+//! The rows of the store as plain values, with sums and look-up tables that several checks need.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,7 +24,7 @@ pub(super) struct Snapshot {
     pub refunds: Vec<Refund>,
     /// Disputes and returns of money that are still in force at the provider, newest first.
     pub reversals: Vec<Reversal>,
-    /// Waitlist entries, sorted by item and number.
+    /// Waitlist entries, sorted by item and by the entry's number.
     pub waitlist: Vec<WaitlistEntry>,
     /// The problems that the database's own integrity check reported.
     pub damage: Vec<String>,
@@ -35,12 +35,12 @@ pub(super) struct Snapshot {
     pub index: SnapshotIndex,
 }
 
-/// Values that [`Snapshot::build_index`] derives from the rows.
+/// Values that [`Snapshot::build_index`] derives from the rows, so that the checks need no search.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotIndex {
     sums: HashMap<i64, ItemTotals>,
     by_id: HashMap<String, usize>,
-    /// The position of each order in [`Snapshot::orders`], by grant and number.
+    /// For each order, by its grant and number, the order's index in [`Snapshot::orders`].
     by_number: HashMap<(i64, i64), usize>,
     histories: HashMap<(i64, i64), Vec<usize>>,
 }
@@ -111,7 +111,8 @@ pub(super) struct Grant {
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
-    /// Returns whether this is the grant of an item's waitlist. Such a grant is never open.
+    /// Returns whether this is the grant of an item's waitlist. No slot issues tickets from such a
+    /// grant, so the grant is never open.
     pub fn is_waitlist(&self) -> bool {
         self.slot == WAITLIST_SLOT
     }
@@ -236,7 +237,7 @@ impl Event {
 pub(super) struct Payment {
     pub id: String,
     pub provider: String,
-    /// The id of the order that the payment names.
+    /// The order's id, as the payment names it. An order with this id may not exist.
     pub order_text: String,
     /// The grant and number of the payment's order, if the order exists.
     pub order: Option<(i64, i64)>,
@@ -257,7 +258,7 @@ pub(super) struct Refund {
     pub state: String,
 }
 
-/// A dispute, or a return of money that the server did not request.
+/// A dispute, or a return of money to the buyer that the server did not request.
 #[derive(Debug)]
 pub(super) struct Reversal {
     pub payment: String,

@@ -1,4 +1,5 @@
-//! Reads the rows from a SQLite file, read-only and in one snapshot, while the server may run.
+//! Reads the rows from a SQLite file, read-only and in one snapshot. The server may run at the same
+//! time.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,9 @@ const APPLICATION_ID: i64 = 1_147_302_477;
 /// The SQLite application id of a backup of a store ("DbrB").
 const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Finds the store in a directory, by the application id of each database file. Fails if there is
-/// no store, or more than one. The file's name must end in `.db`, `.sqlite` or `.sqlite3`.
+/// Finds the store in a directory. Opens each file whose name ends in `.db`, `.sqlite` or
+/// `.sqlite3`, and checks its application id. Fails if the directory has no store, or more than
+/// one.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     let failed = |reason: String| AuditError::Store { store: dir.display().to_string(), reason };
     let mut found = Vec::new();
@@ -41,7 +43,7 @@ pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
 pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
     let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
     if !path.exists() {
-        let reason = "it does not exist; give a database file or the server's data directory";
+        let reason = "the path does not exist; give a database file or the server's data directory";
         return Err(failed(reason.into()));
     }
     let mut db = open(path).map_err(&failed)?;
@@ -51,7 +53,8 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
 fn open(path: &Path) -> Result<Connection, String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
-    // A server that is starting or stopping locks the file for a moment, so the connection waits.
+    // A server that is starting or stopping locks the file for a moment. The connection waits for
+    // the lock instead of failing.
     db.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
     let application: i64 = db
         .query_row("PRAGMA application_id", [], |row| row.get(0))
@@ -63,7 +66,8 @@ fn open(path: &Path) -> Result<Connection, String> {
 }
 
 fn read_rows(db: &mut Connection) -> rusqlite::Result<Snapshot> {
-    // The transaction is deferred, so the first SELECT takes the snapshot for all queries.
+    // The transaction is deferred: its first SELECT takes the snapshot, and all further queries
+    // read the same snapshot.
     let transaction = db.transaction()?;
     let mut snapshot = Snapshot {
         sales: query_all(&transaction, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
@@ -287,8 +291,9 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Selects the reversals that are in force. A dispute in `reversal` is from an older version of the
-/// server, and counts only if its payment has no row in `dispute`.
+/// Selects the reversals that are in force. The server stores disputes in `dispute`; an older
+/// version stored them in `reversal`. A dispute in `reversal` counts only if its payment has no row
+/// in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -1,5 +1,6 @@
-//! Checks stock. Each unit of an item must be in exactly one state (rules I1 and I2). The total
-//! must be the initial total plus all adjustments.
+//! Checks stock. Each unit of an item must be in exactly one of these states: in the pool, in a
+//! slot, held, or paid (rules I1 and I2). The item's total must be the initial total plus all
+//! adjustments.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};
@@ -24,7 +25,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 "I2",
                 item.id,
                 format!(
-                    "the item is both counted and unlimited: total {}, initial total {}",
+                    "only one of the item's two totals is set: total {}, initial total {}",
                     format_optional(total),
                     format_optional(initial)
                 ),
@@ -33,8 +34,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// The counters of paid and of ended units must match the units in the item's paid and ended
-/// orders.
+/// Checks the item's stored counters: the paid and the ended units must be the sums of the units in
+/// the item's paid and ended orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {

@@ -1,5 +1,5 @@
 //! Checks that every ticket has one verdict (rule I8). Each ticket number of a grant belongs to one
-//! order or to one returned ticket. The id of this order or ticket must contain the same number.
+//! order or to one returned ticket. The id of this order or ticket contains the same number.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,8 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The ticket numbers of one grant: the numbers with a verdict, and the highest number.
+/// The ticket numbers of one grant: `seen` has the numbers with a verdict, and `most` is the
+/// highest number.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,
@@ -18,7 +19,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
-    // A waiting entry has no verdict, but uses a ticket number of the waitlist's grant.
+    // A waiting entry of a waitlist has no verdict yet, but it already uses a ticket number of the
+    // waitlist's grant.
     for entry in &snapshot.waitlist {
         let grant =
             snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);

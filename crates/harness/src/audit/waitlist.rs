@@ -1,5 +1,6 @@
-//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry still waits after
-//! a later entry was served or passed over. The item's counter of waiting entries is correct.
+//! Checks waitlists. Each entry ends once, as an order or as a refusal. If an entry was served or
+//! passed over, no earlier entry of the waitlist still waits. The item's counter of waiting entries
+//! is correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -48,8 +49,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// An item's waitlist has at most one grant. This grant was never open, and its units are settled.
-/// Returns the waitlist's grant of each item.
+/// Checks the grants of waitlists, and returns the grant of each item's waitlist. There is at most
+/// one for each item. It was never open, and all its units are settled.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -95,8 +96,8 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     }
 }
 
-/// A waiting entry has no order and no refusal. A served entry has an order of the same buyer. Any
-/// other entry has a refusal.
+/// Checks that the entry's state matches its order or its refusal. A waiting entry has neither. A
+/// served entry has an order with the entry's id. Any other entry has a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,
@@ -126,7 +127,8 @@ fn check_end(
         );
         findings.add_item_finding("waitlist", *item, detail);
     }
-    // An erasure can replace the buyer's name in the entry earlier than in the entry's order.
+    // An erasure can replace the buyer's name in the entry before it replaces the name in the
+    // entry's order.
     let is_erased = entry.buyer.starts_with("erased:");
     if let Some(order) = order.filter(|order| !order.is_erased() && !is_erased)
         && (&order.buyer, &order.key) != (&entry.buyer, &entry.key)
@@ -139,7 +141,8 @@ fn check_end(
     }
 }
 
-/// Each buyer has at most one waiting entry, and the item's counter of these entries is correct.
+/// Checks that each buyer has at most one waiting entry for an item, and that the item's counter of
+/// waiting entries is correct.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
     let mut buyers = HashSet::new();

@@ -33,39 +33,43 @@ macro_rules! faults {
 }
 
 faults! {
-    /// There is no fault. This round is the reference for the other rounds.
+    /// No fault is injected. The results of the other rounds are compared with this round.
     #[default]
     NoFault = "calm", "no fault";
     /// A node is killed and started again.
     NodeKill = "node-kill", "a node is killed and started again";
     /// A node is stopped for a while, as if its machine hung. Then the node continues.
     NodePause = "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)";
-    /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
-    /// another build of the program, each node switches to that build.
+    /// Every node in turn is stopped cleanly and started again, as in an upgrade. If the plan has
+    /// another build of the program, each node switches to the other build.
     NodeRoll = "node-roll", "every node in turn is stopped and started again, as in an upgrade";
     /// A node's wall clock is set an hour forward or back, and is corrected later.
     NodeClock = "node-clock", "a node's wall clock is wrong by an hour for a while";
     /// PostgreSQL ends as in a crash and is started again.
     PostgresCrash = "postgres-crash", "PostgreSQL ends at once and is started again";
-    /// The data between nodes and PostgreSQL does not arrive, or the connections break.
+    /// The nodes and PostgreSQL cannot reach each other: the network delivers no data, or the
+    /// connections break.
     PostgresCut = "postgres-cut", "nodes are cut off from PostgreSQL";
     /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow = "postgres-slow", "the network to PostgreSQL is slow";
     /// PostgreSQL ends as in a crash, and its standby is promoted.
     PostgresFailover = "postgres-failover", "PostgreSQL fails over to its standby";
-    /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
-    /// a crash. The standby, which lacks the last orders, is promoted.
+    /// Commits no longer wait for the standby, and the standby is disconnected. Buyers continue to
+    /// buy. Then PostgreSQL ends as in a crash, and the standby, which lacks the last orders, is
+    /// promoted.
     PostgresFailoverAsync = "postgres-failover-async",
         "PostgreSQL fails over to a standby that lacks the last orders";
-    /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
-    /// restarts.
+    /// PostgreSQL fails over to its standby. Then the old primary starts again with its old data,
+    /// and every node restarts. No node may use the old primary.
     PostgresOldPrimaryReturns = "postgres-old-primary-returns",
         "the old PostgreSQL primary starts again after a failover";
-    /// The standby is stopped for a while, although commits wait for its confirmation.
+    /// The standby is stopped for a while. During this time, commits wait for the standby's
+    /// confirmation.
     PostgresStandbyAway = "postgres-standby-away", "the synchronous standby is stopped";
     /// The disk of PostgreSQL is full for a while.
     PostgresDiskFull = "postgres-disk-full", "the disk of PostgreSQL is full for a while";
-    /// All nodes and PostgreSQL are stopped, and PostgreSQL starts again with the data of a backup.
+    /// All nodes and PostgreSQL are stopped, and PostgreSQL starts again from an older backup. The
+    /// orders since the backup are lost.
     Restore = "restore", "PostgreSQL is restored from a backup of the running sale";
     /// A Redis primary is killed, and its replica takes over.
     RedisPrimaryKill = "redis-primary-kill",
@@ -92,7 +96,8 @@ faults! {
     RedisFlush = "redis-flush", "FLUSHALL on every Redis primary";
     /// Every Redis server forgets its scripts.
     RedisScriptFlush = "redis-script-flush", "SCRIPT FLUSH on every Redis server";
-    /// The data to and from the servers of a Redis shard does not arrive, or the connections break.
+    /// The servers of a Redis shard cannot be reached: the network delivers no data, or the
+    /// connections break.
     RedisCut = "redis-cut", "the network to the servers of a Redis shard is interrupted";
     /// The data to and from the servers of a Redis shard arrives late.
     RedisSlow = "redis-slow", "the network to the servers of a Redis shard is slow";
@@ -110,13 +115,13 @@ impl Fault {
         Self::ALL.iter().copied().find(|fault| fault.name() == name)
     }
 
-    /// Returns whether the fault needs a standby of PostgreSQL.
+    /// Returns whether the fault can be injected only if PostgreSQL has a standby.
     pub fn needs_standby(self) -> bool {
         self == Self::PostgresStandbyAway || (self.ends_standby() && self != Self::Restore)
     }
 
-    /// Returns whether the fault leaves PostgreSQL without a standby. The harness must then create
-    /// a new standby.
+    /// Returns whether PostgreSQL has no standby after the fault. The harness then creates a new
+    /// standby.
     pub fn ends_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresFailoverAsync, PostgresOldPrimaryReturns, Restore};
         matches!(
@@ -125,12 +130,13 @@ impl Fault {
         )
     }
 
-    /// Returns whether the database may lack confirmed orders after the fault.
+    /// Returns whether the database may lack orders after the fault, although the server confirmed
+    /// these orders.
     pub fn loses_orders(self) -> bool {
         matches!(self, Self::PostgresFailoverAsync | Self::Restore)
     }
 
-    /// Returns whether slots may be lost and replaced because of the fault.
+    /// Returns whether the fault may make a slot fail. The nodes then replace the slot.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,

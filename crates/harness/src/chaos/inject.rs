@@ -1,4 +1,5 @@
-//! Injects a fault for its duration and then undoes it, so that all servers run again.
+//! Injects a fault, keeps it for its duration, and then undoes it. After that, all servers run
+//! again.
 
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // Number 0 stands for all nodes. If the fault affects only one node, the other nodes
-            // must take over its work.
+            // Number 0 means that the fault affects all nodes. Otherwise it affects one node, and
+            // the other nodes must take over the work of this node.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -86,20 +87,22 @@ pub(super) fn inject(
     }
 }
 
-/// On the full disk, PostgreSQL refuses some transactions, and ends if it needs a new WAL file. The
-/// harness then starts it, as an operator would.
+/// Makes the disk of PostgreSQL full for a while. PostgreSQL then refuses some transactions, and it
+/// ends if it needs a new WAL file. In this case the harness starts it, as an operator would.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());
     let needs_file = rng.random_bool(0.5);
     postgres.set_disk_full(true)?;
     if needs_file {
-        // The switch to a new WAL file may fail, because the disk is full.
+        // PostgreSQL may end here, because the new WAL file does not fit on the disk. So an error
+        // is ignored.
         let _ = postgres.sql("SELECT pg_switch_wal()");
     }
     std::thread::sleep(pause);
     if postgres.disk_full_reports() == before {
-        // On a busy machine, the buyers may have written too little. This statement needs space.
+        // PostgreSQL reported no error: on a slow machine, buyers may write too little in this
+        // time. This statement needs more space and makes PostgreSQL report the full disk.
         let _ = postgres.sql("CREATE TABLE needs_space AS SELECT generate_series(1, 100000)");
     }
     postgres.set_disk_full(false)?;
@@ -112,8 +115,9 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     Ok(format!("the disk was full for {} ms and caused {reports} errors{how}", pause.as_millis()))
 }
 
-/// With `postgres-old-primary-returns`, the old primary starts again with its old data after the
-/// failover, and every node restarts. No node may write to the old primary.
+/// Fails over from PostgreSQL to its standby. With `postgres-old-primary-returns`, also starts the
+/// old primary with its old data and restarts every node. Fails if a node then writes to the old
+/// primary.
 fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
     cluster.postgres.crash()?;
     std::thread::sleep(pause);
@@ -123,10 +127,11 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // Until a node has registered the new primary, the nodes may use either server. So the old
-    // primary must not run yet.
+    // Until a node has registered the new primary in the store's history, a node could use either
+    // server if both run. So the old primary must not run yet.
     wait_until_used(&cluster.postgres)?;
-    // After a normal start, commits would wait for a standby, but there is none now.
+    // With its usual settings, each commit of the old primary would wait for a standby. It has none
+    // now.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -140,12 +145,12 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     old.stop()?;
     if before != after {
         let what = format!(
-            "a node wrote to the old primary: this server had {before} orders at its start, and \
-             {after} orders after the nodes' restart"
+            "a node wrote to the old primary: it had {before} orders when it was started again, \
+             and {after} orders after the nodes' restart"
         );
         return Err(ClusterError::failed("the return of the old primary", what));
     }
-    how += ", the old primary returned and got no order";
+    how += ", the old primary started again and got no order";
     Ok(how)
 }
 
@@ -266,8 +271,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Makes a server save a snapshot, after which buyers continue to buy. Then the server loads the
-/// snapshot, while it runs or at a restart.
+/// Makes a server save a snapshot, and waits while buyers continue to buy. Then makes the server
+/// load this old snapshot, while it runs or at a restart.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -286,8 +291,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // The server may have written a newer snapshot for its replica. The newer snapshot also lacks
-    // the latest tickets.
+    // The server may have replaced the snapshot with a newer one, for its replica. This makes no
+    // difference, because the newer snapshot also lacks the latest tickets.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -318,19 +323,21 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// With a snapshot of an earlier round, the server would not restart empty.
+/// Deletes the server's snapshot, which may be from an earlier round. With a snapshot, the server
+/// would not restart empty.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
     // In most cases no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 
-/// Makes [`busiest_shard`] count only the commands of this sale.
+/// Resets the servers' statistics, so that [`busiest_shard`] counts only the commands of this sale.
 pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError> {
     let mut servers = cluster.redis.iter().flat_map(Redis::servers);
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// Returns the shard whose primary ran the most scripts. This shard can lose the most data.
+/// Returns the shard whose primary ran the most scripts in this sale. A fault of this shard can
+/// lose the most tickets.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);

@@ -1,6 +1,6 @@
-//! The fault `restore`: PostgreSQL is restored from a backup during a sale. Orders are then
-//! missing, so the nodes must pause the sale, as after a failover to a stale standby. This file
-//! acts as the operator, as `docs/how-to/back-up-and-restore.md` says.
+//! The fault `restore`: PostgreSQL is restored from a backup during a sale. The orders since the
+//! backup are then missing, so the nodes must pause the sale, as after a failover to a stale
+//! standby. This file then does what `docs/how-to/back-up-and-restore.md` tells an operator to do.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
 
 impl RoundRunner<'_> {
     /// Lowers the stock by the units of the missing orders, and resumes the sale. Returns a new
-    /// answers file, with only the answers that the store can still confirm.
+    /// answers file: it has only the answers whose orders and verdicts the store still has.
     pub(super) fn accept_restore(&mut self, answers: &Path) -> Result<PathBuf, ClusterError> {
         self.wait_until_paused()?;
         let store = StoreLocation::parse(&self.cluster.store_url()).and_then(|store| {
@@ -70,8 +70,9 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Adds a finding if the nodes report fewer than `missing` orders in time. The nodes may report
-    /// more orders, because `missing` counts only orders whose buyers got a confirmation.
+    /// Waits until the nodes report at least `missing` orders, and adds a finding if they do not do
+    /// so in time. The nodes may report more orders, because `missing` counts only orders whose
+    /// buyers got an answer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";
@@ -93,8 +94,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Units in the slots of a killed node are free only after the node's lease has ended. Until
-    /// then the server refuses the request, so this function repeats it.
+    /// Lowers the stock. While a killed node's lease has not ended, the units in its slots are not
+    /// free, and the server refuses the request. So this function repeats the request.
     fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
         let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
         let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
@@ -112,8 +113,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Between the restore and the pause, no node may sell a unit. If a node does,
-    /// [`Self::lower_stock`] or the final audit fails.
+    /// Waits until the nodes have paused the sale. Between the restore and this pause, no node may
+    /// sell a unit. If a node does, [`Self::lower_stock`] or the final audit fails.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {

@@ -1,4 +1,5 @@
-//! Runs one round: a sale, a load run, a fault during the run, and the audit.
+//! Runs one round: opens a sale, runs the load and injects the fault during it, and audits the
+//! store.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +23,8 @@ use crate::audit;
 use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
 
-/// An error means that the harness could not continue.
+/// Runs one round. An error means that the harness could not continue; what was wrong with the
+/// product is in the report's findings.
 pub(super) fn run_round(
     cluster: &mut Cluster,
     number: u64,
@@ -96,8 +98,9 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // A server ends when the thread that started it ends. A fault may restart servers, so this
-        // thread injects the fault, and another thread runs the load.
+        // The system ends a server when the thread that started the server ends. A fault may
+        // restart servers, so the fault runs on this thread, which continues, and the load runs on
+        // another thread.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
@@ -135,9 +138,10 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// No units return during the run. So if enough units for a request are free now, every answer
-    /// "sold out" came too early. In a round with a fault, a request may wait for the longest
-    /// allowed time, and may then get this answer.
+    /// Counts the answers "sold out" that came although enough units for a request are free after
+    /// the run. No order ends during the run, so at least as many units were free at each earlier
+    /// moment. Without a fault, the count must be 0. With a fault, a request may wait for the
+    /// longest time that the server allows, and then gets this answer.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -182,7 +186,9 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// `before` is the number of repairs before the round.
+    /// Checks the end of the round: all units are sold, the server's own audit finds nothing, and
+    /// slots were replaced only if the fault allows it. `before` is the number of repairs before
+    /// the round.
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;
@@ -260,8 +266,8 @@ impl RoundRunner<'_> {
 
     fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> LoadPlan {
         let (url, secret) = (self.cluster.url(), self.secret.clone());
-        // Buyers repeat their requests long enough to receive a verdict after the recovery from a
-        // fault.
+        // The buyers are patient: they repeat their requests long enough to receive a verdict after
+        // the installation has recovered from the fault.
         let mut plan = LoadPlan::new(&url, &self.sale, ITEM, buyers, secret).patient();
         plan.units = units;
         plan.connections = CONNECTIONS;
@@ -280,7 +286,8 @@ impl RoundRunner<'_> {
         StockTotals::read(&reply.json()).map_err(|why| ClusterError::failed("the stock", why))
     }
 
-    /// Sends an operator's request, and repeats it while the server is unavailable.
+    /// Sends an operator's request. Repeats it while the server is unavailable, or does not yet
+    /// know a row that another node has just written.
     pub(super) fn admin_request(
         &self,
         method: &str,
@@ -293,7 +300,8 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // Another node may have just written the row, and this node does not find it yet.
+                // Another node may have just written the row that the path names, and this node
+                // does not know the row yet.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! The state of a round in progress, which the parts of the round share.
+//! The values of a round in progress that the files of the harness share.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub(super) struct RoundRunner<'a> {
     pub(super) buyers: u32,
     pub(super) seed: u64,
     pub(super) respread: bool,
-    /// How many times a node did not yet find a row that another node had just written.
+    /// How many times a node answered 404, because it did not yet know a row that another node had
+    /// just written.
     pub(super) stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }

@@ -1,4 +1,4 @@
-//! Changes the spread of the item while its units are sold.
+//! A thread that repeatedly changes the spread of the item while buyers buy its units.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +49,8 @@ impl SpreadChanger {
             let (mut changes, mut failures) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
                 let (_, body) = random_spread(stock, &mut rng);
-                // During a fault, the server may send no answer or status 503. Any other status
-                // except 200 is an error.
+                // During a fault, the request may fail or get status 503. Any other status except
+                // 200 is a failure of the product.
                 match http::send_request(addr, "PUT", &path, &authorization, &body) {
                     Ok(reply) if reply.status == 200 => changes += 1,
                     Ok(reply) if reply.status != 503 => {
@@ -71,7 +71,8 @@ impl SpreadChanger {
             .map_err(|error| ClusterError::failed("starting to change the spread", error))
     }
 
-    /// Returns the number of changes, and a text about each refused change.
+    /// Stops the thread. Returns the number of changes, and a text about each change that the
+    /// server refused.
     pub(super) fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread

@@ -1,4 +1,5 @@
-//! Checks the stock repeatedly during a round. Each unit must always be in exactly one state.
+//! A thread that repeatedly reads the stock during a round, and checks that each unit is in exactly
+//! one state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub(super) struct StockTotals {
 }
 
 impl StockTotals {
-    /// Parses the stock in an answer of the server. Fails if the units in all states do not add up.
+    /// Parses a response with the stock of the sale. Fails if the units in all states do not add up
+    /// to the total.
     pub fn read(body: &Value) -> Result<Self, String> {
         let row = &body["items"][0];
         // `as_u64` also refuses a negative number.
@@ -52,8 +54,8 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // During a fault, the server may send no answer or status 503. Any other answer
-                // must be right.
+                // During a fault, the request may fail or get status 503. Any other status except
+                // 200 is a failure of the product.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;
@@ -74,7 +76,8 @@ impl StockWatcher {
             .map_err(|error| ClusterError::failed("starting the stock watcher", error))
     }
 
-    /// Stops the thread. Returns the number of answers, and a text about each error.
+    /// Stops the thread. Returns the number of responses with the stock, and a text about each
+    /// wrong response.
     pub fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread

@@ -1,11 +1,12 @@
-//! The addresses at which nodes reach PostgreSQL and Redis, or the proxies in front of these.
+//! The addresses that nodes use for PostgreSQL and Redis: those of the servers, or of the proxies
+//! in front of the servers.
 
 use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the URL of the store for one node. If the plan has proxies, starts and returns a proxy
-/// in front of each PostgreSQL server.
+/// Returns the URL of the store for one node, and the proxies in that URL. If the plan has proxies,
+/// starts one for each PostgreSQL server.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,
@@ -33,7 +34,7 @@ pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, Cl
     Ok(port)
 }
 
-/// Returns the URLs of one Redis server of each shard, or of the proxies in front of these servers.
+/// Returns one URL for each shard: of a Redis server, or of the proxy in front of this server.
 pub(super) fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
     let addrs: Vec<SocketAddr> = if proxies.is_empty() {

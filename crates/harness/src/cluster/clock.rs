@@ -16,7 +16,7 @@ pub(super) struct Clock(FaultControl);
 
 impl Clock {
     /// Creates a clock that shows the true time. Returns the clock, and the environment variables
-    /// that make a node use it.
+    /// that make a node read this clock.
     pub fn create(
         library: &Path,
         file: &Path,

@@ -15,9 +15,10 @@ pub(super) const MARKER_FILE: &str = ".doorbuster-cluster";
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing, and marks it. Refuses a directory with files but no
-    /// marker, because the files are not an installation. Other users can enter a created
-    /// directory, because PostgreSQL may run as another user.
+    /// Creates the directory if it is missing, and marks it as the directory of an installation.
+    /// Refuses a directory that has files but no marker, because its files do not belong to an
+    /// installation. Other users can enter a new directory, because PostgreSQL may run as another
+    /// user.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         let what = || format!("creating {}", cluster_dir.0.display());
@@ -44,7 +45,7 @@ impl ClusterDir {
         self.0.join(MARKER_FILE).is_file()
     }
 
-    /// Opens the directory without a check of its content.
+    /// Returns the directory at `path`, without checking that it exists or has an installation.
     pub fn open(path: &Path) -> Result<Self, ClusterError> {
         let absolute =
             std::path::absolute(path).with_operation(|| format!("finding {}", path.display()))?;

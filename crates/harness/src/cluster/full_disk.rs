@@ -1,5 +1,5 @@
-//! The simulated disk of a PostgreSQL server, which can become full while the server runs. On a
-//! full disk, a write that makes a file longer fails, and a write inside a file succeeds.
+//! The simulated disk of a PostgreSQL server. The harness can make the disk full while the server
+//! runs. On a full disk, a write that makes a file longer fails; a write inside a file succeeds.
 
 use std::path::{Path, PathBuf};
 

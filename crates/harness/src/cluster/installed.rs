@@ -1,5 +1,5 @@
-//! An installation that runs independently of this process. A file in its directory describes the
-//! installation, so that a later process can find and stop it.
+//! An installation whose servers continue to run when this process ends. A file in its directory
+//! describes the installation, so that a later process can find and stop it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::process::Process;
 
 const INFO_FILE: &str = "cluster.json";
 
-/// The recorded description of an installation.
+/// The description of an installation, as the file in its directory has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledCluster {
     /// The shape: `postgres` or `cluster`.
@@ -81,8 +81,8 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
-/// Reads the description of the installation in `dir`, and finds the running servers. Returns
-/// `None` if there is no description.
+/// Reads the description of the installation in `dir`, and adds the process ids of the servers that
+/// run now. Returns `None` if there is no description.
 pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let path = cluster_dir.path().join(INFO_FILE);
@@ -105,9 +105,9 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Returns whether `dir` is the directory of an installation. After a failed start, the directory
-/// has a marker, but may have no description. A directory from an earlier version may have no
-/// marker.
+/// Returns whether `dir` is the directory of an installation: it has a marker or a description.
+/// After a failed start, the description may be missing. A directory from an earlier version may
+/// have no marker.
 pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())
 }
@@ -129,7 +129,8 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // After TERM, PostgreSQL would wait for its clients. After INT, it disconnects them.
+        // After TERM, PostgreSQL would wait until its clients disconnect. After INT, it disconnects
+        // them.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)
@@ -150,7 +151,8 @@ pub fn remove(dir: &Path) -> Result<(), ClusterError> {
             std::fs::remove_file(&path).with_operation(what)?;
         }
     }
-    // The directory stays if it contains other files.
+    // This removes the directory only if it is empty. If it contains other files, the error is
+    // ignored.
     let _ = std::fs::remove_dir(cluster_dir.path());
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Small libraries in C that a server loads before the standard C library. Each library simulates
-//! one fault, which the harness controls by a number in a file.
+//! Small libraries in C that a server process loads before the standard C library. Each library
+//! simulates one fault. The harness controls this fault by a number in a file, which the library
+//! reads.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,7 @@ use super::cluster_dir::{ClusterDir, write_private};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::process::{find, run};
 
-/// Compiles a library. Fails without a C compiler.
+/// Compiles a library from its C source. Fails if this machine has no C compiler.
 pub(super) fn compile(
     cluster_dir: &ClusterDir,
     name: &str,
@@ -29,7 +30,7 @@ pub(super) struct FaultControl(File);
 
 impl FaultControl {
     /// Creates the file with the number 0. Returns a handle that changes the number, and the
-    /// environment variables that load the library.
+    /// environment variables that make a server load the library.
     pub fn create(
         library: &Path,
         variable: &str,

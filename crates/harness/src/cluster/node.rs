@@ -1,5 +1,5 @@
-//! One node of the installation: the server program on an address that stays the same after a
-//! restart.
+//! One node of the installation: a process of the server program. A restarted node has the same
+//! address as before.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,14 @@ pub struct Node {
     start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// The build that the next call of [`Node::upgrade`] starts.
+    /// The program that the next call of [`Node::upgrade`] starts, if this node switches between
+    /// two builds.
     next: Option<PathBuf>,
 }
 
 impl Node {
     /// `start` has the program, its environment and the node's name. `clock` is the library that
-    /// makes the wall clock adjustable.
+    /// lets the harness change the node's wall clock.
     pub(super) fn create(
         cluster_dir: &ClusterDir,
         mut start: ProcessSpec,
@@ -50,7 +51,8 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// Each upgrade of the node switches between its program and `next`.
+    /// Gives the node a second build of the program. Each upgrade switches to the build that does
+    /// not run.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }
@@ -111,8 +113,8 @@ impl Node {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Stops the node, switches to the other build if there is one, and starts the node again.
-    /// Fails if the node does not end cleanly and in time.
+    /// Stops the node and starts it again. If the node has a second build, starts the build that
+    /// did not run before. Fails if the node does not end cleanly and in time.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
@@ -122,8 +124,8 @@ impl Node {
         self.wait_until_ready()
     }
 
-    /// Sets the wall clock `ms` milliseconds ahead of the true time, or behind it if `ms` is
-    /// negative. Does nothing if the clock is not adjustable.
+    /// Sets the node's wall clock `ms` milliseconds ahead of the true time, or behind it if `ms` is
+    /// negative. Does nothing if the node has no adjustable clock.
     pub fn set_clock_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }

@@ -14,15 +14,15 @@ use super::{ClusterDir, ClusterError, ClusterPlan, Node};
 pub(super) struct NodeFactory<'a> {
     plan: &'a ClusterPlan,
     cluster_dir: &'a ClusterDir,
-    /// The library that makes wall clocks adjustable.
+    /// The library that lets the harness change wall clocks.
     clock: Option<&'a Path>,
     /// The settings of all nodes and edges: the name and the value of each environment variable.
     shared: Vec<(String, String)>,
 }
 
 impl<'a> NodeFactory<'a> {
-    /// `slots_urls` has the addresses of the Redis servers. `secrets` has the names and values of
-    /// two settings of the section `auth`.
+    /// `slots_urls` has the URLs of the Redis servers that hold the slots. `secrets` has the names
+    /// and values of two settings of the section `auth`.
     pub(super) fn new(
         plan: &'a ClusterPlan,
         cluster_dir: &'a ClusterDir,
@@ -54,7 +54,7 @@ impl<'a> NodeFactory<'a> {
         self.create(format!("node-{number}"), settings)
     }
 
-    /// `number` is 1 for the first edge. The edge passes requests on to `nodes`.
+    /// `number` is 1 for the first edge. The edge passes requests on to the addresses in `nodes`.
     pub(super) fn edge(&self, number: usize, nodes: &[SocketAddr]) -> Result<Node, ClusterError> {
         let nodes: Vec<String> = nodes.iter().map(|addr| format!("http://{addr}")).collect();
         let settings = vec![setting("ROLES", "edge"), setting("EDGE__UPSTREAMS", &nodes.join(","))];

@@ -38,23 +38,23 @@ pub struct ClusterPlan {
     pub replicas: bool,
     /// Whether PostgreSQL has a standby that confirms every commit.
     pub standby: bool,
-    /// True if the servers end with the calling process. False if they run until
+    /// If true, the servers end when the calling process ends. Otherwise they run until
     /// [`shut_down`](super::shut_down) stops them.
     pub ends_with_caller: bool,
     /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
     pub proxies: bool,
-    /// Whether the wall clocks of nodes can be set. This needs a C compiler.
+    /// Whether the harness can change the wall clocks of the nodes. This needs a C compiler.
     pub clocks: bool,
-    /// Whether the disk of PostgreSQL can become full. This needs a C compiler.
+    /// Whether the harness can make the disk of PostgreSQL full. This needs a C compiler.
     pub full_disk: bool,
     /// Another build of the program. Each upgrade of a node switches from `program` to this build,
-    /// or back.
+    /// or from this build to `program`.
     pub next: Option<PathBuf>,
-    /// The roles of the nodes: the first entry is for the first node. A node without an entry has
-    /// all roles.
+    /// The roles of the nodes, beginning with the first node. A node without an entry has all
+    /// roles.
     pub roles: Vec<String>,
-    /// The number of edges. If there are edges, the common address leads to them. Only the shape
-    /// `cluster` can have edges.
+    /// The number of edges. If there are edges, the common address sends requests to them, not to
+    /// the nodes. Only shape `cluster` can have edges.
     pub edges: usize,
     /// Further settings of every node and edge: the name and the value of each environment
     /// variable.

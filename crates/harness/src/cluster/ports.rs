@@ -11,8 +11,8 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has given to servers, with their reservations. While a server is
-/// stopped or does not listen yet, its port looks free.
+/// The ports that this process has given to servers, each with its reservation. The system does not
+/// know that such a port is in use while its server is stopped or does not listen yet.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 pub(super) fn free() -> Result<u16, ClusterError> {
@@ -42,8 +42,9 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     Ok(port)
 }
 
-/// The reservation is a socket with the port in its abstract name, so other processes of the
-/// harness do not get this port. The kernel removes the socket when this process ends.
+/// Reserves a port for this process. The reservation is a socket whose abstract name contains the
+/// port, so another process of the harness cannot reserve the same port. The kernel removes the
+/// socket when this process ends.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -1,4 +1,4 @@
-//! A private PostgreSQL from Debian's packages, on its own port.
+//! A private PostgreSQL server, started from the programs of Debian's packages, on its own port.
 
 mod disasters;
 
@@ -18,7 +18,8 @@ use super::process::{Process, ProcessSpec, run};
 /// If this program runs as root, the server runs as this user, because PostgreSQL refuses to run as
 /// root.
 const USER: &str = "postgres";
-/// The name with which every standby connects to its primary.
+/// The name by which a standby identifies itself to its primary. Every server has this name,
+/// because every server may become a standby.
 const STANDBY: &str = "doorbuster_standby";
 /// The setting of a server whose commits do not wait for a standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
@@ -44,7 +45,8 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// If `library` is given, a test can make the server's disk appear full.
+    /// Creates a database and starts the server. With `library`, the harness can make the server's
+    /// disk full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -75,7 +77,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Does not start the server. [`Postgres::rebuild_as_standby_of`] starts it later.
+    /// Returns a server that can become a standby of this server.
+    /// [`Postgres::rebuild_as_standby_of`] starts it.
     pub(crate) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
@@ -114,8 +117,8 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // With this size, the server reuses old WAL segments. Otherwise commits would wait for
-            // new segments.
+            // The server keeps this much WAL and reuses its segments. Otherwise commits would wait
+            // until the server has made new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
@@ -156,12 +159,13 @@ impl Postgres {
             std::fs::remove_dir_all(&self.data)
                 .with_operation(|| format!("deleting {}", self.data))?;
         }
-        // With `-R`, the copy contains the settings by which the standby finds its primary.
+        // With `-R`, `pg_basebackup` writes the settings that make the copy a standby of `primary`.
         self.copy_of(primary, &self.data, &["-R"])?;
         self.start()
     }
 
-    /// `words` are further arguments of `pg_basebackup`.
+    /// Copies the data of the running server `from` into the directory `to`. `words` are further
+    /// arguments of `pg_basebackup`.
     fn copy_of(&self, from: &Self, to: &str, words: &[&str]) -> Result<(), ClusterError> {
         let program = self.bin_dir.join("pg_basebackup").display().to_string();
         let port = from.port.to_string();
@@ -219,7 +223,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Starts the server so that its commits do not wait for a standby.
+    /// Starts the server with a setting by which its commits do not wait for a standby.
     pub fn start_without_standby(&mut self) -> Result<(), ClusterError> {
         self.start.arguments.extend(["-c".to_owned(), NO_STANDBY.to_owned()]);
         let started = self.start();
@@ -227,8 +231,8 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk, because the database was created without syncs. Otherwise the
-    /// recovery after a crash begins with a sync that takes seconds or longer.
+    /// Writes all files of the database to the disk. The database was created without such writes,
+    /// so its recovery after a crash would begin with them, and they can take seconds or longer.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
@@ -247,8 +251,8 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Returns the server's process id, or `None` if the server is stopped. Each connection has a
-    /// child process of this process.
+    /// Returns the id of the server's main process, or `None` if the server is stopped. The main
+    /// process has a child process for each connection.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
@@ -258,13 +262,13 @@ impl Postgres {
         self.port
     }
 
-    /// Returns the URL of the server for a client. `port` is the port of the server, or of a proxy
-    /// in front of it.
+    /// Returns a URL with which a client reaches this server. `port` is the server's port, or the
+    /// port of a proxy in front of the server.
     pub fn url(&self, port: u16) -> String {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
     }
 
-    /// Returns a URL that names two ports. The client connects to the port whose server is the
+    /// Returns a URL that names two ports. A client connects to the port where it finds the
     /// primary.
     pub fn url_of_either(&self, ports: [u16; 2]) -> String {
         let (password, [first, second]) = (&self.password, ports);

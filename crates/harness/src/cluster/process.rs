@@ -15,7 +15,7 @@ use super::limits::{LOG_SHOWN_BYTES, POLL_INTERVAL, STOP_WITHIN};
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
-    /// The server's name, which is part of the names of its log and its process-id file.
+    /// The server's name. The names of its log and of its process-id file contain this name.
     pub name: String,
     /// The program.
     pub program: PathBuf,
@@ -26,7 +26,7 @@ pub struct ProcessSpec {
     pub environment: Vec<(String, String)>,
     /// The user of the process. `None` means the current user.
     pub user: Option<String>,
-    /// Whether the process ends when the thread that started it ends.
+    /// Whether the process ends when the thread that started the process ends.
     pub ends_with_caller: bool,
 }
 
@@ -54,7 +54,8 @@ impl Process {
             words.push("setpriv".into());
         }
         if start.ends_with_caller {
-            // The kernel ends the server if the calling thread dies without a clean stop.
+            // The kernel sends TERM to the server when the calling thread dies, so the server ends
+            // even if this program is killed.
             words.extend(["--pdeathsig", "TERM"].map(str::to_owned));
         }
         if let Some(user) = &start.user {
@@ -71,8 +72,8 @@ impl Process {
             .stderr(stderr);
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
-        // The server has its own process group, so signals of the terminal reach only the caller.
-        // Thus the caller can stop the nodes before Redis and PostgreSQL.
+        // The server has its own process group. So a signal from the terminal, such as Ctrl-C,
+        // reaches only the caller, which can then stop the nodes before Redis and PostgreSQL.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().with_operation(what)?;
         let pid = i32::try_from(child.id())
@@ -94,8 +95,8 @@ impl Process {
         })
     }
 
-    /// Returns the processes of all process-id files of the installation, including processes that
-    /// have ended. The process that was started last comes first.
+    /// Returns one process for each process-id file of the installation, even if the process has
+    /// ended. The process that was started last comes first.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -145,8 +146,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. If the process comes from a process-id file, its start
-    /// time must match too, because the system reuses process ids.
+    /// Returns whether the process runs. For a process from a process-id file, also compares the
+    /// start time, because the system may have given the same process id to another process.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -179,7 +180,7 @@ impl Process {
     /// time, kills it.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // If the process is suspended (STOP), it handles a signal such as TERM only after CONT.
+        // A suspended process (STOP) handles a signal such as TERM only after it continues.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
@@ -190,12 +191,13 @@ impl Process {
                 ));
             }
         }
-        // The file can be missing, because another process may have stopped the same installation.
+        // The file may already be missing, because another process may have stopped the same
+        // installation.
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }
 
-    /// Asks the process to stop. Fails if the process does not end in time, or if it ends with an
+    /// Sends TERM to the process. Fails if the process does not end in time, or if it ends with an
     /// error.
     pub fn stop_cleanly(&mut self) -> Result<(), ClusterError> {
         self.signal(Signal::TERM)?;
@@ -218,8 +220,8 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until `ready` returns true. Fails if the process ends first, or if `ready` does not
-    /// return true in the time `within`.
+    /// Waits until `ready` returns true. Fails if the process ends before that, or if `ready` still
+    /// returns false after the time `within`.
     pub fn wait_until_ready(
         &mut self,
         within: Duration,

@@ -1,7 +1,7 @@
-//! A small TCP proxy. The proxy listens at the common address of several nodes, or simulates a
+//! A small TCP proxy with two uses: it is the common address of several nodes, or it simulates a
 //! network that is cut, stalled or slow.
 //!
-//! Each new connection goes to the next target in turn. An unreachable target is skipped. Each
+//! Each new connection goes to the next target in turn; the proxy skips an unreachable target. Each
 //! proxy has one thread with its own event loop.
 
 use std::net::SocketAddr;
@@ -32,12 +32,13 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// As soon as connection `from` exists, the newest connection is slow until connection
+        /// Without this field, no connection is slow while fewer than `slow + 1` connections exist.
+        /// From connection `from` on, the newest connection is slow instead, until connection
         /// `slow` exists.
         from: usize,
     },
     /// No data arrives, but no connection breaks. When the condition changes, the proxy delivers
-    /// the data that waits.
+    /// the data that arrived in the meantime.
     Stalled,
     /// Every connection is broken, and new connections are refused.
     Disconnected,
@@ -125,7 +126,8 @@ async fn accept(
     let next = Arc::new(AtomicUsize::new(0));
     let accepted = Arc::new(AtomicUsize::new(0));
     loop {
-        // `accept` fails if no file handle is free, or if the client has already disconnected.
+        // `accept` fails if the process has no free file handle, or if the client has already
+        // disconnected. In both cases, a later call may succeed.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -137,7 +139,8 @@ async fn accept(
                 condition: condition.clone(),
                 delayed: Arc::clone(delayed),
             };
-            // The task ends when its connection ends, or when the event loop is dropped.
+            // The task ends when its connection ends, or when the proxy's event loop is dropped, so
+            // nobody needs to wait for it.
             tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), connection));
         }
     }
@@ -169,7 +172,8 @@ async fn serve(
     mut connection: Connection,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
-    // With Nagle's algorithm, a small answer would wait for the previous acknowledgement.
+    // With Nagle's algorithm, the system would hold back a small message until the other side has
+    // acknowledged the previous message.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (connection.clone(), connection.clone());
@@ -177,7 +181,8 @@ async fn serve(
         async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
-        // `wait_for` returns an error when the proxy is dropped. Then the connection ends too.
+        // `wait_for` also returns, with an error, when the proxy is dropped. The connection then
+        // ends too.
         _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
@@ -194,7 +199,7 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
     None
 }
 
-/// Forwards data in one direction until one side closes the connection.
+/// Forwards data in one direction, until the sender closes its side or a read or a write fails.
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection: Connection) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
@@ -217,7 +222,8 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection
             return;
         }
     }
-    // This closes only one direction of the connection. Data in the other direction can continue.
+    // This closes only one direction of the connection. Data in the opposite direction can
+    // continue.
     let _ = to.shutdown().await;
 }
 
@@ -233,7 +239,8 @@ mod tests {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
     }
 
-    /// Returns a server that sends its name and then echoes its input.
+    /// Starts a server that sends its name on each connection and then returns all bytes that it
+    /// receives.
     fn echo(name: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
         let addr = listener.local_addr().expect("a bound listener");

@@ -16,8 +16,8 @@ use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
 const HASH_SLOTS: usize = 16_384;
-/// Replicas connect to their primary as this user. If this user is disabled, only replication is
-/// forbidden.
+/// The user of replicas at their primary. If the harness disables this user, replication stops, and
+/// all other commands continue to work.
 const REPLICATION_USER: &str = "replication";
 
 /// One Redis server.
@@ -30,7 +30,8 @@ pub struct RedisServer {
     process: Option<Process>,
 }
 
-/// The Redis Cluster. Server `i` and server `i + shards` belong to the same shard.
+/// The Redis Cluster. If the cluster has replicas, server `i` and server `i + shards` are the
+/// primary and the replica of one shard. A failover can swap them.
 #[derive(Debug)]
 pub struct Redis {
     shards: usize,
@@ -62,7 +63,7 @@ impl RedisServer {
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
         // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key,
-        // or have old data after a restart. The nodes would then replace the slot.
+        // or have old data after a restart, and the nodes would replace the slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -81,8 +82,8 @@ impl RedisServer {
             "repl-diskless-sync-delay 0".to_owned(),
             "enable-debug-command yes".to_owned(),
             format!("masteruser {REPLICATION_USER}"),
-            // Any server may become a replica of any other server, so all servers have the same
-            // password.
+            // All servers have the same password for replicas, because each server may become the
+            // primary or the replica.
             "masterauth follow".to_owned(),
             format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
         ];
@@ -101,8 +102,8 @@ impl RedisServer {
         Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
-    /// Starts one server that belongs to no cluster, in the directory `redis-1`. The server writes
-    /// to the disk only when a snapshot is requested.
+    /// Starts one server outside of any cluster, in the directory `redis-1`. The server writes to
+    /// the disk only when a snapshot is requested.
     pub fn start_alone(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -193,7 +194,8 @@ impl RedisServer {
         }
     }
 
-    /// If `allowed` is false, disconnects the replicas and refuses new replicas.
+    /// If `allowed` is false, disconnects the server's replicas, and refuses replicas that connect
+    /// later.
     pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
         self.run_command(&[
             "ACL",
@@ -209,9 +211,9 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts one cluster of `shards` primaries, and of as many replicas if `replicas` is true.
-    /// `proxy_port` returns the port of a server's proxy. The server announces this port instead of
-    /// its own.
+    /// Starts a cluster of `shards` primaries. If `replicas` is true, each primary has one replica.
+    /// `proxy_port` returns the port of the proxy in front of a server, if there is one. The server
+    /// then announces the proxy's port in place of its own.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -233,7 +235,8 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Unlike `redis-cli --cluster create`, this function gives each replica a fixed primary.
+    /// Makes the servers one cluster, in which server `i + shards` replicates server `i`.
+    /// `redis-cli --cluster create` would choose the replicas by itself.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -250,7 +253,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // The command fails until the replica has received the primary's address.
+            // This command fails while the replica does not yet know the primary.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
@@ -258,8 +261,8 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// If a new server is silent for a second, the other servers forget it. This function then
-    /// introduces it again.
+    /// Introduces the servers to each other, again if necessary: a new server that is silent for a
+    /// second is forgotten by the others.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
@@ -328,8 +331,8 @@ impl Redis {
         &mut self.servers[index]
     }
 
-    /// Returns the index of a shard's current primary, and the index of the shard's replica.
-    /// Without replicas, both indices are the same.
+    /// Returns two server indices: the shard's current primary, and its replica. In a cluster
+    /// without replicas, both are the primary.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary
@@ -339,7 +342,7 @@ impl Redis {
 
     /// Stops all servers.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
-        // The servers save nothing when they stop, so killing them loses nothing.
+        // The servers save nothing when they stop, so a clean stop would save no more than a kill.
         self.servers.iter_mut().try_for_each(RedisServer::kill)
     }
 }

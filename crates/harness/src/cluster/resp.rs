@@ -1,5 +1,5 @@
-//! Sends one command to a Redis server and reads its answer. Supports only the commands with which
-//! the harness builds and breaks a cluster.
+//! Sends one command to a Redis server and reads its reply. Supports only the replies to the
+//! commands with which the harness builds and breaks a cluster.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,10 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 
-/// The largest size of an answer, in bytes. A longer answer is an error.
+/// The largest size of a reply, in bytes. A longer reply is an error.
 const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// If the answer is a list, each entry becomes one line.
+/// Sends the command and returns the reply as text. If the reply is a list, each entry is one line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("sending {} to Redis at {addr}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).with_operation(what)?;

@@ -1,8 +1,9 @@
-//! Buyers, and the request that each buyer sends. Each buyer has a token, which is signed as a shop
-//! signs tokens.
+//! Buyers, and the purchase request of each buyer. Each buyer has a token, signed as a shop signs
+//! its buyers' tokens.
 //!
-//! Only the signature of a token is stored, so a million buyers take 32 MB. All requests come from
-//! one template, in which the generator overwrites the token, the key and the sale's number.
+//! Only the signatures of the tokens are stored, so a million buyers take 32 MB. All requests are
+//! copies of one template, in which the generator overwrites the token, the request key and the
+//! sale's number.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 /// How long a token is valid. This is longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// The number of digits of a buyer's number.
+/// The number of digits with which a buyer's number is written.
 const DIGITS: usize = 8;
 /// The length of a signature in base64url.
 const SIGNATURE_TEXT: usize = 43;
@@ -21,8 +22,8 @@ const SIGNATURE_TEXT: usize = 43;
 /// A set of buyers.
 #[derive(Debug)]
 pub struct Buyers {
-    /// The claims of buyer 0. For another buyer, that buyer's number overwrites the digits of the
-    /// name.
+    /// The claims of the token of buyer 0. For any other buyer, the buyer's number overwrites the
+    /// digits in the name.
     claims: Vec<u8>,
     digits_at: usize,
     series: String,
@@ -33,7 +34,8 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // If the clock is before 1970, `now` is 0, and the server refuses the tokens as expired.
+        // With a clock before 1970, `now` is 0, so the tokens have expired and the server refuses
+        // them.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
@@ -87,20 +89,20 @@ impl Buyers {
         format!("{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// Returns the `Idempotency-Key` of the buyer's request. All keys of one request template begin
-    /// with `keys`.
+    /// Returns the `Idempotency-Key` of the buyer's request. `keys` is the prefix of all keys of
+    /// one request template.
     #[must_use]
     pub fn key(&self, keys: &str, buyer: u32) -> String {
         format!("{keys}-{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// Returns the length of the signed part of a token: header and claims.
+    /// Returns the length of the part of a token that is signed: the header and the claims.
     fn signed_len(&self) -> usize {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
 
-    /// Changes `claims` from another buyer's claims to this buyer's claims. Then writes the claims
-    /// in base64url into `token`, after the header.
+    /// Writes this buyer's number into `claims`, which may be the claims of another buyer. Then
+    /// writes the claims in base64url into `token`, after the header.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD
@@ -114,8 +116,8 @@ impl Buyers {
 pub struct RequestOptions<'a> {
     /// The host and the port of the server.
     pub host: &'a str,
-    /// The sale's name. With several sales, this is the name of the first sale. For each other
-    /// sale, that sale's number overwrites the last four digits.
+    /// The sale's name. If the requests go to several sales, the sale's number overwrites the last
+    /// four digits of this name.
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
@@ -123,12 +125,12 @@ pub struct RequestOptions<'a> {
     pub units: u32,
     /// Further header lines, each with `\r\n` at its end.
     pub headers: &'a str,
-    /// The prefix of every request key. With another prefix, the same buyers send new requests, not
-    /// repetitions.
+    /// The prefix of every request key. If the same buyers send requests with a new prefix, the
+    /// server treats these as new requests, not as repetitions.
     pub keys: &'a str,
 }
 
-/// A request `POST /v1/orders` with space for token, key and sale.
+/// A request `POST /v1/orders` whose token, request key and sale can be overwritten.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -176,7 +178,7 @@ impl Template {
         &self.bytes
     }
 
-    /// Puts the number of a sale into the template. All further requests are for this sale.
+    /// Writes the number of a sale into the template. All further requests are for this sale.
     pub fn set_sale(&mut self, number: u32) {
         write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
     }

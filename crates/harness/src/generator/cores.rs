@@ -12,8 +12,8 @@ pub fn usable() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
 }
 
-/// Returns a core for the server and another core for the generator. Both are `None` if this
-/// process may use only one core.
+/// Returns one core for the server and a different core for the generator. If this process may use
+/// only one core, both values are `None`.
 #[must_use]
 pub fn pair() -> (Option<usize>, Option<usize>) {
     let usable = usable();

@@ -1,4 +1,4 @@
-//! Drives a [`RequestScript`] at a [`Pace`], and measures its answers.
+//! Sends the requests of a [`RequestScript`] at a [`Pace`], and measures the answers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,19 +11,20 @@ use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
 use super::tally::AnswerTime;
 use super::{Load, Pace, RequestScript, RunResult, cores};
 
-/// The longest wait for answers after the end of the measured time. A request that gets no answer
-/// by then counts as lost.
+/// How long the generator waits for answers after the end of the measured time. A request without
+/// an answer then counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// After the measured time, the generator sends waiting requests for at most this time. This time
-/// is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can arrive in time.
+/// After the measured time, the generator continues for at most this time to send requests that
+/// were due but still wait for a free connection. This time is shorter than [`DRAIN_WITHIN`], so
+/// that their answers can arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
-/// Seed of the arrival times, the same in every run.
+/// The seed of the arrival times. It is constant, so every run has the same arrival times.
 const SEED: u64 = 0x00d0_04b5;
-/// At this rate or a higher rate, in requests per second, the generator sends all requests of one
+/// A rate in requests per second. At this rate and above, the generator sends all requests of one
 /// [`TICK`] together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
-/// A request waits at most this long to be sent together with other requests. The delay is part of
-/// the measured latency.
+/// The length of a tick. A request waits at most this long for the requests that are sent together
+/// with it. This delay is part of the measured latency.
 pub(crate) const TICK: Duration = Duration::from_micros(250);
 
 struct Measurement<'a, S> {
@@ -105,7 +106,8 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts the requests that were due before the end of the measured time but were not sent.
+    /// Counts, as given up, the requests that were due before the end of the measured time but were
+    /// not sent.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {
@@ -182,8 +184,8 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // This fault occurs only while the loop opens its connections. Afterwards, `run` checks
-            // that all connections are open.
+            // Only `EventLoop::open` can report this fault. After it, `run` checks that all
+            // connections are open.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

@@ -1,6 +1,6 @@
 //! The event loop of the load generator. One thread drives many keep-alive connections with one
-//! epoll instance. A [`Source`] decides what the connections send and what the answers mean, and
-//! performs no IO.
+//! epoll instance. The loop does the IO. A [`Source`], which does no IO, decides what the
+//! connections send and what the answers mean.
 
 mod socket;
 
@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 
 const EVENTS_MAX: usize = 512;
-/// If a call of epoll returns fewer events than this, a loop with a [`LoopOptions::tick`] sleeps
-/// for one tick.
+/// A loop with a [`LoopOptions::tick`] sleeps for one tick if epoll returned fewer events than
+/// this.
 const EVENTS_TOGETHER: usize = 64;
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// The largest size of an incomplete answer, in bytes. If an incomplete answer is larger, its
-/// connection counts as broken.
+/// The largest size of an incomplete answer, in bytes. If an incomplete answer becomes larger, the
+/// loop treats its connection as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
-/// How often the loop looks for overdue answers and connections.
+/// How often the loop looks for connections that take too long to open, and for answers that take
+/// too long.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The loop waits at most this long for an event, and then asks the source whether the run is over.
 const WAIT_MAX: Duration = Duration::from_millis(20);
@@ -41,41 +42,41 @@ pub enum Fault {
 /// What a free connection does next.
 #[derive(Debug)]
 pub enum Next<R> {
-    /// The connection sends the request that the source wrote. With the answer, the loop passes the
-    /// value in this variant back to the source.
+    /// The connection sends the request that the source wrote. The value in this variant identifies
+    /// the request: the loop returns it to the source together with the answer.
     Request(R),
     /// No request is due before this time.
     At(Instant),
-    /// No request is due before an answer arrives.
+    /// The source has no request until another answer arrives.
     Nothing,
 }
 
-/// The meaning of the bytes that arrived for a request.
+/// What the source found in the bytes that arrived for a request.
 #[derive(Debug)]
 pub enum Progress<R> {
-    /// A part of the answer. The loop passes this part to the source again, together with the
-    /// following bytes.
+    /// The answer is not complete. The loop keeps these bytes, and passes them to the source again
+    /// together with the bytes that follow.
     Incomplete(R),
-    /// A part of an endless answer, such as an event stream. The source has used this part, so the
-    /// loop discards it.
+    /// A part of an endless answer, such as an event stream. The source has processed these bytes,
+    /// so the loop discards them.
     Consumed(R),
-    /// The whole answer. The connection is free.
+    /// The answer is complete, and the connection can send another request.
     Done,
-    /// The whole answer, or bytes that are not an answer. No further request can use the
-    /// connection, so the loop closes it.
+    /// The answer is complete, or the bytes are not an answer. The connection must not send another
+    /// request, so the loop closes it.
     DoneAndClosed,
 }
 
 /// Decides what the connections send and what the answers mean.
 pub trait Source {
-    /// The data that the source keeps for a request until its answer arrives.
+    /// The value by which the source recognizes a request when its answer arrives.
     type Request;
 
-    /// Writes the next due request into `out`, which is empty. The loop calls this method while a
+    /// Writes the next due request into `out`, which is empty. The loop calls this method only if a
     /// connection is free.
     fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Self::Request>;
 
-    /// Called when every connection waits for an answer.
+    /// The loop calls this method if no connection is free.
     fn all_busy(&mut self, _now: Instant) {}
 
     /// Handles the bytes of an answer that have arrived by `now`.
@@ -86,12 +87,12 @@ pub trait Source {
         now: Instant,
     ) -> Progress<Self::Request>;
 
-    /// Handles the end of a connection. `request` is the request that waited on this connection, if
-    /// there was one.
+    /// Called when a connection ended. `request` is the request that waited for an answer on this
+    /// connection, if there was one.
     fn failed(&mut self, request: Option<Self::Request>, fault: Fault);
 
-    /// Writes a request that needs a connection of its own, such as an event stream. Returns `None`
-    /// if there is no such request.
+    /// Writes a request that gets a new connection of its own, such as the request for an event
+    /// stream. Returns `None` if there is no such request.
     fn extra(&mut self, _out: &mut Vec<u8>) -> Option<Self::Request> {
         None
     }
@@ -104,17 +105,18 @@ pub trait Source {
 /// The settings for a loop's connections.
 #[derive(Debug, Clone)]
 pub struct LoopOptions {
-    /// The addresses to which the connections are assigned in turn.
+    /// The addresses of the server. The connections are distributed over them in turn.
     pub addrs: Vec<SocketAddr>,
     /// The number of connections.
     pub connections: usize,
-    /// Whether a connection that ended is opened again.
+    /// If true, the loop opens a connection again after it ended.
     pub reopens: bool,
-    /// How long an answer may take. After that time the loop closes the connection. `None` means
-    /// that there is no limit.
+    /// How long an answer may take. After that time, the loop closes the connection. `None` means
+    /// no limit.
     pub answer_within: Option<Duration>,
-    /// The loop sends the requests that become due within one tick together. Otherwise client and
-    /// server would wake up for each request, and a wake-up costs more than a request.
+    /// The loop sends all requests that become due within one tick together. Otherwise the
+    /// generator and the server would wake up once for each request, which costs more than the
+    /// request itself. Zero means that requests are sent at once.
     pub tick: Duration,
 }
 
@@ -122,15 +124,15 @@ struct Connection<R> {
     addr: SocketAddr,
     stream: Option<TcpStream>,
     is_connecting: bool,
-    /// Whether the connection serves one request that needs its own connection.
+    /// Whether the connection was opened for a single request of [`Source::extra`].
     is_extra: bool,
     request: Option<R>,
-    /// The received part of an incomplete answer. If the connection serves one request alone, this
-    /// buffer contains the bytes of that request until they are sent.
+    /// The bytes of an incomplete answer. For a connection with [`Self::is_extra`], the bytes of
+    /// the request before they are sent.
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
-    /// The number of failed attempts to open the connection since it was last open.
+    /// How many attempts to open this connection have failed since the last success.
     failures: u32,
 }
 
@@ -140,7 +142,8 @@ pub struct EventLoop<R> {
     epoll: OwnedFd,
     connections: Vec<Connection<R>>,
     free: Vec<u32>,
-    /// For each closed connection: the time from which it may be opened, and its number.
+    /// For each closed connection: the earliest time at which the loop may open it again, and its
+    /// number.
     closed: VecDeque<(Instant, u32)>,
     connecting: usize,
     under_way: usize,
@@ -162,7 +165,7 @@ impl<R> EventLoop<R> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: addrs.map(|&addr| Connection::closed(addr, now)).collect(),
             free: Vec::with_capacity(options.connections),
-            // The number of connections is far below the largest u32.
+            // The number of connections fits a u32: it is far below the largest u32.
             closed: (0..options.connections as u32).map(|number| (now, number)).collect(),
             connecting: 0,
             under_way: 0,
@@ -182,7 +185,8 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The loop takes connections from the end of `free`: low numbers first.
+        // The loop takes the last entry of `free`. With this order, it uses connections with low
+        // numbers first.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }
@@ -218,7 +222,8 @@ impl<R> EventLoop<R> {
             if tick.is_zero() || pause >= tick && self.under_way == 0 {
                 self.wait(Some(pause))?;
             } else {
-                // If many events arrived together, the loop is late, so it does not sleep.
+                // Many events at once mean that the loop is late. Then it continues without a
+                // sleep.
                 if handled < EVENTS_TOGETHER {
                     std::thread::sleep(tick);
                 }
@@ -260,14 +265,15 @@ impl<R> EventLoop<R> {
         connection.since = now;
         self.under_way += 1;
         let sent = connection.stream.as_mut().map(|stream| stream.write(&self.outbox));
-        // The socket's empty buffer has room for a whole request, so an incomplete write is a
-        // fault.
+        // The connection was free, so its socket buffer is empty and has room for a whole request.
+        // If a write is incomplete, something is wrong with the connection.
         if !matches!(sent, Some(Ok(count)) if count == self.outbox.len()) {
             self.fail(number, Fault::Broken, source, now);
         }
     }
 
-    /// If `pause` is `None`, takes only the events that have already arrived.
+    /// Waits for events for at most `pause`. If `pause` is `None`, only takes the events that have
+    /// already arrived.
     fn wait(&mut self, pause: Option<Duration>) -> io::Result<()> {
         let pause = pause.unwrap_or_default();
         let timeout =

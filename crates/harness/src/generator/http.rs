@@ -1,10 +1,11 @@
-//! Scripts that send HTTP/1.1 requests with keep-alive. A minimal parser checks each answer.
+//! Scripts that send HTTP/1.1 requests over keep-alive connections. A minimal parser checks each
+//! answer.
 use anyhow::{Context, Result, bail};
 
 use super::buyers::{Buyers, Template};
 use super::{AnswerKind, RequestScript};
 
-/// The positions of the parts of a complete answer.
+/// Where the parts of a complete answer are in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerParts {
     /// The status.
@@ -61,8 +62,9 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Classifies answers. If an answer has the same body as the last answer "sold out", one comparison
-/// replaces the search for the code.
+/// Classifies answers by their status and code. Most answers are "sold out" with the same body, so
+/// the reader first compares the body with the last such body. Only if they differ, it searches the
+/// code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,
@@ -131,7 +133,7 @@ impl RequestScript for RepeatedRequest {
     }
 }
 
-/// A script in which one buyer after another sends a purchase.
+/// A script in which the buyers send one purchase each, one buyer after another.
 #[derive(Debug)]
 pub struct Purchases<'a> {
     buyers: &'a Buyers,
@@ -144,14 +146,15 @@ pub struct Purchases<'a> {
 }
 
 impl<'a> Purchases<'a> {
-    /// Returns a script in which each buyer from number `first` on buys once.
+    /// Returns a script in which each buyer buys once, beginning with the buyer number `first`.
     #[must_use]
     pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
         let (end, reader) = (buyers.count(), AnswerReader::default());
         Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
-    /// Returns an endless script in which all buyers buy in turn.
+    /// Returns an endless script: after the last buyer, the first buyer sends the same purchase
+    /// again.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
@@ -163,7 +166,7 @@ impl<'a> Purchases<'a> {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
-    /// Distributes the buyers in turn among this many sales.
+    /// Distributes the purchases over this many sales, in turn.
     #[must_use]
     pub fn over_sales(self, sales: u32) -> Self {
         Self { sales, ..self }

@@ -1,4 +1,5 @@
-//! Collects the orders that answers promise, and finds promised orders that are not stored.
+//! Collects the order ids that answers promised to buyers, and finds promised orders that the store
+//! lacks.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +7,17 @@ use anyhow::Result;
 
 use super::{AnswerKind, RequestScript};
 
-/// A script that collects the order ids of the answers "reserved".
+/// A script that also collects the order ids of all answers with an order.
 #[derive(Debug)]
 pub struct PromisedOrders<S> {
     script: S,
-    /// The collected ids. An answer without an order id adds no id, so there can be more answers
-    /// than ids.
+    /// The collected ids. Answers without an order id add no id, so there may be fewer ids than
+    /// answers.
     pub ids: BTreeSet<String>,
 }
 
 impl<S> PromisedOrders<S> {
-    /// Returns a script that sends the requests of `script`.
+    /// Returns a script that sends the requests of `script` and collects the ids of their orders.
     #[must_use]
     pub fn new(script: S) -> Self {
         Self { script, ids: BTreeSet::new() }
@@ -39,7 +40,7 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
     }
 }
 
-/// Returns the number of promised orders that are not stored.
+/// Returns how many promised orders are not among the stored orders.
 #[must_use]
 pub fn count_missing(promised: &BTreeSet<String>, stored: &BTreeSet<String>) -> u64 {
     promised.difference(stored).count() as u64

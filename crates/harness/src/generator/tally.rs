@@ -1,4 +1,4 @@
-//! The result of a measurement: counts and latencies of answers.
+//! The result of a measurement: how many answers of each kind arrived, and their latencies.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// The server made an order. In a comparison with another program, that program accepted a
+    /// The server made an order. In a benchmark of another program: that program accepted the
     /// request.
     Accepted,
     /// The answer "sold out".
@@ -42,16 +42,16 @@ pub struct RunResult {
     pub time: Duration,
     /// The number of requests that were written to a connection.
     pub sent: u64,
-    /// The number of sent requests that were due within the measured time.
+    /// How many of the sent requests were due within the measured time.
     pub sent_in_time: u64,
     /// The number of due requests that were never sent, because no connection was free.
     pub given_up: u64,
     /// The number of requests that never got an answer.
     pub lost: u64,
-    /// The number of connections that the server closed.
+    /// The number of connections that broke or that the server closed.
     pub closed: u64,
-    /// The latencies in microseconds. A latency is the arrival time of an answer minus the time at
-    /// which its request was due. Only answers within the measured time count.
+    /// The latencies in microseconds: the arrival time of an answer minus the time at which its
+    /// request was due. Has only the answers that arrived within the measured time.
     pub latency: Histogram<u64>,
     /// The latencies of answers that arrived after the measured time.
     pub late_latency: Histogram<u64>,
@@ -61,9 +61,10 @@ pub struct RunResult {
     pub first_unexpected: Option<String>,
 }
 
-/// The number of significant digits of a latency.
+/// The number of significant digits with which a latency is recorded.
 const DIGITS: u8 = 2;
-/// In microseconds. A longer latency is recorded as this latency.
+/// The longest latency that is recorded, in microseconds. Any longer latency is recorded as this
+/// one.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -101,8 +102,9 @@ impl RunResult {
         }
     }
 
-    /// Returns the latencies of the answers that arrived within or after the measured time. The
-    /// late answers matter, because a server that is too slow sends its slowest answers last.
+    /// Returns the latencies of all answers since the beginning of the measured time, including
+    /// late answers. The late answers matter, because a server that is too slow sends its slowest
+    /// answers last.
     #[must_use]
     pub fn latency_with_late_answers(&self) -> Histogram<u64> {
         let mut all = self.latency.clone();
@@ -129,8 +131,8 @@ impl RunResult {
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns the number of sent requests that were due within the measured time, divided by this
-    /// time in seconds.
+    /// Returns the rate at which requests were sent: the sent requests that were due within the
+    /// measured time, for each second of this time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)

@@ -1,5 +1,5 @@
-//! Decides what an answer means for a buyer, without IO. Refusals are frequent, so a fast text
-//! search finds their `code`.
+//! Decides, without IO, what a response means for a buyer. Most responses are refusals, so a fast
+//! text search finds the refusal's `code`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::response::Head;
 /// A final answer as the buyer received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FinalAnswer<'a> {
-    /// The status of the answer to the purchase. This is `202` if the verdict came later.
+    /// The status of the response to the purchase. If the verdict came later, this is `202`.
     pub status: u16,
-    /// The code of a refusal. `None` if the answer has no code.
+    /// The refusal's code, or `None` for an order or for a response without a code.
     pub code: Option<Cow<'a, str>>,
     /// The order's id.
     pub id: Option<Cow<'a, str>>,
@@ -22,8 +22,8 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 impl FinalAnswer<'_> {
-    /// Returns the name under which the answer is counted: a refusal's code, an order's state, or
-    /// `http_` and the status.
+    /// Returns the name under which the report counts this answer: a refusal's code, an order's
+    /// state, or `http_` and the status.
     pub fn kind(&self) -> Cow<'_, str> {
         match (&self.code, &self.state) {
             (Some(code), _) => Cow::Borrowed(code),
@@ -38,7 +38,7 @@ impl FinalAnswer<'_> {
 pub(super) enum AnswerDecision<'a> {
     /// The answer is final, so the buyer sends no further request.
     Final(FinalAnswer<'a>),
-    /// The purchase is queued. The verdict comes later, under this id.
+    /// The purchase is queued. The buyer polls for the verdict under this id.
     Queued {
         /// The id of the ticket. If the ticket becomes an order, the order has the same id.
         id: Cow<'a, str>,
@@ -82,7 +82,8 @@ struct VerdictEvent<'a> {
     order: Option<OrderView<'a>>,
 }
 
-/// The values of one buyer's request. An order with other values violates the contract.
+/// The values of one buyer's request. If the server returns an order with other values, the
+/// response violates the contract.
 #[derive(Clone, Copy)]
 pub(super) struct ExpectedOrder<'a> {
     /// The sale.
@@ -95,7 +96,7 @@ pub(super) struct ExpectedOrder<'a> {
     pub buyer: &'a dyn Fn() -> String,
 }
 
-/// Decides on the answer to `POST /v1/orders`.
+/// Decides what the response to `POST /v1/orders` means.
 pub(super) fn decide<'a>(
     head: &Head,
     body: &'a [u8],
@@ -158,7 +159,7 @@ fn decide_order<'a>(
     }
 }
 
-/// Decides what an answer to `GET /v1/orders/{id}` means for a queued order.
+/// Decides what the response to `GET /v1/orders/{id}` means for a queued purchase.
 pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> AnswerDecision<'a> {
     match head.status {
         200 => match serde_json::from_slice(body).ok().and_then(|order| verdict(order, id)) {
@@ -167,7 +168,7 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id to this buyer and must store the verdict, so these answers
+        // The server gave this id to this buyer and must keep the verdict, so these statuses
         // violate the contract.
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
@@ -176,7 +177,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
     }
 }
 
-/// Returns `None` if the event is not about the order `id`, or has no verdict.
+/// Returns the verdict in an event, or `None` if the event is about another order or has no
+/// verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
@@ -186,10 +188,11 @@ pub(super) fn verdict_from_event<'a>(
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// Returns `Some(None)` while the order is queued, and `None` if the order is invalid.
+/// Reads the verdict of the ticket `id` from an order. Returns `Some(None)` if the purchase is
+/// still queued, and `None` if the order violates the contract.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // If one request has two tickets, both lead to the same order, whose id may be the id of the
-    // other ticket.
+    // If one request has two tickets, both resolve to one order. The order's id may be the id of
+    // the request's other ticket. A queued purchase or a refusal must have the id of the ticket.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -216,8 +219,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// The search cannot match inside another string value, because a quote in a string value has a
-/// backslash before it.
+/// Finds the value of `code` without parsing the JSON. The search cannot match inside another text
+/// value, because a quote inside a value has a backslash before it.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {

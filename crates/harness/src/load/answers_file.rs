@@ -1,6 +1,8 @@
-//! The answers file: one JSON line for each final answer, so that the auditor can check every
-//! promise. Each worker buffers lines. It writes them every 200 milliseconds, and also when it
-//! panics, so that an aborted run keeps its answers.
+//! The answers file: one JSON line for each final answer. With this file, the auditor can check
+//! that the store keeps every promise that buyers received.
+//!
+//! Each worker buffers its lines. It writes them every 200 milliseconds, and also when it panics,
+//! so that an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,11 +21,11 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The error of the first write that failed. Afterwards, the workers write nothing more.
+    /// The error of the first write that failed. After it, the workers write nothing more.
     failed: Option<io::Error>,
 }
 
-/// One line of the answers file, as the contract defines it.
+/// One line of the answers file. `doorbuster-api` defines its fields as `AnswerLine`.
 #[derive(serde::Serialize)]
 pub(super) struct AnswerRecord<'a> {
     buyer: &'a str,
@@ -80,7 +82,7 @@ impl AnswersFile {
     }
 }
 
-/// The lines of one worker that are not yet written to the file.
+/// The lines of one worker that are not in the file yet.
 #[derive(Debug)]
 pub(super) struct AnswerBuffer {
     file: Arc<AnswersFile>,

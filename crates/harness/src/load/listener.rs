@@ -1,5 +1,5 @@
-//! Searches the event stream of one queued buyer for the buyer's verdict. In addition, the buyer
-//! polls for the verdict.
+//! Searches the event stream of one queued buyer for the buyer's verdict. The buyer also polls, so
+//! a stream that fails loses no verdict.
 
 use super::answer;
 use super::limits;
@@ -14,7 +14,7 @@ pub(super) enum StreamProgress {
     Closed,
 }
 
-/// The state of one event stream: a head, and then chunks that contain the events.
+/// One event stream: a response with a head, and a chunked body that contains the events.
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
     head: Vec<u8>,

@@ -1,4 +1,4 @@
-//! One buyer without a final answer yet, and the time of its next request.
+//! One buyer without a final answer, and the time of the buyer's next request.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 pub(super) struct PendingBuyer {
     /// The buyer's number.
     pub buyer: u32,
-    /// The time of the first request. If the plan has a rate, this is the intended time.
+    /// The time of the buyer's first request. If the plan has a rate, this is the time at which the
+    /// buyer was to arrive.
     pub first: Instant,
-    /// The queued purchase, after a `202` and until the verdict is known.
+    /// The queued purchase. Set when the buyer receives a `202`.
     pub queued: Option<Rc<Queued>>,
-    /// How many times the request was repeated after an overload answer.
+    /// How many times the request was repeated after `429` or `5xx`.
     pub overload_tries: u16,
     /// How many times the request was repeated after a broken connection.
     pub connection_tries: u16,
@@ -25,8 +26,8 @@ impl PendingBuyer {
         Self { buyer, first, queued: None, overload_tries: 0, connection_tries: 0 }
     }
 
-    /// Returns whether the buyer's queued purchase is finished. A poll of this purchase may still
-    /// be scheduled.
+    /// Returns whether the buyer's queued purchase has ended. A poll may still be scheduled for
+    /// such a buyer; it must be skipped.
     pub fn is_closed(&self) -> bool {
         self.queued.as_ref().is_some_and(|queued| queued.is_closed())
     }
@@ -38,7 +39,7 @@ pub(super) struct Queued {
     pub id: String,
     /// When the wait for a verdict ends.
     pub deadline: Instant,
-    /// The pause before the poll that was scheduled last.
+    /// The pause before the last scheduled poll.
     pub pause: Cell<Duration>,
     is_closed: Cell<bool>,
 }
@@ -49,7 +50,7 @@ impl Queued {
         Self { id, deadline, pause: Cell::new(pause), is_closed: Cell::new(false) }
     }
 
-    /// Marks the purchase as finished. Returns `false` if the purchase was already finished.
+    /// Marks the purchase as ended. Returns `false` if it was already marked.
     pub fn close(&self) -> bool {
         !self.is_closed.replace(true)
     }
@@ -60,8 +61,8 @@ impl Queued {
     }
 }
 
-/// Of two requests, the earlier one compares as greater, because a `BinaryHeap` returns its
-/// greatest element first.
+/// A buyer and the time of its next request. The entry with the earlier time compares as greater,
+/// because a `BinaryHeap` returns its greatest entry first.
 pub(super) struct Scheduled {
     /// The time of the request.
     pub due: Instant,

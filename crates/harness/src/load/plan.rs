@@ -1,4 +1,4 @@
-//! The plan of a load run, and the checks before anything is sent.
+//! The plan of a load run. All values are checked before the first request is sent.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -23,30 +23,33 @@ pub struct LoadPlan {
     pub buyers: u32,
     /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
-    /// The number of buyers that arrive per second. With a rate, the latency of a buyer counts from
-    /// its intended arrival. `None` means that each connection sends its next request as soon as it
-    /// has the previous answer.
+    /// The number of buyers that arrive per second. With a rate, a buyer's latency counts from the
+    /// time at which the buyer was to arrive. `None` means that each connection sends its next
+    /// request as soon as it has the previous answer.
     pub rate: Option<f64>,
-    /// The time during which new buyers arrive. `None` means that all buyers of the plan arrive.
+    /// How long new buyers arrive. After that time, the remaining buyers of the plan send nothing.
+    /// `None` means that all buyers of the plan arrive.
     pub duration: Option<Duration>,
     /// The HS256 secret that signs buyer tokens. It must have at least 32 bytes.
     pub secret: Vec<u8>,
-    /// The answers file: one JSON line for each final answer.
+    /// The path of the answers file: one JSON line for each final answer. `None` means no file.
     pub answers: Option<PathBuf>,
-    /// The seed. It decides the buyers' names, their sequence of arrival, and the jitter of their
-    /// pauses. Two runs with the same seed have the same buyers.
+    /// The seed. It determines the buyers' names, the sequence of their arrival, and the random
+    /// part of their pauses. Two runs with the same seed have the same buyers.
     pub seed: u64,
     /// The number of threads that send requests. `None` means half of the cores, at least 1 and at
     /// most 8.
     pub workers: Option<usize>,
     /// The seconds in `Prefer: wait`.
     pub wait_secs: u8,
-    /// The longest pause before a repeated request. If `Retry-After` is missing or asks for a
-    /// longer pause, this pause applies.
+    /// The longest pause after `429` or `5xx`. This is also the pause if the answer has no
+    /// `Retry-After`.
     pub retry_after_cap: Duration,
-    /// The largest number of repeats of a buyer's request after 429 or 5xx.
+    /// How often a buyer's request is repeated after 429 or 5xx. After that, the buyer counts as
+    /// lost.
     pub overload_tries: u16,
-    /// The largest number of repeats of a buyer's request after a broken connection.
+    /// How often a buyer's request is repeated after a broken connection. After that, the buyer
+    /// counts as lost.
     pub connection_tries: u16,
     /// How long after `decide_by` the run waits for a verdict. After that time the buyer counts as
     /// lost.
@@ -88,8 +91,9 @@ impl LoadPlan {
         }
     }
 
-    /// Makes each buyer wait longer, so that it gets an answer even if all servers are away for
-    /// some time. On a busy disk, PostgreSQL may need 30 seconds to start from a backup.
+    /// Makes each buyer wait longer, so that it gets an answer even if all servers are unavailable
+    /// for some time. For example, PostgreSQL on a busy disk may need 30 seconds to start from a
+    /// backup.
     #[must_use]
     pub fn patient(self) -> Self {
         Self {
@@ -152,7 +156,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // If the system has no limit on open files, every number is allowed.
+        // If the system has no limit on open files, any number of connections is allowed.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());

@@ -44,7 +44,8 @@ impl Progress {
     }
 }
 
-/// If the plan has a rate, a latency counts from the intended time of the first request.
+/// Converts latencies to the report's form. If the plan has a rate, a latency counts from the time
+/// at which the buyer was to arrive.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {
@@ -73,11 +74,11 @@ pub struct LoadReport {
     pub lost_answers: u64,
     /// Final answers that returned the order of an earlier request with the same key.
     pub replayed: u64,
-    /// Answers `202`. The verdict of such a purchase came later.
+    /// Answers `202`: the purchase was queued, and the verdict came later.
     pub queued: u64,
-    /// Verdicts that came by event, after a `202`.
+    /// Verdicts of queued purchases that came by event.
     pub told_by_event: u64,
-    /// Verdicts that came by polling, after a `202`.
+    /// Verdicts of queued purchases that came by polling.
     pub told_by_poll: u64,
     /// Requests that were repeated after `429` or `5xx`: the sum of the next three fields.
     pub retries: u64,

@@ -1,4 +1,5 @@
-//! Parses HTTP/1.1 answers. An incomplete answer is not an error, because more bytes may arrive.
+//! Parses HTTP/1.1 responses. An incomplete response is not an error, because its remaining bytes
+//! may still arrive.
 
 use std::ops::Range;
 
@@ -9,7 +10,7 @@ use super::limits;
 pub(super) struct Head {
     /// The HTTP status.
     pub status: u16,
-    /// The seconds in `Retry-After`, if the header has a number.
+    /// The seconds in the header `Retry-After`. `None` if the header is missing or not a number.
     pub retry_after_secs: Option<u32>,
     /// Whether the server closes the connection after this answer.
     pub closes: bool,
@@ -32,8 +33,8 @@ pub(super) struct Reply {
     pub body: Range<usize>,
 }
 
-/// Reads one answer, and joins the chunks of its body in `buf`. Returns `None` if more bytes are
-/// needed.
+/// Reads one response. If its body is chunked, joins the chunks in place in `buf`. Returns `None`
+/// if the response is not complete yet.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;
@@ -58,7 +59,8 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Reads the head of an answer whose body may be incomplete. Skips answers with a status `1xx`.
+/// Reads the head of a response. The body need not be complete. Skips interim responses with a
+/// status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -79,12 +81,13 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err("not an HTTP answer"),
     };
-    // The parse is complete, so the status and the version are present.
+    // The parser has reported a complete head, which always has a status and a version.
     let status = answer.code.unwrap_or_default();
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
     for header in answer.headers.iter() {
-        // The length of the name is compared first, because most headers match none of these names.
+        // Most headers have none of these names. Comparing the length of the name first is cheap
+        // and excludes most of them.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let value = number(header.value).ok_or("Content-Length is not a number")?;
@@ -130,12 +133,13 @@ fn number(value: &[u8]) -> Option<usize> {
     })
 }
 
-/// Decodes the chunks of a body that arrives in any number of reads.
+/// Decodes a chunked body. The parts of the body may arrive in any number of reads, split at any
+/// byte.
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// How many bytes of the current chunk are missing. While the chunk's size is read, this is the
-    /// value of the digits so far.
+    /// In a chunk's data: how many bytes of the chunk have not arrived yet. In a chunk's size line:
+    /// the value of the digits read so far.
     left: usize,
     digits: u8,
 }
@@ -148,8 +152,8 @@ enum ChunkState {
     SizeEnd,
     Data,
     DataEnd,
-    /// The next byte begins a trailer line, which can follow the last chunk. An empty line ends the
-    /// body.
+    /// At the start of a line after the last chunk. An empty line ends the body; any other line is
+    /// a trailer, which is skipped.
     TrailerStart,
     Trailer,
     LastEnd,
@@ -162,8 +166,8 @@ impl ChunkDecoder {
         self.state == ChunkState::Ended
     }
 
-    /// Appends the data in `raw` to `out`. Returns how many bytes of `raw` were used: all bytes, or
-    /// fewer if the body ended.
+    /// Appends the data of the chunks in `raw` to `out`. Returns how many bytes of `raw` belong to
+    /// the body: fewer than all bytes only if the body has ended.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {
@@ -203,7 +207,8 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // After the data of a chunk come a line break and the size of the next chunk.
+            // A chunk's data is followed by a line break. After it, the size of the next chunk
+            // begins.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::LastEnd,

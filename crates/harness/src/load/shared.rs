@@ -1,4 +1,4 @@
-//! The state that the workers of one run share: the plan, the buyers, and the next buyer.
+//! The values that the workers of one run share: the plan, the buyers, and which buyer comes next.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
@@ -14,8 +14,8 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// The prefix of the request keys contains this many bytes of a hash. A request key has at most 64
-/// characters.
+/// How many bytes of a hash the prefix of the request keys contains. Not more, because a request
+/// key has at most 64 characters.
 const HASH_BYTES: usize = 8;
 
 #[derive(Debug)]
@@ -28,11 +28,14 @@ pub(super) struct Shared {
     pub buyers: Buyers,
     /// The answers file.
     pub answers: Option<Arc<AnswersFile>>,
-    /// The counts that each worker published last.
+    /// For each worker, the counts that this worker published last. The progress display reads
+    /// them.
     pub published_counts: Vec<Mutex<Counts>>,
-    /// Makes all workers start together, after they have opened their connections.
+    /// The workers wait here until all of them have opened their connections, so that they start
+    /// together.
     pub ready: Barrier,
-    /// The number of queued buyers so far. The first of them listen to events.
+    /// How many buyers have been queued so far. The first of them, at most the plan's `listeners`,
+    /// also listen to events.
     pub listeners: AtomicUsize,
     /// The prefix of every request key.
     keys: String,
@@ -44,7 +47,8 @@ pub(super) struct Shared {
 
 /// The next new buyer, if one has arrived.
 pub(super) enum NextBuyer {
-    /// The buyer, and the time of its arrival. If the plan has a rate, this is the intended time.
+    /// The buyer, and the time of its arrival. With a rate, this is the time at which the buyer was
+    /// to arrive.
     Buyer(u32, Instant),
     NotYet,
     NoMore,
@@ -77,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// Returns the template of a buyer's request.
+    /// Returns the template from which the requests of all buyers are made.
     pub fn template(&self) -> Template {
         let plan = &self.plan;
         let options = RequestOptions {
@@ -134,8 +138,8 @@ impl Shared {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// Returns the time at which the next new buyer arrives. Returns `None` without a rate or
-    /// before the start.
+    /// Returns the time at which the next new buyer arrives. Returns `None` if the plan has no
+    /// rate, or if the run has not started.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.arrival(self.next.load(Ordering::Relaxed))
     }
@@ -184,16 +188,17 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker panicked. The run reports the panic at its end.
-            // The worker's last counts are valid.
+            // A poisoned lock means that a worker panicked. Its last counts are still valid, and
+            // the run reports the panic at its end.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum
     }
 }
 
-/// Two plans with the same seed have the same buyers, but their requests may differ. The server
-/// refuses a repeated key with a different request, so the prefix has a hash of the request.
+/// Returns the prefix of all request keys. It has a hash of the request, because two plans with the
+/// same seed have the same buyers, but may have different requests. The server refuses a request
+/// key that comes again with a different request.
 fn key_prefix(plan: &LoadPlan) -> String {
     let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
     let hash = digest::digest(&digest::SHA256, content.as_bytes());

@@ -1,11 +1,12 @@
-//! The counters of one worker. At the end, the counters of all workers are added up.
+//! The counters and latencies of one worker. At the end of the run, those of all workers are added
+//! up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// The counters. They are small enough to be copied for the progress display.
+/// The counters. They are small, so a worker can copy them for the progress display.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     /// Buyers that have sent a request.
@@ -18,9 +19,9 @@ pub(super) struct Counts {
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,
-    /// Verdicts that came by event, after a `202`.
+    /// Verdicts of queued purchases that came by event.
     pub told_by_event: u64,
-    /// Verdicts that came by polling, after a `202`.
+    /// Verdicts of queued purchases that came by polling.
     pub told_by_poll: u64,
     /// Requests repeated after `503`.
     pub overloaded_retries: u64,
@@ -95,14 +96,14 @@ impl Counts {
 pub(super) struct Tally {
     /// The counters.
     pub counts: Counts,
-    /// The time from the first request to the final answer, in microseconds. If the plan has a
-    /// rate, this time counts from the intended time of the first request.
+    /// For each final answer, the time since the buyer's first request, in microseconds. If the
+    /// plan has a rate, the time counts from the moment at which the buyer was to arrive.
     pub latency: Histogram<u64>,
-    /// The latencies of reserved orders only, in microseconds.
+    /// The latencies of the answers with a reserved order, in microseconds.
     pub reserved_latency: Histogram<u64>,
     /// The time of the last final answer.
     pub last_answer: Option<Instant>,
-    /// The processor time of the threads that sent requests.
+    /// The processor time of the worker threads.
     pub cpu_time: Duration,
 }
 

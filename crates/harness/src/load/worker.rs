@@ -1,5 +1,5 @@
-//! One worker: a thread with its share of the connections, and the buyers that it has started. A
-//! buyer that must wait is in the worker's queue and occupies no connection.
+//! One worker: a thread with a part of the connections. It serves the buyers that it has started. A
+//! buyer that must wait is in the worker's queue and uses no connection.
 
 mod source;
 
@@ -50,14 +50,15 @@ pub(super) struct Worker<'a> {
     scheduled: BinaryHeap<Scheduled>,
     /// Queued buyers for which an event stream will be opened.
     listening: Vec<PendingBuyer>,
-    /// Buyers that have no final answer yet and were not given up.
+    /// The number of started buyers that have no final answer and are not given up.
     open: u64,
     rng: SmallRng,
     published_at: Instant,
     flushed_at: Instant,
 }
 
-/// Runs worker `index` until all its buyers are answered or lost, or the run is stopped.
+/// Runs worker `index` until each of its buyers has a final answer or counts as lost, or until the
+/// run is stopped.
 pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
     let mut worker = Worker::new(shared, index);
     let (all, workers) = (shared.plan.connections_used(), shared.workers());
@@ -74,8 +75,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
         },
     };
     let opened = EventLoop::open(options, &mut worker);
-    // All workers wait for each other here. A worker that could not open its connections waits too.
-    // Otherwise the other workers would wait for it forever.
+    // All workers wait for each other here. A worker that could not open its connections must wait
+    // here too. Otherwise the other workers would wait for it forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -127,7 +128,8 @@ impl<'a> Worker<'a> {
         self.scheduled.push(Scheduled { due: Instant::now() + pause, pending });
     }
 
-    /// Only the first final answer of a buyer counts.
+    /// Counts a buyer's final answer, and writes it to the answers file. A queued buyer may get the
+    /// verdict twice, by event and by poll; only the first one counts.
     fn record_answer(
         &mut self,
         pending: &PendingBuyer,
@@ -155,7 +157,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Marks the buyer as finished. Returns `false` if it already was finished.
+    /// Marks the buyer as finished. Returns `false` if the buyer was already finished.
     fn close(&mut self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -164,7 +166,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Returns `false` if the answer violates the contract.
+    /// Handles the response to a purchase. Returns `false` if the response violates the contract.
     fn handle_purchase(
         &mut self,
         pending: PendingBuyer,
@@ -191,7 +193,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Returns `false` if the answer violates the contract.
+    /// Handles the response to a poll. Returns `false` if the response violates the contract.
     fn handle_poll(
         &mut self,
         pending: PendingBuyer,
@@ -232,7 +234,8 @@ impl<'a> Worker<'a> {
             Ok(StreamProgress::Open) if !queued.is_closed() => {
                 Progress::Consumed(Exchange::Listen(pending, stream))
             }
-            // The buyer also polls, so a stream that ends early loses no verdict.
+            // The stream has ended, or its buyer has the verdict. A buyer without a verdict still
+            // polls, so nothing is lost.
             Ok(StreamProgress::Open | StreamProgress::Closed) => Progress::DoneAndClosed,
             Err(what) => {
                 self.tally.counts.count_fault(what);
@@ -241,7 +244,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives the buyer up after too many repeats.
+    /// Schedules a repeat after `429` or `5xx`. After too many repeats, gives the buyer up.
     fn schedule_retry(&mut self, mut pending: PendingBuyer, status: u16, after: Option<Duration>) {
         pending.overload_tries += 1;
         if pending.overload_tries > self.shared.plan.overload_tries {
@@ -268,8 +271,9 @@ impl<'a> Worker<'a> {
         self.schedule_again(pending);
     }
 
-    /// A queued buyer polls again. Any other buyer repeats the purchase, up to the allowed number
-    /// of repeats.
+    /// Schedules the buyer's next request after a broken connection or a malformed answer: a poll
+    /// for a queued buyer, otherwise the purchase again. After too many repeats of the purchase,
+    /// gives the buyer up.
     fn schedule_again(&mut self, mut pending: PendingBuyer) {
         if pending.queued.is_some() {
             self.poll_later(pending);
@@ -285,8 +289,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Every queued buyer polls. The first queued buyers, at most the plan's `listeners`, also
-    /// listen to events.
+    /// Schedules the polls of a queued buyer. The first queued buyers, at most the plan's
+    /// `listeners`, also open an event stream.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -315,8 +319,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Makes the pause up to a quarter longer, so that buyers whose requests failed together repeat
-    /// them at different times.
+    /// Makes the pause up to a quarter longer, by a random amount. So buyers whose requests failed
+    /// at the same time repeat them at different times.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

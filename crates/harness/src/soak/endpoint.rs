@@ -1,4 +1,4 @@
-//! A webhook receiver that refuses most messages.
+//! A webhook endpoint that refuses most events, so that the server must retry deliveries.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The receiver accepts one of this many events.
+/// The endpoint accepts one event of this many, and refuses the others.
 const ACCEPTED_OF: u64 = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The receiver. Its thread ends with the process.
+/// The endpoint. Its thread runs until the process ends.
 pub(super) struct FailingEndpoint {
     addr: SocketAddr,
     seen: Arc<AtomicU64>,
@@ -27,7 +27,8 @@ impl FailingEndpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counted = counted.clone();
-                // The server reuses its connections, so only a few threads run at a time.
+                // Each connection has its own thread. There are only a few, because the server
+                // reuses its connections.
                 std::thread::spawn(move || drop(answer(stream, &counted)));
             }
         });
@@ -67,7 +68,7 @@ fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
         let number = seen.fetch_add(1, Ordering::Relaxed) + 1;
         let status = if number.is_multiple_of(ACCEPTED_OF) { "204 No Content" } else { "500 Oops" };
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-        // An answer `204` must not have a `Content-Length`.
+        // A response with status `204` must not have a `Content-Length`.
         let reply = if status.starts_with("204") {
             reply.replace("Content-Length: 0\r\n", "")
         } else {

@@ -1,4 +1,5 @@
-//! Samples memory, open files, data, tables and logs, and judges the samples.
+//! Takes samples of memory, open files, the database, its tables and the log, and compares their
+//! growth with the allowed growth.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,21 +15,21 @@ use crate::cluster::Cluster;
 /// The size of a page of memory, in bytes. `/proc` counts memory in pages.
 const PAGE_BYTES: f64 = 4_096.0;
 const MIB: f64 = 1_048_576.0;
-/// The largest allowed growth of a node's memory, in MiB per hour. [`MEMORY_NOISE`] is allowed in
-/// addition.
+/// The largest allowed growth of a node's memory, in MiB per hour. [`MEMORY_NOISE`] is added to
+/// this limit.
 const MEMORY_MOST: f64 = 16.0;
-/// How much the memory may grow by chance during the judged part of a run, in MiB.
+/// How much the memory may also grow by chance during the judged part of a run, in MiB.
 const MEMORY_NOISE: f64 = 12.0;
 /// The largest allowed growth of the number of open files, in files per hour. [`FILES_NOISE`] is
-/// allowed in addition.
+/// added to this limit.
 const FILES_MOST: f64 = 2.0;
-/// How much the number of open files may grow by chance during the judged part of a run.
+/// How much the number of open files may also grow by chance during the judged part of a run.
 const FILES_NOISE: f64 = 40.0;
-/// The most bytes that an order may add to the database, including the order's events and index
-/// entries.
+/// The largest number of bytes that one order may add to the database, including the order's events
+/// and index entries.
 const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
-/// The most bytes that a sale may add to the log of a node, including the lines about a failing
-/// endpoint.
+/// The largest number of bytes that one sale may add to the log of a node, including the lines
+/// about the failing webhook endpoint.
 const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
 
 pub(super) struct Sample {

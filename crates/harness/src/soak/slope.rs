@@ -1,7 +1,7 @@
 //! Computes the slopes of samples, and compares them with the allowed slopes.
 
-/// Returns the slope of a line through these points, by least squares. Returns `None` for fewer
-/// than two points, or if all points have the same x.
+/// Returns the slope of the line that fits these points best, by least squares. Returns `None` for
+/// fewer than two points, or if all points have the same x.
 #[must_use]
 pub fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;
@@ -14,14 +14,14 @@ pub fn slope(points: &[(f64, f64)]) -> Option<f64> {
     Some(points.iter().map(|point| (point.0 - mean_x) * (point.1 - mean_y)).sum::<f64>() / spread)
 }
 
-/// One slope, and the largest allowed slope.
+/// The slope of one measured value, and the largest allowed slope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlopeCheck {
     /// The name of the measured value.
     pub what: String,
     /// The unit of the slope, such as `MiB/h`.
     pub unit: &'static str,
-    /// The slope, or `None` if the samples determine no slope.
+    /// The slope, or `None` if there are too few samples to compute it.
     pub slope: Option<f64>,
     /// The largest allowed slope. `None` means that the slope is only reported.
     pub most: Option<f64>,
@@ -62,7 +62,8 @@ mod tests {
             let points: Vec<(f64, f64)> = line(by);
             assert!(slope(&points).is_some_and(|found| (found - by).abs() < 1e-9), "{by}");
         }
-        // Random deviations above and below the line change the slope only a little.
+        // The deviations above and below the line cancel out, so they change the slope only a
+        // little.
         let noisy: Vec<(f64, f64)> =
             (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
         let of_noisy = slope(&noisy).expect("different points");

@@ -10,9 +10,10 @@ use super::Progress;
 use crate::cluster::Cluster;
 use crate::load::{self, LoadPlan};
 
-/// The number of buyers for each unit of a sale.
+/// A sale has one unit for this many buyers, so each sale sells out.
 const STOCK_SHARE: u32 = 2;
-/// How long the traffic repeats a failing request of an operator. A node may be restarting.
+/// How long the traffic repeats an operator's request that fails. A request may fail because a node
+/// is restarting.
 const WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,8 +54,8 @@ fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
     admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
 }
 
-/// Repeats the request while a node restarts. After a repeat, the answer `409` counts as success,
-/// because an earlier attempt may have taken effect without an answer.
+/// Sends an operator's request, and repeats it while a node restarts. An attempt may have taken
+/// effect although its response was lost. So after a repeat, the status `409` counts as success.
 fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (begun, mut tries) = (Instant::now(), 0);

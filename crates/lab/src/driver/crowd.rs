@@ -1,5 +1,5 @@
-//! Implements [`Source`] for the buyers of a run. The load generator gets the requests from this
-//! source.
+//! Implements [`Source`]: decides which buyer of a run sends its request next, and what the answers
+//! mean. The load generator's event loop does the IO.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 
-/// The first pause before a repeated request, and the longest pause. Each further pause is twice as
-/// long, up to the longest pause.
+/// The first and the longest pause before a buyer repeats its request. Each pause is twice as long
+/// as the previous one, up to the longest pause.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
-/// A buyer who has started and has no last answer yet. `index` is the position in the sequence of
+/// A buyer who has started and has no last answer. `index` is the buyer's place in the sequence of
 /// arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PendingBuyer {
@@ -38,7 +38,7 @@ pub(super) struct BuyerSource<'a> {
     order: Vec<i64>,
     next: usize,
     start: Instant,
-    /// Buyers who have begun and have no last answer.
+    /// The number of buyers who have started and have no last answer.
     open: usize,
     /// Buyers who pause before they repeat their request.
     pausing: BinaryHeap<Reverse<(Instant, PendingBuyer)>>,
@@ -90,8 +90,8 @@ impl<'a> BuyerSource<'a> {
         let at = match self.crowd.arrivals {
             None => self.start,
             Some(arrivals) => {
-                // The buyers of a wave arrive together, so that they compete. A wave has as many
-                // buyers as the level allows.
+                // The buyers of a wave arrive at the same time, so that they compete for units. A
+                // wave has `level` buyers.
                 let wave = self.next / self.crowd.level * self.crowd.level;
                 self.start + arrivals.mul_f64(wave as f64 / self.order.len() as f64)
             }
@@ -99,15 +99,16 @@ impl<'a> BuyerSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now. If there is no such buyer, the error is the time
-    /// of the next request, or `None` if no request is planned.
+    /// Returns the buyer who sends a request now. If no request is due, returns an error: the time
+    /// of the next request, or `None` if no request is scheduled.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {
             let Reverse((_, buyer)) = self.pausing.pop().expect("one is due");
             return Ok(buyer);
         }
-        // A buyer who pauses before a repeated request still counts as one of the `level` buyers.
+        // A buyer who pauses before a repeat still counts as one of the `level` buyers, because the
+        // buyer is still trying to buy.
         let may_begin = self.open < self.crowd.level;
         let arrival = self.arrival().filter(|_| may_begin);
         match arrival {
@@ -199,8 +200,8 @@ impl Source for BuyerSource<'_> {
         if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
-        // If buyers still repeat their requests long after the last new buyer could start, the
-        // servers probably do not answer any more. So these buyers give up.
+        // The last new buyer started long ago, but buyers still repeat their requests. The servers
+        // probably do not answer any more, so these buyers give up.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

@@ -1,20 +1,21 @@
-//! The two kinds of servers that get requests: the workers of the lab, and the product. Each kind
-//! has its own requests and answers.
+//! The two kinds of servers that the driver sends requests to: the workers of the lab, and the
+//! product. They have different requests and answers.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
 use super::{BuyerLoad, LastAnswer};
 
-/// The names of buyers of the product begin with this text.
+/// The first part of the name of each buyer of the product. The buyer's number follows.
 pub const SERIES: &str = "buyer";
 
-/// The kind of server that gets the requests.
+/// The kind of the servers to which the driver sends requests.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// Workers of the lab.
     Workers,
-    /// The product: one of its sales, and the secret that signs buyers' tokens.
+    /// The product. Has the sale in which the buyers buy, and the secret that signs the buyers'
+    /// tokens.
     Product { sale: String, secret: Vec<u8> },
 }
 
@@ -29,9 +30,9 @@ pub enum Reply {
     Error(String),
 }
 
-/// The requests of all buyers. A repeated request has the same bytes.
+/// The requests of all buyers. If a buyer repeats a request, the bytes are the same.
 pub(super) enum Requests {
-    /// Requests to workers of the lab, for this number of units.
+    /// Requests to workers of the lab. Each buyer requests this number of units.
     Workers(i64),
     /// The tokens are signed before the run.
     Product(Box<(Buyers, Template)>),
@@ -62,8 +63,8 @@ impl Target {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // The lab numbers its buyers from 1. The tokens have numbers from 0, so one more token is
-        // signed.
+        // The lab's buyers have the numbers from 1, but tokens have the numbers from 0. So one more
+        // token is signed, and token 0 is not used.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {
@@ -78,7 +79,7 @@ impl Target {
         Ok(Requests::Product(Box::new((buyers, template))))
     }
 
-    /// Returns the meaning of an answer to the buyer.
+    /// Returns what a response means for the buyer.
     pub fn read(&self, status: u16, body: &[u8]) -> Reply {
         let text = String::from_utf8_lossy(body);
         match (self, status) {
@@ -90,7 +91,8 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // The buyer has no verdict yet, and repeats the same request to get the verdict.
+            // The request is not decided. The buyer repeats the same request and then gets the
+            // verdict.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

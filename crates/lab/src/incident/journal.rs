@@ -1,5 +1,5 @@
-//! The incident's timeline. Strategies report what they do with their lock. Only `lab incident`
-//! records the events and makes the work take time.
+//! The timeline of the incident. In `lab incident`, strategies record here what they do with their
+//! lock, and the work under the lock takes time. In all other commands, the journal does nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,16 +15,16 @@ use crate::redis_link::RedisLink;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
-/// The durations of a usual call and of a slow call to the payment company.
+/// How long a usual call and a slow call to the payment company take.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// On average, one call in this number of calls is slow.
+/// One call in this many is slow, on average.
 const SLOW_ONE_IN: u32 = 8;
-/// The largest number of recorded events. If there are more, a last event says how many are left
+/// The largest number of recorded events. If there are more, a last event says how many were left
 /// out.
 const EVENTS_MAX: usize = 400;
 
-/// The kind of an event. The kind decides how the timeline shows the event.
+/// The kind of an event. It determines how the timeline shows the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -38,7 +38,8 @@ pub enum EventKind {
     BeginsLongWork,
     /// The actor releases its own lock.
     ReleasesLock,
-    /// The actor tries to release its lock too late. Another actor may hold the lock now.
+    /// The actor releases its lock after the lock's time is over. Another actor may hold the lock
+    /// now.
     ReleasesLate,
     /// The database refuses the actor's write.
     IsRefused,
@@ -82,13 +83,14 @@ pub struct Event {
 /// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockRenewal {
-    /// Whenever a third of the lock's time has passed, the timer renews the lock.
+    /// The timer renews the lock each time a third of the lock's time has passed.
     Yes,
     /// The lock is never renewed.
     No,
 }
 
-/// The journal of one actor. In commands other than `lab incident` it records nothing.
+/// The journal of one actor, that is, of one server of the shop. In commands other than `lab
+/// incident`, it records nothing.
 #[derive(Clone, Default)]
 pub struct Journal(Option<Arc<Actor>>);
 
@@ -108,7 +110,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// The holder of the lock, and the end of the lock's time.
+    /// The actor that holds the lock, and the time at which the lock ends.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -156,21 +158,22 @@ impl Journal {
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// Returns how long the lock lasts, in milliseconds: [`LOCK_MS`] in `lab incident`, and
-    /// otherwise `usual`. A slow call to the payment company takes longer than [`LOCK_MS`].
+    /// Returns how long the lock lasts, in milliseconds: [`LOCK_MS`] in `lab incident`, and `usual`
+    /// in any other command. In the incident, a slow call to the payment company takes longer than
+    /// this.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
     /// Records that this actor took the lock. If the journal still names another holder, that
-    /// holder has not begun its release. Thus the time of that holder's lock must be over.
+    /// holder has not begun to release its lock. So its lock has ended, but it still works.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
             match written.holder.replace((actor, until)) {
                 Some((other, _)) if other != actor => (
                     EventKind::TakesOverlappingLock,
-                    format!("takes the lock: the time of {other} is over, but {other} still works"),
+                    format!("takes the lock: {other}'s lock has ended, but {other} still works"),
                 ),
                 _ => (EventKind::TakesLock, format!("takes the lock for {lock_ms} ms")),
             }
@@ -192,8 +195,8 @@ impl Journal {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// Waits as long as a call to the payment company takes, and records a slow call. Does nothing
-    /// outside of `lab incident`.
+    /// Takes the time of a call to the payment company, and records the call if it is slow. Does
+    /// nothing outside of `lab incident`.
     pub async fn simulate_payment_call(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
@@ -217,8 +220,9 @@ impl Journal {
         });
     }
 
-    /// Records that the actor is about to delete the lock without checking who holds it. Call this
-    /// before the deletion, because the next holder may take the lock before the answer arrives.
+    /// Records that the actor will now delete the lock without checking who holds it. Call this
+    /// before the deletion. After the deletion, the next holder may take the lock and record this
+    /// first.
     pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -231,8 +235,8 @@ impl Journal {
         });
     }
 
-    /// Records that the actor is about to release its lock. Call this before the release, because
-    /// the next holder may take the lock before the answer arrives.
+    /// Notes that the actor begins to release its lock. Call this before the release. After the
+    /// release, the next holder may take the lock and record this first.
     pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
@@ -240,7 +244,8 @@ impl Journal {
         });
     }
 
-    /// Records the result of the release script, which deletes only a lock with the actor's token.
+    /// Records the result of the release script. The script deletes the lock only if the lock still
+    /// has the actor's token.
     pub fn released(&self, was_ours: bool) {
         self.write(|_, _, _| {
             if was_ours {
@@ -252,8 +257,8 @@ impl Journal {
         });
     }
 
-    /// Records that the database refused the actor's write, because a later holder used the
-    /// database.
+    /// Records that the database refused the actor's write, because a later holder of the lock has
+    /// already used the database.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
             let text = "is refused by the database, because a later holder used the database";
@@ -289,8 +294,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // If the lock was not renewed, the timer ends. Later, the release script detects
-                // the loss.
+                // The lock has ended and was not renewed, so the timer ends. The release script
+                // later detects that the lock was lost.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }
@@ -340,8 +345,8 @@ mod tests {
         let (shared, a, b) = journals();
         a.locked(60);
         a.record_release_start();
-        // Server B gets the answer to its lock command before server A gets the answer to its
-        // release.
+        // Server B can receive the reply to its lock command before server A receives the reply to
+        // its release.
         b.locked(60);
         a.released(true);
         let expected = [EventKind::TakesLock, EventKind::TakesLock, EventKind::ReleasesLock];

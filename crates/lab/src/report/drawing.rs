@@ -1,17 +1,17 @@
-//! Draws the incident's timeline. Each actor has a lane, in which bars show the work under the
-//! lock. The part of a bar after the end of the lock's time is red.
+//! Draws the timeline of the incident. Each actor has a lane, in which a bar shows each piece of
+//! work under the lock. If the lock ends before the work, the rest of the bar is red.
 
 use std::fmt::Write;
 
 use crate::incident::{Event, EventKind, LOCK_MS, VariantReport};
 
 const EVENTS_DRAWN: usize = 30;
-/// The left and right ends of the lanes, and the height of a lane.
+/// Where the lanes begin and end, from left to right, and the height of a lane.
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;
 
-/// Returns the drawing, with the list of events below it.
+/// Returns the drawing, and below it the list of its events.
 pub fn render(variant: &VariantReport) -> String {
     let story = variant.failure_excerpt(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();
@@ -73,7 +73,7 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// The start and the end of one piece of work, and the end of the lock's time.
+/// The bar of one piece of work: when the work begins, when its lock ends, and when the work ends.
 #[derive(Debug, PartialEq, Eq)]
 struct Bar {
     from: u64,
@@ -100,8 +100,8 @@ impl Bar {
     }
 }
 
-/// Returns the bars of the actor's work between the times `from` and `to`. If no event ends a piece
-/// of work, its bar ends at `to`.
+/// Returns the bars of one actor's work between the times `from` and `to`. If the timeline has no
+/// end for a piece of work, its bar ends at `to`.
 fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     let mut is_open = false;

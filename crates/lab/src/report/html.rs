@@ -1,4 +1,4 @@
-//! Renders `report.html`: one page that contains all its parts and needs no network.
+//! Renders `report.html`: one page with its styles and scripts inside, so that it needs no network.
 
 mod headline;
 mod overview;
@@ -15,7 +15,8 @@ use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// The shop's styles: first imports, then the design tokens, then the rules.
+/// The shop's style sheet: first imports, then the design tokens (colours and sizes), then the
+/// rules. The report uses only the tokens.
 const LOOK: &str = include_str!("../../../web/assets/look.css");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
@@ -56,14 +57,14 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 /// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let text =
-        "The page shows how a lock ends during the protected work. It also shows safer strategies.";
+        "A lock can end before its protected work. The page shows this, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
-    // The imports before the design tokens would need the network.
+    // The imports at the start of the style sheet would need the network, so they are cut off.
     let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
     let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
     format!(
@@ -104,7 +105,7 @@ fn run_facts(run: &RunReport) -> String {
     facts(&rows)
 }
 
-/// A value with more than this number of bytes has a row of its own.
+/// If a value has more than this number of bytes, it gets a row of its own.
 const LONG_FACT: usize = 60;
 
 fn facts(rows: &[(&str, String)]) -> String {
@@ -128,8 +129,8 @@ fn pill(result: &RunResult) -> String {
     format!("<span class=\"{class}\">{}</span>", result.verdict_text())
 }
 
-/// Returns the plots, which show only results with the run's first fault. Each point is the median
-/// over the seeds.
+/// Returns the section with the plots. The plots show only the runs with the first fault of the
+/// report. If a run has several seeds, each point is the median over the seeds.
 fn plots(run: &RunReport) -> String {
     let fault = run.results.first().map_or(Fault::None, |result| result.faults);
     let fault = match fault {
@@ -220,7 +221,7 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// Describes the runs with a verdict other than `Held`, each with its first affected buyer.
+/// Describes each run whose verdict is not `Held`, with the first buyer who was affected.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results

@@ -1,4 +1,4 @@
-//! Renders `report.md`: the tables for a pull request.
+//! Renders `report.md`: the results as tables, for a pull request.
 
 use std::fmt::Write;
 

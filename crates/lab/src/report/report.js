@@ -14,8 +14,9 @@ const plain = report.results.filter((result) => result.faults === report.results
 const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => a - b);
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
-// Each chosen strategy has a number, which decides the colour and the dash of its line. The numbers
-// 0 to 5 have different colours. A strategy that is no longer chosen frees its number.
+// Maps each chosen strategy to a number, which determines the colour and the dash of its line. The
+// numbers 0 to 5 have different colours. If a strategy is no longer chosen, another strategy can
+// get its number.
 const shown = new Map();
 
 function choose(id) {
@@ -40,7 +41,7 @@ function style(id) {
   };
 }
 
-// Returns the median, over the seeds, of the values that `read` takes from the strategy's results.
+// Returns one value of a strategy at a level: the median of `read(result)` over the seeds.
 function value(id, level, read) {
   const found = plain.filter((result) => result.strategy === id && result.level === level);
   const values = found.map(read).sort((a, b) => a - b);

@@ -1,6 +1,8 @@
-//! The parts of a strategy's file that the report quotes: its header and the code that decides.
+//! Cuts out the parts of a strategy's source file that the report quotes: the header, and the code
+//! that shows how the strategy decides.
 
-/// Returns the header's sections as paragraphs, which begin with "How …", "Where …" or "When …".
+/// Returns the sections of the header as paragraphs. A section begins with "How it", "Where it" or
+/// "When it".
 pub fn paragraphs(text: &str) -> Vec<String> {
     let mut paragraphs: Vec<String> = Vec::new();
     for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
@@ -18,15 +20,15 @@ pub fn paragraphs(text: &str) -> Vec<String> {
     paragraphs
 }
 
-/// Functions that the quoted code leaves out, because they do not show how the strategy decides.
+/// Functions that the report does not quote, because they do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
-/// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
-/// header, the imports, `ENTRY`, the functions of `LEFT_OUT`, and the calls that record the
+/// Returns the lines of a strategy's source file that show how the strategy decides. Leaves out the
+/// header, the imports, `ENTRY`, the functions in `LEFT_OUT`, and the calls that record the
 /// incident.
 pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
-    // The last line of the part that is being left out.
+    // If a part is being left out: the last line of this part.
     let mut ends_with = None;
     for line in text.lines() {
         if let Some(end) = ends_with {
@@ -37,7 +39,7 @@ pub fn decision_lines(text: &str) -> String {
         let is_left_out = LEFT_OUT.iter().any(|name| line.starts_with(&format!("    fn {name}")));
         if is_entry || is_left_out {
             ends_with = Some(if is_entry { "};" } else { "    }" });
-            // The documentation comment above the constant or the function is left out too.
+            // The doc comment above this constant or function must be left out too.
             while essence.last().is_some_and(|last| last.trim_start().starts_with("///")) {
                 essence.pop();
             }
@@ -61,7 +63,8 @@ mod tests {
     use crate::contract::{StrategyEntry, StrategyKind};
     use crate::registry::{ENTRIES, find};
 
-    /// The quoted code must have `take` and the statements or scripts that take units.
+    /// Checks that the quoted code has the function `take`, and the statements or scripts that take
+    /// units.
     fn assert_essence(entry: &StrategyEntry) {
         let (id, essence) = (entry.id, decision_lines(entry.text));
         assert!(essence.contains("fn take("), "{id}: {essence}");

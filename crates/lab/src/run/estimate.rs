@@ -1,7 +1,7 @@
-//! Estimates the remaining time of the runs.
+//! Estimates how long the remaining runs take.
 //!
-//! A run's time depends on its level and its fault far more than on its strategy. Thus a remaining
-//! run is expected to take as long as the average past run with the same level and fault.
+//! The time of a run depends mostly on its level and its fault, and little on its strategy. So the
+//! estimate for a remaining run is the average time of the past runs with the same level and fault.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::RunOptions;
 use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
 
-/// The time that a run takes in addition to its sale, to start processes and to read rows.
+/// How much longer than its sale a run takes, because it starts processes and reads rows.
 const OVERHEAD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -58,8 +58,8 @@ impl Estimate {
         let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
             let each = match (runs.done, fault) {
                 (1.., _) => runs.took / runs.done,
-                // A run with one buyer at a time takes nearly `RUN_WITHIN`, and other runs take
-                // less.
+                // No such run has ended yet. A run with one buyer at a time takes nearly
+                // `RUN_WITHIN`; a run with more buyers takes less.
                 (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
                 (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
             };
@@ -99,8 +99,8 @@ mod tests {
         for level in [1, 16] {
             for fault in [Fault::None, Fault::Crash] {
                 for _ in 0..4 {
-                    // The test pretends that each run took one second, or a little longer on a busy
-                    // machine.
+                    // Moves the start of this run back by one second, so that the run seems to have
+                    // taken one second. On a slow machine, it seems to take a little longer.
                     estimate.counted_at -= Duration::from_secs(1);
                     estimate.count(level, fault);
                     left.push(estimate.left());
@@ -119,8 +119,8 @@ mod tests {
             estimate.counted_at -= Duration::from_secs(secs);
             estimate.count(16, Fault::Crash);
         }
-        // Two of the four runs remain, and each is expected to take 200 s, the mean of the two past
-        // runs.
+        // Four runs have this level and fault, and two of them remain. Each should take 200 s, the
+        // mean of the two past runs.
         let unknown = (OVERHEAD + ARRIVALS_WITH_FAULT) * 4;
         let grown = (estimate.left() + unknown).saturating_sub(before).as_secs_f64();
         assert!((400.0..401.0).contains(&grown), "{grown}");

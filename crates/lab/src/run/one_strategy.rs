@@ -1,4 +1,4 @@
-//! Runs one strategy with one fault: every level with every seed.
+//! Runs one strategy with one fault, at every level and with every seed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::system::System;
 
 pub(super) type LevelAndSeed = (usize, u64);
 
-/// A function that is called with the outcome of each run.
+/// A function to which each run passes its result or its error.
 pub(super) type Outcomes<'a> = dyn FnMut(LevelAndSeed, Result<RunResult>) + 'a;
 
 pub(super) struct OneStrategy<'a> {
@@ -55,7 +55,8 @@ impl OneStrategy<'_> {
         self.repeats_without_http() && !has_outcome
     }
 
-    /// After a request to stop, ignores an error of the run without HTTP.
+    /// Adds the result or the error of the run without HTTP to the result of the run over HTTP. If
+    /// the command was stopped, ignores an error, because the stop may have caused it.
     pub(super) fn add_run_without_http(
         &self,
         result: &mut RunResult,
@@ -68,8 +69,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs the strategy at every level. After a request to stop, still reports results, but no
-    /// errors.
+    /// Runs the strategy at every level with every seed. After the command was stopped, reports
+    /// results, but no errors, because the stop may have caused them.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
             if outcome.is_ok() || !self.is_stopped() {
@@ -92,9 +93,10 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs one shape of the product. If a run fails, the next run starts a new installation. With
-    /// the fault `slow`, each run has its own installation, so that the run's seed decides which
-    /// connections are slow.
+    /// Runs one shape of the product. The runs use the same installation. After a failed run, and
+    /// after each run with the fault `slow`, the next run starts a new installation. With `slow`,
+    /// the seed determines which connections are slow, and it must be known when the installation
+    /// starts.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -123,8 +125,8 @@ impl OneStrategy<'_> {
         ProductInstallation::start(&self.options.program, shape, slow).await
     }
 
-    /// Runs the embedded shape over HTTP, and then repeats each run without HTTP and with the same
-    /// buyers. If a run fails, the next run starts a new installation.
+    /// Runs the embedded shape over HTTP, and then repeats each run with the same buyers and
+    /// without HTTP. If a run fails, the next run starts a new installation.
     async fn run_with_and_without_http(&self, done: &mut Outcomes<'_>) {
         let mut runs = self.runs().into_iter().peekable();
         while let Some(&run) = runs.peek().filter(|_| !self.is_stopped()) {
@@ -146,8 +148,7 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Repeats each run without HTTP. Reports each run with both results, over HTTP and without
-    /// HTTP.
+    /// Stops the server, and repeats each run without HTTP. Reports each run with both results.
     async fn repeat_without_http(
         &self,
         product: &mut ProductInstallation,
@@ -167,8 +168,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Does one run over HTTP. Then opens two new sales for the run without HTTP: one to warm up,
-    /// and one to measure.
+    /// Does one run over HTTP. Then opens two new sales for the run without HTTP: one to warm up
+    /// the process, and one to measure.
     async fn run_for_comparison(
         &self,
         product: &mut ProductInstallation,
@@ -200,8 +201,8 @@ impl OneStrategy<'_> {
         (level, seed): LevelAndSeed,
     ) -> Result<RunResult> {
         {
-            // These connections close before the sale, so that during the sale only the workers are
-            // connected.
+            // These connections are closed before the sale. During the sale, only workers are
+            // connected, so the lab can see whether a restart of Redis affects them.
             let backends = Backends::new(&servers.addresses(2))?;
             backends.clear().await?;
             make(&backends).prepare(self.options.stock).await?;
@@ -228,7 +229,7 @@ impl OneStrategy<'_> {
         servers.stop_slow_proxy();
         let sold = sold?;
         running?;
-        // These connections are new, because Redis may have been restarted.
+        // These are new connections, because the fault may have restarted Redis.
         let backends = Backends::new(&servers.addresses(2))?;
         self.check_answers(sold, &make(&backends).orders(&backends).await?)
     }
@@ -263,8 +264,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // At most two buyers come for each order that the stock allows. They arrive over a
-            // longer time, so that the fault happens during the sale.
+            // In a run with a fault, at most two buyers come for each order that the stock allows.
+            // They arrive over a longer time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -275,7 +276,8 @@ impl OneStrategy<'_> {
         let slow_before = system.slow_chunks();
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
         let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
-        // Wait for all buyers even if the injection failed, so that no buyer disturbs the next run.
+        // Even if the injection failed, wait until all buyers have ended. Otherwise they would
+        // disturb the next run.
         let answers = crowd.await??;
         let is_slow = system.slow_chunks() > slow_before;
         let applies = injected? && (self.fault != Fault::Slow || is_slow);
@@ -300,7 +302,8 @@ fn fail_all(runs: impl Iterator<Item = LevelAndSeed>, error: &Error, done: &mut 
 
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
-        // If a worker does not finish in time, orders are missing, and the checker finds that.
+        // If a worker does not finish in time, its orders are missing, and the checker reports
+        // this.
         wait_until(DRAIN_WITHIN, async || {
             http::send_request(addr, "GET", "/waiting", "", "")
                 .is_ok_and(|reply| reply.status == 200 && reply.body == "0")

@@ -3,9 +3,9 @@
 //! How it works: `SELECT available` reads the stock. If enough units are left, `UPDATE … SET
 //! available = available - n` takes the units, and the order is written. The check and the update
 //! are two statements.
-//! Where it comes from: the usual way to write an `if` in a service. The code is often inside a
-//! transaction. At PostgreSQL's default isolation level, another buyer can still read the stock
-//! between the two statements.
+//! Where it comes from: the usual way to write an `if` in a service. Even inside a transaction,
+//! PostgreSQL's default isolation level lets another buyer read the stock between the two
+//! statements.
 //! When it holds: with one buyer at a time.
 //! How it breaks: two buyers read the same last unit, and both take it. With more buyers at the
 //! same time, more units are sold twice.

@@ -1,13 +1,13 @@
-//! The combination that many articles finally recommend: cache, lock, optimistic version and queue.
+//! The combination that many articles recommend at their end: cache, lock, version check and queue.
 //!
 //! How it works: if a cached number in Redis says that no units are left, the buyer is refused. A
 //! Redis lock keeps most buyers from disturbing each other. Under the lock, one transaction updates
 //! the stock row with a version check and writes a row for the intended order. A queue worker turns
 //! these rows into orders.
 //! Where it comes from: the last section of many flash-sale articles.
-//! When it holds: always. The version check decides. A failed lock or cache breaks no promise.
-//! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
-//! purchase needs the lock, the transaction and the queue.
+//! When it holds: always. The version check decides, so a failed lock or cache breaks no promise.
+//! How it breaks: it does not oversell, but it is slow and has many parts: every purchase needs the
+//! lock, the transaction and the queue.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd};
@@ -49,7 +49,7 @@ INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch";
 struct Combined(Backends);
 
 impl Combined {
-    /// Runs the database transaction, which decides.
+    /// Runs the transaction in the database. This transaction decides, not the cache or the lock.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let stock = query_one(&db, READ, &[]).await?;
@@ -67,7 +67,8 @@ impl Combined {
         }
         transaction.commit().await?;
         let mut cache = cmd("SET");
-        // A failed write is harmless: the cached number stays too high, and the database decides.
+        // If this write fails, the cached number stays too high. This does no harm, because the
+        // database decides.
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }

@@ -1,10 +1,11 @@
-//! A conditional update: the check is part of the statement that takes the units.
+//! A conditional update: the statement that takes the units also checks whether they are left.
 //!
 //! How it works: `UPDATE … SET available = available - n WHERE available >= n`. If one row changed,
 //! the units are sold; if no row changed, the item is sold out. The same statement writes the
 //! order, so the stock and the order always change together.
 //! Where it comes from: nearly every article recommends this update after the naive versions.
-//! When it holds: always. The database checks the condition again on the row's newest version.
+//! When it holds: always. If another buyer has changed the row in the meantime, the database checks
+//! the condition again on the row's newest version.
 //! How it breaks: it does not break. All buyers write one row, so the row's lock and the commit
 //! limit the speed to some thousand orders per second.
 

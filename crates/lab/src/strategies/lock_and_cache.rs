@@ -1,15 +1,15 @@
 //! A database lock with a cache in front of it: the row decides, and the cache only refuses.
 //!
 //! How it works: the cache in Redis says how many units are left. If too few are left, the cache
-//! refuses the buyer, and no lock is taken. Before the refusal, one read in the database checks
-//! that the buyer has no order yet. If enough units are left, a transaction locks the row, deducts
-//! the units and writes the order. After the commit, the cache gets the new number.
+//! refuses the buyer without a lock. Before the refusal, one read in the database checks that the
+//! buyer has no order yet. If enough units are left, a transaction locks the row, deducts the units
+//! and writes the order. After the commit, the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
-//! When it holds: always. The cache never decides a purchase. The stock only falls, so an old
-//! number in the cache is too high. Then the cache does not refuse the buyer, and the database
-//! decides.
-//! How it breaks: it does not oversell. If the stock can rise again, two updates of the cache can
-//! arrive in the wrong sequence. Then the cache refuses buyers although units are left.
+//! When it holds: always. The cache can refuse a buyer, but it never sells. In this sale, the stock
+//! only falls, so an outdated number in the cache is too high. A number that is too high refuses
+//! nobody wrongly: the buyer passes the cache, and the database decides.
+//! How it breaks: it does not oversell. But if the stock can rise again, two updates of the cache
+//! can arrive in the wrong sequence. Then the cache refuses buyers although units are left.
 
 use redis::cmd;
 
@@ -50,7 +50,7 @@ impl Strategy for LockAndCache {
         Box::pin(async move {
             let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
             if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
-                // This request can be a repeated request of a buyer who has an order. Only the
+                // The buyer may have bought before and may be repeating the request. Only the
                 // database knows this for certain.
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
@@ -69,8 +69,8 @@ impl Strategy for LockAndCache {
             transaction.commit().await?;
             drop(db);
             let mut cache = cmd("SET");
-            // If this write fails, the cached number stays too high. Then the cache refuses fewer
-            // buyers, and the database decides for the others.
+            // If this write fails, the cached number stays too high. The cache then refuses fewer
+            // buyers, and the database decides their requests.
             let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
             Ok(Answer::Sold)
         })

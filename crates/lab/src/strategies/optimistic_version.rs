@@ -1,5 +1,5 @@
-//! An optimistic version: write only if no other buyer has written since the read; otherwise try
-//! again.
+//! An optimistic version: the program writes only if no other buyer has written since its read.
+//! Otherwise it tries again.
 //!
 //! How it works: the program reads the stock and its version `v`. Then `UPDATE … WHERE version = v`
 //! takes the units and raises the version by one. If no row changed, another buyer was faster, and
@@ -7,7 +7,7 @@
 //! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of
 //! many libraries.
 //! When it holds: always.
-//! How it breaks: it does not oversell. With many buyers at the same time, nearly all attempts
+//! How it breaks: it does not oversell. But with many buyers at the same time, nearly all attempts
 //! fail. After the last attempt, the buyer gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
@@ -26,7 +26,8 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     kind: StrategyKind::Worker(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 
-/// The number of attempts before the buyer gets the answer "try again".
+/// How many times one request tries to write. After the last attempt, the buyer gets the answer
+/// "try again".
 const ATTEMPTS: u32 = 5;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,

@@ -1,15 +1,15 @@
-//! Stock spread over partitions: each request uses one of several counters.
-//!
-//! How it works: the stock is divided among partitions. In a shop, each partition would have its
-//! own Redis server. The buyer's number selects the first partition. If this partition is empty,
-//! the request tries the other partitions. At the end of the sale, all partitions together can have
-//! enough units although no single partition has enough. Then one script takes units from all of
+//! Stock divided among partitions: each partition has its own counter, and a request uses one of
 //! them.
+//!
+//! How it works: in a shop, each partition would have its own Redis server. The buyer's number
+//! selects the first partition. If this partition has too few units, the request tries the other
+//! partitions. At the end of the sale, all partitions together can have enough units although no
+//! single partition has enough. Then one script takes units from all of them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
 //! When it holds: while Redis keeps its data and a repeated request begins at the same partition.
-//! How it breaks: after a restart, Redis has lost orders or sells units again. Without the script
-//! that takes units from all partitions, some units stay unsold. This script is atomic only if all
-//! partitions are on one server.
+//! How it breaks: after a restart, Redis has lost orders or sells units again. The script that
+//! takes units from all partitions is atomic only if all partitions are on one server. Without this
+//! script, some units stay unsold.
 
 use redis::{Script, pipe};
 
@@ -44,7 +44,7 @@ fn orders_key(partition: i64) -> String {
 }
 
 impl PartitionedRedis {
-    /// Books units in these partitions together.
+    /// Books units in these partitions: in one of them, or in all of them together.
     async fn book(&self, partitions: &[i64], buyer: i64, units: i64) -> anyhow::Result<bool> {
         let script = Script::new(BOOK);
         let mut call = script.prepare_invoke();

@@ -4,8 +4,8 @@
 //! the row, writes the order and commits. Other buyers wait at the `SELECT`.
 //! Where it comes from: database textbooks; `PESSIMISTIC_WRITE` of many libraries.
 //! When it holds: always. The lock ends with the transaction, even when the program dies.
-//! How it breaks: it does not oversell. It is slow: every buyer, even one who gets no units, waits
-//! for all earlier buyers. Each buyer who gets units needs four round trips and a commit.
+//! How it breaks: it does not oversell, but it is slow: every buyer, even one who gets no units,
+//! waits for all earlier buyers. Each buyer who gets units needs four round trips and a commit.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
@@ -48,8 +48,8 @@ impl Strategy for PessimisticLock {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }
-            // The order is written first. If a buyer repeats the request, this write fails, and no
-            // units are taken.
+            // The order is written before the stock. If the buyer already has an order, this write
+            // fails, and no units are taken.
             match execute(&transaction, ORDER, &[&buyer, &units]).await {
                 Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
                 written => written?,

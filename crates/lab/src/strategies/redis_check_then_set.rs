@@ -2,7 +2,8 @@
 //!
 //! How it works: `GET stock` reads the stock. If enough units are left, `SET stock` writes the
 //! value minus the units, and the order goes into a list.
-//! Where it comes from: a cache that became the stock; code that uses Redis like a variable.
+//! Where it comes from: shops whose cache became the place of the stock; code that uses Redis like
+//! a variable.
 //! When it holds: with one buyer at a time.
 //! How it breaks: Redis runs one command at a time, but this strategy needs two commands. Two
 //! buyers can both read 7 units and both write 6. Redis serves more buyers per second than a

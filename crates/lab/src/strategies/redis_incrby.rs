@@ -1,15 +1,15 @@
-//! Redis, INCRBY with undo: deduct first, check the result, and undo the deduction if it was too
-//! large.
+//! Redis, INCRBY with undo: the program deducts the units first, and adds them again if too few
+//! were left.
 //!
 //! How it works: `DECRBY stock n` is atomic and returns the new value. If this value is zero or
 //! more, the units are sold. A negative value means that there were too few units, and `INCRBY`
 //! undoes the deduction.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
-//! How it breaks: a process that dies after the deduction, but before it writes the order or undoes
-//! the deduction, loses the units. A repeated request takes units twice. Until a deduction of ten
-//! units is undone, a request for one unit is refused although a unit is left. A Redis that
-//! restarts loses orders.
+//! How it breaks: a process loses the units if it dies after the deduction, but before it writes
+//! the order or undoes the deduction. A repeated request takes units twice. Suppose that one unit
+//! is left and a buyer requests ten: until this deduction is undone, a request for one unit is
+//! refused. A Redis that restarts loses orders.
 
 use redis::cmd;
 

@@ -4,8 +4,8 @@
 //! deletes the lock only if the lock still has this token. The stock is read and written under the
 //! lock.
 //! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
-//! When it holds: while no work takes longer than the lock's time. No holder releases another
-//! holder's lock.
+//! When it holds: while no work takes longer than the lock's time. Even after longer work, no
+//! holder releases another holder's lock.
 //! How it breaks: the lock can still end during the work, because of a slow database, a paused
 //! process or a slow network. Then two holders write the same stock. A timer that renews the lock
 //! makes this rarer, but a paused process renews nothing. A Redis that restarts loses the lock
@@ -31,7 +31,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-/// Releases the lock if the lock still has this holder's token.
+/// The script that releases the lock if the lock still has this holder's token.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
@@ -69,7 +69,8 @@ impl Strategy for RedisLock {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // If too few units are left, no lock is needed, because no units return in this sale.
+            // No units return in this sale. So if too few units are left, the request can be
+            // decided without the lock.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

@@ -6,12 +6,13 @@
 //! holder has raised the number, the write changes nothing. One transaction contains the write and
 //! the order.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
-//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
-//! row decides. The read must raise the number too. If only the write checked the number, the next
+//! When it holds: always. The number in the row decides; the lock only keeps buyers from disturbing
+//! each other. The read must raise the number too. If only the write checked the number, the next
 //! holder could read the stock before the earlier holder's late write. Then both holders would sell
 //! the same units.
-//! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
-//! counter, holders are refused until the counter has passed the number in the row.
+//! How it breaks: it does not oversell, but each purchase needs a lock and a transaction. If Redis
+//! loses the counter of the numbers, holders are refused until the counter has passed the number in
+//! the row.
 
 use redis::Script;
 
@@ -34,7 +35,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The lock's value is the holder's token, as in `redis_lock`, so the same script releases the
+/// The lock's value is the holder's token, as in `redis_lock`. So the same script releases the
 /// lock.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
@@ -86,7 +87,8 @@ impl Strategy for RedisLockFenced {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // If too few units are left, no lock is needed, because no units return in this sale.
+            // No units return in this sale. So if too few units are left, the request can be
+            // decided without the lock.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

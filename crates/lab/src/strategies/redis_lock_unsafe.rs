@@ -2,7 +2,7 @@
 //!
 //! How it works: `SETNX lock 1` and then `EXPIRE lock` take the lock. The program reads the stock,
 //! works, and writes the new stock and the order. Then `DEL lock` releases the lock. The writes
-//! have no check, because "the lock protects it".
+//! check nothing, because the program relies on the lock.
 //! Where it comes from: the beginning of many tutorials on distributed locks.
 //! When it holds: while no work takes longer than the lock's time and no process dies.
 //! How it breaks: if the work takes longer than the lock's time, the next holder starts before the
@@ -63,7 +63,8 @@ impl Strategy for RedisLockUnsafe {
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
-            // If too few units are left, no lock is needed, because no units return in this sale.
+            // No units return in this sale. So if too few units are left, the request can be
+            // decided without the lock.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }

@@ -5,10 +5,12 @@
 //! units and records the order. It returns the number of units that are left, or one of the usual
 //! codes: -1 for unlimited stock, -2 if too few units are left, -3 for an unknown item. The script
 //! is loaded once and called by its SHA-1 hash.
-//! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
-//! When it holds: while Redis keeps its data. If a process dies, no change is half done.
-//! How it breaks: Redis is the only record. After a restart from a snapshot, Redis sells again the
-//! units that it sold after the snapshot. If Redis restarts empty, all promised orders are lost.
+//! Where it comes from: the Redis manual on EVAL; nearly every article about flash sales.
+//! When it holds: while Redis keeps its data. If a process dies, the script has made either all its
+//! changes or none.
+//! How it breaks: Redis has the only record of the orders. After a restart from a snapshot, Redis
+//! sells again the units that it sold after the snapshot. If Redis restarts empty, all promised
+//! orders are lost.
 
 use redis::{Script, cmd};
 
@@ -21,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     family: Family::Redis,
     title: "Redis Lua script",
     claim: Claim::SafeWithoutFaults,
-    source: "the Redis manual on EVAL; nearly every flash-sale article",
+    source: "the Redis manual on EVAL; nearly every article about flash sales",
     suits: "Very hot items, if it is acceptable to lose the orders of the last second",
     text: include_str!("redis_lua.rs"),
     lua: &[include_str!("redis_lua.lua")],
@@ -47,7 +49,8 @@ impl Strategy for RedisLua {
             let call = call.key("orders").arg(buyer).arg(units);
             Ok(match self.0.redis().script::<i64>(call).await? {
                 -1.. => Answer::Sold,
-                // Too few units are left, or an empty Redis does not know the item.
+                // Too few units are left (-2), or Redis has lost its data and does not know the
+                // item (-3).
                 _ => Answer::SoldOut,
             })
         })

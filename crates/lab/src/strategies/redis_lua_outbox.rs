@@ -1,5 +1,5 @@
-//! A script and a table of intents: a row is written before the booking in Redis, so that no
-//! booking is lost.
+//! A script and a table of intents: each purchase writes a row into the database before it books
+//! units in Redis, so that no booking is lost.
 //!
 //! How it works: a row in the state `pending` is written into the table `sends`. Then the script
 //! books the units, once for each buyer. Then the row becomes `sent`, and the buyer gets the answer
@@ -8,9 +8,8 @@
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: while Redis keeps its data, even if processes die at any step.
 //! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and
-//! sells the same units again. After a restart without data, Redis refuses every buyer. Each
-//! purchase needs two writes to the database before the answer, and one more when the consumer
-//! makes the order.
+//! sells the same units again. After a restart without data, Redis refuses every buyer. A purchase
+//! needs two writes to the database before the answer, and one more for the order.
 
 use deadpool_postgres::Object;
 use redis::{Script, pipe};
@@ -52,7 +51,8 @@ INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch ON CONFLICT (bu
 struct RedisLuaOutbox(Backends);
 
 impl RedisLuaOutbox {
-    /// Books units, or finds the buyer's earlier booking. Then updates the buyer's row in `sends`.
+    /// Books units in Redis, unless the buyer has booked before. Then updates the buyer's row in
+    /// `sends`.
     async fn book(&self, db: &Object, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let script = Script::new(include_str!("redis_then_database.lua"));
         let mut call = script.key("item");
@@ -63,7 +63,7 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Returns whether Redis would refuse the request. If it would, the caller writes no row.
+    /// Returns whether Redis would refuse the request. If so, the caller writes no row for it.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

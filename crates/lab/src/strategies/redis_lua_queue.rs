@@ -1,12 +1,13 @@
-//! Script, list and consumer: Redis decides, a consumer writes the orders into the database.
+//! Script, list and consumer: Redis decides, and a consumer writes the orders into the database.
 //!
 //! How it works: the script books the units and pushes the order into a Redis list, and the buyer
 //! gets the answer "sold". A consumer pops up to 100 orders at a time and inserts them into
 //! PostgreSQL.
-//! Where it comes from: the usual flash-sale article ("Lua plus queue").
+//! Where it comes from: most articles about flash sales, as "a Lua script and a queue".
 //! When it holds: while Redis and the consumer work.
-//! How it breaks: if the consumer dies, the orders that it popped but did not insert are lost.
-//! Their buyers were promised units. A Redis that restarts loses the list, or sells units again.
+//! How it breaks: if the consumer dies, the orders that it popped but did not insert are lost,
+//! although their buyers were promised units. A Redis that restarts loses the list, or sells units
+//! again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     family: Family::Combined,
     title: "Redis script, list and consumer",
     claim: Claim::SafeWithoutFaults,
-    source: "the usual flash-sale article: Lua plus queue",
+    source: "the design of most articles about flash sales: a Lua script and a queue",
     suits: "Very hot items, where a few lost orders are acceptable",
     text: include_str!("redis_lua_queue.rs"),
     lua: &[include_str!("redis_lua_queue.lua")],
@@ -31,14 +32,14 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 };
 
 const BOOK: &str = include_str!("redis_lua_queue.lua");
-/// One statement inserts at most this many orders.
+/// The largest number of orders that one statement inserts.
 const BATCH: usize = 100;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
 
 struct RedisLuaQueue {
     backends: Backends,
-    /// Orders that this process popped and has not inserted yet.
+    /// How many orders this process has popped but not yet inserted.
     popped: AtomicU64,
 }
 

@@ -3,10 +3,10 @@
 //! How it works: the script books the units in Redis, and the buyer gets the answer "sold". The
 //! order goes into the process's memory. Every 100 ms, one statement writes all orders in this
 //! memory into PostgreSQL.
-//! Where it comes from: write-behind caches; "asynchronous persistence" articles.
+//! Where it comes from: write-behind caches; articles about "asynchronous persistence".
 //! When it holds: while Redis and all processes keep running.
 //! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their
-//! units and the database has no orders, so the shop loses the units as well. A restart of Redis
+//! units and the database has no orders, so nobody can buy these units any more. A restart of Redis
 //! loses bookings.
 
 use std::time::Duration;
@@ -33,7 +33,8 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// The time between two flushes of orders into the database.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of orders in memory. At this number, further buyers wait for the next flush.
+/// The largest number of orders in memory. If the memory has this many, further buyers wait for the
+/// next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -99,8 +100,8 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Task<'_, u64> {
-        // A flush holds this lock until its orders are in the database, so no order is missing from
-        // the count.
+        // A flush holds this lock until its orders are in the database, so the count never misses
+        // an order.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 }

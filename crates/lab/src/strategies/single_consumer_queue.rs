@@ -1,12 +1,12 @@
-//! A queue with a single consumer: one process decides, so no buyer waits for a lock.
+//! A queue with a single consumer: one process decides all requests, so no buyer waits for a lock.
 //!
 //! How it works: a request goes into a Redis list. One consumer takes the oldest requests, up to 64
 //! at a time. It reads the stock, deducts units, writes orders and commits. Then the consumer
 //! writes each answer to Redis, where the waiting request polls for the answer.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
-//! When it holds: always. A buyer gets an answer only after the decision is committed. The consumer
-//! locks the stock row, because the commit of a killed consumer can end after the next consumer has
-//! started.
+//! When it holds: always. A buyer gets an answer only after the decision is committed. If a
+//! consumer is killed, its last commit can end after the next consumer has started. So the consumer
+//! locks the stock row, and the next consumer waits for this commit.
 //! How it breaks: it does not oversell. If a request is lost between the list and the commit, the
 //! buyer gets no answer and repeats the request. The speed of the one consumer limits the sale.
 
@@ -41,12 +41,12 @@ const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 struct SingleConsumerQueue(Backends);
 
 impl SingleConsumerQueue {
-    /// Decides these requests in one transaction and writes the answers.
+    /// Decides these requests in one transaction, and then writes the answers to Redis.
     async fn decide(&self, requests: &[Order]) -> anyhow::Result<()> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;
-        // The commit of a killed consumer can still be under way. The lock of the row waits for
-        // that commit.
+        // The last commit of a killed consumer may not have ended yet. The lock of the row waits
+        // for it.
         let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
         let buyers: Vec<i64> = requests.iter().map(|request| request.buyer).collect();
         let known = query(&transaction, BOUGHT, &[&buyers]).await?;

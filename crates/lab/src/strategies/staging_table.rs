@@ -5,9 +5,9 @@
 //! orders and decisions in one transaction. The buyer polls for the decision.
 //! Where it comes from: batch posting in accounting; "temporary table, then merge" articles.
 //! When it holds: always, because one worker decides and each buyer has one row.
-//! How it breaks: it does not oversell. Each buyer waits for the next batch, and no buyer gets an
-//! answer while the worker is down. A second worker would be safe too, because each batch locks the
-//! stock row.
+//! How it breaks: it does not oversell. But each buyer waits for the next batch, and no buyer gets
+//! an answer while the worker is down. A second worker would be safe too, because each batch locks
+//! the stock row.
 
 use crate::backends::{Backends, execute, query, query_one, retry};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};

@@ -3,15 +3,14 @@
 //! How it works: a partition sells from its active sub-domain. When this sub-domain has fewer units
 //! than a threshold, the scheduler refills the other sub-domain from the pool and makes it active.
 //! Each purchase leaves a detail record in Redis. After 100 records or one second, one statement
-//! writes the records as orders and deducts their units from the stock. If no refill can help a
-//! buyer, all remaining units move into one partition.
+//! writes the records as orders and deducts their units from the stock. If a buyer wants more than
+//! a refill can bring, all remaining units move into one partition.
 //! Where it comes from: published designs for very hot items. There, a new partition has 400 units,
-//! the threshold is 380, and a refill has 100 units. Here, these numbers are proportionally smaller
-//! if the stock is small.
+//! the threshold is 380, and a refill has 100 units. For a small stock, all three are smaller here.
 //! When it holds: while Redis keeps its data.
-//! How it breaks: a restart of Redis loses the stock in Redis, and the records that the statement
-//! has not written yet. Each of the many parts can fail. For example, partitions run out of units
-//! while the scheduler is down.
+//! How it breaks: a restart of Redis loses the stock in Redis, and the records that are not written
+//! yet. Each of the many parts can fail. For example, partitions run out of units while the
+//! scheduler is down.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +44,7 @@ const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 /// The units of one refill.
 const REFILL: i64 = 100;
-/// The scheduler writes the records when `DETAILS` records wait, or after `WRITE_INTERVAL`.
+/// The scheduler writes the records when this many wait, or after `WRITE_INTERVAL`.
 const DETAILS: u64 = 100;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 const SCHEDULE_INTERVAL: Duration = Duration::from_millis(5);
@@ -104,7 +103,8 @@ impl Strategy for SubDomains {
             }
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
-            // After a crash, some records are sent again. The statement skips repeated records.
+            // If the process dies before `LTRIM`, it later writes the same records again. The
+            // statement skips them.
             let db = self.0.db().await?;
             execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
             let written = details.len();

@@ -6,8 +6,9 @@
 //! Where it comes from: numbered seats of a theatre, and job queues in PostgreSQL since version
 //! 9.5.
 //! When it holds: always, because a row has one buyer.
-//! How it breaks: it does not oversell. If a buyer finds only locked rows, the answer is "try
-//! again", because these rows may become free again. A million units need a million rows.
+//! How it breaks: it does not oversell. But if all remaining rows are locked, the buyer gets the
+//! answer "try again", because these rows may become free again. A million units need a million
+//! rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
@@ -59,8 +60,8 @@ impl Strategy for UnitRows {
                 drop(db);
                 return Ok(match (self.0.has_order(buyer).await?, is_enough) {
                     (true, _) => Answer::Sold,
-                    // Other transactions have locked the remaining rows. If such a transaction
-                    // rolls back, its rows become free.
+                    // Enough rows are free, but other transactions have locked them. If such a
+                    // transaction rolls back, its rows can be taken.
                     (false, true) => Answer::Busy,
                     (false, false) => Answer::SoldOut,
                 });

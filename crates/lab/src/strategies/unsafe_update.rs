@@ -5,7 +5,7 @@
 //! Where it comes from: the first version of many shops, and every guide that warns against it.
 //! When it holds: while the buyers together request no more units than exist.
 //! How it breaks: the stock becomes negative, and every buyer who still has the page open gets an
-//! order. This happens even without concurrency.
+//! order. This happens even if the buyers come one after another.
 
 use crate::backends::{Backends, execute};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};

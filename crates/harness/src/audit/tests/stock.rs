@@ -25,7 +25,7 @@ fn units_that_do_not_add_up_are_found() {
         "I1",
         "oversold by 5: 25 units sold of 20",
     );
-    breaks("UPDATE item SET initial_total = NULL WHERE id = 1", "I2", "both counted and unlimited");
+    breaks("UPDATE item SET initial_total = NULL WHERE id = 1", "I2", "item's two totals is set");
     breaks(
         "UPDATE item SET pool = 1 WHERE id = 2",
         "I2",
@@ -79,7 +79,7 @@ fn grants_with_wrong_units_are_found() {
     breaks(
         "UPDATE feed SET units = 90 WHERE grant_id = 12 AND seq = 1",
         "I2",
-        "grant 12 has 54 units, but its feed added 92",
+        "grant 12 has 54 units: too few, because its feed added 92",
     );
 }
 

@@ -1,4 +1,4 @@
-//! Fills the disk of a PostgreSQL server, and replaces the server's data with a backup.
+//! Disasters of a PostgreSQL server: fills its disk, or replaces its data with a backup.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,7 +9,8 @@ use crate::cluster::limits::{POLL_INTERVAL, READY_WITHIN};
 use crate::cluster::process::Process;
 
 impl Postgres {
-    /// Fills the disk of the server, or frees space. Fails if the server's disk cannot become full.
+    /// Fills the simulated disk of the server, or frees space on it. Fails if the server was
+    /// created without a simulated disk.
     pub fn set_disk_full(&self, is_full: bool) -> Result<(), ClusterError> {
         let no_disk = || ClusterError::failed("filling the disk", "it cannot become full");
         self.disk.as_ref().ok_or_else(no_disk)?.set_full(is_full)
@@ -36,8 +37,8 @@ impl Postgres {
         Err(ClusterError::failed("waiting for PostgreSQL", "it did not recover"))
     }
 
-    /// Copies the running server's data into a new directory of this name, for
-    /// [`Postgres::restore`].
+    /// Copies the running server's data into a new directory of this name. [`Postgres::restore`]
+    /// and [`Postgres::put_back`] use such a copy.
     pub fn back_up(&self, name: &str) -> Result<PathBuf, ClusterError> {
         let copy = self.dir().join(name);
         self.copy_of(self, &copy.display().to_string(), &[])?;
@@ -45,14 +46,14 @@ impl Postgres {
     }
 
     /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
-    /// the server on a new timeline. The server's commits do not wait for a standby.
+    /// the server on a new timeline, without waiting for a standby at each commit.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start_on_new_timeline()
     }
 
     /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
-    /// the server on the same timeline, so the timeline does not show the restore.
+    /// the server on the old timeline, so that clients cannot detect the restore by the timeline.
     pub fn put_back(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start()
@@ -64,12 +65,12 @@ impl Postgres {
         std::fs::rename(copy, &self.data).with_operation(what)
     }
 
-    /// Starts the stopped server on a new timeline. The server's commits do not wait for a standby.
+    /// Starts the stopped server on a new timeline, without waiting for a standby at each commit.
     pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
         let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);
-        // The copy contains all WAL that the recovery needs, so the required `restore_command` may
-        // always fail.
+        // PostgreSQL requires a `restore_command` for a recovery. The copy already contains all WAL
+        // that the recovery needs, so the command may always fail.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {

@@ -9,15 +9,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{CHECK_INTERVAL, Connection, EventLoop, Fault, Source};
 
-/// The largest number of connections that are opened at the same time, so that the server's listen
-/// queue does not overflow.
+/// The largest number of connections that are being opened at the same time. More could overflow
+/// the server's listen queue.
 const CONNECTING_MAX: usize = 64;
 /// How long opening a connection may take. After that time the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after a failed attempt to open a connection. Each further pause is twice as
 /// long.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// The pause doubles at most this many times.
+/// The pause doubles at most this many times; after that, it stays the same.
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {
@@ -36,8 +36,8 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens the closed connections whose pause is over. Closes connections that do not open in
-    /// time or do not answer in time.
+    /// Opens closed connections whose pause is over. Ends connections that take too long to open,
+    /// and connections whose answer takes too long.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()
@@ -53,7 +53,7 @@ impl<R> EventLoop<R> {
             (connection.is_extra, connection.request) = (true, Some(request));
             connection.partial = std::mem::take(&mut self.outbox);
             self.connections.push(connection);
-            // The number of connections is far below the largest u32.
+            // The number of connections fits a u32: it is far below the largest u32.
             self.connect(self.connections.len() as u32 - 1, source, now);
         }
         if now.duration_since(self.checked_at) >= CHECK_INTERVAL {
@@ -108,7 +108,8 @@ impl<R> EventLoop<R> {
         self.fail(number, Fault::Connect, source, now);
     }
 
-    /// The first event of a connection shows whether the attempt to open it succeeded.
+    /// Handles the first event of a connection, which shows whether the connection is open or the
+    /// attempt failed.
     pub(super) fn finish_connecting<S: Source<Request = R>>(
         &mut self,
         number: u32,
@@ -151,14 +152,14 @@ impl<R> EventLoop<R> {
     }
 }
 
-/// Turns off Nagle's algorithm, which delays small writes.
+/// Begins to open a connection. Turns off Nagle's algorithm, which would delay small writes.
 fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&addr.into()) {
         Ok(()) => {}
-        // A later event reports that the connection is open.
+        // The connection is not open yet. A later event reports when it is.
         Err(error)
             if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),

@@ -80,8 +80,8 @@ impl Source for Worker<'_> {
             (None, Fault::Unexpected) => {
                 self.tally.counts.count_fault("an answer without a request")
             }
-            // The server may close an idle connection. A stream that ends loses no verdict, because
-            // its buyer also polls.
+            // Nothing is lost here. A connection without a request is idle, and the server may
+            // close it. The buyer of an event stream also polls for the verdict.
             (None | Some(Exchange::Listen(..)), _) => {}
         }
     }

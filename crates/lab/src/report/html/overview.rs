@@ -67,12 +67,13 @@ fn row(run: &RunReport, id: &str) -> String {
     row + &format!("<td>{}</td><td>{}</td></tr>", survived(&results), escape(first.suits))
 }
 
-/// For each fault, gives the verdict, or says that the fault did not affect the strategy.
+/// For each fault, returns the worst verdict, or says that the fault did not affect the strategy.
 fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
         let of_fault = || results.iter().filter(|one| one.faults == fault);
-        // If the fault did not affect a run, the run's verdict says nothing about the fault.
+        // If the fault did not affect a run, the run's verdict does not show whether the strategy
+        // survives the fault.
         if let Some(worst) = worst(of_fault().filter(|one| one.applies)) {
             parts.push(format!("{} {}", fault.as_str(), pill(worst)));
         } else if let Some(unaffected) = worst(of_fault()) {

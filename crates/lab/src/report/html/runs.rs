@@ -51,7 +51,8 @@ fn row(result: &RunResult, has_seeds: bool) -> String {
     ];
     numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
     for (name, count) in result.counts() {
-        // The buyer of an untold order got no answer, so this order breaks no promise.
+        // An untold order belongs to a buyer who got no final answer. The buyer was promised
+        // nothing, so this order breaks no promise and is not marked.
         let class = if count > 0 && name != "untold" { "num broke" } else { "num" };
         row += &format!("<td class=\"{class}\">{}</td>", number(count as f64));
     }
