@@ -84,7 +84,7 @@ pub struct OrderSelection {
     /// The order's id.
     #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
     pub order: Option<String>,
-    /// Every order of this sale, if the order's state allows the change.
+    /// All orders of this sale whose state allows the change.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only orders in this state, for example reserved.
