@@ -24,8 +24,8 @@ const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 /// When the target began to fail, and the number of failures since that time.
 pub(super) type Failures = (Instant, u64);
 
-/// Commits that the backup lacks, because the server dropped their pages. The next base closes the
-/// gap.
+/// The commits since `since`, which the backup lacks because the server has just started or because
+/// it dropped their pages. The first base of the next generation closes the gap.
 pub(super) struct Gap {
     pub(super) since: Millis,
     pub(super) failing: Option<Failures>,

@@ -211,7 +211,8 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
         let ObjectName::Base(number) = object else { continue };
         let Ok(text) = target.get(&names::base(generation, *number)).await else { continue };
         let Ok(base) = serde_json::from_slice::<BaseBackup>(&text) else { continue };
-        // A segment that the base needs may end after the copy was complete.
+        // The base needs these segments. One of them may end after the copy was complete. The
+        // earliest state that can be restored then has this later time.
         let needed = objects.iter().filter_map(|(other, object)| match object {
             ObjectName::Segment(first, at)
                 if other == generation

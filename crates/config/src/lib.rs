@@ -127,7 +127,8 @@ pub struct Settings {
     pub stop_notice: Duration,
     /// The settings of the log.
     pub log: LogSettings,
-    /// Every setting as operators see it, without secrets.
+    /// The path, the value and the origin of every setting, as the operators' API returns them. The
+    /// values of secrets are hidden.
     pub shown: Vec<ShownSetting>,
     /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,

@@ -146,7 +146,8 @@ impl Bucket {
         Ok(self.objects.get(&self.name(name)).await?.bytes().await?)
     }
 
-    /// Blocks the thread while it writes the file. Only a restore calls this function.
+    /// Blocks the thread while it writes the file. This is acceptable, because only a restore calls
+    /// this function.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let mut parts = self.objects.get(&self.name(name)).await?.into_stream();
         let mut to =

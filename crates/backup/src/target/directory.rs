@@ -14,7 +14,7 @@ use crate::names::{self, Generation};
 
 const PART: &str = ".part";
 
-/// Lets only one thread work at a time.
+/// A semaphore with one permit, so that only one thread works at a time.
 type Turn = Arc<Semaphore>;
 
 /// A directory. It may be on a network disk that does not respond, and then an operation blocks its
@@ -23,11 +23,12 @@ type Turn = Arc<Semaphore>;
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
-    /// For small objects and segments.
+    /// The turn for writes of small objects and segments.
     puts: Turn,
-    /// For whole files. Their writes take long, and must not delay segments.
+    /// The turn for writes of whole files. These writes take long, so segments must not wait for
+    /// them.
     files: Turn,
-    /// For reads, lists and deletions.
+    /// The turn for reads, lists and deletions.
     others: Turn,
 }
 

@@ -38,7 +38,7 @@ pub enum SaleCommand {
     /// List sales, newest first.
     #[command(after_help = "Example:\n  doorbuster sale list --phase open")]
     List {
-        /// Only sales in this phase: draft, scheduled, open, paused or closed.
+        /// List only sales in this phase: draft, scheduled, open, paused or closed.
         #[arg(long, value_parser = values::phase)]
         phase: Option<Phase>,
         /// Maximum number of entries, 1 to 200.
