@@ -1,8 +1,8 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! A signature is verified with the algorithm of the public key. The algorithm in the token's
-//! header does not decide this, because an attacker can write any header. The server reads the key
+//! Each public key verifies only signatures of its own algorithm. A token's header cannot choose
+//! another algorithm for a key, because an attacker can write any header. The server reads the key
 //! set at its start and then every [`REFRESH_INTERVAL`]. A token with an unknown key makes the
 //! server read the set earlier, but at most once in each [`MIN_REFRESH_INTERVAL`].
 

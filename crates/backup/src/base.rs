@@ -100,7 +100,7 @@ impl BaseMaker {
     /// step must be fast, because the store cannot shorten its write-ahead log until the step ends.
     /// It is fast, because the data directory is on the store's own disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
-        // A killed process may have left its copies.
+        // Removes the copies that a killed process left.
         remove_parts(&self.data_dir);
         check_space(&self.data_dir, self.key.is_some())?;
         let (before, begun) = (self.copy.newest(), self.clock.now().0);

@@ -68,7 +68,7 @@ pub async fn restore(
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
-    // A killed restore may have left its files.
+    // Removes the files that a killed restore left.
     remove_parts(dir);
     let restored = write(target, (&dir.join(PART), dir), until, passphrase).await;
     remove_parts(dir);
@@ -151,8 +151,8 @@ fn open(
     }
 }
 
-/// Returns the newest states at or before `until`, at most [`STATES_MAX`], newest first. Adds bases
-/// with a damaged description to `skipped`.
+/// Returns the states at or before `until`, newest first, but at most [`STATES_MAX`] of them. Adds
+/// bases with a damaged description to `skipped`.
 pub(super) async fn states(
     target: &BackupTarget,
     until: Millis,

@@ -132,8 +132,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // The other shapes work without the directory. A copy of the operators' key is in the
-        // database, and Redis or other nodes have the history of the database.
+        // Shapes other than embedded work without a data directory. A copy of the operators' key is
+        // in the database, and Redis or other nodes have the history of the database.
         return Some(PathBuf::new());
     }
     let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";

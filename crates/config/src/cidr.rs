@@ -37,7 +37,7 @@ impl Cidr {
         })
     }
 
-    /// Returns the address as it was written, including the host bits: `10.1.2.3` for `10.1.2.3/8`.
+    /// Returns the network's address with its host bits: `10.1.2.3` for `10.1.2.3/8`.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address

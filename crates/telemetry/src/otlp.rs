@@ -136,7 +136,8 @@ pub(crate) fn service_name() -> String {
     choose_name(variable("OTEL_SERVICE_NAME"), given_attributes())
 }
 
-/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in the attributes.
+/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in `given`, the attributes of
+/// `OTEL_RESOURCE_ATTRIBUTES`.
 fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
     let name = own.or_else(|| value_of(SERVICE_NAME, given));
     name.unwrap_or_else(|| "doorbuster".to_owned())
@@ -146,7 +147,7 @@ pub(crate) fn instance_id() -> String {
     choose_instance_id(given_attributes())
 }
 
-/// An id in the attributes has priority over the random id.
+/// An id in `given`, the attributes of `OTEL_RESOURCE_ATTRIBUTES`, has priority over the random id.
 fn choose_instance_id(given: Vec<(String, String)>) -> String {
     value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
 }
