@@ -36,17 +36,17 @@ pub fn bearer<'a>(
 
 /// The cookie in which the pages keep the token that the shop gave to the buyer.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// A request that uses the cookie and changes something needs this header. Other sites cannot make
-/// a browser send this header.
+/// A request that changes data and authenticates with the cookie must have this header. Another
+/// site can make a browser send the cookie, but not this header.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header or, if this header is missing, from the
-/// cookie. `may_change` is true if the request has the page header or changes nothing.
+/// cookie [`BUYER_COOKIE`]. `may_change` must be true if the request changes no data, or if it has
+/// the header [`PAGE_HEADER`].
 ///
 /// # Errors
 ///
-/// Like [`bearer`]. Also fails if the request uses the cookie, changes something and lacks the page
-/// header.
+/// Like [`bearer`]. Also fails if the token is in the cookie and `may_change` is false.
 pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,
@@ -60,14 +60,15 @@ pub fn buyer_token<'a>(
     match (may_change, token.len()) {
         (_, 0) => Err(denied),
         (false, _) => Err(AuthenticationError::Bad(
-            "a change that uses the cookie of a page needs the header X-Doorbuster-Page: 1",
+            "a request that changes data and authenticates with a page's cookie must have the \
+             header X-Doorbuster-Page: 1",
         )),
         (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
         (true, _) => Err(AuthenticationError::Bad("the token is longer than 4096 bytes")),
     }
 }
 
-/// Returns the value of the first cookie with this name. Only this value is decoded, because
+/// Returns the value of the first cookie with this name. The other cookies are not decoded, because
 /// another program on the same host may set cookies that are not UTF-8.
 pub fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
     let pairs = headers.into_iter().flat_map(|header| header.split(|byte| *byte == b';'));

@@ -37,7 +37,8 @@ impl BuyerTokenVerifier {
     }
 
     /// Creates a verifier for `keys`. If `keys` is a file, the file must be readable now. If `keys`
-    /// is a URL that cannot be read now, the server reads the URL later.
+    /// is a URL that cannot be read now, the call succeeds, and the server reads the URL again
+    /// later.
     ///
     /// # Errors
     /// When the file cannot be read, or contains no usable keys.
@@ -63,8 +64,8 @@ impl BuyerTokenVerifier {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
     }
 
-    /// Checks `token` with the loaded keys, and returns the buyer that the token names. If the
-    /// error is [`AuthenticationError::Unknown`], call
+    /// Checks `token` with the loaded keys, and returns the buyer that the token names. The error
+    /// [`AuthenticationError::Unknown`] means that the token's key is not loaded. Then call
     /// [`BuyerTokenVerifier::check_with_fresh_keys`].
     ///
     /// # Errors
@@ -75,8 +76,8 @@ impl BuyerTokenVerifier {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         };
-        // A write slows down other threads that read the flag, so a flag that is set is not written
-        // again.
+        // A flag that is already set is not written again, because each write slows down other
+        // threads that read the flag.
         if verdict.is_ok() && !self.has_accepted_token() {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -93,8 +94,8 @@ impl BuyerTokenVerifier {
     /// [`Self::check`] has returned [`AuthenticationError::Unknown`].
     ///
     /// # Errors
-    /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
-    /// loaded.
+    /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys are loaded,
+    /// because no read of the keys has succeeded yet.
     pub async fn check_with_fresh_keys(
         &self,
         token: &str,

@@ -8,8 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::AuthenticationError;
 
-/// The server accepts a token up to this many seconds too early or too late, because the clock of
-/// the token's issuer may differ from the server's clock.
+/// The server accepts a token up to this many seconds before the token becomes valid and after it
+/// expires. The clock of the token's issuer may differ from the server's clock.
 pub(crate) const LEEWAY_SECS: i64 = 30;
 
 pub use doorbuster_core::BuyerName;
@@ -35,7 +35,8 @@ pub struct ExpectedClaims {
     pub audience: Option<String>,
 }
 
-/// Claims of a token. A repeated claim is an error.
+/// The claims that the server reads from a token. If the token has one of these claims twice, the
+/// token is invalid.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Claims<'a> {
     #[serde(borrow)]

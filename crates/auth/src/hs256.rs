@@ -15,8 +15,8 @@ use super::AuthenticationError;
 use super::bearer::TOKEN_BYTES_MAX;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
-/// Claims of up to this many characters of base64url are decoded on the stack. Longer claims need
-/// an allocation.
+/// The claims of a token are decoded on the stack if they have at most this many base64url
+/// characters. Longer claims need an allocation.
 const CLAIMS_SMALL: usize = 512;
 const SIGNATURE_BYTES: usize = 32;
 
@@ -29,7 +29,8 @@ const USUAL_HEADERS: [&str; 3] = [
 
 #[derive(Debug)]
 pub(super) struct Hs256 {
-    /// The state of the HMAC after it has processed the secret.
+    /// The state of the HMAC after it has processed the secret. Each check begins with a copy of
+    /// this state.
     key: Hmac<Sha256>,
 }
 
@@ -38,7 +39,7 @@ struct TokenHeader<'a> {
     #[serde(borrow)]
     alg: std::borrow::Cow<'a, str>,
     /// Extensions that the token requires. The server supports no extension, so it rejects a token
-    /// with this member.
+    /// whose header has this member.
     #[serde(default)]
     crit: Option<serde::de::IgnoredAny>,
 }

@@ -1,10 +1,10 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The key decides the algorithm. The token's header does not, because an attacker can choose the
-//! header. The server reads the key set at its start and then every [`REFRESH_INTERVAL`]. A token
-//! with an unknown key makes the server read the set earlier, but at most once in each
-//! [`MIN_REFRESH_INTERVAL`].
+//! Each public key verifies only signatures of its own algorithm. A token's header cannot choose
+//! another algorithm for a key, because an attacker can write any header. The server reads the key
+//! set at its start and then every [`REFRESH_INTERVAL`]. A token with an unknown key makes the
+//! server read the set earlier, but at most once in each [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// If a read did not end, the next read starts at least this long after the start of that read.
+/// If a read was interrupted, the next read starts at least this long after the start of the
+/// interrupted read.
 const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,7 +47,7 @@ pub struct JwksError {
 #[derive(Default)]
 struct LastRead {
     started_at: Option<Instant>,
-    /// `false` if the client that waited for the read disconnected before the read ended.
+    /// `false` if the read was interrupted, because the client that waited for it disconnected.
     has_ended: bool,
 }
 
@@ -146,8 +147,8 @@ impl Jwks {
         self.read_now().await
     }
 
-    /// If [`Self::refresh`] is called during this read, it waits for the end of this read, and does
-    /// not read again.
+    /// Reads the set again, even if the last read was a short time ago. A call of [`Self::refresh`]
+    /// during this read waits for its end, and does not read again.
     pub(super) async fn read_now(&self) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
         self.read(&mut last, Instant::now()).await
@@ -181,8 +182,8 @@ impl Jwks {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
-        // A failed read has also ended. Otherwise, while the URL is down, every call would send a
-        // request.
+        // A failed read also counts as ended, so the next read waits for `MIN_REFRESH_INTERVAL`.
+        // Otherwise, while the URL is down, every token with an unknown key would cause a request.
         last.has_ended = true;
         let keys =
             read.and_then(|bytes| key_set::parse(&bytes)).map_err(|why| JwksError { from, why })?;

@@ -37,16 +37,19 @@ use callback::Callback;
 pub use claims::SignedIn;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// The server refuses an answer from the issuer that is longer than this.
+/// The maximum length of a response from the issuer, in bytes. The server refuses a longer
+/// response.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
 /// while the issuer is down, every attempt would send a request.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
-/// If a read did not end, the next read starts at least this long after the start of that read.
+/// If a read was interrupted, the next read starts at least this long after the start of the
+/// interrupted read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The server refuses a code from the issuer that is longer than this.
+/// The maximum length of an authorization code from the issuer, in bytes. The server refuses a
+/// longer code.
 const CODE_BYTES_MAX: usize = 2_048;
 
 /// Why a person could not sign in. The texts are for operators of the server, and contain no
@@ -124,7 +127,7 @@ struct Issuer {
 #[derive(Default)]
 struct LastRead {
     begun: Option<Instant>,
-    /// `None` if the client that waited for the read disconnected before the read ended.
+    /// `None` if the read was interrupted, because the client that waited for it disconnected.
     result: Option<Result<Arc<Issuer>, OidcError>>,
 }
 
@@ -159,7 +162,7 @@ impl Oidc {
     }
 
     /// Begins a sign-in. Returns the address of the issuer to which the browser goes next, and the
-    /// secrets that the browser keeps.
+    /// secrets that the browser must keep until [`Self::finish`].
     pub async fn begin(&self) -> Result<(Url, SignInAttempt), OidcError> {
         let issuer = self.issuer().await?;
         let attempt = SignInAttempt::new();
@@ -198,7 +201,8 @@ impl Oidc {
         let issuer = self.issuer().await?;
         let token = self.exchange(&issuer.client, answer.code, attempt).await?;
         let claims = match issuer.keys.signed_claims(&token) {
-            // The issuer may have new keys, so the key set is read again.
+            // The token's key is not in the key set. The issuer may have added the key, so the key
+            // set is read again.
             Err(AuthenticationError::Unknown) => {
                 issuer
                     .keys

@@ -58,8 +58,8 @@ impl OperatorKeyVerifier {
         self.configured.hash
     }
 
-    /// Replaces the known keys that operators created. `keys` must have every such key of the
-    /// store.
+    /// Replaces the set of keys that operators created. `keys` must contain every such key of the
+    /// store, because a key that is not in `keys` no longer works.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },

@@ -19,8 +19,8 @@ use super::target::BackupTarget;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BaseBackup {
-    /// The copy contains every commit up to this number. It may also contain later commits. The
-    /// segments contain these commits too.
+    /// The copy contains every commit up to this number. It may also contain later commits, up to
+    /// `complete`. The segments contain these later commits too.
     pub before: u64,
     /// The copy contains no commit after this number, but may lack commits between `before` and
     /// this number. So the copy is consistent only together with all segments up to this number.
@@ -34,14 +34,15 @@ pub(super) struct BaseBackup {
     /// The BLAKE3 hash of the copy before its encryption.
     pub hash: String,
     /// The names and contents of the files with the generated secrets. Empty if the backup is
-    /// encrypted.
+    /// encrypted, because `encryption` then contains them.
     pub files: Vec<(String, String)>,
     /// The encryption, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<BaseEncryption>,
 }
 
-/// The encryption of a base and of the segments of its generation.
+/// What a restore needs, beside the passphrase, to decrypt a base and the segments of its
+/// generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BaseEncryption {
@@ -95,11 +96,11 @@ fn remove_parts(data_dir: &Path) {
 }
 
 impl BaseMaker {
-    /// Copies the store to the data directory, and then sends this copy to the target. The copying
-    /// of the store must be fast, because the store cannot shorten its log meanwhile. It is fast,
-    /// because the data directory is on the store's own disk.
+    /// Copies the store to the data directory, and then sends this copy to the target. The first
+    /// step must be fast, because the store cannot shorten its write-ahead log until the step ends.
+    /// It is fast, because the data directory is on the store's own disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
-        // A killed process may have left its copies.
+        // Removes the copies that a killed process left.
         remove_parts(&self.data_dir);
         check_space(&self.data_dir, self.key.is_some())?;
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
@@ -169,7 +170,8 @@ fn hash_texts(key: &str, files: &str) -> String {
     blake3::hash(format!("{key}\n{files}").as_bytes()).to_string()
 }
 
-/// A full disk would stop the store's commits.
+/// Fails if the disk has too little free space for the copies, because a full disk would stop the
+/// store's commits.
 fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
     let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());
@@ -178,7 +180,8 @@ fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     check_free(disk.f_bavail.saturating_mul(disk.f_frsize), store, copies)
 }
 
-/// Half the size of the store must stay free.
+/// Fails unless the disk has space for `copies` copies of the store, and also for half the size of
+/// the store.
 fn check_free(free: u64, store: u64, copies: u64) -> Result<(), String> {
     let needed = store.saturating_mul(copies).saturating_add(store / 2);
     match free >= needed {

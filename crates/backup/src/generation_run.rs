@@ -11,8 +11,8 @@ use super::base::{BaseBackup, BaseMaker};
 use super::names::{self, Generation};
 use super::{ContinuousBackup, RETRY_AFTER, retention, write_within};
 
-/// A generation gets a new base after this many segments, because a restore must read all segments
-/// since its base.
+/// A generation gets a new base after this many segments. This limits the time of a restore, which
+/// must read all segments since its base.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
 /// A generation gets a new base when the segments since the last base have at least this many
 /// bytes, and at least as many bytes as that base.
@@ -24,8 +24,8 @@ const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 /// When the target began to fail, and the number of failures since that time.
 pub(super) type Failures = (Instant, u64);
 
-/// Commits that the backup lacks, because the server dropped their pages. The next base closes the
-/// gap.
+/// The commits since `since`, which the backup lacks because the server has just started or because
+/// it dropped their pages. The first base of the next generation closes the gap.
 pub(super) struct Gap {
     pub(super) since: Millis,
     pub(super) failing: Option<Failures>,
@@ -44,7 +44,7 @@ pub(super) struct GenerationRun<'a> {
     pub(super) segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// The latest time of the next deletion of old objects. A new base causes an earlier deletion.
+    /// Old objects are deleted at this time, or earlier, when a new base is complete.
     pub(super) next_deletion: Instant,
     /// The failures since the last successful write of a segment.
     failing: Option<Failures>,
@@ -75,13 +75,14 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits, or `None` if the backup lacks no
+    /// Returns the time since which the backup lacks commits. Returns `None` if the backup has all
     /// commits.
     pub(super) fn waiting_since(&self) -> Option<Millis> {
         if self.bases == 0 { Some(self.lacks_since) } else { self.backup.copy.oldest_at() }
     }
 
-    /// Returns the gap, which begins at `since`.
+    /// Logs that the server dropped pages, and ends this generation. Returns the gap, which begins
+    /// at `since`. The next generation closes the gap.
     pub(super) fn fell_behind(mut self, since: Millis) -> Gap {
         tracing::warn!(
             event = "backup.fell_behind",
@@ -159,9 +160,9 @@ impl<'a> GenerationRun<'a> {
         self.deleting = Some(tokio::spawn(delete));
     }
 
-    /// Repeats the write until it succeeds. `since` is the time since which the backup lacks
-    /// commits. If the server drops pages meanwhile, returns `false`, and the caller must begin a
-    /// new generation.
+    /// Writes a segment, and repeats the write until it succeeds. `since` is the time since which
+    /// the backup lacks commits. If the server drops pages meanwhile, returns `false`, and the
+    /// caller must begin a new generation.
     pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {

@@ -79,8 +79,8 @@ impl BackupKey {
 
 const NOT_THIS_KEY: &str = "another key encrypted it";
 
-/// The passphrase was right, because it decrypted this key. So an error means that the object is
-/// damaged.
+/// Converts an error that occurred when this key decrypted an object. The passphrase was right,
+/// because it decrypted this key. So the error means that the object is damaged.
 fn named_as_damage(error: age::DecryptError) -> DecryptionError {
     DecryptionError::Damaged(match DecryptionError::from(error) {
         DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),

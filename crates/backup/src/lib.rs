@@ -91,9 +91,10 @@ impl ContinuousBackup {
         }
     }
 
-    /// Deletes the incomplete files of the target's newest generation. Returns a new generation,
-    /// and the failed attempts. The new name sorts after the names of all generations of the
-    /// target. Tries until the target answers, or returns `None` if `stop` is cancelled first.
+    /// Deletes the incomplete files of the target's newest generation, and chooses the name of a
+    /// new generation. This name sorts after the names of all generations of the target. Repeats
+    /// failed attempts until one succeeds, and then returns the new generation and the failures.
+    /// Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -145,8 +146,9 @@ impl ContinuousBackup {
         );
     }
 
-    /// Writes one generation. Its first base closes the earlier gap `gap`. If the server drops
-    /// pages, returns a new gap, and the caller must begin a new generation.
+    /// Writes one generation, until `stop` is cancelled or the server drops pages. The generation's
+    /// first base closes `gap`, the gap that the previous generation left. If the server drops
+    /// pages, returns the new gap, and the caller must begin a new generation.
     async fn run_generation(
         &self,
         generation: &Generation,
@@ -161,9 +163,9 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.update_base().await;
-            // `take` forgets the time of the oldest commit. The backup lacks this commit until its
-            // segment is written, so the time is recorded before `take`. A buffer that dropped
-            // pages has lost the time, so `since` then keeps its value.
+            // `take` removes the oldest commit and its time from the buffer. The backup lacks this
+            // commit until its segment is written, so the time is recorded before `take`. A buffer
+            // that dropped pages has lost the time, so `since` then keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());

@@ -20,7 +20,8 @@ use doorbuster_core::Millis;
 pub(super) struct Generation(String);
 
 impl Generation {
-    /// The name sorts after the name of `newest`, the target's newest generation.
+    /// Creates a generation whose name sorts after the name of `newest`, the target's newest
+    /// generation.
     pub(super) fn after(newest: Option<&Self>, now: Millis) -> Self {
         let at = newest.map_or(now, |newest| now.max(newest.begun().plus(1)));
         Self(format!("{:013}-{:08x}", at.0, rand::random::<u32>()))
@@ -51,13 +52,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns `None` for the directories of other programs.
+/// Parses the name of a generation's directory. Returns `None` for a directory of another program.
 pub(super) fn parse_generation(name: &str) -> Option<Generation> {
     let (begun, random) = name.split_once('-')?;
     (is_number(begun) && random.len() == 8).then(|| Generation(name.to_owned()))
 }
 
-/// Returns `None` for the objects of other programs.
+/// Parses the name of an object. Returns `None` for an object of another program.
 pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     let (generation, object) = name.split_once('/')?;
     let generation = parse_generation(generation)?;

@@ -68,7 +68,7 @@ pub async fn restore(
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
-    // A killed restore may have left its files.
+    // Removes the files that a killed restore left.
     remove_parts(dir);
     let restored = write(target, (&dir.join(PART), dir), until, passphrase).await;
     remove_parts(dir);
@@ -151,7 +151,8 @@ fn open(
     }
 }
 
-/// Returns the states at or before `until`, newest first. Adds damaged bases to `skipped`.
+/// Returns the states at or before `until`, newest first, but at most [`STATES_MAX`] of them. Adds
+/// bases with a damaged description to `skipped`.
 pub(super) async fn states(
     target: &BackupTarget,
     until: Millis,
@@ -170,7 +171,8 @@ pub(super) async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
-        // An unreadable base may be intact, so an older base must not silently replace it.
+        // A base that cannot be read now may be intact. The restore then fails, so that no older
+        // base silently replaces it.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
         let base: BaseBackup = match serde_json::from_slice(&text) {
             Ok(base) => base,
@@ -188,8 +190,8 @@ pub(super) async fn states(
         });
         let mut segments: Vec<_> = segments.collect();
         segments.sort_unstable();
-        // The first needed commit is `before` + 1, which may be inside a segment. The segments
-        // before this segment may be damaged. They are not needed, so they are not read.
+        // The restore needs all commits after `before`. Commit `before` + 1 may be in the middle of
+        // a segment. Earlier segments are not read, because they are not needed and may be damaged.
         let needed = segments.partition_point(|(first, _)| *first <= base.before + 1);
         segments.drain(..needed.saturating_sub(1));
         segments.retain(|(_, at)| *at <= until);
@@ -209,7 +211,8 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
         let ObjectName::Base(number) = object else { continue };
         let Ok(text) = target.get(&names::base(generation, *number)).await else { continue };
         let Ok(base) = serde_json::from_slice::<BaseBackup>(&text) else { continue };
-        // A segment that the base needs may end after the copy was complete.
+        // The base needs these segments. One of them may end after the copy was complete. The
+        // earliest state that can be restored then has this later time.
         let needed = objects.iter().filter_map(|(other, object)| match object {
             ObjectName::Segment(first, at)
                 if other == generation
@@ -278,7 +281,9 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // The commits after `newest` are missing, so the sequence ends here.
+            // The commits after `newest` are missing here. If the base needs them, the base is
+            // skipped below. If the target has them in a segment that `state` lacks, the restored
+            // state ends before them.
             if newest < base.complete || is_left_out(target, state, segment.first).await? {
                 break;
             }
@@ -311,11 +316,11 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether the target has a segment between the segment `first` and the segment before it
-/// in `state`. `state` lacks such a segment for one of two causes:
+/// Returns whether the target has a segment that `state` lacks, between the segment that begins at
+/// commit `first` and the previous segment of `state`. There are two possible causes:
 ///
-/// * The clock was set back, and the segment is newer than the requested time.
-/// * The server wrote the segment while the restore read the list.
+/// * The clock was set back, and the missing segment is newer than the requested time.
+/// * The server wrote the missing segment while the restore read the list of objects.
 async fn is_left_out(
     target: &BackupTarget,
     state: &State,

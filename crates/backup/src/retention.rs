@@ -120,7 +120,8 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // At minute 60, only the first base was complete, and no object is older than this base.
+        // At minute 60, the first base was the only complete base. No object is older than this
+        // base, so no object is deleted.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");
         assert_eq!(target.list().await.expect("readable"), all);
@@ -142,7 +143,8 @@ mod tests {
         let dir = TempDir::new();
         let place = BackupPlace::Directory(dir.path().join("target"));
         let target = BackupTarget::create(&place).expect("a directory");
-        // The clock was an hour ahead in the first generation, and correct in the second.
+        // In the first generation, the clock was an hour ahead. In the second, it is correct, so
+        // the second base has an earlier time than the first.
         let first = Generation::after(None, Millis(70 * MINUTE));
         put_base(&target, &first.to_string(), 0, 70 * MINUTE).await;
         let second = Generation::after(Some(&first), Millis(11 * MINUTE));

@@ -14,7 +14,7 @@ pub use doorbuster_config::{BackupPlace, PlaceError};
 use crate::names::{self, Generation};
 use directory::Directory;
 
-/// An open directory or bucket. A clone is the same target.
+/// An open directory or bucket. A clone uses the same directory or bucket.
 #[derive(Clone)]
 pub struct BackupTarget {
     objects: Objects,

@@ -25,7 +25,8 @@ pub(super) use settings_reader::SettingsReader;
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
 const PEERS_MAX: usize = 64;
 
-/// `faults` has the faults that were found while the sources were read.
+/// Checks every raw value, and returns the settings or all faults. `faults` has the faults that
+/// were found while the sources were read.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,
@@ -131,8 +132,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // The other shapes work without the directory. A copy of the operators' key is in the
-        // database, and Redis or other nodes have the history of the database.
+        // Shapes other than embedded work without a data directory. A copy of the operators' key is
+        // in the database, and Redis or other nodes have the history of the database.
         return Some(PathBuf::new());
     }
     let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";
@@ -162,7 +163,8 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
-/// Looks up a host name. Prefers an IPv4 address, because clients try IPv4 addresses first.
+/// Reads the address on which the server listens. If a host name has several addresses, prefers an
+/// IPv4 address, because clients try IPv4 addresses first.
 fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();

@@ -37,7 +37,7 @@ impl Cidr {
         })
     }
 
-    /// Returns the network's address, including the host bits.
+    /// Returns the network's address with its host bits: `10.1.2.3` for `10.1.2.3/8`.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address

@@ -23,7 +23,7 @@ pub struct DeliverySettings {
     pub broker_hosts: Vec<BrokerHost>,
 }
 
-/// In a demonstration, the default allows private addresses.
+/// Reads the settings of deliveries. In a demonstration, `allow_private` is true by default.
 pub(super) fn deliveries(read: &mut SettingsReader<'_>, demo: bool) -> Option<DeliverySettings> {
     let allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&SettingOrigin::Default);

@@ -54,7 +54,7 @@ use doorbuster_base::master_keys::MasterKeys;
 /// The text of the default file.
 pub const DEFAULT_FILE: &str = include_str!("../default.toml");
 
-/// Settings from the command line. `None` leaves the setting to the other layers.
+/// Settings from the command line. `None` means that the command line does not set this setting.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: a TOML file.
@@ -76,7 +76,8 @@ pub struct Flags {
 pub struct Settings {
     /// Where the server decides about stock and stores it.
     pub shape: Shape,
-    /// The addresses of other nodes. This node asks them for the newest history of the database.
+    /// The addresses of other nodes. This node asks them for the newest history of the database,
+    /// which shows whether a database server is an old primary.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,
@@ -126,7 +127,8 @@ pub struct Settings {
     pub stop_notice: Duration,
     /// The settings of the log.
     pub log: LogSettings,
-    /// Every setting as operators see it, without secrets.
+    /// The path, the value and the origin of every setting, as the operators' API returns them. The
+    /// values of secrets are hidden.
     pub shown: Vec<ShownSetting>,
     /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,

@@ -51,7 +51,8 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // If a node has an IPv4 and an IPv6 address, the list must have only one of them.
+        // A node with an IPv4 and an IPv6 address must be in the list only once, so only the
+        // addresses of one IP version are kept.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();
@@ -134,7 +135,8 @@ const URLS_MAX: usize = 64;
 const REPLICAS_MAX: u64 = 10;
 
 /// Returns whether an operator gave the setting a value that has an effect. The values in the
-/// default file have no effect, so a copy of the default file has no fault.
+/// default file (0 replicas, no peers) have no effect. So a copy of the default file is valid in
+/// every shape.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {

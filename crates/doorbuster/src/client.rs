@@ -19,8 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pausing or closing a sale can take long: the server first waits until tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// The largest answer in bytes. A page of 200 sales fits if no sale is larger than a request's
-/// body. Changes can make a sale larger, so the command `status` reads smaller pages.
+/// The largest response body that this client reads, in bytes. A page of 200 sales fits if no sale
+/// is larger than a request's body. Changes can make a sale larger, so the command `status` reads
+/// smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -88,7 +89,8 @@ impl ClientError {
         }
     }
 
-    /// Returns the code of the problem document. Returns `None` if no valid answer arrived.
+    /// Returns the code of the problem document. Returns `None` if the server sent no problem
+    /// document.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
@@ -107,8 +109,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Returns true if the request has no successful answer, but the server may have executed the
-/// request.
+/// Returns true if the request failed, but the server may have executed it.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) | Err(ClientError::Path(_) | ClientError::NotSent(_)) => false,
@@ -171,8 +172,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Otherwise reqwest reads the system's certificates also for plain HTTP, and fails if
-            // there are none.
+            // Without this call, reqwest reads the system's certificates even for plain HTTP, and
+            // fails if the system has none.
             http = http.tls_certs_only([]);
         }
         if is_this_machine(&url) {
@@ -267,7 +268,8 @@ impl Client {
         self.send(request.body(body)).await
     }
 
-    /// Prints the result: the server's JSON, or the text that `human` makes from the JSON.
+    /// Prints the result: with `--json`, the server's JSON, and otherwise the text that `human`
+    /// makes from it.
     pub fn print_result<T: DeserializeOwned>(
         &self,
         result: ApiResult,
@@ -295,7 +297,7 @@ impl Client {
         method: Method,
         path: &Path<'_>,
     ) -> Result<reqwest::RequestBuilder, InvalidPart> {
-        // With one of these parts, the URL would have another path.
+        // With one of these parts, the request could go to another path than the caller intends.
         if let Some(part) = path.parts.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(InvalidPart((*part).to_owned()));
         }

@@ -41,8 +41,8 @@ pub fn run(args: &CsvArgs) -> Outcome {
         .with("action", args.action.as_deref())
         .with("subject", args.subject.as_deref());
     client::block_on(async {
-        // `/dev/stdout` is not opened again: a second descriptor would have a separate file
-        // position.
+        // For `/dev/stdout`, the export uses the open descriptor 1. A second descriptor for the
+        // same file would have its own file position, and could overwrite earlier output.
         let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));
         match file {
             None => {
@@ -77,8 +77,8 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
 
 /// Opens a device or a pipe. Returns `None` for every other path.
 ///
-/// Refuses a regular file that this process has open, such as `/dev/fd/3`. Later output to that
-/// descriptor would replace a part of the export.
+/// Refuses a regular file that this process has open, such as `/dev/fd/3`. The export would have
+/// its own file position, so later output to that descriptor would replace a part of the export.
 fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
     if !metadata.is_file() {
@@ -115,7 +115,8 @@ fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Resu
 
 fn follow_link(file: &FilePath) -> PathBuf {
     let Ok(link) = std::fs::read_link(file) else { return file.to_owned() };
-    // If the file does not exist, this function follows only the first link.
+    // `canonicalize` fails if the target of the link does not exist. The function then follows only
+    // this one link.
     std::fs::canonicalize(file).unwrap_or_else(|_| file.with_file_name("").join(link))
 }
 
@@ -128,8 +129,9 @@ struct PartialFile {
 }
 
 impl PartialFile {
-    /// If the target exists, the partial file has the target's mode. Otherwise only the owner can
-    /// read the partial file, because it can contain personal data.
+    /// Creates the partial file in the directory of the target. If the target exists, the partial
+    /// file gets the target's mode. Otherwise only the owner can read the partial file, because it
+    /// can contain personal data.
     fn create(file: &FilePath) -> anyhow::Result<Self> {
         let target = follow_link(file);
         let mut name = target.file_name().context("--output has no file name")?.to_owned();

@@ -90,8 +90,8 @@ async fn run_demo(
     })
 }
 
-/// Runs the sale. Returns the load's report, the stock, and how much the servers' metrics grew
-/// during the load.
+/// Runs the sale. Returns three values: the load generator's report; the item's row in the stock
+/// list; and how much the servers' metrics grew during the load.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,

@@ -12,8 +12,8 @@ use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
 const LIST_HEADER: &str = "rank,buyer";
-/// A longer list of participants is refused. A waiting room takes at most 4,000,000 visitors, and
-/// each visitor's line has at most 80 bytes.
+/// The maximum length of a list of participants, in bytes. A longer list is refused. A waiting room
+/// takes at most 4,000,000 visitors, and each visitor's line has at most 80 bytes.
 const LIST_BYTES_MAX: usize = 4_000_000 * 80;
 
 /// Runs `draw`.
@@ -53,7 +53,8 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
                 published.algorithm
             )));
         }
-        // If the sale has one waiting room for all its items, the published draw names no item.
+        // The item comes from the published draw and not from `--item`. If the sale has one waiting
+        // room for all its items, the published draw names no item.
         claim.item = published.item;
         let seed = args.seed.clone().or(published.seed);
         claim.seed = seed.ok_or_else(|| {
@@ -87,7 +88,8 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     Ok(claim)
 }
 
-/// The list can be longer than other answers.
+/// Downloads the list of participants. The list may be longer than the client allows for other
+/// answers, so this function has its own limit.
 async fn download_list(client: &Client, path: client::Path<'_>) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let mut take = |piece: &[u8]| {

@@ -23,8 +23,8 @@ use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped};
 use crate::{print, signals};
 
-/// This strategy causes the incident. If a run includes the strategy, the run's report also
-/// contains the incident report.
+/// The strategy whose lock causes the incident of `lab incident`. If a run with `--out` includes
+/// this strategy, the run's report also contains the report of the incident.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
 /// Approximate duration of the incident with all its variants.
 const INCIDENT_TAKES: Duration = Duration::from_secs(15);
@@ -150,7 +150,8 @@ fn progress_bar(shown: bool) -> ProgressBar {
     bar
 }
 
-/// If the incident follows, the estimate of the remaining time includes the incident.
+/// Returns a function that shows the progress of a run. With `incident_follows`, the estimate of
+/// the remaining time includes the incident that is reproduced after the run.
 fn progress(shown: bool, incident_follows: bool) -> impl FnMut(RunProgress<'_>) {
     let bar = progress_bar(shown);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");

@@ -40,7 +40,8 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     ))
 }
 
-/// When a signal arrives, the process removes its temporary directories and ends.
+/// Returns the list of this process's temporary directories. When a signal arrives, the process
+/// removes these directories and ends.
 fn temporary_dirs() -> Result<TemporaryDirs, Failure> {
     let dirs = TemporaryDirs::default();
     let removed = dirs.clone();
@@ -126,7 +127,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
     let passphrase = match is_encrypted {
         true => Some(passphrase::read(&args.passphrase)?),
         false if passphrase::given(&args.passphrase)?.is_none() => None,
-        // Another person may have replaced the backup.
+        // Another person may have replaced the encrypted backup by a backup without encryption.
         false => {
             return Err(Failure::Settings(format!(
                 "you gave a passphrase, but {text} is not encrypted; if you trust the backup, \

@@ -45,8 +45,8 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// The request contains the new end of the payment window instead of the added seconds, so a
-/// repeated request extends the window only once.
+/// Extends the payment window of an order. The request contains the new end of the window instead
+/// of the added seconds, so a repeated request extends the window only once.
 async fn extend(
     client: &Client,
     order: &str,
@@ -60,8 +60,8 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // If the answer is not an order, the request keeps the seconds. The server refuses this
-        // request, because only an order has a payment window.
+        // The id may belong to a queued ticket or a waitlist entry, which has no payment window.
+        // The request then keeps the seconds, and the server refuses it.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

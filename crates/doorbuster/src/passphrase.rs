@@ -107,8 +107,9 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
     }
 }
 
-/// Returns the line without its line break, or `None` if the line contains a character of `stops`.
-/// A 0 in `stops` stands for no character.
+/// Reads one line, and returns it without its line break. Returns `None` if the line contains a
+/// byte of `stops`, such as Ctrl-C. A 0 in `stops` is ignored, because a terminal uses 0 for a
+/// special character that is turned off.
 fn read_line(input: impl BufRead, stops: &[u8]) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     for byte in input.bytes() {

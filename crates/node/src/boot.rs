@@ -73,7 +73,7 @@ pub async fn serve(
     if let Some(backup) = backup {
         backup.await.ok();
     }
-    // The flush blocks until the collector has the last traces.
+    // The flush blocks its thread until the collector has the last traces.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -118,8 +118,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
             // This node must know the database's newest history before it reads the shared secrets.
-            // Otherwise it could read them from an outdated database, such as an old primary. Only
-            // the peers can tell: without the secrets, the node cannot name the keys in Redis.
+            // Otherwise it could read them from an outdated database, such as an old primary. Redis
+            // also has the newest history, but the names of its keys depend on the secrets. So the
+            // node asks only its peers here.
             let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);

@@ -1,4 +1,5 @@
-//! Counts the answers to buyers, by kind. Statistics and metrics read these atomic counters.
+//! Counts the answers to purchase requests, in one atomic counter for each kind of answer. The
+//! statistics of a sale and `/metrics` read these counters.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::problem::Code;

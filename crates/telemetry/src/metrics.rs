@@ -14,7 +14,8 @@ pub use window::{RateSample, RateWindow, WINDOW_SECS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the objects that exist now: [`Gauge::hold`] adds one until its guard is dropped.
+/// Counts objects that exist now, such as open connections. [`Gauge::hold`] adds one, and the drop
+/// of its guard subtracts one.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

@@ -63,8 +63,8 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns whether the environment turns off a kind of data. `exporter` is the variable for this
-/// kind.
+/// Returns whether the environment turns off traces, metrics or logs. `exporter` is the variable
+/// that turns off one of the three, such as `OTEL_LOGS_EXPORTER`.
 pub fn is_off(exporter: &str) -> bool {
     let is = |name, off: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case(off));
     is("OTEL_SDK_DISABLED", "true") || is(exporter, "none")
@@ -89,7 +89,8 @@ fn warn_of_invalid(variable: &'static str) {
 }
 
 impl Signal {
-    /// Returns `None` if the environment names no collector for this kind of data.
+    /// Returns the collector to which this signal is sent, or `None` if the environment names no
+    /// collector for it.
     fn sink(&self) -> Option<Sink> {
         let mut headers = HeaderMap::new();
         let address = self.address()?;
@@ -135,7 +136,8 @@ pub(crate) fn service_name() -> String {
     choose_name(variable("OTEL_SERVICE_NAME"), given_attributes())
 }
 
-/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in the attributes.
+/// `own`, the value of `OTEL_SERVICE_NAME`, has priority over a name in `given`, the attributes of
+/// `OTEL_RESOURCE_ATTRIBUTES`.
 fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
     let name = own.or_else(|| value_of(SERVICE_NAME, given));
     name.unwrap_or_else(|| "doorbuster".to_owned())
@@ -145,7 +147,7 @@ pub(crate) fn instance_id() -> String {
     choose_instance_id(given_attributes())
 }
 
-/// An id in the attributes has priority over the random id.
+/// An id in `given`, the attributes of `OTEL_RESOURCE_ATTRIBUTES`, has priority over the random id.
 fn choose_instance_id(given: Vec<(String, String)>) -> String {
     value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
 }
@@ -172,7 +174,8 @@ fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"stringValue": value}})
 }
 
-/// In OTLP's JSON, 64-bit numbers are strings.
+/// Converts milliseconds to nanoseconds. The result is a string, because OTLP's JSON has 64-bit
+/// numbers as strings.
 fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
@@ -257,7 +260,8 @@ impl Collector<'_> {
     }
 
     /// A failed request is not repeated, because the next request has newer data. Of several
-    /// failures in a row, only the first is logged: each log line is itself sent to this collector.
+    /// failures in a row, only the first is logged, because each log line is itself sent to this
+    /// collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);

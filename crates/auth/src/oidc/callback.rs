@@ -20,7 +20,8 @@ impl Callback {
                 "iss" => &mut found.iss,
                 _ => continue,
             };
-            // A repeated parameter has no clear meaning, so the whole answer is invalid.
+            // A repeated parameter has no clear meaning, so the whole query string is treated as
+            // empty. The caller then rejects it.
             *place = if place.is_empty() { value.into_owned() } else { return Self::default() };
         }
         found

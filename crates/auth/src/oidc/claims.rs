@@ -16,7 +16,8 @@ const NAME_CHARS_MAX: usize = 100;
 /// A person whom the issuer signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
-    /// `oidc:`, and then the token's subject or its hash. A person's subject never changes.
+    /// `oidc:`, followed by the token's subject or by the subject's hash. The issuer never changes
+    /// a person's subject.
     pub id: String,
     /// The name, for display.
     pub name: String,

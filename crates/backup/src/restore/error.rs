@@ -19,7 +19,8 @@ pub enum ContinuousRestoreError {
         /// The reason.
         reason: String,
     },
-    /// A segment cannot be read, but all needed earlier segments were read.
+    /// A segment is damaged or missing. The base and all needed earlier segments were read, so the
+    /// state before this segment can be restored.
     #[error(
         "cannot read {object} of the backup: {reason}; to restore the last state before this \
          object, add --until {until}"

@@ -22,8 +22,8 @@ use crate::write_within;
 /// The server reads and sends a base in parts of this many bytes.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_AT_ONCE: usize = 4;
-/// A request fails if the service sends nothing for this time. The upload of the request's body is
-/// a part of this time.
+/// A request fails if the service sends nothing for this time. This time includes the upload of the
+/// request's body, because the service sends nothing during the upload.
 const READ_WITHIN: Duration = Duration::from_secs(80);
 // The upload of the largest segment must fit into this time.
 const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());
@@ -108,7 +108,8 @@ fn client_options(allow_http: bool) -> ClientOptions {
 
 impl Bucket {
     pub(super) fn open(bucket: &str, prefix: &str) -> Result<Self, TargetError> {
-        // For a service on the same machine, this variable allows an address without TLS.
+        // With this variable, the service's address may be without TLS, for example if the service
+        // is on the same machine.
         let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true");
         Self::build(AmazonS3Builder::from_env().with_bucket_name(bucket), prefix, allow_http)
     }
@@ -145,7 +146,8 @@ impl Bucket {
         Ok(self.objects.get(&self.name(name)).await?.bytes().await?)
     }
 
-    /// Blocks the thread while it writes the file. Only a restore calls this function.
+    /// Blocks the thread while it writes the file. This is acceptable, because only a restore calls
+    /// this function.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let mut parts = self.objects.get(&self.name(name)).await?.into_stream();
         let mut to =

@@ -14,19 +14,21 @@ use crate::names::{self, Generation};
 
 const PART: &str = ".part";
 
-/// Lets only one thread work at a time.
+/// A semaphore with one permit, so that only one thread works at a time.
 type Turn = Arc<Semaphore>;
 
-/// A directory, which may be on a hanging network disk. So each kind of operation uses at most one
-/// thread, and a repeated operation waits for the earlier one.
+/// A directory. It may be on a network disk that does not respond, and then an operation blocks its
+/// thread. So each kind of operation uses at most one thread, and a repeated operation waits for
+/// the earlier one.
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
-    /// For small objects and segments.
+    /// The turn for writes of small objects and segments.
     puts: Turn,
-    /// For whole files. Their writes take long, and must not delay segments.
+    /// The turn for writes of whole files. These writes take long, so segments must not wait for
+    /// them.
     files: Turn,
-    /// For reads, lists and deletions.
+    /// The turn for reads, lists and deletions.
     others: Turn,
 }
 
@@ -100,7 +102,7 @@ impl Directory {
         .await
     }
 
-    /// Does not read the directories of the generations.
+    /// Reads only the root directory, and not the directories of the generations.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
@@ -200,8 +202,8 @@ fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Waits for the earlier work with the same `turn`. Work that has begun continues even if the
-/// caller stops waiting.
+/// Waits for the earlier work with the same `turn`, and then runs this work in a thread. Work that
+/// has begun continues even if the caller stops waiting.
 async fn blocking<T: Send + 'static>(
     turn: &Turn,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -52,8 +52,8 @@ impl<'a> SettingsReader<'a> {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
-    /// In builds with debug assertions, compares the table of settings with the use of a setting.
-    /// The values of secrets are not shown, so their types do not matter.
+    /// In builds with debug assertions, checks that the table of settings has this setting with the
+    /// type `kind`. The type of a secret does not matter, because a secret's value is never shown.
     fn expect_kind(&self, path: &str, kind: ValueKind) {
         debug_assert!(
             SETTINGS.iter().any(|it| it.path == path && (it.kind == kind || it.secret)),
@@ -172,7 +172,7 @@ pub(crate) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
-/// Records a fault if [`is_link`] refuses the address.
+/// Reads an address for a link, and records a fault if [`is_link`] refuses the address.
 pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let url = read.text(path)?;
     if !is_link(&url) {

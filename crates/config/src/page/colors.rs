@@ -23,16 +23,17 @@ const MARK_MIN: f64 = 3.0;
 /// The text colours of the light scheme and of the dark scheme; see `look.css`.
 const LIGHT_INK: &str = "#1b1810";
 const DARK_INK: &str = "#f6f1e4";
-/// The backgrounds of coloured text in the light scheme.
+/// The backgrounds of coloured text in the light scheme: the page and a card.
 const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
-/// The background of coloured text in the dark scheme.
+/// The background of coloured text in the dark scheme: a card.
 const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
-/// In the dark scheme, this percentage of `accent_wash` is the accent. The rest is the dark
-/// background.
+/// In the dark scheme, the background of accented text is a mixture. This percentage of it is the
+/// accent colour, and the rest is the dark background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// This percentage of the colour of a button under the mouse is the accent. The rest is white.
+/// The colour of a button under the mouse is a mixture. This percentage of it is the accent colour,
+/// and the rest is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [

@@ -7,7 +7,8 @@ use clap::Args;
 use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
-/// Check the store with an independent model. With --answers, also check the buyers' answers.
+/// Check the store with an independent model. With --answers, also check the answers that buyers
+/// got.
 ///
 /// The audit reads the rows by SQL, in one snapshot, and changes nothing. The server may be running
 /// or stopped. The audit shares no code with the server. The command exits with 1 if the audit
@@ -21,7 +22,8 @@ pub struct AuditArgs {
     /// [default: the store in the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// Also check every answer in this file. `storm --answers` writes such files.
+    /// Also check the answers in this file, which buyers got from the server. `storm --answers`
+    /// writes such files.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
     /// Request an audit from the running server. The server's audit also lists restores, failovers

@@ -39,7 +39,8 @@ pub fn items() -> ArgValueCompleter {
 fn shown_sales() -> Vec<AdminSale> {
     let words = words();
     if let Some(sale) = sale_word(&words) {
-        // The sale may be older than the listed sales.
+        // The sale may be missing in the list, which has only the newest sales. So this sale is
+        // read alone.
         return read::<AdminSale>(Path::admin(&["sales", sale])).into_iter().collect();
     }
     let mut sales = known_sales();
@@ -55,7 +56,7 @@ fn shown_sales() -> Vec<AdminSale> {
 fn sale_word(words: &[String]) -> Option<&str> {
     words.iter().enumerate().find_map(|(at, word)| match word.as_str() {
         "--sale" | "adjust" | "admit" | "spread" | "list" => {
-            // Bash passes the `=` of an option as a word.
+            // Bash passes the `=` of an option such as `--sale=spring` as a word.
             let mut rest = words.iter().skip(at + 1).map(String::as_str);
             rest.find(|word| *word != "=").filter(|word| !word.starts_with('-'))
         }

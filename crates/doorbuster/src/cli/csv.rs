@@ -23,17 +23,17 @@ pub struct CsvArgs {
     /// The list: orders, payments, refunds, ledger or actions.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
-    /// Only rows of this sale. The list `actions` ignores this option.
+    /// Write only the rows of this sale. The list `actions` ignores this option.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only actions by the operators' key with this id. Only the list `actions` accepts --by,
-    /// --action and --subject.
+    /// Write only the actions of the operators' key with this id. The options --by, --action and
+    /// --subject need the list `actions`.
     #[arg(long, value_name = "KEY", conflicts_with = "sale")]
     pub by: Option<String>,
-    /// Only this action, such as sale.opened.
+    /// Write only the actions with this name, such as sale.opened.
     #[arg(long, conflicts_with = "sale")]
     pub action: Option<String>,
-    /// Only actions on this subject, such as sale:spring.
+    /// Write only the actions on this subject, such as sale:spring.
     #[arg(long, conflicts_with = "sale")]
     pub subject: Option<String>,
     /// Write to this file. The file appears only when it is complete. If the file is new, only its

@@ -37,7 +37,7 @@ pub enum DeadLetterCommand {
     /// List the dead letters that no operator has resolved.
     #[command(after_help = "Example:\n  doorbuster dead-letter list --kind refund")]
     List {
-        /// Only dead letters of this kind.
+        /// List only dead letters of this kind.
         #[arg(long, value_parser = kind())]
         kind: Option<DeadLetterKind>,
         /// Maximum number of entries.
@@ -91,7 +91,7 @@ pub struct SelectionArgs {
     /// All dead letters.
     #[arg(long)]
     pub all: bool,
-    /// With --all: only dead letters of this kind.
+    /// With --all: change only dead letters of this kind.
     #[arg(long, requires = "all", conflicts_with_all = ["letter", "endpoint"], value_parser = kind())]
     pub kind: Option<DeadLetterKind>,
 }

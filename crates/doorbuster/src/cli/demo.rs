@@ -12,7 +12,7 @@ use super::storm;
 /// for the number of units in --units. This number is also the limit for each buyer. Another
 /// process sends all buyers' requests over HTTP at full speed and waits for every verdict. Then the
 /// server stops, and the independent auditor checks the store and every answer. Exits with 0 only
-/// if all numbers agree and the auditor finds no fault.
+/// if the buyers' answers, the server's stock and the audit agree, and the auditor finds no fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo

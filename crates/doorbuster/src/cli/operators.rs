@@ -56,13 +56,13 @@ pub enum KeyCommand {
   doorbuster actions --subject sale:spring
   doorbuster actions --action order.refunded --limit 200")]
 pub struct ActionsArgs {
-    /// Only changes by the key with this id; `configured` stands for the key in the settings.
+    /// List only changes by the key with this id; `configured` stands for the key in the settings.
     #[arg(long, value_name = "KEY")]
     pub by: Option<String>,
-    /// Only this action, such as sale.opened.
+    /// List only changes with this action, such as sale.opened.
     #[arg(long)]
     pub action: Option<String>,
-    /// Only changes of this subject, for example sale:spring.
+    /// List only changes of this subject, for example sale:spring.
     #[arg(long)]
     pub subject: Option<String>,
     /// Maximum number of entries, 1 to 200.

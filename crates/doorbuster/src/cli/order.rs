@@ -84,10 +84,10 @@ pub struct OrderSelection {
     /// The order's id.
     #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
     pub order: Option<String>,
-    /// Every order of this sale, if the order's state allows the change.
+    /// All orders of this sale whose state allows the change.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only orders in this state, for example reserved.
+    /// Change only orders in this state, for example reserved.
     #[arg(long, value_parser = values::order_state, requires = "sale")]
     pub state: Option<OrderState>,
     /// The orders whose ids are in this file, one id on each line; - is standard input.
@@ -139,7 +139,7 @@ pub struct PayByArgs {
 /// Which payments or refunds to list.
 #[derive(Debug, Args)]
 pub struct MoneyQuery {
-    /// Only payments or refunds of this order.
+    /// List only the payments or refunds of this order.
     pub order: Option<String>,
     /// The order's id. This flag has the same effect as the positional argument.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
@@ -156,16 +156,16 @@ pub struct MoneyQuery {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order list --buyer alice")]
 pub struct OrderQuery {
-    /// Only orders of this sale.
+    /// List only orders of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only orders for this item of the given sale.
+    /// List only orders for this item of the given sale.
     #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
-    /// Only orders of this buyer.
+    /// List only orders of this buyer.
     #[arg(long, value_parser = values::name)]
     pub buyer: Option<String>,
-    /// Only orders in this state: reserved, paid, cancelled, expired or refunded.
+    /// List only orders in this state: reserved, paid, cancelled, expired or refunded.
     #[arg(long, value_parser = values::order_state)]
     pub state: Option<OrderState>,
     /// Maximum number of entries, 1 to 200.

@@ -38,7 +38,7 @@ pub enum SaleCommand {
     /// List sales, newest first.
     #[command(after_help = "Example:\n  doorbuster sale list --phase open")]
     List {
-        /// Only sales in this phase: draft, scheduled, open, paused or closed.
+        /// List only sales in this phase: draft, scheduled, open, paused or closed.
         #[arg(long, value_parser = values::phase)]
         phase: Option<Phase>,
         /// Maximum number of entries, 1 to 200.
@@ -108,8 +108,8 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale that a command shows, checks or moves to another phase. A command for a phase that the
-/// sale already has changes nothing.
+/// The sale that a command shows, checks or moves to another phase. If the sale is already in this
+/// phase, the command changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.

@@ -24,7 +24,7 @@ pub struct Problem {
     /// The text of the document, unchanged.
     #[serde(skip)]
     pub text: String,
-    /// True if the command prints the document instead of the sentence.
+    /// True if the command has `--json`. It then prints the document instead of the sentence.
     #[serde(skip)]
     pub wants_json: bool,
 }
@@ -96,8 +96,9 @@ impl Problem {
         format!("{sentence}{hint} ({}).", self.code)
     }
 
-    /// Returns the reasons and the warnings in a problem of `/readyz`. If the problem has no
-    /// reasons, the reason is the sentence that describes the problem.
+    /// Returns the reasons and the warnings in the problem document with which `/readyz` reports
+    /// that the server is not ready. If the document has no reasons, the reason is
+    /// [`Self::sentence`].
     pub fn not_ready(&self) -> NotReady {
         let members: ReadinessMembers = serde_json::from_str(&self.text).unwrap_or_default();
         let reason = match members.reasons.is_empty() {

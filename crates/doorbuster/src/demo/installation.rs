@@ -29,8 +29,8 @@ impl Installation {
         };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
-        // The cluster starts on the current thread, because the servers end with the thread that
-        // starts them.
+        // The cluster must start on this thread, because the servers stop when the thread that
+        // started them ends.
         let cluster = Cluster::start(&plan).context("failed to start the cluster")?;
         Ok(Self::Nodes(Box::new(cluster)))
     }
@@ -93,8 +93,9 @@ impl Installation {
         }
     }
 
-    /// Returns the failure. To a [`Failure::Refused`], adds the last log lines of the nodes. Adds
-    /// log lines of a single server only if this server did not stop normally.
+    /// Adds log lines to the text of a [`Failure::Refused`], and returns every other failure
+    /// unchanged. For a cluster, adds the last log lines of each node. For a single server, adds
+    /// the last lines of its log, but only if this server did not stop normally.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
             (Self::SingleServer(server), failure) => server.explain(failure, stopped),

@@ -143,8 +143,8 @@ impl DemoServer {
         }
     }
 
-    /// Returns the failure. If the server did not stop normally, adds the last lines of its log,
-    /// which show the reason.
+    /// Adds the last lines of the server's log to a [`Failure::Refused`], if the server did not
+    /// stop normally. Returns every other failure unchanged.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

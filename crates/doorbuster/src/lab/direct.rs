@@ -20,8 +20,8 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let sales = names.each_ref().map(String::as_str);
     let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
         let mut answers = None;
-        // The first sale warms up this process, and its answers are not used. The lab compares this
-        // process with a server that has also had a first sale.
+        // The first sale only warms up this process, so its answers are not used. The lab compares
+        // this process with an HTTP server that has also had a first sale.
         for (name, sale) in names.iter().zip(sales) {
             let buy = move |buyer: String, key: String| {
                 let sale = sale.clone();

@@ -44,8 +44,10 @@ impl Change {
     }
 }
 
-/// Asks for confirmation first, unless the change extends a single order. Returns `Findings` if at
-/// least one of several orders could not be changed, or would not be changed without `--dry-run`.
+/// Changes one order or many orders. Asks for confirmation first, unless the change extends a
+/// single order. Returns `Findings` if at least one of several orders could not be changed. With
+/// `--dry-run`, changes nothing, and returns `Findings` if at least one of the named orders does
+/// not allow the change.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -111,7 +113,7 @@ async fn change_each(
     Ok(CommandResult::new(is_complete))
 }
 
-/// Returns the orders whose state allows the change. Prints a note for each other id.
+/// Returns the ids of the orders whose state allows the change. Prints a note for every other id.
 async fn changeable(
     client: &Client,
     ids: Vec<String>,

@@ -14,7 +14,8 @@ use crate::client::{Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
-/// The server keeps the numbers of each second of a sale for this long.
+/// The server keeps the numbers of each second of a sale for this long. For older times, the
+/// command advises steps of a minute.
 const SECONDS_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {

@@ -23,8 +23,8 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
         Some(file) => super::read(file)?,
         None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
-    // A `Value` keeps only the last of two members with the same name, so the program sends the
-    // unchanged text.
+    // The program sends the unchanged text, and uses `patch` only for the checks and the output. A
+    // `Value` keeps only the last of two members with the same name.
     let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(

@@ -5,7 +5,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;
 
-/// A progress bar on standard error. It is hidden if standard error is not a terminal.
+/// A progress bar on standard error. It can be hidden, for example if standard error is not a
+/// terminal.
 pub struct LiveProgress(ProgressBar);
 
 impl LiveProgress {

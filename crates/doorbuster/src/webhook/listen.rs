@@ -25,7 +25,7 @@ use crate::print;
 
 /// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// More connections must wait.
+/// At most this many connections are served at a time. Further connections wait.
 const CONNECTIONS_MAX: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -45,7 +45,7 @@ pub(super) async fn announce(
             demo::OPENS_IN.as_secs()
         );
         eprintln!("all sales:      http://{near}/");
-        // JSON logs may go to a log collector, and a collector must not get the key.
+        // With JSON logs, standard error may go to a log collector, which must not get the key.
         if settings.log.format == LogFormat::Text || std::io::stderr().is_terminal() {
             eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
         } else if settings.auth.admin_key.is_none() {

@@ -12,7 +12,8 @@ use tracing_subscriber::layer::Context;
 
 const FIELD: &str = "event";
 
-/// How often each event of [`LOG_EVENTS`] was logged. Static, because a process has only one log.
+/// How often each event of [`LOG_EVENTS`] was logged at the level `warn` or `error`. Static,
+/// because a process has only one log.
 static COUNTS: LazyLock<Vec<AtomicU64>> =
     LazyLock::new(|| LOG_EVENTS.iter().map(|_| AtomicU64::new(0)).collect());
 

@@ -99,8 +99,10 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns a time in milliseconds. At least the share `share` (0 to 1) of the latencies is not
-    /// longer than this time. The result is a bucket's bound, or 0 if no latency was recorded.
+    /// Returns the latency, in milliseconds, that at least the share `share` (0 to 1) of the
+    /// latencies does not exceed. The result is a bucket's bound, so it may be higher than the
+    /// exact quantile. A latency above the last bound counts as this bound. Returns 0 if no latency
+    /// was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

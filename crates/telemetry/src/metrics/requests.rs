@@ -1,4 +1,5 @@
-//! Requests by route and status, in a table of atomic counters. The set of labels is fixed.
+//! Counts requests by route and status, in a table of atomic counters. The routes and statuses are
+//! fixed, so the table never grows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

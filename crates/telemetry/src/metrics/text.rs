@@ -23,7 +23,7 @@ pub struct MetricsText {
 }
 
 impl MetricsText {
-    /// Begins the metric `name`. Its samples follow.
+    /// Begins the metric `name`. The caller then writes the samples of this metric.
     pub fn metric(&mut self, name: &'static str, kind: MetricKind, help: &str) -> &mut Self {
         let kind = match kind {
             MetricKind::Counter => "counter",

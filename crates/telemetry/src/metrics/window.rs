@@ -1,5 +1,5 @@
-//! Samples of a sale's counts, one each second. Rates and latencies are computed from these
-//! samples, so requests need no work for rates and latencies.
+//! Takes one sample of a sale's counts each second. Rates and latencies are computed from these
+//! samples, so a request only has to increase the counts.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::Context;
 
 use super::{LOGS, attribute, nanos, resource};
 
-/// At this bound, the oldest lines are dropped.
+/// At most this many lines wait to be sent. If there are more, the oldest lines are dropped.
 const WAITING_MAX: usize = 4_096;
 /// The rest of a longer value is cut off.
 const VALUE_BYTES_MAX: usize = 4_096;

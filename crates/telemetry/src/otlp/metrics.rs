@@ -14,7 +14,8 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// `page` was rendered at `at_ms`, by a program that started at `began_ms`.
+/// Returns the OTLP request for `page`, a page of metrics in the format of Prometheus. `page` was
+/// rendered at `at_ms`, by a program that started at `began_ms`.
 pub(super) fn request(page: &str, began_ms: i64, at_ms: i64) -> Value {
     let metrics: Vec<Value> = families(page)
         .iter()
@@ -98,7 +99,8 @@ impl Family<'_> {
         Some(metric)
     }
 
-    /// All histograms of this program have cumulative buckets, and only the label `le`.
+    /// Returns the OTLP histogram. All histograms of this program have cumulative buckets, and only
+    /// the label `le`.
     fn histogram(&self, began: &str, at: &str) -> Value {
         let ends = |end: &str| {
             let of = self.samples.iter().find(|sample| sample.name.ends_with(end));

@@ -31,7 +31,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::otlp;
 
-/// The target of the spans. The log does not show this target.
+/// The `tracing` target of all spans. The log does not show this target.
 const TARGET: &str = "doorbuster_trace";
 /// The share of sampled purchases, if the environment sets none: one purchase in a thousand.
 const SHARE: f64 = 0.001;
