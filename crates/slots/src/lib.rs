@@ -84,8 +84,8 @@ pub struct ServerIdentity {
     pub is_replica: bool,
 }
 
-/// Signs that slots may have lost their memory. A sign is only a hint, and some losses have no
-/// sign.
+/// Evidence that slots may have lost their memory. The evidence is only a hint, and some losses
+/// leave none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed its identity, appeared or disappeared. See

@@ -270,8 +270,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The store's rows already include this entry's new order. The buyer's units before it
-            // are needed.
+            // The store's rows already include this entry's new order. Its unit must not count
+            // here.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -305,8 +305,7 @@ impl Checker {
         over.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "passed_over"));
     }
 
-    /// Checks the entries that ended with their sale: in the order of joining, and not before the
-    /// end.
+    /// Checks that entries end in the order of joining, and only after the end of their sale.
     fn ended_with_sale(&mut self, store: &SimStore, item: ItemId, ended: &WaitlistEnded) {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =
