@@ -80,8 +80,8 @@ pub enum DoorAnswer {
 ///
 /// `door` returns the front door's answer. It is not called if the request may hold an order, or if
 /// the sale's phase refuses the request. The argument of `door` says when the front door counts the
-/// request in a shared limit. It counts a request that is refused as sold out after the answer, and
-/// any other request before the answer.
+/// request in a shared limit. If the request is refused as sold out, it is counted after the
+/// answer. Any other request is counted before the answer.
 ///
 /// The counts are read before the memory of requests. So for each order in the counts, the memory
 /// has the order's request. A repeated request that has an order is therefore never answered "sold

@@ -249,8 +249,9 @@ impl Routes {
         Err(last)
     }
 
-    /// Parses the answer to `CLUSTER SLOTS`. For each range, it has `[first, last, [host, port, …],
-    /// replica…]`.
+    /// Parses the answer to `CLUSTER SLOTS`, which has this form for each range:
+    ///
+    /// `[first, last, [host, port, …], replica…]`
     fn read_map(
         &self,
         reply: Value,
