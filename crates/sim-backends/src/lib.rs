@@ -1,11 +1,13 @@
-//! Compares simulated sales with real backends. The transactions and slot calls of a recorded sale
-//! ([`RecordedRun`]) run again on a real store and on real slots.
+//! Compares simulated sales with real backends. The simulator records the transactions and the slot
+//! calls of a sale ([`RecordedRun`]). This crate repeats them on a real store and on real slots,
+//! and compares the results.
 //!
 //! - [`compare_rules`] runs the rules of `core` on SQLite's tables in memory, which is quick.
 //! - [`compare_store`] runs a whole [`doorbuster_store::Store`] through the methods that the server
-//!   calls. The store must be *fresh*: without sales, and with items numbered from 1.
-//! - [`compare_slots`] runs [`doorbuster_slots::Slots`]. It needs *fresh* slots for each slot of
-//!   the sale, and whenever a slot loses all its data. In Redis, fresh slots have a new prefix.
+//!   calls. The store must be *fresh*: without sales, so that its items are numbered from 1.
+//! - [`compare_slots`] runs [`doorbuster_slots::Slots`]. It needs *fresh* slots, without data, for
+//!   each slot of the sale, and again when a slot loses all its data. In Redis, fresh slots have a
+//!   new prefix.
 //!
 //! `tests/it/lua.rs` runs the Lua scripts of Redis slots in an interpreter, without a server.
 #![forbid(unsafe_code)]
@@ -23,10 +25,10 @@ use tokio::runtime::{Builder, Runtime};
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};
 
-/// The result of the comparison of many lists of operations.
+/// What [`compare`] returns: counts of the compared work, and the seeds with a difference.
 #[derive(Clone, Debug, Default)]
 pub struct ComparisonReport {
-    /// The number of lists of operations that were compared.
+    /// The number of lists of operations that were compared. Each seed makes one list.
     pub lists: u64,
     /// The number of transactions.
     pub transactions: u64,
@@ -36,15 +38,17 @@ pub struct ComparisonReport {
     pub dumps: u64,
     /// How long the comparison took.
     pub took: Duration,
-    /// The seeds that failed, each with the difference or the checker's finding.
+    /// The seeds that failed. Each has the description of the difference, or of the checker's
+    /// finding.
     pub differ: Vec<(u64, String)>,
 }
 
-/// For each of these seeds, runs the list of operations with SQLite and slots in memory, and
-/// compares the results with the recorded ones. Several threads share the work.
+/// For each of the `seeds` seeds from `first` on: simulates the seed's list of operations, and
+/// repeats it with SQLite and with slots in memory. Compares the results. Several threads share the
+/// work.
 ///
 /// # Errors
-/// Fails if a runtime cannot be created.
+/// Fails if an async runtime cannot be created.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {

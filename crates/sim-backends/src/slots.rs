@@ -1,4 +1,4 @@
-//! Compares real slots with the reference slot, call by call.
+//! Compares real slots with the simulator's slot (the *reference*), call by call.
 use std::time::Duration;
 
 use doorbuster_core::{QueuedTicket, SlotKey, Token};
@@ -8,13 +8,13 @@ use doorbuster_slots::{DeliveryRef as Acknowledged, SlotError, Slots};
 use hashbrown::{HashMap, HashSet};
 use tokio::time::timeout;
 
-/// The longest time that a ticket may take from the slot to the settler.
+/// How long the comparison waits for the tickets in a slot's queue to reach the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Repeats the calls of a recorded run on real slots. `fresh` creates slots without data.
 ///
 /// # Errors
-/// Returns the difference, or a failed call.
+/// Describes the first difference from the recorded results, or the call that failed.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -50,15 +50,15 @@ pub async fn compare_slots(
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Maps a queue position of the reference to the position in the real queue. A redelivery
-    /// clears the map, because it makes all earlier positions of the reference invalid.
+    /// Maps each ticket's queue position in the reference to its position in the real queue. A
+    /// redelivery clears the map, because it makes all earlier positions of the reference invalid.
     positions: HashMap<u64, u64>,
-    /// Tickets that were acknowledged in the real slot. The reader of the real queue may have read
-    /// such a ticket just before its acknowledgement, and may then deliver the ticket again. The
-    /// comparison ignores this delivery, because it settles nothing.
+    /// The acknowledged tickets of the real slot. The reader of the real queue may read a ticket
+    /// just before its acknowledgement, and deliver it afterwards. The comparison ignores such a
+    /// delivery, because a settler has already settled this ticket.
     acknowledged: HashSet<(u64, Token)>,
-    /// Whether the slot is stopped. A real slot without a grant cannot be stopped, so the stop is
-    /// repeated after `init`.
+    /// Whether the reference's slot is stopped. A real slot without a grant cannot be stopped, so
+    /// the stop is repeated after `init`.
     stopped: bool,
 }
 
@@ -120,15 +120,16 @@ impl SlotComparer {
                 slots.stop(at, *stopped).await?;
                 SlotReply::Done
             }
-            // For `Forget`, the caller makes a new slot. A run for real slots has no saved copies,
-            // so `Save` and `Swap` do nothing.
+            // The caller handles `Forget`: it makes a new slot. A run for real slots has no saved
+            // copies, so `Save` and `Swap` do nothing.
             Call::Forget | Call::Save | Call::Swap => SlotReply::Done,
         })
     }
 
-    /// Replaces each ticket's position by the reference's position, so that the results can be
-    /// compared. `Slots::take` may return only some of the tickets, so it is repeated. The last
-    /// call looks for unexpected tickets.
+    /// Takes tickets from the real queue. One call of `Slots::take` may return only some of the
+    /// tickets, so the call is repeated until all expected tickets have arrived. A last call, which
+    /// does not wait, finds unexpected tickets. Each returned ticket has the reference's position,
+    /// so that the caller can compare it.
     async fn take(
         &mut self,
         at_most: usize,

@@ -1,4 +1,4 @@
-//! Compares real stores with the model, transaction by transaction.
+//! Compares real stores with the simulator's model of the store, transaction by transaction.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,14 +17,15 @@ use doorbuster_store::{
     AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
 };
 
-/// The number of transactions between two comparisons of all rows.
+/// The results of every transaction are compared, but all rows only once for this many
+/// transactions.
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
 
 /// Runs the transactions of a recorded run with the rules of `core` on SQLite's tables in memory.
-/// Returns the number of comparisons of all rows.
+/// Returns how often all rows were compared.
 ///
 /// # Errors
-/// Returns the difference.
+/// Describes the first difference from the model.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -58,7 +59,8 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// If the run has no prices, returns an arbitrary price.
+/// Returns the item's price in the run. A run without prices gets an arbitrary price, because a
+/// store needs one.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
@@ -115,15 +117,15 @@ pub struct StoreSetup {
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Receives the commits. The comparison ignores them.
+    /// The function that the store calls with each commit. The comparison ignores these commits.
     pub sink: CommitSink,
 }
 
 /// Runs the transactions of a recorded run through the methods of a whole store. `open` opens a
-/// fresh store, which is closed at the end.
+/// fresh store, and this function closes it at the end.
 ///
 /// # Errors
-/// Returns the difference, or a failed call.
+/// Describes the first difference from the model, or the call that failed.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
@@ -192,7 +194,8 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// Returns `None` if the result cannot be compared with the model's result.
+/// Applies one transaction to the store. Returns `None` if the store's method does not return a
+/// result that can be compared with the model's.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(store.open_grant(*slot, *id, *units).await?),

@@ -1,5 +1,5 @@
-//! Checks every commit and every answer against the checker's own records. The checker uses none of
-//! the rules in `core`.
+//! Checks every commit and every answer to a buyer against the checker's own records. The checker
+//! does not use the rules in `core`, so an error in a rule cannot hide itself.
 mod answers;
 mod checkouts;
 mod events;
@@ -32,14 +32,14 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 /// A broken promise: the protocol or the server did something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The name of the broken promise: an invariant of the protocol such as `I5`, or a short word
-    /// for another promise.
+    /// The broken promise: the number of an invariant of the protocol, such as `I5`, or a short
+    /// name for another promise.
     pub what: &'static str,
     /// The values that show the fault.
     pub detail: String,
 }
 
-/// The cases that happened in a run, and how often each happened.
+/// The names of the cases that happened in a run, and how often each happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 /// The checker. It has its own records of what happened, and compares each step with them.
@@ -47,11 +47,11 @@ pub type Coverage = BTreeMap<&'static str, u64>;
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,
-    /// The cases that happened, and how often each happened. A case that never happens is not
-    /// tested.
+    /// The cases that happened, and how often each happened. They show what a run tests: a case
+    /// that never happens is not tested.
     pub reached: Coverage,
-    /// The grants that the checker excuses, because a simulated fault made their slot fail, or
-    /// because of a failover.
+    /// The grants that the checker excuses. Either a simulated fault made the grant's slot fail, or
+    /// slots and the store may disagree about the grant after a failover.
     faulty: HashSet<GrantId, foldhash::fast::FixedState>,
     /// The tickets whose verdicts were lost in a failover.
     lost: HashSet<TicketId, foldhash::fast::FixedState>,
@@ -63,42 +63,45 @@ pub struct Checker {
     orders: Map<TicketId, SeenOrder>,
     requests: Map<RequestNumbers, TicketId>,
     numbers: Map<(GrantId, TicketN), TicketId>,
-    /// Committed verdicts, each with the number of its commit.
+    /// Committed verdicts, each with the number of the commit that decided it.
     verdicts: Map<TicketId, (Verdict, u64)>,
     /// Verdicts that buyers received.
     reported: Map<TicketId, Verdict>,
     handed: Vec<(TicketId, u8)>,
-    /// For each attempt that got the answer `Queued`: the id in the answer.
+    /// The id in each attempt's answer `Queued`, by the number of the attempt.
     handed_by: Map<usize, TicketId>,
-    /// For each node and request: the ticket in the node's answer `Queued`. A node that dies
-    /// forgets its tickets.
+    /// The ticket in each node's answer `Queued` to a request. If a node dies, its entries are
+    /// removed, because the node forgets its tickets.
     queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The intended phase of each item, and the number of the commit that recorded this phase.
+    /// For each item, the phase that the item gets after the drain of its slots. Also the number of
+    /// the commit that recorded this intended phase.
     stopping: [Option<(Phase, u64)>; 2],
-    /// For each item: when the sale opens by itself, in monotonic time.
+    /// For each item, the time at which a scheduled sale opens by itself, in monotonic time.
     starts_at: [Option<Millis>; 2],
     answers: Map<usize, BuyerAnswer>,
-    /// The closed grants, each with the length of its feed at the close.
+    /// The closed grants, each with the length of its feed when the grant was closed.
     closed: Map<GrantId, Seq>,
     /// Recalls that moved units.
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
     /// Returned tickets that were checked.
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
-    /// Refunds as they were at their last check.
+    /// The refunds of the store after the previous commit, to find new and changed refunds.
     sent: Map<RefundId, Refund>,
     has_failed_over: bool,
-    /// Payments that the store may lack, because a failover lost them and no node remembers them.
+    /// Payments that the store may lack: a failover lost them, and no node remembers them.
     excused_payments: BTreeSet<PaymentId>,
-    /// Payments whose refunds a failover lost, although the provider may have sent the money.
+    /// Payments with a refund that a failover lost. The provider may already have sent the money
+    /// back.
     excused_refunds: BTreeSet<PaymentId>,
     deliveries: DeliveryLog,
     waitlists: Waitlists,
 }
 
 impl Checker {
-    /// If `starts_at` is given, all sales open at that time.
+    /// Creates a checker. If `starts_at` is given, all sales open at that time. Otherwise, they are
+    /// open.
     pub(crate) fn new(model: &Model, starts_at: Option<Millis>) -> Self {
         let history = Vec::with_capacity(128);
         let mut checker = Self { history, starts_at: [starts_at; 2], ..Self::default() };
@@ -111,13 +114,14 @@ impl Checker {
         self.finding.is_some()
     }
 
-    /// Returns the ids from the answers `Queued`, each with its buyer.
+    /// Returns the ids that buyers received in the answers `Queued`, each with its buyer.
     pub(crate) fn handed(&self) -> &[(TicketId, u8)] {
         &self.handed
     }
 
     /// Notes that the simulation made a slot fail. `grants` are the slot's grants before and after
-    /// the fault. Because of this fault, only these grants may be closed for a repair.
+    /// the fault. Because of this fault, the server may close these grants for a repair, but no
+    /// other grants.
     pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
         self.faulty.extend(grants.into_iter().flatten());
     }
@@ -135,11 +139,11 @@ impl Checker {
         self.excused_refunds.extend(payments);
     }
 
-    /// Notes a failover to a standby that lacks commits. The checker keeps its records of slots and
-    /// of buyers, except answers that named lost verdicts.
+    /// Notes a failover to a standby that lacks commits. This checker keeps its own records of
+    /// slots and of buyers, but removes answers that named lost verdicts. It takes the records of
+    /// commits from `standby`.
     ///
-    /// - `standby` is a copy of this checker from the standby's last commit. This checker takes
-    ///   over the copy's records of commits.
+    /// - `standby` is a copy of this checker, made at the last commit that the standby received.
     /// - `grants` has all grants. The flag of a grant is true if the standby lacks the grant.
     pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
         self.has_failed_over = true;
@@ -163,7 +167,8 @@ impl Checker {
         self.queued_at.retain(|(at, _), _| *at != node);
     }
 
-    /// Returns whether the checker excuses this grant: its slot failed, or a failover excuses it.
+    /// Returns whether the checker excuses this grant, because its slot failed or because of a
+    /// failover.
     fn is_faulty(&self, grant: GrantId) -> bool {
         self.faulty.contains(&grant)
     }
@@ -199,13 +204,14 @@ impl Checker {
         self.answers.get(&attempt).copied()
     }
 
-    /// Returns the checker's record of the store at the commit `version`.
+    /// Returns the checker's record of the store as it was after the commit `version`.
     fn state_at(&self, version: u64) -> &CommitState {
         let at = self.history.partition_point(|m| m.version <= version);
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time of the next commit after `version`, or `mono` if there is none.
+    /// Returns until when the commit `version` was the last commit: the time of the next commit, or
+    /// `mono` if there is none.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -213,8 +219,8 @@ impl Checker {
 }
 
 impl Checker {
-    /// Returns whether this order belongs to the request and has the item and the units that the
-    /// request asks for.
+    /// Returns whether the request holds this order, and the order has the item and the units that
+    /// the request asks for.
     pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
         self.requests.get(&purchase.request()) == Some(&id)

@@ -1,12 +1,12 @@
 //! Explores a small sale completely: every sequence of its messages, and every choice of a few
 //! faults.
 //!
-//! Random seeds may miss a short, unlucky sequence of steps. This search visits each state once,
-//! and recognises a state by its hash (Wolper and Leroy, "Reliable Hashing without Collision
-//! Detection", CAV 1993).
+//! Random seeds may miss a short sequence of steps that leads to an error. This search visits each
+//! state once, and recognises a state by its hash (Wolper and Leroy, "Reliable Hashing without
+//! Collision Detection", CAV 1993).
 //!
-//! The checker checks every step. If no message is in flight, a copy of the sale is also "run to
-//! rest": it runs without further faults until nothing changes.
+//! The checker checks every step. In each state without messages in flight, the search also runs a
+//! copy of the sale *to rest*: without further faults, until nothing changes.
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -72,7 +72,7 @@ impl SmallSale {
         self
     }
 
-    /// Adds two operations: a payment for the order, and a cancellation of the order.
+    /// Adds two operations on the first order: a payment and a cancellation.
     #[must_use]
     pub fn with_payment_and_cancellation(mut self) -> Self {
         self.arrivals.extend([Op::Charge { order: 0, how: 0 }, Op::Cancel { order: 0 }]);
@@ -87,16 +87,17 @@ pub struct Exploration {
     pub states: u64,
     /// The number of operations that the search ran.
     pub steps: u64,
-    /// The length of the longest path to a state, in operations.
+    /// The greatest number of operations on the path to a state.
     pub depth: usize,
-    /// The covered cases, and how often each happened.
+    /// The names of the cases that happened, and how often each happened.
     pub reached: Coverage,
     /// The operations that lead to the first finding, and this finding. The search ends at the
     /// first finding.
     pub broken: Option<(Case, Finding)>,
 }
 
-/// What may still happen in a state, in addition to deliveries.
+/// What may still happen after a state: operations, faults and turns. Deliveries of messages are
+/// not limited.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     /// One bit for each operation in [`SmallSale::arrivals`] that has not happened yet.
@@ -111,24 +112,25 @@ struct State {
     path: Vec<Op>,
 }
 
-/// The number of parts of the set of visited states. Each part has its own lock.
+/// The set of visited states has this many parts. Each part has its own lock, so that threads
+/// rarely wait for each other.
 const PARTS: usize = 64;
 
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
-    /// Unvisited states that no thread owns. A thread without states of its own takes them from
-    /// here.
+    /// Unvisited states that any thread may take. A thread takes one if it has no state of its own
+    /// left.
     open: Mutex<Vec<State>>,
-    /// The number of threads that have no states of their own.
+    /// The number of threads that have no state left and wait for one.
     idle: AtomicUsize,
     threads: usize,
     is_over: AtomicBool,
 }
 
 /// Visits every state of the sale, on `threads` threads. Stops at the first finding. If `without`
-/// is given, the sale runs without this rule. The number of states grows quickly with the arrivals,
-/// faults and turns.
+/// is given, the sale runs without this rule. The number of states grows quickly with the numbers
+/// of arrivals, faults and turns.
 #[must_use]
 pub fn explore(sale: &SmallSale, without: Option<Rule>, threads: usize) -> Exploration {
     let arrivals = (1 << sale.arrivals.len()) - 1;
@@ -174,8 +176,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// If a thread panics, its value of this type is dropped, and the drop ends the search of all
-/// threads.
+/// Ends the search of all threads if one thread panics. Each thread has a value of this type, which
+/// a panic drops.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {
@@ -197,8 +199,8 @@ impl Search<'_> {
         result
     }
 
-    /// Returns the next state to visit. If another thread has no states, first gives half of this
-    /// thread's states away.
+    /// Returns the next state to visit, or `None` at the end of the search. If another thread has
+    /// no states, first gives away half of this thread's states.
     fn next(&self, own: &mut Vec<State>) -> Option<State> {
         if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             lock(&self.open).extend(own.drain(..own.len() / 2));
@@ -244,9 +246,9 @@ impl Search<'_> {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest first delivers the oldest message in flight. But the search itself
-            // visits the state after that delivery. So only a state without messages is run to
-            // rest.
+            // A run to rest begins with the delivery of the oldest message in flight. The search
+            // visits the state after that delivery anyway. So only a state without messages is run
+            // to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {
@@ -263,8 +265,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the hash of all data that can affect later steps. The search delivers messages in every
-/// sequence, so the hash must not depend on their sequence.
+/// Returns the hash of everything that can affect later steps. The search delivers messages in
+/// every sequence, so the hash must not depend on the sequence of the messages in flight.
 fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
     let (flight, late) = (std::mem::take(&mut world.flight), std::mem::take(&mut world.late));
     text.clear();

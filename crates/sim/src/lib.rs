@@ -1,9 +1,11 @@
 //! Deterministic simulation of the protocol under faults.
 //!
 //! A seed determines a list of operations ([`op::Op`]) on nodes, slots, settlers, leaders, a clock,
-//! a network and a store. A checker that shares no rule with `core` checks each step. If the
-//! checker finds a fault, the list is shrunk and stored as a file. If any one rule of the protocol
-//! ([`doorbuster_core::rules::Rule`]) is removed, the checker must find a fault.
+//! a network and a store. A checker, which uses none of the rules in `core`, checks each step. If
+//! the checker finds a fault, the list is shrunk and stored as a file.
+//!
+//! To test the simulation itself, each rule of the protocol ([`doorbuster_core::rules::Rule`]) is
+//! removed in turn. The checker must then find a fault.
 #![forbid(unsafe_code)]
 
 pub mod checker;

@@ -1,5 +1,5 @@
-//! Removes each rule of the protocol in turn, and checks that a run then has a finding. If no run
-//! has a finding, the simulation does not test the rule, or the protocol does not need it.
+//! Removes each rule of the protocol in turn, and checks that the checker then has a finding. If it
+//! has none, the simulation does not test the rule, or the protocol does not need the rule.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -9,22 +9,22 @@ use crate::reproduction::{Reproduction, directed_dir};
 use crate::run::{FailingSeed, SimPlan, run, run_case};
 use crate::shrink::shrink;
 
-/// The results of the runs without one rule.
+/// The results of the runs from which one rule was removed.
 #[derive(Clone, Debug)]
 pub struct MutantResult {
     /// The rule.
     pub rule: Rule,
-    /// The number of seeds until the first finding. `None` if no seed has a finding.
+    /// The number of seeds that were run until the first finding. `None` if no seed has a finding.
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<FailingSeed>,
-    /// The finding of the rule's own list in the directory `directed`, if the rule has a list with
-    /// a finding.
+    /// The finding of the rule's own list of operations in the directory `directed`. `None` if the
+    /// rule has no list there, or the list has no finding.
     pub directed: Option<Finding>,
 }
 
 impl MutantResult {
-    /// Returns whether a run without the rule had a finding.
+    /// Returns whether a seed or the rule's own list had a finding.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -50,23 +50,22 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// Returns a short list of operations that detects the removal of a rule. The list is made from a
-/// seed that detects the removal.
+/// Returns a short list of operations that has a finding if the rule is removed. The list is made
+/// from a seed with such a finding.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &FailingSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// Returns a short list of operations that breaks the same promise as the seed. If the rule
-/// `without` is given, the list breaks the promise only when this rule is removed.
+/// Returns a short list of operations that breaks the same promise as the seed. If `without` is
+/// given, the list breaks the promise if this rule is removed, but not with all rules.
 #[must_use]
 pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // If the list also has a finding with every rule in force, the cause is not the removed
-        // rule.
+        // If the list has a finding also with all rules, the removal of the rule is not the cause.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

@@ -3,15 +3,16 @@ use std::sync::LazyLock;
 
 use doorbuster_core::{BuyerId, IdKey, RequestHash, RequestKey};
 
-/// The number of buyers that operations can name. The other buyers are new: they buy only at the
-/// end of the run.
+/// The number of buyers that operations can name. The other simulated buyers make their first
+/// request at the end of the run.
 pub const BUYERS: usize = 6;
-/// The number of all buyers, including the new buyers at the end of the run.
+/// The number of all buyers, including those who make their first request at the end of the run.
 pub const BUYERS_ALL: usize = 16;
 /// The number of request keys of one buyer.
 pub const KEYS: usize = 24;
 
-/// The names of buyers and keys, and their hashes. They are computed once for all simulated sales.
+/// The names of buyers and keys, and their hashes. They are the same in all simulated sales, so
+/// they are computed only once.
 pub(crate) struct Names {
     pub(crate) key: IdKey,
     pub(crate) buyers: Vec<BuyerId>,

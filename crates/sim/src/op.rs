@@ -1,11 +1,12 @@
-//! The operations of a simulated sale. An argument that is an index is taken modulo the number of
-//! existing objects of its kind. So any part of a list is a valid list.
+//! The operations of a simulated sale. If an argument is an index, the simulator takes it modulo
+//! the number of existing orders, slots or other objects of its kind. So every index is valid, and
+//! any part of a list is a valid list.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
-/// The bit of `more` in [`Op::Replay`] that makes the front door refuse the request.
+/// If this bit of `more` in [`Op::Replay`] is set, the front door refuses the request.
 pub const REFUSED_AT_DOOR: u8 = 4;
 
 /// One operation. A message stays in flight until an operation such as [`Op::Deliver`] delivers it.
@@ -14,13 +15,13 @@ pub const REFUSED_AT_DOOR: u8 = 4;
 pub enum Op {
     /// A buyer requests units under a key.
     Buy { node: u8, buyer: u8, key: u8, item: u8, units: u8 },
-    /// A buyer repeats the request of an earlier attempt, with `more` modulo 4 additional units.
-    /// The bit [`REFUSED_AT_DOOR`] of `more` makes the front door refuse the request.
+    /// A buyer repeats the request of an earlier attempt, for `more` modulo 4 additional units. If
+    /// the bit [`REFUSED_AT_DOOR`] of `more` is set, the front door refuses the request.
     Replay { node: u8, attempt: u8, more: u8 },
-    /// A node answers `202` to a request that has a ticket. `attempt` is an index among the
-    /// attempts that wait for a verdict.
+    /// A node answers `202` to a request whose ticket has no verdict yet. `attempt` is an index
+    /// among the attempts that wait for a verdict.
     HandOut { attempt: u8 },
-    /// A buyer asks for the verdict of an id that this buyer received.
+    /// A buyer asks for the verdict of an id that the buyer received before.
     Get { id: u8 },
     /// A node that waits for a verdict reads the verdict from the store. `attempt` is an index
     /// among the attempts that wait for a verdict or were answered `202`.
@@ -30,9 +31,9 @@ pub enum Op {
     /// A buyer cancels an unpaid order. `order` is an index among all orders. The cancellation by
     /// an operator is [`waitlist::WaitlistOp::TakeAway`].
     Cancel { order: u8 },
-    /// A provider captures the price of an order, and the provider's message is handled
+    /// A provider captures the price of an order, and a node handles the provider's message
     /// immediately. `order` is an index among all orders, and `event` is the number of the payment.
-    /// If this payment already exists, its message is repeated instead.
+    /// If this payment already exists, the provider repeats its message instead.
     Pay { order: u8, event: u8 },
     /// An operator refunds a paid order. `order` is an index among all orders.
     Refund { order: u8 },
@@ -41,19 +42,21 @@ pub enum Op {
     Expire { order: u8 },
     /// A message in flight arrives. The oldest message has the index 0.
     Deliver { message: u8 },
-    /// This number of messages arrives, beginning with the oldest message in flight.
+    /// Messages arrive: this number of them, beginning with the oldest message in flight.
     DeliverMany { count: u8 },
     /// A message in flight is lost.
     Lose { message: u8 },
-    /// A message in flight is delayed. It arrives after any number of later messages.
+    /// A message in flight is delayed. It arrives when [`Op::Late`] chooses it.
     Delay { message: u8 },
     /// A delayed message arrives.
     Late { message: u8 },
-    /// A message in flight arrives, and a copy of it is delayed.
+    /// A message in flight arrives, and a copy of it is delayed, so that it may arrive a second
+    /// time.
     Repeat { message: u8 },
     /// A settler takes at most this many tickets from a slot's queue.
     Take { slot: u8, at_most: u8 },
-    /// Another settler takes over. Tickets without an acknowledgement are delivered again.
+    /// Another settler takes over a slot's queue. Tickets without an acknowledgement are delivered
+    /// to it again.
     Redeliver { slot: u8 },
     /// One ticket of a batch in flight cannot be settled, so it is returned. `message` is an index
     /// among the batches in flight.
@@ -72,10 +75,10 @@ pub enum Op {
     },
     /// A leader sends a slot its missing feed rows.
     Feed { leader: u8, slot: u8 },
-    /// A leader starts to check whether a slot lost its memory.
+    /// A leader begins to check whether a slot lost its memory.
     Look { leader: u8, slot: u8 },
-    /// A leader recalls at most this many units from a slot. The target 0 is the pool, and another
-    /// target `n` is the slot with the index `n - 1`.
+    /// A leader recalls at most this many units from a slot. If `target` is 0, the units go to the
+    /// pool. Otherwise, they go to the slot with the index `target - 1`.
     Recall { leader: u8, slot: u8, units: u8, target: u8 },
     /// A leader sends a pending recall again.
     RecallAgain { leader: u8, recall: u8 },
@@ -89,12 +92,13 @@ pub enum Op {
     Resume { item: u8 },
     /// An operator closes the sale of an item.
     Close { item: u8 },
-    /// A leader opens an item's sale if its start is due.
+    /// A leader opens an item's sale if the sale's start time has come.
     TakeDueStep { leader: u8, item: u8 },
     /// An operator moves the start of an item's sale to this number of tenths of a second from now.
     /// If the sale has opened, nothing changes.
     MoveStart { item: u8, tenths: u8 },
-    /// A leader waits until an item's slots are drained, and then shows the item's new phase.
+    /// A leader waits until an item's slots are drained, and then shows buyers the item's new
+    /// phase.
     Drain { leader: u8, item: u8 },
     /// A leader moves a slot to a new epoch: it stops and drains the slot, closes the grant, and
     /// opens the next grant.
@@ -103,11 +107,10 @@ pub enum Op {
     Snapshot { node: u8 },
     /// Time passes, in tenths of a second.
     Tick { tenths: u8 },
-    /// The store's clock is set forward or back by this many minutes. Monotonic time does not
+    /// The store's clock is set forward or back by this many minutes. The monotonic clock does not
     /// change.
     Step { minutes: i8 },
-    /// A node's clock is set to another time. `tenths` is the distance from the store's clock in
-    /// tenths of a second.
+    /// A node's clock is set to the store's time plus this many tenths of a second.
     Skew { node: u8, tenths: i8 },
     /// A node's process ends and starts again. The slots in its memory are lost.
     CrashNode { node: u8 },
@@ -127,37 +130,38 @@ pub enum Op {
     Forget { slot: u8 },
     /// Saves a copy of a slot.
     Save { slot: u8 },
-    /// Fault: a slot's data and its saved copy are exchanged, as if an old snapshot was restored.
+    /// Fault: a slot's data is exchanged with its saved copy, as if an old snapshot was restored.
     Swap { slot: u8 },
     /// A buyer asks for the checkout of an order. `order` is an index among the reserved orders.
     Checkout { order: u8 },
-    /// A buyer pays at a checkout that was handed out. If `how` is 0 or 1, the payment succeeds. If
-    /// `how` is 2, the payment fails and then succeeds. If `how` is 3, it fails.
+    /// A buyer pays at a checkout whose URL a buyer received. If `how` is 0 or 1, the payment
+    /// succeeds. If `how` is 2, the payment fails and then succeeds. If `how` is 3, it fails.
     PayAt { session: u8, how: u8 },
-    /// A provider captures money outside of any checkout and sends its message. `order` is an index
-    /// among all orders. The values of `how`:
+    /// A provider captures money that was not paid at a checkout, and sends its message. `order` is
+    /// an index among all orders. The values of `how`:
     ///
     /// - 0: the order's price; 1: another amount; 2: another currency
-    /// - 3: a valid id without an order; 4: an invalid id
+    /// - 3: for a valid id without an order; 4: for an invalid id
     /// - 5: the payment fails; 6: the payment fails and then succeeds
     Charge { order: u8, how: u8 },
-    /// A provider repeats the message about a payment. If `how` is even, it sends the same message.
-    /// If `how` is odd, it sends a message with another id.
+    /// A provider repeats the message about a payment. If `how` is even, the copy has the same
+    /// message id. If `how` is odd, it has another id.
     TellAgain { payment: u8, how: u8 },
-    /// An action that waited for units continues.
+    /// A payment or a change of a total that waited for units continues.
     EndWait { action: u8 },
-    /// The provider changes. If `how` is 0, it becomes available. If `how` is 1, it becomes
-    /// unavailable. From 2, `how` is the number of refunds that it refuses.
+    /// The behavior of the provider changes. If `how` is 0, it becomes available. If `how` is 1, it
+    /// becomes unavailable. A greater `how` is the number of refunds that it refuses from now on.
     Provider { how: u8 },
     /// A leader asks the provider to close a checkout that should be closed, and to report this
     /// checkout's payments.
     Reconcile { leader: u8, checkout: u8 },
-    /// A leader requests a pending refund from the provider, or asks for the refund's state.
+    /// A leader requests a pending refund from the provider. If the provider has already accepted
+    /// the refund, the leader asks for its state.
     AskRefund { leader: u8, refund: u8 },
     /// The provider sends a message about a refund that it accepted. The values of `how`:
     ///
-    /// - 3: the payout failed and is tried again
-    /// - 5: the money arrived, but the message is late
+    /// - 3: the payout failed, and the provider tries it again
+    /// - 5: the money arrived, and the message about it is delayed
     /// - 7: the money came back
     /// - any other value: the money arrived
     RefundArrives {
@@ -165,28 +169,28 @@ pub enum Op {
         #[serde(default)]
         how: u8,
     },
-    /// An operator retries a refund that was given up. If there is no such refund, the operator
-    /// retries any refund.
+    /// An operator retries a refund that the server gave up. If there is no such refund, the
+    /// operator tries this with any refund.
     RetryRefund { refund: u8 },
     /// An operator extends an order's payment window to this many seconds from now. `order` is an
     /// index among all orders.
     Extend { order: u8, secs: u8 },
     /// A long time passes, in units of ten seconds.
     Wait { tens: u8 },
-    /// A worker continues to deliver events to an endpoint.
+    /// A delivery worker begins its next turn for an endpoint.
     Tell { worker: u8, endpoint: u8 },
     /// The behavior of an endpoint changes. The values of `mood`:
     ///
     /// - 0: it accepts events; 1: it fails; 2: it accepts events, but its answers never arrive
-    /// - from 3: it refuses one event
+    /// - 3 or more: it refuses one event, which `mood` selects
     Endpoint { endpoint: u8, mood: u8 },
     /// A delivery worker ends.
     CrashTeller { worker: u8 },
-    /// A standby of the database receives no more commits.
+    /// A standby of the database stops receiving commits.
     StandbyStops,
     /// The standby becomes the primary. The commits that it did not receive are lost.
     FailOver,
-    /// A node pauses the open sales, because the new primary may lack commits.
+    /// A node pauses the open sales after a failover, because the new primary may lack commits.
     PauseAfterFailover,
     /// An operation on a waitlist.
     Waitlist(waitlist::WaitlistOp),

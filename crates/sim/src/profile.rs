@@ -1,4 +1,5 @@
-//! Turns a seed into a list of operations. The seed's profile makes some operations frequent.
+//! Turns a seed into a list of operations. The seed also selects a profile, which makes some
+//! operations frequent.
 mod faults;
 mod money;
 mod setup;
@@ -10,7 +11,7 @@ use crate::op::{Case, Op, REFUSED_AT_DOOR};
 use crate::rng::{SimRng, mix};
 use weights::{Weights, weights};
 
-/// A profile: which operations are frequent in a list.
+/// A profile: it decides which operations are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// There are no faults, but messages may arrive late.
@@ -34,7 +35,7 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// An item has several partitions with sub-domains. Frequent cases: switches of the active
+    /// An item has several partitions with sub-domains. These are frequent: switches of the active
     /// sub-domain, slots that need a refill, refills by two leaders, and second tries.
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
@@ -46,7 +47,7 @@ pub enum Profile {
     Money,
     /// Like `Money`. In addition, payment windows end while the provider does not answer.
     Silence,
-    /// Events are delivered to endpoints that fail.
+    /// Workers deliver events to endpoints that fail.
     Telling,
     /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
@@ -87,7 +88,7 @@ impl Profile {
     }
 }
 
-/// Chooses an operation of one group, and its arguments, at random.
+/// Makes a random operation of one group.
 type MakeOp = fn(Profile, &mut SimRng) -> Op;
 
 /// Returns the setup and the list of operations of a seed.
@@ -96,8 +97,9 @@ pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
     let mut setup = setup::setup(profile, &mut rng);
-    // This choice uses the seed, so it needs no further random number. Only a database that several
-    // processes share has a failover.
+    // This choice uses the seed itself and no random number, so it does not change the numbers for
+    // the later choices. Only a database that several processes share has a failover, so a node
+    // with a failover is not alone.
     let nth = seed / Profile::ALL.len() as u64;
     setup.alone = nth.is_multiple_of(2) && profile != Profile::Failover && setup.may_be_alone();
     let mut opening_rng = SimRng::new(mix(seed));
@@ -183,7 +185,8 @@ fn buy(profile: Profile, rng: &mut SimRng) -> Op {
 fn replay(_: Profile, rng: &mut SimRng) -> Op {
     let more = if rng.percent(12) { 1 } else { 0 };
     let (node, attempt) = (below_four(rng), any_byte(rng));
-    // This choice uses `attempt`, so it needs no further random number.
+    // This choice uses `attempt` and no random number, so it does not change the numbers for later
+    // choices.
     let door = if attempt % 4 == 0 { REFUSED_AT_DOOR } else { 0 };
     Op::Replay { node, attempt, more: more | door }
 }
@@ -208,8 +211,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// If `order` is odd, an operator cancels, and otherwise the buyer. This choice uses `order`, so it
-/// needs no further random number.
+/// Returns a cancellation by an operator if `order` is odd, and by the buyer otherwise. This choice
+/// uses `order` and no random number, so it does not change the numbers for later choices.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },
@@ -227,7 +230,7 @@ fn time(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes returns an operation on the start of a sale.
+/// Sometimes returns an operation that opens a sale or moves its start.
 fn opening(rng: &mut SimRng) -> Option<Op> {
     let item = below_four(rng);
     match rng.below(16) {

@@ -1,5 +1,5 @@
-//! Records a simulated sale, so that the same transactions and calls can run on a real store and on
-//! real slots.
+//! Records a simulated sale, so that the same transactions and slot calls can run again on a real
+//! store and on real slots.
 use doorbuster_core::model::Model;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, SlotKey};
@@ -20,16 +20,19 @@ pub struct RecordedRun {
     pub trace: Vec<(Tx, TxResult)>,
     /// The keys of the sale's slots.
     pub slot_keys: Vec<SlotKey>,
-    /// The calls to the slots, each with the slot's reply and state.
+    /// The calls to the slots, each with the slot's reply and the slot's state after the call.
     pub calls: Vec<RecordedCall>,
     /// The bounds of each slot's memory.
     pub bounds: SlotBounds,
 }
 
 impl RecordedRun {
-    /// Runs a list of operations and records the run. Uses the server's bounds and leaves out old
-    /// copies of slots, because a real slot has the server's bounds and no copies. All sales are
-    /// open from the start, because a record has no openings.
+    /// Runs a list of operations and records the run. Changes what real slots and stores cannot
+    /// repeat:
+    ///
+    /// - Slots have the bounds of the server's slots, and no saved copies.
+    /// - All sales are open from the start, because a record does not contain the opening of a
+    ///   sale.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -55,8 +58,7 @@ impl RecordedRun {
         Ok(Self { before, trace, slot_keys, calls, bounds: slot_bounds(&case.setup) })
     }
 
-    /// Runs the list of operations of a seed, and records the run as [`RecordedRun::from_case`]
-    /// does.
+    /// Runs a seed's list of operations, and records the run as [`RecordedRun::from_case`] does.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -65,7 +67,8 @@ impl RecordedRun {
     }
 }
 
-/// Returns the key for ids. Real slots and stores must use this key.
+/// Returns the key that signs the ids of simulated tickets. The real slots and stores that repeat a
+/// run must have this key.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()

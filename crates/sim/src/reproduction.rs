@@ -1,6 +1,6 @@
-//! Lists of operations that are stored as files. `regressions` has a shrunk list for each fault of
-//! an earlier version. `directed` has one list for each rule. This list has a finding if the rule
-//! is removed.
+//! Lists of operations that are stored as files. `regressions` has a shrunk list for each fault
+//! that the simulation found in an earlier version. `directed` has a list for each rule, which has
+//! a finding if this rule is removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -27,7 +27,7 @@ pub struct Reproduction {
 
 impl Reproduction {
     /// Returns a list with its finding. `without` is the rule that must be removed for the finding
-    /// to occur, if any.
+    /// to occur. `None` means that the finding occurs with all rules.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -35,10 +35,10 @@ impl Reproduction {
         Self { rule, found: format!("{}: {}", finding.what, finding.detail), setup, ops }
     }
 
-    /// Returns the rule that the list names.
+    /// Returns the rule that the list names, if it names one.
     ///
     /// # Errors
-    /// Returns the name, if no rule has that name.
+    /// Returns the name if no rule has this name.
     pub fn without(&self) -> Result<Option<Rule>, String> {
         let Some(name) = &self.rule else { return Ok(None) };
         Rule::ALL
@@ -112,8 +112,8 @@ pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// Returns the directory `regressions`. Each list in it had a finding in an earlier version of the
-/// program.
+/// Returns the directory `regressions`. In an earlier version of the program, each list in it had a
+/// finding.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

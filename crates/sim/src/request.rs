@@ -6,7 +6,7 @@ use doorbuster_core::{BuyerId, ItemId, Phase, RequestKey, TicketId, TicketParts,
 
 use crate::names::NAMES;
 
-/// The numbers of a buyer and of a key. Together they identify a request.
+/// The number of a buyer and the number of a request key. Together they identify a request.
 pub(crate) type RequestNumbers = (u8, u8);
 
 /// One request of a buyer as it arrived at a node.
@@ -26,7 +26,8 @@ pub struct BuyerRequest {
     pub door: Option<DoorRefusal>,
     /// The number of the last commit before the request arrived.
     pub began: u64,
-    /// The index of the attempt among all attempts of the run.
+    /// The index of the buyer's attempt among all attempts of the run. If a buyer repeats a
+    /// request, this is a new attempt.
     pub attempt: usize,
 }
 
@@ -57,30 +58,30 @@ impl BuyerRequest {
 pub enum BuyerAnswer {
     /// The request's order.
     Order(TicketId),
-    /// The purchase is queued. The server does not promise an order yet.
+    /// The purchase is queued. The answer does not promise an order.
     Queued(TicketId),
     /// Not enough units are free.
     SoldOut {
         /// The refusal.
         refusal: SoldOut,
-        /// The commit of the snapshot that the answer uses.
+        /// The number of the commit of the snapshot that the node used.
         as_of: u64,
         /// Whether the request was parked for the longest time allowed.
         parked: bool,
     },
     /// The buyer would exceed the limit.
     LimitReached {
-        /// The commit of the node's snapshot, if the node used a count of the buyer's units that it
-        /// had read earlier. Otherwise `None`.
+        /// Set if the node used a stored count of the buyer's units in place of a new read. The
+        /// value is the number of the commit of the node's snapshot.
         as_of: Option<u64>,
     },
-    /// The buyer used the request key before, with another item or other units.
+    /// The buyer used the request key before, for another item or another number of units.
     KeyReused,
     /// The sale is not open.
     Phase {
         /// The phase.
         phase: Phase,
-        /// The commit of the snapshot that the answer uses.
+        /// The number of the commit of the snapshot that the node used.
         as_of: u64,
     },
     /// The front door refuses the request.

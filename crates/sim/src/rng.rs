@@ -1,5 +1,5 @@
-//! The simulator's own random numbers. A seed gives the same list on every machine and with every
-//! version of any library.
+//! The simulator's own random numbers. A seed must give the same list of operations on every
+//! machine, and with every version of the libraries.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// Returns a number below `n` (0 if `n` is 0). The remainder makes small numbers slightly more
-    /// likely, which does not matter here.
+    /// Returns a number below `n`, or 0 if `n` is 0. The modulo operation makes small numbers
+    /// slightly more likely, which does not matter here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }

@@ -1,4 +1,5 @@
-//! Runs lists and seeds on several threads and reports the results.
+//! Runs lists of operations, or the lists of many seeds on several threads, and reports the
+//! results.
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -12,7 +13,7 @@ use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-/// A thread takes this many seeds at a time.
+/// The number of seeds that a thread takes from the plan at a time.
 const CHUNK: u64 = 64;
 
 /// The seeds to run.
@@ -48,7 +49,7 @@ pub struct Report {
     pub took: Duration,
     /// Seeds with findings, lowest first.
     pub broken: Vec<FailingSeed>,
-    /// The cases that happened in the runs, and how often each happened.
+    /// The names of the cases that happened in the runs, and how often each happened.
     pub reached: Coverage,
 }
 
@@ -64,7 +65,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Turns off the printing of panics on threads whose panics become findings.
+/// Makes a panic print nothing on threads where a panic becomes a finding.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -77,8 +78,8 @@ fn quiet_panics() {
     });
 }
 
-/// Runs one list of operations. Returns the list's finding, if any. A panic in the rules is a
-/// finding too.
+/// Runs one list of operations. Returns the list's finding, if any. A panic in the rules also
+/// counts as a finding.
 #[must_use]
 pub fn run_case(case: &Case) -> Option<Finding> {
     run_counting(case, &mut Coverage::default())

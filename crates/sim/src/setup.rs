@@ -6,21 +6,21 @@ use crate::op::Op;
 /// One item on sale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemSetup {
-    /// The counted stock. `None` if the stock is unlimited.
+    /// The number of units. `None` if the stock is unlimited.
     pub total: Option<u8>,
     /// Units that one buyer may hold.
     pub limit: u8,
     /// Payment window in seconds.
     pub hold_secs: u8,
-    /// How a request chooses its slot. 0: by buyer. 1: at random. 2: in turn.
+    /// How the node chooses a slot for a request. 0: by the buyer. 1: at random. 2: in turn.
     #[serde(default)]
     pub choose: u8,
-    /// The initial units of a slot with sub-domains. Sub-domains are in use only if this number,
-    /// the threshold and the refill are all above 0.
+    /// The initial units of each slot, if the slots have sub-domains. They have sub-domains only if
+    /// this number, the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
-    /// The threshold. If a ticket leaves fewer units than this in the active counter, the slot sets
-    /// its refill mark.
+    /// If a ticket leaves fewer units than this threshold in the active counter, the slot sets its
+    /// refill mark.
     #[serde(default)]
     pub threshold: u8,
     /// The units of one refill.
@@ -40,7 +40,7 @@ pub struct SlotSetup {
     /// The node that has the slot in its memory. If this is `None`, the slot is in no node's
     /// memory, and every node can reach it.
     pub node: Option<u8>,
-    /// The slot's initial units, if sub-domains are not in use.
+    /// The slot's initial units, if the slot has no sub-domains.
     pub first: u8,
 }
 
@@ -53,12 +53,14 @@ pub struct Setup {
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,
-    /// The bound of a slot's queue. The bounds of the slot's requests and recalls depend on this
-    /// number. With 0, the server's bounds apply.
+    /// The greatest length of a slot's queue, and the greatest number of requests that a node
+    /// parks. It is so small that runs reach it. The bounds of a slot's requests and recalls are
+    /// computed from it. With 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
-    /// Whether the only node is also the leader and the only process that changes the store. The
-    /// node publishes each commit at once. Requires one node, with all slots in its memory.
+    /// Whether there is only one process: the only node is also the leader, and no other process
+    /// changes the store. This node publishes each commit at once. Requires one node, with all
+    /// slots in its memory.
     #[serde(default)]
     pub alone: bool,
     /// The sales open after this number of tenths of a second. With 0, they are open from the
@@ -93,7 +95,7 @@ impl Setup {
     }
 }
 
-/// A setup and a list of operations. A seed determines both. The list can be shrunk and stored.
+/// A setup and a list of operations. A case comes from a seed or from a file, and can be shrunk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The setup.

@@ -1,11 +1,12 @@
-//! Shrinks a list of operations that has a finding: drops operations, and simplifies arguments and
-//! the setup. A change stays only if the changed list still breaks the same promise.
+//! Shrinks a list of operations that has a finding. Drops operations, and simplifies arguments and
+//! the setup. Keeps such a change only if the changed list still breaks the same promise.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// At most this many changed lists are run. After that, the smallest list so far is the result.
+/// The largest number of changed lists that are tried. After that, the smallest list so far is the
+/// result.
 const RUNS_MAX: usize = 20_000;
 
 /// Returns a smaller list that breaks the same promise, and its finding.
@@ -84,8 +85,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Replaces one `DeliverMany` by single deliveries. The list becomes longer, but then each
-    /// delivery can be dropped.
+    /// Replaces one `DeliverMany` by single deliveries. This makes the list longer, but then each
+    /// single delivery can be dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -170,8 +171,8 @@ fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation can be written as JSON")
 }
 
-/// Returns the map of an operation's arguments. If names are nested, such as `Waitlist` and `Join`,
-/// the map is below the last name.
+/// Returns the map of an operation's arguments. In JSON, an operation on a waitlist or a spread has
+/// two names, each with a map. The inner map has the arguments.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

@@ -1,5 +1,5 @@
-//! The state of a simulated sale as values: slots, nodes, the payment provider, workers, and the
-//! messages between them. [`crate::world`] changes the state.
+//! The state of a simulated sale as plain values: slots, nodes, the payment provider, delivery
+//! workers, and the messages between them. [`crate::world`] changes this state.
 mod deliveries;
 mod messages;
 mod money;

@@ -1,5 +1,5 @@
-//! The simulated store. Every change is one [`Tx`] with one result ([`TxResult`]), so that the same
-//! transactions can run against a real store for comparison.
+//! The simulated store. Every change of it is one [`Tx`] value with one [`TxResult`], so that the
+//! same transactions can run against a real store for comparison.
 mod phases;
 pub mod rules;
 
@@ -40,7 +40,7 @@ pub enum Tx {
     Refill(GrantId, u64, Counter),
     /// Closes a grant ([`doorbuster_core::stock::close`]).
     Close(GrantId, CloseCause),
-    /// Changes a total ([`doorbuster_core::stock::adjust`]).
+    /// Changes an item's total ([`doorbuster_core::stock::adjust`]).
     Adjust(ItemId, i64, Millis),
     /// Settles tickets in one transaction ([`doorbuster_core::settle::settle`]).
     Settle(Vec<Arc<Ticket>>, Millis),
@@ -50,25 +50,27 @@ pub enum Tx {
     End(TicketId, EndReason, Attribution, Millis),
     /// Extends an order to this `pay_by` ([`doorbuster_core::order::extend`]).
     Extend(TicketId, Millis, Millis),
-    /// Applies a captured payment ([`doorbuster_core::money::capture`]). The flag is true for the
-    /// last try.
+    /// Applies a captured payment ([`doorbuster_core::money::capture`]). The flag is true if the
+    /// payment must not wait for units any longer.
     Capture(Capture, bool, Millis),
     /// Records a failed payment ([`doorbuster_core::money::record_failure`]).
     FailPayment(Capture, Millis),
     /// Applies the message with this id to a refund
     /// ([`doorbuster_core::money::apply_refund_message`]).
     SettleRefund(String, RefundId, RefundUpdate, Millis),
-    /// Applies the provider's answer to a refund ([`doorbuster_core::money::apply_refund_answer`]).
-    /// The first value is the refund as it was at the time of the query.
+    /// Applies the provider's answer about a refund
+    /// ([`doorbuster_core::money::apply_refund_answer`]). The first value is the refund as it was
+    /// when the server queried the provider.
     AnswerRefund(Refund, RefundUpdate, Millis),
     /// Makes the server request a failed refund again ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),
-    /// Stores a new checkout, unless the order has an open one
+    /// Stores a new checkout, unless the order already has an open checkout
     /// ([`doorbuster_core::money::keep_checkout`]).
     KeepCheckout(Checkout),
     /// Records that a checkout is closed ([`doorbuster_core::money::close_checkout`]).
     CloseCheckout(TicketId, String),
-    /// Records an unanswered query ([`doorbuster_core::money::record_unanswered_check`]).
+    /// Records that the provider did not answer a query about a checkout
+    /// ([`doorbuster_core::money::record_unanswered_check`]).
     RecordUnanswered(TicketId, String, Millis),
     /// Begins a recall ([`doorbuster_core::recall::begin`]).
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
@@ -76,21 +78,23 @@ pub enum Tx {
     RecallFinish(RecallId, u64),
     /// Adds a waitlist entry ([`doorbuster_core::waitlist::join`]).
     Join(ItemId, JoinRequest, Millis),
-    /// Removes a waitlist entry ([`doorbuster_core::waitlist::leave`]).
+    /// Ends a waiting entry whose buyer leaves ([`doorbuster_core::waitlist::leave`]).
     Leave(TicketId, Millis),
     /// Serves as many entries as the pool has units ([`doorbuster_core::waitlist::serve`]).
     Serve(ItemId, Millis),
-    /// Ends entries with their sale ([`doorbuster_core::waitlist::end_with_sale`]).
+    /// Ends waitlist entries after the end of their sale
+    /// ([`doorbuster_core::waitlist::end_with_sale`]).
     EndWaitlist(ItemId, Millis),
     /// Records in the database's history that a standby became the primary.
     Promote,
     /// Records that an item is going to change to this phase. From then on, the item gets no new
     /// grants, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase. `Some` has the intended phase, and the number of the commit that
-    /// recorded this phase. `None` opens the sale again after a pause.
+    /// Shows buyers a new phase. `Some` is for a pause or an end: it has the intended phase, and
+    /// the number of the commit that recorded this phase. `None` opens the sale again after a
+    /// pause.
     Show(ItemId, Option<(Phase, u64)>),
-    /// Takes a step of an item's sale that was found due.
+    /// Takes a step of an item's sale whose time has come, such as the opening.
     TakeStep(ItemId, TimedStep),
     /// Moves the start of an item's sale, if the sale has not opened yet.
     MoveStart(ItemId, Millis),
@@ -105,7 +109,8 @@ pub enum TxResult {
     Nothing,
     /// The number of units moved.
     Moved(u64),
-    /// Whether this transaction closed the grant, or changed the phase that buyers see.
+    /// Whether this transaction closed the grant (for [`Tx::Close`]), or changed the phase that
+    /// buyers see.
     Closed(bool),
     /// The result of [`Tx::Adjust`].
     AdjustResult(AdjustResult),
@@ -117,7 +122,8 @@ pub enum TxResult {
     Ended(ChangeOutcome),
     /// The result of [`Tx::Capture`].
     CaptureOutcome(CaptureOutcome),
-    /// Whether a message or a change of a checkout had an effect.
+    /// Whether the transaction had an effect. It has none if, for example, a message was handled
+    /// before.
     Taken(bool),
     /// The result of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
@@ -146,8 +152,8 @@ pub struct OrderHolder {
     pub version: u64,
 }
 
-/// The simulated store: the rows that the rules in `core` use, and the few rows that `core` leaves
-/// to stores.
+/// The simulated store. It has the rows that the rules in `core` use, and the rows about phases,
+/// which `core` does not use.
 #[derive(Clone, Debug)]
 pub struct SimStore {
     /// The rows of the rules.
@@ -158,15 +164,15 @@ pub struct SimStore {
     pub writer_xids: Vec<u64>,
     /// The number of commits so far.
     pub version: u64,
-    /// For each closed grant: the number of the commit that closed the grant.
+    /// The closed grants, each with the number of the commit that closed it.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
-    /// The requests that hold an order, sorted by commit.
+    /// The requests that hold an order, in the sequence of their commits.
     winners: Vec<OrderHolder>,
-    /// The number of the running transaction. A transaction gets its number when it begins.
-    /// Transactions may commit in any order.
+    /// The number of the running transaction. A transaction gets its number when it begins, so
+    /// transactions may commit in another sequence than their numbers.
     pub xid: u64,
     key: IdKey,
-    /// If the run is recorded: every transaction that ran the rules of `core`, with its result.
+    /// Set if the run is recorded: every transaction that ran the rules of `core`, with its result.
     pub trace: Option<Vec<(Tx, TxResult)>>,
 }
 
@@ -178,6 +184,7 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
 
 impl SimStore {
     /// Returns a store with these rows. If `starts_at` is given, all sales open at that time.
+    /// Otherwise, they are open.
     #[must_use]
     pub fn new(model: Model, key: IdKey, starts_at: Option<Millis>) -> Self {
         let shown = if starts_at.is_some() { Phase::Scheduled } else { Phase::Open };
@@ -197,8 +204,8 @@ impl SimStore {
         }
     }
 
-    /// Replaces the rows by the rows of a standby. The numbers of commits go on, so that no number
-    /// is used twice.
+    /// Replaces the rows by the rows of a standby. The commit number does not go back, so that each
+    /// number is used only once.
     pub fn continue_from(&mut self, standby: Self) {
         *self = Self { version: self.version, trace: self.trace.take(), ..standby };
     }
@@ -302,19 +309,20 @@ impl SimStore {
         }
     }
 
-    /// Returns the requests that hold an order, sorted by commit.
+    /// Returns the requests that hold an order, in the sequence of their commits.
     #[must_use]
     pub fn winners(&self) -> &[OrderHolder] {
         &self.winners
     }
 
-    /// Returns the units in an item's pool that are not kept for the waitlist.
+    /// Returns the units in an item's pool, without the units that are kept for the waitlist.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
         self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
     }
 
-    /// Returns the item's counts, computed only from items and grants, as a store computes them.
+    /// Returns the item's free and reserved units, computed only from items and grants, as a real
+    /// store does. `in_flight` are the units of unsettled tickets.
     #[must_use]
     pub fn free(&self, id: ItemId, in_flight: u64) -> FreeUnits {
         let Some(item) = self.model.items.get(&id) else { return FreeUnits::default() };
@@ -335,12 +343,12 @@ impl SimStore {
         }
     }
 
-    /// Returns the recalls that are not done, oldest id first.
+    /// Returns the unfinished recalls, sorted by id.
     pub fn pending(&self) -> impl Iterator<Item = &Recall> {
         self.model.recalls.values().filter(|r| !r.done)
     }
 
-    /// Returns the orders in one state, sorted by id.
+    /// Returns the orders that have this state, sorted by id.
     pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
         self.model.orders.values().filter(move |o| o.state == state)
     }

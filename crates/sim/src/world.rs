@@ -1,9 +1,9 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the store. The operations of the list
-//! deliver the messages of these actors one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the store. These actors send each other
+//! messages, which the operations of the list deliver one by one.
 //!
-//! This module replaces the server: it runs the steps of the crate `steps`, and calls the rules of
-//! `core` in the server's order. Besides messages, actors affect each other only through a
-//! transaction of the store or an atomic step of a slot.
+//! This module takes the place of the server. It runs the steps of the crate `steps`, and calls the
+//! rules of `core` in the same order as the server. Apart from messages, one actor affects another
+//! only through a transaction of the store or through an atomic step of a slot.
 mod answer;
 mod applied_payments;
 mod buyer;
@@ -62,7 +62,7 @@ pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
-    /// The part of each item's spread that can change, as the store records it.
+    /// The changeable part of each item's spread, as the store records it.
     pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
@@ -73,15 +73,15 @@ pub struct World {
     /// Monotonic time, with which nodes measure waiting times.
     pub(crate) mono: Millis,
     pub(crate) checker: Checker,
-    /// Every call to a slot, if the run is recorded.
+    /// Set if the run is recorded: every call to a slot.
     pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
     /// The number of transactions that have started.
     pub(crate) xids: u64,
-    /// How often the loops of the nodes ran after the list's last operation.
+    /// How often all loops of the nodes have run since the list's last operation.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
-    /// Actions that wait until an item's counts change.
+    /// Actions that wait for more units. They continue when the item's counts change.
     pub(crate) waiting_actions: Vec<UnitsAction>,
     pub(crate) deliveries: Deliveries,
     /// The number of ended orders of each item.
@@ -90,7 +90,7 @@ pub struct World {
 }
 
 impl World {
-    /// Returns a sale that has just opened. Each slot has its first grant.
+    /// Returns a sale at its beginning. Each slot has its first grant.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         let mut world = Self::before_opening(setup);
@@ -302,7 +302,8 @@ impl World {
         done
     }
 
-    /// The bits depend only on the number of earlier calls.
+    /// Returns bits for a new id. The bits depend only on the number of earlier calls, so that a
+    /// run can be repeated exactly.
     pub(crate) fn next_id_bits(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))

@@ -1,5 +1,6 @@
-//! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with its
-//! lock's fencing number. `doorbuster_core::edge` has the rules.
+//! The feed that keeps edges up to date, in the Redis that nodes share. One node at a time writes
+//! the feed. It begins a generation with the fencing number of its lock. After that, a node with a
+//! lower number cannot write. `doorbuster_core::edge` has the rules of the feed.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -11,16 +12,16 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of request hashes in one write or read of the feed. Redis serves no other
-/// call meanwhile, so this number bounds the delay of other calls.
+/// The largest number of request hashes in one write or read of the feed. Redis handles no other
+/// call during such a write or read, so this number bounds the delay of other calls.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read of the feed.
 pub const FEED_ENTRIES_MAX: usize = 64;
-/// The time from the last write until the feed expires, in milliseconds. An edge cannot use counts
-/// that are so old.
+/// The feed expires this many milliseconds after its last write. By then, its counts are too old to
+/// be used by an edge.
 const LIFETIME_MS: u32 = 60_000;
-/// The time from the newest report until all reports expire, in milliseconds. A reader also ignores
-/// each report that is too old.
+/// All reports expire this many milliseconds after the newest report. A reader of the reports also
+/// ignores each single report that is too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges whose reports Redis keeps.
 const EDGES_MAX: usize = 1_024;
@@ -28,13 +29,14 @@ const EDGES_MAX: usize = 1_024;
 /// A change of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedChange<'a> {
-    /// The feed's position before this change, as the writer knows it.
+    /// The position of the feed before this change. If the feed is at another position, nothing is
+    /// written.
     pub before: FeedPosition,
-    /// The new head, in the form that readers parse.
+    /// The new head, as text. It says how many requests and changes the feed has after this change.
     pub head: &'a str,
-    /// The hashes of the new requests that hold orders: at most [`FEED_REQUESTS_MAX`] hashes.
+    /// The hashes of new requests that hold orders, at most [`FEED_REQUESTS_MAX`].
     pub requests: &'a [u64],
-    /// The name and the content of each changed entry: at most [`FEED_ENTRIES_MAX`] entries.
+    /// The name and the content of each changed entry, at most [`FEED_ENTRIES_MAX`] entries.
     pub entries: &'a [(String, Vec<u8>)],
 }
 
@@ -43,9 +45,9 @@ pub struct FeedChange<'a> {
 pub struct FeedPart {
     /// The number of the feed's generation.
     pub generation: u64,
-    /// The head: the text that says how many requests and changes an edge must read.
+    /// The head, as text. It says how many requests and changes an edge must read in total.
     pub head: Vec<u8>,
-    /// The feed's position at the beginning of this part.
+    /// The position of the feed at which this part begins.
     pub from: FeedPosition,
     /// The hashes of requests that hold orders.
     pub requests: Vec<u64>,
@@ -71,7 +73,8 @@ impl SharedRedis {
         ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
     }
 
-    /// Begins a generation. Returns false if a node with a higher fencing number writes the feed.
+    /// Begins a new generation of the feed. Returns false if a node with a higher fencing number
+    /// has written the feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time.
@@ -81,8 +84,8 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change. Returns false if the feed is not at `change.before`, because Redis lost the
-    /// feed or another node writes it.
+    /// Writes a change. Returns false, and writes nothing, if the feed is not at `change.before`.
+    /// In this case, Redis lost the feed, or another node writes it.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The change may
@@ -109,7 +112,7 @@ impl SharedRedis {
         Ok(reply.number() == Some(1))
     }
 
-    /// Records an edge's report about itself.
+    /// Stores an edge's report about itself. The report replaces the edge's previous report.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time.
@@ -119,7 +122,7 @@ impl SharedRedis {
         self.eval(NOTE_EDGE, &[self.key("feed", "edges")], &arguments).await.map(drop)
     }
 
-    /// Returns the edges' last reports about themselves, in no particular sequence.
+    /// Returns the last report of each edge about itself, in no particular sequence.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time.

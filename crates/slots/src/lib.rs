@@ -1,7 +1,7 @@
-//! The slot contract and its backends: each slot issues tickets for units of one item.
+//! The contract of slots, and its backends. A slot issues tickets for units of one item.
 //!
 //! A backend is a variant of [`Slots`]. The documentation of each method says what must hold after
-//! a call, and [`conformance`] tests every backend against `doorbuster_core::slot::Slot`.
+//! a call, and [`conformance`] tests that every backend behaves like `doorbuster_core::slot::Slot`.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
@@ -27,14 +27,14 @@ pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, SharedRedis};
 
-/// The error if a call did not reach a slot, or if the slot's answer did not arrive.
+/// A call did not reach a slot, or the slot's answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the slot did not answer: {reason}")]
 pub struct SlotError {
     /// The reason from the backend.
     pub reason: String,
-    /// Whether the call may have taken effect. If so, the protocol repeats the call only under the
-    /// same request key.
+    /// Whether the call may have taken effect. If so, a request for a ticket may be repeated only
+    /// with the same request key.
     pub may_have_happened: bool,
 }
 
@@ -56,19 +56,19 @@ impl DequeuedTicket {
     }
 }
 
-/// Identifies a ticket that the caller acknowledges.
+/// Identifies a ticket in a queue, for its acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
     /// The slot of the queue.
     pub slot: SlotKey,
     /// The ticket's position in the queue.
     pub at: u64,
-    /// The ticket's token. The position is not enough, because positions repeat after a loss of
-    /// memory.
+    /// The ticket's token. The position alone is not enough: after a slot lost its memory, another
+    /// ticket can have the same position.
     pub token: Token,
 }
 
-/// The last observed identity of a server that holds slots.
+/// What the checks last observed about a server that holds slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerIdentity {
     /// The server's address.
@@ -78,20 +78,23 @@ pub struct ServerIdentity {
     /// The server's replication id. It changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
-    /// True if the server answered the last check. Checks are about a second apart.
+    /// Whether the server answered the last check. There is about one check each second.
     pub is_up: bool,
     /// Whether the server was a replica at its last answer.
     pub is_replica: bool,
 }
 
-/// Evidence that slots may have lost their memory. It is only a hint, and does not show every loss.
+/// Evidence that slots may have lost their memory. The evidence is only a hint, and some losses
+/// leave none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
-    /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
+    /// How often a server changed its identity, appeared or disappeared. See
+    /// [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. A starting node refuses them.
+    /// The reasons why servers in use can no longer hold slots. A starting node refuses such a
+    /// server.
     pub refusals: Vec<String>,
 }
 
@@ -100,8 +103,8 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. Calls are boxed, so that purchases on other backends
-    /// need no memory for the futures of these calls.
+    /// Slots in Redis, which all nodes share. The futures of these calls are large, so they are
+    /// boxed. A purchase with another backend then needs no memory for them.
     Redis(Redis),
 }
 
@@ -112,12 +115,13 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. Refuses a server that evicts keys or is too old, and a replica
-    /// outside of a cluster. In a cluster, servers that no URL names are checked too.
+    /// Returns slots in Redis. Checks the servers of the URLs and, in a cluster, also the servers
+    /// that no URL names. Refuses a server that evicts keys or is too old, and a replica outside of
+    /// a cluster.
     ///
     /// # Errors
-    /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
-    /// enough.
+    /// Fails if a server is refused or cannot be reached. In a cluster, it is enough that one
+    /// server can be reached.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
@@ -135,21 +139,21 @@ impl Slots {
         }
     }
 
-    /// Records the live nodes; all others count as dead. When this node begins to read a queue, it
-    /// takes over the tickets of dead nodes at once.
+    /// Tells this node which nodes are live. All other nodes count as dead. When this node begins
+    /// to read a queue, it takes over the tickets of dead nodes without a delay.
     pub fn set_live_nodes(&self, nodes: &[NodeId]) {
         if let Self::Redis(redis) = self {
             redis.set_live_nodes(nodes);
         }
     }
 
-    /// Returns whether the slots are in a Redis Cluster. A cluster counts as one server.
+    /// Returns whether the slots are in a Redis Cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
-    /// Returns what the last checks found out about the servers that hold slots.
+    /// Returns what the last checks observed about the servers that hold slots.
     #[must_use]
     pub fn evidence(&self) -> LossEvidence {
         match self {
@@ -158,8 +162,8 @@ impl Slots {
         }
     }
 
-    /// Waits until [`LossEvidence::changes`] differs from `seen`, and returns the new number. The
-    /// caller should then check all slots.
+    /// Waits until [`LossEvidence::changes`] is not equal to `seen`, and returns the new number.
+    /// The caller should then check whether slots lost their memory.
     pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,
@@ -167,9 +171,9 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. Afterwards the slot
-    /// has `available` units in counter A, and remembers no requests, buyers, recalls or feed rows.
-    /// A repeated call changes nothing.
+    /// Gives a slot a grant. The slot accepts the grant only if its epoch is higher than the slot's
+    /// epoch. After that, the slot has `available` units in counter A, and it remembers no
+    /// requests, buyers, recalls or feed rows. A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.
@@ -214,8 +218,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot. A repeated recall with the same id gets the same
-    /// number, and takes no more units.
+    /// Takes at most `units` out of the slot, and returns how many were taken. If a recall with the
+    /// same id is repeated, it takes no more units, and returns the same number.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.
@@ -233,8 +237,9 @@ impl Slots {
         }
     }
 
-    /// Waits for undelivered tickets, and delivers up to `at_most` of them. The tickets stay queued
-    /// until [`Slots::acknowledge`]. A dropped future loses no ticket.
+    /// Waits until there are undelivered tickets, and delivers up to `at_most` of them. The tickets
+    /// stay in their queues until [`Slots::acknowledge`]. If the future is dropped, no ticket is
+    /// lost.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -245,11 +250,12 @@ impl Slots {
         }
     }
 
-    /// Removes tickets whose verdicts are committed. A ticket that is not in its queue is ignored.
+    /// Removes tickets from their queues, after their verdicts are committed. Ignores a ticket that
+    /// is not in its queue.
     ///
     /// # Errors
-    /// Fails if the queues cannot be reached. The tickets are then delivered again, which is
-    /// harmless.
+    /// Fails if the queues cannot be reached. The tickets are then delivered again. This is
+    /// harmless, because a ticket gets only one verdict.
     pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
@@ -258,7 +264,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers the slot's unacknowledged tickets again. Call this after their settler has stopped.
+    /// Delivers the slot's unacknowledged tickets again. Call this only after the settler that
+    /// received them has stopped.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -270,8 +277,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Stops taking tickets from Redis, and returns the unacknowledged tickets, so that other nodes
-    /// get them soon. Slots in memory keep their tickets, because no other node reaches them.
+    /// Stops taking tickets from Redis, and makes this node's unacknowledged tickets available to
+    /// other nodes. Slots in memory keep their tickets, because no other node reaches them.
     ///
     /// # Errors
     /// Fails if a queue cannot be reached. Other nodes then get this queue's tickets a few seconds
@@ -283,8 +290,8 @@ impl Slots {
         }
     }
 
-    /// Stops or resumes a slot. A stopped slot issues no new tickets, but known requests still get
-    /// their tickets.
+    /// Stops or resumes a slot. A stopped slot issues no new tickets. But if a request already has
+    /// a ticket, the slot still returns this ticket.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.
@@ -307,9 +314,10 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose queue is empty and whose grant stays closed. `closed` is the epoch of the
-    /// closed grant, or `None` if the slot gets no further grant. If tickets are queued or the slot
-    /// has a later epoch than `closed`, keeps the slot and returns false. The call may be repeated.
+    /// Deletes a slot whose grant is closed and whose queue is empty. `closed` is the epoch of the
+    /// closed grant, or `None` if the slot gets no further grant. Keeps the slot and returns false
+    /// if tickets are queued, or if the slot has a later epoch than `closed`. The call may be
+    /// repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

@@ -1,4 +1,4 @@
-//! Rate limits that all nodes share. Their state never affects stock.
+//! Rate limits that all nodes share. They have no influence on stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -9,8 +9,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies these calls in one round trip. The number with each call identifies the limit. It is
-    /// a keyed hash, and is the same on all nodes.
+    /// Applies these calls in one round trip. The number in front of each call identifies the
+    /// limit: it is a keyed hash, equal on all nodes.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

@@ -1,8 +1,8 @@
-//! Slots in this node's memory. Each is the core's reference slot behind a lock that is held only
-//! briefly.
+//! Slots in this node's memory. Each is the reference slot of `core`, protected by a mutex.
 //!
-//! Each slot has one lock, which is never held across an await. A lock is faster than a task with a
-//! channel, because the atomic step is shorter than a switch between tasks.
+//! The mutex is held only for one short atomic step, and never across an await. The alternative is
+//! a task for each slot, with a channel. A mutex is faster, because a step takes less time than a
+//! switch between tasks.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, DequeuedTicket};
 
-/// The largest number of feed rows that are applied under the slot's lock at a time. Requests wait
-/// for this lock, so the number bounds their delay.
+/// The largest number of feed rows that are applied while the slot's mutex is held. Requests wait
+/// for the mutex, so this number bounds their delay.
 const APPLY_AT_ONCE: usize = 32;
 
 /// Slots of this process.
@@ -40,8 +40,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Locks the mutex even if a panic poisoned it. The slot's state may then be wrong, but settling
-/// still checks every ticket.
+/// Locks the mutex, also after a panic while it was locked. The slot's state may be wrong after a
+/// panic. This is acceptable, because settling checks every ticket again.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -129,8 +129,8 @@ impl Local {
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
             let Some(local) = self.local(slot) else { continue };
-            // Clears the mark before the read, so that a ticket that is issued after the read sets
-            // it again.
+            // The mark is cleared before the tickets are read. So a ticket that is issued after the
+            // read sets the mark again.
             local.is_ready.store(false, Ordering::Release);
             let more = {
                 let mut s = lock(&local.slot);

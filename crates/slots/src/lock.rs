@@ -2,9 +2,9 @@
 //! depends on them.
 //!
 //! A lock is on one server, or on a majority of several independent servers. Each holder gets a
-//! greater fencing number than all earlier holders. A write fails if the resource has seen a
-//! greater number than the writer's. Thus a holder that slept past its lease does no harm.
-//! `docs/locks.md` says what locks are for.
+//! fencing number that is greater than those of all earlier holders, and sends it with every write.
+//! If the resource has seen a greater number, the write fails. So a holder that slept longer than
+//! its lease does no harm. `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -25,16 +25,17 @@ use server::LockServer;
 
 use crate::{SharedRedis, SlotError};
 
-/// A lock expires after this time without a renewal. After a crash, other nodes wait at most this
-/// long.
+/// The time after which a lock expires if its holder does not renew it. After a crash of the
+/// holder, other nodes wait at most this long.
 const LEASE: Duration = Duration::from_secs(10);
 const RENEWALS_PER_LEASE: u32 = 3;
-/// The tolerated clock drift is the lease divided by this number, plus `DRIFT_MIN`.
+/// The clocks of servers and nodes may drift apart during a lease: by the lease divided by this
+/// number, plus `DRIFT_MIN`.
 const DRIFT_DIVISOR: u32 = 100;
-/// The constant part of the tolerated drift.
+/// The constant part of the drift that is tolerated, see `DRIFT_DIVISOR`.
 const DRIFT_MIN: Duration = Duration::from_millis(2);
 
-/// The servers of the locks. Clones share these servers.
+/// Locks on one server or on several servers. Clones share the servers.
 #[derive(Clone, Debug)]
 pub struct Locks(Arc<Inner>);
 
@@ -48,7 +49,7 @@ struct Inner {
 
 impl Locks {
     /// Returns locks on a majority of these servers. If the number of servers is even, the last
-    /// server is not used, because it could only add failures.
+    /// server is not used. With it, the locks could not tolerate more failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -60,8 +61,8 @@ impl Locks {
         )
     }
 
-    /// Returns locks on the same servers with this lease. With a short lease, other nodes take over
-    /// soon after a crash.
+    /// Returns locks on the same servers, but with this lease. If the lease is short, other nodes
+    /// take over soon after a crash.
     #[must_use]
     pub fn lasting(&self, lease: Duration) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(self.draw(|rng| rng.random())));
@@ -99,8 +100,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // The holder uses the greatest number that a server returned. First, a majority of the
-        // servers must know this number, so that every later holder gets a greater one.
+        // The holder uses the greatest number that a server returned. Before that, a majority of
+        // the servers must store this number, so that every later holder gets a greater one.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -108,7 +109,7 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // A server whose answer was lost may have stored the lock.
+        // A server whose answer was lost may have stored the lock, so it must be released.
         if taken.iter().any(|answer| !matches!(answer, Ok(None))) {
             self.release(name, &owner).await;
         }
@@ -119,8 +120,8 @@ impl Locks {
         }
     }
 
-    /// Waits until this process has the lock of this name. Tries only about once in each `pause`,
-    /// because a node may wait for hours.
+    /// Waits until this process has the lock of this name. Because the wait may last for hours, it
+    /// makes only about one try in each `pause`.
     pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
         loop {
             // If too few servers can be reached, a later try may succeed.
@@ -133,8 +134,8 @@ impl Locks {
         }
     }
 
-    /// Returns whether a majority renewed the lock. Fails if so few servers answered that the
-    /// result is unknown.
+    /// Returns whether a majority of the servers renewed the lock. Fails if so few servers answered
+    /// that neither a success nor a refusal has a majority.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
         let renewed = self.ask_all(|server, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
@@ -195,7 +196,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// How long a holder may rely on its lock, counted from the start of its request for the lock.
+    /// The time for which a holder may rely on its lock after it began to request or renew it.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

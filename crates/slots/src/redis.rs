@@ -1,8 +1,8 @@
-//! Slots in Redis. Any number of nodes share these slots. Every call is one script on the slot's
-//! server.
+//! Slots in Redis, which any number of nodes share. Every call is one script, which runs on the
+//! slot's server.
 //!
-//! All keys of a slot are on one server ([`keys`](self)). Redis may lose any of its data. A
-//! comparison with the store then finds the loss. Such a loss only costs time.
+//! All keys of a slot are on one server ([`keys`](self)). Redis may lose any of its data: a
+//! comparison with the store then finds the loss, and the loss costs only time.
 pub(crate) mod address;
 mod batcher;
 mod calls;
@@ -49,7 +49,7 @@ use self::ticket_buffer::TicketBuffer;
 use self::watch::ServerWatch;
 use crate::{LossEvidence, SlotError};
 
-/// Options of slots in Redis. They must not be printed, because their URLs contain passwords.
+/// Options of slots in Redis. This type is not printable, because the URLs contain passwords.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// The URLs of one or more plain servers, or of some servers of a cluster. Every node must have
@@ -63,9 +63,9 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas should confirm a ticket before its caller gets it. After a bounded wait,
-    /// the caller gets the ticket in any case. With 0, there is no wait. Safety does not depend on
-    /// this setting.
+    /// How many replicas should confirm a ticket before its caller gets it. If they do not confirm
+    /// in time, the caller gets the ticket anyway. With 0, there is no wait. Safety does not depend
+    /// on this setting.
     pub wait_replicas: u32,
 }
 
@@ -83,7 +83,7 @@ struct Shared {
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, QueueReader>>,
     live: Arc<LiveConsumers>,
-    /// Like the readers, the watch task ends when the slots are dropped.
+    /// The watch task. It ends when the slots are dropped, as do the readers.
     _tasks: JoinSet<()>,
 }
 
@@ -122,7 +122,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Repeats the call only if it certainly had no effect.
+    /// Calls a script. Repeats the call only if it certainly had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -152,8 +152,8 @@ impl Redis {
         }
     }
 
-    /// Repeats a call that had no effect because the server does not have the slot or is not
-    /// available. Before each repeat, finds the slots' servers again.
+    /// Calls `once` again if it had no effect, because the server does not have the slot or is not
+    /// available. Before each repetition, asks the cluster which servers have which slots.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,
@@ -218,8 +218,9 @@ impl Redis {
         }
     }
 
-    /// Applies rows of one grant in one call. If the script cannot find a ticket's request in the
-    /// queue, this function finds the request in the slot's memory and calls the script again.
+    /// Applies rows of one grant in one call. The script may need the request of a ticket that is
+    /// no longer in the queue. Then this function finds the request in the slot's memory, and calls
+    /// the script again.
     async fn apply_some(
         &self,
         slot: SlotKey,

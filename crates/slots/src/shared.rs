@@ -42,25 +42,26 @@ use crate::redis::link::connect;
 const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// Without an answer in this time, the connection is dropped, and the call may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// The pause after a call that could reach no server. During the pause, all calls fail at once.
+/// The pause after a call that reached no server. During the pause, all calls fail at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// If another server is in use, the first server is tried again after this time.
+/// If the first server was unreachable and another one is in use, the first is tried again after
+/// this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of redirects that one call follows in a cluster. At the bound, the call fails
 /// without an effect.
 const REDIRECTS_MAX: usize = 3;
-/// The largest number of scripts whose digests are remembered. At the bound, each call of a further
-/// script sends the source of that script.
+/// The largest number of scripts whose digests are remembered. If there are more scripts, each call
+/// of a further script sends the script's source.
 const SCRIPTS_MAX: usize = 32;
 
-/// The handle of the shared server. Clones share the connection.
+/// A handle of the shared server. Clones share its connection.
 #[derive(Clone)]
 pub struct SharedRedis(Arc<Inner>);
 
 struct Inner {
     prefix: String,
     servers: Vec<ConnectionInfo>,
-    /// Whether a replica of a Redis Cluster may answer reads.
+    /// Whether reads may go to a replica of a Redis Cluster.
     reads_replicas: bool,
     digests: Mutex<HashMap<&'static str, String>>,
     at: tokio::sync::Mutex<CurrentServer>,
@@ -69,7 +70,7 @@ struct Inner {
 #[derive(Default)]
 struct CurrentServer {
     server: Option<ConnectedServer>,
-    /// When to try the first server again, if another server is in use.
+    /// Set if the first server is not in use: the time at which the first server is tried again.
     retry_first_at: Option<Instant>,
     /// The time until which calls fail at once.
     down_until: Option<Instant>,
@@ -89,8 +90,8 @@ impl std::fmt::Debug for SharedRedis {
 }
 
 impl SharedRedis {
-    /// Returns a handle that uses the first reachable server of the sorted list. This function
-    /// sends nothing, so an unreachable server does not prevent the start.
+    /// Returns a handle that uses the first server of the sorted list that can be reached. This
+    /// function sends nothing yet, so a node can start while a server is unreachable.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -99,7 +100,7 @@ impl SharedRedis {
     }
 
     fn open(urls: &[String], prefix: &str, reads_replicas: bool) -> Result<Self, SlotError> {
-        // Install the TLS implementation for `rediss://` servers, if the program has none.
+        // Installs the TLS implementation for `rediss://` servers, if the program has none yet.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // All nodes should use the same server, so the sequence must be the same on every node.
@@ -119,7 +120,7 @@ impl SharedRedis {
         })))
     }
 
-    /// Returns one handle for each of these servers, in the same order on every node.
+    /// Returns one handle for each of these servers. The handles have the same order on every node.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -127,8 +128,8 @@ impl SharedRedis {
         Self::open_each(urls, prefix, false)
     }
 
-    /// Returns one handle for each of these servers, for reads whose results may be a little old. A
-    /// replica in a Redis Cluster may answer.
+    /// Returns one handle for each of these servers, for reads whose results may be a little old.
+    /// In a Redis Cluster, a replica may answer such a read.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -176,8 +177,8 @@ impl SharedRedis {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // The server forgot the script, or the table of digests is full and no call was sent.
-            // The source also loads the script again.
+            // Either the server forgot the script, or the table of digests is full and no call was
+            // sent. A call with the source also loads the script.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }
@@ -205,7 +206,8 @@ impl SharedRedis {
         Ok(())
     }
 
-    /// Returns `None` if the table of digests is full.
+    /// Returns the script's digest. If it is not known, loads the script. Returns `None` if the
+    /// table of digests is full.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +229,8 @@ impl SharedRedis {
         Ok(Some(digest))
     }
 
-    /// Follows a cluster's redirects. A redirected command had no effect.
+    /// Sends a command, and follows a cluster's redirects. A command that was redirected had no
+    /// effect.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
         let mut server = self.server().await?;
         for _ in 0..REDIRECTS_MAX {
@@ -250,15 +253,16 @@ impl SharedRedis {
             .map_err(|e| RedisFailure::Refused(format!("{}: {e}", server.addr())))?;
         let mut connection = connect(&client, CONNECT_MAX, Some(RESPONSE_MAX)).await?;
         if self.0.reads_replicas {
-            // A server outside of a Redis Cluster refuses `READONLY`, but answers reads without it.
+            // `READONLY` allows a cluster's replica to answer reads. A server outside of a cluster
+            // refuses it, but answers reads anyway.
             drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
         }
         Ok(ConnectedServer { connection, address: server.addr().to_string().into() })
     }
 
     async fn server(&self) -> Result<ConnectedServer, RedisFailure> {
-        // While one caller connects, the other callers wait. The time limit of an attempt bounds
-        // this wait.
+        // One caller at a time connects, and the other callers wait for it. The wait is bounded,
+        // because an attempt to connect has a time limit.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(server) = &at.server
@@ -293,7 +297,7 @@ impl SharedRedis {
         Err(last)
     }
 
-    /// The server with the address `asked` named this host and port.
+    /// Connects to the server to which the server with the address `asked` redirected a call.
     async fn follow_redirect(
         &self,
         asked: &str,
@@ -307,8 +311,8 @@ impl SharedRedis {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let addr = server_address(template, asked, host, port);
         let server = self.connect(&template.clone().set_addr(addr)).await?;
-        // This server has all keys of this module, so later calls do not try the first server
-        // again.
+        // This server has all keys of this module. So later calls use it, and do not begin with the
+        // first server again.
         *self.0.at.lock().await =
             CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
         Ok(server)

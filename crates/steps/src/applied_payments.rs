@@ -1,7 +1,8 @@
-//! The payments that a node applied in the last minutes.
+//! Remembers the payments that a node applied in the last minutes.
 //!
-//! After a failover, the promoted database may lack the last payments. The provider does not send
-//! their messages again, so the node applies its remembered payments again.
+//! After a failover, the promoted database may lack the newest payments. The provider has already
+//! received answers to its messages about them, so it does not send these messages again. Instead,
+//! the node applies the payments that it remembers.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_core::rules::{Rule, enforces};
 
 /// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
-/// adds a new payment. So it forgets none during an outage of the database.
+/// adds a new payment. It adds none during an outage of the database, so it forgets none either.
 pub const KEPT_MS: i64 = 300_000;
-/// The maximum number of remembered payments that pay for orders. The same maximum applies to those
-/// that the server refunds. At the maximum, the node forgets the oldest payment.
+/// The largest number of remembered payments that pay for orders, and also of those that the server
+/// refunds. At the bound, the node forgets the oldest payment.
 pub const KEPT_MAX: usize = 100_000;
 
 /// The payments that a node remembers. All times are monotonic.
@@ -21,8 +22,8 @@ pub const KEPT_MAX: usize = 100_000;
 pub struct AppliedPayments {
     /// The payment of each order, with the time at which it was added.
     by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
-    /// The orders that were added to `by_order`, with the times of their payments, oldest first.
-    /// Some of these orders may no longer be in `by_order`.
+    /// The orders that were added to `by_order`, each with the time of its payment, oldest first.
+    /// An order stays here after its removal from `by_order`.
     orders: VecDeque<(Millis, Arc<str>)>,
     /// Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
@@ -30,7 +31,7 @@ pub struct AppliedPayments {
 
 impl AppliedPayments {
     /// Remembers a payment that pays for its order. If the order already has another payment, the
-    /// server refunds the new one.
+    /// new payment counts as one that the server refunds.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
         if let Some((_, known)) = self.by_order.get(&order) {
@@ -57,8 +58,9 @@ impl AppliedPayments {
         }
     }
 
-    /// Records that the shop refunds an order. After a failover, the database may lack this refund,
-    /// so the server must then refund the payment.
+    /// Records that the shop refunds an order. Its payment now counts as one that the server
+    /// refunds. After a failover, the database may lack this refund, so the server must then refund
+    /// the payment.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
         if let Some((_, capture)) = self.by_order.remove(order) {
             self.add_refunding(capture, now);
@@ -71,8 +73,8 @@ impl AppliedPayments {
         self.refunding.retain(|(_, capture)| capture.payment != *payment);
     }
 
-    /// Returns the payments to apply again after a failover: first those that pay for orders, then
-    /// those that the server refunds.
+    /// Returns the payments to apply again after a failover. The payments that pay for orders come
+    /// before those that the server refunds.
     #[must_use]
     pub fn after_failover(&self) -> Vec<Capture> {
         if !enforces(Rule::ApplyAgainAfterFailover) {

@@ -1,6 +1,6 @@
 //! Closes a checkout after its order has ended, or after the order's payment window is over. The
-//! checkout is recorded as closed once all reported payments are applied, or once a payment has
-//! stayed undecided for too long.
+//! checkout is recorded as closed after all payments that the provider reports are applied. It is
+//! also recorded as closed if a payment has been undecided for too long.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -13,11 +13,11 @@ pub enum Effect {
     /// Record the checkout as closed. The result is [`Input::Recorded`]. If the effect fails, the
     /// step ends, and a later step asks the provider again.
     Record,
-    /// Ask the provider again later. The step has ended.
+    /// The step has ended without closing the checkout. A later step asks the provider again.
     AskLater {
-        /// Whether the query counts as failed. While a payment is undecided, the query also counts
-        /// as failed. The first failed query after `pay_by` starts the order's grace period. After
-        /// this period, the units return to the pool.
+        /// Whether the query counts as failed. It also counts as failed while a payment is
+        /// undecided. The first failed query after the order's `pay_by` starts the order's grace
+        /// period. After this period, the order's units return to the pool.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.
@@ -27,7 +27,7 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The provider's answer, or the lack of an answer.
+    /// What the provider answered, or that it did not answer.
     Answer(Answer),
     /// Whether the payment was applied and committed.
     Applied(bool),
@@ -35,18 +35,19 @@ pub enum Input {
     Recorded,
 }
 
-/// What the provider answered about a checkout.
+/// The result of a query to the provider about a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The checkout accepts no more payments. It took this many payments.
+    /// The checkout accepts no more payments. This many payments were made at it.
     Closed(usize),
     /// A payment is pending and may still fail.
     Undecided {
-        /// Whether the order ended so long ago that the server does not ask the provider again.
+        /// Whether this is the last query: the order ended so long ago that the server does not ask
+        /// the provider again.
         is_last: bool,
     },
-    /// The provider refused the query because it got too many requests. The query does not count as
-    /// failed.
+    /// The provider refused the query because it received too many requests. Such a query does not
+    /// count as failed.
     Busy,
     /// The provider did not answer, refused the query, or is not configured.
     Failed,

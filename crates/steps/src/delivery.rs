@@ -1,17 +1,17 @@
-//! One turn of a worker that delivers events to an endpoint.
+//! The sequence of effects in one turn of a worker that delivers events to an endpoint.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. After a failed effect, the worker starts again from the store's
-/// rows.
+/// The next action of the driver. If an effect fails, the worker drops its memory and starts again
+/// from the store's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Store the results of the tries that have ended.
     StoreResults,
-    /// Move the endpoint's position past delivered, unwanted and failed events, and past events
-    /// that wait behind a failed one. The same transaction stores the failed and the waiting events
-    /// as rows. The driver need not wait for the transaction's commit.
+    /// Move the endpoint's position forward. It passes events that were delivered, are not wanted,
+    /// or failed, and events that wait behind a failed one. The same transaction stores the failed
+    /// and the waiting events as rows. The driver need not wait for the transaction's commit.
     AdvancePosition,
-    /// Read the events after the last event that was read.
+    /// Read the events after the last event that this worker has read.
     ReadEvents,
     /// Start to send the events that may be sent now, without waiting for the results.
     SendEvents,

@@ -1,12 +1,12 @@
-//! Sends a slot the feed rows that it has not applied. Every effect may be repeated.
+//! Sends a slot the feed rows that it has not applied yet. Every effect may be repeated.
 use doorbuster_core::slot::ApplyOutcome;
 use doorbuster_core::{FeedRow, Seq};
 
 /// The largest number of rows in one read and in one call to the slot.
 pub const ROWS_MAX: usize = 1_000;
 
-/// The next action of the driver. If the store or the slot does not answer, the feed ends, and a
-/// later feed continues from the slot's position.
+/// The next action of the driver. If the store or the slot does not answer, the driver drops this
+/// feed. A later feed continues from the slot's position.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Read at most [`ROWS_MAX`] rows of the grant's feed after this position. The result is
@@ -14,7 +14,8 @@ pub enum Effect {
     ReadRows(Seq),
     /// Send the slot these rows. The result is [`Input::Applied`].
     Apply(Vec<FeedRow>),
-    /// The feed has ended. The slot's position shows which rows the slot has applied.
+    /// The feed has ended. The slot's state shows up to which position the slot has applied its
+    /// feed.
     Finish,
 }
 
@@ -35,7 +36,7 @@ pub struct SlotFeed {
 }
 
 impl SlotFeed {
-    /// Begins to feed a slot that has applied its feed up to this position.
+    /// Begins to feed a slot that has applied its feed up to the position `applied`.
     #[must_use]
     pub fn begin(applied: Seq) -> (Self, Effect) {
         (Self { sent: applied }, Effect::ReadRows(applied))
@@ -52,7 +53,7 @@ impl SlotFeed {
                 None => Effect::Finish,
             },
             Input::Applied(ApplyOutcome::At(at)) if at >= self.sent => Effect::ReadRows(at),
-            // The slot lacks earlier rows or has another grant.
+            // The slot did not apply all rows, because it lacks earlier rows or has another grant.
             Input::Applied(ApplyOutcome::At(_) | ApplyOutcome::Foreign) => Effect::Finish,
         }
     }

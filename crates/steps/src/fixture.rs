@@ -1,7 +1,7 @@
 //! Values that the tests of several steps use.
 use doorbuster_core::{Epoch, Grant, GrantId, Seq, SlotKey, TicketN};
 
-/// The grant is open, acknowledged and counted, and none of its tickets is resolved.
+/// Returns a grant that is open, acknowledged and counted. None of its tickets is settled.
 pub(crate) fn grant(id: u64, slot: SlotKey, granted: u64) -> Grant {
     Grant {
         id: GrantId(id),

@@ -6,31 +6,33 @@ use doorbuster_core::Millis;
 /// How long a late payment waits for units, in milliseconds.
 pub const WAIT_MAX_MS: i64 = 1_000;
 
-/// The next action of the driver. If the store does not answer, the step ends. A new step begins
-/// when the provider repeats its message, or when the server asks the provider.
+/// The next action of the driver. If the store does not answer, the driver drops this step. A new
+/// step begins when the provider repeats its message, or when the server queries the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Apply the payment in the store ([`doorbuster_core::money::capture`]). The result is
     /// [`Input::Captured`].
     Capture {
-        /// Whether this is the last try. In this try, the payment is refunded if the pool has too
-        /// few units.
+        /// Whether this is the last try. If the pool has too few units in the last try, the payment
+        /// is refunded.
         is_last: bool,
     },
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
     Recall(u64),
-    /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Capture`] also ends the wait. The result is [`Input::Waited`].
+    /// Wait until the item's counts change, but at most for this number of milliseconds. If the
+    /// counts have already changed since the last [`Effect::Capture`], do not wait. The result is
+    /// [`Input::Waited`].
     Wait(u64),
-    /// The store has decided. The step has ended.
+    /// The store has applied or refunded the payment. The step has ended.
     Finish,
 }
 
 /// The result of an effect.
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
-    /// `None` if the store decided. Otherwise the number of units that the pool lacks.
+    /// `None` if the store applied or refunded the payment. Otherwise the number of units that the
+    /// pool lacks.
     Captured(Option<u64>),
     /// The number of units that moved to the pool. `None` if the store did not answer, or if no
     /// units moved and a slot did not answer.
@@ -42,15 +44,15 @@ pub enum Input {
 /// A late payment.
 #[derive(Clone, Debug)]
 pub struct LatePayment {
-    /// When the payment stops waiting for units.
+    /// The time until which the payment waits for units.
     until: Millis,
 }
 
 impl LatePayment {
     /// Begins to apply a late payment. `now` is the monotonic time.
     ///
-    /// Until the step has ended, the driver must keep this node from reconciling the item's slots,
-    /// because this would move the recalled units back to the slots.
+    /// Until the step has ended, the driver must keep this node from reconciling the item's slots.
+    /// Otherwise, the node would move the recalled units from the pool back to the slots.
     #[must_use]
     pub fn begin(now: Millis) -> (Self, Effect) {
         (Self { until: now.plus(WAIT_MAX_MS) }, Effect::Capture { is_last: false })
@@ -61,7 +63,7 @@ impl LatePayment {
         match input {
             Input::Captured(Some(units)) => Effect::Recall(units),
             Input::Captured(None) => Effect::Finish,
-            // The payment does not wait for slots that do not answer.
+            // If a slot does not answer, the payment does not wait for it.
             Input::Recalled(None) => Effect::Capture { is_last: true },
             // Tickets in flight may return the missing units, or another node may move recalled
             // units to the pool.

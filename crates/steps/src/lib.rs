@@ -1,4 +1,5 @@
-//! Steps of the server as plain values. They use no IO, no async code, no clock and no randomness.
+//! Steps of the server as plain values: each type is a sequence of actions, without IO, async code,
+//! clock or randomness.
 //!
 //! - [`applied_payments`] remembers payments, to apply them again after a failover.
 //! - [`checkout`] closes a checkout at the payment provider.
@@ -8,7 +9,8 @@
 //! - [`memory`] refuses a request if the node's memory shows that the request cannot succeed.
 //! - [`pool_recall`] moves units from an item's slots to its pool.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
-//! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
+//! - [`purchase`] handles a request that [`memory`] did not refuse, from the first slot to the
+//!   answer.
 //! - [`sale_stop`] pauses or closes a sale.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
@@ -18,8 +20,9 @@
 //! - [`takeover`] closes the grants of nodes whose leases have lapsed.
 //! - [`total_change`] changes an item's total.
 //!
-//! The server performs the effects of these steps with real slots and a real store, and the
-//! simulator with simulated ones.
+//! A step tells its *driver* the next effect, and the driver passes the effect's result to the
+//! step. The server is a driver with real slots and a real store. The simulator is a driver with
+//! simulated ones.
 #![forbid(unsafe_code)]
 
 pub mod applied_payments;

@@ -1,4 +1,4 @@
-//! Decides from a node's memory alone whether to refuse a request. The decision allocates no heap
+//! Decides whether to refuse a request, from a node's memory alone. The decision allocates no heap
 //! memory.
 use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::gate::shared_limit::Counting;
@@ -7,25 +7,25 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{ItemId, Millis, Phase, Units};
 
-/// The greatest age of a node's snapshot of the store, in milliseconds. With an older snapshot, the
-/// node answers [`Refusal::Unavailable`] instead of a refusal that depends on the snapshot.
+/// The greatest age of a node's snapshot of the store, in milliseconds. If a refusal depends on an
+/// older snapshot, the node answers [`Refusal::Unavailable`] instead.
 pub const MEMORY_AGE_MAX_MS: i64 = 2_000;
 
-/// What a node has in memory about one request and its item.
+/// What a node has in memory about one request and about the item of the request.
 pub trait NodeMemory {
     /// Returns the item's counts in the latest snapshot.
     fn free(&self) -> FreeUnits;
-    /// Returns the sale's phase in the latest snapshot, and when the sale opens.
+    /// Returns the sale's phase in the latest snapshot, and the time at which the sale opens.
     fn phase(&self) -> (Phase, Option<Millis>);
     /// Returns whether the node is stopping, or the sale's slots are being drained.
     fn is_stopping(&self) -> bool;
-    /// Returns whether an order or a queued ticket may exist for the request.
+    /// Returns whether the request may have an order or a queued ticket.
     fn may_hold(&self) -> bool;
     /// Returns the age of the latest snapshot, in milliseconds.
     fn age_ms(&self) -> i64;
 }
 
-/// The item and the ticket of a request that a node answered as queued.
+/// A request that a node answered as queued: its item and its ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
     /// The item that the buyer requested.
@@ -43,7 +43,7 @@ pub enum Refusal {
     LimitReached {
         /// The limit.
         limit: u32,
-        /// Units that the buyer holds or has requested.
+        /// Units in the buyer's orders or undecided tickets.
         used: u32,
     },
     /// The sale has not started.
@@ -55,11 +55,11 @@ pub enum Refusal {
     Paused,
     /// The sale has ended.
     Ended,
-    /// The request key was used for another request.
+    /// The request key was used before, for another item or another number of units.
     KeyReused,
     /// A queue or a table is full. The client should try again later.
     Overloaded,
-    /// The client should send the same request with the same key again.
+    /// The request could not be decided now. The client should send it again with the same key.
     Unavailable,
     /// The front door refuses the request.
     AtDoor(DoorRefusal),
@@ -72,19 +72,20 @@ pub enum DoorAnswer {
     Refused(DoorRefusal),
     /// The front door admits the request.
     Open,
-    /// The front door waits for a share of a limit.
+    /// The front door cannot decide yet, because it waits for a share of a limit.
     Undecided,
 }
 
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
 /// `door` returns the front door's answer. It is not called if the request may hold an order, or if
-/// the sale's phase refuses the request. Its argument says when the front door counts the request
-/// in a shared limit: before or after the answer. If the stock refuses the request, the front door
-/// counts the request after the answer.
+/// the sale's phase refuses the request. The argument of `door` says when the front door counts the
+/// request in a shared limit. If the request is refused as sold out, it is counted after the
+/// answer. Any other request is counted before the answer.
 ///
-/// The counts are read before the memory of requests. So the memory has the request of each counted
-/// order, and a repeated request with an order never gets "sold out".
+/// The counts are read before the memory of requests. So for each order in the counts, the memory
+/// has the order's request. A repeated request that has an order is therefore never answered "sold
+/// out".
 pub fn refuse(
     memory: &impl NodeMemory,
     units: Units,
@@ -108,8 +109,8 @@ pub fn refuse(
     }
 }
 
-/// Returns whether an order or a queued ticket may exist for the request. The node must then look
-/// it up before it refuses the request.
+/// Returns whether the request may have an order or a queued ticket. If so, the node must look for
+/// it before it refuses the request.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }
@@ -120,7 +121,8 @@ pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
     refusal_for(phase, opens_at, memory.is_stopping())
 }
 
-/// Returns the refusal for a sale in this phase, if any. [`NodeMemory`] describes the arguments.
+/// Returns the refusal for a sale in this phase, if there is one. The methods of [`NodeMemory`]
+/// describe the arguments.
 #[must_use]
 pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
     match phase {
@@ -132,8 +134,8 @@ pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) ->
     }
 }
 
-/// Returns `refusal`. But if `refusal` depends on the store's state and the snapshot is too old,
-/// returns [`Refusal::Unavailable`].
+/// Returns `refusal`, or [`Refusal::Unavailable`] if `refusal` depends on the snapshot and the
+/// snapshot is too old.
 #[must_use]
 pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     let is_of_truth = matches!(
@@ -150,7 +152,7 @@ pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     }
 }
 
-/// Returns whether a snapshot of this age may refuse requests.
+/// Returns whether a node may refuse requests on the basis of a snapshot of this age.
 #[must_use]
 pub fn is_recent(age_ms: i64) -> bool {
     age_ms <= MEMORY_AGE_MAX_MS || !enforces(Rule::SnapshotAge)

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 
-/// The next action of the driver. If the store does not answer, the step ends. If a slot does not
-/// answer, the other slots give their units. A later reconciliation of the item finishes the
-/// recalls that have begun.
+/// The next action of the driver. If the store does not answer, the driver drops this step. If a
+/// slot does not answer, the step takes the units of the other slots. A later reconciliation of the
+/// item finishes the recalls that have begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
     ReadGrants,
-    /// Send each grant's slot its missing feed rows, which may return units, and then count the
+    /// Send each grant's slot its missing feed rows, which may return units. After that, count the
     /// units that the slot can sell. The result is [`Input::Units`].
     CountUnits(Vec<Grant>),
     /// Read the pending recalls. The result is [`Input::Recalls`].
@@ -31,15 +31,15 @@ pub enum Effect {
         /// The recall.
         recall: Recall,
     },
-    /// Move recalled units in the store. The result is [`Input::Moved`].
+    /// Move the recalled units to the pool in the store. The result is [`Input::Moved`].
     FinishRecall {
         /// The recall.
         recall: RecallId,
         /// The units that the slot gave.
         units: u64,
     },
-    /// The step has ended. The value is the number of units that moved to the pool, or `None` if
-    /// none moved and a slot did not answer.
+    /// The step has ended. The value is the number of units that moved to the pool. `None` means
+    /// that no unit moved and a slot did not answer, so the slots may still have units.
     Finish(Option<u64>),
 }
 
@@ -48,12 +48,12 @@ pub enum Effect {
 pub enum Input {
     /// The item's grants.
     Grants(Vec<Grant>),
-    /// The units that each grant's slot can sell: 0 if the slot does not have the grant, and `None`
-    /// if it did not answer.
+    /// For each grant, the units that its slot can sell. The value is 0 if the slot does not have
+    /// the grant, and `None` if the slot did not answer.
     Units(Vec<Option<u64>>),
     /// The pending recalls.
     Recalls(Vec<Recall>),
-    /// The new recall. `None` means that the grant is closed.
+    /// The new recall. `None` means that no recall began, because the grant is closed.
     RecallBegun(Option<Recall>),
     /// The slot's answer to a recall. `None` means that the slot did not answer.
     Taken(Option<RecallOutcome>),
@@ -79,7 +79,7 @@ pub struct PoolRecall {
     is_incomplete: bool,
     /// The grants whose units are being counted.
     counted: Vec<Grant>,
-    /// The slots from which no units were recalled yet.
+    /// The slots from which this step may still recall units.
     sources: VecDeque<Source>,
     present: Option<Source>,
     /// The recall whose units are being taken.
@@ -88,7 +88,7 @@ pub struct PoolRecall {
 
 impl PoolRecall {
     /// Begins to move at most `units` to the pool. `reached` are the slots that this node reaches.
-    /// For each other slot, this node only begins a recall, and another node moves the units.
+    /// For any other slot, this node only begins a recall, and the slot's own node moves the units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
         (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)
@@ -146,8 +146,8 @@ impl PoolRecall {
         }
     }
 
-    /// Puts the slots with the most units first. Leaves out slots without units, and other nodes'
-    /// slots with a pending recall to the pool.
+    /// Sorts the slots, those with the most units first. Removes slots without units. Also removes
+    /// slots of other nodes that already have a pending recall to the pool.
     fn order_sources(&mut self, pending: &[Recall]) {
         let is_asked = |grant: &Grant| {
             pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)

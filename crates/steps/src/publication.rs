@@ -1,9 +1,10 @@
-//! Publishes a commit, or a snapshot of the store, to a node's memory. After the counts are
-//! published, the node may answer "sold out". So the memory must first have every request that
-//! holds an order.
+//! Publishes a commit, or a snapshot of the store, to a node's memory.
+//!
+//! After the counts are published, the node may answer "sold out". A request that holds an order
+//! must not get this answer. So the memory must have all these requests before it gets the counts.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// A part of a commit or snapshot that the driver publishes next.
+/// A part of a commit or of a snapshot. The driver publishes the parts one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The requests that hold orders.
@@ -14,8 +15,8 @@ pub enum Part {
     Verdicts,
 }
 
-/// Returns the parts of one commit or snapshot. Without [`Rule::HoldersWithCounts`], the requests
-/// come too late, after the counts.
+/// Returns the parts of a commit or snapshot in their sequence. Without
+/// [`Rule::HoldersWithCounts`], the requests come too late, after the counts.
 #[must_use]
 pub fn parts() -> &'static [Part] {
     use Part::{Counts, Requests, Verdicts};

@@ -1,11 +1,12 @@
-//! One purchase that memory did not refuse, from the first slot to the answer.
+//! One purchase, from the request to the answer. The node's memory has not refused the request
+//! before.
 //!
 //! The driver performs each [`Effect`] and passes its result to [`Attempt::next`]. The driver may
-//! stop at any time, because an issued ticket is settled in any case.
+//! stop at any time: if a ticket was issued, a settler settles it anyway.
 //!
-//! The request goes to its own slot, which the node chooses, and then to a second slot. If neither
-//! slot can serve the request, the request is parked and then tries these slots again. After the
-//! longest parking time, the request goes to every slot.
+//! The request first goes to its own slot, which the node chooses for it, and then to a second
+//! slot. If neither slot can serve it, the request is parked, and tries these slots again later.
+//! After the longest parking time, the request goes to every slot.
 mod answer;
 mod effect;
 mod lookup;
@@ -23,62 +24,65 @@ use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// A request that waits for a decision of the store tries again after this many milliseconds
-/// without a signal. If the store decided before the request arrived, no signal follows.
+/// How long a request waits for a decision of the store without a signal, in milliseconds. After
+/// that, it tries again. There is no signal if the store decided before the request arrived.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
-/// The pauses in the first waits of a parked request, in milliseconds. Later waits have the last
-/// pause. A commit wakes the request only after the pause, because a popular item has many commits.
+/// The shortest waits of a parked request between two tries, in milliseconds. All waits after the
+/// fourth are as long as the fourth. A commit wakes the request only after this time, because there
+/// are many commits for a popular item.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
-/// The longest wait for each slot when a request asks all slots, in milliseconds.
+/// The longest wait for the answer of each slot, in milliseconds, when a request asks all slots.
 pub const SLOT_QUERY_MAX_MS: u64 = 250;
-/// The longest wait for all slots together, in milliseconds. The remaining slots are then skipped.
-/// If a skipped slot may have the request's ticket, the request gets no final answer.
+/// The longest wait for all slots together, in milliseconds. After it, the remaining slots are
+/// skipped. If a skipped slot may have a ticket of the request, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// The longest time for one confirmation by the store, in milliseconds, including the wait for a
-/// permit.
+/// The longest time for which the store may take to confirm a refusal, in milliseconds. It includes
+/// the wait for a permit.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
-/// After this many milliseconds without a verdict, the node checks whether the ticket's grant is
-/// open.
+/// If a ticket has no verdict after this many milliseconds, the node checks whether the ticket's
+/// grant is still open.
 pub const GRANT_CHECK_AFTER_MS: u64 = 300;
 /// The shortest time between two reads of an item's open grants, in milliseconds.
 pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
 
-/// What a purchase sees of its node, besides [`NodeMemory`].
+/// What a purchase reads from its node, in addition to [`NodeMemory`].
 pub trait NodeView: NodeMemory {
     /// Returns whether the node remembers that the request holds an order.
     fn holds(&self) -> bool;
-    /// Returns the ticket with which the node answered the request as queued, if the node remembers
-    /// the ticket and its `decide_by` has not passed.
+    /// Returns the queued ticket of an earlier copy of the request, if the node remembers it and
+    /// its `decide_by` has not passed.
     fn queued(&self) -> Option<Queued>;
-    /// Returns the store's time, as this node knows it.
+    /// Returns the store's time, according to this node's clock.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units if the request would exceed the limit. Returns `None` if the limit
-    /// allows the request, or if the node has no valid count from the store.
+    /// Returns the buyer's units if the node knows, from a valid count of the store, that the
+    /// request would exceed the limit. Otherwise returns `None`.
     fn used_at_limit(&self) -> Option<u32>;
-    /// Returns the number of ended orders that the node knows.
+    /// Returns the number of the item's ended orders that the node knows of.
     fn ended_orders(&self) -> u64;
-    /// Returns whether the slot may still count units of one of the first `ended_orders` ended
-    /// orders.
+    /// Returns whether the slot may still count the units of an order that is among the first
+    /// `ended_orders` ended orders.
     fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
-    /// Returns whether units or tickets can be in a slot other than the request's own slot.
+    /// Returns whether the item has slots, other than the request's own slot, that may have units
+    /// or tickets.
     fn has_other_slots(&self) -> bool;
     /// Returns whether this node reaches every slot of the item.
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns whether only this node changes the store. Such a node remembers each order from the
-    /// order's commit on.
+    /// Returns whether no other node changes the store. Such a node remembers each order from the
+    /// commit of the order on.
     fn is_only_node(&self) -> bool;
-    /// Returns the slot that the request tries first, or `None` if this node has no slot.
+    /// Returns the request's own slot, which it tries first. Returns `None` if this node has no
+    /// slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
-    /// Returns the slot for a second try, or `None` if no other slot had enough units at the last
-    /// read.
+    /// Returns the slot for a second try. Returns `None` if no other slot had enough units when the
+    /// node last read their counts.
     fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
     /// Returns every slot that this node reaches, the request's own slot first.
     fn every_slot(&mut self) -> Vec<SlotKey>;
 }
 
-/// Returns whether one more request may be parked while `parked` requests are parked.
+/// Returns whether a node that has parked `parked` requests may park one more.
 #[must_use]
 pub fn may_park(parked: usize, bound: usize) -> bool {
     parked < bound.min(PARKED_MAX) || !enforces(Rule::ParkedBound)
@@ -87,9 +91,10 @@ pub fn may_park(parked: usize, bound: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     LookUp(AfterLookUp),
-    /// The request waits for the verdict of an earlier queued ticket.
+    /// An earlier copy of the request was queued. The request waits for the verdict of its ticket.
     QueuedBefore(Queued),
-    /// The verdict of an earlier queued ticket is read from the store.
+    /// An earlier copy of the request was queued. The node reads the verdict of its ticket from the
+    /// store.
     StoredBefore(Queued),
     FirstSlot(SlotKey),
     SecondSlot {
@@ -109,12 +114,12 @@ enum Step {
     Quota,
     Confirmation(Refusal),
     Park(Unserved),
-    /// The client has the ticket's id, and reads the verdict later.
+    /// The client has the ticket's id, with which it can read the verdict later.
     Queued,
     Over,
 }
 
-/// What follows if the lookup finds no order of the request.
+/// What the purchase does if the lookup finds no order of the request.
 #[derive(Clone, Copy, Debug)]
 enum AfterLookUp {
     FirstTry,
@@ -125,11 +130,11 @@ enum AfterLookUp {
 
 #[derive(Clone, Debug)]
 enum Round {
-    /// The request's own slot, and a second one.
+    /// The request's own slot, and after it a second slot.
     Own,
-    /// Every slot, before the request is refused.
+    /// Every slot: the last try before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, to find an earlier ticket. If no slot has such a ticket, this refusal is the
+    /// Every slot, to find a ticket of an earlier try. If no slot has one, the refusal is the
     /// answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
@@ -147,21 +152,21 @@ pub struct Attempt {
     now: Millis,
     /// The request may be parked until then.
     parked_until: Millis,
-    /// The milliseconds that were spent on asking every slot.
+    /// The time that was spent on asking every slot, in milliseconds.
     spent_ms: u64,
-    /// The number of ended orders that the node knew when the request arrived.
+    /// The number of ended orders that the node knew of when the request arrived.
     ended_orders: u64,
     waits: u32,
     undecided: u32,
-    /// True if a slot did not answer or had no epoch. That slot may have a ticket of an earlier
-    /// try, and its units may become available again.
+    /// True if a slot did not answer or had no epoch. The slot may have a ticket of an earlier try
+    /// of the request, and may soon have units again.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,
     signals: Signals,
 }
 
-/// Effects that the driver performs before the effect `then`.
+/// Effects without a result. The driver performs them before the effect `then`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Signals {
     wakes: bool,
@@ -174,11 +179,11 @@ struct Signals {
 }
 
 impl Attempt {
-    /// Begins a purchase. `door` is the refusal by the front door, if any. `now` is the monotonic
-    /// time.
+    /// Begins a purchase. `door` is set if the front door refuses the request. `now` is the
+    /// monotonic time.
     ///
-    /// The request may hold an order that this node does not remember. The settler finds such an
-    /// order when it settles the request's ticket.
+    /// The request may hold an order that this node does not remember. Such a request gets a
+    /// ticket, and the settler finds the order when it settles this ticket.
     pub fn start(
         (item, units, limit): (ItemId, Units, u32),
         door: Option<DoorRefusal>,
@@ -253,8 +258,8 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. It is also over when the buyer has a ticket's id, with
-    /// which the buyer can read the verdict.
+    /// Returns whether the purchase is over. It is also over when the buyer has received a ticket's
+    /// id, because the buyer can read the verdict with it.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.step {
@@ -264,7 +269,7 @@ impl Attempt {
         }
     }
 
-    /// Returns whether the request is being sent to every slot before a refusal.
+    /// Returns whether the request makes its last try, at every slot.
     #[must_use]
     pub fn is_last_try(&self) -> bool {
         matches!(self.round, Round::Last(_))
@@ -293,10 +298,11 @@ impl Attempt {
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
-    /// Answers the request. If another ticket of the request may exist, the client gets no ticket
-    /// id, because the other ticket may become the order. Before the node answers with an order, it
-    /// remembers the order, because the buyer may repeat the request before the node gets a
-    /// snapshot with the order.
+    /// Answers the request. If another ticket of the request may exist, that ticket may become the
+    /// order. So the client does not get the id of this ticket.
+    ///
+    /// Before the node answers with an order, it remembers the order. Otherwise, the buyer might
+    /// repeat the request before a snapshot tells the node about the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
@@ -325,7 +331,8 @@ impl Attempt {
         Effect::AskSlot { slot, is_bounded: false }
     }
 
-    /// If the first slot cannot serve the request now, sends the request to a second slot.
+    /// Handles the answer of the first slot. If this slot cannot serve the request now, sends the
+    /// request to a second slot.
     fn first_answer(
         &mut self,
         slot: SlotKey,
@@ -350,8 +357,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If the second slot is short, its answer counts, because the server may still gather units
-        // for that slot.
+        // If the second slot has too few units, its answer counts, because the server may still
+        // gather units for that slot. Otherwise, the answer of the first slot counts.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),
@@ -359,12 +366,14 @@ impl Attempt {
     }
 }
 
-/// An input without an answer means that the slot cannot be reached.
+/// Returns the slot's answer. If there is none, the slot could not be reached, which counts as a
+/// slot without an epoch.
 fn slot_answer(input: Input) -> TicketAnswer {
     if let Input::Slot(answer) = input { answer } else { TicketAnswer::NoEpoch }
 }
 
-/// Returns whether a slot's answer is final for the request.
+/// Returns whether the slot decided about the request. If not, another slot or a later try may
+/// serve it.
 #[must_use]
 pub fn is_served(answer: &TicketAnswer) -> bool {
     matches!(

@@ -1,14 +1,15 @@
-//! Pauses or closes a sale. The slots stop and drain before the phase changes. So earlier tickets
-//! are usually settled before buyers get the answer "paused" or "ended". The waits are bounded. The
-//! phase change returns the units of tickets that are still unsettled.
+//! Pauses or closes a sale. The slots are stopped and drained before the phase changes. So tickets
+//! from before the stop are usually settled before buyers get the answer "paused" or "ended". The
+//! waits are bounded. If tickets are still unsettled then, the change of the phase returns their
+//! units.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. It is no failure if a slot is unreachable or a wait reaches its
-/// bound. If an effect fails, the driver cancels the drain, and the sale goes on.
+/// The next action of the driver. An unreachable slot is not a failure, and neither is a wait that
+/// reaches its bound. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell every node that the sale drains, so that the nodes open no grants. The result is the
-    /// sale's version.
+    /// Tell every node that the sale is being drained, so that no node opens a grant. The result is
+    /// the sale's version.
     Announce,
     /// Stop the slots that the driver reaches.
     StopSlots,
@@ -17,13 +18,13 @@ pub enum Effect {
     /// Wait until the other nodes have drained their slots. The wait is bounded.
     AwaitNodes,
     /// Change the phase and close every remaining grant, in one transaction. If the sale has
-    /// changed since [`Effect::Announce`], the phase stays, and the driver may begin again
-    /// ([`doorbuster_core::sale::is_as_announced`]).
+    /// changed since [`Effect::Announce`], the phase does not change, and the driver may begin
+    /// again ([`doorbuster_core::sale::is_as_announced`]).
     ChangePhase,
 }
 
-/// Returns the effects of a pause or close. Without [`Rule::PhaseAfterDrain`], the phase changes
-/// before the slots are drained.
+/// Returns the sequence of effects for a pause or a close. Without [`Rule::PhaseAfterDrain`], the
+/// phase changes before the slots are drained.
 #[must_use]
 pub fn effects() -> &'static [Effect] {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};

@@ -1,19 +1,20 @@
-//! Settles one batch of tickets: the transaction, then the acknowledgement, then the verdicts.
+//! The sequence of effects that settle one batch of tickets: first the transaction, then the
+//! acknowledgement, then the delivery of the verdicts.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver, which may stop between two effects. Tickets that are not
-/// acknowledged are delivered again.
+/// The next action of the driver. The driver may stop between two effects, because tickets that are
+/// not acknowledged are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Settle the batch in one transaction. Repeat the transaction until its result is known.
     Commit,
-    /// Acknowledge the tickets in their queues. If this fails, go on.
+    /// Acknowledge the tickets in their queues. If this fails, go on with the next effect.
     Acknowledge,
     /// Deliver the verdicts to the nodes and requests that wait for them.
     Deliver,
 }
 
-/// Returns the effects of one batch. Without [`Rule::AcknowledgeAfterCommit`], the acknowledgement
+/// Returns the sequence of effects. Without [`Rule::AcknowledgeAfterCommit`], the acknowledgement
 /// comes before the commit. Without [`Rule::TellAfterCommit`], the delivery comes before the
 /// commit.
 #[must_use]

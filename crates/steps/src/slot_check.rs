@@ -1,5 +1,5 @@
-//! Checks whether a slot lost its memory. [`doorbuster_core::slot_loss`] decides whether the values
-//! that this step reads prove a loss.
+//! Checks whether a slot lost its memory. This step reads values of the slot and of the store, and
+//! [`doorbuster_core::slot_loss`] decides whether they prove a loss.
 use std::sync::Arc;
 
 use doorbuster_core::rules::{Rule, enforces};
@@ -13,9 +13,10 @@ pub enum Effect {
     /// Read the slot. The result is [`Input::Slot`]. If the slot does not answer, the check ends
     /// without a result.
     ReadSlot,
-    /// Read whether recalls of the grant are pending. The result is [`Input::RecallsPending`].
+    /// Read from the store whether recalls of the grant are pending. The result is
+    /// [`Input::RecallsPending`].
     ReadRecalls,
-    /// Read the grant. The result is [`Input::Grant`].
+    /// Read the grant from the store. The result is [`Input::Grant`].
     ReadGrant,
     /// The check has ended.
     Finish(Finding),
@@ -37,9 +38,9 @@ pub enum Input {
 pub enum Finding {
     /// There is no evidence against the slot.
     Healthy,
-    /// The slot lost its memory. Its grant must be closed for this cause.
+    /// The slot lost its memory. The driver must close its grant with this cause.
     Lost(CloseCause),
-    /// The slot's memory is full. The slot must be drained and get a new epoch.
+    /// The slot's memory is full. The driver must drain the slot and give it a new epoch.
     Full,
 }
 
@@ -51,14 +52,14 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// Whether the grant that is read next replaces `before`. True only if the simulator has
-    /// removed [`Rule::EvidenceOrder`].
+    /// True only while the simulator has removed [`Rule::EvidenceOrder`]. Then the grant is read
+    /// once more after the slot, and replaces `before`.
     is_before_late: bool,
 }
 
 impl SlotCheck {
-    /// Starts a check. The caller must have just read `before`, the slot's grant. A full memory is
-    /// reported only if `finds_full` is true.
+    /// Starts a check. `before` is the slot's grant, which the caller must have just read. If
+    /// `finds_full` is false, the check does not report a full memory.
     #[must_use]
     pub fn start(before: Arc<Grant>, finds_full: bool) -> (Self, Effect) {
         let check = Self {
@@ -105,8 +106,8 @@ impl SlotCheck {
         }
     }
 
-    /// The recalls are read before the grant, so that the grant shows a recall that finishes in
-    /// between.
+    /// Returns the next read of rows, or the result. The recalls are read before the grant. If a
+    /// recall finishes between the two reads, the grant already shows its effect.
     fn read_rows(&self) -> Effect {
         match (self.recalls, &self.after) {
             (Some(recalls), Some(after)) => Effect::Finish(self.finding(after, recalls)),

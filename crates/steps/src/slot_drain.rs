@@ -1,16 +1,17 @@
-//! Drains a slot that left its item's spread: stops it, recalls its units, and closes its grant
-//! after its tickets are settled. Every effect may be repeated.
+//! Drains a slot that left its item's spread: stops the slot, recalls its units, and closes its
+//! grant after all its tickets are settled. Every effect may be repeated.
 use std::collections::VecDeque;
 
 use doorbuster_core::respread::{SlotDrainStep, slot_drain_step};
 use doorbuster_core::slot::{RecallOutcome, SlotView};
 use doorbuster_core::{Grant, GrantId, Recall, RecallId};
 
-/// The maximum number of decisions in one drain. Usually there are three: stop, recall and close.
+/// The largest number of decisions in one drain. Usually there are three: stop the slot, recall its
+/// units, and close its grant.
 const DECISIONS_MAX: usize = 4;
 
-/// The next action of the driver. If the store does not answer, the drain ends, and a later drain
-/// continues.
+/// The next action of the driver. If the store does not answer, the driver drops this drain, and a
+/// later drain continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the slot. The result is [`Input::Slot`].
@@ -21,7 +22,8 @@ pub enum Effect {
     ReadRecalls,
     /// Take the recalled units out of the slot. The result is [`Input::Taken`].
     TakeUnits(Recall),
-    /// Move this number of recalled units in the store. The result is [`Input::Done`].
+    /// Finish the recall in the store, which moves this number of units. The result is
+    /// [`Input::Done`].
     FinishRecall(RecallId, u64),
     /// Stop the slot. The result is [`Input::Done`].
     StopSlot,
@@ -29,7 +31,7 @@ pub enum Effect {
     BeginRecall(u64),
     /// Close the slot's grant, because the slot is drained. The result is [`Input::Done`].
     Close(GrantId),
-    /// The drain has ended. `true` means that the slot has no open grant.
+    /// The drain has ended. The value is true if the slot has no open grant any more.
     Finish(bool),
 }
 
@@ -48,7 +50,7 @@ pub enum Input {
     Done,
 }
 
-/// A decision, and the values on which it is based.
+/// A decision of a drain, and the values on which the decision is based.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The grant.
@@ -75,20 +77,23 @@ pub struct SlotDrain {
 }
 
 impl SlotDrain {
-    /// Begins to drain a slot. `is_overdue` says whether the drain has reached its time limit.
+    /// Begins to drain a slot. `is_overdue` is true if the time limit for draining this slot has
+    /// passed.
     #[must_use]
     pub fn begin(is_overdue: bool) -> (Self, Effect) {
         (Self { is_overdue, ..Self::default() }, Effect::ReadSlot)
     }
 
-    /// Returns the newest decision. `None` means that the drain has decided nothing yet.
+    /// Returns the latest decision, or `None` if there is none since the slot was last read.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()
     }
 
-    /// Takes the result of the last effect. Returns the next effect. The grant is read after the
-    /// slot, so it counts every ticket that the slot shows as acknowledged.
+    /// Takes the result of the last effect. Returns the next effect.
+    ///
+    /// The grant is read after the slot. So if the slot shows a ticket as acknowledged, the grant
+    /// already counts this ticket as settled.
     pub fn next(&mut self, input: Input) -> Effect {
         match input {
             Input::Slot(view) => {

@@ -1,8 +1,8 @@
-//! Reconciles an item's slots with the store, in rounds of several stages.
+//! Brings an item's slots up to date with the store, in rounds. Each round has several stages.
 //!
-//! A new grant has no units. All units reach a slot through the grant's feed, which the store
-//! keeps. So the node need not remember anything between two rounds, and every effect may be
-//! repeated.
+//! A new grant has no units. All units reach a slot through the feed of its grant, and the store
+//! keeps this feed. So a node need not remember anything from one round to the next, and every
+//! effect may be repeated.
 mod effect;
 mod portions;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use doorbuster_core::{Counter, Grant, GrantId, Recall, RecallTarget};
 pub use effect::{Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Pause, Refill, SlotToStart};
 pub use portions::Portions;
 
-/// A stage of a round, after the read of the grants.
+/// A stage of a round. Before the first stage, the round reads the grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     ReadRecalls,
@@ -33,8 +33,8 @@ enum Stage {
     StopOrResume,
 }
 
-/// A `Feed` follows each stage that can move units, so the units reach their slots before the next
-/// stage.
+/// The stages in their sequence. A `Feed` follows each stage that can move units, so that the units
+/// are in their slots before the next stage.
 const STAGES: [Stage; 13] = [
     Stage::ReadRecalls,
     Stage::StartSlots,
@@ -61,11 +61,12 @@ pub struct Round {
     slots: Vec<OpenSlot>,
     /// The recall that is being carried out.
     carried: Option<Recall>,
-    /// Whether units moved since the slots last got feed rows.
+    /// Whether units have moved since the last `Feed`.
     moved: bool,
-    /// Whether a slot of this node gave units to the pool or to another node's slot.
+    /// Whether a slot that this node reaches gave units to the pool or to a slot that another node
+    /// reaches.
     gave_away: bool,
-    /// Whether a slot outside the spread must still be drained.
+    /// Whether a slot outside the spread is still not drained.
     drain_waits: bool,
 }
 
@@ -87,7 +88,7 @@ impl Round {
         (round, Effect::ReadGrants)
     }
 
-    /// Returns the slots that this node reaches and that have their grants.
+    /// Returns the slots that this node reaches and that have their open grants.
     #[must_use]
     pub fn slots(&self) -> &[OpenSlot] {
         &self.slots
@@ -191,9 +192,9 @@ impl Round {
         }
     }
 
-    /// Starts the slots. While the slots must not issue tickets, no new grant is opened: a node
-    /// that drains the sale waits until all grants are closed, and a stopping node gives its units
-    /// back.
+    /// Starts the slots. While the slots must not issue tickets, opens no new grant. There are two
+    /// such cases: a node that drains the sale waits until all grants are closed, and a stopping
+    /// node gives its units back.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
@@ -204,7 +205,8 @@ impl Round {
         self.queue.push_back(Effect::StartSlots { slots, threshold });
     }
 
-    /// The leader drains the slots outside the spread, as far as possible now.
+    /// If this node is the leader, drains the slots outside the spread, as far as this is possible
+    /// now.
     fn drain_slots(&mut self, view: &impl ItemView) {
         if !view.leads() {
             return;
@@ -213,8 +215,9 @@ impl Round {
         self.queue.extend(leaving.cloned().map(Effect::DrainSlot));
     }
 
-    /// A recall may be repeated: the slot remembers how many units it gave, and the store finishes
-    /// each recall only once.
+    /// Carries out the pending recalls from slots that this node reaches. A recall may be repeated:
+    /// the slot remembers how many units it gave for this recall, and the store finishes the recall
+    /// only once.
     fn finish_recalls(&mut self) {
         if self.drain_waits {
             self.queue.push_back(Effect::RunAgain(Pause::Drain));
@@ -227,7 +230,7 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Feeds each slot that may lack rows. If units moved, every slot may lack rows.
+    /// Sends feed rows to each slot that may lack some. If units have moved, these are all slots.
     fn feed(&mut self) {
         let lacks_rows = |slot: &&OpenSlot| self.moved || slot.rows_on_their_way() > 0;
         let slots: Vec<OpenSlot> = self.slots.iter().filter(lacks_rows).cloned().collect();
@@ -257,8 +260,9 @@ impl Round {
         }
     }
 
-    /// If the pool is empty, the leader moves units to slots that never had units. While requests
-    /// wait for units, the stage `Gather` moves units instead.
+    /// If the pool is empty, the leader moves units to slots that never had units under their
+    /// grants. While a request waits for units, this stage does nothing, and the stage `Gather`
+    /// moves units to the request's slot.
     fn share(&mut self, view: &impl ItemView) {
         let may_share = view.leads() && view.reaches_all_slots();
         if !may_share || self.slots.len() < view.slots().len() || view.first_demand().is_some() {
@@ -287,8 +291,9 @@ impl Round {
         }
     }
 
-    /// Gathers the units that the oldest waiting request lacks. If only another node reaches a
-    /// slot, this node begins the recall, and the other node moves the units.
+    /// Gathers the units that the oldest waiting request lacks. If this node does not reach a slot
+    /// that should give units, it only begins the recall. A node that reaches the slot then moves
+    /// the units.
     fn gather(&mut self, view: &impl ItemView) {
         let Some((home, units)) = view.first_demand() else { return };
         let holdings = self.holdings();
@@ -315,8 +320,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Returns first the grants of the slots that this node reaches, and then those `grants` that
-    /// belong to other slots.
+    /// Returns the grants of the slots that this node reaches, and after them the other grants in
+    /// `grants`.
     fn holders<'a>(
         &'a self,
         grants: impl Iterator<Item = &'a Grant>,
@@ -325,8 +330,8 @@ impl Round {
         here.chain(grants.filter(|grant| self.slot_of(grant.id).is_none()))
     }
 
-    /// For a slot that only another node reaches, the units of tickets in flight count as the
-    /// slot's units.
+    /// Returns how many units each slot has. For a slot that this node does not reach, units of
+    /// tickets in flight count as the slot's units.
     fn holdings(&self) -> Vec<SlotHolding> {
         let holding = |grant: &Grant| {
             let here = self.slot_of(grant.id);
@@ -346,7 +351,8 @@ impl Round {
 
     /// Stops slots, or lets them issue tickets again. No other code resumes a stopped slot.
     ///
-    /// If all nodes reach a slot, another node may drain it. So only these nodes may resume it:
+    /// If all nodes reach a slot, another node may be draining it. So only these nodes may resume
+    /// it:
     /// - the leader
     /// - a node that stopped the slot
     /// - a node that has just given the slot a new grant

@@ -1,11 +1,11 @@
-//! Starts a slot: opens a grant if the slot has none, gives the slot its grant, and records that
-//! the slot accepted it. Every effect may be repeated.
+//! Starts a slot. Opens a grant if the slot has none, gives the grant to the slot, and records in
+//! the store that the slot accepted it. Every effect may be repeated.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
 use doorbuster_core::{Grant, GrantId};
 
-/// The next action of the driver. If the store or the slot does not answer, the start ends, and a
-/// later start continues from the grant in the store.
+/// The next action of the driver. If the store or the slot does not answer, the driver drops this
+/// start. A later start continues from the grant in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Open a grant for the slot. The result is [`Input::Grant`].
@@ -23,7 +23,8 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The opened grant. `None` if the store opened none, for example in a paused sale.
+    /// The grant that the store opened. `None` if it opened none, for example because the sale is
+    /// paused.
     Grant(Option<Grant>),
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),
@@ -36,18 +37,19 @@ pub enum Input {
 /// How the start of a slot ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartOutcome {
-    /// The slot has no grant, because none can be opened.
+    /// The slot has no grant, because the store opened none.
     NoGrant,
-    /// The slot already had this grant and still has it. The second value is the slot's state.
+    /// The slot accepted this grant earlier and still has it. The second value is the slot's state.
     HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
-    /// The slot accepted the grant earlier but no longer has it. The driver must check whether the
-    /// slot lost its memory. The slot never gets the same grant twice, because the feed does not
-    /// show how many units the slot has given to tickets.
+    /// The slot accepted the grant earlier but no longer has it, so the driver must check whether
+    /// the slot lost its memory. It must not get the same grant a second time: the feed does not
+    /// show how many units the slot has already given to tickets.
     Lost,
-    /// The slot is ahead of the store, which was restored from a backup. The driver must close the
-    /// grant, so that the slot gets a new epoch.
+    /// The slot refused the grant, because its own epoch is not lower. The store was restored from
+    /// a backup, so it is behind the slot. The driver must close the grant, so that the next grant
+    /// has a higher epoch.
     Ahead(GrantId),
 }
 
@@ -59,8 +61,8 @@ pub struct SlotStart {
 }
 
 impl SlotStart {
-    /// Begins to start a slot. The caller must have just read `open`, the slot's open grant. The
-    /// slot gets `threshold` with its grant ([`GrantTerms::threshold`]).
+    /// Begins to start a slot. `open` is the slot's open grant, if any, which the caller must have
+    /// just read. `threshold` goes to the slot with its grant ([`GrantTerms::threshold`]).
     #[must_use]
     pub fn begin(open: Option<Grant>, threshold: u64) -> (Self, Effect) {
         let first = if open.is_some() { Effect::ReadSlot } else { Effect::OpenGrant };
@@ -85,8 +87,8 @@ impl SlotStart {
                 Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
             Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
-            // A slot without a grant cannot answer repeated requests, so the slot gets even a grant
-            // without units.
+            // Without a grant, a slot cannot answer repeated requests. So it gets its grant even if
+            // the grant has no units.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
                 Effect::Finish(StartOutcome::NoGrant)
             }

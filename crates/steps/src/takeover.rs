@@ -1,12 +1,12 @@
-//! Takes over the units of nodes whose leases have lapsed: the leader closes their open grants.
-//! Every effect may be repeated.
+//! Closes the open grants of nodes whose leases have lapsed, so that their units return to the
+//! pool. The leader does this. Every effect may be repeated.
 use std::collections::VecDeque;
 
 use doorbuster_core::lapsed_grants::lapsed_grants;
 use doorbuster_core::{Grant, GrantId, NodeId};
 
-/// The next action of the driver. If the store does not answer, the step ends, and a later takeover
-/// continues.
+/// The next action of the driver. If the store does not answer, the driver drops this takeover, and
+/// a later takeover continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read all open grants. The result is [`Input::Grants`].
@@ -41,14 +41,15 @@ pub struct Takeover {
 impl Takeover {
     /// Begins a takeover by this leader.
     ///
-    /// The grants are read before the nodes. A node gets its lease before it opens a grant, so the
-    /// later read finds the lease even of a node that has just started.
+    /// The grants are read before the leases. A node has its lease before it opens its first grant.
+    /// So if the first read finds a grant of a node that has just started, the second read also
+    /// finds the node's lease.
     #[must_use]
     pub fn begin(leader: NodeId) -> (Self, Effect) {
         (Self { leader, grants: Vec::new(), lapsed: VecDeque::new() }, Effect::ReadGrants)
     }
 
-    /// Returns the grants that the takeover has not closed yet.
+    /// Returns the grants that this takeover still has to close.
     pub fn lapsed(&self) -> impl Iterator<Item = GrantId> {
         self.lapsed.iter().map(|grant| grant.id)
     }

@@ -1,9 +1,10 @@
-//! Changes an item's total. A lower total takes free units, first from the pool and then from the
-//! slots. If too few units are free, the step waits a short time for tickets in flight. If too few
-//! are free even then, the total does not change.
+//! Changes an item's total. If the total is lowered, the step takes free units: first from the
+//! pool, and then from the slots. If too few units are free, the step waits a short time for
+//! tickets in flight, which may return units. If too few are free even then, the total does not
+//! change.
 use doorbuster_core::Millis;
 
-/// How long a lower total waits for tickets in flight, in milliseconds.
+/// How long a change waits for the units of tickets in flight, in milliseconds.
 pub const WAIT_MAX_MS: i64 = 1_000;
 
 /// The next action of the driver. If the store or a recall fails, the change fails. A client can
@@ -13,19 +14,21 @@ pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
     /// [`Input::Adjusted`].
     Adjust,
-    /// Read from the store how many units are in the pool and in the slots. This node's memory may
-    /// not show units that other nodes returned. The result is [`Input::Free`].
+    /// Read from the store how many units are in the pool and in the slots. The node's memory is
+    /// not used for this, because it may not show units that other nodes returned. The result is
+    /// [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
     Recall(u64),
-    /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Adjust`] also ends the wait. The result is [`Input::Waited`].
+    /// Wait until the item's counts change, but at most for this number of milliseconds. If the
+    /// counts have already changed since the last [`Effect::Adjust`], do not wait. The result is
+    /// [`Input::Waited`].
     Wait(u64),
-    /// Count the units in the pool and the units that the slots can sell now. If not every slot can
-    /// be read, units of tickets in flight count too. The result is [`Input::Free`].
+    /// Count the units in the pool, and the units that the slots can sell now. If not every slot
+    /// can be read, also count the units of tickets in flight. The result is [`Input::Free`].
     CountFree,
-    /// The store has decided. The step has ended.
+    /// The store has changed the total, or has refused the change for good. The step has ended.
     Finish,
     /// The step has ended without a change, because only this number of units is free.
     Refuse(u64),
@@ -34,7 +37,8 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
-    /// `None` if the store decided. Otherwise the units in the pool, which are too few for the
+    /// `None` if no further units are needed: the store changed the total, or refused the change
+    /// for another reason. Otherwise the number of units in the pool, which are too few for the
     /// change.
     Adjusted(Option<u64>),
     /// The free units.
@@ -50,7 +54,7 @@ pub enum Input {
 pub struct TotalChange {
     /// The units that a lower total takes.
     units: u64,
-    /// The units in the pool when the store last refused the change.
+    /// The units in the pool when the store last refused the change because of too few units.
     pool: u64,
     /// When the change stops waiting for units.
     until: Millis,
@@ -59,10 +63,11 @@ pub struct TotalChange {
 }
 
 impl TotalChange {
-    /// Begins to raise or lower a total by this number of units. `now` is the monotonic time.
+    /// Begins to change a total. `units` is the difference between the new and the old total. `now`
+    /// is the monotonic time.
     ///
-    /// Until the step has ended, the driver must keep this node from reconciling the item's slots,
-    /// because this would move the recalled units back to the slots.
+    /// Until the step has ended, the driver must keep this node from reconciling the item's slots.
+    /// Otherwise, the node would move the recalled units from the pool back to the slots.
     #[must_use]
     pub fn begin(units: u64, now: Millis) -> (Self, Effect) {
         let until = now.plus(WAIT_MAX_MS);
@@ -78,14 +83,14 @@ impl TotalChange {
                 self.pool = pool;
                 Effect::ReadFree
             }
-            // The store has just refused the change, so the reported number must be smaller than
-            // the number of units that the change takes.
+            // More units may be free by now. But the store has just refused the change, so the
+            // reported number must be smaller than the number that the change takes.
             Input::Free(free) if self.is_last => {
                 Effect::Refuse(free.min(self.units.saturating_sub(1)))
             }
             Input::Free(free) if self.units > free => Effect::Refuse(free),
             Input::Free(_) => Effect::Recall(self.units.saturating_sub(self.pool)),
-            // Tickets in flight have the missing units, and may return them.
+            // The missing units are in tickets in flight, which may return them.
             Input::Recalled(0) if now < self.until => Effect::Wait(now.0.abs_diff(self.until.0)),
             Input::Recalled(_) | Input::Waited => {
                 self.is_last = now >= self.until;

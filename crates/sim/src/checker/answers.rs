@@ -1,4 +1,4 @@
-//! Checks the answers to buyers against the store at the time of the answer.
+//! Checks each answer to a buyer against the store as it was when the node answered.
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
@@ -10,7 +10,7 @@ use crate::store::SimStore;
 /// The greatest age of a snapshot on which a node may base a refusal, in milliseconds.
 const AGE_MAX_MS: i64 = 2_000;
 
-/// The time of an answer, and the data of the answering node at that time.
+/// The time of an answer, and what the answering node could know and reach at that time.
 pub(crate) struct AnswerContext<'a> {
     /// The monotonic time.
     pub(crate) mono: Millis,
@@ -18,8 +18,8 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) node_now: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The number of the last commit before the last try. The last try goes to every reachable
-    /// slot.
+    /// The number of the last commit before the request's last try. A parked request makes its last
+    /// try at every reachable slot.
     pub(crate) last_try: u64,
 }
 
@@ -52,8 +52,9 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks that the slot's queue stays within its bound (I9), and that a stopped slot issues no
-    /// ticket. In some simulated sales the bound is small, so that runs reach it.
+    /// Checks that the slot's queue stays within its bound `tight` (I9), and that a stopped slot
+    /// issues no ticket. The bound is small in some simulated sales, so that runs reach it. 0 means
+    /// no such bound.
     pub(crate) fn ticket_queued(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -61,8 +62,8 @@ impl Checker {
         });
     }
 
-    /// A slot without a fault remembers all its requests. So it must issue only one ticket for each
-    /// request, and must keep each buyer within the limit.
+    /// Checks a ticket of a slot that has had no fault. Such a slot remembers all its requests, so
+    /// it issues only one ticket for each request and keeps each buyer within the limit.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -81,8 +82,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // A revived order was paid after it had ended. The slot may still lack the feed row
-            // about this payment, so the order's units do not count.
+            // A revived order was paid after it had ended. If the slot lacks the feed row about
+            // this payment, it does not count the order's units. So this sum leaves them out.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -174,8 +175,8 @@ impl Checker {
         }
     }
 
-    /// A refusal by the front door is wrong if the node already answered this request as queued and
-    /// the ticket may still become an order.
+    /// Checks a refusal by the front door. The refusal is wrong if the node has already answered
+    /// this request as queued, and the request's ticket may still become an order.
     fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
         let undecided = queued.filter(|id| {
@@ -185,8 +186,8 @@ impl Checker {
             let is_in_time = id.parts().is_some_and(|parts| node_now <= parts.decide_by);
             !is_refused && is_in_time && !self.lacks_grant(id)
         });
-        // After a failover, the node's memory may name a lost order of this request instead of the
-        // queued ticket.
+        // After a failover, the node's memory may have a lost order of this request in place of the
+        // queued ticket. The checker allows the refusal then.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
         let lost_an_order = tickets.any(|id| self.lost.contains(id));
         if let Some(id) = undecided.filter(|_| !lost_an_order) {
@@ -196,7 +197,8 @@ impl Checker {
         }
     }
 
-    /// An earlier request with this key must have asked for another item or other units.
+    /// Checks a refusal because of a reused key: an earlier request with this key must have asked
+    /// for another item or other units.
     fn has_other_content(&mut self, purchase: &BuyerRequest) {
         let others = self.tickets.get(&purchase.request());
         let other = |id: &TicketId| {
@@ -213,9 +215,9 @@ impl Checker {
         });
     }
 
-    /// At the commit `since` or a later commit, the requested units and the units of the buyer's
-    /// other orders must together exceed the limit. The units of undecided tickets do not count,
-    /// because these tickets may be returned.
+    /// Checks a refusal because of the limit. At the commit `since` or at a later commit, the
+    /// requested units and the units of the buyer's other orders must together exceed the limit.
+    /// The units of undecided tickets do not count, because these tickets may be returned.
     fn would_exceed_limit(&mut self, store: &SimStore, purchase: &BuyerRequest, since: u64) {
         let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
         let own = self.requests.get(&purchase.request()).and_then(|id| {
@@ -238,8 +240,8 @@ impl Checker {
         });
     }
 
-    /// If a reachable slot had the request's ticket before the last try, a refusal after parking is
-    /// wrong.
+    /// Checks a refusal after parking. The refusal is wrong if a reachable slot had a ticket for
+    /// the request before the last try.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,
@@ -263,8 +265,8 @@ impl Checker {
         }
     }
 
-    /// The answer to a request must not name a ticket that was refused before the request arrived.
-    /// Such a request starts a new try.
+    /// Checks that the id in an answer is not a ticket that was refused before the request arrived.
+    /// For such a request, the node must make a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -279,7 +281,7 @@ impl Checker {
 
     fn answered_order(&mut self, store: &SimStore, purchase: &BuyerRequest, id: TicketId) {
         let order = store.model.orders.get(&id);
-        // A verdict of a lost commit may still be in flight to the node.
+        // The verdict may have been in flight to the node while a failover lost the commit.
         if order.is_none() && self.lost.contains(&id) {
             return;
         }
@@ -305,8 +307,9 @@ impl Checker {
         });
     }
 
-    /// A request with an order must not be refused. Only a node whose snapshot is older than the
-    /// order may refuse it, until this node names the order in an answer.
+    /// Checks a refusal of a request that has an order. Such a request must not be refused. One
+    /// exception: the node's snapshot is older than the order. Then the node may refuse the request
+    /// until it names the order in an answer.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -323,7 +326,7 @@ impl Checker {
         });
     }
 
-    /// Checks a verdict that a buyer received with an event or as the answer to a request.
+    /// Checks a verdict that a buyer received in an event or in an answer.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,
@@ -352,13 +355,14 @@ impl Checker {
         });
     }
 
-    /// Returns whether a failover lost the grant of this ticket. Such a ticket is refused, but the
-    /// store has no row for its verdict.
+    /// Returns whether a failover lost the grant of this ticket. The server refuses such a ticket,
+    /// but the store has no row with this verdict.
     pub(super) fn lacks_grant(&self, id: &TicketId) -> bool {
         id.parts().is_some_and(|parts| self.lost_grants.contains(&parts.grant))
     }
 
-    /// A ticket may lack a verdict only until its `decide_by`.
+    /// Checks an answer that the ticket has no verdict. A ticket may lack a verdict only until its
+    /// `decide_by`.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -10,13 +10,13 @@ use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// When an order's payment window has ended, the server queries the checkout. After the first query
-/// without an answer, the order keeps its units for this many milliseconds.
+/// How long an order keeps its units although the provider does not answer. The time begins with
+/// the first unanswered query about the checkout after the order's payment window.
 const GRACE_MS: i64 = 120_000;
-/// An order waits for its provider at most this many milliseconds after the end of its payment
-/// window, even if the server sent no query.
+/// The longest time after the end of its payment window for which an order waits for its provider.
+/// It also applies if the server has sent no query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
-/// The longest extension of a payment window, in milliseconds.
+/// The greatest distance from now to the new end of an extended payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
@@ -50,8 +50,8 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // An extension makes the store forget the unanswered query about the order's
-                // checkout.
+                // An extension must make the store forget an earlier unanswered query about the
+                // order's checkout.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
@@ -86,7 +86,8 @@ impl Checker {
         });
     }
 
-    /// Only the first unanswered query after the payment window may be recorded.
+    /// Checks that the store records an unanswered query only if it is the first since the end of
+    /// the payment window.
     fn unanswered_recorded(
         &mut self,
         question: (&str, Millis),
@@ -134,8 +135,8 @@ impl Checker {
         }
     }
 
-    /// An order with an open checkout expires only after [`GRACE_MS`] or [`ASK_WITHIN_MS`],
-    /// whichever ends first.
+    /// Checks that an order with an open checkout expires only after [`GRACE_MS`] or
+    /// [`ASK_WITHIN_MS`], whichever ends first.
     fn expired(
         &mut self,
         id: &TicketId,
@@ -170,7 +171,8 @@ impl Checker {
         }
     }
 
-    /// The provider must take no money for a checkout that was recorded as closed.
+    /// Checks that the provider takes no more money for a checkout that the store recorded as
+    /// closed, and that the store has the checkout's payments.
     pub(crate) fn closed_checkout(
         &mut self,
         store: &SimStore,
@@ -183,7 +185,8 @@ impl Checker {
             format!("checkout {session} is recorded as closed, but still takes money")
         });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            // After a failover, a node may apply the payment again after the checkout is closed.
+            // A failover may have lost this payment. A node may then apply it again, after the
+            // checkout is closed.
             let is_lost = self.has_failed_over
                 && (charge.is_remembered(mono) || self.excused_payments.contains(&charge.payment));
             let known = is_applied(&store.model, &charge.payment);

@@ -1,5 +1,5 @@
-//! Checks events. Each change has exactly one event, which is written in the same transaction. Each
-//! endpoint receives each event at least once, and receives the events of one subject in sequence.
+//! Checks events. The transaction that makes a change also writes exactly one event about it. Each
+//! endpoint receives each event at least once, and the events about one subject in sequence.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -21,7 +21,7 @@ pub(crate) fn ordering_key(event: &Event) -> String {
 }
 
 impl Checker {
-    /// Records that the current commit must have written this event.
+    /// Notes that the current commit must have written this event.
     pub(super) fn expect_event(&mut self, what: EventType, about: String) {
         self.deliveries.due.push(ExpectedEvent { what, about });
     }
@@ -96,8 +96,8 @@ impl Checker {
         }
     }
 
-    /// The endpoint must have accepted all earlier events of the same subject, except for dead
-    /// letters.
+    /// Checks a delivery. The endpoint must already have accepted all earlier events with the same
+    /// subject, except for dead letters.
     pub(crate) fn event_delivered(
         &mut self,
         events: &[Event],
@@ -107,8 +107,8 @@ impl Checker {
     ) {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
-        // If a failover lost an order, one transaction may refund its payment, and another may
-        // refuse its ticket. The events of these two transactions may be delivered out of sequence.
+        // After a failover lost an order, one transaction refunds its payment, and another refuses
+        // its ticket. The events of these two transactions may be delivered out of sequence.
         if TicketId::parse(&key).is_some_and(|id| self.lost.contains(&id)) {
             return;
         }
@@ -137,9 +137,9 @@ impl Checker {
 
     pub(crate) fn endpoint_position_moved(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
-        // After a failover, the endpoint may again have rows that the worker has already deleted.
-        // The server's workers read the rows again every two seconds, but the simulated workers do
-        // not.
+        // After a failover, the endpoint may again have rows that its worker had already deleted. A
+        // real worker reads the rows again every two seconds, and so stays within the bound. A
+        // simulated worker does not.
         self.check(pending <= bound || self.has_failed_over, "I9", || {
             format!("{pending} events wait for one endpoint, but the bound is {bound}")
         });

@@ -1,5 +1,6 @@
 //! Checks the invariant I5: each payment captured at the provider ends as one paid order or one
-//! refund. The checker uses its own tables, and compares the store's sums with the provider's.
+//! refund. The checker uses its own table of the rules, and compares the store's sums with the
+//! provider's.
 use std::collections::BTreeSet;
 
 use doorbuster_core::model::Model;
@@ -17,22 +18,21 @@ use crate::store::{SimStore, Tx, TxResult};
 /// The server gives up a refund after this many failed requests.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the refund's money came back and the provider has not accepted the refund again
-/// since then.
+/// Returns whether the refund's money came back, and the provider has not accepted a new attempt of
+/// the refund since then.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether a message about the refund may have been sent before the refund's money came
-/// back.
+/// Returns whether a message that arrives now may be older than the return of the refund's money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
         || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
-/// Returns whether the message may be about an earlier attempt of the refund. The server must then
-/// query the provider.
+/// Returns whether the message may be about an earlier attempt of the refund. The server must not
+/// believe such a message, but must query the provider.
 fn must_ask(refund: &Refund, update: &RefundUpdate) -> bool {
     match update {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
@@ -53,7 +53,8 @@ enum ExpectedCapture {
     Pay,
     Wait(u64),
     Refund(RefundCause),
-    /// In the simulation, a payment comes before its ticket's verdict only after a failover.
+    /// The payment comes before its ticket's verdict. In the simulation, this happens only after a
+    /// failover.
     TooEarly,
 }
 
@@ -222,8 +223,9 @@ impl Checker {
         }
     }
 
-    /// An answer is late if the refund's row changed after the request. A late answer must leave
-    /// the row unchanged, or make the server query the provider again.
+    /// Checks the effect of the provider's answer about a refund. The answer is late if the
+    /// refund's row changed after the query. A late answer must leave the row unchanged, or make
+    /// the server query the provider again.
     fn refund_answer(
         &mut self,
         (sent, update, at): (&Refund, &RefundUpdate, Millis),
@@ -253,8 +255,8 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// Each paid order has one payment, each refunded payment has one refund, and all amounts
-    /// match.
+    /// Checks that each paid order has one payment, each refunded payment has one refund, and all
+    /// amounts match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
         let captured = |p: &&Payment| p.state == PaymentState::Captured;
@@ -286,8 +288,9 @@ impl Checker {
     /// Checks that a refund's cause and amount never change, and that a settled refund stays
     /// settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // One report may say that the money arrived, and another that it came back. The server does
-        // not know which is newer, so it may query the provider about a settled refund.
+        // One message may say that the money arrived, and another that it came back. The server
+        // does not know which is newer. So it may query the provider about a settled refund, which
+        // is pending meanwhile.
         let may_ask = matches!(
             tx,
             Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _)
@@ -317,8 +320,9 @@ impl Checker {
         new
     }
 
-    /// The store must have marked the payment as refunded. `back` must have the full amount, and
-    /// the money of all earlier refunds of this payment must have come back.
+    /// Checks a refund that the provider sends. The store must have marked the payment as refunded.
+    /// `back` must have the full amount, and the money of all earlier refunds of this payment must
+    /// have come back.
     pub(crate) fn refund_sent(
         &mut self,
         store: &SimStore,

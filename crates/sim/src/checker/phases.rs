@@ -14,8 +14,9 @@ impl Checker {
         });
     }
 
-    /// Buyers must see the intended phase. If a slot without a fault issued a ticket before the
-    /// store recorded this phase, the ticket must have a verdict.
+    /// Checks a new phase that buyers see: it must be the intended phase. If a slot without a fault
+    /// issued a ticket before the store recorded this phase, the ticket must already have a
+    /// verdict.
     pub(super) fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {

@@ -48,7 +48,7 @@ impl Checker {
         });
     }
 
-    /// The grants of slots that were lost with their nodes must be closed.
+    /// Checks that the grants of slots that were lost with their nodes are closed.
     pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
@@ -59,7 +59,8 @@ impl Checker {
         }
     }
 
-    /// Each id that a buyer received has a verdict (I8), except ids of grants that a failover lost.
+    /// Checks that each id that a buyer received has a verdict (I8). Ids under a grant that a
+    /// failover lost are excepted.
     pub(crate) fn verdicts_at_rest(&mut self, store: &SimStore) {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() && !self.lacks_grant(id) {
@@ -71,8 +72,8 @@ impl Checker {
         }
     }
 
-    /// The request must get its order: it had an order before, or its units were free and within
-    /// the buyer's limit.
+    /// Checks that a request got its order. The request had an order before, or its units were free
+    /// and within the buyer's limit.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));

@@ -15,13 +15,13 @@ pub(super) struct SeenTicket {
     pub(super) version: u64,
 }
 
-/// The checker's record of an order, made when the order appeared.
+/// The checker's record of an order, made at the commit that created the order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenOrder {
     pub(super) version: u64,
     pub(super) state: OrderState,
     pub(super) pay_by: Millis,
-    /// Whether the order was paid after it had ended.
+    /// Whether the order was paid after it had expired or was cancelled.
     pub(super) revived: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct ItemCounts {
     pub(super) held_by: [u32; BUYERS_ALL],
 }
 
-/// The store at one commit, with sums that the checker computed.
+/// The store as it was after one commit, as sums that the checker computed from the rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommitState {
     pub(super) version: u64,
@@ -54,24 +54,24 @@ pub(super) struct ExpectedEvent {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeliveryLog {
-    /// The number of events that were checked so far.
+    /// How many of the store's events the checker has checked.
     pub(super) events: usize,
-    /// The number of returned tickets that were checked so far.
+    /// How many of the store's returned tickets the checker has checked.
     pub(super) resolutions: usize,
     pub(super) due: Vec<ExpectedEvent>,
     /// The events that each endpoint accepted.
     pub(super) delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
     pub(super) refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
-    /// The events that a worker tried to send to each endpoint.
+    /// The events that a worker tried to send, each with its endpoint.
     pub(super) tried: HashSet<(usize, usize), foldhash::fast::FixedState>,
-    /// Events that a worker tried to send before a failover. Such an event may be a dead letter
-    /// that the new primary lacks.
+    /// The events that a worker tried to send before a failover. Such an event may have become a
+    /// dead letter in a commit that the new primary lacks.
     pub(super) may_be_dead: HashSet<(usize, usize), foldhash::fast::FixedState>,
 }
 
 impl DeliveryLog {
-    /// Adds the deliveries of the log before a failover, except for events that this log does not
-    /// know.
+    /// Adds the deliveries from the log that was in use before a failover. Leaves out events that
+    /// this log does not contain, because the failover lost them.
     pub(super) fn keep_deliveries(&mut self, other: &Self) {
         let known = |(_, event): &&(usize, usize)| *event < self.events;
         self.delivered.extend(other.delivered.iter().filter(known));
@@ -93,7 +93,7 @@ pub(super) struct WaitingBuyer {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waitlists {
-    /// The waiting buyers in the order of joining.
+    /// The waiting buyers. The buyer who joined first is the first.
     pub(super) waiting: Vec<WaitingBuyer>,
     /// The final state of each entry.
     pub(super) ended: HashMap<TicketId, WaitlistState, foldhash::fast::FixedState>,

@@ -1,4 +1,4 @@
-//! Sums up the store's rows after each commit, and checks the invariants I1, I2, I4 and I7. Also
+//! Adds up the store's rows after each commit, and checks the invariants I1, I2, I4 and I7. Also
 //! finds changes that the commit was not allowed to make.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
@@ -54,7 +54,8 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// `before` has the rows that the commit used, as they were before the commit.
+    /// Checks one commit. `before` has the rows that the commit used, as they were before the
+    /// commit.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
@@ -99,7 +100,8 @@ impl Checker {
         }
     }
 
-    /// Checks the invariants I1, I2 and I4, and the counters in the rows.
+    /// Records the sums of this commit. Checks the invariants I1, I2 and I4, and the counters in
+    /// the rows.
     pub(super) fn record_commit(
         &mut self,
         model: &Model,
@@ -175,7 +177,8 @@ impl Checker {
                 )
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant returns its units to the pool, so the grant's feed must not grow.
+            // Closing a grant returns its unused units to the pool. So its feed, which adds units,
+            // must not grow any more.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -276,7 +279,8 @@ impl Checker {
             format!("ticket {id} became an order after its decide_by")
         });
         let shown = store.phases.get(&order.item).map(|p| p.shown);
-        // A failover may lose the opening of a sale, but the sale's slots keep their tickets.
+        // A failover may lose the opening of a sale. But the sale's slots keep the tickets that
+        // they issued after the opening.
         let was_open = self.has_failed_over && shown == Some(Phase::Scheduled);
         self.check(was_open || shown == Some(Phase::Open), "phase", || {
             format!("ticket {id} became an order in the phase {shown:?}")
@@ -286,7 +290,7 @@ impl Checker {
             format!("ticket {id} was reported as refused, but became an order")
         });
         // If an attempt was answered with a ticket's id, no other ticket may become the attempt's
-        // order, even after the first ticket is refused.
+        // order. This holds even after the ticket of the answer is refused.
         let handed = self
             .issued
             .get(&id)
@@ -304,9 +308,10 @@ impl Checker {
         }
     }
 
-    /// A verdict must never change.
+    /// Checks a new verdict. The verdict of a ticket must never change.
     ///
-    /// - If the request had an order for the same item and units, the verdict must name that order.
+    /// - If the request already had an order for the same item and units, the verdict must name
+    ///   that order.
     /// - If a failover lost the ticket's grant, the ticket must not become an order.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
@@ -332,8 +337,8 @@ impl Checker {
         else {
             return;
         };
-        // Within one commit, a ticket may be returned before another ticket of its request becomes
-        // an order.
+        // The order may have appeared in this commit, after this ticket was returned. Then the
+        // verdict need not name the order.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
         let same = row.item == ticket.purchase.item && row.units == ticket.units;
@@ -350,7 +355,8 @@ impl Checker {
         });
     }
 
-    /// If a recall moves units to an open grant, this grant's feed must have a row with the units.
+    /// Checks a finished recall. If it moved units to an open grant, this grant's feed must have a
+    /// row with the units.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

@@ -11,7 +11,7 @@ pub(crate) struct RowsBefore {
     pub(super) in_slots: u64,
     pub(super) used: u32,
     pub(super) price: Option<Money>,
-    /// Whether the transaction's message from the provider was handled before.
+    /// Whether an earlier transaction already processed the provider's message.
     pub(super) taken: bool,
     pub(super) payment: Option<Payment>,
     pub(super) refund: Option<Refund>,

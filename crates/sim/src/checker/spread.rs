@@ -1,5 +1,6 @@
-//! Checks the counters of slots, their portions, the partitions and the leases. Each step of a slot
-//! and each decision of a leader is compared with this file's own version of the rules.
+//! Checks a slot's counters, the portions of units that slots get, the partitions, and the leases.
+//! Compares each step of a slot and each decision of a leader with this file's own version of the
+//! rules.
 use doorbuster_core::respread::{SlotDrainStep, SpreadSlot};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
@@ -37,7 +38,8 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
     after.counters == counters && after.active == serves && after.mark == (before.mark || asks)
 }
 
-/// Returns whether a recall took units from the inactive counter first.
+/// Returns whether a recall took units from the inactive counter first, and from the active counter
+/// only after that.
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
     let ((active, other), (active_left, other_left)) =
         (active_and_other(before), active_and_other(after));
@@ -47,8 +49,9 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// The row's units must be in the counter that the row names. Units from a refill or from another
-/// slot must also clear the slot's refill mark, which says that the slot may need a refill.
+/// Returns whether a slot applied a feed row correctly. The row's units must be in the counter that
+/// the row names. Units of a refill or from another slot must also clear the slot's refill mark,
+/// which says that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -59,7 +62,7 @@ fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
 }
 
 impl Checker {
-    /// Checks the state of a slot with counted stock before and after a call.
+    /// Checks how a call changed a slot with counted stock.
     pub(crate) fn slot_called(
         &mut self,
         call: &Call,
@@ -103,7 +106,8 @@ impl Checker {
         }
     }
 
-    /// If the stock is too small for the initial portions, the new slots get equal parts.
+    /// Checks the units that an item's new slots get. If the stock is too small for the initial
+    /// portions, the new slots must get equal parts.
     pub(crate) fn initial_portions_given(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
@@ -137,8 +141,8 @@ impl Checker {
         });
     }
 
-    /// The registry lists the partitions to which nodes send requests. It must list a partition if
-    /// and only if the pool or the partition has units.
+    /// Checks the registry, which lists the partitions to which nodes send requests. It must list a
+    /// partition if and only if the pool or this partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -153,7 +157,8 @@ impl Checker {
         }
     }
 
-    /// The second try must go to the fullest of the partitions that the first try did not use.
+    /// Checks the partition of a request's second try. It must be the fullest of the partitions
+    /// that the first try did not use.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -168,8 +173,9 @@ impl Checker {
         });
     }
 
-    /// The leader must immediately recall the units of a slot that left its item's spread. The
-    /// slot's grant may be closed only after every ticket of the slot is settled.
+    /// Checks a leader's decision about a slot that left its item's spread. The leader must
+    /// immediately recall the slot's units. It may close the slot's grant only after every ticket
+    /// of the slot is settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();
@@ -210,8 +216,8 @@ impl Checker {
         }
     }
 
-    /// If an equal part of the units is enough for the largest request (`limit` units), every new
-    /// slot must have units. If `initial` is 0, sub-domains are not in use.
+    /// Checks that every new slot has units. This must hold if an equal part of the units is enough
+    /// for the largest request (`limit` units). If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -229,14 +235,16 @@ impl Checker {
         });
     }
 
-    /// The first try of a request goes to a partition that the registry lists, if it lists any.
+    /// Checks the partition of a request's first try. The registry must list this partition, unless
+    /// it lists none.
     pub(crate) fn first_try_made(&mut self, is_listed: bool, is_registry_empty: bool) {
         self.check(is_listed || is_registry_empty, "first try", || {
             "a request went to a partition without units while another partition has units".into()
         });
     }
 
-    /// Checks the invariant I9: the number of parked requests is bounded.
+    /// Checks the invariant I9: the number of parked requests stays within the bound `tight`. 0
+    /// means no such bound.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but the bound is {tight}")

@@ -1,5 +1,5 @@
 //! Checks waitlists with the checker's own list. The buyer who joined first must be served first.
-//! Buyers outside the waitlist cannot get the units that are kept for it.
+//! No other buyer can get the units that are kept for the waitlist.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -89,7 +89,7 @@ impl Checker {
         self.waitlist_rows(store);
     }
 
-    /// A new grant or a refill must leave one unit in the pool for each waiting entry.
+    /// Checks that a new grant or a refill left one unit in the pool for each waiting entry.
     fn kept_back(&mut self, store: &SimStore, item: ItemId, before: &RowsBefore) {
         let (Some(was), Some(is)) = (&before.item, store.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
@@ -178,8 +178,7 @@ impl Checker {
         }
     }
 
-    /// From now on, the checker treats the id of a waitlist entry like the id of a ticket for one
-    /// unit.
+    /// Makes the checker treat the id of a waitlist entry like the id of a ticket for one unit.
     fn watch_entry(&mut self, store: &SimStore, id: TicketId, item: ItemId, who: RequestNumbers) {
         let purchase = BuyerRequest {
             node: 0,
@@ -196,7 +195,8 @@ impl Checker {
         self.tickets.entry(who).or_default().push(id);
     }
 
-    /// Returns the buyer's first served entry whose order expired or was cancelled by the buyer.
+    /// Returns the buyer's first served entry that was not paid: its order expired, or the buyer
+    /// cancelled it.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
@@ -253,7 +253,8 @@ impl Checker {
         }
     }
 
-    /// The pool's units must go to the first eligible buyers, in the order of joining.
+    /// Checks that the pool's units went to the first buyers who may get one, in the order of
+    /// joining.
     fn served(
         &mut self,
         store: &SimStore,
@@ -269,7 +270,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows already include the entry's new order, which does not count here.
+            // The store's rows already include this entry's new order. Its unit must not count
+            // here.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -303,7 +305,7 @@ impl Checker {
         over.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "passed_over"));
     }
 
-    /// The entries end in the order of joining, and only after the end of the sale.
+    /// Checks that entries end in the order of joining, and only after the end of their sale.
     fn ended_with_sale(&mut self, store: &SimStore, item: ItemId, ended: &WaitlistEnded) {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =
@@ -321,7 +323,8 @@ impl Checker {
         ids.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "ended with its sale"));
     }
 
-    /// The rows match the checker's record, and each ended entry has its order or its refusal.
+    /// Checks that the rows match the checker's list, and that each ended entry has its order or
+    /// refusal.
     fn waitlist_rows(&mut self, store: &SimStore) {
         let model = &store.model;
         for item in model.items.values() {
@@ -369,7 +372,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// No entry waits if the pool has units or the sale has ended.
+    /// Checks that no entry waits at the end if the pool has units or the sale has ended.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

@@ -1,5 +1,5 @@
-//! Faults and the operations on slots: nodes that fail, leases that lapse, slots that fail, and
-//! moves to a new epoch.
+//! Random faults and operations on slots: nodes that fail, leases that lapse, slots that fail, and
+//! slots that move to a new epoch.
 use super::{Profile, below_four};
 use crate::op::Op;
 use crate::op::spread::SpreadOp;
@@ -28,8 +28,8 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a fixed sequence of operations: a slot leaves the spread while one of its
-/// tickets is undecided. The ticket's buyer repeats the request, and it is parked for the longest
-/// time allowed.
+/// tickets is undecided. The ticket's buyer repeats the request, and the node parks this request
+/// for the longest time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

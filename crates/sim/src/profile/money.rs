@@ -1,4 +1,4 @@
-//! Operations after a purchase: payments, checkouts, refunds, and event deliveries.
+//! Random operations after a purchase: payments, checkouts, refunds, and event deliveries.
 use super::{Profile, any_byte, below_four, cancel};
 use crate::op::Op;
 use crate::rng::SimRng;
@@ -30,7 +30,7 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Sometimes returns a sequence of operations in which a payment window ends while the provider is
-/// unavailable. The order then waits for about the longest time allowed, and expires.
+/// unavailable. The order then expires after about the longest time for which it may wait.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The items, slots and nodes of a simulated sale.
+//! Chooses the items, slots and nodes of a simulated sale at random.
 use super::Profile;
 use crate::op::{ItemSetup, Setup, SlotSetup};
 use crate::rng::SimRng;
@@ -50,7 +50,8 @@ pub(super) fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
     setup
 }
 
-/// Returns random sizes: the initial units of a slot, the threshold, and the units of one refill.
+/// Returns the sizes of an item's spread, chosen at random: the initial units of a slot, the
+/// threshold, and the units of one refill.
 fn sizes(rng: &mut SimRng) -> [u8; 3] {
     let threshold = rng.in_range(1, 3) as u8;
     [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]

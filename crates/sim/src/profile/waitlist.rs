@@ -7,7 +7,7 @@ use crate::rng::SimRng;
 pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
     let item = below_four(rng);
     Op::Waitlist(match rng.below(16) {
-        // Only three buyers join, so that the same buyer often joins again.
+        // Only three buyers join, so that one buyer often joins more than once.
         0..=5 => WaitlistOp::Join { buyer: rng.below(3) as u8, key: rng.below(6) as u8, item },
         6 if rng.percent(50) => WaitlistOp::Leave { place: any_byte(rng) },
         7 | 8 => WaitlistOp::Ask { place: any_byte(rng) },

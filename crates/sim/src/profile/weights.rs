@@ -1,8 +1,9 @@
-//! How frequent the groups of operations are in the lists of each profile.
+//! Defines how frequent each group of operations is in the lists of each profile.
 use super::Profile;
 use crate::rng::SimRng;
 
-/// How frequent each group of operations is, relative to the others.
+/// A weight for each group of operations. If a group has twice the weight of another group, its
+/// operations are twice as frequent.
 pub(super) struct Weights {
     pub(super) buy: u64,
     pub(super) replay: u64,
@@ -105,8 +106,8 @@ pub(super) fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// Returns random weights. New requests, arrivals of messages, and settling keep their default
-/// weights.
+/// Returns random weights for most groups. Three groups keep their default weights: new requests,
+/// arrivals of messages, and settling.
 fn swarm(rng: &mut SimRng) -> Weights {
     let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {

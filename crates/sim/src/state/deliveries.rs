@@ -8,8 +8,8 @@ use doorbuster_steps::delivery::Effect;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. In the server, a lease
-/// usually prevents this, but correctness must not depend on the lease.
+/// The number of workers, all of which may deliver to one endpoint at the same time. In the server,
+/// a lease usually prevents this, but correctness must not depend on the lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum EndpointMode {
     #[default]
     Accepts,
     Fails,
-    /// The endpoint accepts events, but its answer never arrives.
+    /// The endpoint accepts events, but its answer never reaches the worker.
     Hangs,
     /// The endpoint refuses this event.
     Refuses(usize),
@@ -27,8 +27,8 @@ pub(crate) enum EndpointMode {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// The rows, by event position: one for each event that the endpoint's position has passed and
-    /// that was not delivered.
+    /// The stored rows, by event position. There is a row for each event that was not delivered
+    /// before the endpoint's position passed it.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
@@ -36,24 +36,26 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) memories: [Option<EndpointMemory>; ENDPOINTS],
-    /// The number of the current try of each event, by endpoint and event position.
+    /// The number of the latest try to send each event, by endpoint and event position. The worker
+    /// ignores the outcomes of earlier tries.
     pub(crate) sendings: BTreeMap<(usize, i64), u64>,
 }
 
-/// What a worker remembers about one endpoint.
+/// What a worker has in memory about one endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointMemory {
     pub(crate) queue: DeliveryQueue,
-    /// Outcomes of tries, which the worker handles in its next turn.
+    /// The outcomes of tries, by event position. The worker handles them in its next turn.
     pub(crate) outcomes: Vec<(i64, SendOutcome)>,
     /// Changes of rows that are not stored yet.
     pub(crate) results: Vec<RowChange>,
-    /// The transaction that the current turn waits for, and the effects after it. `None` means that
+    /// The transaction that the current turn waits for, and the effects that follow it. `None` if
     /// no turn is running.
     pub(crate) waits_for: Option<(u64, &'static [Effect])>,
     /// The transaction that moves the position.
     pub(crate) advancing: Option<u64>,
-    /// By position: the events that the worker read. `None` is an event that a failover lost.
+    /// The events that the worker has read, by position. `None` stands for an event that a failover
+    /// lost.
     pub(crate) read: BTreeMap<i64, Option<usize>>,
 }
 
@@ -68,11 +70,11 @@ pub(crate) struct WorkerTransaction {
 pub(crate) enum DeliveryMessage {
     /// A request to an endpoint.
     Send { from: Sending, event: usize },
-    /// The endpoint's answer, or the lack of an answer.
+    /// The outcome of a try: the endpoint's answer, or the fact that no answer arrived.
     Answer { from: Sending, outcome: SendOutcome },
-    /// A worker's transaction that moves the position.
+    /// A worker's transaction that moves the endpoint's position.
     Advance { by: WorkerTransaction, progress: PositionAdvance },
-    /// A worker's transaction that stores results.
+    /// A worker's transaction that stores the results of tries.
     StoreResults { by: WorkerTransaction, results: Vec<RowChange> },
 }
 
@@ -97,8 +99,8 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Continues with the endpoints' rows of a standby that has `events` events. Workers keep their
-    /// memory, also of events that the standby lacks.
+    /// Continues after a failover, with the endpoints' rows of a standby that has `events` events.
+    /// The workers are not restarted, so they still remember events that the standby lacks.
     pub(crate) fn fail_over(&mut self, standby: Self, events: usize) {
         self.placed = standby.placed;
         self.last_position = outbox::last_position_after_failover(standby.last_position);

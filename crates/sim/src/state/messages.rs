@@ -1,5 +1,5 @@
-//! Messages in flight. If an actor's action has several steps, each later step is also a message,
-//! so that steps of other actors can happen before it.
+//! Messages in flight. If an action of a node, leader or settler has several steps, each later step
+//! is also a message. So other actors can act between two steps.
 use std::sync::Arc;
 
 use doorbuster_core::money::Capture;
@@ -24,35 +24,39 @@ use super::money::{AfterPayment, MoneyMessage};
 use super::node::Snapshot;
 use crate::store::Tx;
 
-/// The start of a slot, and the next effect of this start.
+/// The start of a slot: the steps so far, and the next effect.
 #[derive(Clone, Debug)]
 pub(crate) struct Starting {
-    /// The id of the grant that the slot gets if it has no grant.
+    /// The id of the grant that is opened for the slot, if the slot has no open grant.
     pub(crate) grant: Option<GrantId>,
     pub(crate) units: u64,
     pub(crate) steps: SlotStart,
     pub(crate) effect: StartEffect,
 }
 
-/// A round in which a node reconciles an item's slots with the store, and the round's next effect.
+/// A round in which a node reconciles an item's slots with the store: the steps so far, and the
+/// next effect.
 #[derive(Clone, Debug)]
 pub(crate) struct ItemRound {
     pub(crate) item: ItemId,
     pub(crate) steps: Round,
     pub(crate) effect: RoundEffect,
-    /// The slots to which the present effect has already sent feed rows.
+    /// The current effect sends feed rows to several slots, one by one. These slots already have
+    /// theirs.
     pub(crate) fed: Vec<OpenSlot>,
-    /// The grants that the present effect has already refilled, each with the number of units.
+    /// The current effect refills several grants, one by one. These grants are already refilled,
+    /// each with the given number of units.
     pub(crate) refilled: Vec<(GrantId, u64)>,
 }
 
-/// An action on a node that may need more units than the pool has.
+/// An action on a node that may need more units than the pool has, and so may recall units from
+/// slots.
 #[derive(Clone, Debug)]
 pub(crate) struct UnitsAction {
     pub(crate) node: u8,
     pub(crate) item: ItemId,
     pub(crate) steps: StockAction,
-    /// The recall that the action waits for, and the recall's next effect.
+    /// The recall that the action waits for, if any, and the next effect of this recall.
     pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
 }
 
@@ -66,12 +70,13 @@ pub(crate) enum StockAction {
         steps: LatePayment,
         effect: PaymentEffect,
     },
-    /// A change of the item's total by `delta` units.
+    /// An operator's change of the item's total by `delta` units.
     Total { delta: i64, steps: TotalChange, effect: TotalEffect },
 }
 
 impl StockAction {
-    /// `recalled` is the number of units that a recall moved, or `None` if a wait is over.
+    /// Continues the action. `recalled` is the number of units that a recall moved, or `None` if
+    /// the action has only waited.
     pub(crate) fn resume(&mut self, recalled: Option<u64>, now: Millis) {
         match self {
             Self::Payment { steps, effect, .. } => {
@@ -93,7 +98,8 @@ impl StockAction {
 }
 
 impl UnitsAction {
-    /// Returns the leader that waits for the action. If the leader fails, the action is lost.
+    /// Returns the leader that waits for the end of the action. If the process of this leader ends,
+    /// the action is lost.
     pub(crate) fn leader(&self) -> Option<u8> {
         match &self.steps {
             StockAction::Payment { after, .. } => Some(after.as_ref()?.leader),
@@ -102,18 +108,19 @@ impl UnitsAction {
     }
 }
 
-/// The state of a leader that checks, slot by slot, whether a stopping item is drained.
+/// A leader's check, slot by slot, whether the slots of an item are drained. The item waits for a
+/// new phase.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) item: ItemId,
-    /// The phase that the item gets, and the number of the commit that recorded this phase.
+    /// The phase that the item gets next, and the number of the commit that recorded this phase.
     pub(crate) intent: (Phase, u64),
     /// The next slot to check.
     pub(crate) next: usize,
     pub(crate) rest: &'static [sale_stop::Effect],
 }
 
-/// A batch of one slot that a settler settles.
+/// Tickets of one slot that a settler settles together.
 #[derive(Clone, Debug)]
 pub(crate) struct Settling {
     pub(crate) slot: usize,
@@ -127,8 +134,8 @@ pub(crate) enum Message {
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// A slot answers a node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
-    /// A node has read a buyer's quota, and next reads the order of the request. `ended_orders` is
-    /// how many ended orders the node knew of before it read the quota.
+    /// A node has read a buyer's quota (`used`), and next reads the order of the request.
+    /// `ended_orders` is the number of ended orders that the node knew of before it read the quota.
     Confirm { attempt: usize, asked: u32, used: u32, ended_orders: u64 },
     /// A settler settles a batch in a transaction.
     Settle { xid: u64, settling: Settling },
@@ -144,11 +151,11 @@ pub(crate) enum Message {
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// A leader recalls units from a slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader checks whether a slot lost its memory. `effect` is the check's next read.
+    /// A leader checks whether a slot lost its memory. `effect` is the next read of this check.
     CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: CheckEffect },
     /// A leader stops or resumes a slot.
     Stop { slot: usize, stopped: bool },
-    /// A leader checks the slots of a stopping item one after the other.
+    /// A leader checks, one after the other, whether the slots of an item are drained.
     Drain { leader: u8, drain: Drain },
     /// A leader drains a slot that left its item's spread. `effect` is the drain's next effect.
     DrainSlot {
@@ -158,15 +165,17 @@ pub(crate) enum Message {
         drain: Box<SlotDrain>,
         effect: DrainEffect,
     },
-    /// A node performs an action that may need more units than the pool has.
+    /// A node continues an action that may need more units than the pool has.
     MissingUnits(Box<UnitsAction>),
     /// A node reconciles an item's slots.
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, and then gives the slot a new epoch.
     Roll { leader: u8, slot: usize },
-    /// The store sends a snapshot to a node. The node has not published the snapshot's `parts` yet.
+    /// The store sends a snapshot to a node. `parts` are the parts that the node still has to
+    /// publish.
     Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
-    /// A leader takes over the units of nodes whose leases have lapsed.
+    /// A leader closes the grants of nodes whose leases have lapsed, so that their units return to
+    /// the pool.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.
     Money(Box<MoneyMessage>),
@@ -175,7 +184,8 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// Returns the leader that has the message in its memory. The message is lost with the leader.
+    /// Returns the leader whose memory contains the message. If this leader's process ends, the
+    /// message is lost.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Commit { leader, .. }
@@ -184,7 +194,8 @@ impl Message {
             | Self::DrainSlot { leader, .. }
             | Self::Roll { leader, .. }
             | Self::Takeover { leader, .. } => Some(*leader),
-            // A grant on its way to a slot is not in the leader's memory.
+            // The leader has already sent this grant to the slot, so the end of the leader does not
+            // stop it.
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }
@@ -199,7 +210,7 @@ impl Message {
         matches!(self, Self::Money(message) if matches!(**message, MoneyMessage::ApplyAgain { .. }))
     }
 
-    /// A message to a lost slot does not arrive.
+    /// Returns the slot to which the message goes. A message to a lost slot does not arrive.
     pub(crate) fn slot(&self) -> Option<usize> {
         match self {
             Self::Ticket { slot, .. }
@@ -229,7 +240,8 @@ impl Message {
         }
     }
 
-    /// Returns the node that has the message in its memory. The message is lost with the node.
+    /// Returns the node whose memory contains the message. If this node's process ends, the message
+    /// is lost.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
             Self::Notice { node, .. }

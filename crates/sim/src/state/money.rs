@@ -5,13 +5,13 @@ use doorbuster_steps::checkout::{CheckoutClosing, Effect};
 
 use super::provider::ProviderMessage;
 
-/// A message between nodes, leaders and the provider.
+/// A message about payments, checkouts or refunds, between nodes, leaders and the provider.
 #[derive(Clone, Debug)]
 pub(crate) enum MoneyMessage {
     /// A message from the provider.
     ProviderMessage { event: String, hook: ProviderMessage },
-    /// A message from the provider that the node answered before the message had its effect. This
-    /// happens only if the rule `AnswerAfterEffect` is removed.
+    /// A message from the provider that a node answered before it handled the message. This happens
+    /// only if the rule `AnswerAfterEffect` is removed.
     Answered { event: String, hook: ProviderMessage },
     /// A node applies a payment again after a failover.
     ApplyAgain { node: u8, capture: Capture },
@@ -21,10 +21,10 @@ pub(crate) enum MoneyMessage {
     Made { order: TicketId, session: usize },
     /// A leader asks the provider to close a checkout.
     Close { leader: u8, closing: Closing },
-    /// The next effect of closing a checkout. `found` are the charges that were captured at the
-    /// checkout.
+    /// A leader performs the next effect of closing a checkout. `found` are the payments at this
+    /// checkout that the provider reported as captured.
     NextEffect { leader: u8, closing: Closing, effect: Effect, found: Vec<usize> },
-    /// A leader requests a refund, or asks for its state.
+    /// A leader requests a refund from the provider, or asks for the refund's state.
     Refund { leader: u8, refund: Refund },
     /// The provider's answer about a refund. `requested` is the refund at the time of the query.
     RefundAnswered { leader: u8, requested: Refund, update: RefundUpdate },
@@ -54,7 +54,7 @@ pub(crate) struct Closing {
     pub(crate) steps: CheckoutClosing,
 }
 
-/// A leader that waits until a payment is applied, and then continues to close the checkout.
+/// What happens after a payment is applied: this leader continues to close the payment's checkout.
 #[derive(Clone, Debug)]
 pub(crate) struct AfterPayment {
     pub(crate) leader: u8,

@@ -1,4 +1,4 @@
-//! The memory of a node: its snapshot of the store, and the purchases that it performs.
+//! The memory of a node: its snapshot of the store, and the attempts (requests) that it processes.
 use std::sync::Arc;
 
 use doorbuster_core::digest::SnapshotPosition;
@@ -25,14 +25,14 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. This snapshot and the node's earlier snapshots together contain
-    /// all such requests up to this commit.
+    /// The requests that hold an order, as the low 64 bits of their hashes. Leaves out requests
+    /// that the node's earlier snapshots contained.
     pub(crate) holders: Vec<u64>,
-    /// The position of the snapshot. It tells which transactions the snapshot includes.
+    /// Tells which transactions the snapshot includes.
     pub(crate) position: SnapshotPosition,
     pub(crate) items: [ItemSnapshot; 2],
     pub(crate) partitions: Vec<usize>,
-    /// The granted and unsettled units of each slot.
+    /// The units in each slot's open grant that are not settled.
     pub(crate) levels: Vec<u64>,
     pub(crate) ended_orders: [u64; 2],
 }
@@ -40,32 +40,33 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Arc<Snapshot>>,
-    /// The low 64 bits of the hashes of requests that hold an order. The set has all such requests
-    /// up to the current snapshot, and the later ones that this node answered with an order or
-    /// settled.
+    /// The requests that hold an order, as the low 64 bits of their hashes. The set has all such
+    /// requests up to the current snapshot. It also has later ones that this node settled, or
+    /// answered with an order.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The requests that this node answered as queued, as the low 64 bits of their hashes.
     pub(crate) queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The position of the current snapshot. It tells which transactions the snapshot includes.
+    /// Tells which transactions the current snapshot includes.
     pub(crate) position: Option<SnapshotPosition>,
     pub(crate) is_dead: bool,
     /// The end of the node's lease, by the store's clock.
     pub(crate) until: Millis,
     /// The tokens of tickets whose verdicts this node expects.
     pub(crate) expected: Vec<Token>,
-    /// The number of requests for which this node chose the slots in turn.
+    /// The number of requests so far for which this node chose a slot in turn. The next slot
+    /// follows from it.
     pub(crate) turns: u64,
     /// How far the node's clock is ahead of the store's clock, in milliseconds.
     pub(crate) skew_ms: i64,
-    /// For each item: until this time, the node takes no units from the item's pool, so that other
-    /// nodes can take them.
+    /// For each item, the end of a pause. During the pause, the node takes no units from the item's
+    /// pool, so that other nodes can take them.
     pub(crate) pool_rests_until: [Millis; 2],
-    /// For each item: the number of ended orders that the node knows of.
+    /// For each item, the number of its ended orders that the node knows of.
     pub(crate) ended_orders: [u64; 2],
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
-    /// For each item: the counts of the buyers who have reached the limit. Instead of a time, each
-    /// read has the number of the last commit before the read.
+    /// For each item, the unit counts of the buyers who have reached the limit. The simulator uses
+    /// commit numbers as times: each count has the number of the last commit before it was read.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
     pub(crate) applied: AppliedPayments,
 }
@@ -76,21 +77,22 @@ impl Node {
     }
 }
 
-/// The state of a purchase: the step that the purchase waits for, or its end.
+/// What an attempt waits for, if it is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     /// The node waits for a slot's answer.
     Asking { slot: usize },
-    /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the slot
-    /// may have lost the ticket, so the node also checks whether the ticket's grant was closed.
+    /// A ticket was issued, and the node waits for its verdict. If `may_be_lost` is true, the slot
+    /// may have lost the ticket. So the node also checks whether the ticket's grant was closed.
     Waiting { id: TicketId, may_be_lost: bool },
-    /// If `is_short` is true, the parked request waits for units, and otherwise for a commit.
+    /// The request is parked. If `is_short` is true, it waits for units, and otherwise for a
+    /// commit.
     Parked { until: Millis, is_short: bool },
-    /// The node reads the store to confirm a slot's refusal.
+    /// A slot refused the request, and the node reads the store to confirm the refusal.
     Confirming,
-    /// The request was answered with `202`. The verdict follows as an event.
+    /// The request was answered with `202`. The buyer gets the verdict later, as an event.
     Handed { id: TicketId },
-    /// The request was answered, or its node ended.
+    /// The request was answered, or the process of its node ended.
     Over,
 }
 
@@ -110,27 +112,28 @@ pub(crate) struct Attempt {
     pub(crate) steps: Option<Box<purchase::Attempt>>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
-    /// The number of the latest message that the purchase waits for. Answers to earlier messages
-    /// are ignored.
+    /// The number of the latest question to a slot or to the store. The attempt ignores answers to
+    /// its earlier questions.
     pub(crate) asked: u32,
-    /// Whether the purchase has read the buyer's units from the store. If not, a refusal because of
-    /// the limit comes from a count in the node's memory.
+    /// Whether this attempt has read the buyer's units from the store. If not, a refusal because of
+    /// the limit is based on a count in the node's memory.
     pub(crate) has_read_quota: bool,
     /// The slot that the request tries first.
     pub(crate) home: Option<usize>,
     /// The id of the order that was read last.
     pub(crate) order: Option<TicketId>,
-    /// The id of the ticket whose verdict was read last.
+    /// The id of the ticket whose verdict the attempt read last.
     pub(crate) decided: Option<TicketId>,
     /// When the purchase began, in monotonic time.
     pub(crate) begun: Millis,
     /// When the request was first parked, in monotonic time.
     pub(crate) parked: Option<Millis>,
-    /// Whether the request has one of the permits for parked requests.
+    /// Whether the request holds one of the node's permits for parked requests. The request keeps
+    /// its permit while it asks slots again.
     pub(crate) has_permit: bool,
-    /// The number of the last commit before the last try. In the last try, the purchase asks every
+    /// The number of the last commit before the last try. In its last try, the attempt asks every
     /// slot.
     pub(crate) last_try: u64,
-    /// The verdict for the token, if the verdict arrived before the slot's answer.
+    /// The ticket and its verdict, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,
 }

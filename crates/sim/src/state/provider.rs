@@ -3,7 +3,7 @@ use doorbuster_core::money::{Money, PaymentId, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 use doorbuster_steps::applied_payments::KEPT_MS;
 
-/// The pause before the server asks the provider again about an accepted refund, in milliseconds.
+/// How long the server waits before it asks the provider again about an accepted refund.
 pub(crate) const RECHECK_MS: i64 = 5_000;
 
 /// A payment that was captured or failed.
@@ -14,17 +14,18 @@ pub(crate) struct Charge {
     pub(crate) order: String,
     pub(crate) money: Money,
     pub(crate) captured: bool,
-    /// The checkout at which the charge was paid.
+    /// The checkout at which the buyer paid, if there was one.
     pub(crate) session: Option<usize>,
-    /// The id of the message about the charge, while no node has answered this message.
+    /// The id of the message about the charge. `None` after a node has answered this message.
     pub(crate) unanswered: Option<String>,
-    /// The nodes that applied the payment, each with the monotonic time at which it did. Nodes
-    /// whose process has ended are left out.
+    /// The nodes that applied the payment, each with the monotonic time at which it did so. Nodes
+    /// whose process has ended since then are removed.
     pub(crate) applied_at: Vec<(u8, Millis)>,
 }
 
 impl Charge {
-    /// Returns whether a node remembers the payment, to apply it again after a failover.
+    /// Returns whether a node still remembers the payment. Such a node applies it again after a
+    /// failover.
     pub(crate) fn is_remembered(&self, now: Millis) -> bool {
         self.applied_at.iter().any(|(_, at)| now.0 - at.0 <= KEPT_MS)
     }
@@ -50,7 +51,7 @@ pub(crate) struct ProviderRefund {
     pub(crate) payment: PaymentId,
     pub(crate) money: Money,
     pub(crate) arrived: bool,
-    /// Whether the money came back. This state is final.
+    /// Whether the money came back to the shop. This state is final.
     pub(crate) came_back: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A simulated slot. All calls of slots are values of one type, so that the same calls can be made
+//! A simulated slot. Every call of a slot is a [`Call`] value, so that the same calls can be made
 //! to a real slot for comparison.
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
@@ -32,7 +32,7 @@ pub enum Call {
     Forget,
     /// Saves a copy of the slot's data.
     Save,
-    /// Exchanges the slot's data for the saved copy.
+    /// Exchanges the slot's data and its saved copy.
     Swap,
 }
 

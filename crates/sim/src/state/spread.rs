@@ -1,9 +1,9 @@
-//! The part of an item's spread that changes while the sale runs.
+//! The part of an item's spread that changes while the sale runs: the number of partitions.
 use crate::op::Setup;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemWidth {
-    /// How many of the slots that all nodes share are in the spread.
+    /// How many of the item's shared slots (the slots that all nodes reach) are in the spread.
     pub(crate) partitions: usize,
     /// See [`crate::op::ItemSetup::choose`].
     pub(crate) choose: u8,

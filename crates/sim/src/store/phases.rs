@@ -9,16 +9,16 @@ use super::SimStore;
 pub struct PhaseRow {
     /// The phase that buyers see.
     pub shown: Phase,
-    /// The phase to which the item is going to change after the drain of its slots, and the number
-    /// of the commit that recorded this phase.
+    /// The phase that the item gets after the drain of its slots, and the number of the commit that
+    /// recorded this phase. `None` if no change of the phase is under way.
     pub intent: Option<(Phase, u64)>,
-    /// When the sale opens by itself, in monotonic time.
+    /// The time at which the sale opens by itself, in monotonic time.
     pub starts_at: Option<Millis>,
 }
 
 impl PhaseRow {
-    /// Returns whether the item's slots have open grants: before the sale opens and while it is
-    /// open.
+    /// Returns whether the item's slots have open grants. They have grants before the opening of
+    /// the sale and while it is open.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.shown, Phase::Scheduled | Phase::Open)
@@ -26,7 +26,7 @@ impl PhaseRow {
 }
 
 impl SimStore {
-    /// Returns whether the phase that buyers see changed.
+    /// Takes a step whose time has come. Returns whether this changed the phase that buyers see.
     pub(super) fn take_step(&mut self, item: ItemId, step: TimedStep) -> bool {
         let is_needed = |row: &&mut PhaseRow| {
             row.intent.is_none()
@@ -38,8 +38,8 @@ impl SimStore {
         true
     }
 
-    /// Returns whether the phase that buyers see changed. It does not change if the intended phase
-    /// has changed since the leader read it.
+    /// Changes the phase that buyers see, if the intended phase is still the one that the leader
+    /// read. Returns whether the phase changed.
     pub(super) fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         // The number of a commit is never 0.
         let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);
@@ -72,7 +72,7 @@ impl SimStore {
         }
     }
 
-    /// Returns whether the item's slots have open grants and are not about to be stopped.
+    /// Returns whether the item's slots have open grants and need not stop for a new phase.
     #[must_use]
     pub fn has_open_slots(&self, item: ItemId) -> bool {
         self.phases.get(&item).is_some_and(|row| row.has_open_slots() && row.intent.is_none())

@@ -1,4 +1,4 @@
-//! Runs one transaction with the rules in `core`. The ledger is the model or a real store.
+//! Runs one transaction with the rules in `core`, on the simulator's model or on a real store.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -12,8 +12,8 @@ use doorbuster_core::{CloseCause, Phase};
 /// The name of the only provider.
 pub const PROVIDER: &str = "sandbox";
 
-/// Runs the transaction with the rules in `core`, and returns its result. The caller must change
-/// the rows of the phases, because `core` has no such rows.
+/// Runs the transaction with the rules in `core`, and returns its result. `core` has no rows for
+/// phases, so the caller must change these rows.
 pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, L::Error> {
     Ok(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(stock::open(ledger, *slot, *id, *units)?),

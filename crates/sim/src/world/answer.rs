@@ -1,4 +1,4 @@
-//! Performs the effects of a purchase with simulated slots and the simulated store.
+//! Performs the effects of a purchase on simulated slots and the simulated store.
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{NodeId, SlotKey, TicketId, Verdict};
@@ -25,7 +25,7 @@ impl World {
         self.perform_all(i, Box::new(steps), effect);
     }
 
-    /// Performs the effects of the purchase, until it waits for a message or ends.
+    /// Gives the purchase its input, and performs its effects until it waits for a message or ends.
     pub(crate) fn drive(&mut self, i: usize, input: Input) {
         let Some(mut steps) = self.attempts[i].steps.take() else { return };
         let effect = self.next_effect(i, &mut steps, input);
@@ -53,7 +53,7 @@ impl World {
         effect
     }
 
-    /// Returns the result of the effect, or `None` if the purchase must wait or is over.
+    /// Performs one effect. Returns its result, or `None` if the purchase must wait or is over.
     fn perform(&mut self, i: usize, effect: Effect) -> Option<Input> {
         let purchase = self.attempts[i].purchase;
         match effect {
@@ -106,7 +106,8 @@ impl World {
                 Some(Input::Done)
             }
             Effect::ForgetQueued(ticket) => {
-                // The purchase begins again, and may be refused because of a count in memory.
+                // The purchase begins again. A refusal because of a count in memory is possible
+                // again, until the purchase reads the quota.
                 self.attempts[i].has_read_quota = false;
                 let half = self.attempts[i].half;
                 let queued = &mut self.nodes[usize::from(purchase.node)].queued;
@@ -151,8 +152,8 @@ impl World {
         None
     }
 
-    /// The node ignores an answer to an earlier try of the attempt. A ticket of that try is settled
-    /// anyway.
+    /// Handles a slot's answer. The node ignores an answer to an earlier question of the attempt.
+    /// If such an answer has a ticket, a settler settles this ticket anyway.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, asked: u32, answer: TicketAnswer) {
         let attempt = &mut self.attempts[i];
         if attempt.state != (AttemptState::Asking { slot }) || attempt.asked != asked {
@@ -203,7 +204,7 @@ impl World {
         None
     }
 
-    /// Returns `None` if the store has no order of the request.
+    /// Reads the order of the request. Returns `None` if the store has no order of the request.
     fn look_up(&mut self, i: usize) -> Option<Outcome> {
         let purchase = self.attempts[i].purchase;
         let order = self.store.order_of(&purchase.buyer(), &purchase.key())?;
@@ -216,8 +217,9 @@ impl World {
         self.store.model.quotas.get(&(purchase.item, purchase.buyer())).copied().unwrap_or(0)
     }
 
-    /// Confirms a refusal: reads the order of the refused request. `used` is the quota that the
-    /// node read before. At that time, the node knew of `ended_orders` ended orders.
+    /// Confirms a refusal: reads whether the refused request has an order. `used` is the quota that
+    /// the node read in the previous step. When it read the quota, it knew of `ended_orders` ended
+    /// orders.
     pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);
@@ -269,14 +271,14 @@ impl World {
         }
     }
 
-    /// Makes the node remember the order. This happens before the node answers with the order, or
-    /// when it learns the verdict of a queued ticket.
+    /// Makes the node remember that the request has an order. This happens before the node answers
+    /// with the order, and when the node learns the verdict of a queued ticket.
     fn remember_order(&mut self, i: usize) {
         let Attempt { purchase, half, .. } = self.attempts[i];
         self.nodes[usize::from(purchase.node)].remember(half);
     }
 
-    /// Makes a node publish a commit that contains one verdict.
+    /// Makes a node publish the part of a commit that belongs to one verdict.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         for part in publication::parts() {
             match part {

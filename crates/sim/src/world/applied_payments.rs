@@ -1,5 +1,5 @@
-//! Simulates the payments that nodes remember and apply again after a failover
-//! ([`doorbuster_steps::applied_payments`]).
+//! Simulates how nodes remember the payments that they applied, and apply them again after a
+//! failover ([`doorbuster_steps::applied_payments`]).
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId};
 use doorbuster_core::{OrderState, TicketId};
@@ -71,8 +71,8 @@ impl World {
         }
     }
 
-    /// Excuses the payments that no node applies again after a failover, and the payments whose
-    /// refunds only the provider knows. `standby` has the rows of the new primary.
+    /// Tells the checker which losses a failover excuses: the payments that no node applies again,
+    /// and the refunds that only the provider knows. `standby` has the rows of the new primary.
     pub(super) fn excuse_lost_payments(&mut self, standby: &SimStore) {
         let model = &standby.model;
         let sent = self.provider.backs.iter().map(|back| (&back.refund, &back.payment));
@@ -93,8 +93,8 @@ impl World {
         self.checker.excuse_payments(forgotten);
     }
 
-    /// Makes a node whose process ends forget its payments. After a failover, excuses the payments
-    /// that the store lacks and that no other node remembers.
+    /// Makes a node forget its payments, because its process ends. If a failover has happened, also
+    /// excuses the payments that the store lacks and that no other node remembers.
     pub(super) fn forget_applied(&mut self, node: u8) {
         for charge in &mut self.provider.charges {
             charge.applied_at.retain(|(at, _)| *at != node);
@@ -105,8 +105,8 @@ impl World {
         }
     }
 
-    /// Returns the payments that the store lacks, that no node remembers, and whose messages the
-    /// provider does not repeat.
+    /// Returns the captured payments that cannot reach the store any more. The store lacks them, no
+    /// node remembers them, and the provider does not repeat their messages.
     fn forgotten_payments(&self, model: &Model) -> Vec<PaymentId> {
         let charges = self.provider.charges.iter();
         let lost = charges

@@ -50,7 +50,7 @@ impl World {
             .map(|(i, _)| i)
     }
 
-    /// The node answers `202`, as if the waiting time were over.
+    /// Lets a node answer `202`, as if it had waited long enough for the verdict.
     pub(crate) fn end_verdict_wait(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);
@@ -78,8 +78,8 @@ impl World {
         self.get_id(id, buyer);
     }
 
-    /// If the ticket has no verdict and its `decide_by` has passed, the store forces a verdict.
-    /// Returns `None` if there is still no verdict.
+    /// Lets a buyer ask for the verdict of an id. If the ticket has no verdict and its `decide_by`
+    /// has passed, the store forces a verdict. Returns `None` if there is still no verdict.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
         let parts =

@@ -1,5 +1,5 @@
-//! Simulates single actions that move units: grants, refills, feeds and recalls. An actor may
-//! perform these actions at any time and in any sequence.
+//! Simulates single actions that move units: grants, refills, feeds and recalls. A leader may
+//! perform such an action at any time, in any sequence.
 use std::sync::Arc;
 
 use doorbuster_core::rows::{Recall, RecallTarget};
@@ -12,14 +12,14 @@ use super::World;
 use crate::state::{Call, Message, SlotReply, Starting};
 use crate::store::{Tx, TxResult};
 
-/// The largest number of feed rows in one read.
+/// The largest number of feed rows that one read returns.
 const FEED_ROWS: u64 = 4;
 /// The largest number of pending recalls.
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// If the slot has no grant, it gets a grant of `units` units. The server, in contrast, opens
-    /// each grant without units.
+    /// Begins to start a slot. If the slot has no open grant, it gets a grant of `units` units. The
+    /// server, in contrast, opens each grant without units.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) || !self.is_in_spread(slot) {
             return;
@@ -30,7 +30,8 @@ impl World {
             return;
         }
         let (steps, effect) = SlotStart::begin(open, self.spread(at.item).threshold);
-        // The id is drawn before the transaction, so a repeated transaction has the same id.
+        // The grant's id is drawn before the transaction. So if the transaction runs twice, it has
+        // the same id.
         let grant = match effect {
             Effect::OpenGrant => Some(self.draw_grant()),
             _ => None,
@@ -39,7 +40,8 @@ impl World {
         self.send(Message::StartSlot { leader, slot, starting });
     }
 
-    /// Before the next effect, other actors may act.
+    /// Performs one effect of a slot's start. The next effect is a message, so that other actors
+    /// can act before it.
     pub(crate) fn continue_start(&mut self, leader: u8, slot: usize, mut starting: Box<Starting>) {
         let input = match starting.effect {
             Effect::OpenGrant => {
@@ -109,8 +111,8 @@ impl World {
         self.store.pending().count() < RECALLS_MAX
     }
 
-    /// If `target` is 0, the units go to the pool. Any other `target` names another slot of the
-    /// same item, which gets the units.
+    /// Begins a recall. If `target` is 0, the units go to the pool. Any other `target` names
+    /// another slot of the same item, which gets the units.
     pub(crate) fn recall(&mut self, leader: u8, slot: u8, units: u8, target: u8) {
         let slot = self.slot_of(slot);
         let to = match target {
@@ -167,8 +169,8 @@ impl World {
         grants.filter(|grant| grant.slot.item == item).cloned().collect()
     }
 
-    /// Sends the slot its missing feed rows. Returns the slot's state after them, or `None` if the
-    /// slot does not have the grant.
+    /// Sends the slot its missing feed rows. Returns the slot's state after these rows, or `None`
+    /// if the slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
         let (mut feed, mut effect) = SlotFeed::begin(applied);

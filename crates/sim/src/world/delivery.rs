@@ -15,15 +15,15 @@ use crate::state::{
     Sending, WORKERS, Worker, WorkerTransaction,
 };
 
-/// Bounds that are so small that runs reach them.
+/// The bounds of deliveries to an endpoint. They are so small that runs reach them.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
 }
 /// The largest number of events that one worker sends in one step.
 const SENDS_MAX: usize = 8;
-/// An event's number is its transaction's id times this factor, plus the event's index. If the rule
-/// `ReadByPosition` is removed, workers read events by number.
+/// If the rule `ReadByPosition` is removed, workers read events by number in place of the position.
+/// An event's number is its transaction's id times this factor, plus the event's index.
 const NUMBERS: i64 = 1_000;
 
 fn no_answer(from: Sending) -> Message {
@@ -34,8 +34,8 @@ fn no_answer(from: Sending) -> Message {
 }
 
 impl World {
-    /// Events get positions in the order of their transactions' numbers. A transaction gets its
-    /// number when it begins, but transactions may commit in any order.
+    /// Gives positions to new events, in the order of their transactions' numbers. A transaction
+    /// gets its number when it begins, but transactions may commit in any order.
     pub(crate) fn place_events(&mut self) {
         let mut new: Vec<_> =
             (self.deliveries.placed.len()..self.store.model.events.len()).collect();
@@ -58,7 +58,8 @@ impl World {
         all.into_iter().filter(|(at, _)| *at > position).take(limit).collect()
     }
 
-    /// Returns `None` for the position of an event that a failover lost.
+    /// Returns the event at a position. Returns `None` for the position of an event that a failover
+    /// lost.
     fn event_at(&self, position: i64) -> Option<usize> {
         if !enforces(Rule::ReadByPosition) {
             return Some((position % NUMBERS) as usize)
@@ -69,7 +70,8 @@ impl World {
         Some(placed[found].1)
     }
 
-    /// Does nothing while this worker's earlier turn for the endpoint is running.
+    /// Begins a turn of a worker for an endpoint. Does nothing if the worker's earlier turn for
+    /// this endpoint is still running.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
         let Worker { memories, sendings } = &mut self.deliveries.workers[w];
@@ -94,8 +96,9 @@ impl World {
         self.continue_turn(w, e, delivery::effects());
     }
 
-    /// Transactions are messages, because other actors may act before them. Unlike in the server,
-    /// the turn does not wait until the position has moved, so the simulator tests more sequences.
+    /// Performs the remaining effects of a turn. A transaction of the turn is a message, so that
+    /// other actors can act before it. In the server, the turn waits until the position has moved.
+    /// Here it does not wait, so the simulator tests more sequences.
     fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: &'static [Effect]) {
         while let Some(effect) = rest.split_off_first() {
             let Some(mut memory) = self.deliveries.workers[worker].memories[endpoint].take() else {
@@ -138,7 +141,8 @@ impl World {
         }
     }
 
-    /// The endpoint accepts an event that a failover lost, if a worker still has this event.
+    /// Sends events that may be sent now. If a failover lost an event that the worker still has to
+    /// send, the send counts as delivered.
     fn send_events(&mut self, worker: usize, endpoint: usize, memory: &mut EndpointMemory) {
         for _ in 0..SENDS_MAX {
             let Some(position) = memory.queue.next(self.mono) else { break };
@@ -188,7 +192,8 @@ impl World {
         }
     }
 
-    /// Returns the worker's memory of its endpoint, if the worker still waits for this transaction.
+    /// Returns the worker's memory of its endpoint, if the worker still waits for this transaction
+    /// and has not restarted.
     fn memory_of(&mut self, by: WorkerTransaction) -> Option<&mut Option<EndpointMemory>> {
         let memory = &mut self.deliveries.workers[by.worker].memories[by.endpoint];
         let is_its = |known: &EndpointMemory| {
@@ -234,7 +239,8 @@ impl World {
         }
     }
 
-    /// The position moves only if it still has the value that the worker read.
+    /// Moves the endpoint's position, if it still has the value that the worker read. Returns
+    /// whether it moved.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {
@@ -250,8 +256,9 @@ impl World {
         true
     }
 
-    /// A row that another worker deleted stays deleted, and a dead letter stays unchanged. Returns
-    /// false if the result is older than the row. Then the worker must read the rows again.
+    /// Applies a worker's result to its row. A row that another worker deleted stays deleted, and a
+    /// dead letter stays unchanged. Returns false if the result is older than the row. Then the
+    /// worker must read the rows again.
     fn change_row(&mut self, endpoint: usize, note: RowChange) -> bool {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
         let position = match note {
@@ -303,8 +310,9 @@ impl World {
         self.late.retain(|m| !is_lost(m));
     }
 
-    /// Without an answer of the endpoint, the delivery counts as failed. If the outcome of a
-    /// transaction is unknown, the worker starts again from the store's rows.
+    /// Handles a lost message. If a request or an answer is lost, the delivery counts as failed. If
+    /// a transaction is lost, the worker does not know its outcome, and starts again from the
+    /// store's rows.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {

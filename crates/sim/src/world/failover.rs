@@ -1,5 +1,6 @@
-//! Simulates a failover to a standby that lacks commits. The new primary has the rows of the
-//! standby's last commit. Slots and nodes keep what they learned from the lost commits.
+//! Simulates a failover to a standby that lacks commits. The new primary has the rows as of the
+//! last commit that the standby received. Slots and nodes keep what they learned from the lost
+//! commits.
 use doorbuster_core::outbox::SendOutcome;
 use doorbuster_core::{GrantId, ItemId, Phase};
 
@@ -13,12 +14,12 @@ pub(crate) struct Failovers {
     standby: Option<Box<Standby>>,
     /// The number of failovers so far.
     count: u64,
-    /// Whether sales must still be paused because of the last failover.
+    /// Whether a node must still pause the sales because of the last failover.
     is_pause_pending: bool,
 }
 
-/// A standby that receives no more commits: its rows, and the checker's records as of its last
-/// commit.
+/// A standby that receives no more commits. It is a copy of the store and of the checker, made at
+/// the last commit that it received.
 #[derive(Clone, Debug)]
 struct Standby {
     store: SimStore,
@@ -43,8 +44,8 @@ impl World {
         }));
     }
 
-    /// A recorded run has no failover, because its transactions later run again on one real
-    /// database.
+    /// Makes the standby the primary. A recorded run has no failover, because its transactions
+    /// later run again on one real database.
     pub(crate) fn fail_over(&mut self) {
         let Some(standby) = self.failovers.standby.take().filter(|_| self.calls.is_none()) else {
             return;
@@ -59,8 +60,9 @@ impl World {
         self.store.continue_from(standby.store);
         self.checker.failed_over(standby.checker, grants);
         self.commit(Tx::Promote);
-        // The new primary uses the numbers of the lost transactions again, so a running transaction
-        // starts again with a new number.
+        // The new primary begins with the transaction numbers of the standby, so it uses the
+        // numbers of lost transactions again. A transaction that is still running starts again with
+        // a new number.
         self.xids = standby.xids;
         let (flight, late) = (self.flight.iter_mut(), self.late.iter_mut());
         for message in flight.chain(late) {
@@ -74,7 +76,7 @@ impl World {
         self.apply_payments_again();
     }
 
-    /// The endpoints accept the events that are being sent and that the failover lost.
+    /// Handles sends of events that the failover lost. The endpoints accept them.
     fn lose_events_in_flight(&mut self, events: usize) {
         for message in self.flight.iter_mut().chain(&mut self.late) {
             if let Message::DeliveryMessage(DeliveryMessage::Send { from, event }) = *message
@@ -86,7 +88,7 @@ impl World {
         }
     }
 
-    /// Returns every grant of the old primary, the new primary and the slots. A grant's flag is
+    /// Returns every grant that the old primary, the new primary or a slot has. A grant's flag is
     /// true if the new primary lacks the grant.
     fn grants_everywhere(&self, standby: &SimStore) -> Vec<(GrantId, bool)> {
         let stored = self.store.model.grants.keys().chain(standby.model.grants.keys());
@@ -96,8 +98,9 @@ impl World {
         all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
     }
 
-    /// A slot may get a grant that a failover lost. This grant may have the same epoch as the
-    /// slot's open grant in the store, so the checker excuses the open grant.
+    /// Excuses the slot's open grant before the slot gets `grant`, if a failover lost `grant`. Both
+    /// grants may have the same epoch, so the slot may keep the lost grant in place of the open
+    /// one.
     pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
         if self.failovers.has_happened() && self.store.grant(grant).is_none() {
             let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);

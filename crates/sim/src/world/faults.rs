@@ -50,8 +50,9 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order, except those that an earlier snapshot of the node
-    /// certainly contained. Also returns the position of a snapshot that the store would take now.
+    /// Returns the requests that hold an order, for the node's next snapshot. Leaves out those that
+    /// an earlier snapshot of the node certainly contained. Also returns the position of a snapshot
+    /// that is taken now.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let timeline = self.timeline();
         let since = self.nodes[node].position.as_ref();
@@ -74,7 +75,7 @@ impl World {
         (new.map(|winner| winner.half).collect(), position)
     }
 
-    /// Returns the item's units in issued tickets that are not settled.
+    /// Returns the units of an item's issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {
@@ -93,7 +94,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot, parts: publication::parts() });
     }
 
-    /// Lets a starting node read the store before the node answers buyers.
+    /// Makes a node read the store immediately. A starting node does this before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = Arc::new(self.snapshot(node));

@@ -54,8 +54,8 @@ impl World {
         }
     }
 
-    /// A ticket request is not delivered twice, because the server's connection and client library
-    /// repeat no command.
+    /// Delivers a message, and keeps a copy that may arrive a second time. A ticket request has no
+    /// copy, because the server's connection and client library never repeat a command.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i).expect("the index is valid");
@@ -143,7 +143,8 @@ impl World {
     }
 
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // These transactions use the store's time when they run, and not the time of the decision.
+        // These transactions use the time at which they run. All other transactions use the time of
+        // the leader's decision.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),

@@ -1,4 +1,5 @@
-//! Simulates nodes that fail, stay down and return, and the leases of the slots in their memory.
+//! Simulates nodes whose processes end and may start again, and the leases on the slots in their
+//! memory.
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey};
 use doorbuster_steps::takeover::{Effect, Input, Takeover};
 
@@ -9,14 +10,15 @@ use crate::store::Tx;
 const LEASE_MS: i64 = 5_000;
 
 impl World {
-    /// Returns whether the slot is in the memory of a dead node.
+    /// Returns whether the slot was in the memory of a node that is now dead.
     pub(crate) fn is_gone(&self, slot: usize) -> bool {
         self.places[slot]
             .node
             .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
-    /// Returns this node if it runs, and otherwise the next running node, as a load balancer does.
+    /// Returns `node` if it runs. Otherwise returns the next running node, as a load balancer
+    /// would.
     pub(crate) fn running_node_from(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)
@@ -32,7 +34,7 @@ impl World {
         self.start_process(node);
     }
 
-    /// If the node is the last running node, nothing happens.
+    /// Ends the node's process, unless the node is the last running node.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -68,8 +70,8 @@ impl World {
         }
     }
 
-    /// The new process first closes the open grants of the node's slots, because they belong to an
-    /// earlier process.
+    /// Starts the node's process. It first closes the open grants of the node's slots, because
+    /// these grants belong to an earlier process.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {
@@ -100,7 +102,8 @@ impl World {
         self.continue_takeover(leader, seat, Box::new((steps, effect)));
     }
 
-    /// Before the next effect, other actors may act.
+    /// Performs one effect of a takeover. The next effect is a message, so that other actors can
+    /// act before it.
     pub(super) fn continue_takeover(
         &mut self,
         leader: u8,
@@ -143,8 +146,8 @@ impl World {
         self.send(Message::Takeover { leader, node, takeover });
     }
 
-    /// Lets the leases of dead nodes lapse, because these nodes do not start again at the end of
-    /// the run.
+    /// Makes the leases of dead nodes lapse, because these nodes do not start again before the end
+    /// of the run.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

@@ -1,4 +1,4 @@
-//! Simulates a node's memory of the buyers who have reached an item's limit.
+//! Simulates a node's memory of the buyers who have reached the limit of an item.
 use doorbuster_core::order::ChangeOutcome;
 
 use super::World;
@@ -13,14 +13,15 @@ impl World {
         }
     }
 
-    /// Only orders of the request's item count. A failover counts as one ended order of each item,
-    /// because it may lose orders.
+    /// Returns the number of ended orders of the request's item that the node knows of. A failover
+    /// may lose orders, so it counts as one ended order of each item.
     pub(super) fn known_ended_orders(&self, purchase: &BuyerRequest) -> u64 {
         let node = &self.nodes[usize::from(purchase.node)];
         node.ended_orders[purchase.item.0 as usize - 1] + node.failovers
     }
 
-    /// Returns the buyer's units if the node knows that the request would exceed the limit.
+    /// Returns the buyer's units if the node knows, from a count in its memory, that the request
+    /// would exceed the limit.
     pub(super) fn used_at_limit(&self, purchase: &BuyerRequest) -> Option<u32> {
         let item = purchase.item.0 as usize - 1;
         let node = &self.nodes[usize::from(purchase.node)];
@@ -35,7 +36,7 @@ impl World {
     }
 
     /// Makes the node remember `used`, the number of the buyer's units in the store. `ended_orders`
-    /// is the number of ended orders that the node knew before it read `used`.
+    /// is the number of ended orders that the node knew of before it read `used`.
     pub(super) fn learn_used(&mut self, purchase: &BuyerRequest, used: u32, ended_orders: u64) {
         let (buyer, read_at) = (NAMES.buyer_hash(purchase.buyer), self.store.version);
         let node = &mut self.nodes[usize::from(purchase.node)];

@@ -1,5 +1,5 @@
 //! Performs the reads with which a leader detects that a slot lost its memory.
-//! [`doorbuster_steps::slot_check`] defines the sequence of these reads.
+//! [`doorbuster_steps::slot_check`] defines the sequence of the reads.
 use std::sync::Arc;
 
 use doorbuster_core::CloseCause;
@@ -10,15 +10,16 @@ use crate::state::Message;
 use crate::store::Tx;
 
 impl World {
-    /// The check does not report a slot whose memory is full, because another operation of the
-    /// simulator moves such slots to a new epoch.
+    /// Begins the check of a slot. The check ignores a slot whose memory is full, because another
+    /// operation of the simulator moves such a slot to a new epoch.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let (check, effect) = SlotCheck::start(Arc::new(before.clone()), false);
         self.send(Message::CheckSlot { leader, slot, check: Box::new(check), effect });
     }
 
-    /// Before the read that follows, other actors may act.
+    /// Performs one read of the check. The next read is a message, so that other actors can act
+    /// before it.
     pub(crate) fn continue_slot_check(
         &mut self,
         leader: u8,

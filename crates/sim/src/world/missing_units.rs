@@ -3,7 +3,8 @@
 //! ([`doorbuster_steps::total_change`]). Both use [`doorbuster_steps::pool_recall`].
 //!
 //! In the server, the action's node does not reconcile the item's slots during the action, but
-//! another leader may. So here, any node may reconcile the slots during the action.
+//! another leader may. The simulator allows more: any node may reconcile the slots during the
+//! action.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
@@ -16,12 +17,12 @@ use super::World;
 use crate::state::{AfterPayment, Message, StockAction, UnitsAction};
 use crate::store::{Tx, TxResult};
 
-/// At the end of a run, each action that waits for units waits at most this many times.
+/// The bound of the waits at the end of a run, for each action that waits for units.
 const WAITS_MAX: usize = 60;
 
 impl World {
-    /// If the pool has too few units for an ended order, the node keeps the payment in its memory
-    /// until the pool gets units.
+    /// Applies a captured payment. If the order has ended and the pool has too few units for it,
+    /// the node keeps the payment in memory and recalls units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         self.capture_on(self.node_of_charge(charge), charge, capture, after);
     }
@@ -47,7 +48,7 @@ impl World {
         self.begin_units_action(node, order.item, steps);
     }
 
-    /// Applies a captured payment immediately, on a node that cannot recall units.
+    /// Applies a captured payment immediately. The node does not recall units for it.
     pub(super) fn capture_at_once(&mut self, charge: usize, event: &str) {
         let capture = self.capture_message(charge, event);
         let node = self.node_of_charge(charge);
@@ -67,7 +68,8 @@ impl World {
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
-    /// Before the effect that follows, other actors may act.
+    /// Performs one effect of the action. The next effect is a message, so that other actors can
+    /// act before it.
     pub(super) fn continue_units_action(&mut self, mut action: Box<UnitsAction>) {
         if let Some((steps, effect)) = action.recall.take() {
             return self.continue_pool_recall(action, steps, effect);
@@ -154,7 +156,7 @@ impl World {
         self.places.iter().filter(is_here).map(|place| place.at).collect()
     }
 
-    /// Sends a slot its missing feed rows, and counts its units.
+    /// Sends a slot its missing feed rows, and returns the number of its units after that.
     fn count_units(&mut self, grant: &Grant) -> u64 {
         let view = self.place_of(grant.slot).and_then(|slot| self.places[slot].slot.view());
         let view = view.filter(|view| view.grant == grant.id);
@@ -206,8 +208,9 @@ impl World {
         }
     }
 
-    /// While an action waits, the other nodes move the units that only they can reach. As in the
-    /// server, the action's own node reconciles no slots meanwhile.
+    /// Ends the waits of all actions. While an action waits, the other nodes move the units that
+    /// only they can reach. As in the server, the action's own node does not reconcile slots during
+    /// the action.
     pub(super) fn end_waits_at_rest(&mut self) {
         self.deliver_all();
         for _ in 0..WAITS_MAX * (1 + self.waiting_actions.len()) {

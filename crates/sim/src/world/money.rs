@@ -49,7 +49,8 @@ impl World {
         }
     }
 
-    /// The node answers the message only after the message has had its effect.
+    /// Handles a message from the provider. The node answers it only after the message has had its
+    /// effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
@@ -66,7 +67,8 @@ impl World {
             }
             ProviderMessage::Failed(charge) => {
                 let mut capture = self.capture_message(*charge, event);
-                // The amount of a failed try can differ from the amount of the captured payment.
+                // In reality, a failed try to pay can have another amount than the payment that
+                // succeeds.
                 capture.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(capture, self.now));
             }
@@ -94,7 +96,8 @@ impl World {
         }
     }
 
-    /// If a leader found the payment while it closed the payment's checkout, the leader continues.
+    /// Handles the end of a payment's processing. If a leader found the payment while it was
+    /// closing the payment's checkout, the leader continues to close the checkout.
     pub(super) fn payment_applied(
         &mut self,
         charge: usize,
@@ -108,7 +111,8 @@ impl World {
         }
     }
 
-    /// The buyer gets the open checkout of the order, or a new one.
+    /// Gives the buyer the open checkout of an order. If the order has none, a node requests a new
+    /// checkout.
     pub(crate) fn ask_checkout(&mut self, pick: u8) {
         let waits: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };
@@ -129,7 +133,8 @@ impl World {
         }
     }
 
-    /// If the order has no open checkout, this new checkout becomes the open checkout.
+    /// Stores a new checkout. It becomes the order's open checkout if the order has none, and the
+    /// buyer gets the URL of the open checkout.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -147,8 +152,8 @@ impl World {
         }
     }
 
-    /// Returns each open checkout whose order no longer waits for a payment, or whose order's
-    /// payment window is over.
+    /// Returns the open checkouts that should be closed: the order no longer waits for a payment,
+    /// or its payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);
@@ -170,8 +175,8 @@ impl World {
         self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
     }
 
-    /// The leader may fail before this effect, so the effect is a message. A request to the
-    /// provider is not lost with the leader.
+    /// Makes the effect a message, because the leader's process may end before it. A request to the
+    /// provider is not lost in this case.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,

@@ -1,5 +1,5 @@
-//! Completes all work on money and deliveries at the end of a run. The provider is available and
-//! repeats its messages until they are answered. Every loop runs until no work is left.
+//! Completes all work on money and deliveries at the end of a run. The provider is available then,
+//! and repeats each message until a node answers it. Every loop runs until no work is left.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
@@ -9,16 +9,16 @@ use super::World;
 use crate::state::{ENDPOINTS, EndpointMode};
 use crate::store::Tx;
 
-/// All payments, refunds and deliveries must be done after at most this many rounds.
+/// The largest number of rounds in which all payments, refunds and deliveries must be completed.
 const ROUNDS_MAX: usize = 60;
-/// After this many rounds, an operator retries refunds that were given up.
+/// After this many rounds, an operator retries the refunds that the server gave up.
 const GIVEN_UP_AFTER: usize = 15;
 /// The time between two rounds while refunds are pending, in milliseconds.
 const ROUND_MS: i64 = 10_000;
 
 impl World {
-    /// Handles every message and closes every checkout that should be closed. Unpaid orders do not
-    /// expire here.
+    /// Handles every message, and closes every checkout that should be closed. Does not expire
+    /// unpaid orders.
     pub(super) fn payments_at_rest(&mut self) {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
@@ -44,8 +44,9 @@ impl World {
         });
     }
 
-    /// A charge at a checkout needs no message, because the leader finds the charge when it closes
-    /// the checkout. But after a failover, the store may lack the checkout.
+    /// Makes the provider repeat its unanswered messages. A payment at a checkout needs no message,
+    /// because the leader finds the payment when it closes the checkout. But after a failover, the
+    /// store may lack the checkout.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
@@ -56,7 +57,7 @@ impl World {
         }
     }
 
-    /// Unpaid orders expire, and all refunds arrive.
+    /// Ends all payment windows. Unpaid orders expire, and all refunds arrive.
     pub(super) fn end_payment_windows(&mut self) {
         let last = self.store.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
         self.now = self.now.max(last.unwrap_or(self.now).plus(1));
@@ -94,7 +95,8 @@ impl World {
         }
     }
 
-    /// All endpoints accept events, except one event that may be refused.
+    /// Delivers all events. Endpoints that failed accept events again, but an endpoint that refuses
+    /// one event still refuses it.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

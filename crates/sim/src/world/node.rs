@@ -1,4 +1,4 @@
-//! Simulates a node: its knowledge of the store, and the purchases that it performs.
+//! Simulates a node: what it knows about the store, and the requests that it processes.
 use std::sync::Arc;
 
 use doorbuster_core::digest::{RestartCause, restart_cause};
@@ -21,7 +21,7 @@ impl World {
         self.arrive_at_door(node, (buyer, key), (item, units), None);
     }
 
-    /// `door` is the front door's refusal, if the front door refuses the request.
+    /// A buyer's request arrives at a node. `door` is set if the front door refuses the request.
     pub(crate) fn arrive_at_door(
         &mut self,
         node: u8,
@@ -77,7 +77,7 @@ impl World {
         self.attempts[i].early = None;
     }
 
-    /// Returns how many requests at a node have one of the permits for parked requests.
+    /// Returns how many requests at a node hold one of the node's permits for parked requests.
     pub(crate) fn parked_at(&self, node: u8) -> usize {
         self.attempts.iter().filter(|a| a.purchase.node == node && a.has_permit).count()
     }
@@ -88,7 +88,8 @@ impl World {
         }
     }
 
-    /// The remaining parts become a message, so that other actors may act between two parts.
+    /// Publishes the next part of a snapshot. The remaining parts are a message, so that other
+    /// actors can act between two parts.
     pub(crate) fn take_snapshot(
         &mut self,
         node: u8,
@@ -102,7 +103,7 @@ impl World {
         }
     }
 
-    /// Makes the node use this part of the snapshot. A snapshot has no verdicts.
+    /// Makes the node use this part of the snapshot. The part `Verdicts` is empty in a snapshot.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Arc<Snapshot>, part: Part) {
         match part {
             Part::Requests => {
@@ -121,7 +122,8 @@ impl World {
         }
     }
 
-    /// If the snapshot is older than the node's current snapshot, nothing changes.
+    /// Makes the snapshot the node's current snapshot, unless the current one is newer. Wakes
+    /// requests that wait for it.
     fn take_counts(&mut self, node: usize, snapshot: &Arc<Snapshot>) {
         let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
@@ -137,8 +139,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, if a request waits for units, new counts wake it only when too
-                // few units are left for it.
+                // As in the server, new counts wake a request that waits for units only if they
+                // show that too few units are left for it.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -154,7 +156,8 @@ impl World {
         }
     }
 
-    /// Informs the purchase if the commit `version` or an earlier commit closed its ticket's grant.
+    /// Tells the purchase that its ticket's grant is closed, if the commit `version` or an earlier
+    /// one closed it.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

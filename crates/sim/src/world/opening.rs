@@ -4,8 +4,8 @@ use doorbuster_core::refill;
 use super::World;
 
 impl World {
-    /// With sub-domains, a slot is opened with its initial portion, and otherwise with the units in
-    /// its setup.
+    /// Returns the units of a slot's first grant: the initial portion if the slot has sub-domains,
+    /// and otherwise the units in the slot's setup.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);

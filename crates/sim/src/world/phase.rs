@@ -1,6 +1,7 @@
 //! Simulates how a sale is paused, resumed and closed, and how a slot is moved to a new epoch.
-//! Before a pause, a close or a new epoch, the slots are stopped and drained.
-//! [`doorbuster_steps::sale_stop`] defines the steps that change the phase.
+//! Before a sale is paused or closed, all its slots are stopped and drained. Before a slot moves to
+//! a new epoch, this slot is stopped and drained. [`doorbuster_steps::sale_stop`] defines the steps
+//! that change the phase.
 use doorbuster_core::sale::TimedStep;
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 use doorbuster_steps::sale_stop::{self, Effect};
@@ -10,7 +11,8 @@ use crate::state::{Drain, Message};
 use crate::store::{PhaseRow, Tx};
 
 impl World {
-    /// Announces the new phase and stops the slots. A leader later continues the change.
+    /// Begins a change of the phase: announces the new phase, and stops the slots. A leader
+    /// continues the change in a later operation.
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
         for effect in sale_stop::effects() {
             match effect {
@@ -52,8 +54,8 @@ impl World {
         }
     }
 
-    /// A leader takes the step that the item's start requires, if the step is due. Another actor
-    /// may act before the step is committed.
+    /// A leader opens the item's sale if its start time has come. The transaction is a message, so
+    /// that other actors can act before it.
     pub(crate) fn take_due_step(&mut self, leader: u8, item: ItemId) {
         let Some(row) = self.store.phases.get(&item) else { return };
         let step = TimedStep::next(row.shown, row.starts_at, None, self.mono);
@@ -99,7 +101,7 @@ impl World {
                     let drain = Drain { item, intent, next: 0, rest };
                     return self.send(Message::Drain { leader, drain });
                 }
-                // The leader has already checked the slots of every node.
+                // In the simulation, the leader has already checked the slots of every node.
                 Effect::AwaitNodes => {}
                 Effect::ChangePhase => {
                     let tx = Tx::Show(item, Some(intent));
@@ -109,8 +111,9 @@ impl World {
         }
     }
 
-    /// The new phase is shown only if the intended phase has not changed since the check of the
-    /// first slot. After such a change, a checked slot may have issued tickets again.
+    /// Checks whether one more slot is drained. After the last slot, the new phase is shown, but
+    /// only if the intended phase has not changed since the first check. After such a change, a
+    /// checked slot may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
         let Drain { item, intent, next, rest } = drain;
         match self.places.get(next) {
@@ -123,12 +126,12 @@ impl World {
         }
     }
 
-    /// Returns whether every ticket of the slot is settled and no further ticket can be issued.
+    /// Returns whether every ticket of the slot is settled and the slot cannot issue another.
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // Without the slot's state, a grant with units does not count as drained. The slot may have
-        // lost its memory after it accepted the grant, but before the acknowledgement was stored.
+        // The slot lacks its grant. It may have lost its memory after it accepted the grant, but
+        // before the store recorded this. So a grant with units does not count as drained.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }
@@ -138,8 +141,8 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// When the slot is drained, its grant is closed. Then the slot gets its next grant and is
-    /// resumed.
+    /// Closes the slot's grant if the slot is drained. The commit of this transaction gives the
+    /// slot its next grant and resumes the slot.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

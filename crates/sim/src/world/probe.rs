@@ -1,5 +1,5 @@
-//! At the end of a run, new buyers, returning buyers and operators make requests whose results are
-//! known. The checker compares the results.
+//! At the end of a run, buyers and operators make requests whose results are known, and the checker
+//! compares the results. Some of these buyers are new, and others repeat earlier requests.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, TicketId, Units};
 
@@ -9,8 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// A buyer's request, a late payment, and an operator's removal of the free units are each tried at
-/// most this many times.
+/// The bound of tries for each buyer's request, each late payment, and an operator's removal of the
+/// free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -23,8 +23,8 @@ impl World {
             return self.checker.must_report_phase(&purchase, phase);
         }
         self.try_again(item);
-        // While a buyer waits, units in the pool are kept for the waitlist, so a late payment may
-        // get no units.
+        // While a buyer waits, the waitlist keeps units in the pool. So a late payment may get no
+        // units, and its result is not known.
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// Each repeated request must get its order, at any node and in any phase.
+    /// Repeats requests that hold an order. Each must get its order, at any node and in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
@@ -94,8 +94,8 @@ impl World {
         }
     }
 
-    /// A refused request can be repeated with the same key. The buyer's limit counts only the units
-    /// that the buyer holds.
+    /// Makes requests that were refused before, with the same key. They must now succeed if units
+    /// are free. The buyer's limit counts only the units that the buyer has in active orders.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -120,7 +120,8 @@ impl World {
         }
     }
 
-    /// An ended order can be paid late while its units are free and the buyer's limit allows it.
+    /// Pays an ended order. It must become paid if its units are free and the buyer's limit allows
+    /// it.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
@@ -149,7 +150,8 @@ impl World {
             if self.store.model.orders[&id].state == OrderState::Paid {
                 return self.refund_order(id);
             }
-            // A slot whose memory of recalls is full gives up no units until its next epoch.
+            // If a slot's memory of recalls is full, the slot gives up no units until its next
+            // epoch.
             let is_sealed = |place: &super::PlacedSlot| {
                 place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
             };
@@ -173,15 +175,15 @@ impl World {
         self.run_until_stable();
     }
 
-    /// All free units can be taken out of the sale.
+    /// Removes all free units from the item's total, which must succeed.
     fn lower_stock(&mut self, item: ItemId) {
         let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
             return;
         };
         let total = |world: &Self| world.store.model.items.get(&item).map(|row| row.total);
         let (before, lowered) = (total(self), free as i64);
-        // Between two tries, a slot whose memory of recalls is full moves to a new epoch. Then its
-        // units can be recalled.
+        // A slot whose memory of recalls is full gives up no units. Between two tries, it moves to
+        // a new epoch.
         for _ in 0..RETRIES_MAX {
             self.adjust(item, -lowered);
             self.end_waits_at_rest();

@@ -1,5 +1,5 @@
-//! A faulty payment provider. Its messages are late, repeated, out of order or lost, and it may
-//! take money for the wrong order. It keeps its own records, which are independent of the store.
+//! A payment provider with faults. Its messages are late, repeated, out of order or lost, and it
+//! may take money for the wrong order. It keeps its own records, separate from the store.
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundState, RefundUpdate};
 
@@ -12,7 +12,7 @@ use crate::store::rules::PROVIDER;
 
 const CHARGES_MAX: usize = 40;
 const SESSIONS_MAX: usize = 30;
-/// How long a checkout takes money if it is not closed, in milliseconds.
+/// How long an open checkout takes money, in milliseconds.
 const SESSION_MS: i64 = 1_800_000;
 
 impl World {
@@ -51,7 +51,7 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// No operation of a list can choose this name.
+    /// Returns the name of a new payment. [`crate::op::Op::Pay`] cannot choose this name.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
@@ -79,7 +79,7 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// Returns the price of an order from the store's rows.
+    /// Returns the price of all units of an order, from the store's rows.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
         let price = self.store.model.prices.get(&order.item)?;
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// Returns `None` if the provider is unavailable or has too many checkouts.
+    /// Creates a checkout. Returns `None` if the provider is unavailable or has too many checkouts.
     pub(crate) fn make_session(&mut self, order: TicketId, money: Money) -> Option<usize> {
         if self.provider.away || self.provider.sessions.len() >= SESSIONS_MAX {
             return None;
@@ -202,14 +202,15 @@ impl World {
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // The provider pays a refund again only if the money of the earlier refund was returned to
-        // the shop.
+        // The provider pays a refund a second time only after the money of the first refund came
+        // back to the shop.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();
         }
         if refund.accepted {
-            // The request only queries the state, so it sends no money.
+            // The server only asks for the state of an accepted refund, so the provider sends no
+            // money.
             return own().next_back().map_or_else(
                 || RefundUpdate::Failed("no such refund exists".into()),
                 ProviderRefund::refund_update,
@@ -261,8 +262,8 @@ impl World {
         }
     }
 
-    /// Repeats the message about each refund whose money came back, if the store still records the
-    /// refund as settled.
+    /// Sends a message about each refund whose money came back and that the store still records as
+    /// settled.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
         let is_lost = |b: &&ProviderRefund| {

@@ -1,5 +1,5 @@
-//! The end of a simulated sale: faults stop, every message arrives, and every loop runs until
-//! nothing changes. Then new buyers buy.
+//! Ends a simulated sale: faults stop, every message arrives, and every loop runs until nothing
+//! changes. Then new buyers buy.
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 use doorbuster_core::slot::TicketAnswer;
@@ -8,13 +8,13 @@ use doorbuster_steps::purchase::Input;
 use super::World;
 use crate::state::{Attempt, AttemptState};
 
-/// All loops must have finished their work after at most this many rounds.
+/// The largest number of rounds in which all loops must finish their work.
 const ROUNDS_MAX: usize = 40;
-/// The number of steps until a slot has left the spread: the slot is stopped and emptied, and its
-/// grant is closed.
+/// The number of drains after which a slot has left the spread. They stop the slot, empty it, and
+/// close its grant.
 const LEAVE_STEPS: usize = 3;
 
-/// The values that are compared before and after a round. If they are equal, the round changed
+/// A summary of the sale's state. If it is equal before and after a round, the round changed
 /// nothing.
 #[derive(PartialEq, Eq)]
 struct Signature {
@@ -102,8 +102,8 @@ impl World {
             if self.checker.has_finding() {
                 return;
             }
-            // Within one round, a purchase may ask again and then wait again. It still has work,
-            // although its state looks unchanged.
+            // Within one round, a purchase may ask a slot and then wait again. Its state looks
+            // unchanged then, but it still has work.
             let has_asked = self.asked() != asked;
             if self.signature() == before && !self.end_pool_rests() && !self.end_parking(has_asked)
             {
@@ -114,14 +114,14 @@ impl World {
             .record_finding("rest", || "after the last round, some loops still have work".into());
     }
 
-    /// Returns the number of questions that the unfinished purchases have asked so far.
+    /// Returns how many questions the unfinished purchases have sent to slots and to the store.
     fn asked(&self) -> u64 {
         let open = self.attempts.iter().filter(|a| a.state != AttemptState::Over);
         open.map(|a| u64::from(a.asked)).sum()
     }
 
-    /// Lets time pass until every node takes units from the pools again. Returns whether a node had
-    /// left a pool to other nodes.
+    /// Lets time pass until every node may take units from the pools again. Returns whether there
+    /// was a pause.
     fn end_pool_rests(&mut self) -> bool {
         let last = self.nodes.iter().flat_map(|node| node.pool_rests_until).max();
         let rests = last.is_some_and(|last| last > self.mono);
@@ -129,8 +129,8 @@ impl World {
         rests
     }
 
-    /// Lets the parking time of all parked requests pass, and returns true. If no request is parked
-    /// and no request `has_asked` in the last round, lets no time pass and returns false.
+    /// Lets the parking time of all parked requests pass, and returns true. Lets no time pass and
+    /// returns false if no request is parked and none asked a slot in the last round (`has_asked`).
     fn end_parking(&mut self, has_asked: bool) -> bool {
         if !has_asked && !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;
@@ -182,7 +182,7 @@ impl World {
         self.attempts_go_on();
     }
 
-    /// Drains a slot that the spread no longer uses, as far as this round allows.
+    /// Drains a slot that is no longer in its item's spread, as far as possible in one round.
     fn leave_at_rest(&mut self, slot: usize) {
         for _ in 0..LEAVE_STEPS {
             self.leave(0, slot);
@@ -202,8 +202,8 @@ impl World {
         }
     }
 
-    /// Lets a node reconcile the slots of an item. Then the node retries the item's parked
-    /// requests, before another node can recall the units.
+    /// Lets a node reconcile the slots of an item. The node then retries the item's parked requests
+    /// before another node can recall the units.
     fn reconcile_item(&mut self, node: u8, item: ItemId) {
         self.begin_round(node, item);
         self.deliver_all();
@@ -216,10 +216,10 @@ impl World {
         }
     }
 
-    /// Starts to gather the missing units for all parked requests at the same time, before any
-    /// message arrives. Then two recalls in opposite directions may exchange units between two
-    /// slots, so that neither slot can serve its request. So the caller later serves the requests
-    /// one by one, as if they had waited for different times.
+    /// Starts to gather the missing units for all parked requests at once, before any message
+    /// arrives. Two recalls in opposite directions may then exchange units between two slots, and
+    /// neither slot can serve its request. So the caller later serves the requests one by one, as
+    /// if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];
@@ -239,12 +239,13 @@ impl World {
         for i in 0..self.attempts.len() {
             match self.attempts[i].state {
                 AttemptState::Waiting { .. } | AttemptState::Handed { .. } => self.poll(i),
-                // No message is in flight any more, so the slot's answer to this request was lost.
+                // No message is in flight, so the slot's answer to this request was lost.
                 AttemptState::Asking { .. } => self.drive(i, Input::Slot(TicketAnswer::NoEpoch)),
                 AttemptState::Confirming => self.drive(i, Input::Elapsed),
                 AttemptState::Parked { .. } => {
                     let purchase = self.attempts[i].purchase;
-                    // The other nodes carry out the recalls that this node begins.
+                    // This node begins recalls, and the other nodes then take the units out of
+                    // their slots.
                     for step in 0..=self.setup.nodes {
                         let node = (purchase.node + step) % self.setup.nodes;
                         self.reconcile_item(node, purchase.item);
@@ -256,8 +257,8 @@ impl World {
         }
     }
 
-    /// Gives each waiting buyer the id of the buyer's ticket, because the ticket's slot may be
-    /// lost. The buyers can then ask for the verdict.
+    /// Answers each waiting buyer with the id of the buyer's ticket. If the ticket's slot was lost,
+    /// the buyer can then ask for the verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
             if let AttemptState::Waiting { .. } = self.attempts[i].state {
@@ -275,7 +276,8 @@ impl World {
         }
     }
 
-    /// Lets buyers ask for the verdicts of tickets that were lost with their slots.
+    /// Lets buyers ask for the verdicts of their ids. By now, the `decide_by` of each ticket has
+    /// passed, so tickets in lost slots get a forced verdict.
     fn decide_remaining(&mut self) {
         let due =
             self.checker.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);

@@ -1,5 +1,5 @@
-//! Simulates partitions that change while the sale runs. A leader drains the slots that the spread
-//! no longer uses, and gives new slots a part of the units.
+//! Simulates changes of an item's partitions while its sale runs. A leader drains the slots that
+//! the spread no longer uses, and gives new slots a part of the units.
 use doorbuster_core::ItemId;
 use doorbuster_core::respread::SpreadSlot;
 use doorbuster_core::rows::RecallTarget;
@@ -13,8 +13,8 @@ impl World {
         self.widths[item.0 as usize - 1]
     }
 
-    /// Returns a shared slot's index among the shared slots of its item, or `None` for a slot in a
-    /// node's memory.
+    /// Returns a shared slot's index among the shared slots of its item. Returns `None` for a slot
+    /// in a node's memory, which is not shared.
     fn partition_of(&self, slot: usize) -> Option<usize> {
         let place = &self.places[slot];
         let before = self.places[..slot].iter();
@@ -33,8 +33,8 @@ impl World {
     }
 
     /// Returns the slots of an item that have an open grant, but are outside of a spread with this
-    /// many partitions. A node with this number in its snapshot uses them only in a request's last
-    /// try.
+    /// many partitions. A node whose snapshot has this number of partitions uses such a slot only
+    /// in a request's last try.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;
@@ -81,8 +81,8 @@ impl World {
         })
     }
 
-    /// Checks that slots outside the spread have no open grant, and that new slots got a part of
-    /// the units.
+    /// Checks at the end that slots outside the spread have no open grant, and that new slots got a
+    /// part of the units.
     pub(super) fn spreads_at_rest(&mut self) {
         let left: Vec<_> = (0..self.places.len())
             .filter(|&i| !self.is_in_spread(i))

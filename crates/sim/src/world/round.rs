@@ -14,7 +14,7 @@ use super::World;
 use crate::state::{AttemptState, Call, ItemRound, Message, SlotReply};
 use crate::store::{PhaseRow, Tx, TxResult};
 
-/// What a node knows about an item. The node believes that it is the leader.
+/// What a node knows about an item in a round. In the simulation, every node acts as the leader.
 struct ItemAtNode<'a> {
     world: &'a mut World,
     node: u8,
@@ -82,8 +82,9 @@ impl ItemView for ItemAtNode<'_> {
         node.pool_rests_until[self.item.0 as usize - 1] = until;
     }
 
-    /// Returns the home slot and the units of the parked request that has waited longest. If the
-    /// slots are in nodes' memories, each node serves only its own requests.
+    /// Returns the demand of the parked request that has waited longest for units: its first slot,
+    /// and its units. If the slots are in nodes' memories, each node considers only its own
+    /// requests.
     fn first_demand(&self) -> Option<(SlotKey, Units)> {
         let shared = self.shared();
         let waits = |a: &&super::Attempt| {
@@ -125,13 +126,14 @@ impl World {
         self.continue_round(node, Box::new(round));
     }
 
-    /// Before the effect that follows, other actors may act.
+    /// Performs effects of the round. Before an effect that changes or reads other actors' data,
+    /// the round becomes a message, so that other actors can act before it.
     pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
         while let Some(input) = self.perform_in_round(node, &mut round) {
             let item = round.item;
             let mut view = ItemAtNode { world: self, node, item };
             round.effect = round.steps.next(input, &mut view);
-            // While a request waits for units, new slots get no part of the units.
+            // New slots get a part of the units only if no request waits for units.
             let shares = view.first_demand().is_none();
             match &round.effect {
                 Effect::BeginRecall { .. } => {
@@ -164,12 +166,13 @@ impl World {
         }
     }
 
-    /// Performs an effect, or one part of it. Returns `None` if parts of the effect remain.
+    /// Performs an effect, or one part of an effect with several parts. Returns `None` if parts of
+    /// the effect remain.
     fn perform_in_round(&mut self, node: u8, round: &mut ItemRound) -> Option<Input> {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // If a slot lacks its open grant, its start begins now, and this round leaves the slot
+            // If a slot lacks its open grant, the slot is started now, and this round leaves it
             // out.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
@@ -211,7 +214,8 @@ impl World {
             Effect::BeginRecall { from, into, units } => {
                 Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
-            // Further rounds begin only with the list's operations and at the end of the run.
+            // The simulator begins no further round by itself. The operations of the list begin
+            // rounds, and so does the end of the run.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
             Effect::Stop { slot, stopped } => {
                 if let Some(slot) = self.place_of(*slot) {
@@ -222,7 +226,8 @@ impl World {
         })
     }
 
-    /// If the slot lacks its open grant, begins to start the slot and returns `None`.
+    /// Returns the slot with its open grant. If the slot lacks this grant, begins to start the slot
+    /// and returns `None`.
     fn start_for_round(&mut self, node: u8, slot: SlotKey) -> Option<OpenSlot> {
         let slot = self.place_of(slot)?;
         let place = &self.places[slot];
@@ -248,7 +253,8 @@ impl World {
         }
     }
 
-    /// Checks only the portions of slots that already got units under their grants.
+    /// Checks the portions of a round's refills. Leaves out slots that get their first units under
+    /// their grants, because other rules apply to them.
     fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
         let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
         let spread = self.spread(round.item);
@@ -258,8 +264,8 @@ impl World {
         for Refill { grant, portion, .. } in refills {
             let open = round.steps.slots().iter().find(|slot| slot.grant.id == *grant);
             if let Some(open) = open.filter(|open| open.grant.granted > 0) {
-                // Another leader may have refilled the slot since this round read the feed, so rows
-                // on their way count too.
+                // Another leader may have refilled the slot since this round read the feed. So
+                // units in rows that the slot has not applied count too.
                 let basis = (pool, open.rows_on_their_way());
                 self.checker.portion(&spread, &open.view, basis, (portion.counter, portion.units));
             }
@@ -277,7 +283,8 @@ impl World {
         }
     }
 
-    /// Before the next effect, other actors may act.
+    /// Performs one effect of a slot's drain. The next effect is a message, so that other actors
+    /// can act before it.
     pub(crate) fn continue_slot_drain(
         &mut self,
         leader: u8,

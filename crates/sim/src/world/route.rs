@@ -1,4 +1,4 @@
-//! Simulates how a node chooses the slot for a request from its snapshot.
+//! Simulates how a node chooses the slots for a request, on the basis of its snapshot.
 use doorbuster_core::partition::{self, AvailablePartitions};
 use doorbuster_core::{ItemId, PartitionChoice, SlotKey, Spread, respread};
 
@@ -24,8 +24,8 @@ impl World {
         known.unwrap_or(self.width(item).partitions)
     }
 
-    /// Returns the slots that the node uses for the request: the item's partitions, or the slot in
-    /// the node's own memory.
+    /// Returns the slots that the request's node reaches: the item's partitions in its snapshot, or
+    /// the slot in the node's own memory.
     pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
         let partitions = self.known_partitions(purchase.node, purchase.item);
         let can = |(i, p): (usize, &super::PlacedSlot)| {
@@ -35,12 +35,14 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// Returns the item's slots that are outside the spread, according to the request's node.
+    /// Returns the item's slots that have an open grant, but are not in the spread that the
+    /// request's node knows.
     pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// Returns an attempt's request, the slots that it can reach, and the spread over these slots.
+    /// Returns an attempt's request, the slots that the request's node reaches, and the item's
+    /// spread, limited to these slots.
     fn slots_of(&self, i: usize) -> (BuyerRequest, Vec<usize>, Spread) {
         let purchase = self.attempts[i].purchase;
         let slots = self.reachable(&purchase);
@@ -82,7 +84,7 @@ impl World {
         slots.get(second? as usize).copied()
     }
 
-    /// Returns every slot to which an attempt goes in its last try.
+    /// Returns every slot that an attempt asks in its last try.
     pub(crate) fn every_slot(&self, i: usize) -> Vec<usize> {
         let (purchase, slots, spread) = self.slots_of(i);
         let number = NAMES.low_64_bits(purchase.buyer, purchase.key);
@@ -91,8 +93,8 @@ impl World {
         own.chain(respread::last_tries(&self.leaving_at(&purchase)).iter().copied()).collect()
     }
 
-    /// Returns the registry (the partitions that have units or may get some) and the units of each
-    /// partition, according to the node's snapshot.
+    /// Returns the registry and the units of each partition, according to the node's snapshot. The
+    /// registry lists the partitions that have units or may get some.
     fn registry(
         &mut self,
         purchase: &BuyerRequest,

@@ -1,5 +1,5 @@
-//! Simulates settlers, which take tickets from the queues of slots.
-//! [`doorbuster_steps::settlement`] defines the sequence of the effects that settle the tickets.
+//! Simulates settlers, which take tickets from the queues of slots and settle them.
+//! [`doorbuster_steps::settlement`] defines the sequence of the effects.
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{QueuedTicket, TicketId, Verdict};
@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// The settler's transaction becomes a message, which may be lost when the settler fails, or
-    /// may arrive twice.
+    /// Takes tickets and settles them. The settler's transaction is a message. It may be lost, as
+    /// if the settler failed, or may arrive twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
@@ -40,7 +40,8 @@ impl World {
                     return self.send(Message::Settle { xid: self.xids, settling });
                 }
                 Effect::Acknowledge => self.send_acknowledgement(&settling),
-                // This happens before the commit only if the rule `TellAfterCommit` is removed.
+                // A settler delivers verdicts before the commit only if the rule `TellAfterCommit`
+                // is removed.
                 Effect::Deliver => {
                     for delivery in settling.batch.iter() {
                         let id = NAMES.key.id_of(&delivery.ticket);
@@ -63,8 +64,8 @@ impl World {
         let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        // If a slot is in a node's memory, this node settles its tickets, and learns of each order
-        // at the commit.
+        // The tickets of a slot in a node's memory are settled by this node. It learns of each new
+        // order with the commit.
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());
@@ -84,8 +85,9 @@ impl World {
         }
     }
 
-    /// A ticket that cannot be settled becomes a dead letter. Here, the first ticket of a batch is
-    /// settled as if it were too late, so that its units are returned.
+    /// Treats the first ticket of a batch as if it could not be settled. In the server, such a
+    /// ticket becomes a dead letter. Here, the ticket is settled as too late, so that its units are
+    /// returned.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { settling, .. } => settling.batch.first(),

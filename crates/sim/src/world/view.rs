@@ -1,4 +1,4 @@
-//! The data of a simulated node that a purchase reads.
+//! The view through which a purchase reads the data of its simulated node.
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, SlotKey};
 use doorbuster_steps::memory::{NodeMemory, Queued};

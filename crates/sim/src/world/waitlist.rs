@@ -1,4 +1,5 @@
-//! Simulates buyers who wait for a unit to return, and leaders who serve these buyers.
+//! Simulates the buyers in a waitlist, who wait for units to return, and the leaders who serve the
+//! waitlist.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::JoinRequest;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};
@@ -54,7 +55,7 @@ impl World {
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
-    /// Serves the waitlist if units are kept for it, and ends it if the sale has ended.
+    /// Serves the waitlist if the pool keeps units for it. Ends the waitlist if the sale has ended.
     pub(crate) fn reconcile_waitlist(&mut self, leader: u8, item: ItemId) {
         let (waiting, kept_for_waitlist) = self
             .store

@@ -6,16 +6,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Locks;
 
-/// A lock that this process holds. The lock is released when the guard is dropped.
+/// A lock that this process holds. Dropping the guard releases the lock.
 ///
-/// The guard does not prove that the lock is still held at the time of a write. So every write
-/// carries [`LockGuard::fence`].
+/// At the time of a write, the lock may already have expired. So every write must carry
+/// [`LockGuard::fence`], and the resource must refuse a number that is too low.
 #[derive(Debug)]
 pub struct LockGuard {
     fence: u64,
-    /// The lock is certainly held until this time. Afterwards it counts as lost.
+    /// Until this time, no other process can have the lock. After it, the lock counts as lost.
     pub(super) until: watch::Receiver<Instant>,
-    /// When this value is dropped, the renewals stop, and the lock is released.
+    /// Dropping this value stops the renewals and releases the lock.
     done: DropGuard,
     renewer: JoinHandle<()>,
 }
@@ -35,8 +35,8 @@ impl LockGuard {
         self.fence
     }
 
-    /// Returns whether the lock is still held, by this process's clock. Call this function before
-    /// each step of the work under the lock.
+    /// Returns whether this process still holds the lock, according to the process's own clock.
+    /// Call this before each step of the work under the lock.
     #[must_use]
     pub fn is_held(&self) -> bool {
         Instant::now() < *self.until.borrow()
@@ -50,8 +50,8 @@ impl LockGuard {
     }
 }
 
-/// Renews the lock until the guard is dropped or the lock is lost. Then releases the lock on the
-/// servers where this owner still has it.
+/// Renews the lock until the guard is dropped or the lock is lost. After that, releases the lock on
+/// the servers where it still belongs to this owner.
 async fn renew_until_done(
     locks: Locks,
     name: String,
@@ -68,8 +68,8 @@ async fn renew_until_done(
         }
         let started = Instant::now();
         if started >= *until.borrow() {
-            // The process slept past its lease. Even if a renewal succeeds now, another owner may
-            // have had the lock meanwhile.
+            // The process slept longer than its lease. A renewal might succeed now, but another
+            // owner may have had the lock in between.
             break;
         }
         match locks.renew(&name, &owner, fence).await {
@@ -78,7 +78,8 @@ async fn renew_until_done(
                 until.send_replace(started);
                 break;
             }
-            // The result of the renewal is unknown. The loop tries again while the lease lasts.
+            // It is unknown whether the lock was renewed. The loop tries again as long as the lease
+            // lasts.
             Err(_) => {}
         }
     }

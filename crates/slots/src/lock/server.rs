@@ -1,4 +1,4 @@
-//! One server that stores locks. Each operation on a Redis server is a script.
+//! One server that stores locks. On a Redis server, each operation is one script.
 use std::time::Duration;
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ impl LockServer {
         }
     }
 
-    /// Returns false if the lock does not belong to this owner.
+    /// Renews the lock. Returns false if the lock does not belong to this owner.
     pub(super) async fn renew(
         &self,
         name: &str,
@@ -53,7 +53,7 @@ impl LockServer {
         }
     }
 
-    /// Returns false if the lock does not belong to this owner.
+    /// Releases the lock. Returns false if the lock does not belong to this owner.
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {

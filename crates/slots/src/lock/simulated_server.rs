@@ -1,5 +1,5 @@
-//! A simulated server of locks. Messages arrive late or get lost, and the server fails or loses its
-//! memory.
+//! A simulated server of locks. Its messages arrive late or get lost. The server may be unavailable
+//! for some time, or lose its memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::SlotError;
 
 /// How long faults occur in a run.
 pub(super) const FAULTY_FOR: Duration = Duration::from_secs(20);
-/// Timeout of a call, as with a real server.
+/// After this time without an answer, a call fails, as with a real server.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug)]
@@ -38,7 +38,8 @@ pub(super) struct Process {
     pub(super) paused_until: Option<Instant>,
 }
 
-/// All simulated servers share the random numbers and the faults.
+/// What all simulated servers of a run share: the random numbers, the start time, and the kinds of
+/// faults.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) rng: Arc<Mutex<StdRng>>,
@@ -83,8 +84,8 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// Sends the request, performs the step on the server, and returns the answer. A paused process
-    /// neither sends nor receives.
+    /// Simulates one call: sends the request, performs `step` on the server, and returns the
+    /// answer. A paused process neither sends nor receives.
     pub(super) async fn call<T>(
         &self,
         step: impl FnOnce(&mut Server, Instant) -> T,

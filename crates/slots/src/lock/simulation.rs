@@ -1,8 +1,9 @@
-//! Tests locks in a simulation. Holders and waiters run the production code. The servers and the
-//! time are simulated, and a seed determines each run. There are three checks:
+//! Tests locks in a simulation. The processes that hold a lock or wait for it run the production
+//! code. The servers and the time are simulated, and a seed determines each run. There are three
+//! checks:
 //!
 //! - Two processes never rely on the same lock at the same time.
-//! - Fencing numbers grow from holder to holder.
+//! - Each holder has a greater fencing number than the holder before it.
 //! - After the faults end, every process gets the lock.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -171,8 +172,9 @@ fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
 fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // If the only server loses its memory, a second process can get the lock too early. The fencing
-    // numbers then stop the first holder's writes, so only these numbers are checked.
+    // If the only server loses its memory, a second process can get the lock too early. This is
+    // allowed, because the fencing numbers then stop the first holder's writes. So only these
+    // numbers are checked.
     let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }

@@ -2,8 +2,9 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a cluster's server, with the settings of `template`. The server `asked`
-/// named the host and the port. An empty host or `?` means the host of `asked`.
+/// Returns the address of a server whose host and port another server of the cluster named. `asked`
+/// is the address of that other server. If the host is empty or `?`, the host is that of `asked`.
+/// The other settings of the address come from `template`.
 pub(crate) fn server_address(
     template: &ConnectionInfo,
     asked: &str,

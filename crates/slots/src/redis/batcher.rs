@@ -1,5 +1,6 @@
-//! Batches the requests to one server: each write has one call for each slot. While the writes wait
-//! for their answers, the next requests gather, so the batches grow with the load.
+//! Batches the ticket requests to one server. A write has one call for each slot, with the slot's
+//! requests. While the current writes wait for their answers, new requests gather for the next
+//! write. So the batches grow with the load.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
@@ -35,8 +36,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// After the batcher is dropped, waiting requests still get their answers. After the last answer,
-/// the writers' tasks end.
+/// The sender of requests to the writers. After the batcher is dropped, waiting requests still get
+/// their answers. After the last answer, the writers' tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -66,7 +67,8 @@ impl TicketBatcher {
     }
 }
 
-/// Each writer has its own connection, so that a slow write does not delay the other writers.
+/// A task that writes batches. Each writer has its own connection, so that a slow write does not
+/// delay the other writers.
 struct BatchWriter {
     link: Arc<ServerConnections>,
     settings: Arc<RedisSettings>,
@@ -84,7 +86,7 @@ impl BatchWriter {
             if waiting.lock().await.recv_many(&mut pending, BATCH_MAX).await == 0 {
                 return;
             }
-            // Issue no ticket for a caller that no longer waits.
+            // A caller that no longer waits needs no ticket, so its request is dropped.
             pending.retain(|ask| !ask.answer.is_closed());
             pending.sort_by_key(|ask| ask.slot);
             self.send_batch(&mut pending).await;
@@ -110,8 +112,8 @@ impl BatchWriter {
         }
     }
 
-    /// Writes one call for each part, and then WAIT if the settings require replicas. The answers
-    /// are used even if too few replicas confirm, because a ticket is not yet an order.
+    /// Writes one call for each part. If the settings require replicas, adds a `WAIT` command. The
+    /// answers are used even if too few replicas confirm, because a ticket is not yet an order.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -158,8 +160,8 @@ impl BatchWriter {
     }
 }
 
-/// Splits the requests into parts. A part has requests of one slot, and at most as many as one call
-/// can carry.
+/// Splits the requests into parts. All requests of a part have the same slot, and one call can
+/// carry the part.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {
@@ -173,8 +175,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Gives each caller its part of the answer. The ticket of a caller that no longer waits is still
-/// settled, and the buyer can repeat the request.
+/// Gives each caller its answer. If a caller no longer waits, its ticket is settled anyway, and the
+/// buyer can repeat the request.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

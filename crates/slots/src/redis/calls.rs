@@ -12,8 +12,8 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// For each feed row whose request the caller searched for, maps the row's index to the request's
-/// hash. The hash is "-" if the search did not find the request.
+/// For each feed row whose request the caller searched for: the index of the row, and the hash of
+/// the request. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {
@@ -43,7 +43,8 @@ pub(super) fn apply(
     }
 }
 
-/// `found` is the hash of the row's request, if the caller searched for the request.
+/// Adds the arguments for one row. `found` is the hash of the request of the row's ticket, if the
+/// caller searched for this request.
 fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>) {
     let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
     call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
@@ -72,9 +73,10 @@ fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>)
 }
 
 pub(super) enum Applied {
-    /// The rows were applied, or the slot has another grant or epoch.
+    /// The rows were applied. Or the slot has another grant or epoch, and nothing was applied.
     Outcome(ApplyOutcome),
-    /// Nothing was applied, because the script needs the request of this row's ticket.
+    /// Nothing was applied yet. The script needs the request of this row's ticket, which is not in
+    /// the queue.
     NeedsRequest {
         /// The index of the row.
         row: usize,
@@ -100,7 +102,7 @@ pub(super) fn parse_apply_reply(
     }
 }
 
-/// Parses the reply of `init.lua`, and the usual reply of `apply.lua`.
+/// Parses the reply of `init.lua`, or the reply of `apply.lua` if that script needs no request.
 pub(super) fn outcome(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
     match reply {
         Value::Array(values) => match values.first() {
@@ -111,7 +113,8 @@ pub(super) fn outcome(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
     }
 }
 
-/// The slot remembers at most `recalls_max` recalls.
+/// Adds the arguments of a recall. `recalls_max` is the largest number of recalls that the slot
+/// remembers.
 pub(super) fn recall(
     call: &mut Cmd,
     id: RecallId,
@@ -130,7 +133,7 @@ pub(super) fn parse_recall_reply(reply: Value) -> Result<RecallOutcome, RedisFai
     })
 }
 
-/// The tickets are sorted by their positions.
+/// Adds the tickets to acknowledge. They must be sorted by position.
 pub(super) fn acknowledge(call: &mut Cmd, tickets: &[DeliveryRef]) {
     for ticket in tickets {
         call.arg(codec::entry_id(ticket.at)).arg(ticket.token.0);

@@ -1,5 +1,5 @@
-//! Encodes the arguments of `ticket.lua`. Decodes queue entries, and the answers of `ticket.lua`
-//! and `view.lua`.
+//! Encodes the arguments of `ticket.lua`. Decodes the entries of queues, and the answers of
+//! `ticket.lua` and `view.lua`.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
@@ -13,7 +13,8 @@ use redis::{Cmd, Value};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::EPOCH_MAX;
 
-/// This many lower bits of a position have the ticket's number. The higher bits have the epoch.
+/// A position in a queue is one number. Its lower bits, this many, are the ticket's number. Its
+/// higher bits are the epoch.
 const NUMBER_BITS: u32 = 40;
 
 fn position(epoch: u64, n: u64) -> u64 {
@@ -37,7 +38,8 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
         .arg(format!("{} {} {} {}", request.token, request.node, request.buyer, request.key));
 }
 
-/// Returns the slot's grant and the answers, or `None` if the slot has no epoch.
+/// Splits the answer of `ticket.lua`. Returns the slot's grant, and one value for each request.
+/// Returns `None` if the slot has no epoch.
 pub(super) fn ticket_answers(
     value: Value,
     requests: usize,
@@ -99,7 +101,8 @@ pub(super) fn ticket_answer(
     })
 }
 
-/// Returns `None` if the entry is invalid, or if its ticket is already acknowledged.
+/// Decodes a queue entry. Returns `None` if the entry is invalid, or if its ticket is already
+/// acknowledged.
 pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<QueuedTicket> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
@@ -111,7 +114,7 @@ pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<QueuedT
     Some(QueuedTicket { at: position(epoch, n), ticket: Arc::new(ticket) })
 }
 
-/// The text is "grant units decide_by token node buyer key".
+/// Parses the text of a queue entry: "grant units decide_by token node buyer key".
 fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     let words: Vec<&str> = carried.split(' ').collect();
     let &[grant, units, decide_by, token, node, buyer, key] = words.as_slice() else { return None };
@@ -213,8 +216,8 @@ mod tests {
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Most generated entries have seven numbers. Such an entry can be valid, because a
-            // buyer's id and a key may also be numbers.
+            // Most generated entries have seven words, which are often numbers. Such an entry can
+            // be valid, because a buyer's id and a key may also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

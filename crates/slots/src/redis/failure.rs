@@ -1,5 +1,5 @@
-//! The reason why a call failed, whether it may have taken effect, and whether to ask another
-//! server.
+//! Why a call failed, and what follows from it: whether the call may have taken effect, and whether
+//! to try another server.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;
@@ -10,7 +10,7 @@ pub(crate) enum RedisFailure {
     WrongServer(String),
     /// The server does not know the script. The call had no effect.
     NoScript,
-    /// The server runs a long script of another program. The call had no effect.
+    /// The server is busy with a long script of another program. The call had no effect.
     Busy(String),
     /// The server refused the call, and would refuse the same call again. The call had no effect.
     Refused(String),

@@ -1,6 +1,7 @@
-//! Finds a request in a slot's memory by its ticket. The store can decide a ticket from its id
-//! alone. If such a ticket has left the queue, only this search finds its request. The search takes
-//! small steps, so that the server answers other calls in between.
+//! Finds the request of a ticket in a slot's memory. Usually the slot finds the request in the
+//! queue. But the store can also decide a ticket from its id alone, after the ticket has left the
+//! queue. Then only this search finds the request. It takes small steps, so that the server handles
+//! other calls in between.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 
@@ -41,7 +42,8 @@ pub(super) fn read_page(reply: Value, token: Token) -> Result<Page, RedisFailure
     Ok(Page { found: None, next })
 }
 
-/// Returns the hash of the request that got the ticket with this token.
+/// Returns the hash of the request whose ticket has this token, or `None` if there is no such
+/// request.
 pub(super) async fn find_request(
     routes: &Routes,
     slot: SlotKey,

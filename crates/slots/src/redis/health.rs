@@ -40,7 +40,7 @@ fn version(text: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// The error is the reason why the server cannot hold slots.
+/// Returns an error if the server cannot hold slots. The error says why.
 pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {

@@ -12,12 +12,12 @@
 //! one script can use them all. No key expires before its slot is retired.
 use doorbuster_core::SlotKey;
 
-/// The consumer group of the settlers. The scripts contain the same name.
+/// The name of the settlers' consumer group. The scripts contain it too.
 pub(super) const GROUP: &str = "settle";
 /// The number of hash slots of a Redis Cluster.
 pub(super) const HASH_SLOTS: u16 = 16_384;
 
-/// The keys of one slot, in the order in which every script takes them.
+/// The keys of one slot. Every script takes them in this sequence.
 #[derive(Clone, Debug)]
 pub(super) struct Keys(pub(super) [String; 5]);
 
@@ -48,9 +48,9 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Returns the index of the plain server that has the slot. The item decides which server gets the
-/// item's first partition. The other partitions go to the next servers in turn. Thus the servers'
-/// shares of an item differ by at most one partition.
+/// Returns the index of the server that has the slot, outside of a cluster. The item decides which
+/// server gets the item's first partition. The other partitions go to the next servers in turn. So
+/// the servers' shares of an item differ by at most one partition.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

@@ -1,16 +1,18 @@
-//! Every bound of the slots in Redis (sizes, times and numbers of attempts), and its effect.
+//! The bounds of the slots in Redis: sizes, times and numbers of attempts. Each comment says what
+//! happens at the bound.
 use std::time::Duration;
 
 /// A server that accepts no connection in this time counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Without an answer in this time, the connection is dropped, and the call may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the starting program waits for a server that is busy or still loads its file. A server
-/// that is not ready by then counts as unreachable.
+/// How long a starting node waits for a server that is busy, or that is still loading its data
+/// file. A server that is not ready by then counts as unreachable.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest wait for replicas. Afterwards the answers are sent anyway.
+/// The longest wait for the confirmation of replicas. After it, the callers get their tickets
+/// anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// The pause after a failed attempt to connect to a server. Meanwhile, calls that need a new
 /// connection fail at once.
@@ -20,8 +22,8 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes that wait for answers of one server. At the bound, further requests
-/// are collected for the next write.
+/// The largest number of writes to one server that wait for their answers. At the bound, further
+/// requests gather for the next write.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of `ticket.lua`. The server does no other
 /// work during this call.
@@ -36,34 +38,35 @@ pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 pub(super) const READ_MAX: usize = 256;
 /// How long a reader pauses if its queue cannot be read or does not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// The largest number of tickets that readers have read and no settler has taken. At the bound, the
-/// readers wait.
+/// The largest number of tickets that the readers have read and no settler has taken yet. At the
+/// bound, the readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// The largest number of slots that one node reads. If there are more slots, the node does not read
-/// the last ones, and `Slots::serve` returns an error.
+/// The largest number of slots whose queues one node reads. If there are more slots, the node does
+/// not read the last ones, and `Slots::serve` returns an error.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
-/// How often a reader searches for tickets that a settler received and never acknowledged.
+/// How often a reader searches for tickets that a settler received but did not acknowledge.
 pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
-/// After this time without an acknowledgement, another settler gets the ticket. Redis measures the
-/// time. A wrong clock is harmless, because a ticket that is delivered twice is settled only once.
+/// If a ticket is not acknowledged in this time, another settler gets it. Redis measures the time
+/// with its own clock. A wrong clock is harmless, because a ticket that is delivered twice is
+/// settled only once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// The largest number of attempts of a call. Only a call that had no effect is repeated. At the
-/// bound, the call fails.
+/// The largest number of attempts for one call. Only an attempt that had no effect is repeated. If
+/// the last attempt has no effect either, the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// How often the servers' identities are checked. A broken connection starts a check at once.
+/// The time between two checks of the servers' identities. A broken connection starts a check at
+/// once.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause after each check. It limits the checks while connections break continuously.
+/// The pause after each check. It limits the number of checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
-/// About this many requests are read in one step of a search through a slot's memory.
+/// In a search through a slot's memory, each step reads about this many requests.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// The highest epoch. A ticket's epoch and number share one 64-bit number.
+/// The highest epoch. A queue position is a number of 64 bits, of which the epoch has 24.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
-/// The oldest version of Redis that can hold slots. The scripts were not tested with older
-/// versions.
+/// The oldest version of Redis that may hold slots. The scripts are not tested with older versions.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
 const _: () = assert!(

@@ -1,7 +1,8 @@
-//! One server: how to connect to it, and one shared connection for short calls.
+//! The connections to one server: a shared connection for short calls, and separate connections for
+//! other uses.
 //!
-//! A connection never sends a command twice. Without an answer, the connection is dropped, and the
-//! caller learns that the call may have taken effect.
+//! A connection never sends a command twice. If no answer arrives, the connection is dropped, and
+//! the caller learns that the call may have taken effect.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ impl ServerConnections {
         &self.client
     }
 
-    /// Opens a separate connection. If `response_max` is `None`, answers have no time limit, so
-    /// commands that wait can use the connection.
+    /// Opens a separate connection. If `response_max` is `None`, answers have no time limit.
+    /// Commands that wait on the server need such a connection.
     pub(super) async fn connect(
         &self,
         response_max: Option<Duration>,
@@ -114,8 +115,8 @@ pub(crate) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // A server that runs another program's long script refuses the `SELECT` for the URL's
-        // database. The client library keeps only the text of that error.
+        // If the server runs a long script of another program, it refuses the `SELECT` that chooses
+        // the URL's database. The client library keeps only the text of this error.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

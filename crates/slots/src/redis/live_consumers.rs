@@ -1,4 +1,4 @@
-//! The live consumers: the names of the readers of the live nodes.
+//! The live consumers: the names under which the live nodes read queues.
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::codec::{self, array, text};
 use super::failure::RedisFailure;
 use super::reader::consumer;
 
-/// Empty while the live nodes are not known.
+/// The names. The set is empty while it is not known which nodes are live.
 #[derive(Debug, Default)]
 pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
 
@@ -19,8 +19,8 @@ impl LiveConsumers {
             nodes.iter().map(|node| consumer(*node)).collect();
     }
 
-    /// Parses an answer to `XINFO CONSUMERS`. Returns the dead consumers that have unacknowledged
-    /// entries. While the live consumers are not known, returns no consumers.
+    /// Parses an answer to `XINFO CONSUMERS`. Returns the consumers of dead nodes that have
+    /// unacknowledged entries. Returns no consumer while it is not known which nodes are live.
     pub(super) fn parse_dead_consumers(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {
@@ -37,7 +37,7 @@ impl LiveConsumers {
     }
 }
 
-/// Returns the name, and the number of unacknowledged entries.
+/// Returns a consumer's name and the number of its unacknowledged entries.
 fn parse_consumer(entry: Value) -> Result<(String, u64), RedisFailure> {
     let mut fields = match entry {
         Value::Map(pairs) => pairs,

@@ -40,7 +40,7 @@ impl Redis {
         Ok(())
     }
 
-    /// A new reader does not take over the tickets of a live node.
+    /// Sets the live nodes. A new reader takes over the tickets of all other nodes without a delay.
     pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
         self.0.live.set(nodes);
     }
@@ -62,8 +62,8 @@ impl Redis {
         self.0.inbox.take(at_most).await
     }
 
-    /// Acknowledges the tickets of all slots at the same time. If some slots do not answer, returns
-    /// one of their errors.
+    /// Acknowledges tickets, at all slots at the same time. If some slots do not answer, returns
+    /// the error of one of them.
     pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
@@ -90,14 +90,15 @@ impl Redis {
         Ok(())
     }
 
-    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even
-    /// tickets that another node received. They replace the slot's earlier tickets in the inbox.
+    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence. This
+    /// includes tickets that another node received. In the inbox, they replace the slot's earlier
+    /// tickets.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =
             (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());
         loop {
             let claimed = match self.repeat(|| self.claim_page(slot, &keys, &from)).await {
-                // No queue exists, so nothing was delivered.
+                // The queue does not exist, so there is no ticket to deliver.
                 Err(RedisFailure::Refused(_)) => break,
                 reply => reader::read_claimed(slot, reply?)?,
             };

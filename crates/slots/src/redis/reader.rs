@@ -1,9 +1,10 @@
-//! Reads one slot's queue through its own connection, because a read waits for tickets. Slots
-//! cannot share a connection: one command can wait only on queues with the same hash slot.
+//! Reads the queue of one slot. Each reader has its own connection, because a read waits for
+//! tickets. In a cluster, one command can wait only for queues with the same hash slot, so several
+//! slots cannot share a connection.
 //!
-//! One node at a time reads a queue. When another node begins to read it, that node claims a dead
-//! node's unacknowledged tickets at once, and a live node's tickets only after [`CLAIM_IDLE`]. Only
-//! the script `acknowledge.lua` acknowledges tickets.
+//! One node at a time reads a queue. When another node begins to read it, that node claims the
+//! unacknowledged tickets of other nodes. It claims those of a dead node at once, and those of a
+//! live node only after [`CLAIM_IDLE`]. Only the script `acknowledge.lua` acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -48,8 +49,8 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end after its current read. If the reader ended at once, the tickets of this
-    /// read would wait until another node claims them.
+    /// Ends the reader after its current read. If the reader ended during the read, the tickets of
+    /// the read would wait until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
@@ -61,8 +62,8 @@ impl QueueReader {
     }
 }
 
-/// An id that is lower than the id of every entry. The first claim starts at this id, and the last
-/// claim returns it.
+/// An id that is lower than the id of every entry. The first claim begins at this id. If a claim
+/// returns this id as the next one, no entries are left.
 pub(super) const CLAIM_START: &str = "0-0";
 
 pub(super) fn consumer(node: NodeId) -> String {
@@ -75,19 +76,19 @@ impl Reader {
             if self.session().await.is_ok() {
                 return;
             }
-            // The queue may have moved to another server.
+            // The connection failed. The queue may have moved to another server.
             drop(self.routes.refresh().await);
             tokio::time::sleep(READ_PAUSE).await;
         }
     }
 
-    /// Ends when the connection fails or `ends` is cancelled.
+    /// Reads the queue until the connection fails or `ends` is cancelled.
     async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // Either the server is busy, or the slot's next grant must first create the queue.
+                // The server is busy, or there is no queue yet: the slot's next grant creates it.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -101,8 +102,8 @@ impl Reader {
     }
 
     async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        // First read the tickets that this node received before its restart, or before its
-        // connection ended.
+        // First come the tickets that this node received earlier and did not acknowledge: before
+        // its restart, or before its connection ended.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self
@@ -135,7 +136,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Claims the tickets of dead nodes. A ticket's consumer name shows which node received it.
+    /// Claims the tickets that dead nodes received. The name of a ticket's consumer shows which
+    /// node received it.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut command = Cmd::new();
         command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
@@ -158,9 +160,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops invalid entries, which a reader finds when it claims them. Otherwise they would block
-    /// every drain, and the slot would seem to have no settler. No order depends on an invalid
-    /// entry.
+    /// Drops entries that cannot be decoded. A reader finds them when it claims entries. If they
+    /// stayed in the queue, no drain could end, and the slot would seem to have no settler. No
+    /// order depends on such an entry.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -194,7 +196,7 @@ impl Reader {
     }
 }
 
-/// The command may take as long as a read of a queue.
+/// Sends a command, and waits for its answer as long as a read of a queue may take.
 async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
     match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
         .await
@@ -205,8 +207,8 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
 }
 
 /// Builds a read of at most `count` entries. If `from` is ">", the read returns entries that no
-/// consumer has received. Otherwise it returns this consumer's unacknowledged entries after the id
-/// `from`.
+/// consumer has received yet. Otherwise, it returns the entries after the id `from` that this
+/// consumer received and did not acknowledge.
 pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count);
@@ -229,8 +231,8 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Builds a query for the entries that `consumer` received and did not acknowledge. The query
-/// begins at the id `from`.
+/// Builds a query for the ids of the entries that `consumer` received and did not acknowledge,
+/// beginning at the id `from`.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");
@@ -244,7 +246,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 }
 
 pub(super) struct Claimed {
-    /// The next claim begins at this id, which is [`CLAIM_START`] if no entries are left.
+    /// The id at which the next claim begins. It is [`CLAIM_START`] if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
     unreadable: Vec<String>,
@@ -269,7 +271,8 @@ pub(super) fn read_streams(slot: SlotKey, reply: Value) -> Result<Entries, Redis
     read_entries(slot, array(stream)?.into_iter().nth(1).unwrap_or_default())
 }
 
-/// An invalid entry does not block the entries behind it.
+/// Decodes the entries of a reply. An invalid entry does not prevent the delivery of the entries
+/// after it.
 fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> {
     let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {

@@ -1,8 +1,9 @@
-//! Returns a stopping node's unacknowledged tickets to their queues. Otherwise another settler
-//! would get them later: [`CLAIM_IDLE`] after their delivery, or once this node counts as dead.
+//! Makes the unacknowledged tickets of a stopping node available to other settlers. Without this,
+//! another settler would get them only [`CLAIM_IDLE`] after their delivery, or when this node
+//! counts as dead.
 //!
-//! A stream cannot take entries back. Instead, a command sets the time since each entry's delivery
-//! to [`CLAIM_IDLE`], so that the next claim takes the entry.
+//! A stream cannot take back an entry that it delivered. Instead, a command sets the time since
+//! each entry's delivery to [`CLAIM_IDLE`], so that the next claim takes the entry.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 
@@ -14,13 +15,14 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues, and returns the tickets of all reachable slots to their queues.
-    /// Other nodes claim the tickets of unreachable slots later.
+    /// Stops reading all queues, and makes the tickets of all reachable slots available to other
+    /// nodes. Other nodes claim the tickets of unreachable slots later.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());
         for (slot, reader) in readers {
-            // After the shutdown, the reader receives no more tickets.
+            // The tickets are released only after this shutdown, when the reader receives no more
+            // tickets.
             reader.shutdown().await;
             slots.push(slot);
         }
@@ -36,7 +38,7 @@ impl Redis {
         loop {
             let received = pending(&keys, consumer, &from);
             let reply = self.0.routes.server(slot)?.link.ask(&received).await;
-            // No queue exists, so nothing was delivered.
+            // The queue does not exist, so no ticket was delivered.
             let reply = if matches!(reply, Err(RedisFailure::Refused(_))) {
                 Value::Array(Vec::new())
             } else {

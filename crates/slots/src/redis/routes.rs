@@ -1,8 +1,8 @@
 //! Finds the server that has a slot, among plain servers or in a Redis Cluster.
 //!
-//! The client library's own cluster mode is not used: it repeats commands after a lost connection,
-//! and cannot wait on a queue. After a redirect, this module asks the cluster which server has the
-//! slot.
+//! The cluster mode of the client library is not used: it repeats commands after a lost connection,
+//! and it cannot wait for a queue. Instead, if a server answers with a redirect, this module asks
+//! the cluster for its map of slots.
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,16 +37,16 @@ pub(super) struct Routes {
     /// cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
-    /// The servers that the URLs name. A refresh asks them if no server of the map answers.
+    /// The servers that the URLs name. A refresh asks them if no server in the map answers.
     named: Vec<Arc<ServerConnections>>,
     map: RwLock<ServerMap>,
-    /// Locked during a refresh. Contains the address of the last server that answered, because the
-    /// next refresh asks this server first.
+    /// Locked during a refresh. Contains the address of the server that answered the last refresh,
+    /// because the next refresh asks this server first.
     refreshing: tokio::sync::Mutex<String>,
     broken: Arc<Notify>,
 }
 
-/// In a cluster, `ranges` has the server of each hash slot.
+/// The servers in use. In a cluster, `ranges` says which server has which hash slots.
 #[derive(Clone, Debug, Default)]
 struct ServerMap {
     servers: Vec<Arc<Server>>,
@@ -72,8 +72,8 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // A slot's server is chosen by its position in this list, so the list must have the same
-        // order on every node.
+        // A slot's server is chosen by its index in this list. So every node must have the list in
+        // the same order.
         urls.sort();
         urls.dedup();
         let refused =
@@ -89,9 +89,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // In a cluster, an unreachable or busy server does not prevent the start. Outside of a
-        // cluster, such a server prevents it, because the server's stock could not be sold. A
-        // server that cannot hold slots always prevents the start.
+        // Outside of a cluster, a server that is unreachable or busy prevents the start, because
+        // its stock could not be sold. In a cluster, it does not. A server that cannot hold slots
+        // always prevents the start.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -204,9 +204,10 @@ impl Routes {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, for the map of hash slots. Concurrent callers share the
-    /// first answer. If no server answers, asks the replicas and the servers of the URLs, so that a
-    /// cluster with new addresses is found again.
+    /// Asks a cluster's servers, one after the other, for the map of hash slots. If callers refresh
+    /// at the same time, only one of them asks, and the others wait for its result. If no server
+    /// answers, asks the replicas and the servers of the URLs. So a cluster whose servers all have
+    /// new addresses is found again.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -230,7 +231,7 @@ impl Routes {
                 Err(fail) => last = fail,
             }
         }
-        // All remaining servers are asked at the same time, because every caller waits.
+        // Callers are waiting, so all remaining servers are asked at the same time.
         let mut rest = JoinSet::new();
         let mut asked: HashSet<&str> = in_turn.iter().map(|link| &*link.address).collect();
         for link in before.replicas.iter().chain(&self.named) {
@@ -248,8 +249,9 @@ impl Routes {
         Err(last)
     }
 
-    /// Parses the answer to CLUSTER SLOTS: `[first, last, [host, port, …], replica…]` for each
-    /// range.
+    /// Parses the answer to `CLUSTER SLOTS`, which has this form for each range:
+    ///
+    /// `[first, last, [host, port, …], replica…]`
     fn read_map(
         &self,
         reply: Value,
@@ -324,8 +326,8 @@ async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
     link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await
 }
 
-/// Reads the server's health, and loads the scripts. If the server is unreachable, fails at once.
-/// If the server is busy, tries again until the time `until`.
+/// Reads the server's health, and loads the scripts. Fails at once if the server is unreachable.
+/// Tries again until the time `until` if the server is busy.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -357,7 +359,8 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Returns the failure if it is permanent, or if the time `until` has passed.
+/// Pauses before the next attempt. Returns the failure instead if it is permanent, or if the time
+/// `until` has passed.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);

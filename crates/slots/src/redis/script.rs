@@ -1,5 +1,6 @@
-//! The scripts. Every server loads them once. If a server forgets a script, the call is repeated
-//! with the script's source. This call also loads the script again.
+//! The scripts of slots. They are loaded into every server at the start, and are called by their
+//! digests. If a server forgets a script, the call is repeated with the script's source, which also
+//! loads the script again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
@@ -21,7 +22,7 @@ pub(super) enum Script {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptForm {
     Digest,
-    /// A server that does not know the digest needs the source.
+    /// The script's source, for a server that does not know the digest.
     Source,
 }
 
@@ -43,7 +44,7 @@ const SOURCES: [&str; 8] = [
     source!("retire.lua"),
 ];
 
-/// The digests are the same on every server.
+/// The digests of the scripts, which are the same on every server.
 #[derive(Debug)]
 pub(super) struct Scripts([String; SOURCES.len()]);
 
@@ -79,7 +80,7 @@ impl Scripts {
     }
 }
 
-/// The call contains the script's source. The caller adds the arguments.
+/// Begins a call that contains the script's source. The caller adds the arguments.
 pub(super) fn call_by_source(script: Script, keys: &Keys) -> Cmd {
     start_call("EVAL", SOURCES[script as usize], keys)
 }

@@ -1,6 +1,6 @@
-//! A slot without a server, for tests: an interpreter runs the real scripts, with the arguments and
-//! replies of a server. Some methods have copies of loops of [`crate::Slots`], because the original
-//! loops wait for a server.
+//! A slot without a server, for tests. An interpreter runs the real scripts, with the same
+//! arguments and replies as on a server. Some methods repeat loops of [`crate::Slots`], because the
+//! original loops need a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -18,8 +18,8 @@ use super::script::{Script, call_by_source};
 use super::{codec, find_request, reader};
 use crate::{DeliveryRef, SlotError};
 
-/// Executes the commands `EVAL`, `HSCAN`, `XREADGROUP` and `XAUTOCLAIM` of one slot, in place of a
-/// server.
+/// Takes the place of a Redis server for one slot. Executes the commands `EVAL`, `HSCAN`,
+/// `XREADGROUP` and `XAUTOCLAIM`.
 pub trait ScriptHost {
     /// Executes a command. The first word is the command's name.
     fn execute(&mut self, words: Vec<Vec<u8>>) -> HostReply;
@@ -45,7 +45,8 @@ pub enum HostReply {
 impl From<HostReply> for Value {
     fn from(reply: HostReply) -> Self {
         match reply {
-            // An error is never a part of another reply.
+            // The caller handles an error before this conversion, and no reply contains an error
+            // inside it.
             HostReply::Nil | HostReply::Error(_) => Self::Nil,
             HostReply::Int(n) => Self::Int(n),
             HostReply::Status(word) => Self::SimpleString(word.to_owned()),
@@ -55,7 +56,8 @@ impl From<HostReply> for Value {
     }
 }
 
-/// A slot whose scripts run in `host`. Its methods do the same as those of [`crate::Slots`].
+/// A slot whose scripts run in `host`. Its methods have the same effects as those of
+/// [`crate::Slots`].
 #[derive(Clone, Debug)]
 pub struct ScriptedSlot<H> {
     host: H,
@@ -64,7 +66,7 @@ pub struct ScriptedSlot<H> {
     id_key: IdKey,
     bounds: SlotBounds,
     consumer: String,
-    /// Redelivered tickets that were not taken yet.
+    /// Tickets that were redelivered and not taken since then.
     redelivered: VecDeque<QueuedTicket>,
 }
 
@@ -203,7 +205,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
         loop {
             let call = reader::claim(&self.keys, &self.consumer, 0, &from);
             let claimed = match self.execute(&call) {
-                // No queue exists, so nothing was delivered.
+                // The queue does not exist, so there is no ticket to deliver.
                 Err(RedisFailure::Refused(_)) => return Ok(()),
                 reply => reader::read_claimed(self.slot, reply?)?,
             };
@@ -222,8 +224,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // A real server may deliver an acknowledged ticket again. This second delivery settles
-        // nothing.
+        // On a real server, an acknowledged ticket may be delivered once more, which settles
+        // nothing. Here it is not.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The inbox: the tickets that readers got from the queues and that no settler has taken. A reader
-//! waits until the inbox has room. A ticket that was read twice is in the inbox only once.
+//! The inbox: the tickets that readers got from the queues and that no settler has taken yet.
+//! Readers wait while the inbox is full. If a ticket is read twice, it is in the inbox only once.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +52,8 @@ impl TicketBuffer {
         self.arrived.notify_one();
     }
 
-    /// `tickets` are all unacknowledged tickets of the slot, in sequence.
+    /// Replaces the slot's tickets in the inbox. `tickets` are all unacknowledged tickets of the
+    /// slot, in sequence.
     pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<DequeuedTicket>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);
@@ -61,7 +62,8 @@ impl TicketBuffer {
         self.push(tickets);
     }
 
-    /// If the caller drops the future, no ticket is lost.
+    /// Waits for tickets, and takes up to `at_most` of them. If the caller drops the future, no
+    /// ticket is lost.
     pub(super) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         loop {
             let arrived = self.arrived.notified();

@@ -1,10 +1,10 @@
-//! Checks the servers' identities each second, and at once when a connection breaks. A server that
-//! restarted, or a replica that took over, may have lost its slots' memory. So after such a change,
-//! the leader checks the slots at once.
+//! Checks the identities of the servers each second, and at once when a connection breaks. A server
+//! that restarted, or a replica that took over, may have lost the memory of its slots. So after
+//! such a change, the leader checks the slots at once.
 //!
-//! A changed identity does not prove a loss, and `FLUSHALL` deletes a slot's memory without such a
-//! change. The watch also reports a server that can no longer hold slots, for example after a
-//! failover.
+//! But a changed identity does not prove a loss, and `FLUSHALL` deletes a slot's memory without a
+//! change of the identity. The watch also reports a server that can no longer hold slots, for
+//! example because another server took over.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -58,8 +58,8 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its entry, because only a later answer can show a
-        // change.
+        // If a server does not answer, its last known entry stays. Only a later answer can show
+        // that the server changed.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

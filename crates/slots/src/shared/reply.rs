@@ -7,18 +7,18 @@ use crate::redis::failure::{RedisFailure, unexpected_reply};
 /// A server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptReply {
-    /// No value: the key does not exist, or the script returned nothing.
+    /// No value. The key does not exist, or the script returned nothing.
     Null,
     /// A number.
     Number(i64),
-    /// Bytes. The status `OK` is also returned as bytes.
+    /// A text or other bytes. The status `OK` also has this form.
     Bytes(Vec<u8>),
     /// A list.
     Array(Vec<ScriptReply>),
 }
 
 impl ScriptReply {
-    /// Returns the answer as a number, if it is a number or a text of digits.
+    /// Returns the reply as a number, if it is a number or a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -28,7 +28,7 @@ impl ScriptReply {
         }
     }
 
-    /// Returns the items of a list, or an empty slice if the answer is not a list.
+    /// Returns the items of a list, or an empty slice if the reply is not a list.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match self {

@@ -1,4 +1,5 @@
-//! Chooses the next step after a slot's answer, after a verdict, and after a confirmation.
+//! Chooses what follows after a slot's answer, after a verdict, and after a confirmation by the
+//! store.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Verdict};
@@ -18,8 +19,8 @@ impl Attempt {
             TicketAnswer::Repeated(ticket) => self.await_verdict(ticket, false, view),
             TicketAnswer::Short { .. } => self.unserved(Unserved::Short, view),
             TicketAnswer::KeyReused => self.refused_by_slot(Refusal::KeyReused, view),
-            // An order of the buyer may have ended before this request arrived, and the slot may
-            // not know the lower quota yet. Any node may deliver the feed row with this quota.
+            // One of the buyer's orders may have ended before this request arrived. The slot may
+            // still lack the feed row that lowers the buyer's quota. Any node may deliver this row.
             TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.ended_orders) => {
                 self.signals.wakes = true;
                 self.look_up_or(AfterLookUp::TryAgain, view)
@@ -28,9 +29,9 @@ impl Attempt {
                 self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
             }
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
-            // If the sale or this node refuses requests now, the request ends here. Otherwise a
-            // later try can succeed, because the slot is leaving the item's spread or waits for its
-            // next epoch.
+            // If the sale or this node refuses requests now, the request ends here. Otherwise, the
+            // slot is stopped because it leaves the item's spread or waits for its next epoch. So a
+            // later try can succeed.
             TicketAnswer::Stopped if phase_refusal(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
@@ -40,7 +41,8 @@ impl Attempt {
         }
     }
 
-    /// `is_mine` is true if the ticket was issued for this very request.
+    /// Waits for a ticket's verdict. `is_mine` is true if the ticket was issued for this copy of
+    /// the request, and not for an earlier one.
     pub(super) fn await_verdict(
         &mut self,
         ticket: IssuedTicket,
@@ -48,8 +50,9 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.step = Step::Verdict { ticket, is_mine };
-        // A slot in this node's memory is lost together with the waiting requests, and only this
-        // node settles its tickets. So its tickets cannot be lost while the request waits.
+        // If the slot is in this node's memory, the ticket cannot be lost while its request waits.
+        // Such a slot is lost only together with the waiting requests, and only this node settles
+        // its tickets.
         let may_be_lost = is_mine && !view.is_node_local();
         Effect::AwaitVerdict { ticket, is_mine, may_be_lost }
     }
@@ -70,10 +73,10 @@ impl Attempt {
             Input::Verdict(verdict) if is_mine => self.answer_verdict(verdict, true),
             Input::Verdict(verdict) => self.earlier_verdict(verdict, view),
             Input::GrantClosed => self.unserved(Unserved::TicketLost, view),
-            // No verdict has arrived, so the buyer reads the verdict later.
+            // The client has waited long enough for the verdict, so the buyer gets the ticket's id.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // The ticket is from an earlier copy of the request. If another node got that copy, the
-            // verdict does not arrive here.
+            // The ticket was issued for an earlier copy of the request. If another node received
+            // that copy, the verdict does not arrive at this node. So it is read from the store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)
@@ -94,9 +97,10 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of a ticket of an earlier request with the same key. The reason of a
-    /// refusal may be out of date, so this request tries again. The slot still remembers the
-    /// refused ticket, so the item is reconciled first.
+    /// Handles the verdict of a ticket of an earlier request with the same key. If the ticket was
+    /// refused, the reason may no longer hold, so this request tries again. The slot still
+    /// remembers the refused ticket until it gets the feed row about it. So the item is reconciled
+    /// first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {
@@ -119,9 +123,9 @@ impl Attempt {
         }
     }
 
-    /// Asks the store to confirm a slot's refusal, because a slot knows only the requests that it
-    /// served. The request may have an order, or a ticket in another slot, which takes precedence.
-    /// The slot may also refuse because of a ticket that the store has not decided yet.
+    /// Asks the store to confirm a slot's refusal. A slot knows only the requests that it served.
+    /// The request may have an order, or a ticket in another slot, and these count more than the
+    /// refusal. The slot may also refuse because of a ticket that the store has not decided yet.
     fn refused_by_slot(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
         match enforces(Rule::SlotRefusalConfirmed) {
             true => self.look_up_or(AfterLookUp::Confirm(refusal), view),
@@ -130,11 +134,11 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // The only node of a deployment knows every order, so a key that was used for another
-        // request needs no confirmation. With several nodes, the leader may have created the
-        // request's order from the waitlist, or the request's key may hold an order for another
-        // item. A reached limit always needs a confirmation, because the slot also counts tickets
-        // that may be returned.
+        // If there is only one node, it knows every order. So if the key was used for another
+        // request, no confirmation is needed. If there are several nodes, the leader may have given
+        // the request an order from the waitlist. Or the key may hold an order for another item. A
+        // reached limit always needs a confirmation, because the slot also counts tickets that may
+        // be returned.
         let is_known = !view.has_other_slots() && view.is_only_node();
         if is_known && refusal == Refusal::KeyReused {
             return self.refuse(refusal);

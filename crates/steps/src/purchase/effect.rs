@@ -9,25 +9,27 @@ use crate::memory::Refusal;
 /// The result of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The driver performed an effect that has no other result.
+    /// The driver has performed the effect, which has no other result.
     Done,
-    /// The slot's answer. A slot that cannot be reached answers [`TicketAnswer::NoEpoch`].
+    /// The slot's answer. If the slot cannot be reached, the driver passes
+    /// [`TicketAnswer::NoEpoch`].
     Slot(TicketAnswer),
     /// The ticket's verdict.
     Verdict(Verdict),
-    /// No request of this node waits for the ticket's verdict.
+    /// No request waits for the ticket's verdict on this node, so the verdict may not arrive here.
     NotWaiting,
     /// The store has no verdict yet.
     NoVerdict,
-    /// The ticket's grant is closed, so there may be no verdict.
+    /// The ticket's grant is closed, so the ticket may never get a verdict.
     GrantClosed,
     /// The units that the store counts for the buyer, and the answer if the request holds an order.
-    /// The driver must read the units first. If the units include the request's order, the driver
-    /// then also finds the order.
+    ///
+    /// The driver must read the units before the order. If the units include the order of this
+    /// request, the driver then also finds the order.
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
-    /// The request's answer if the request holds an order.
+    /// The answer from the request's order. `None` if the request holds no order.
     LookedUp(Option<Outcome>),
     /// A parked request may try again.
     Woken,
@@ -44,28 +46,28 @@ pub enum Input {
 pub enum Effect {
     /// Look up the order that the request holds. The result is [`Input::LookedUp`].
     LookUpOrder,
-    /// Ask the slot for a ticket. The result is [`Input::Slot`]. If `is_bounded`, a slot without an
-    /// answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
+    /// Ask the slot for a ticket. The result is [`Input::Slot`].
     AskSlot {
         /// The slot.
         slot: SlotKey,
-        /// Whether the time for the slot's answer is bounded.
+        /// If true, a slot that does not answer within [`SLOT_QUERY_MAX_MS`] counts as unreachable.
         is_bounded: bool,
     },
-    /// Ask the slot, within [`SLOT_QUERY_MAX_MS`], for an earlier ticket of the request. The call
-    /// must have the limit 0, so that the slot issues no new ticket. The result is [`Input::Slot`].
+    /// Ask the slot whether it has a ticket of an earlier try of the request. The call must have
+    /// the limit 0, so that the slot issues no new ticket. It ends after [`SLOT_QUERY_MAX_MS`]. The
+    /// result is [`Input::Slot`].
     FindTicket(SlotKey),
     /// Wait for the ticket's verdict. The result is one of these:
     /// - [`Input::Verdict`]
-    /// - [`Input::Elapsed`] when the client's wait ends
+    /// - [`Input::Elapsed`], when the client has waited long enough
     /// - [`Input::NotWaiting`], only if `is_mine` is false
     /// - [`Input::GrantClosed`], only if `may_be_lost` is true
     AwaitVerdict {
         /// The ticket.
         ticket: IssuedTicket,
-        /// Whether the ticket was issued for this very request.
+        /// Whether the ticket was issued for this copy of the request, and not for an earlier one.
         is_mine: bool,
-        /// Whether the ticket can be lost with its slot.
+        /// Whether the slot may lose the ticket while the request waits.
         may_be_lost: bool,
     },
     /// Read the ticket's verdict in the store. The result is [`Input::Verdict`],
@@ -82,13 +84,13 @@ pub enum Effect {
         why: Unserved,
         /// The monotonic time at which the wait ends.
         until: Millis,
-        /// The number of earlier waits ([`RETRY_PACE_MS`]).
+        /// The number of earlier waits of the request, which selects the wait in [`RETRY_PACE_MS`].
         waits: u32,
     },
-    /// Give the request a new token and a new `decide_by` for a new ticket. The result is
-    /// [`Input::Done`].
+    /// Give the request a new token and a new `decide_by`, so that it can get another ticket. The
+    /// result is [`Input::Done`].
     RenewToken,
-    /// Reconcile the item, because a slot may lack units or feed rows. The result is
+    /// Begin to reconcile the item, because a slot may lack units or feed rows. The result is
     /// [`Input::Done`].
     Wake,
     /// Remember in this node's memory that the request holds an order. The result is
@@ -99,21 +101,20 @@ pub enum Effect {
     RememberQueued(IssuedTicket),
     /// Forget that the request was answered as queued. The result is [`Input::Done`].
     ForgetQueued(IssuedTicket),
-    /// Check whether a slot lost its memory. The result is [`Input::Done`].
+    /// Begin to check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
     /// Answer the request. The purchase is over.
     Answer(Outcome),
 }
 
-/// The answer to a purchase. If the answer has an order, the driver adds the order that it read
-/// last.
+/// The answer to a purchase. `Created` and `Replayed` mean the order whose id the driver read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.
     Created,
     /// The request already holds this order.
     Replayed,
-    /// The request has a ticket that may still be refused.
+    /// The request has a ticket without a verdict. The ticket may still be refused.
     Queued(IssuedTicket),
     /// The request is refused.
     Refused(Refusal),
@@ -121,7 +122,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Returns the answer to a request whose key holds an order. `is_same` says whether the order
-    /// has the request's item and units.
+    /// has the item and the units of the request.
     #[must_use]
     pub fn for_order(is_same: bool) -> Self {
         if is_same { Self::Replayed } else { Self::Refused(Refusal::KeyReused) }
@@ -131,11 +132,11 @@ impl Outcome {
 /// Why one try did not serve the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unserved {
-    /// The slots have too few units, but more may come.
+    /// The slots have too few units now, but may get more.
     Short,
-    /// A slot has no epoch yet, is stopped, or lacks feed rows of the store.
+    /// A slot has no epoch yet, is stopped, or lacks feed rows.
     NotReady,
-    /// A slot refused for a reason that the store has not decided yet.
+    /// A slot refused the request because of tickets that the store has not decided yet.
     Undecided,
     /// The request's ticket was returned, or the ticket's grant is closed. The client never got the
     /// ticket's id, so the request may get a new ticket.

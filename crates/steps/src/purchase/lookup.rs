@@ -1,12 +1,13 @@
-//! Looks up the order or the queued ticket that a request holds. If an earlier copy of the request
-//! was queued, the request waits for the verdict of the same ticket.
+//! Looks up the order or the queued ticket that a request already has. If an earlier copy of the
+//! request was queued, the request waits for the verdict of that copy's ticket.
 use doorbuster_core::Verdict;
 
 use super::{AfterLookUp, Attempt, Effect, Input, NodeView, Outcome, Step, Unserved};
 use crate::memory::{Queued, Refusal, is_recent, may_hold, phase_refusal, unless_stale};
 
 impl Attempt {
-    /// A refusal by the sale's phase takes precedence over a refusal by the front door.
+    /// Decides from memory whether the request is refused. If the sale's phase and the front door
+    /// both refuse it, the answer is the refusal by the phase.
     pub(super) fn first_decision(&self, view: &impl NodeView) -> AfterLookUp {
         let refusal = phase_refusal(view).or(self.door.map(Refusal::AtDoor));
         refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse)
@@ -28,8 +29,9 @@ impl Attempt {
         Effect::LookUpOrder
     }
 
-    /// Looks up the request's order if the request may hold one. An order takes precedence over a
-    /// slot's refusal, because a slot with a new epoch does not know the request.
+    /// Looks up the request's order if the request may hold one, and otherwise goes on with
+    /// `after`. An order counts more than a slot's refusal, because a slot with a new epoch does
+    /// not know the request.
     pub(super) fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match may_hold(view) {
             true => self.look_up(after, view),
@@ -42,9 +44,9 @@ impl Attempt {
             AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
-            // The counted units may belong to this request's own order, so the order is looked up
-            // first. The node uses a count only if its snapshot is newer than the count. So if the
-            // count includes the order, the memory has the order's request.
+            // The buyer's units may belong to an order of this very request, so the order is looked
+            // up first. A count is used only if the node's snapshot is newer than the count. So if
+            // the count includes the order, the node's memory has the order's request.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {
@@ -57,8 +59,8 @@ impl Attempt {
         }
     }
 
-    /// If no verdict arrives, another node may have settled the ticket. The verdict is then read
-    /// from the store.
+    /// Handles the end of the wait for an earlier copy's verdict. If no verdict arrived, another
+    /// node may have settled the ticket, so the verdict is read from the store.
     pub(super) fn queued_before(
         &mut self,
         queued: Queued,
@@ -85,10 +87,10 @@ impl Attempt {
         }
     }
 
-    /// Handles the verdict of an earlier queued ticket. After a refusal, the request begins again,
-    /// because the sale may have changed. The slot still remembers the refused ticket, so the item
-    /// is reconciled. If another copy of the request has been queued meanwhile, this request waits
-    /// for the copy's verdict.
+    /// Handles the verdict of the ticket of an earlier, queued copy. If the ticket was refused, the
+    /// request begins again, because the sale may have changed. The slot may still remember the
+    /// refused ticket, so the item is reconciled. If a third copy of the request has been queued
+    /// since then, the request waits for the verdict of that copy.
     fn verdict_before(
         &mut self,
         queued: Queued,
@@ -107,8 +109,9 @@ impl Attempt {
         self.look_up_order(after)
     }
 
-    /// Answers the request. If its key was queued with another item or other units, looks for an
-    /// order that another copy of this request created.
+    /// Answers the request with the result of an earlier, queued copy. If the key was queued for
+    /// another item or other units, first looks for an order that another copy of this request
+    /// created.
     fn answer_repeat(&mut self, queued: Queued, outcome: Outcome) -> Effect {
         match queued.item == self.item && queued.ticket.units == self.units {
             true => self.answer(outcome),

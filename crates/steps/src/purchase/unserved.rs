@@ -1,5 +1,5 @@
-//! Decides what happens after a try that did not serve the request. The answer is never "sold out"
-//! while the request holds an order or an earlier try may be undecided.
+//! Decides what follows after a try that did not serve the request. The answer is never "sold out"
+//! while the request holds an order, or while an earlier try may be undecided.
 use doorbuster_core::SlotKey;
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::rules::{Rule, enforces};
@@ -30,16 +30,17 @@ impl Attempt {
             Unserved::Short | Unserved::NotReady => {}
             Unserved::Undecided => {
                 self.undecided += 1;
-                // The store may have decided by now, but the slot may lack the feed rows about
-                // returned units and a lower quota. Any node may deliver these rows.
+                // By now, the store may have decided. But the slot may lack the feed rows about
+                // returned units and about a lower quota. Any node may deliver these rows.
                 self.signals.wakes |= self.undecided == 2;
             }
-            // If the second ticket is returned too, a third one would not help.
+            // The request has already received a second ticket. If this ticket is returned too, a
+            // third one would not help.
             Unserved::TicketLost if self.was_renewed => return self.refuse(Refusal::Unavailable),
             Unserved::TicketLost => {
                 self.was_renewed = true;
                 self.signals.renews = true;
-                // The slot's next epoch does not start at once, so the request may be parked for
+                // The slot does not get its next epoch at once. So the request may be parked for
                 // the full time again.
                 self.parked_until = self.now.plus(PARK_MS);
                 self.waits = self.waits.max(1);
@@ -50,8 +51,8 @@ impl Attempt {
         }
         let is_short = why == Unserved::Short;
         if self.now >= self.parked_until {
-            // If the slots are short for the first time, the request has not waited for units. The
-            // answer must then not claim that no units are left.
+            // The slots have too few units for the first time, so the request has not waited for
+            // units yet. Without such a wait, the answer must not claim that no units are left.
             self.is_uncertain |= is_short && !self.was_short;
             return self.parked_too_long(is_short, view);
         }
@@ -63,8 +64,9 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// If the slots were short and the parking time is over, ends the parking. Otherwise tries the
-    /// request again, even after the parking time, because the request may have missed a change.
+    /// Handles the end of one wait. If the slots had too few units and the parking time is over,
+    /// ends the parking. Otherwise, tries the request again, even after the parking time, because
+    /// the request may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,
@@ -83,8 +85,8 @@ impl Attempt {
         }
     }
 
-    /// Refuses the request as sold out, unless it holds an order. The caller must already have read
-    /// the counts, so that this call finds each counted order.
+    /// Refuses the request as sold out, unless it holds an order. The caller must read the counts
+    /// before this call. So for each order in the counts, this call finds the order's request.
     pub(super) fn refuse_sold_out(
         &mut self,
         sold_out: SoldOut,
@@ -93,9 +95,12 @@ impl Attempt {
         self.look_up_or(AfterLookUp::Refuse(Refusal::SoldOut(sold_out)), view)
     }
 
-    /// If the slots were short, asks all slots once more, because units may have arrived without a
-    /// signal. If they were not short and all of them answered, looks for the request's ticket in
-    /// all slots. Otherwise answers the request.
+    /// Handles the end of the parking time:
+    ///
+    /// - If the slots had too few units, asks all slots once more, because units may have arrived
+    ///   without a signal.
+    /// - If they had not, and all of them answered, looks for a ticket of the request in all slots.
+    /// - Otherwise, answers the request.
     pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {
             self.spent_ms = 0;
@@ -108,7 +113,8 @@ impl Attempt {
         self.finish(is_short, view)
     }
 
-    /// If no slot has a ticket of the request, the answer is `refusal`.
+    /// Asks every slot whether it has a ticket of the request. If no slot has one, the answer is
+    /// `refusal`.
     pub(super) fn find_ticket(
         &mut self,
         refusal: Option<Refusal>,
@@ -170,13 +176,13 @@ impl Attempt {
         if let Some(refusal) = phase_refusal(view) {
             return self.look_up_or(AfterLookUp::Refuse(refusal), view);
         }
-        // The answer "sold out" needs all slots, because an unreachable slot may have a ticket of
-        // the request.
+        // "Sold out" requires that all slots have answered, because an unreachable slot may have a
+        // ticket of the request.
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
             return self.refuse_sold_out(free.refusal_after_parking(self.units), view);
         }
         // A slot that had no epoch for the whole parking time may have lost its memory. The leader
-        // may be unable to reach this slot.
+        // may be unable to reach this slot, so this node begins a check.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

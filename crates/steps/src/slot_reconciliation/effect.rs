@@ -1,17 +1,17 @@
-//! The effects of a round, their results, and what a round reads from the node.
+//! The effects of a round, their results, and the view through which a round reads the node's data.
 use doorbuster_core::refill::Portion;
 use doorbuster_core::slot::{RecallOutcome, SlotView};
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// After this node moved recalled units to an item's pool for another node, it takes no units from
-/// the pool for this many milliseconds.
+/// If this node moves recalled units to an item's pool, they are for another node. So this node
+/// then takes no units from the pool for this many milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.
 pub trait ItemView {
-    /// Returns the slots of the item's spread that this node reaches.
+    /// Returns the slots in the item's spread that this node reaches.
     fn slots(&self) -> Vec<SlotKey>;
     /// Returns whether a slot is in the item's spread.
     fn is_in_spread(&self, slot: SlotKey) -> bool;
@@ -19,42 +19,43 @@ pub trait ItemView {
     fn reaches_all_slots(&self) -> bool;
     /// Returns the portions in which the slots get units.
     fn portions(&self) -> Portions;
-    /// Returns the item's limit, which is the largest number of units in one request.
+    /// Returns the item's limit: the largest number of units for one buyer, and so also for one
+    /// request.
     fn limit(&self) -> u32;
-    /// Returns the number of units that slots can get from the pool.
+    /// Returns the units in the pool that slots may get.
     fn pool(&self) -> u64;
-    /// Returns for how many more milliseconds this node leaves the pool to other nodes.
+    /// Returns for how many more milliseconds this node must take no units from the pool.
     fn pool_rest_ms(&self) -> u64;
-    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
-    /// the pool.
+    /// Makes this node take no units from the pool for [`POOL_REST_MS`], because it moved units to
+    /// the pool for another node.
     fn rest_pool(&mut self);
-    /// Returns the oldest request that waits for units: its own slot, and the units that it asks
-    /// for.
+    /// Returns the demand of the request that has waited longest for units: the request's own slot,
+    /// and the number of units.
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
-    /// Returns whether the slots must not issue tickets. This is the case while the item's sale
-    /// drains, or while the only node that reaches the slots is stopping.
+    /// Returns whether the slots must not issue tickets. They must not while the item's sale is
+    /// being drained. They must not either while the only node that reaches them is stopping.
     fn halts(&self) -> bool;
-    /// Returns whether this node may resume a stopped slot. `halts` is this round's
-    /// [`ItemView::halts`].
+    /// Returns whether this node may resume a stopped slot. `halts` is the result of
+    /// [`ItemView::halts`] in this round.
     fn may_resume(&mut self, halts: bool) -> bool;
 }
 
 /// A slot that this node reaches, and its open grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSlot {
-    /// The grant as it was read, plus the units that this round gave to the grant.
+    /// The grant as it was read, with the units that this round has added to it.
     pub grant: Grant,
-    /// The slot's own state when it was last read.
+    /// The slot's state when the slot was last read.
     pub view: SlotView,
     /// Whether the slot accepted its grant in this round.
     pub is_new: bool,
 }
 
 impl OpenSlot {
-    /// Returns the number of feed rows that the slot had not applied when it was read. Rows that
-    /// were added after the read of the grant do not count.
+    /// Returns how many rows of the grant's feed the slot had not applied when the slot was read.
+    /// Does not count rows that were added after the grant was read.
     #[must_use]
     pub fn rows_on_their_way(&self) -> u64 {
         self.grant.feed_len.0.saturating_sub(self.view.applied.0)
@@ -81,19 +82,20 @@ pub struct Refill {
     pub portion: Portion,
 }
 
-/// The reason for a pause before the item's next round.
+/// Why the item's next round begins only after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// A slot outside the spread is not drained yet.
+    /// A slot outside the spread is still not drained.
     Drain,
-    /// The node leaves the pool to other nodes for this many milliseconds.
+    /// This node takes no units from the pool for this many milliseconds, so that another node can
+    /// take them.
     PoolRest(u64),
     /// Another node needs time to sell the units that it got from this node.
     GiveWay,
 }
 
-/// The next action of the driver. If the store does not answer, the round ends, and a later round
-/// performs the remaining effects.
+/// The next action of the driver. If the store does not answer, the driver drops this round, and a
+/// later round performs the remaining effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
@@ -116,7 +118,8 @@ pub enum Effect {
         /// The recall.
         recall: Recall,
     },
-    /// Move recalled units in the store. The result is [`Input::Moved`].
+    /// Finish a recall in the store, which moves the recalled units. The result is
+    /// [`Input::Moved`].
     FinishRecall {
         /// The recall.
         recall: RecallId,
@@ -126,15 +129,16 @@ pub enum Effect {
     /// Send these slots their missing feed rows ([`crate::feed`]), and read them again. The result
     /// is [`Input::Fed`].
     Feed(Vec<OpenSlot>),
-    /// Give slots their portions of the pool. The result is [`Input::Refilled`].
+    /// Move units from the pool to slots, in the portions of these refills. The result is
+    /// [`Input::Refilled`].
     Distribute {
         /// The units in the pool when the portions were computed.
         pool: u64,
         /// The portions.
         refills: Vec<Refill>,
     },
-    /// Give a slot the units of the pool that the oldest waiting request lacks. The result is
-    /// [`Input::Refilled`].
+    /// Move units from the pool to one slot, because the oldest waiting request lacks them. The
+    /// result is [`Input::Refilled`].
     Gather(Refill),
     /// Begin a recall from one grant to another. The result is [`Input::RecallBegun`].
     BeginRecall {
@@ -147,8 +151,8 @@ pub enum Effect {
     },
     /// Reconcile the item again after a pause. The result is [`Input::Done`].
     RunAgain(Pause),
-    /// Remember how many units each slot has, and how far it has applied its feed
-    /// ([`super::Round::slots`]). The result is [`Input::Done`].
+    /// Store in the node's memory how many units each slot has, and up to which position it has
+    /// applied its feed ([`super::Round::slots`]). The result is [`Input::Done`].
     Record,
     /// Stop or resume a slot. The result is [`Input::Done`].
     Stop {
@@ -168,13 +172,13 @@ pub enum Input {
     Grants(Vec<Grant>),
     /// The pending recalls of all items.
     Recalls(Vec<Recall>),
-    /// The slots that have their grants, without slots that did not answer.
+    /// The slots that have their open grants. Slots that did not answer are left out.
     Started(Vec<OpenSlot>),
-    /// The drain of the slot has ended. `true` means that the slot has no open grant.
+    /// The drain of the slot has ended. The value is true if the slot has no open grant any more.
     Drained(bool),
     /// The slot's answer to the recall.
     Taken(RecallOutcome),
-    /// The number of units that the store moved.
+    /// The number of units that the store moved for the recall.
     Moved(u64),
     /// The slots, read again.
     Fed(Vec<OpenSlot>),

@@ -5,21 +5,21 @@ use doorbuster_core::{Counter, Spread, Stock};
 
 use super::OpenSlot;
 
-/// The portions in which a slot gets an item's units.
+/// Says how many units of an item each slot gets, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portions {
-    /// The spread that sets the sizes of the portions.
+    /// The spread whose settings decide the sizes of the portions.
     pub spread: Spread,
     slots: u32,
 }
 
 impl Portions {
-    /// Returns the portions of an item's slots. `nodes` is the number of live nodes, or `None` if
-    /// every node reaches every slot.
+    /// Returns the portions for an item with the setting `spread`. `nodes` is the number of live
+    /// nodes if the slots are in the nodes' memory, and `None` if every node reaches every slot.
     ///
-    /// If slots are in the nodes' memory, an item with counted stock and without sub-domains gets
-    /// small portions, so that a dead node withholds few units. All other items get the portions of
-    /// their own spread.
+    /// If the slots are in the nodes' memory, and the item has counted stock and no sub-domains,
+    /// the portions are small. So if a node dies, its slot withholds only few units. In all other
+    /// cases, the portions are those of `spread`.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };
@@ -32,16 +32,16 @@ impl Portions {
         }
     }
 
-    /// Returns whether a slot in this state would get units from a pool of this size. Without
-    /// sub-domains, the result is always true.
+    /// Returns whether a slot in this state would get units from a pool with `pool` units. Without
+    /// sub-domains, this is always true.
     #[must_use]
     pub fn needs_units(&self, pool: u64, view: &SlotView) -> bool {
         !self.spread.uses_sub_domains()
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// Returns each slot's portion of the pool. `limit` is the largest number of units in one
-    /// request.
+    /// Returns the portion of the pool that each slot gets. `limit` is the largest number of units
+    /// in one request.
     pub(super) fn split_pool(
         &self,
         pool: u64,
