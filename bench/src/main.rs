@@ -1,7 +1,8 @@
-//! Comparisons with other programs, measured as ratios in one run: `cargo xtask bench`.
+//! `cargo xtask bench`: measures the server and other programs in one run on this machine, and
+//! reports the ratios of their results.
 //!
-//! Each figure starts its own private programs and checks their results. If a result is wrong, the
-//! figure shows the reason instead of a number.
+//! Each figure starts its own instances of all programs, and checks the results of their work. If a
+//! result is wrong, the figure shows the reason instead of a number.
 
 mod attack;
 mod config;

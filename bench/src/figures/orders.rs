@@ -91,7 +91,8 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// The sale does not sell out and the buyers do not run out, so only the server limits the rate.
+/// Measures our server once. The sale and the buyers are large enough for the whole load, so only
+/// the server limits the rate.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;

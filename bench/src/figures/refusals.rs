@@ -61,7 +61,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// nginx returns the same body as our server.
+/// Returns the body of a refusal from our server. nginx then returns the same body.
 fn refusal(
     sale_server: &SaleServer,
     buyers: &doorbuster_harness::generator::buyers::Buyers,

@@ -30,7 +30,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Measures the time to the first `200` at `/readyz`, in milliseconds.
+/// Measures the time from a server's start to its first `200` at `/readyz`, in milliseconds.
 fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
     let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
@@ -38,7 +38,8 @@ fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
         let data =
             dir.path().join(if is_empty { format!("data-{number}") } else { "data".to_owned() });
         let server = config.server(&data, None, None)?;
-        // The first start fills the file cache, and creates the data for the later starts.
+        // The first start is not measured. It fills the system's file cache, and it creates the
+        // data for the later starts.
         if number > 0 {
             times.push(server.ready_after().as_secs_f64() * 1e3);
         }
@@ -55,8 +56,8 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", RESIDENT).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// Measures the binary for distribution. If this binary was not built, strips and measures a copy
-/// of the server's binary.
+/// Measures the size of the binary that a release ships (profile dist). If this binary was not
+/// built, strips a copy of the server's binary and measures the copy.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size = |path: &Path| {
         anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)

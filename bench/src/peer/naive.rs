@@ -1,4 +1,5 @@
-//! Starts the naive design: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+//! Starts the programs of the naive design: Redis, PostgreSQL, and this program with `--naive` (see
+//! `naive.rs`).
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// The consumer must insert the whole list within this time.
+/// How long the bench waits until the consumer has inserted all orders of the list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The processes of the naive design.
