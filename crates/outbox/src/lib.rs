@@ -5,21 +5,16 @@
 //!   [`doorbuster_core::outbox`] decides when each event is sent.
 //! * A worker sends only while its node has the endpoint's lease. If two workers run for a moment,
 //!   the store accepts the position from only one of them.
-//! * If a worker stops before the results are stored, the next worker sends the events again.
+//! * If a worker stops before it has stored the results of its deliveries, the next worker sends
+//!   these events again.
 //!
-//! | file | what it does |
-//! |---|---|
-//! | `worker` | delivers events to one endpoint |
-//! | `body` | builds the message of an event |
-//! | `receiver` | defines the contract with a receiver of messages |
-//! | `webhook` | sends messages as signed requests |
-//! | `broker` | sends messages to brokers |
-//! | `send` | sends one message to a webhook or to a broker |
-//! | `push` | sends messages to browsers |
-//! | `limits` | bounds the numbers of endpoints and of their secrets |
-//! | `address_guard` | decides to which addresses requests may go |
-//! | `cleanup` | deletes expired rows |
-//! | `metrics` | counts delivery attempts and deleted rows |
+//! | file | what it does | |---|---| | `worker` | delivers events to one endpoint | | `body` |
+//! builds the message of an event | | `receiver` | defines the contract with a receiver of messages
+//! | | `webhook` | sends messages as signed requests | | `broker` | sends messages to brokers | |
+//! `send` | sends one message to a webhook or to a broker | | `push` | sends messages to browsers |
+//! | `limits` | bounds the numbers of endpoints and of their secrets | | `address_guard` | decides
+//! to which addresses requests may go | | `cleanup` | deletes expired rows | | `metrics` | counts
+//! delivery attempts and deleted rows |
 mod address_guard;
 mod body;
 mod broker;
@@ -62,21 +57,21 @@ use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a node reads new events, if no signal comes earlier.
+/// How often a node assigns positions to new events, if no signal of a new event comes earlier.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. In SQLite, the commit
-/// itself assigns the positions.
+/// The maximum number of events to which one transaction assigns positions in PostgreSQL. In
+/// SQLite, the transaction that writes an event also assigns its position.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
-/// By endpoint: the sender of the endpoint's settings to its worker.
+/// For each endpoint, the sender that passes new settings of the endpoint to its worker.
 type Senders = HashMap<String, watch::Sender<Arc<Endpoint>>>;
 
 /// The delivery service of this node.
 pub struct Outbox {
     node: Arc<Node>,
-    /// Reads the catalogue again if an event belongs to an unknown sale.
+    /// Reads the catalogue again if this node does not know the sale of an event.
     catalogue_reader: Arc<CatalogueReader>,
-    /// The address of the pages, if it is configured.
+    /// The address of the sale pages, if it is configured.
     origin: Option<String>,
     webhooks: Webhooks,
     brokers: Brokers,
@@ -87,13 +82,13 @@ pub struct Outbox {
     controls: bool,
     /// Wakes the supervisor of the workers.
     changed: Notify,
-    /// How many times operators changed endpoints at this node.
+    /// How many times operators changed endpoints or deliveries at this node.
     changes: AtomicU64,
-    /// How many of these changes the workers use.
+    /// The number of these changes that the workers already use.
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// Whether this node has a worker. A node with a worker must assign positions to events.
+    /// Whether this node has a worker. Only nodes with a worker assign positions to events.
     has_leases: AtomicBool,
 }
 
@@ -146,7 +141,8 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// Returns the event's message, or `None` if this node does not know the event's item.
+    /// Returns the event's message. Returns `None` if this node does not know the event's item,
+    /// even after it has read the catalogue again.
     pub async fn message(&self, stored: &StoredEvent) -> Option<Message> {
         let links = body::Links { key: self.node.id_key(), origin: self.origin.as_deref() };
         let message = body::message(&self.node.catalogue(), links, stored);
