@@ -56,8 +56,9 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// A package from a registry has a checksum in the lock file. A Git source is not allowed, because
-/// the content of its branch may change.
+/// Returns whether a package is part of this repository or comes from a registry. The lock file has
+/// a checksum of each package from a registry. A Git source is not allowed, because the content of
+/// its branch may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

@@ -15,9 +15,9 @@ use crate::logs;
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
-/// The list of files and functions that are longer than allowed, with their present number of
-/// lines. When the code gets shorter, lower the number. Never raise a number, and never add an
-/// entry. If you change a file or a function of this list, split the file or the function.
+/// The files and functions that are longer than allowed, each with its present number of lines.
+/// When one becomes shorter, lower its number. Never raise a number or add an entry. If you need to
+/// change a file or function of this list, split it.
 const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
@@ -57,7 +57,8 @@ const ALLOWED_DEPENDENCIES: [(&str, &str); 27] = [
 ];
 /// The files that may read the system clock, in addition to the crates in [`MAY_READ_CLOCK`].
 const CLOCK_FILES: [&str; 1] = ["crates/base/src/clock.rs"];
-/// The crates that may read the system clock, because they serve no buyers.
+/// The crates in which every file may read the system clock, because these crates do not serve
+/// buyers.
 const MAY_READ_CLOCK: [&str; 5] = ["doorbuster", "harness", "lab", "sim", "testkit"];
 /// Functions that read the system clock.
 const CLOCK_READS: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];

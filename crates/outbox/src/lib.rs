@@ -166,8 +166,8 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers, and waits until they use the changed endpoints. Waits at most for
-    /// [`ENDPOINTS_REFRESH_INTERVAL`].
+    /// Wakes the workers after an operator's change, and waits until they use the changed
+    /// endpoints. Waits at most for [`ENDPOINTS_REFRESH_INTERVAL`].
     pub async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -273,8 +273,8 @@ impl Outbox {
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The worker itself advances the position, so a new position alone does not wake
-                // the worker.
+                // The endpoint's worker itself advances the position in the store. So the worker is
+                // woken only if something other than the position has changed.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;
@@ -292,8 +292,8 @@ impl Outbox {
     }
 }
 
-/// Removes the senders of ended workers, so that the next read of the endpoints starts new workers.
-/// If an ended worker already has a successor, the successor keeps its sender.
+/// Removes the senders of workers that have ended. The next read of the endpoints then starts new
+/// workers for them. If a new worker already replaces an ended one, the new worker's sender stays.
 fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(
