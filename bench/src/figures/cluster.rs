@@ -316,8 +316,8 @@ fn during_load(
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
         // The fault starts programs, and these must outlive this function. The kernel ends a
-        // program when the thread that started it ends, so the fault runs on the caller's thread,
-        // and the load on a new thread.
+        // program when the thread that started it ends. So the caller's thread runs the fault, and
+        // a new thread runs the load.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

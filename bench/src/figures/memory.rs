@@ -26,8 +26,9 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders that warm up the server, so that every code path has run. It is small: more
-/// orders would leave free memory, which the measured connections would use without a growth.
+/// The number of orders that warm up the server, so that every code path has run. It is small,
+/// because more orders would leave free memory. The measured connections would use this memory, and
+/// the bench would not see a growth.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -105,8 +105,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // Every refusal case uses its own prefix for the request keys. No order has such a key, so
-        // a request never repeats the request of an order.
+        // The request keys of the prepared orders have another prefix, so no request repeats the
+        // request of such an order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(

@@ -27,7 +27,7 @@ use page_visits::PageVisits;
 
 /// The target for the requests per second that reach the server. With any cache, the server still
 /// gets some: the status once per second, and the sale once per minute. At the opening, pages use a
-/// second URL for the status, so for a short time it gets the status twice per second.
+/// second URL for the status, so the server then gets requests for both URLs.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;

@@ -24,7 +24,7 @@ const DOOR: &str =
 const ADMITTED_PER_SEC: f64 = 2_000.0;
 /// The rate of arriving buyers, as a multiple of the rate of admitted buyers.
 const OVERLOAD_FACTOR: f64 = 10.0;
-/// The rate at which buyers with a pass order: half of the rate of admissions.
+/// The orders per second of admitted buyers: half of the rate of admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
 /// The units on sale. They must not run out, because the waiting room admits buyers only while
 /// units are free.
@@ -103,7 +103,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             joined
         });
-        // The buyers with a pass order until the server has answered the whole crowd.
+        // The admitted buyers continue to order until the server has answered the whole crowd.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableRequestScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))

@@ -12,10 +12,12 @@
 //! A new kind of broker needs a file beside [`amqp`](self) and `nats`, a variant of [`BrokerKind`],
 //! a variant of `Backend`, and a feature.
 //!
-//! | file | what it does | |---|---| | `address` | the address of a broker, and the part of it that
-//! may be shown | | `connection` | the one connection, opened again after a failure | | `amqp` |
-//! RabbitMQ: a durable topic exchange, persistent messages, confirms | | `nats` | NATS JetStream: a
-//! subject of a stream, acks |
+//! | file | what it does |
+//! |---|---|
+//! | `address` | the address of a broker, and the part of it that may be shown |
+//! | `connection` | the one connection, opened again after a failure |
+//! | `amqp` | RabbitMQ: a durable topic exchange, persistent messages, confirms |
+//! | `nats` | NATS JetStream: a subject of a stream, acks |
 mod address;
 #[cfg(feature = "amqp")]
 mod amqp;

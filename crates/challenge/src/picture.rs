@@ -42,8 +42,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds random grain in squares of two by two pixels, so that two equal shapes never have equal
-/// pixels. Only a few squares get grain, because grain makes the picture's file larger.
+/// Adds random grain in squares of two by two pixels, so that equal shapes do not have exactly
+/// equal pixels. Only a few squares get grain, because grain makes the picture's file larger.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {

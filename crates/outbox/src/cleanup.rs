@@ -38,8 +38,8 @@ impl Outbox {
     }
 
     async fn delete_batch(&self) -> NextRun {
-        // The clock has jumped. Rows may seem expired although they are not, so none are deleted
-        // now.
+        // After a jump of the clock, rows may seem expired although they are not. So none are
+        // deleted then.
         if self.node.clock_stepped() {
             return NextRun::Idle;
         }

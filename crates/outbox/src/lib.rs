@@ -8,13 +8,19 @@
 //! * If a worker stops before it has stored the results of its deliveries, the next worker sends
 //!   these events again.
 //!
-//! | file | what it does | |---|---| | `worker` | delivers events to one endpoint | | `body` |
-//! builds the message of an event | | `receiver` | defines the contract with a receiver of messages
-//! | | `webhook` | sends messages as signed requests | | `broker` | sends messages to brokers | |
-//! `send` | sends one message to a webhook or to a broker | | `push` | sends messages to browsers |
-//! | `limits` | bounds the numbers of endpoints and of their secrets | | `address_guard` | decides
-//! to which addresses requests may go | | `cleanup` | deletes expired rows | | `metrics` | counts
-//! delivery attempts and deleted rows |
+//! | file | what it does |
+//! |---|---|
+//! | `worker` | delivers events to one endpoint |
+//! | `body` | builds the message of an event |
+//! | `receiver` | defines the contract with a receiver of messages |
+//! | `webhook` | sends messages as signed requests |
+//! | `broker` | sends messages to brokers |
+//! | `send` | sends one message to a webhook or to a broker |
+//! | `push` | sends messages to browsers |
+//! | `limits` | bounds the numbers of endpoints and of their secrets |
+//! | `address_guard` | decides to which addresses requests may go |
+//! | `cleanup` | deletes expired rows |
+//! | `metrics` | counts delivery attempts and deleted rows |
 mod address_guard;
 mod body;
 mod broker;

@@ -78,8 +78,8 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
 /// later events of an order before the event of the missing row.
 ///
 /// The store can have up to twice as many rows as the bound. A worker adds a row only while it
-/// knows fewer rows than the bound, and an operator adds a row only while the store has fewer. But
-/// the worker may not know the operators' newest rows.
+/// knows fewer rows than the bound. An operator adds one only while the store has fewer. But the
+/// worker may not know the operators' newest rows.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }

@@ -17,7 +17,8 @@ pub struct ProviderError {
     pub why: String,
     /// Whether the provider refused the request. A repeated request would be refused too.
     pub is_refusal: bool,
-    /// Whether the provider refused the request only because it gets too many requests.
+    /// Whether the provider did not handle the request because it gets too many requests. A later
+    /// request may succeed.
     pub is_busy: bool,
 }
 

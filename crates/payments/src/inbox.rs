@@ -1,6 +1,6 @@
 //! Handles the messages of payment providers. The store applies each message only once. After a
-//! message, the server wakes the refund job and notifies the buyer's page, so that both act at once
-//! and not at their next poll.
+//! message, the server wakes the refund job and notifies the buyer's page. So neither waits for its
+//! next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;

@@ -2,13 +2,18 @@
 //! webhook requests. Each message takes effect only once. Messages can be lost, so the server also
 //! asks about each checkout and refund until the result is final.
 //!
-//! | file | what it does | |---|---| | `contract` | defines the contract with a provider | |
-//! `provider` | calls the configured provider | | `sandbox`, `stripe` | implement the providers | |
-//! `checkout` | creates the checkouts at which orders are paid | | `inbox` | handles providers'
-//! messages | | `checkout_closing` | asks the provider about ended checkouts, before the orders'
-//! units return | | `silence` | detects a provider that does not answer | | `failover` | after a
-//! failover, applies the payments that the new database lacks | | `refunds` | requests refunds and
-//! asks for their progress | | `metrics` | counts messages, refunds and requests |
+//! | file | what it does |
+//! |---|---|
+//! | `contract` | defines the contract with a provider |
+//! | `provider` | calls the configured provider |
+//! | `sandbox`, `stripe` | implement the providers |
+//! | `checkout` | creates the checkouts at which orders are paid |
+//! | `inbox` | handles providers' messages |
+//! | `checkout_closing` | asks the provider about ended checkouts, before the orders' units return |
+//! | `silence` | detects a provider that does not answer |
+//! | `failover` | after a failover, applies the payments that the new database lacks |
+//! | `refunds` | requests refunds and asks for their progress |
+//! | `metrics` | counts messages, refunds and requests |
 mod checkout;
 mod checkout_closing;
 pub mod contract;

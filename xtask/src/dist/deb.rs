@@ -87,8 +87,8 @@ fn control(release: &Release, root: &Path) -> Result<()> {
     for script in SCRIPTS {
         install(&from.join(script), &dir.join(script), 0o755)?;
     }
-    // The umask of this process has changed the modes of the directories and files, so they are set
-    // here.
+    // The umask of this process may have changed the modes of directories and files. So their modes
+    // are set here.
     set_directory_modes(root)
 }
 

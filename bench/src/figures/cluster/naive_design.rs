@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use doorbuster_harness::generator::Pace;
 
-    /// How often the test empties Redis at most, until Redis loses an order.
+    /// The largest number of attempts to empty Redis while an order waits in its list.
     const EMPTIED_MAX: u32 = 20;
 
     #[test]

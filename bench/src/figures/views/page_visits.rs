@@ -23,8 +23,8 @@ const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
 /// in milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// Status responses are smaller than this number of bytes. Larger responses contain no version, so
-/// the bench does not search them for one.
+/// Responses with a status are smaller than this number of bytes. The bench does not search larger
+/// responses for a version.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.

@@ -131,9 +131,9 @@ impl Sender {
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
-                // The row stays in the store, so a node loads the subscription again. When it has
-                // the next message for the subscription, the push service again reports that it has
-                // ended, and the node again tries to delete the row.
+                // The row stays in the store, so a node loads the subscription again. At its next
+                // message, the push service again reports that the subscription has ended. Then the
+                // node tries again to delete the row.
                 tracing::debug!(%error, "failed to delete a browser's subscription");
             }
         }

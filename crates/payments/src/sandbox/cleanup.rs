@@ -29,8 +29,8 @@ impl Sandbox {
         let (mut turns, mut next) = (self.node.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
-            // The clock has jumped if this is false. Documents may then seem old although they are
-            // not, so none are deleted.
+            // After a jump of the clock, documents may seem old although they are not. So none are
+            // deleted then.
             let may = !self.node.clock_stepped();
             let before = self.node.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };

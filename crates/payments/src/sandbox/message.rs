@@ -133,8 +133,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| update == RefundUpdate::Settled);
-            // A refund's message need not have a payment and an amount. So if one of them is
-            // invalid, it counts as missing.
+            // These members are optional, so an invalid payment or amount counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });

@@ -9,8 +9,8 @@ use crate::contract::ProviderError;
 
 /// The provider's name.
 pub const NAME: &str = "stripe";
-/// How long after Stripe has accepted a refund the server asks for its progress. Usually, Stripe
-/// reports it earlier in a message, but the message may be lost.
+/// The pause before the server asks Stripe for the progress of an accepted refund. Usually, Stripe
+/// reports the progress earlier in a message, but the message may be lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 /// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
