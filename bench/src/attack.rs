@@ -118,8 +118,8 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     while !over.load(Ordering::Acquire) {
         let Ok(mut stream) = TcpStream::connect(addr) else { continue };
         stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-        // This write may fail, because the server may close the connection before it has read all
-        // bytes.
+        // The error of this write is ignored: the server may close the connection before it has
+        // read all bytes.
         let _ = stream.write_all(bomb.as_bytes());
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {

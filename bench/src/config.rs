@@ -19,8 +19,7 @@ use doorbuster_harness::generator::{Load, Pace};
 pub struct BenchConfig {
     /// The number of measured rounds, without the warm-up round.
     pub rounds: usize,
-    /// How long a round measures our server. In most figures, a round measures the peer for the
-    /// same time.
+    /// How long a round measures our server. Most figures measure the peer for the same time.
     pub time: Duration,
     /// True for a short run. Its values are too inexact to compare; it only shows that the benches
     /// work.

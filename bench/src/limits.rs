@@ -6,8 +6,7 @@ use std::time::Duration;
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long a round measures our server. In most figures, a round measures the peer for the same
-/// time.
+/// How long a round measures our server. Most figures measure the peer for the same time.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);

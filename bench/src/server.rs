@@ -248,7 +248,8 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // A thread reads the remaining output, so that the server never writes into a closed pipe.
+    // The server would get an error if it wrote to a closed pipe. So a thread reads the rest of its
+    // output.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     addr.with_context(|| format!("the server did not print its address: {}", process.log_tail()))
 }

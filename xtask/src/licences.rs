@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Licences that the program may include. An expression passes if one of its alternatives has only
-/// allowed licences.
+/// Licences that the program may include. If a package offers a choice (`OR`), one of the
+/// alternatives must be in this list. If several licences apply (`AND`), all of them must be.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",

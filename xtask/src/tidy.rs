@@ -181,7 +181,9 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
             .push(format!("{file}: must begin with a header (//!) that says what the file is for"));
     }
     if file.ends_with("/mod.rs") {
-        found.push(format!("{file}: use a file beside the folder, named as the folder, with .rs"));
+        found.push(format!(
+            "{file}: name this file as its folder, with .rs, and put it beside the folder"
+        ));
     }
     let is_product = file.starts_with("crates/")
         && !MAY_READ_CLOCK.iter().any(|part| file.starts_with(&format!("crates/{part}/")));
@@ -240,7 +242,7 @@ fn lines_max(key: &str, bound: usize) -> usize {
     lines.unwrap_or(bound)
 }
 
-/// Returns the name under which [`LONG`] lists a function, such as `xtask/src/tidy.rs:run`.
+/// Returns the name of a function in [`LONG`], such as `xtask/src/tidy.rs:run`.
 fn function_key(file: &str, head: &str) -> String {
     let name = head.split("fn ").nth(1).unwrap_or(head);
     let name = name.split(['(', '<']).next().unwrap_or(name);

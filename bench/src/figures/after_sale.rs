@@ -1,5 +1,5 @@
-//! B1: reads of orders after a sale. Many buyers each read their orders once, while another sale
-//! runs on the same server.
+//! B1: the latency of reading orders after a sale. Many buyers each read their orders once, while
+//! another sale runs on the same server.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

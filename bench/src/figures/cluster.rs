@@ -205,8 +205,8 @@ impl ClusterUnderTest {
         Ok(run)
     }
 
-    /// Kills the node during one load, and its Redis during the next load. Counts the confirmed
-    /// orders that were lost.
+    /// Kills the node during one load, and its Redis during a second load. Returns a text that says
+    /// how many confirmed orders were lost in each case.
     fn check_after_kill(&mut self, config: &BenchConfig) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {

@@ -159,8 +159,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread that waits in `accept`. An error means that the
-            // thread has already ended.
+            // The thread waits in `accept`, and this connection wakes it. If the connection fails,
+            // the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }

@@ -43,8 +43,8 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The same target in PostgreSQL.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The target for the longest time, after a rush, from an order's `pay_by` to its expiry, in
-/// seconds.
+/// The target for the longest delay of an expiry, in seconds, if the holds end one after another as
+/// after a rush. The delay is the time from an order's `pay_by` to its expiry.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -132,8 +132,8 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// The seconds from the end of the first hold until the first unit was back, until half of the
-    /// units were back, and until all units were back.
+    /// Three times since the end of the first hold, in seconds: until the first unit was back,
+    /// until half of the units were back, and until all were back.
     back: [f64; 3],
     /// The time from the end of the first hold to the end of the last hold, in seconds.
     spread: f64,
@@ -193,8 +193,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Returns three times in seconds since `due`: until the first unit, half of the units, and all
-/// units were back.
+/// Waits until all units are back. Returns three times since `due`, in seconds: until the first
+/// unit was back, until half of the units were back, and until all were back.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {

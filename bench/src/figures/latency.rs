@@ -14,7 +14,8 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// The peer's latency is the latency of its appends plus this allowance, in microseconds.
+/// An order may take this much longer than an append, in microseconds. The bench compares the
+/// latency of an order with the latency of an append plus this allowance.
 const ALLOWANCE_US: f64 = 1000.0;
 /// The generator must send at least this share of the planned requests. Otherwise the generator was
 /// the bottleneck, and not the server.

@@ -1,5 +1,6 @@
-//! R2 and R3: durable orders over HTTP, compared with a counter in Redis's memory, and with a "hot"
-//! row of PostgreSQL that every order updates.
+//! R2 and R3: durable orders per second over HTTP. R2 compares them with a Lua script that counts
+//! units in Redis. R3 compares them with PostgreSQL, in which every order updates the same "hot"
+//! row.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

@@ -1,4 +1,5 @@
-//! R11: the time until the server is ready, its memory at rest, and the size of the binary.
+//! R11: the time from the server's start until it is ready, its memory without load, and the size
+//! of its binary.
 use std::path::Path;
 use std::process::Command;
 

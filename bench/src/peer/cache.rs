@@ -1,5 +1,5 @@
-//! nginx as the cache in front of a server. The configuration is the documented one, but with other
-//! addresses and paths.
+//! nginx as the cache in front of a server, with the configuration of docs/front-door.md. Only
+//! addresses and paths are replaced.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;

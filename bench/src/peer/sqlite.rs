@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The settings of the server's store, with one difference: here SQLite itself checkpoints the log,
-/// and in the server a separate thread does this.
+/// The settings of the server's store. One thing differs: here SQLite itself runs checkpoints, and
+/// in the server a separate thread does this.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";

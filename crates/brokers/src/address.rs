@@ -66,7 +66,7 @@ impl BrokerKind {
     }
 }
 
-/// The address of a broker. Neither `Display` nor `Debug` shows a password.
+/// The address of a broker. `Display` and `Debug` write `***` in place of the password or token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     kind: BrokerKind,
@@ -238,8 +238,8 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Returns the address with `***` in place of the secret. The secret is the password, or the token
-/// that a NATS address has in place of the user name.
+/// Returns the address with `***` in place of its secret. The secret is the password. In a NATS
+/// address without a password, the user name is a token, so the user name is the secret.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
     // Setting the password and the user name cannot fail, because the URL has a host.
     if has_password {

@@ -15,7 +15,7 @@ use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 /// The number of straight lines that replace a curve.
 const PIECES: u16 = 6;
 
-/// The pixels, and a buffer for the changes of the covered area.
+/// A picture, and a buffer with the changes of the covered area in each row.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -124,7 +124,8 @@ impl Canvas {
         }
     }
 
-    /// Adds to the buffer how the covered area changes at the edges of a path.
+    /// Adds the outline of a path to the buffer, as changes of the covered area. Returns the rows
+    /// and columns that it touches.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());

@@ -112,7 +112,7 @@ fn draw_letters(
         let face = *random.pick(&FACES);
         let glyph = random.pick(face);
         text.push(glyph.character);
-        // The characters that are not drawn yet share the remaining width.
+        // This character and those that follow share the remaining width equally.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
         // Lower-case letters are lower than capitals, so they are enlarged to about the same
         // height.

@@ -1,5 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and a piece whose shape fits exactly one of
-//! them.
+//! The sliding puzzle: a picture with several gaps, and a piece. The piece has the shape of only
+//! one gap, to which the buyer must slide it.
 
 use std::f32::consts::TAU;
 use std::ops::Range;

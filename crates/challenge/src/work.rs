@@ -22,7 +22,8 @@ pub const PAYLOAD_MAX: usize = 4_096;
 /// The algorithm of the key derivation. The built-in cryptography of every browser supports it.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
-/// The amount of work: how many keys to try, and how many rounds each key takes.
+/// How much work a challenge is: how many keys a device must try, and how many rounds the
+/// derivation of each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// The number of rounds that derive one key. The server derives one key for each new challenge.

@@ -167,8 +167,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address. The rules for this
-        // IPv4 address apply.
+        // Such an address contains an IPv4 address: it is IPv4-mapped, or an address for NAT64. It
+        // is public if this IPv4 address is public.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // Networks for special purposes such as Teredo, for documentation, and for 6to4. They are
         // not public, because a 6to4 address can lead to any IPv4 address.

@@ -165,7 +165,7 @@ impl Outbox {
         &self.meter
     }
 
-    /// Wakes the workers after an operator's change of endpoints or deliveries.
+    /// Wakes the workers after an operator has changed endpoints or deliveries.
     pub fn notify_workers(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();

@@ -51,7 +51,7 @@ const SILENT_RETRY_MIN_MS: i64 = 30_000;
 /// The shortest pause between two requests about an order that has ended. It can be long, because
 /// no units wait for the answer. Later, a pause is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
-/// Longest pause between two requests about an order that has ended.
+/// The longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
 /// How long after the end of an order the server asks about its pending payment. No bank needs more
 /// time to decide. After this time, the server learns of the payment only if the provider sends a

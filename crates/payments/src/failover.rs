@@ -176,7 +176,8 @@ impl Payments {
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
-                // The refund has the same id as before, so the provider sends the money only once.
+                // The server refunds this payment again. The refund has the same id as before the
+                // failover, so the provider sends the money only once.
                 Ok(PaymentEventOutcome::Refunded) => {}
                 Ok(_) if missing.contains(&capture) => {}
                 Ok(_) => missing.push(capture),

@@ -11,7 +11,7 @@ use super::scan::{self, Kind};
 
 /// The largest number of files that may import each other in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
-/// To find the definition of a name, the check follows at most this many re-exports.
+/// The largest number of re-exports that the check follows to find the definition of a name.
 const REEXPORTS_MAX: usize = 6;
 
 /// A path such as `crate::sale::Sale`, without its separators.

@@ -1,4 +1,5 @@
-//! Checks that names, messages and comments use the standard words of `docs/glossary.md`.
+//! Checks the words of names, comments, documents and messages: no names with an unclear meaning,
+//! no phrases that are hard to read, and a standard form of messages.
 
 use super::scan::{Kind, Span, spans};
 

@@ -31,8 +31,8 @@ enum Mode {
     Text(Option<usize>),
 }
 
-/// Splits `source` into spans. A block comment counts as code, because this repository's Rust has
-/// no block comments.
+/// Splits `source` into spans. Treats a block comment as code, because the Rust files of this
+/// repository have none.
 #[must_use]
 pub fn spans(source: &str) -> Vec<Span<'_>> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The message for a browser, and the browser's address and keys.
+//! A message to a browser, and the address and keys of the browser.
 
 use std::sync::Arc;
 

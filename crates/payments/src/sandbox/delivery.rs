@@ -23,7 +23,7 @@ const PAGE_SIZE: usize = 200;
 /// The sandbox sends a message at most this many times. After that, the server learns of the
 /// payment when it asks about the checkout.
 const SENDS_MAX: u32 = 30;
-/// Longest pause between two attempts for one message, in milliseconds.
+/// The longest pause between two attempts to send one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
 /// How long an announcement may exist without its message, in milliseconds. After this time, the
 /// node must have stopped before it stored the message, so the announcement is ignored.
