@@ -14,9 +14,9 @@ use crate::sockets;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::cores;
 
-/// The time between two bytes of an endless head.
+/// The time between two bytes of a request head that never ends.
 const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);
-/// The size of a header that exceeds the server's limit.
+/// The size of an oversized header. It exceeds the server's limit.
 const BOMB_BYTES: usize = 64 * 1024;
 
 /// Hostile clients, which run until [`Attack::end`] is called.
@@ -29,8 +29,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Starts the attack, on `core` if it is set. Returns once every unread WebSocket follows the
-    /// sale, and the other clients have started.
+    /// Starts the attack, on `core` if it is set. Returns when every WebSocket has its first event
+    /// of the sale, and the other clients run.
     ///
     /// # Errors
     ///
@@ -59,12 +59,12 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends the attack. Returns how many oversized headers got the answer `431`, and for how many
-    /// the server closed the connection without an answer.
+    /// Ends the attack. Returns two counts of oversized headers: those that the server answered
+    /// with `431`, and those for which it closed the connection without an answer.
     ///
     /// # Errors
-    /// Fails if the server answered an oversized header with another status than `431`, or answered
-    /// none with `431`.
+    /// Fails if the server answered an oversized header with a status other than `431`, or if it
+    /// never answered with `431`.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -91,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // A failure of `connect` is not an error: the server may refuse further connections
-            // from this client.
+            // If `connect` fails, this head stays closed until the next pass. The server may refuse
+            // further connections from this client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -102,8 +102,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has answered or closed the connection. The request is incomplete, so
-/// an answer can only be a refusal.
+/// Returns whether the server has answered or closed the connection. In both cases the server has
+/// refused the request, because the request is incomplete.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
@@ -118,8 +118,8 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     while !over.load(Ordering::Acquire) {
         let Ok(mut stream) = TcpStream::connect(addr) else { continue };
         stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-        // This write may fail, because the server may close the connection before it has read all
-        // bytes.
+        // The error of this write is ignored: the server may close the connection before it has
+        // read all bytes.
         let _ = stream.write_all(bomb.as_bytes());
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {

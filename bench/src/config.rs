@@ -19,10 +19,10 @@ use doorbuster_harness::generator::{Load, Pace};
 pub struct BenchConfig {
     /// The number of measured rounds, without the warm-up round.
     pub rounds: usize,
-    /// How long a round measures our server. In most figures, a round measures the peer for the
-    /// same time.
+    /// How long a round measures our server. Most figures measure the peer for the same time.
     pub time: Duration,
-    /// True for a short run. Such a run only shows that the benches work.
+    /// True for a short run. Its values are too inexact to compare; it only shows that the benches
+    /// work.
     pub quick: bool,
     /// The number of known buyers (buyers with an order) in the measurements of memory and growth.
     pub known_buyers: u32,
@@ -36,7 +36,7 @@ impl BenchConfig {
     /// Checks the command line's arguments.
     ///
     /// # Errors
-    /// Fails if the server is not built, or the directory is not on a disk.
+    /// Fails if the server's program does not exist, or the directory is not on a disk.
     pub fn new(cli: &Cli) -> Result<Self> {
         let program = match &cli.server {
             Some(program) => program.clone(),
@@ -62,7 +62,7 @@ impl BenchConfig {
         Ok(Self { rounds, time, quick: cli.quick, known_buyers, program, parent, sync })
     }
 
-    /// Returns a directory for one measurement.
+    /// Creates a temporary directory for one measurement.
     ///
     /// # Errors
     /// Fails if the directory cannot be created.
@@ -70,15 +70,15 @@ impl BenchConfig {
         TempDir::new(&self.parent, name)
     }
 
-    /// Returns the usual load: each connection sends its next request as soon as it has an answer.
-    /// The load has a warm-up.
+    /// Returns the load of most measurements: each connection sends its next request as soon as it
+    /// has the answer to the last one. The measured time follows after a warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// Returns the number of prepared buyers: more than the server can serve in one measurement.
+    /// Returns how many buyers a measurement prepares: more than the server can serve in that time.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();

@@ -45,8 +45,8 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 }
 
 /// Appends `per_sec` rows per second to a file during `time`, and returns the 99th percentile of
-/// the latencies. A row's latency is the time from its due time to the end of the sync that covers
-/// the row.
+/// the latencies. A row's latency starts when the row is due, and ends when a sync has made it
+/// durable. One sync may cover several rows.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

@@ -1,5 +1,5 @@
-//! A figure: a measured value, its comparison with a peer, and whether the value reaches the
-//! figure's floor and goal.
+//! A figure of the benches: a measured value, its comparison with a peer (another program that does
+//! similar work), and whether the value reaches the figure's floor and goal.
 
 /// The floor and the goal of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub enum Target {
         /// The desired value.
         goal: f64,
     },
-    /// A smaller value is better. The figure has no floor.
+    /// A smaller value is better. The figure has only a goal, and no floor that it must reach.
     Reported {
         /// The desired value.
         goal: f64,
@@ -36,7 +36,7 @@ pub enum FigureStatus {
     Below,
     /// The goal is not reached, and the figure has no floor.
     Reported,
-    /// The figure is not valid, because a result was wrong or the measurement failed.
+    /// The figure is not valid: a server returned a wrong result, or the measurement failed.
     Invalid,
 }
 
@@ -51,7 +51,8 @@ pub struct Figure {
     pub ours: Option<(f64, &'static str)>,
     /// The peer's value, and a text with its unit and the peer's name.
     pub peer: Option<(f64, &'static str)>,
-    /// The value that is compared with floor and goal: a ratio, or a value with the unit `unit`.
+    /// The value that is compared with the floor and the goal: the ratio of our value to the
+    /// peer's, or a value with the unit `unit`.
     pub value: f64,
     /// The unit of a value that is not a ratio.
     pub unit: &'static str,
@@ -102,7 +103,8 @@ impl Figure {
         self
     }
 
-    /// Sets a value that is not a ratio, and the value's unit.
+    /// Sets our measured value and its unit. The figure compares this value itself with the floor
+    /// and the goal, and not a ratio to a peer.
     #[must_use]
     pub fn with_value(mut self, value: f64, unit: &'static str) -> Self {
         self.ours = Some((value, unit));

@@ -1,4 +1,4 @@
-//! The figures. Each group of figures has its own file.
+//! The figures of the benches. Each file below measures one group of figures.
 
 mod after_sale;
 mod catch_up;
@@ -42,7 +42,7 @@ pub struct Group {
     measure: Measure,
 }
 
-/// Every group, with the ids that it measures.
+/// All groups: the ids of a group's figures, and the function that measures them.
 const GROUPS: [(&[&str], Measure); 22] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),
@@ -100,7 +100,8 @@ impl Group {
     }
 }
 
-/// If `measured` is an error, returns an invalid figure with this error as the reason.
+/// Returns the measured figure. If `measured` is an error, returns an invalid figure with this
+/// error as the reason.
 fn figure_or_invalid(
     id: &'static str,
     what: &str,

@@ -6,8 +6,7 @@ use std::time::Duration;
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long a round measures our server. In most figures, a round measures the peer for the same
-/// time.
+/// How long a round measures our server. Most figures measure the peer for the same time.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
@@ -17,8 +16,8 @@ pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// The requests per second that all page views send together. One nginx worker beside the generator
-/// can serve more.
+/// The requests per second that all visitors of a sale page send together. One nginx worker can
+/// serve more, although the generator runs beside it.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -28,26 +27,27 @@ pub const REDIS_CONNECTIONS: usize = 50;
 pub const POSTGRES_CLIENTS: usize = 16;
 /// Connections of an overloading crowd.
 pub const CROWD_CONNECTIONS: usize = 8_000;
-/// The load that an overloading crowd offers, as a multiple of the server's capacity.
+/// The request rate of the usual overloading crowd, as a multiple of the server's capacity.
 pub const OVERLOAD: f64 = 5.0;
-/// The load that a larger crowd offers, as a multiple of the server's capacity.
+/// The request rate of the larger crowd, as a multiple of the server's capacity.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// Connections of an overloading crowd, if hostile clients run beside it. All connections together
-/// stay within the usual limit of open files.
+/// Connections of an overloading crowd, if hostile clients run beside it. There are fewer than
+/// [`CROWD_CONNECTIONS`], because the connections of all clients must stay within the usual limit
+/// of open files.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
-/// The number of endless request heads that hostile clients send at the same time.
+/// The number of request heads that hostile clients send at the same time, and never complete.
 pub const SLOW_HEADS: usize = 2_000;
 /// The oversized headers that hostile clients send per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different refused buyers. They send their requests in turn, so the server has not
-/// seen a request's token recently.
+/// The number of different buyers whose requests are refused. They send in turn, and there are so
+/// many that the server has forgotten a buyer's token when it arrives again.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// How often the bench checks a pass, to measure the mean time of a check.
 pub const PASS_CHECKS: u32 = 1_000_000;
-/// An upper bound of the orders per second. The benches prepare enough buyers for this rate.
+/// More orders per second than any server reaches. The benches prepare enough buyers for this rate.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
 /// Stock of a sale that does not sell out.
 pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
@@ -55,15 +55,17 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
 /// The number of open tabs: an eighth of 100,000, because of the usual limit of open files. The
-/// server's tables grow by doubling, so they are as full as with 100,000 tabs.
+/// server's tables double when they are full. With an eighth of the tabs, the tables have the same
+/// fill level as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs opened per second. This is more than before the opening of a busy sale.
+/// The number of tabs that the bench opens per second. Before the opening of a busy sale, fewer
+/// arrive.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;
 /// Waiting room entries whose memory is measured.
 pub const POSITIONS: u32 = 100_000;
-/// Longest time from an opening to the first admission.
+/// The measurement fails if the waiting room has admitted nobody this long after an opening.
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
 /// Known buyers (buyers with an order) in the measurements of memory and growth.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
@@ -73,9 +75,9 @@ pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
 /// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
-/// The number of open sales at the same time.
+/// The number of sales that are open at the same time, in the measurements of growth.
 pub const SALES: u32 = 1_000;
-/// The number of connections at the same time.
+/// The number of connections that are open at the same time, in the measurements of growth.
 pub const CONNECTIONS: usize = 10_000;
 
 /// Tickets settled in one round without HTTP.
@@ -91,9 +93,9 @@ pub const PEER_BATCH: usize = 1_000;
 
 /// Number of measured starts.
 pub const STARTS: usize = 11;
-/// The number of synced writes. Their median duration is reported as the duration of a sync.
+/// The bench measures the duration of a sync: it is the median of this many synced writes.
 pub const SYNCS: usize = 200;
-/// If the median sync is faster than this, the directory is not on a disk.
+/// If the median sync takes less than this, the directory is in memory and not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);
 
 /// Longest time until a server is ready.

@@ -1,7 +1,8 @@
-//! Comparisons with other programs, measured as ratios in one run: `cargo xtask bench`.
+//! `cargo xtask bench`: measures the server and other programs in one run on this machine, and
+//! reports the ratios of their results.
 //!
-//! Each figure starts its own private programs and checks their results. If a result is wrong, the
-//! figure shows the reason instead of a number.
+//! Each figure starts its own instances of all programs, and checks the results of their work. If a
+//! result is wrong, the figure shows the reason instead of a number.
 
 mod attack;
 mod config;
@@ -45,8 +46,8 @@ struct Cli {
     /// Number of measured rounds, without the warm-up round.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
-    /// Run one short round of each figure, to test the benches. The values do not show how fast
-    /// the server is.
+    /// Run one short round of each figure, to test the benches themselves. The values do not show
+    /// how fast the server is.
     #[arg(long)]
     quick: bool,
     /// Measure memory and growth with ten million buyers instead of one million.
@@ -88,7 +89,8 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let wanted = figures::choose(&cli.names)?;
-    // Ten thousand connections need ten thousand file descriptors, both here and in the server.
+    // The measurements open ten thousand connections, which need as many file descriptors, both
+    // here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();

@@ -1,8 +1,9 @@
-//! The naive design, for comparison only. Its handler books units and pushes the order to a list in
-//! Redis, and its consumer inserts the order into PostgreSQL.
+//! The naive design of R4N. It takes orders without the protocol of the server: its handler deducts
+//! units in Redis and pushes the order to a list in Redis. Its consumer takes orders from the list,
+//! and inserts them into PostgreSQL.
 //!
 //! - A crash of Redis or of the consumer can lose a confirmed order.
-//! - A crash before the order is in the list loses the booked units.
+//! - If the handler crashes before the order is in the list, the deducted units are lost.
 //! - The design does not verify tokens, so it is faster than a design that verifies them.
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -58,7 +59,8 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         let client = redis::Client::open(url)?;
         let mut redis =
             client.get_multiplexed_async_connection().await.context("cannot connect to Redis")?;
-        // A blocking pop needs a separate connection without a timeout.
+        // `BRPOP` blocks its connection, so the consumer needs a separate connection, without a
+        // timeout.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let waiting = client
             .get_multiplexed_async_connection_with_config(&config)
@@ -141,7 +143,8 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let (buyer, units) =
             order.split_once(' ').context("the list has an entry that is not an order")?;
         let units: i32 = units.parse()?;
-        // If the process ends here, the order is lost.
+        // If the process ends before the next line, this confirmed order is lost: it is no longer
+        // in the list.
         db.execute(&insert, &[&buyer, &units]).await?;
     }
 }

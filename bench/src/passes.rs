@@ -72,8 +72,8 @@ impl Passes {
     }
 }
 
-/// A script that sends a purchase of each buyer in turn. Each purchase has a token and a pass, like
-/// a purchase from the sale page.
+/// A script in which each buyer in turn sends a purchase. As from the sale page, each purchase has
+/// a token and a pass.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,
@@ -103,7 +103,7 @@ impl<'a> WithPass<'a> {
         }
     }
 
-    /// Returns a script that begins again with the first buyer after the last buyer.
+    /// Returns a script that never ends: after the last buyer, it begins again with the first.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, passes, template, 0) }

@@ -1,5 +1,5 @@
-//! The peers: installed programs that are compared with the server. The bench starts its own
-//! instance of each peer. The instance stops when the bench drops the value that stands for it.
+//! The peers: installed programs with which the benches compare the server. A bench starts its own
+//! instance of a peer, and the instance stops when the bench drops its value.
 
 pub mod cache;
 pub mod naive;

@@ -22,7 +22,7 @@ pub struct ProcessSpec<'a> {
     pub user: Option<&'a str>,
     /// The core to which the program is pinned. `None` means any core.
     pub core: Option<usize>,
-    /// The file for the program's standard error.
+    /// The file that gets the program's standard error.
     pub log: PathBuf,
 }
 
@@ -40,7 +40,8 @@ impl Process {
     /// # Errors
     /// Fails if the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
-        // The kernel ends the program if this process dies without cleaning up.
+        // The program gets SIGTERM if this process ends without ending the program itself, for
+        // example after a crash.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
         if let Some(user) = start.user {
             words.extend(["--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
@@ -64,7 +65,7 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// Returns the program's standard output at the first call, and `None` at each further call.
+    /// Returns the program's standard output. Returns `None` if an earlier call has taken it.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -141,8 +142,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Waits until the resident memory no longer falls, because a program gives freed memory back
-    /// to the system with a delay. Returns the size in bytes.
+    /// Waits until the resident memory no longer falls, and returns its size in bytes. A program
+    /// returns freed memory to the system with a delay.
     ///
     /// # Errors
     ///
@@ -179,7 +180,8 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Returns the processor time that a process and its children have used. Ended children count too.
+/// Returns the processor time that a process and its children have used so far. It includes
+/// children that have ended.
 ///
 /// # Errors
 ///
@@ -195,7 +197,8 @@ pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
     Ok(parent.ticks(&[UTIME, STIME, ENDED_UTIME, ENDED_STIME]) + live.sum::<Duration>())
 }
 
-/// The positions of fields in `/proc/PID/stat`, counted after the name and the state.
+/// The positions of fields in `/proc/PID/stat`. The field after the process's state has the
+/// position 0.
 const PARENT: usize = 0;
 const UTIME: usize = 10;
 const STIME: usize = 11;
@@ -207,7 +210,8 @@ struct Stat(Vec<u64>);
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may contain spaces and parentheses, so the fields begin after the last `)`.
+        // The first fields are the process's id, its name in parentheses, and its state. The name
+        // may contain spaces and parentheses, so the other fields are counted from the last `)`.
         // Negative fields are read as 0.
         let (_, fields) = stat.rsplit_once(')')?;
         let number = |field: &str| field.parse().unwrap_or(0);
@@ -220,8 +224,7 @@ impl Stat {
     }
 }
 
-/// Returns the resident memory of a process, in bytes. For this process itself, `pid` may be
-/// `self`.
+/// Returns the resident memory of a process, in bytes. `self` stands for the id of this process.
 ///
 /// # Errors
 ///

@@ -3,8 +3,8 @@ use anyhow::{Context, Result, bail};
 
 use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
-/// Sends the same command repeatedly. A reply above 0 means that the request was accepted. Any
-/// other number means sold out.
+/// Sends the same command repeatedly. A reply above 0 counts as an accepted request, and any other
+/// number as "sold out".
 #[derive(Debug)]
 pub struct Evalsha {
     request: Vec<u8>,

@@ -124,7 +124,7 @@ impl Server {
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
-    /// Creates a sale that opens automatically at this time.
+    /// Creates a sale with one item, which opens by itself at the time `starts_at`.
     ///
     /// # Errors
     /// Fails if the server refuses.
@@ -134,7 +134,8 @@ impl Server {
         self.change_phase(sale.id, "schedule")
     }
 
-    /// Moves a sale to another phase.
+    /// Moves a sale to another phase. `step` is the last part of the API's path, for example
+    /// `close`.
     ///
     /// # Errors
     /// Fails if the server refuses.
@@ -142,7 +143,7 @@ impl Server {
         self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
 
-    /// Changes a sale by a merge patch.
+    /// Changes a sale with a JSON merge patch.
     ///
     /// # Errors
     /// Fails if the server refuses.
@@ -163,7 +164,8 @@ impl Server {
     /// all states add up to the total.
     ///
     /// # Errors
-    /// Fails if one of these conditions does not hold, or if the request fails.
+    /// Fails if the number is not in the range, if the units do not add up, or if the request
+    /// fails.
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
@@ -246,7 +248,8 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // A thread reads the remaining output, so that the server never writes into a closed pipe.
+    // The server would get an error if it wrote to a closed pipe. So a thread reads the rest of its
+    // output.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     addr.with_context(|| format!("the server did not print its address: {}", process.log_tail()))
 }

@@ -130,8 +130,8 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Shows at least three digits. If the whole part has five or more digits, separates thousands by
-/// commas.
+/// Formats a value with at least three digits. From five digits before the decimal point on,
+/// separates thousands by commas.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

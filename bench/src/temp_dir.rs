@@ -32,7 +32,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, only the directory remains, so the error is ignored.
+        // The error is ignored: if the removal fails, the directory only uses disk space.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The packages to build. One command for both would build the server with features that only the
-/// benches need.
+/// The packages to build, each with its own command. One command for both would build the server
+/// with features that only the benches need.
 const PACKAGES: [&str; 2] = ["doorbuster", "doorbuster-bench"];
 
 /// Builds in the release profile, then runs the benches with these arguments.
@@ -29,7 +29,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     let status = Command::new(&program).args(arguments).status();
     let status = status.with_context(|| format!("cannot start {}", program.display()))?;
     if !status.success() {
-        // The benches have printed the reason, so only their exit code is passed on.
+        // The benches have already printed the reason. This program only returns their exit code.
         std::process::exit(status.code().unwrap_or(2));
     }
     Ok(())

@@ -40,14 +40,15 @@ pub struct Arguments {
     service: bool,
 }
 
-/// The values that are the same for all files of a release.
+/// The values that all steps of making a release need.
 pub(crate) struct Release {
     root: PathBuf,
     program: PathBuf,
     version: String,
     /// Rust's name of the processor architecture, such as `x86_64`.
     machine: &'static str,
-    /// The time of the commit. Every file of the release gets this time.
+    /// The time of the commit. Every file of the release gets this time, so that the same commit
+    /// gives the same bytes.
     epoch: String,
 }
 
@@ -103,7 +104,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program in the profile `dist`. The program contains no path of this machine.
+/// Builds the program in the profile `dist`. Removes the paths of this machine from it, so that the
+/// same commit gives the same bytes everywhere.
 fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
@@ -120,7 +122,8 @@ fn build(root: &Path, (commit, epoch): (&str, &str), features: &str) -> Result<P
     Ok(target()?.join("dist/doorbuster"))
 }
 
-/// A program with optional features may be larger than [`PROGRAM_BYTES_MAX`].
+/// Checks the size of the program. A program with optional features may be larger than
+/// [`PROGRAM_BYTES_MAX`].
 fn check_size(bytes: u64, features: &str) -> Result<()> {
     println!("dist: the program has {bytes} bytes");
     ensure!(
@@ -131,7 +134,7 @@ fn check_size(bytes: u64, features: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns cargo's build directory. This program is in its subdirectory `debug` or `release`.
+/// Returns cargo's build directory: the parent of `debug` or `release`, where this program is.
 fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
@@ -143,8 +146,8 @@ fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
     Ok(out.join(format!("{}.tar.gz", release.name())))
 }
 
-/// Sorts the files, and sets their owner and time, because the same commit must give the same
-/// bytes.
+/// Packs the release's files into a tar file. Sorts them, and sets their owner and time, because
+/// the same commit must give the same bytes.
 fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = out.join(format!("{}.tar", release.name()));
     let mut command = Command::new("tar");

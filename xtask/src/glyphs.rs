@@ -1,5 +1,5 @@
-//! `cargo xtask glyphs`: writes the outlines of captcha characters from TrueType files, so that the
-//! program reads no font.
+//! `cargo xtask glyphs`: converts characters of TrueType fonts to Rust constants with their
+//! outlines. The program draws captchas with these constants and reads no font file.
 //!
 //! The task supports only the features that DejaVu's files use: a character map of format 4, and
 //! simple outlines of quadratic curves.
@@ -103,7 +103,7 @@ impl Font<'_> {
         anyhow::bail!("there is no table {}", String::from_utf8_lossy(name))
     }
 
-    /// Returns the number of a character's glyph.
+    /// Returns the number of a character's glyph in the font.
     fn glyph(&self, character: char) -> Result<usize> {
         let cmap = self.table(b"cmap")?;
         let tables = (0..usize::from(self.u16(cmap + 2)?)).map(|n| cmap + 4 + 8 * n);
@@ -137,7 +137,8 @@ impl Font<'_> {
         anyhow::bail!("the font does not have the character")
     }
 
-    /// Returns the distance from the start of a character to the start of the next character.
+    /// Returns the distance from the start of a character to the start of the next character in a
+    /// text.
     fn advance(&self, glyph: usize) -> Result<u16> {
         let wide = usize::from(self.u16(self.table(b"hhea")? + 34)?);
         self.u16(self.table(b"hmtx")? + 4 * glyph.min(wide - 1))
@@ -205,8 +206,8 @@ impl Font<'_> {
     }
 }
 
-/// Adds one closed curve. If two control points follow each other, the curve passes through the
-/// middle between them.
+/// Converts one closed curve to steps of a pen. Between two control points in succession, the curve
+/// passes through the middle of the line between them.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

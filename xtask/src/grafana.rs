@@ -1,6 +1,6 @@
-//! `cargo xtask grafana`: writes `packaging/grafana/doorbuster.json` from the tables of metrics in
-//! `docs/operating.md`. Tests compare the tables with the JSON file and with the rules of
-//! Prometheus.
+//! `cargo xtask grafana`: writes the Grafana dashboard `packaging/grafana/doorbuster.json` from the
+//! tables of metrics in `docs/operating.md`. Tests check that the dashboard is up to date, and that
+//! the rules of Prometheus use only metrics of these tables.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const PER_LINE: usize = 3;
 const COLUMNS: usize = 24;
 const HEIGHT: usize = 8;
 
-/// If a counter's meaning contains these words, the counter has the same value at every node.
+/// A counter whose meaning in the guide contains these words has the same value at every node.
 const SHARED: &str = "each node reports the total of all nodes";
 
 /// A metric of the guide.
@@ -51,7 +51,7 @@ fn rendered(root: &Path) -> Result<String> {
     Ok(format!("{:#}\n", dashboard(&groups)))
 }
 
-/// Each subsection of the guide's section "Metrics" becomes one group.
+/// Reads the metrics of the guide. Each subsection of its section "Metrics" becomes one group.
 fn metric_groups(guide: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut is_inside = false;
@@ -135,8 +135,8 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
     })
 }
 
-/// Returns the expression that shows a metric, and the expression's unit. The expression for a
-/// shared counter takes the maximum, not the sum, because each node reports the total of all nodes.
+/// Returns the Prometheus expression that shows a metric, and its unit. If each node reports the
+/// total of all nodes, the expression takes the maximum over the nodes, and not the sum.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::chaos;
 
-/// The number of buyers, of units on sale, and of simultaneous buyers in each run. With these
-/// numbers, each run must sell the whole stock.
+/// The size of each run: the number of buyers, of units on sale, and of buyers who buy at the same
+/// time. There are more buyers than units, so each run must sell the whole stock.
 const SIZE: [&str; 6] = ["--buyers", "120", "--stock", "40", "--levels", "32"];
 
 /// The options of `cargo xtask lab`.

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Licences that the program may include. An expression passes if one of its alternatives has only
-/// allowed licences.
+/// Licences that the program may include. If a package offers a choice (`OR`), one of the
+/// alternatives must be in this list. If several licences apply (`AND`), all of them must be.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
@@ -56,8 +56,9 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// A package from a registry has a checksum in the lock file. A Git source is not allowed, because
-/// the content of its branch may change.
+/// Returns whether a package is part of this repository or comes from a registry. The lock file has
+/// a checksum of each package from a registry. A Git source is not allowed, because the content of
+/// its branch may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

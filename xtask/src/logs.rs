@@ -9,7 +9,7 @@ use doorbuster_api::log_event::{LOG_EVENTS, LogLevel, document};
 
 const MACROS: [(&str, LogLevel); 3] =
     [("error!(", LogLevel::Error), ("warn!(", LogLevel::Warn), ("info!(", LogLevel::Info)];
-/// The start of the field with the event code.
+/// The text before the event code in a log line.
 const FIELD: &str = "event = \"";
 
 /// Writes the page.
@@ -23,8 +23,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Returns a finding for each log line whose code or level differs from the table. Adds the event
-/// codes of all other log lines to `used`.
+/// Checks the log lines of a file. Returns a finding for each line whose event code or level is not
+/// in the table. Adds the codes of all other log lines to `used`.
 pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, level) in MACROS {

@@ -1,5 +1,6 @@
 //! `cargo xtask sheet`: runs the browser tests that save a picture of every state of the pages.
-//! Then it puts the pictures on sheets, separately for each language, width and colour scheme.
+//! Then it puts the pictures on large sheets, one group of sheets for each language, width and
+//! colour scheme.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,16 +12,17 @@ use anyhow::{Context, Result, ensure};
 /// The folder for the pictures and sheets, below the repository's root.
 const FOLDER: &str = "target/pages";
 const TESTS: [&str; 3] = ["pages::axe::", "pages::product::", "pages::states::"];
-/// If a picture's name begins with one of these words, the picture shows a page for the staff.
+/// The name of a picture begins with one of these words if it shows a page for the shop's staff,
+/// and not for buyers.
 const STAFF: [&str; 3] = ["console", "docs", "lab-"];
-/// The width of a sheet. The picture of a page on a phone takes a sixth of this width, and on a
-/// desktop a third.
+/// The width of a sheet. The picture of a page on a phone is a sixth as wide, and on a desktop a
+/// third as wide.
 const SHEET_PX: u32 = 2_160;
 /// The space between two pictures.
 const GAP_PX: u32 = 8;
 /// The height of the name above each picture.
 const CAPTION_PX: u32 = 32;
-/// The maximum height of a sheet. A sheet with a single row may be higher.
+/// The maximum height of a sheet. Only a sheet with a single row may be higher.
 const SHEET_HEIGHT_MAX_PX: u32 = 6_000;
 /// A picture of at most this width shows a page on a phone.
 const PHONE_PX: u32 = 480;
@@ -116,7 +118,8 @@ fn height_of(row: &[Picture]) -> u32 {
     row.iter().map(|picture| picture.height).max().unwrap_or_default() + CAPTION_PX + GAP_PX
 }
 
-/// Writes the page `sheet-{name}.html`, and lets Chromium draw this page into `sheet-{name}.png`.
+/// Writes the page `sheet-{name}.html` with these rows of pictures, and makes Chromium save a
+/// screenshot of it as `sheet-{name}.png`.
 fn write_sheet(folder: &Path, name: &str, rows: &[Vec<Picture>]) -> Result<()> {
     let mut page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>{name}</title><style>

@@ -1,5 +1,6 @@
-//! `cargo xtask sim`: simulates the protocol with many seeds, and saves the findings as files. With
-//! `--mutants`, each simulation lacks one rule of the protocol.
+//! `cargo xtask sim`: simulates the protocol with many seeds, and saves the steps that lead to a
+//! finding as files. With `--mutants`, each simulation lacks one rule of the protocol, and must
+//! find a fault.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
-/// One run shrinks and saves at most this many findings.
+/// One run saves at most this many findings. Before it saves a finding, it searches for a shorter
+/// list of steps.
 const SAVED_LISTS_MAX: usize = 5;
 
 /// Arguments of `cargo xtask sim`.
@@ -27,29 +29,29 @@ pub struct Arguments {
     /// Number of threads; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// Remove each rule in turn. The simulation must detect that the rule is missing.
+    /// Remove one rule at a time. Each time, the simulation must find a fault.
     #[arg(long)]
     mutants: bool,
     /// Remove only this rule; may be given several times with --mutants. Without --mutants: run the
     /// simulation without the first of these rules.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: if only random seeds detect the removal of a rule, save a short list of
-    /// steps that also detects the removal.
+    /// With --mutants: save a short list of steps for each rule whose removal only random seeds
+    /// detected. The list detects the removal too.
     #[arg(long, requires = "mutants")]
     keep: bool,
-    /// For each case that the simulation counts, print how often the case happened per seed.
+    /// For each case that the simulation counts, print how often it happened per seed.
     #[arg(long)]
     reached: bool,
     /// Also run the steps against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
-    /// Explore every state of a small sale, with at most this many faults. Two buyers request the
-    /// only unit of the sale.
+    /// Instead of random seeds, explore every possible state of a small sale, with at most this
+    /// many faults. Two buyers request the only unit of the sale.
     #[arg(long, value_name = "FAULTS", conflicts_with_all = ["mutants", "real", "replay"])]
     explore: Option<u8>,
-    /// With --explore: the largest number of steps that background loops, such as retries, make
-    /// before the last phase. In the last phase, every loop runs until no work is left.
+    /// With --explore: the largest number of steps of background loops, such as retries, before the
+    /// last phase. In the last phase, every loop runs until it has no work left.
     #[arg(long, default_value_t = 0, requires = "explore")]
     turns: u8,
     /// With --explore: one buyer sends the request to both nodes.

@@ -15,9 +15,9 @@ use crate::logs;
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
-/// The list of files and functions that are longer than allowed, with their present number of
-/// lines. When the code gets shorter, lower the number. Never raise a number, and never add an
-/// entry. If you change a file or a function of this list, split the file or the function.
+/// The files and functions that are longer than allowed, each with its present number of lines.
+/// When one becomes shorter, lower its number. Never raise a number or add an entry. If you need to
+/// change a file or function of this list, split it.
 const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
@@ -57,7 +57,8 @@ const ALLOWED_DEPENDENCIES: [(&str, &str); 27] = [
 ];
 /// The files that may read the system clock, in addition to the crates in [`MAY_READ_CLOCK`].
 const CLOCK_FILES: [&str; 1] = ["crates/base/src/clock.rs"];
-/// The crates that may read the system clock, because they serve no buyers.
+/// The crates in which every file may read the system clock, because these crates do not serve
+/// buyers.
 const MAY_READ_CLOCK: [&str; 5] = ["doorbuster", "harness", "lab", "sim", "testkit"];
 /// Functions that read the system clock.
 const CLOCK_READS: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
@@ -180,7 +181,9 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
             .push(format!("{file}: must begin with a header (//!) that says what the file is for"));
     }
     if file.ends_with("/mod.rs") {
-        found.push(format!("{file}: use a file beside the folder, named as the folder, with .rs"));
+        found.push(format!(
+            "{file}: name this file as its folder, with .rs, and put it beside the folder"
+        ));
     }
     let is_product = file.starts_with("crates/")
         && !MAY_READ_CLOCK.iter().any(|part| file.starts_with(&format!("crates/{part}/")));
@@ -239,7 +242,7 @@ fn lines_max(key: &str, bound: usize) -> usize {
     lines.unwrap_or(bound)
 }
 
-/// Returns the name under which [`LONG`] lists a function, such as `xtask/src/tidy.rs:run`.
+/// Returns the name of a function in [`LONG`], such as `xtask/src/tidy.rs:run`.
 fn function_key(file: &str, head: &str) -> String {
     let name = head.split("fn ").nth(1).unwrap_or(head);
     let name = name.split(['(', '<']).next().unwrap_or(name);

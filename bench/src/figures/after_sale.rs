@@ -1,5 +1,5 @@
-//! B1: reads of orders after a sale. Many buyers each read their orders once, while another sale
-//! runs on the same server.
+//! B1: the latency of reading orders after a sale. Many buyers each read their orders once, while
+//! another sale runs on the same server.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -16,7 +16,8 @@ const MEASURED: &str = "p99 of reading one's orders";
 const READS_PER_SEC: f64 = 5_000.0;
 /// The rate of new orders in the other sale, per second.
 const ORDERS_PER_SEC: f64 = 2_000.0;
-/// If the generator sent a smaller share of the planned requests, it was the bottleneck.
+/// The generator must send at least this share of the planned requests. Otherwise the generator was
+/// the bottleneck, and not the server.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures B1.
@@ -52,8 +53,8 @@ struct Measured {
 fn one_round(config: &BenchConfig) -> Result<Measured> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let usual = config.load(sale_server.addr(), ORDER_CONNECTIONS);
-    // The number of arrivals is random, so the bench prepares a tenth more buyers than arrive on
-    // average.
+    // Arrivals are random. More buyers than the average may arrive, so the bench prepares a tenth
+    // more.
     let seconds = (usual.warm_up + usual.time).as_secs_f64() * 1.1;
     let owners = sale_server::buyers("owner", (READS_PER_SEC * seconds) as u32);
     let others = sale_server::buyers("other", (ORDERS_PER_SEC * seconds) as u32);

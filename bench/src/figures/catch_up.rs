@@ -1,5 +1,6 @@
 //! N1: how long a new node and a new edge take to become ready, if a thousand sales are open and
-//! one sale has a million orders. Then the bench checks that both know the sales and the orders.
+//! one sale has a million orders. After each start, the bench checks that the new process knows the
+//! sales and the orders.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,8 @@ fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// While an edge's copy of the nodes' memory is incomplete, its `/readyz` has a warning.
+/// Waits until `/readyz` answers `200` without a warning. An edge has a warning as long as its copy
+/// of the nodes' memory is incomplete.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -97,7 +99,8 @@ fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     }
 }
 
-/// Late buyers must be refused. A repeated request must get the buyer's order.
+/// Checks that the server knows the sales and the orders: it must refuse late buyers, and it must
+/// answer a winner's repeated request with the winner's order.
 fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> Result<()> {
     for number in [0, SALES - 1] {
         let path = format!("/v1/sales/many-{number:04}/status");

@@ -1,4 +1,4 @@
-//! E4: the processor time of a challenge, and how long visitors wait for a challenge.
+//! E4: the processor time to make one challenge, and how long visitors wait for a challenge.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -25,15 +25,14 @@ const DOOR: &str =
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// The target for the p99 of the wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// The visitors per second in the minute before an opening, while the sale page offers the
-/// challenge.
+/// The rate at which 10,000 visitors request challenges during the last minute before an opening.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
-/// The number of visitors in a rush. Each has its own connection, and all come within a second.
+/// The number of visitors in a rush. All arrive within one second, each on a connection of its own.
 const RUSH: u32 = 5_000;
-/// Every visitor of the rush must have an answer after at most this time.
+/// The server must have answered every visitor of the rush after this time.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// Before the measurement, the server fills its pool of prepared challenges for this time, as
-/// before an opening.
+/// How long the bench waits before the measurement, so that the server can draw challenges in
+/// advance. Before a real opening, the server has this time too.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -54,8 +53,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// Measures the wait at a steady rate of visitors. Then tests a rush, in which visitors come faster
-/// than the server can draw puzzles.
+/// Measures how long visitors wait if they arrive at a steady rate. Then tests a rush, in which
+/// visitors arrive faster than the server can draw puzzles.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -100,7 +99,8 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Counts only the processor time of this thread, because the machine may do other work.
+/// Measures the processor time of this thread, because other programs on the machine would change
+/// the elapsed time.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

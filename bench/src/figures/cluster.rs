@@ -1,6 +1,7 @@
-//! R4 and R4N: durable orders over HTTP in shape cluster. R4 compares them with PostgreSQL's hot
-//! row, and R4N with a naive design on Redis and PostgreSQL. After R4N, the bench causes crashes in
-//! both designs during further loads, and counts the confirmed orders that each design lost.
+//! R4 and R4N: durable orders over HTTP in shape cluster. R4 compares our server with PostgreSQL,
+//! in which all orders update one row. R4N compares our server with a naive design on Redis and
+//! PostgreSQL. After R4N, the bench crashes parts of both designs under load. It counts the
+//! confirmed orders that each design lost.
 mod naive_design;
 
 use std::collections::BTreeSet;
@@ -26,10 +27,10 @@ use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::promises::{PromisedOrders, count_missing};
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// In R10P, this many partitions are compared with one partition.
+/// R10P compares an item with this many partitions with an item that has one partition.
 pub(super) const PARTITIONS: u32 = 16;
-/// The target for the cost of an order with [`PARTITIONS`] partitions, divided by the cost with
-/// one.
+/// The target for the cost of an order with [`PARTITIONS`] partitions, divided by the cost with one
+/// partition.
 pub(super) const PARTITIONS_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.1 };
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
@@ -111,7 +112,7 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
     Ok(measured)
 }
 
-/// Our server in the comparison: a private installation.
+/// Our server in the comparison: an installation that no other measurement uses.
 pub(super) struct ClusterUnderTest {
     pub(super) cluster: Cluster,
     secret: Vec<u8>,
@@ -204,8 +205,8 @@ impl ClusterUnderTest {
         Ok(run)
     }
 
-    /// Kills the node during one load, and its Redis during the next load. Counts the confirmed
-    /// orders that were lost.
+    /// Kills the node during one load, and its Redis during a second load. Returns a text that says
+    /// how many confirmed orders were lost in each case.
     fn check_after_kill(&mut self, config: &BenchConfig) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {
@@ -314,9 +315,9 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // When a thread ends, the kernel also ends the programs that the thread started. The
-        // programs that the fault starts must outlive this function, so the caller's thread runs
-        // the fault.
+        // The fault starts programs, and these must outlive this function. The kernel ends a
+        // program when the thread that started it ends. So the caller's thread runs the fault, and
+        // a new thread runs the load.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

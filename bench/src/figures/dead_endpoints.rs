@@ -20,16 +20,16 @@ use doorbuster_harness::generator::{Load, Pace, RunResult};
 const MEASURED: &str = "p99 of an order while three endpoints fail";
 const SALE: &str = "spring";
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Settings that allow endpoints on this machine. A delivery fails after one second, so that each
-/// endpoint fails many times during the measurement.
+/// Settings that allow webhook endpoints on this machine, and that end a delivery after one second
+/// without an answer. An endpoint that never answers then fails many times during the measurement.
 const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
 /// Orders a second, as in D5.
 const ORDERS_PER_SEC: f64 = 300.0;
 const CONNECTIONS: usize = 64;
-/// Buyers do not notice a latency of up to this many milliseconds.
+/// The floor of the figure: buyers do not notice a latency of up to this many milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
-/// How long an endpoint waits for the remaining bytes of a message.
+/// How long an endpoint waits for the remaining bytes of a webhook request.
 const REST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Measures D8.
@@ -79,8 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // There are enough buyers for two loads: before and after the endpoints are added. The number
-    // of arrivals is random, so the bench prepares a tenth more buyers than arrive on average.
+    // The buyers must suffice for two loads: one before the endpoints are added, and one after.
+    // Arrivals are random, so the bench prepares a tenth more buyers than arrive on average.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -108,8 +108,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// Returns the number of waiting events of the endpoint with the most. Fails if an endpoint did not
-/// fail, or if a delivery became a dead letter.
+/// Returns the largest number of events that wait for one endpoint. Fails if no delivery to an
+/// endpoint failed, or if a delivery became a dead letter.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
@@ -133,7 +133,7 @@ enum EndpointAnswer {
     Fails,
 }
 
-/// An endpoint that accepts no event. The endpoint stops when this value is dropped.
+/// A webhook endpoint that accepts no event. It stops when this value is dropped.
 #[derive(Debug)]
 struct DeadEndpoint {
     addr: SocketAddr,
@@ -142,7 +142,7 @@ struct DeadEndpoint {
 }
 
 impl DeadEndpoint {
-    /// With `None`, the endpoint refuses connections.
+    /// Starts an endpoint. If `answer` is `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on a free port")?;
@@ -159,8 +159,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread that waits in `accept`. An error means that the
-            // thread has already ended.
+            // The thread waits in `accept`, and this connection wakes it. If the connection fails,
+            // the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }
@@ -175,8 +175,8 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // An error closes the connection without an answer. For the server, this is a failed
-            // delivery too.
+            // If `fail` returns an error, the connection closes without an answer. For the server,
+            // this is a failed delivery too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }

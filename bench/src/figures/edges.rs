@@ -74,13 +74,13 @@ fn rounds(config: &BenchConfig) -> Result<Measured> {
         || refuse(node).map(|(cost, _)| cost),
     )?;
     site.close()?;
-    // The first value belongs to the warm-up round.
+    // Drops the value of the warm-up round, which is the first.
     let reaching = reaching.into_inner().split_off(1);
     Ok(Measured { reaching, cost })
 }
 
-/// Returns the processor time of the server for a refusal, in microseconds, and the number of
-/// refusals.
+/// Sends purchases that the server refuses. Returns the server's processor time for one refusal, in
+/// microseconds, and the number of refusals.
 fn refusal_cost(
     config: &BenchConfig,
     server: &Node,

@@ -1,8 +1,9 @@
-//! D5: how soon the units of 100,000 ended holds are available again, and the effect on other
-//! requests.
+//! D5: how soon the units of 100,000 ended holds are available again, and how much the expiry of
+//! the holds delays other requests.
 //!
-//! The holds are ordinary orders, and SQL sets their `pay_by`. Other buyers send requests at steady
-//! rates: first before the holds end, and then until the last unit is back.
+//! The holds are ordinary orders, whose `pay_by` the bench sets with SQL. Other buyers send
+//! requests at steady rates during two periods: before the holds end, and from then until the last
+//! unit is back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,7 +26,7 @@ use store_server::{HoldExpiry, StoreKind, StoreServer};
 
 const HOLDS: u32 = 100_000;
 const HOLDS_QUICK: u32 = 10_000;
-/// The largest number of rounds. It is small, because each round takes long.
+/// The largest number of rounds. It is small, because one round takes long.
 const ROUNDS_MAX: usize = 3;
 /// The rates of the other requests, per second: purchases, refusals, and reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
@@ -33,7 +34,7 @@ const CONNECTIONS: usize = 64;
 /// The time from the start of the SQL that sets `pay_by` to the end of the first hold.
 const AHEAD: Duration = Duration::from_secs(8);
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
-/// All units must be back at most this long after the end of the first hold.
+/// The measurement fails if a unit is not back this long after the end of the first hold.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The target for the time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
@@ -42,8 +43,8 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The same target in PostgreSQL.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The target for the longest time, after a rush, from an order's `pay_by` to its expiry, in
-/// seconds.
+/// The target for the longest delay of an expiry, in seconds, if the holds end one after another as
+/// after a rush. The delay is the time from an order's `pay_by` to its expiry.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -131,10 +132,10 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// The seconds from the end of the first hold until the first unit was back, until half of the
-    /// units were back, and until all units were back.
+    /// Three times since the end of the first hold, in seconds: until the first unit was back,
+    /// until half of the units were back, and until all were back.
     back: [f64; 3],
-    /// The seconds from the end of the first hold to the end of the last hold.
+    /// The time from the end of the first hold to the end of the last hold, in seconds.
     spread: f64,
     /// The longest time from an order's `pay_by` until the server expires the order, in seconds.
     slowest: f64,
@@ -192,8 +193,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Returns three times in seconds since `due`: until the first unit, half of the units, and all
-/// units were back.
+/// Waits until all units are back. Returns three times since `due`, in seconds: until the first
+/// unit was back, until half of the units were back, and until all were back.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -218,7 +219,8 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
     }
 }
 
-/// The requests of other buyers, who hold no unit of the measured sale.
+/// The requests of buyers who hold no unit of the measured sale: purchases, refusals, and reads of
+/// the status.
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,
@@ -226,7 +228,8 @@ struct BackgroundLoad {
 }
 
 impl BackgroundLoad {
-    /// Opens a sale with a unit for every buyer, and another sale that is sold out.
+    /// Opens two sales for the background load: one has a unit for every buyer, and one is sold
+    /// out.
     fn new(store_server: &StoreServer, secret: &[u8]) -> Result<Self> {
         store_server.open_sale(&NewSale {
             id: "open",
@@ -256,7 +259,8 @@ impl BackgroundLoad {
         })
     }
 
-    /// Sends all kinds of requests at the same time, until the time ends or `over` is set.
+    /// Sends purchases, refused purchases and status reads at the same time, until `time` ends or
+    /// `over` is set.
     fn ask(
         &self,
         store_server: &StoreServer,

@@ -1,5 +1,5 @@
-//! R12: how many answers per second the load generator of the command `storm` gets from an nginx
-//! that always returns the same answer.
+//! R12: how fast the load generator of the command `storm` is: the number of answers per second
+//! that it gets from an nginx that always returns the same answer.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -16,7 +16,8 @@ const TARGET: Target = Target::AtLeast { floor: 100_000.0, goal: 150_000.0 };
 const MEASURED: &str = "storm's answers a second, one thread on one core, against nginx";
 const REFUSAL: &str =
     r#"{"type":"about:blank","title":"Sold out","status":409,"code":"sold_out","retryable":false}"#;
-/// The number of buyers, which is larger than the number of answers in one round.
+/// The number of buyers. It is larger than the number of answers in one round, so no buyer sends
+/// twice.
 const BUYERS: u32 = 2_000_000;
 const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(3);
@@ -38,7 +39,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
         plan.duration = Some(TIME);
         let report = std::thread::scope(|scope| {
             let run = scope.spawn(|| {
-                // The generator's threads inherit the core.
+                // The generator's threads inherit this thread's core.
                 generator_core.map_or(Ok(()), cores::pin)?;
                 Ok::<_, anyhow::Error>(load::run(plan, |_| {})?)
             });

@@ -1,6 +1,6 @@
-//! R10: how the server's processor time for an answer grows with the number of sales, connections,
-//! known buyers and partitions. The number of answers per second is not compared, because it also
-//! depends on the network.
+//! R10: how the server's processor time for one answer grows with the number of sales, connections,
+//! known buyers (buyers with an order) and partitions. The figure does not compare answers per
+//! second, because their number also depends on the network.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, PARTITIONS_TARGET, over_partitions};
@@ -20,8 +20,8 @@ const CONNECTIONS_TARGET: Target = Target::AtMost { floor: 1.8, goal: 1.4 };
 const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The bench divides the orders of the many known buyers into this many parts. It compares the cost
-/// of an order in the last part with the cost in the first.
+/// The bench divides the orders of the many known buyers into this many parts of equal size. It
+/// compares the cost of an order in the last part with the cost in the first part.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.
@@ -61,12 +61,12 @@ fn refusals_and_orders(config: &BenchConfig) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Pins the server to one core, as the figure R1 does.
+/// Pins the server to one core, as the measurement of R1 does.
 fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }
 
-/// One of the two loads that are compared: a script and its results.
+/// One of the two sides of a comparison: its server, the requests that it gets, and the results.
 struct SideRun<'a> {
     sale_server: &'a SaleServer,
     script: Purchases<'a>,
@@ -88,7 +88,7 @@ impl<'a> SideRun<'a> {
         Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
-    /// Returns the processor time of the server for a refusal, in microseconds.
+    /// Runs the load once. Returns the server's processor time for one refusal, in microseconds.
     fn measure(&mut self, config: &BenchConfig) -> Result<f64> {
         let core = cores::pair().1;
         let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
@@ -163,8 +163,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers. Compares the cost of an order at the end with the cost at
-/// the beginning.
+/// Sells one unit to each of many buyers. Compares the processor time of an order in the last part
+/// with that in the first part.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

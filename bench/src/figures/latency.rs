@@ -1,5 +1,5 @@
-//! R7: the latency of an order at half of the server's capacity, compared with the latency of
-//! appends to a file at the same pace.
+//! R7: the latency of an order at half of the server's capacity. The bench compares it with the
+//! latency of appending rows to a file at the same rate.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -14,9 +14,11 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// The peer's latency is the latency of its appends plus this allowance, in microseconds.
+/// An order may take this much longer than an append, in microseconds. The bench compares the
+/// latency of an order with the latency of an append plus this allowance.
 const ALLOWANCE_US: f64 = 1000.0;
-/// If the generator sent a smaller share of the planned requests, it was the bottleneck.
+/// The generator must send at least this share of the planned requests. Otherwise the generator was
+/// the bottleneck, and not the server.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures R7.

@@ -26,8 +26,9 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// This many orders warm up the server, so that every code path has run. More orders would leave
-/// free memory that the measured connections could reuse.
+/// The number of orders that warm up the server, so that every code path has run. It is small,
+/// because more orders would leave free memory. The measured connections would use this memory, and
+/// the bench would not see a growth.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +49,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Before the measurement, orders fill the caches of bounded size, so that the caches do not count.
+/// Measures the memory of a buyer with an order. First, other orders fill the caches of bounded
+/// size, so that the growth of these caches is not measured.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -81,7 +83,8 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// The requests wait because this function holds the write lock of the store.
+/// Measures the memory of a waiting request. The requests wait because this function holds the
+/// store's write lock.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -122,8 +125,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Waits until the server's resident memory no longer changes, but at most 3 seconds. Returns its
-/// size in bytes.
+/// Waits until the server's resident memory no longer changes, but at most 3 seconds. Returns the
+/// size of this memory in bytes.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {
@@ -166,7 +169,7 @@ fn read_answer(stream: &mut TcpStream, script: &mut impl RequestScript) -> Resul
     }
 }
 
-/// Measures the memory that WebSockets add after their first event, while they receive nothing.
+/// Measures the memory that each WebSocket adds when it has received its first event and is idle.
 fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

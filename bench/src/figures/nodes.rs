@@ -1,5 +1,5 @@
-//! R10N: the processor time that all programs together use for an order, with one node and with
-//! more.
+//! R10N: the processor time that all programs (nodes, Redis and PostgreSQL) together use for an
+//! order, with one node and with several nodes.
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::figure::{Figure, Target, compare_alternating, median};
 use crate::process::{cpu_time, cpu_time_with_children};
 
 const TARGET: Target = Target::AtMost { floor: 1.3, goal: 1.1 };
-/// The numbers of nodes that are compared with one node.
+/// The numbers of nodes whose cost for an order is compared with the cost of one node.
 const NODES: [usize; 2] = [4, 8];
 
 /// Measures R10N.

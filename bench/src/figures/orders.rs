@@ -1,5 +1,6 @@
-//! R2 and R3: durable orders over HTTP, compared with a counter in Redis's memory, and with a "hot"
-//! row of PostgreSQL that every order updates.
+//! R2 and R3: durable orders per second over HTTP. R2 compares them with a Lua script that counts
+//! units in Redis. R3 compares them with PostgreSQL, in which every order updates the same "hot"
+//! row.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -91,7 +92,8 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// The sale does not sell out and the buyers do not run out, so only the server limits the rate.
+/// Measures our server once. The sale and the buyers are large enough for the whole load, so only
+/// the server limits the rate.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;

@@ -1,10 +1,10 @@
-//! R8: the orders per second of a server that is offered several times its capacity.
+//! R8: the orders per second of a server that gets several times as many requests as it can serve.
 //!
 //! The server and the generator have one core each. Buyers overload the server in two ways:
-//! - A crowd waits for its verdicts. If no connection is free, the generator does not send the
-//!   planned request.
-//! - A flood does not wait for its verdicts (`Prefer: respond-async`). The server's queue is always
-//!   full, so the server refuses requests.
+//! - A crowd waits for its verdicts. Each request needs a connection until its verdict. If no
+//!   connection is free, the generator does not send the planned request.
+//! - A flood does not wait for its verdicts (`Prefer: respond-async`). The server's queue of
+//!   tickets is always full, so the server refuses requests.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ struct Measured {
     comparison: Comparison,
     /// The rate of requests that reached the server, as a multiple of the server's capacity.
     attained: Vec<f64>,
-    /// The share of the requests at the server that got `503`.
+    /// The share of the requests that the server answered with `503`.
     refused: Vec<f64>,
     busy: f64,
 }
@@ -168,7 +168,8 @@ fn crowd_round(
         .is_attacked
         .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
         .transpose()?;
-    // The warm-up is long, so that all connections wait for answers when the measurement starts.
+    // The warm-up is long enough that all connections wait for verdicts when the measurement
+    // starts.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
     let mut script = Purchases::each_once(
@@ -224,7 +225,8 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     }
 }
 
-/// Counts orders in the store's file. Returns the orders per second during the measured time.
+/// Counts the orders in the store's file at two times during the load. Returns the orders per
+/// second between these times.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("cannot read the store")?;

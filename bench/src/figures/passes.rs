@@ -1,5 +1,6 @@
-//! R1D: "sold out" answers of a sale with a required pass and rate limits, compared with the same
-//! answers without pass and limits, on one server. A second row shows the cost of checking a pass.
+//! R1D: "sold out" answers per second, with and without the checks of a front door. On one server,
+//! the bench compares a sale that requires passes and limits rates with a sale that does neither. A
+//! second row shows the time of one check of a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
@@ -14,8 +15,8 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The front door: a required pass, the default limits of a sale, and a limit for all requests
-/// together, which the load never reaches.
+/// The front door of the measured sale: it requires a pass, has a sale's default limits, and has a
+/// limit for all requests together. The last limit is so high that the load never reaches it.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
 /// The target for the time of one check of a pass, in nanoseconds.

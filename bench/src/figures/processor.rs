@@ -1,4 +1,5 @@
-//! R9: compares the whole processor time of a refusal with that of an order.
+//! R9: compares the processor time of a refusal with that of an order. Both times include the work
+//! of the kernel.
 use anyhow::Result;
 
 use super::figure_or_invalid;

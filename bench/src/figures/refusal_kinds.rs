@@ -1,5 +1,5 @@
-//! R9 by kind: compares the processor time of each kind of refusal with that of an accepted order.
-//! These figures have no floor.
+//! R9 for each kind of refusal: compares the refusal's processor time with that of an accepted
+//! order. These figures have no floor.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -15,14 +15,14 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
-/// The target for the processor time of a refusal, relative to an order. The kernel's work takes
-/// the larger part of this time.
+/// The target for the processor time of a refusal, divided by that of an order. The kernel needs
+/// the larger part of a refusal's time, so the goal is not lower.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// This secret signs the forged tokens. The server does not have it.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
-/// A forged pass with the length of a real one.
+/// A forged pass. It is as long as a real pass.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
-/// The number of buyers who have as many units as the limit allows.
+/// The number of buyers who already have an order for as many units as the sale's limit allows.
 const OWNERS: u32 = 20_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,8 @@ enum RefusedBuyers {
     Late,
     /// Different buyers with forged tokens.
     Forgers,
-    /// Buyers who have an order, and send a new request with a new key.
+    /// Buyers who have an order. Their new requests have new keys, so they do not repeat the
+    /// order's request.
     Owners,
     /// One buyer, whom an operator blocked.
     Blocked,
@@ -104,7 +105,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // No order has a request key with this prefix, so no request repeats an order's request.
+        // The request keys of the prepared orders have another prefix, so no request repeats the
+        // request of such an order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(
@@ -179,8 +181,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Returns the processor time of this refusal in microseconds. Every answer must be this refusal,
-/// but a rate limit may also admit some requests.
+/// Returns the server's processor time for one refusal of this kind, in microseconds. Fails if a
+/// request got another answer. Under a rate limit, requests below the limit may also become orders.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -203,16 +205,16 @@ fn refusal(
         }
     };
     match way.status {
-        // The limit admits the first requests. If a buyer repeats an admitted request, the answer
-        // is the buyer's order.
+        // The rate limit admits the first requests, and they become orders. If a buyer repeats such
+        // a request, the server answers with the buyer's order.
         429 => run.expect_only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.expect_only(&[way.refused()])?,
     }
     Ok(cost)
 }
 
-/// Checks the problem code of one refusal. For a rate limit, checks nothing, because the limit
-/// admits the first request.
+/// Sends one request, and checks the problem code of its refusal. Does nothing for a rate limit,
+/// which would admit the first request.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl RequestScript,
@@ -281,7 +283,8 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     Ok(sale_server)
 }
 
-/// Returns the processor time for one answer in microseconds, and the result of the load.
+/// Runs the script. Returns the server's processor time for one answer, in microseconds, and the
+/// result of the load.
 pub(super) fn cost(
     config: &BenchConfig,
     sale_server: &mut SaleServer,

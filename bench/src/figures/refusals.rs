@@ -1,5 +1,5 @@
-//! R1: "sold out" answers, compared with a static answer of nginx. Both servers get the same
-//! request bytes.
+//! R1: "sold out" answers per second, compared with nginx, which always returns one fixed response
+//! with the same body. Both servers get the same request bytes.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -61,7 +61,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// nginx returns the same body as our server.
+/// Returns the body of a refusal from our server. nginx then returns the same body.
 fn refusal(
     sale_server: &SaleServer,
     buyers: &doorbuster_harness::generator::buyers::Buyers,

@@ -1,5 +1,5 @@
-//! Our server with a sale, for several figures. [`SaleServer`] counts the confirmed orders for the
-//! final audit.
+//! A server with a sale, which several figures measure. [`SaleServer`] counts the confirmed orders,
+//! and the final audit compares them with the store.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ pub struct SaleServer {
     server: Server,
     /// The number of confirmed orders so far.
     orders: u64,
-    /// The number of queued requests so far. Each may become an order.
+    /// The number of requests so far that the server answered before their verdicts. Each of them
+    /// may have become an order.
     queued: u64,
     dir: TempDir,
 }
@@ -63,12 +64,12 @@ impl SaleServer {
     /// Opens a sale that does not sell out. Each buyer may buy one unit.
     ///
     /// # Errors
-    /// Fails if the server refuses.
+    /// Fails if the server refuses to create or open the sale.
     pub fn open_plenty(&self, sale: &str) -> Result<()> {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale with `units` for each of these buyers, and sells all units to them.
+    /// Opens a sale whose stock is `units` for each of these buyers, and sells all units to them.
     ///
     /// # Errors
     ///
@@ -106,7 +107,8 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Runs a script. Any number of its requests may become orders.
+    /// Runs a script, and adds the confirmed and queued requests to the counts for the final audit.
+    /// Not every request must become an order.
     ///
     /// # Errors
     ///
@@ -122,14 +124,15 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds `orders` to the number of confirmed orders. A caller that runs a load by itself must
-    /// call this.
+    /// Adds `orders` to the number of confirmed orders. A caller that runs a load without
+    /// [`Self::take_orders`] or [`Self::take_some_orders`] must call this.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
 
-    /// Checks the number of reserved units in a sale whose orders have one unit each. It must be
-    /// the number of orders that `run` confirmed, plus at most the number of its queued requests.
+    /// Checks the number of reserved units in a sale whose orders have one unit each. There must be
+    /// one unit for each order that `run` confirmed. There may be one more for each queued request
+    /// of `run`.
     ///
     /// # Errors
     /// Fails if the numbers differ.
@@ -138,7 +141,8 @@ impl SaleServer {
         self.server.check_stock(sale, accepted..=accepted + run.count(AnswerKind::Queued))
     }
 
-    /// Stops the server and audits its store against the confirmed orders.
+    /// Stops the server, audits its store, and compares the number of orders in it with the number
+    /// of confirmed orders.
     ///
     /// # Errors
     /// Fails if the audit finds an error, or if the number of orders is wrong.
@@ -158,7 +162,7 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
     Buyers::new(BUYER_SECRET.as_bytes(), series, count)
 }
 
-/// Returns the request for `units` of the sale's item.
+/// Returns the purchase request of these buyers, for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
     Template::new(
@@ -173,7 +177,7 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// Returns a load that ends with its script.
+/// Returns a load without a time limit: it ends when its script has no further request.
 pub fn load_without_end(addr: SocketAddr, connections: usize) -> Load {
     let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
     Load { addr, connections, pace: Pace::Closed, warm_up, time, core: None }

@@ -1,8 +1,9 @@
 //! R5: how many requests per second become durable orders without HTTP, compared with SQLite
 //! inserts of the same rows.
 //!
-//! Our side does what the server does behind its HTTP layer: it settles one batch while the next
-//! batch fills. The peer has the same schema, and inserts the rows that our side wrote.
+//! Our side does what the server does behind its HTTP layer: while it settles one batch of tickets,
+//! it issues the tickets of the next batch. The peer is a program with the same schema, which
+//! inserts the rows that our side wrote.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,7 +29,8 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// The number of tickets in progress. In a server, each of them would come from its own connection.
+/// The largest number of tickets that wait for a verdict at the same time. In a server, each of
+/// them would belong to a different connection.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
@@ -68,8 +70,8 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Returns a buyer's id and a request key such as shops choose: not short, and not in ascending
-/// order.
+/// Returns a buyer's id and a request key. They are like the ids and keys of real shops: long, and
+/// not in ascending order. Short or ascending keys would make the inserts faster.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((
@@ -78,7 +80,8 @@ fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     ))
 }
 
-/// Returns the time from the first ticket to the last verdict.
+/// Issues and settles a ticket for each name. Returns the time from the first ticket to the last
+/// verdict.
 async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration> {
     let key = IdKey::new(KEY);
     let store = Store::open_sqlite(SqliteOptions {

@@ -10,7 +10,7 @@ use doorbuster_core::{
 
 use crate::process;
 
-/// Returns the bytes per request, measured in a child process.
+/// Measures a slot in a child process. Returns the bytes of memory for one request.
 ///
 /// # Errors
 /// Fails if the child process fails.
@@ -26,7 +26,8 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
         .context("the output is not a number of bytes")
 }
 
-/// Returns how many bytes of memory this process needs for each settled and acknowledged request.
+/// Measures a slot in this process. Returns the bytes of memory that the slot keeps for a request
+/// after the request was settled and acknowledged.
 ///
 /// # Errors
 /// Fails if the slot refuses a request.

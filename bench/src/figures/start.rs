@@ -1,4 +1,5 @@
-//! R11: the time until the server is ready, its memory at rest, and the size of the binary.
+//! R11: the time from the server's start until it is ready, its memory without load, and the size
+//! of its binary.
 use std::path::Path;
 use std::process::Command;
 
@@ -30,7 +31,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Measures the time to the first `200` at `/readyz`, in milliseconds.
+/// Measures the time from a server's start to its first `200` at `/readyz`, in milliseconds.
 fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
     let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
@@ -38,7 +39,8 @@ fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
         let data =
             dir.path().join(if is_empty { format!("data-{number}") } else { "data".to_owned() });
         let server = config.server(&data, None, None)?;
-        // The first start fills the file cache, and creates the data for the later starts.
+        // The first start is not measured. It fills the system's file cache, and it creates the
+        // data for the later starts.
         if number > 0 {
             times.push(server.ready_after().as_secs_f64() * 1e3);
         }
@@ -55,8 +57,8 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", RESIDENT).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// Measures the binary for distribution. If this binary was not built, strips and measures a copy
-/// of the server's binary.
+/// Measures the size of the binary that a release ships (profile dist). If this binary was not
+/// built, strips a copy of the server's binary and measures the copy.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size = |path: &Path| {
         anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)

@@ -1,5 +1,6 @@
-//! S1: how many tickets per second a slot in memory issues. The bench also compares the slot's lock
-//! with another design: a task that owns the slot, and gets requests through a channel.
+//! S1: how many tickets per second a slot in memory issues. A lock protects this slot. The bench
+//! compares it with another design without a lock: a task owns the slot, and gets its requests
+//! through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +36,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// Measures from the first ticket to the last acknowledgement.
+/// Measures the tickets per second of one thread, from the first ticket to the last
+/// acknowledgement.
 fn single_thread(config: &BenchConfig) -> Result<Figure> {
     let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;

@@ -1,9 +1,10 @@
-//! V1: many page views through nginx with the documented configuration. The figure is the rate of
-//! requests that reach the server. It does not include the requests that no cache can answer.
+//! V1: many visitors load a sale page through nginx, with the cache configuration of the guide. The
+//! figure is the number of requests per second that nginx passes on to the server, without the
+//! requests that no cache can answer.
 //!
-//! A view loads the page, its assets, the sale and its status, as a browser with an empty cache
-//! does. Then the page reads the status as `crates/web/assets/sale.js` does. The sale opens in the
-//! middle of the run.
+//! A page view loads the page, its assets, the sale and its status, as a browser with an empty
+//! cache does. Then the page reads the status as `crates/web/assets/sale.js` does. The sale opens
+//! in the middle of the run.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -24,8 +25,9 @@ mod page_visits;
 
 use page_visits::PageVisits;
 
-/// The target for the requests per second that reach the server. A CDN would still fetch the status
-/// once per second and the sale once per minute. At the opening, pages use a second status URL.
+/// The target for the requests per second that reach the server. With any cache, the server still
+/// gets some: the status once per second, and the sale once per minute. At the opening, pages use a
+/// second URL for the status, so the server then gets requests for both URLs.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;

@@ -1,5 +1,6 @@
-//! E7: the latency of admitted buyers' orders while a crowd joins a waiting room. The room opens
-//! automatically. The crowd joins at ten times the rate at which a node admits buyers.
+//! E7: the latency of orders from admitted buyers while a crowd joins the waiting room. The room
+//! opens by itself when the crowd arrives. The crowd joins at ten times the rate at which a node
+//! admits buyers.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
 /// The units on sale. They must not run out, because the waiting room admits buyers only while
 /// units are free.
 const STOCK: u64 = 100_000;
-/// Buyers do not notice a latency of up to this many milliseconds.
+/// The floor of the figure: buyers do not notice a latency of up to this many milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 
 /// Measures E7.
@@ -43,7 +44,7 @@ struct Measured {
     with: f64,
     without: f64,
     joined_per_sec: f64,
-    /// The 99th percentile of the latency of joining, in milliseconds.
+    /// The 99th percentile of the latency of joining the waiting room, in milliseconds.
     entering: f64,
     waiting: u64,
     busy: f64,
@@ -80,8 +81,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // The numbers of arrivals are random, so the bench prepares a tenth more buyers than arrive on
-    // average.
+    // Arrivals are random, so the bench prepares a tenth more buyers than arrive on average.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =
@@ -103,7 +103,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             joined
         });
-        // The admitted buyers continue to buy until the whole crowd has its answers.
+        // The admitted buyers continue to order until the server has answered the whole crowd.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableRequestScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))

@@ -1,5 +1,5 @@
-//! nginx as the cache in front of a server. The configuration is the documented one, but with other
-//! addresses and paths.
+//! nginx as the cache in front of a server, with the configuration of docs/front-door.md. Only
+//! addresses and paths are replaced.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -61,7 +61,8 @@ impl Cache {
     }
 }
 
-/// nginx runs the documented site in one process, and writes no access log.
+/// Returns the configuration: the site from the guide with other addresses and paths, in one
+/// process without an access log.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

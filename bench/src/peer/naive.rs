@@ -1,4 +1,5 @@
-//! Starts the naive design: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+//! Starts the programs of the naive design: Redis, PostgreSQL, and this program with `--naive` (see
+//! `naive.rs`).
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// The consumer must insert the whole list within this time.
+/// How long the bench waits until the consumer has inserted all orders of the list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The processes of the naive design.
@@ -92,7 +93,7 @@ impl Naive {
         process.stop(Signal::KILL).map(drop)
     }
 
-    /// Empties the peer's Redis, as a restart does.
+    /// Empties the peer's Redis, as a restart of a Redis without persistence does.
     ///
     /// # Errors
     /// Fails if Redis does not answer.
@@ -100,8 +101,8 @@ impl Naive {
         self.redis.command(&["FLUSHALL"]).map(drop)
     }
 
-    /// Waits until the list is empty and the number of rows is stable. Returns the number of
-    /// orders.
+    /// Waits until the list in Redis is empty and the number of order rows no longer changes.
+    /// Returns this number.
     ///
     /// # Errors
     /// Fails if the list does not become empty.
@@ -121,7 +122,8 @@ impl Naive {
         }
     }
 
-    /// Waits as [`Naive::orders`] does. Returns the buyers that have an order.
+    /// Waits until all orders are inserted, as [`Naive::orders`] does. Returns the buyers who have
+    /// an order.
     ///
     /// # Errors
     /// Fails if the list does not become empty.
@@ -139,15 +141,16 @@ impl Naive {
         self.redis.reserved_units()
     }
 
-    /// Returns the item's name. The name is also the key of the counter in Redis.
+    /// Returns the name of the item that the peer sells. It is also the key of the counter in
+    /// Redis.
     #[must_use]
     pub fn item() -> &'static str {
         ITEM
     }
 }
 
-/// Returns the bench program. A test program runs in the directory `deps`, and the bench program is
-/// in the directory above.
+/// Returns the path of the bench program. A test is a different program in the directory `deps`;
+/// the bench program is then in the directory above.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -1,4 +1,4 @@
-//! nginx with one worker and a static answer.
+//! nginx as a peer: one process that answers every request with the same response.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -53,7 +53,8 @@ impl Nginx {
     }
 }
 
-/// nginx runs as one process without a separate worker, and writes no logs.
+/// Returns the configuration: nginx runs as one process without a separate worker, and writes no
+/// access log.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
     // In a quoted string of nginx, a backslash escapes quotes and backslashes. A dollar sign would

@@ -72,8 +72,8 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Starts with an empty table and measures the orders per second during `time`. Afterwards,
-    /// compares the number of confirmed orders with the rows in the tables.
+    /// Empties the tables, and measures the orders per second during `time`. Then compares the
+    /// number of orders that the clients confirmed with the rows in the tables.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // `SIGINT` asks for a shutdown that does not wait for clients. If PostgreSQL does not end
-        // in time, the drop of `process` ends it.
+        // `SIGINT` tells PostgreSQL to shut down without waiting for its clients. If it does not
+        // end in time, the drop of `process` kills it.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        // On a busy machine, pgbench may finish no transaction within a second, and then reports no
-        // rate.
+        // On a busy machine, pgbench may complete no transaction within a second, and then it
+        // reports no rate. So the test tries longer times too.
         let mut rate = postgres.hot_row(Duration::from_secs(1));
         for seconds in [4, 16] {
             rate = rate.or_else(|_| postgres.hot_row(Duration::from_secs(seconds)));

@@ -1,12 +1,12 @@
-//! SQLite as a peer. It inserts the given rows and does nothing else.
+//! SQLite as a peer. It inserts rows that a server's store wrote, and does nothing else.
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The settings of the server's store, with one difference: here SQLite itself checkpoints the log,
-/// and in the server a separate thread does this.
+/// The settings of the server's store. One thing differs: here SQLite itself runs checkpoints, and
+/// in the server a separate thread does this.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
@@ -24,7 +24,8 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// The schema of a store, and its orders, quotas and events after all tickets are settled.
+/// What the peer inserts: a store's schema, and its orders, quotas and events after all tickets are
+/// settled.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,
@@ -35,8 +36,8 @@ pub struct Rows {
 
 /// The buyer, the item and the units of a quota.
 type Quota = (String, i64, i64);
-/// The type and the actor of an event. Then the order's grant, the order's number in the grant, the
-/// event's time, and the order's `pay_by`.
+/// An event: its type, its actor, and four numbers. The numbers are the order's grant, the order's
+/// number in this grant, the time of the event, and the order's `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]
@@ -101,8 +102,8 @@ impl Rows {
         Ok(Self { schema, orders, quotas, events })
     }
 
-    /// Inserts the rows into a new file and returns the duration. Each transaction has `batch`
-    /// orders and is durable before the next transaction begins.
+    /// Inserts the rows into a new file and returns the duration. Each transaction inserts `batch`
+    /// orders with their quotas and events. It is durable before the next transaction begins.
     ///
     /// # Errors
     ///

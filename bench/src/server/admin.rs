@@ -63,7 +63,8 @@ impl NewSale<'_> {
         json!({
             "id": self.id,
             "title": "A bench",
-            // All buyers of a bench have the same address, so rate limits would refuse them.
+            // All buyers of a bench send from one IP address, so the default rate limits would
+            // refuse them.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",

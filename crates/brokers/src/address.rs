@@ -1,4 +1,4 @@
-//! A broker's address: a URL with all settings of the connection.
+//! The address of a message broker: a URL that contains all settings of the connection.
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -66,7 +66,7 @@ impl BrokerKind {
     }
 }
 
-/// The address of a broker. Neither `Display` nor `Debug` shows a password.
+/// The address of a broker. `Display` and `Debug` write `***` in place of the password or token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     kind: BrokerKind,
@@ -92,7 +92,8 @@ impl Address {
     /// Parses an address, even if the program was built without this kind of broker.
     ///
     /// # Errors
-    /// Returns a text that says what is wrong. The text contains no part of the address.
+    /// Returns a text that says what is wrong. The text contains no part of the address, because
+    /// the address may contain a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -205,7 +206,8 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "its percent-encoded characters are not valid UTF-8")
 }
 
-/// Takes the exchange or the prefix from the query, which must have no other parameter.
+/// Returns the name of the exchange or the prefix of subjects from the URL's query, or the default.
+/// The query must have no other parameter.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
@@ -236,10 +238,10 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Returns the address with `***` in place of the secret. The secret is the password, or the token
-/// that a NATS address has in place of the user name.
+/// Returns the address with `***` in place of its secret. The secret is the password. In a NATS
+/// address without a password, the user name is a token, so the user name is the secret.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
-    // These changes cannot fail, because the URL has a host.
+    // Setting the password and the user name cannot fail, because the URL has a host.
     if has_password {
         let _ = url.set_password(Some(REDACTED));
     } else if kind == BrokerKind::Nats && !url.username().is_empty() {

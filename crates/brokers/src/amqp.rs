@@ -1,13 +1,13 @@
-//! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
-//! publisher confirms.
+//! Publishes messages with AMQP 0-9-1, as `RabbitMQ` implements it: to a durable topic exchange, as
+//! persistent messages, with publisher confirms.
 //!
 //! * The routing key is the message's type, so consumers can bind queues to types such as
 //!   `order.*`.
 //! * A message is published when the broker has confirmed it.
-//! * The broker returns a message that reaches no queue, and then confirms it too. Such a message
-//!   counts as refused.
-//! * The client library attributes a returned message to the channel's next confirm. So each
-//!   channel has at most one message in flight.
+//! * If no queue receives a message, the broker returns the message to the publisher, and then
+//!   confirms it too. This crate reports such a message as refused.
+//! * The client library assumes that a returned message belongs to the channel's next confirm. So
+//!   each channel has at most one unconfirmed message.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,9 +29,10 @@ use crate::{Address, Error, Message};
 
 /// The delivery mode of a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
-/// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
+/// Seconds between heartbeats. If two heartbeats of the broker are missing, the connection counts
+/// as broken.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key, for receivers that do not read the body, such as a
+/// The header with the message's key. Receivers that do not read the body use it, for example a
 /// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
@@ -47,8 +48,8 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. A shutdown of the socket ends the connection at once. The protocol's
-/// close request would have to wait for the broker's answer.
+/// The socket of a connection. Shutting down the socket ends the connection at once. A close by the
+/// protocol would have to wait for the broker's answer.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
@@ -61,7 +62,7 @@ impl Socket {
     }
 }
 
-/// Closes the connection if the caller stops waiting before the connection is open.
+/// Closes a connection that is still being opened, if the future that opens it is dropped.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -166,8 +167,8 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // Each connection has its own cell and makes only one attempt, so the cell
-                        // is empty and `set` cannot fail.
+                        // This cell is still empty, so `set` cannot fail: each connection has its
+                        // own cell, and connects only once.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {
@@ -213,7 +214,8 @@ impl Amqp {
         }
     }
 
-    /// Returns the error in this crate's words, because the broker's text may contain secrets.
+    /// Returns the error in this crate's words, without the broker's text, which may contain
+    /// secrets.
     fn describe_error(&self, error: &lapin::Error) -> Error {
         let exchange = self.address.name();
         Error::new(match error.kind() {

@@ -1,5 +1,6 @@
-//! Keeps one connection to a broker. If there is no connection, the next message opens one. If an
-//! operation fails, the connection is closed, unless the broker refused the operation.
+//! Keeps one connection to a broker for all messages. If there is no connection, the next message
+//! opens one. If publishing a message fails, this module closes the connection. It stays open only
+//! if the broker refused the message.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio::time::Instant;
 use crate::Error;
 
 pub(crate) trait BrokerConnection {
-    /// Returns whether this process knows that the connection is closed.
+    /// Returns whether the connection is known to be closed. A broken connection may not be noticed
+    /// yet.
     fn is_closed(&self) -> bool;
     /// Closes the connection at once. Unsent data is lost.
     fn shut_down(&self);
@@ -30,15 +32,17 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection, or opens one. If another caller's attempt fails while this call
-    /// waits, returns that attempt's error and does not try again.
+    /// Returns the open connection, or opens one. If several callers wait for a connection, only
+    /// one of them tries to open it. If this attempt fails, all callers that waited for it get its
+    /// error.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let called_at = Instant::now();
-        // The wait is bounded: the holder of the lock makes one attempt, which has a timeout.
+        // The wait for the lock is bounded: its holder makes one attempt to connect, which has a
+        // timeout.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -66,8 +70,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs an operation once, and stops it at `until`. If the outcome of the operation is unknown,
-    /// closes the connection.
+    /// Publishes a message: runs `work` once, and stops it at `until`. If it is unknown whether the
+    /// broker has the message, closes the connection.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -83,7 +87,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // Another message may have opened a new connection, which must stay open.
+                // Meanwhile, another caller may have opened a new connection. That connection must
+                // stay open.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }
@@ -94,8 +99,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
 }
 
 pub(crate) enum PublishError {
-    /// The broker refused the operation, and the connection is still good.
+    /// The broker refused the message. The connection still works.
     Refused(Error),
-    /// The operation failed in another way, so its outcome is unknown.
+    /// Publishing failed in another way. It is unknown whether the broker has the message.
     Unknown(Error),
 }

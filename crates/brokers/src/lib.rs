@@ -3,9 +3,11 @@
 //! * A [`Broker`] connects when it publishes its first message. One connection serves all messages.
 //! * [`Broker::publish`] makes one attempt, which has a timeout. It returns `Ok` only after the
 //!   broker has confirmed the message.
-//! * After any [`Error`], it is unknown whether the broker has the message. The next message opens
-//!   a new connection, unless the error was a refusal by the broker.
-//! * This crate retries nothing and stores nothing. The caller plans retries and their order.
+//! * After any [`Error`], the broker may have the message or not. If the broker refused the
+//!   message, the connection stays open. After every other error, the next message opens a new
+//!   connection.
+//! * This crate does not retry and does not store messages. The caller decides when to retry, and
+//!   in which sequence.
 //!
 //! A new kind of broker needs a file beside [`amqp`](self) and `nats`, a variant of [`BrokerKind`],
 //! a variant of `Backend`, and a feature.
@@ -30,8 +32,8 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// An attempt to open a connection takes at most this time. If the timeout for publishing is
-/// shorter, that timeout applies instead.
+/// The longest time for an attempt to open a connection. If the timeout for publishing is shorter,
+/// it applies to this attempt too.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -44,8 +46,8 @@ pub struct Message {
     /// The event's type: words with dots between them, for example `order.paid`. Consumers select
     /// messages by type.
     pub what: String,
-    /// The key of the object that the event is about. The caller publishes messages with the same
-    /// key one after another.
+    /// The key of the order, sale or other object that the event is about. The caller publishes
+    /// messages with the same key one after another, so their sequence is kept.
     pub key: String,
     /// When the event happened, in seconds since 1970.
     pub at_secs: u64,

@@ -1,8 +1,8 @@
-//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and the stream of that subject
-//! confirms the message.
+//! Publishes messages with NATS `JetStream`. A message goes to the subject `PREFIX.TYPE`, and the
+//! stream that stores this subject confirms the message.
 //!
-//! An operator creates the stream. Within the stream's duplicate window, the stream detects a
-//! repeated message by the message's id.
+//! An operator creates the stream. The stream drops a repeated message with the same id, if the
+//! message arrives within the stream's duplicate window.
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -29,8 +29,9 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection that is not used again after it breaks. The client library reconnects once by
-/// itself, but it is then unknown whether the broker has the messages that were in flight.
+/// A connection to NATS. It is not used again after it breaks, although the client library
+/// reconnects once by itself. After the reconnect, it would be unknown whether the broker has the
+/// unconfirmed messages.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -42,9 +43,9 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client library closes the connection when the last handle of the client is dropped.
-        // If the client sends a message again before the connection closes, the stream detects the
-        // repeated id.
+        // Nothing to do: the client library closes the connection when the last handle of the
+        // client is dropped. Before that, the library may send a message again, but the stream
+        // detects the repeated id.
     }
 }
 
@@ -123,8 +124,8 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // The client library may reconnect once. Code cannot forbid this reconnect, because 0
-            // means no limit.
+            // 1 is the lowest possible limit, because 0 means no limit. So the library may
+            // reconnect once.
             .max_reconnects(1)
             // Connect only to the allowed address.
             .ignore_discovered_servers()
@@ -175,7 +176,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// A header's value must be one line, so control characters become blanks.
+/// Replaces control characters by blanks, because a header's value must be one line.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

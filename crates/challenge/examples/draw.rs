@@ -1,5 +1,5 @@
-//! Draws pictures into a directory and prints the cost of each kind of challenge: `cargo run
-//! --release -p doorbuster-challenge --example draw -- DIR [COUNT]`.
+//! Draws captchas and puzzles into a directory, and prints the time and the size of each kind of
+//! challenge: `cargo run --release -p doorbuster-challenge --example draw -- DIR [COUNT]`.
 
 use std::path::PathBuf;
 use std::time::Instant;

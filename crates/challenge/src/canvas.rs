@@ -1,21 +1,21 @@
-//! A canvas that fills paths exactly: the share of the path's colour in a pixel is the share of the
-//! pixel's area that the path covers.
+//! A canvas that fills paths with exact antialiasing: if a path covers 30 % of a pixel's area, the
+//! pixel gets 30 % of the path's colour.
 //!
-//! The method is known from font rasterisers as "signed areas". For each pixel on the outline, the
-//! canvas stores the change of the covered area from the pixel to the left to this pixel. Then it
-//! adds up these changes along each row.
+//! Font rasterisers call this method "signed areas". For each pixel on the outline, the canvas
+//! stores how much more of its area is covered than of the pixel to its left. The running sum of
+//! these numbers along a row is the covered area of each pixel.
 //!
-//! The crate tiny-skia computes paths and strokes. Its painter is not used, because it takes three
-//! times as long for many small shapes.
+//! The crate tiny-skia computes paths and strokes. The canvas does not use its painter, because for
+//! many small shapes that painter takes three times as long.
 
 use std::ops::Range;
 
 use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 
-/// The number of straight pieces that replace a curve.
+/// The number of straight lines that replace a curve.
 const PIECES: u16 = 6;
 
-/// The pixels, and a buffer for the changes of the covered area.
+/// A picture, and a buffer with the changes of the covered area in each row.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -33,8 +33,8 @@ struct TouchedArea {
 impl Canvas {
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // Each row has two extra columns, which are never drawn. They take the changes at the right
-        // edge of the canvas.
+        // The buffer has two more columns than the picture. They take the numbers for the right
+        // edge of the canvas, and are never drawn.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
@@ -70,12 +70,13 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with pixels of `other`, a picture of the same size. Each pixel comes from the
-    /// point that is `shift` further right and down. Beyond its edges, `other` continues as a
-    /// mirror image.
+    /// Fills a path with pixels of `other`, a picture of the same size. Each pixel is copied from
+    /// the point of `other` that is `shift` further to the right and down. If this point is outside
+    /// of `other`, `other` is mirrored at its edge.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
-        // A shift is shorter than a side of the picture, so one mirroring is enough.
+        // A shift is shorter than a side of the picture, so a point is at most one picture outside,
+        // and one mirroring is enough.
         let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
         debug_assert!(shift.0 < width && shift.1 < height);
         self.for_covered_pixels(path, |pixel, (x, y), covered| {
@@ -96,8 +97,8 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` with each pixel that the path covers, its position, and the covered fraction
-    /// of its area.
+    /// Calls `paint` for each pixel that the path covers, with the pixel, its position, and the
+    /// covered share of its area.
     fn for_covered_pixels(
         &mut self,
         path: &Path,
@@ -123,7 +124,8 @@ impl Canvas {
         }
     }
 
-    /// Adds to the buffer how the covered area changes at the edges of a path.
+    /// Adds the outline of a path to the buffer, as changes of the covered area. Returns the rows
+    /// and columns that it touches.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
@@ -191,9 +193,9 @@ impl Canvas {
     }
 }
 
-/// Adds the part of an edge that is within one row. For each pixel, the row stores the pixel's
-/// covered area minus the covered area of the pixel to the left. The area to the right of the edge
-/// counts as covered.
+/// Adds the part of an edge that is within one row. Everything to the right of the edge counts as
+/// covered. The row stores, for each pixel, its covered area minus the covered area of the pixel to
+/// its left.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);

@@ -24,7 +24,8 @@ pub struct Captcha {
     pub text: String,
 }
 
-/// Normalises an answer for the comparison: removes spaces, and makes all letters lower case.
+/// Normalises an answer, so that it can be compared with [`Captcha::text`]: removes spaces, and
+/// makes all letters lower case.
 #[must_use]
 pub fn normalize_answer(read: &str) -> String {
     read.chars()
@@ -111,9 +112,10 @@ fn draw_letters(
         let face = *random.pick(&FACES);
         let glyph = random.pick(face);
         text.push(glyph.character);
-        // The characters that are not drawn yet share the remaining width.
+        // This character and those that follow share the remaining width equally.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
-        // Lower-case letters are enlarged, so that all characters are about equally high.
+        // Lower-case letters are lower than capitals, so they are enlarged to about the same
+        // height.
         let size = random.float(62.0..74.0)
             * if glyph.character.is_ascii_lowercase() { 1.18 } else { 1.0 };
         let stretch = (room * random.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size))

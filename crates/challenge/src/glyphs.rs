@@ -1,10 +1,10 @@
-//! Characters as outlines, and how to bend an outline.
+//! The characters of captchas as outlines, and how to bend an outline.
 
 use tiny_skia::{Path, PathBuilder};
 
 mod outlines;
 
-/// A step of the pen along an outline. Coordinates are in units of 1/[`EM`] em, and y points
+/// One step of the pen that draws an outline. Coordinates are in units of 1/[`EM`] em, and y points
 /// upwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PathStep {
@@ -27,7 +27,8 @@ pub(crate) struct Glyph {
 /// The number of units in an em.
 pub(crate) const EM: f32 = 2_048.0;
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
-/// The number of straight pieces into which a step is divided, so that the outline can be bent.
+/// Each line or curve of an outline is divided into this many straight lines, so that it can be
+/// bent.
 const PIECES: u16 = 5;
 
 impl Glyph {

@@ -1,9 +1,10 @@
 //! Challenges that a buyer must solve before a pass is issued: a captcha to read, a puzzle to
 //! slide, or a proof of work without a picture.
 //!
-//! This crate draws and checks challenges without a clock, a network or a file. The server decides
-//! who must solve a challenge and until when, and accepts each answer only once. Only the pixels of
-//! a picture contain the answer: the name, size and chunks of its file do not.
+//! This crate draws challenges and checks answers. It uses no clock, network or files. The server
+//! decides who must solve a challenge and until when, and it accepts each answer only once. The
+//! answer to a picture can be found only in its pixels. The name, the size and the metadata of its
+//! file do not depend on the answer.
 
 mod canvas;
 mod captcha;

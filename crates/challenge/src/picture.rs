@@ -1,4 +1,4 @@
-//! Writes pictures as PNG files with only the three required chunks.
+//! Writes pictures as PNG files that contain no metadata: only the three required chunks.
 
 use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 use tiny_skia::Color;
@@ -30,7 +30,8 @@ fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     file
 }
 
-/// `hue` is a position on the colour circle: one whole turn is 1. The other values are from 0 to 1.
+/// Returns a colour. `hue` is a position on the colour circle: one whole turn is 1. The other
+/// values are from 0 to 1.
 pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
     let part = |n: f32| {
         let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;
@@ -41,8 +42,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds grain in squares of two by two pixels, so that no two places in the picture look exactly
-/// alike. Only a few squares get grain, because grain makes the picture's file large.
+/// Adds random grain in squares of two by two pixels, so that equal shapes do not have exactly
+/// equal pixels. Only a few squares get grain, because grain makes the picture's file larger.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {

@@ -1,5 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and a piece whose shape fits exactly one of
-//! them.
+//! The sliding puzzle: a picture with several gaps, and a piece. The piece has the shape of only
+//! one gap, to which the buyer must slide it.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -16,7 +16,7 @@ mod scene;
 pub const PUZZLE_WIDTH: u32 = 340;
 /// Height of the picture, in pixels.
 pub const PUZZLE_HEIGHT: u32 = 170;
-/// The width and height of the piece's picture, in pixels. The piece does not fill this picture.
+/// The width and height of the piece's picture, in pixels. The piece is smaller than this picture.
 pub const PIECE_SIDE: u32 = 68;
 /// A piece counts as placed correctly if it is at most this many pixels from its gap.
 pub const TOLERANCE_PX: u16 = 5;
@@ -32,15 +32,16 @@ const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 const CIRCLE_STEPS: usize = 12;
 /// A gap's bend moves a point of the outline by at most this many pixels in each direction.
 const BEND_MAX: f32 = 3.0;
-/// A straight part of an outline is divided into this many pieces, so that the part can be bent.
+/// Each straight part of an outline is divided into this many lines, so that it can be bent.
 const STEPS: usize = 3;
 const GAPS: usize = 3;
-/// The leftmost position of a gap, in pixels. The piece starts further left.
+/// The leftmost position of a gap, in pixels. The piece starts to the left of it, so a buyer must
+/// always move the piece.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 const GRAIN: u8 = 18;
-/// How strongly a gap is darkened or lightened. This tint and the gap's rim let a person
-/// immediately recognise each side of the gap.
+/// How strongly a gap is darkened or lightened. A person sees each side of the gap at once, because
+/// of this tint and the gap's rim.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// The shortest distance between the positions of two gaps, in pixels. At this distance, the gaps
@@ -65,7 +66,7 @@ pub struct Puzzle {
     pub x: u16,
 }
 
-/// Returns whether a piece at `at` is in the gap at `x`, within the tolerance.
+/// Returns whether a buyer who moved the piece to `at` found the gap at `x`, within the tolerance.
 #[must_use]
 pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
@@ -108,7 +109,7 @@ impl PieceShape {
     }
 
     /// Returns a copy in which one side, chosen at random, is of another kind. A robot must compare
-    /// all four sides to find the difference.
+    /// all four sides of a gap with the piece to know that the gap does not fit.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -117,8 +118,8 @@ impl PieceShape {
     }
 
     /// Returns a copy whose tongues and notches are moved and resized a little. A person does not
-    /// notice this change, but template matching fails. The gap that fits is changed too.
-    /// Otherwise, its exact shape would reveal which gap fits.
+    /// notice this, but a program that searches for the exact shape finds nothing. The gap that
+    /// fits is changed in the same way. Otherwise, its exact shape would reveal it.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -173,7 +174,8 @@ fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     Point::from_xy(x, y)
 }
 
-/// The position of a gap in the picture, with a small bend, turn and scaling around its middle.
+/// The position of a gap in the picture. The gap is also bent, turned and scaled a little around
+/// its middle.
 struct Pose {
     place: Transform,
     /// The strength and the phase of the bend, across and down.
@@ -201,7 +203,7 @@ impl Pose {
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
         // One wave is as long as a side of a piece. So the displacements of a side's points add up
-        // to about zero, and the shape as a whole does not move.
+        // to about zero, and the shape as a whole stays in its position.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
@@ -223,8 +225,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::choose(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // The piece shows a random part of the picture, not the part under its gap. Otherwise, the
-    // colours around the gap would continue in the piece. This would help a robot more than a
+    // The piece shows a random part of the picture, and not the part at its gap. Otherwise, the
+    // colours around the gap would continue in the piece, which would help a robot more than a
     // person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
@@ -244,8 +246,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// The first position belongs to the gap that fits. This gap is equally often the left, the middle
-/// or the right gap of the picture.
+/// Returns the positions of the gaps. The first is the gap that fits. In the picture, this gap is
+/// equally often the left, the middle or the right one.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
@@ -282,8 +284,8 @@ fn cut_piece(
     piece
 }
 
-/// Draws a gap that shows another part of the picture, so a robot cannot see what was at the gap's
-/// place.
+/// Draws a gap. It shows another part of the picture, so a robot cannot know what the picture
+/// showed there before.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

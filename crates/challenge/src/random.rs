@@ -1,5 +1,5 @@
-//! The random numbers for the drawings. They decide the answers to challenges, so an attacker must
-//! not be able to predict later numbers from earlier ones.
+//! The random numbers of challenges. They decide which answer is right. So an attacker who knows
+//! earlier numbers must not be able to predict later ones.
 
 use std::ops::Range;
 

@@ -1,8 +1,9 @@
-//! Proof of work by the open ALTCHA protocol, version 2: the buyer's device searches for a number.
+//! Proof of work with the open ALTCHA protocol, version 2. The buyer's device derives a key from
+//! each number in turn, until a key has the wanted beginning.
 //!
-//! The server chooses the number, so a new challenge costs only one key derivation. To check an
-//! answer, the server computes two short MACs. This crate remembers no answers, so the caller must
-//! refuse a repeated answer.
+//! The server chooses the number that the device must find, so it derives only one key for a new
+//! challenge. To check an answer, the server computes two short MACs. This crate does not remember
+//! answers, so the caller must refuse a repeated answer.
 
 use std::fmt;
 
@@ -21,7 +22,8 @@ pub const PAYLOAD_MAX: usize = 4_096;
 /// The algorithm of the key derivation. The built-in cryptography of every browser supports it.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
-/// The amount of work: how many keys to try, and how many rounds each key takes.
+/// How much work a challenge is: how many keys a device must try, and how many rounds the
+/// derivation of each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// The number of rounds that derive one key. The server derives one key for each new challenge.
@@ -37,8 +39,8 @@ impl Effort {
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
     /// Returns an effort of this many keys on average. A device tries between two fifths and eight
-    /// fifths of this number. The rounds stay the same, so a higher effort costs the server
-    /// nothing.
+    /// fifths of this number. Each key takes the same number of rounds at every effort, and the
+    /// server derives only one key. So a higher effort costs the server nothing.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -49,7 +51,7 @@ impl Effort {
     }
 }
 
-/// The keys that authenticate a deployment's challenges. They are the same on every node.
+/// The keys with which a deployment signs its challenges. They are the same on every node.
 #[derive(Clone)]
 pub struct WorkKeys {
     challenge: String,
@@ -81,8 +83,7 @@ impl WorkKeys {
     /// Creates a challenge of this effort.
     #[must_use]
     pub fn new_challenge(&self, random: &mut RandomSource, effort: Effort) -> WorkChallenge {
-        // Devices try the counters from 0 on, so a device that tries `n` keys ends at the counter
-        // `n - 1`.
+        // A device tries the numbers from 0 on. The `n`th key that it tries has the number `n - 1`.
         let [first, last] = [effort.keys_min, effort.keys_max].map(|keys| keys.saturating_sub(1));
         let span = u64::from(last.saturating_sub(first)) + 1;
         let counter = first + (random.bits() % span) as u32;
@@ -104,7 +105,7 @@ impl WorkKeys {
         }
     }
 
-    /// Returns whether the payload answers the challenge whose signature is `mark`.
+    /// Returns whether the payload is a correct answer to the challenge with the signature `mark`.
     #[must_use]
     pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
         self.check_payload(payload, mark).unwrap_or(false)
@@ -172,7 +173,7 @@ mod tests {
         for _ in 0..100 {
             let work = keys.new_challenge(&mut random, EASY);
             let payload = solved(&work);
-            // The solver's first key has the counter 0.
+            // The solver's first key has the number 0.
             let tried = payload.solution.counter + 1;
             assert!((EASY.keys_min..=EASY.keys_max).contains(&tried), "{tried}");
             assert!(keys.check(&encoded(&payload), &work.mark));

@@ -1,6 +1,6 @@
 //! Allows outgoing requests only to public addresses and with TLS, unless `webhooks.allow_private`
-//! is set. The guard checks the resolved addresses, because a public name can lead to a private
-//! address.
+//! is set. The guard also checks the IP addresses to which a host name resolves, because a public
+//! name can resolve to a private address.
 mod dns_lookups;
 
 use std::io;
@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use dns_lookups::DnsLookups;
 
 /// How long the server waits for the look-up of a new endpoint's host name. After this time, it
-/// accepts the endpoint without a check of the name's addresses.
+/// accepts the endpoint without checking the name's addresses. Each delivery checks them again.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.
@@ -42,8 +42,8 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Refuses a URL whose host name has only private addresses. Accepts a name that cannot be
-    /// resolved, because it may resolve later.
+    /// Refuses a URL whose host name resolves only to private addresses. Accepts a name that cannot
+    /// be resolved, because it may be resolvable later.
     pub async fn refuse_private_host(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -76,8 +76,8 @@ impl Resolve for AddressGuard {
 pub(super) const PRIVATE_ADDRESS: &str =
     "the address is private, local or reserved; webhooks.allow_private would allow it";
 
-/// Parses and checks the URL of an endpoint, without a look-up of its host name. The error is the
-/// reason why the URL is refused.
+/// Parses the URL of an endpoint and checks it, without a look-up of its host name. An error says
+/// why the URL is refused.
 pub fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "the text is not an address")?;
     match url.scheme() {
@@ -114,7 +114,7 @@ enum Host<'u> {
     Name(&'u str),
 }
 
-/// The parser has already normalised IPv4 addresses.
+/// Returns the URL's host. The parser has already normalised IPv4 addresses, for example `127.1`.
 fn host(url: &Url) -> Option<Host<'_>> {
     let text = url.host_str().filter(|text| !text.is_empty())?;
     let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -128,7 +128,8 @@ fn is_local_name(name: &str) -> bool {
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// The rules are those of the registries of special addresses (IANA; RFC 6890 and later).
+/// Returns whether an address is public by the registries of special addresses (IANA; RFC 6890 and
+/// later).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -166,11 +167,11 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address. The rules for this
-        // IPv4 address apply.
+        // Such an address contains an IPv4 address: it is IPv4-mapped, or an address for NAT64. It
+        // is public if this IPv4 address is public.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Networks for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
-        // address can lead to any IPv4 address.
+        // Networks for special purposes such as Teredo, for documentation, and for 6to4. They are
+        // not public, because a 6to4 address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }

@@ -1,5 +1,6 @@
 //! Builds the message of an event from the event's row, from data that never changes, and from the
-//! address of the pages. So the message has the same bytes in every attempt and for every receiver.
+//! address of the sale pages. So every attempt and every receiver gets a message with the same
+//! bytes.
 use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -26,8 +27,8 @@ pub fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// Returns the id of the event at `position`. If the event was deleted, the id has only the
-/// position.
+/// Returns the id of the event at `position`, as operators see it. If the event was deleted, the id
+/// contains only the position.
 pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
     let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
     event.map_or_else(|| notification::event_id_prefix(position), id)
@@ -36,11 +37,13 @@ pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,
-    /// The address of the pages, if it is configured.
+    /// The address of the sale pages, if it is configured. The message of a new order has a link to
+    /// it.
     pub origin: Option<&'a str>,
 }
 
-/// Returns `None` if this node's catalogue does not contain the item yet.
+/// Returns the event's message, or `None` if this node's catalogue does not contain the event's
+/// item yet.
 pub(super) fn message(
     catalogue: &Catalogue,
     links: Links<'_>,
@@ -73,8 +76,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // The subject is a ticket or a waitlist entry. A buyer can end only a waitlist entry,
-            // by leaving the waitlist.
+            // The subject is the ticket or waitlist entry that ended without an order. If a buyer
+            // ended it, it is a waitlist entry that the buyer left.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

@@ -1,5 +1,6 @@
-//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, which the
-//! address guard refuses. So the settings name the allowed hosts.
+//! Sends messages to brokers as CloudEvents. Brokers usually have private addresses, which the
+//! address guard refuses. So the guard does not apply to brokers, and the setting `brokers.hosts`
+//! names the allowed hosts.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::receiver::{DeliveryError, Message};
 
-/// The CloudEvents `source` if the settings contain no `page.url`.
+/// The CloudEvents attribute `source` if the setting `page.url` is missing.
 const SOURCE: &str = "doorbuster";
 
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// By endpoint: the broker's address, and the connection.
+    /// For each endpoint, the broker's address and the client for it.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -82,7 +83,8 @@ impl Brokers {
         endpoint: &Endpoint,
         message: &Message,
     ) -> Result<(), DeliveryError> {
-        // The settings may have changed after the endpoint was added.
+        // The setting `brokers.hosts` may have changed since the endpoint was added, so each
+        // delivery checks the address.
         let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {

@@ -1,5 +1,5 @@
-//! The leader deletes expired rows in small batches. It never deletes the histories of orders or
-//! the results of tickets.
+//! Deletes expired rows in small batches; only the leader does this. It never deletes the histories
+//! of orders or the results of tickets.
 
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
@@ -8,15 +8,15 @@ use doorbuster_store::RetentionCutoffs;
 use super::Outbox;
 
 /// One transaction deletes at most this many rows of each kind. The number is small, because
-/// purchases wait for the transaction.
+/// purchases wait while the transaction runs.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events without an order are kept. If an endpoint accepts no events for a longer time,
-/// it never gets the events that were deleted meanwhile.
+/// How long events that do not belong to an order are kept. An endpoint that accepts no events for
+/// a longer time never gets the events that were deleted meanwhile.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;
-/// How long the ids of providers' messages are kept.
+/// How long the ids of payment providers' webhook messages are kept.
 const INBOX_MS: i64 = 90 * DAY_MS;
 /// How long operators' actions are kept.
 const ACTIONS_MS: i64 = 366 * DAY_MS;
@@ -24,8 +24,8 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's statistics for each minute are kept after the sale closed.
 const MINUTES_MS: i64 = 30 * DAY_MS;
-/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
-/// that end first are deleted.
+/// The maximum number of stored browser subscriptions in the deployment. If there are more, the
+/// cleanup deletes those that end first.
 const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {
@@ -38,7 +38,8 @@ impl Outbox {
     }
 
     async fn delete_batch(&self) -> NextRun {
-        // After a jump of the clock, every row may seem expired.
+        // After a jump of the clock, rows may seem expired although they are not. So none are
+        // deleted then.
         if self.node.clock_stepped() {
             return NextRun::Idle;
         }

@@ -5,7 +5,8 @@
 //!   [`doorbuster_core::outbox`] decides when each event is sent.
 //! * A worker sends only while its node has the endpoint's lease. If two workers run for a moment,
 //!   the store accepts the position from only one of them.
-//! * If a worker stops before the results are stored, the next worker sends the events again.
+//! * If a worker stops before it has stored the results of its deliveries, the next worker sends
+//!   these events again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -62,21 +63,21 @@ use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a node reads new events, if no signal comes earlier.
+/// How often a node assigns positions to new events, if no signal of a new event comes earlier.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. In SQLite, the commit
-/// itself assigns the positions.
+/// The maximum number of events to which one transaction assigns positions in PostgreSQL. In
+/// SQLite, the transaction that writes an event also assigns its position.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
-/// By endpoint: the sender of the endpoint's settings to its worker.
+/// For each endpoint, the sender that passes new settings of the endpoint to its worker.
 type Senders = HashMap<String, watch::Sender<Arc<Endpoint>>>;
 
 /// The delivery service of this node.
 pub struct Outbox {
     node: Arc<Node>,
-    /// Reads the catalogue again if an event belongs to an unknown sale.
+    /// Reads the catalogue again if this node does not know the sale of an event.
     catalogue_reader: Arc<CatalogueReader>,
-    /// The address of the pages, if it is configured.
+    /// The address of the sale pages, if it is configured.
     origin: Option<String>,
     webhooks: Webhooks,
     brokers: Brokers,
@@ -87,13 +88,13 @@ pub struct Outbox {
     controls: bool,
     /// Wakes the supervisor of the workers.
     changed: Notify,
-    /// How many times operators changed endpoints at this node.
+    /// How many times operators changed endpoints or deliveries at this node.
     changes: AtomicU64,
-    /// How many of these changes the workers use.
+    /// The number of these changes that the workers already use.
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// Whether this node has a worker. A node with a worker must assign positions to events.
+    /// Whether this node has a worker. Only nodes with a worker assign positions to events.
     has_leases: AtomicBool,
 }
 
@@ -146,7 +147,8 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// Returns the event's message, or `None` if this node does not know the event's item.
+    /// Returns the event's message. Returns `None` if this node does not know the event's item,
+    /// even after it has read the catalogue again.
     pub async fn message(&self, stored: &StoredEvent) -> Option<Message> {
         let links = body::Links { key: self.node.id_key(), origin: self.origin.as_deref() };
         let message = body::message(&self.node.catalogue(), links, stored);
@@ -163,15 +165,15 @@ impl Outbox {
         &self.meter
     }
 
-    /// Wakes the workers after an operator's change of endpoints or deliveries.
+    /// Wakes the workers after an operator has changed endpoints or deliveries.
     pub fn notify_workers(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers, and waits until they use the changed endpoints. Waits at most for
-    /// [`ENDPOINTS_REFRESH_INTERVAL`].
+    /// Wakes the workers after an operator's change, and waits until they use the changed
+    /// endpoints. Waits at most for [`ENDPOINTS_REFRESH_INTERVAL`].
     pub async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -277,8 +279,8 @@ impl Outbox {
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The worker itself advances the position, so a new position alone does not wake
-                // the worker.
+                // The endpoint's worker itself advances the position in the store. So the worker is
+                // woken only if something other than the position has changed.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;
@@ -296,8 +298,8 @@ impl Outbox {
     }
 }
 
-/// Removes the senders of ended workers, so that the next read of the endpoints starts new workers.
-/// If an ended worker already has a successor, the successor keeps its sender.
+/// Removes the senders of workers that have ended. The next read of the endpoints then starts new
+/// workers for them. If a new worker already replaces an ended one, the new worker's sender stays.
 fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(

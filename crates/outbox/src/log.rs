@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
-/// Shortest time between two log lines about single events that the same endpoint refuses.
+/// The shortest time between two log lines about events that one endpoint refuses while it accepts
+/// others.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Limits the number of log lines about one endpoint.
@@ -15,8 +16,9 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Logs that the endpoint began to fail, or that it accepts events again. Logs the refusal of a
-    /// single event at most once in [`REFUSAL_LOG_INTERVAL`], and not while the endpoint fails.
+    /// Logs when the endpoint begins to fail, and when it accepts events again. While the endpoint
+    /// does not fail as a whole, also logs a refused event, at most once in
+    /// [`REFUSAL_LOG_INTERVAL`].
     pub(super) fn note(
         &mut self,
         endpoint: &str,

@@ -18,7 +18,7 @@ doorbuster_core::labels! {
 /// Delivery counters of this node.
 #[derive(Debug, Default)]
 pub struct DeliveryMetrics {
-    /// Delivery attempts, by kind of endpoint and by outcome.
+    /// The number of delivery attempts, for each kind of endpoint and each outcome.
     pub sent: [[Counter; AttemptOutcome::ALL.len()]; EndpointKind::ALL.len()],
     /// Expired rows that this node has deleted.
     pub deleted: Counter,

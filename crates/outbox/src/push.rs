@@ -1,14 +1,16 @@
-//! Web push: sends messages to buyers who have closed the page. A message says that the buyer's
-//! turn has come, or that units are reserved for the buyer. Web push works only if the shop sets a
-//! key.
+//! Web push: sends messages to the browsers of buyers who have closed the page. A message says that
+//! the buyer's turn in a waiting room has come, or that units are reserved for the buyer. Web push
+//! works only if the shop has set a key.
 //!
-//! A subscription is a row of the store. One node owns the row, and sends the subscription's
-//! messages. In the owner's memory, the subscription is a reader of the hub, which distributes
-//! events to buyers' pages too. When the owner loses its lease, another node takes over the
-//! subscription. The new owner then sends the messages that are valid at this time, so a browser
-//! can get a message twice. A message names the time until which it is valid, and the push service
-//! drops the message at that time. An order can be paid or cancelled before this time. So the
-//! browser's service worker asks the server before it shows a message.
+//! A browser's subscription is a row of the store. One node owns this row, and sends the messages
+//! of the subscription. In this node's memory, the subscription receives the events that the node's
+//! hub distributes, as a buyer's page does. When the owner loses its lease, another node takes over
+//! the subscription. The new owner sends the messages that are valid at this time. The old owner
+//! may have sent them too, so a browser can get a message twice.
+//!
+//! A message names the time until which it is valid. If the message is not delivered by then, the
+//! push service drops it. The buyer may pay or cancel the order before this time, so the browser's
+//! service worker asks the server before it shows the message.
 
 mod encrypt;
 mod message;
@@ -42,11 +44,11 @@ pub use encrypt::BrowserKeys;
 pub use message::Target;
 pub use metrics::MessageOutcome;
 
-/// The maximum number of subscriptions that a node owns. At this bound, the node accepts no new
-/// ones and takes over none.
+/// The maximum number of subscriptions that a node owns. A node with this number refuses new
+/// subscriptions, and does not take over subscriptions of other nodes.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// The maximum number of subscriptions of one buyer. At this bound, a new one replaces the one that
-/// ends first.
+/// The maximum number of subscriptions of one buyer. If a buyer has more, the subscription that
+/// ends first is removed.
 const OF_BUYER_MAX: usize = 4;
 /// How long a subscription is valid after its last renewal, in milliseconds.
 const LIVES_MS: i64 = 86_400_000;
@@ -62,7 +64,7 @@ pub struct WebPush {
 /// Why a subscription is refused.
 #[derive(Clone, Debug)]
 pub enum SubscribeError {
-    /// The server must not send requests to the address. The value is the reason.
+    /// The server must not send requests to the browser's address. The text is the reason.
     Address(&'static str),
     /// The node has too many subscriptions.
     Full,
@@ -71,7 +73,8 @@ pub enum SubscribeError {
 }
 
 impl WebPush {
-    /// Creates the push service. Returns `None` if the shop set no valid key.
+    /// Creates the push service. Returns `None` if the shop has not set a key, or the key is not
+    /// valid.
     pub fn new(settings: Option<&PushSettings>, guard: AddressGuard) -> Option<Self> {
         let settings = settings?;
         let key = VapidKey::parse(secrecy::ExposeSecret::expose_secret(&settings.key))?;
@@ -84,8 +87,8 @@ impl WebPush {
         self.sender.renew_client();
     }
 
-    /// Subscribes a buyer's browser, or renews its subscription. The owner of an existing
-    /// subscription does not change.
+    /// Subscribes a buyer's browser, or renews its subscription. An existing subscription keeps the
+    /// node that owns it.
     pub async fn subscribe(
         &self,
         node: &Node,
@@ -117,7 +120,8 @@ impl WebPush {
         readers.remaining_capacity() > 0 || readers.has_browser(buyer, endpoint)
     }
 
-    /// Adds a subscription, or updates its end time. Returns `false` if the memory is full.
+    /// Adds a subscription to this node's memory, or updates its end time there. Returns `false` if
+    /// the node already has the maximum number of subscriptions.
     fn add(&self, node: &Node, subscription: StoredPushSubscription) -> bool {
         let StoredPushSubscription { id, until, browser } = subscription;
         let PushSubscription { buyer, endpoint, public_key: public, auth } = browser;
@@ -130,7 +134,8 @@ impl WebPush {
             return false;
         }
         let mut events = node.hub().subscribe_for_push(buyer.clone());
-        // Registers the subscription for new events. No event waits yet.
+        // Registers the subscription at the hub, so that `ready_queue` names it when it has an
+        // event. It has none yet.
         let _ = events.next_or_park(&self.ready_queue, id);
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, sent: HashMap::new() };
@@ -138,20 +143,20 @@ impl WebPush {
         true
     }
 
-    /// Ends a buyer's subscriptions. Other nodes forget them when they next compare their memory
-    /// with the store.
+    /// Ends a buyer's subscriptions in the store and in this node's memory. Other nodes remove them
+    /// from their memory when they next compare it with the store.
     pub async fn unsubscribe(&self, node: &Node, buyer: &BuyerId) -> StoreResult<()> {
         node.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
         Ok(())
     }
 
-    /// Removes a buyer's subscriptions from this node's memory.
+    /// Removes a buyer's subscriptions from this node's memory, but not from the store.
     pub fn forget(&self, buyer: &BuyerId) {
         self.lock().remove_buyer(buyer);
     }
 
-    /// Returns the number of subscriptions at this node.
+    /// Returns the number of subscriptions in this node's memory.
     pub fn subscriptions(&self) -> u64 {
         self.lock().len() as u64
     }
@@ -195,8 +200,9 @@ impl WebPush {
         }
     }
 
-    /// Returns `None` if the browser already got a message about this turn, or about this order
-    /// with the same payment window. A turn whose end was moved is still the same turn.
+    /// Returns the message for the subscription `id`. Returns `None` if the browser already got a
+    /// message about this turn, or about this order with the same payment window. A turn whose end
+    /// has moved is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

@@ -1,14 +1,17 @@
-//! The contract with a receiver of messages. A new kind of receiver needs a file and a variant of
+//! The types that all kinds of receivers share: the message, and the error of a failed delivery. To
+//! add a kind of receiver, add a file and a variant of
 //! [`EndpointKind`](doorbuster_store::EndpointKind).
 //!
-//! * Success means that the receiver confirmed the message: a webhook with a 2xx status, a broker
-//!   with an acknowledgement. If the message can still be lost, the result is a failure.
-//! * The code for a receiver makes one attempt. The worker decides when to make another attempt.
+//! * A delivery succeeds when the receiver has confirmed the message: a webhook with a 2xx status,
+//!   a broker with an acknowledgement. As long as the message can still be lost, the delivery has
+//!   not succeeded.
+//! * The code for a kind of receiver makes one attempt and returns. The worker decides when to make
+//!   another attempt.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
 
-/// A message about an event, as receivers get it.
+/// The message about an event. Webhooks and brokers get the same message.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The event's id. Every attempt and every receiver gets the same id.
@@ -19,20 +22,23 @@ pub struct Message {
     pub key: String,
     /// When the event happened.
     pub at: Millis,
-    /// The whole body, as JSON. A broker's envelope contains only the `data` of this body.
+    /// The whole body, as JSON. A broker gets only the field `data` of this body, in the broker's
+    /// own envelope.
     pub body: Bytes,
 }
 
 /// The reason why a receiver did not confirm a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryError {
-    /// One line for operators. It contains no part of the message and no text from the receiver.
+    /// The reason in one line, for operators. It contains no part of the message and no text from
+    /// the receiver.
     pub error: String,
-    /// The pause that the receiver requested, in milliseconds.
+    /// How long the receiver asks the server to wait before the next attempt, in milliseconds. 0 if
+    /// it asks for no pause.
     pub pause_ms: i64,
-    /// Whether the receiver will never accept this message.
+    /// Whether the receiver will never accept this message, so that further attempts are useless.
     pub is_final: bool,
-    /// Whether the receiver wants no more messages at all.
+    /// Whether the receiver wants no further messages of any kind.
     pub is_gone: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Sends one message to its receiver, whatever the receiver's kind.
+//! Sends one message to an endpoint, which may be a webhook or a broker.
 
 use doorbuster_store::{Endpoint, EndpointKind};
 

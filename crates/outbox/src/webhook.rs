@@ -1,5 +1,5 @@
-//! Sends messages to the shop as signed HTTP requests (Standard Webhooks), without redirects, and
-//! within limits of time and size.
+//! Sends messages to the shop's webhooks as HTTP requests, which are signed as in Standard
+//! Webhooks. Does not follow redirects. Limits the time of a request, and the size of a response.
 use std::time::Duration;
 
 use doorbuster_base::outgoing::OutgoingClient;
@@ -16,10 +16,11 @@ use super::address_guard::{AddressGuard, check};
 use super::receiver::{DeliveryError, Message};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The server reads a response body for at most this time. It can reuse the connection only if it
-/// has read the whole body.
+/// The server reads the body of a response for at most this time, in order to reuse the connection.
+/// It can reuse the connection only if it has read the whole body.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// If a response body has more bytes than this, the server stops reading and closes the connection.
+/// If the body of a response is larger than this number of bytes, the server stops reading and
+/// closes the connection.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
 const IDLE_MAX: usize = 4;
 /// Longest pause that a receiver can request with `Retry-After`.
@@ -45,9 +46,9 @@ impl Webhooks {
         self.client.renew();
     }
 
-    /// Sends a message once, signed with every secret that is active at `now`, the store's time.
-    /// The timestamp is `wall`, the wall clock's time, because the receiver compares the timestamp
-    /// with its own clock.
+    /// Sends a message once. Signs it with each secret of the endpoint that is active at `now`, the
+    /// store's time. The timestamp in the request is `wall`, the wall clock's time, because the
+    /// receiver compares it with its own clock.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
@@ -55,8 +56,9 @@ impl Webhooks {
         now: Millis,
         wall: Millis,
     ) -> Result<(), DeliveryError> {
-        // The settings may have changed after the endpoint was added. Also, the client does not
-        // resolve an IP address, so the guard's resolver cannot check it.
+        // The settings may have changed since the endpoint was added, so the URL is checked again.
+        // The client also does not resolve a URL with an IP address, so the guard's resolver would
+        // not check that address.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -101,12 +103,14 @@ impl Webhooks {
     }
 }
 
-/// The client follows no redirects, and connects only to addresses that the guard allows.
+/// Returns a client that does not follow redirects, and that connects only to addresses that the
+/// guard allows.
 pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> OutgoingClient {
     let resolver = std::sync::Arc::new(guard);
     let builder = move || {
         reqwest::Client::builder()
-            // A proxy would connect to addresses that the guard never checks.
+            // A proxy would resolve the host name itself, and connect to addresses that the guard
+            // has not checked.
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -116,20 +120,21 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(resolver.clone())
     };
-    // Without the system's certificates, the client reaches only http endpoints.
+    // If the system's certificates cannot be loaded, the client trusts no certificates. It then
+    // reaches only http endpoints.
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
-/// Returns whether another attempt is useless. The statuses of temporary problems and of redirects
-/// allow another attempt.
+/// Returns whether the endpoint would refuse the message in every further attempt. Statuses of
+/// temporary problems and redirects allow another attempt.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// Returns the pause, in milliseconds, that the receiver requests with status 429 or 503. Returns 0
-/// if the receiver requests no pause. `now` is the wall clock's time.
+/// Returns the pause that the receiver requests in the header `Retry-After` with status 429 or 503,
+/// in milliseconds. Returns 0 if it requests no pause. `now` is the wall clock's time.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -146,8 +151,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short body to its end, so that the connection can be reused. The body does not change
-/// the result of the attempt.
+/// Reads a short body to its end, so that the client can reuse the connection. What the body
+/// contains does not change the result of the attempt.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;
@@ -161,7 +166,8 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// The error does not contain the URL, because the URL may contain a secret of the shop.
+/// Returns the error of a request that got no response. The error does not contain the URL, because
+/// the URL may contain a secret of the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

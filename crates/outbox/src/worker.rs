@@ -2,8 +2,8 @@
 //! that [`DeliveryQueue`] chooses, and stores the results.
 //!
 //! The worker delivers only while its node has the endpoint's lease. If it stops, the next worker
-//! again sends all events that have no stored result. [`doorbuster_steps::delivery`] decides the
-//! steps of each turn.
+//! reads the results from the store, and sends all other events again.
+//! [`doorbuster_steps::delivery`] defines the sequence of steps in a worker's turn.
 mod attempt;
 mod ending;
 mod read_ahead;
@@ -31,18 +31,21 @@ use attempt::{SendError, delivery_outcome, send};
 use read_ahead::{ReadAhead, event_type};
 use starting::{start, stored_endpoint};
 
-/// After this time without a renewal, another node can take the lease.
+/// How long a lease is valid after its last renewal, in milliseconds. Then another node can take
+/// it.
 const LEASE_MS: i64 = 5_000;
 const _: () = assert!(
     LEASE_MS + 1_000 <= doorbuster_store::limits::LEASE_END_MAX_MS,
     "a new lease must be valid, even if two clocks differ"
 );
-/// How often the lease is renewed or requested.
+/// How often the worker renews the lease, and how often a node without the lease tries to get it.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the worker reads the delivery rows again. Operators can change these rows at other
-/// nodes. The rows are the undelivered events that the endpoint's position has passed.
+/// How often the worker reads the delivery rows again, because operators can change them at other
+/// nodes. A delivery row is an event that is not delivered yet although the endpoint's position has
+/// passed it.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
-/// How often results are stored. Under load, one commit covers many results.
+/// How often the worker stores the results of deliveries. Under load, one commit then covers many
+/// results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) {
@@ -67,21 +70,22 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
             break;
         }
     }
-    // Releases the lease, so that another node can take it at once.
+    // Ends the lease, so that another node can take it at once and need not wait for its end.
     drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
 }
 
-/// Reads all delivery rows of an endpoint. If a row were missing, later events of the same order
-/// would overtake the row's event.
+/// Reads all delivery rows of an endpoint. None may be missing: otherwise, the worker would deliver
+/// later events of an order before the event of the missing row.
 ///
-/// The worker adds a row only while it knows fewer rows than the bound. An operator adds a row only
-/// while the store has fewer rows than the bound. The worker may not know the operators' newest
-/// rows, so the store can have up to twice as many rows as the bound.
+/// The store can have up to twice as many rows as the bound. A worker adds a row only while it
+/// knows fewer rows than the bound. An operator adds one only while the store has fewer. But the
+/// worker may not know the operators' newest rows.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
 
-/// The position of a sent event, the endpoint's settings at that time, and the answer.
+/// The result of a delivery: the event's position, the settings of the endpoint when the event was
+/// sent, and whether the endpoint accepted the event.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
 struct Worker<'o> {
@@ -94,18 +98,19 @@ struct Worker<'o> {
     events: ReadAhead,
     sending: JoinSet<SendResult>,
     notes: Vec<RowChange>,
-    /// If true, the worker must check whether it can advance the endpoint's position.
+    /// Whether the worker has handled further events, so that the position may be able to advance.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be unread events.
     may_have_more: bool,
-    /// Whether the endpoint wants no more events.
+    /// Whether the endpoint answered that it wants no more events.
     is_gone: bool,
     refusals: log::RefusalLog,
 }
 
-/// Returns `Ok` when another node has the lease, when the endpoint was removed or disabled, or when
-/// its types changed.
+/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease,
+/// when an operator removed or disabled the endpoint, or when the endpoint's list of event types
+/// changed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -127,7 +132,8 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added delivery rows.
+                // The signal may also come from an operator who added delivery rows, so the worker
+                // soon reads the rows again.
                 know = know.min(Instant::now() + WRITE_INTERVAL);
                 if changed.is_err() { return Ok(()) }
             }
@@ -183,8 +189,8 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// Returns the time after one turn, or `None` if another worker changed the position, so that
-    /// this worker must stop.
+    /// Runs the steps of one turn. Returns the time after the turn. Returns `None` if another
+    /// worker has changed the position: then this worker must stop.
     async fn run_turn(
         &mut self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
@@ -198,13 +204,15 @@ impl<'o> Worker<'o> {
                     }
                 }
                 Effect::ReadEvents => self.read(endpoint).await?,
-                // The settings are read here, so each event is signed with the current secrets.
+                // Each turn reads the endpoint's current settings, so each event is signed with the
+                // current secrets.
                 Effect::SendEvents => {
                     let to = endpoint.borrow_and_update().clone();
                     if to.wanted == self.wanted {
                         self.send(&to, self.outbox.node.now());
                     } else {
-                        // The mark wakes `deliver`, which ends this worker.
+                        // `deliver` must see the new event types too, and end this worker. This
+                        // mark wakes it.
                         endpoint.mark_changed();
                     }
                 }
@@ -213,9 +221,9 @@ impl<'o> Worker<'o> {
         Ok(Some(self.outbox.node.now()))
     }
 
-    /// Stores the results of attempts. If a failed attempt matches no row, an operator may have
-    /// requested the event again. Then the rows are read again, so that this delivery precedes
-    /// later events of the order.
+    /// Stores the results of attempts. If a failed attempt has no row in the store, an operator may
+    /// have requested the event again. Then this function reads the rows again, so that the
+    /// requested delivery precedes later events of the same order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if self.notes.is_empty() {
             return Ok(());
@@ -230,8 +238,8 @@ impl<'o> Worker<'o> {
         Ok(())
     }
 
-    /// Advances the position past events that are delivered, unwanted, or in a delivery row.
-    /// Returns `false` if another worker changed the position.
+    /// Advances the endpoint's position past events that are delivered, that have an unwanted type,
+    /// or that have a delivery row. Returns `false` if another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_INTERVAL)
@@ -251,8 +259,8 @@ impl<'o> Worker<'o> {
         Ok(is_there)
     }
 
-    /// Reads events ahead when half of the window is free or nothing is being sent. So a busy
-    /// worker reads many events at once.
+    /// Reads further events if half of the window is free, or if no event is being sent. A busy
+    /// worker then reads many events at once.
     async fn read(&mut self, endpoint: &watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -260,17 +268,19 @@ impl<'o> Worker<'o> {
             return Ok(());
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
-        // Some of these events may have a type that is wanted only now. The next worker reads them
-        // again.
+        // The endpoint's list of event types has changed. This worker would skip events that are
+        // now wanted, so it adds none of these events. The next worker reads them again.
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }
-        // Another node may have changed the types. The store's types are read after the events, so
-        // they are at least as new as the newest event.
+        // An operator may have changed the list of event types at another node. If the worker would
+        // skip an event, it reads the list from the store. The list is read after the events, so it
+        // is at least as new as they are.
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {
-                // `endpoint` soon gets the new types too, and this worker ends.
+                // This node soon gets the new list through `endpoint`. Then this worker ends, and
+                // the next one reads these events.
                 self.may_have_more = false;
                 return Ok(());
             }
@@ -295,7 +305,8 @@ impl<'o> Worker<'o> {
         Ok(())
     }
 
-    /// Resets the queue for a new address, so that failures at the old address do not delay events.
+    /// If the endpoint has a new address, resets the queue, so that failures at the old address do
+    /// not delay events.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -315,7 +326,7 @@ impl<'o> Worker<'o> {
         }
     }
 
-    /// The time at which the worker continues without a signal.
+    /// Returns the time at which the worker runs its next turn if no signal comes earlier.
     fn next_wake_up(&self, now: Millis) -> Instant {
         let due = self.queue.next_due_at().map_or(POLL_INTERVAL, |due| {
             Duration::from_millis((due.0 - now.0).max(0).unsigned_abs())

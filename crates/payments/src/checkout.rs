@@ -12,28 +12,30 @@ use super::contract::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 /// Result of a request for a checkout.
 #[derive(Debug)]
 pub enum CheckoutResult {
-    /// The open checkout. At the sandbox, the checkout's URL is a path of this server.
+    /// The order's open checkout. A checkout of the sandbox has a URL without a host, which is a
+    /// path of this server.
     Open(Checkout),
     /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
     /// There is no such order.
     NotFound,
-    /// There were too many requests for checkouts of this order or of this buyer.
+    /// The buyer requested too many checkouts, for this order or for all orders.
     RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be reached now.
     Unavailable(ProviderError),
-    /// The provider permanently refuses payment for this order.
+    /// The provider refuses to create a checkout for this order. Further requests would be refused
+    /// too.
     Refused(ProviderError),
 }
 
 impl Payments {
-    /// Returns the order's open checkout, or a new one from the provider. `may_ask` checks the rate
-    /// limits before the server asks the provider. `base` is this server's origin for the buyer's
-    /// browser.
+    /// Returns the order's open checkout. If it has none, creates one at the provider. `may_ask`
+    /// checks the rate limits before the server sends a request to the provider. `base` is this
+    /// server's origin in the buyer's browser.
     ///
     /// # Errors
     ///
-    /// When the store is unreachable.
+    /// Fails if the store is unreachable.
     pub async fn open(
         &self,
         id: TicketId,
@@ -62,7 +64,7 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The old checkout may have taken a payment just before its end.
+            // The buyer may have paid at the old checkout just before its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -90,7 +92,8 @@ impl Payments {
         kept
     }
 
-    /// Closes the previous checkout. Returns `None` if a new checkout can now be created.
+    /// Closes the order's previous checkout at the provider. Returns `None` if the order can now
+    /// get a new one. Otherwise, returns the result for the buyer.
     async fn close_previous(
         &self,
         order: &Order,
@@ -128,8 +131,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store rejects the checkout, closes it at the provider. No
-    /// buyer has seen it yet, so no payment is lost.
+    /// Stores a new checkout. If the store rejects it, closes it at the provider. No payment is
+    /// lost, because no buyer has seen this checkout.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -171,7 +174,8 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The idempotency key is a hash of these parts. The same parts give the same checkout.
+        // The idempotency key is a hash of these parts. A request with the same parts gets the same
+        // checkout.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,
@@ -191,8 +195,8 @@ impl Payments {
         })
     }
 
-    /// Returns this server's origin for browsers: the configured URL, or else a URL with `host`,
-    /// the host of the request.
+    /// Returns this server's origin in browsers: the configured URL, or a URL with the host of the
+    /// request.
     pub fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),
@@ -202,14 +206,16 @@ impl Payments {
     }
 }
 
-/// Returns `None` if the catalogue does not contain the item.
+/// Returns the price of all units of the order. Returns `None` if the catalogue does not contain
+/// the item.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// The provider may accept payments after the order's payment window, but this server does not.
+/// Returns the checkout with an end that is not later than the order's payment window. The provider
+/// may accept payments after this end, but this server does not.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

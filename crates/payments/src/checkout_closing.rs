@@ -1,12 +1,14 @@
-//! The leader asks the provider about checkouts that must be closed.
+//! Closes the checkouts of orders whose payment window has ended, and of orders that have ended.
+//! The leader asks the provider about each of these checkouts.
 //!
-//! * An order is due when its payment window has ended. Its units return only after the provider's
-//!   answer, or after a grace period if the provider cannot be reached.
-//! * The other checkouts belong to orders that have ended.
-//! * If the provider took money, the order becomes paid, even if the message about it was lost.
-//!   Otherwise the provider closes the checkout.
-//! * If the provider is silent (`silence`), all checkouts but a few are postponed. If it stays
-//!   silent, a postponed checkout counts as unanswered.
+//! * An order is due when its payment window has ended. Its units return only after the provider
+//!   has answered. If the provider cannot be reached, they return after a grace period.
+//! * The other checkouts belong to orders that have ended. No units wait for their answers.
+//! * If the provider took money, the order becomes paid, even if the provider's message about the
+//!   payment was lost. Otherwise, the provider closes the checkout.
+//! * If the provider is silent (`silence`), the server asks about a few checkouts and postpones all
+//!   others. If the provider stays silent, a postponed checkout counts as a failed request, which
+//!   starts the grace period.
 mod closing;
 mod pacer;
 
@@ -29,33 +31,35 @@ use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 
 const PAGE_SIZE: usize = 1_024;
-/// One transaction postpones at most this many checkouts, because purchases wait for the
-/// transaction.
+/// One transaction postpones at most this many checkouts. The number is small, because purchases
+/// wait while the transaction runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Normal pause between two reads. It is short, because the end of a hold must be published within
-/// two seconds. After a full page, the next read is earlier. While due orders wait for their
-/// requests, it is later.
+/// The normal pause between two reads of due checkouts. It is short, because the server must
+/// publish the end of a hold within two seconds. After a full page, the next read is earlier. While
+/// due orders wait for their requests, the next read is later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two reads, because a page becomes out of date when its orders change, or
-/// when another node becomes the leader.
+/// The longest time between two reads of due checkouts. A page that was read becomes out of date,
+/// because orders change and another node may become the leader.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two requests about a due order, if the provider cannot be reached or has no
-/// result.
+/// The pause between two requests about a due order. The server repeats a request if the provider
+/// could not be reached, or if a payment is pending.
 const RETRY_MS: i64 = 2_000;
-/// Shortest pause for a checkout that was postponed because of a silent provider. Several of these
-/// pauses fit into the grace period.
+/// The shortest pause for a checkout that was postponed because the provider is silent. The grace
+/// period is several times as long.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// Shortest pause between two requests about an ended order. The pause can be long, because no
-/// units wait for the answer. Later, each pause is an eighth of the time since the order's end.
+/// The shortest pause between two requests about an order that has ended. It can be long, because
+/// no units wait for the answer. Later, a pause is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
-/// Longest pause between two requests about an order that has ended.
+/// The longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long the server asks about a pending payment of an ended order. No bank takes longer. After
-/// this time, the server learns of the payment only from a message of the provider.
+/// How long after the end of an order the server asks about its pending payment. No bank needs more
+/// time to decide. After this time, the server learns of the payment only if the provider sends a
+/// message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
-/// The state that all calls of `run_page` share.
+/// What stays between two calls of `run_page`: the running requests, the provider's silence, and
+/// the rate limit.
 struct CheckoutQueries<'a> {
     payments: &'a Payments,
     asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
@@ -76,7 +80,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Reads one page of checkouts, and asks about them until it must read the next page.
+    /// Reads one page of due checkouts. Sends requests about them until it is time to read the next
+    /// page.
     async fn run_page(&mut self) -> NextRun {
         let payments = self.payments;
         let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
@@ -92,11 +97,12 @@ impl<'a> CheckoutQueries<'a> {
             let is_paced = free > 0 && !waiting.is_empty();
             let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
             let goes_on = self.silence.is_silent() || free > 0;
-            // If the provider fell silent, the next call postpones the remaining checkouts.
+            // If the provider has become silent, this call ends, and the next call postpones the
+            // remaining checkouts.
             let fell_silent = self.silence.is_silent() && waiting.len() > free;
             tokio::select! {
-                // The running requests come first, so they progress even if another branch is
-                // always ready.
+                // The running requests are polled first. Otherwise, another branch that is always
+                // ready could stop their progress.
                 biased;
                 Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
                     all_noted &= self.note(answer);
@@ -111,8 +117,8 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        // After a failure of the store, the checkouts are still due. Without a pause, the server
-        // would repeat its requests at once.
+        // If an answer was not stored, its checkout is still due. Without this pause, the server
+        // would repeat the request at once.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
@@ -128,8 +134,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Starts requests from the end of `waiting`, as far as the pace and the bound of running
-    /// requests allow.
+    /// Starts requests, beginning at the end of `waiting`. Starts as many as the rate limit and the
+    /// limit of running requests allow.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
         while self.silence.requests_allowed(self.asking.len()) > 0
@@ -159,27 +165,28 @@ impl<'a> CheckoutQueries<'a> {
 }
 
 impl Payments {
-    /// Asks about ended checkouts until the program stops. The requests run concurrently, so a slow
-    /// answer delays no other request.
+    /// Asks about due checkouts until the program stops. The requests run concurrently, so a slow
+    /// answer does not delay the others.
     pub(super) async fn close_ended_checkouts(&self) {
         let mut queries = CheckoutQueries::new(self);
         let (mut turns, mut next) = (self.node.turns(Work::Checkouts), NextRun::Now);
         loop {
             let turn = queries.drive_until(turns.wait(next)).await;
             if turn == Turn::First {
-                // This node has just become the leader. A silence in an earlier term may be over.
+                // This node has just become the leader. It may have been the leader before, and the
+                // provider's silence of that time may be over.
                 queries.silence = ProviderSilence::default();
             }
             next = queries.run_page().await;
         }
     }
 
-    /// Returns the checkouts about which no request is running, and whether the page was full. The
-    /// most urgent checkout is the last one.
+    /// Reads a page of due checkouts. Returns those about which no request is running, and whether
+    /// the page was full. The last checkout is the most urgent one.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
-        // The store returns a checkout until the answer about it is stored.
+        // A checkout stays due in the store until the provider's answer is stored.
         waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
         waiting.reverse();
         (waiting, is_full)
@@ -194,7 +201,8 @@ impl Payments {
         );
     }
 
-    /// Returns the checkouts of due orders first. Returns no checkouts if the read fails.
+    /// Reads the due checkouts; those of orders that hold units come first. Returns no checkouts if
+    /// the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
@@ -214,8 +222,8 @@ impl Payments {
         }
     }
 
-    /// Postpones checkouts without a request, because the provider is silent. Returns `false` if
-    /// the store failed.
+    /// Postpones checkouts without asking about them, because the provider is silent. Returns
+    /// `false` if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, unanswered: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, unanswered, SILENT_RETRY_MIN_MS)
@@ -234,7 +242,8 @@ impl Payments {
         true
     }
 
-    /// If `unanswered` is true, the grace period of a due order begins.
+    /// Postpones the next request about a checkout. If `unanswered` is true and the order is due,
+    /// its grace period begins.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -262,8 +271,8 @@ impl Payments {
         }
     }
 
-    /// Returns whether no bank can still be deciding about the order's payment. Returns `false`
-    /// after a jump of the clock, because every order may then seem old.
+    /// Returns whether the order ended so long ago that no bank can still be deciding about its
+    /// payment. Returns `false` after a jump of the clock, because every order may then seem old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.node.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -277,18 +286,19 @@ fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
 }
 
 /// Returns whether the next request is about an order that holds units. Requests about such orders
-/// start first, from the end of `waiting`.
+/// start first: they are at the end of `waiting`.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long an ended checkout has waited for the provider's answer.
+/// How long ago the order's payment window ended, or the order itself. The provider's answer is due
+/// since then.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// The longest time that units have waited for the provider's answer. Ended orders do not count:
-/// their units have returned.
+/// The longest time for which an order has held units after its payment window. Orders that have
+/// ended do not count, because their units have returned.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)

@@ -1,7 +1,8 @@
-//! The contract with a payment provider: what a provider gets, and what it answers.
+//! The types that all payment providers share: the requests that a provider gets, and the answers
+//! and messages that it returns.
 //!
-//! Each checkout and each refund has an idempotency key, so a repeated request has no second
-//! effect.
+//! Each checkout and each refund has an idempotency key. If the server repeats a request, the
+//! provider does not create a second checkout or refund.
 
 use doorbuster_core::money::{Capture, Money, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
@@ -11,21 +12,23 @@ use doorbuster_store::Reversal;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// The provider's message, or this server's own reason, such as a failed connection.
+    /// The reason: the provider's error text, or this server's own text, for example about a failed
+    /// connection.
     pub why: String,
-    /// Whether the provider refused the request. A repeated request gets the same answer.
+    /// Whether the provider refused the request. A repeated request would be refused too.
     pub is_refusal: bool,
-    /// Whether the provider got too many requests. A later request may succeed.
+    /// Whether the provider did not handle the request because it gets too many requests. A later
+    /// request may succeed.
     pub is_busy: bool,
 }
 
 impl ProviderError {
-    /// The error of a provider that did not answer. A later request may succeed.
+    /// Returns the error of a request that got no answer. A later request may succeed.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
-    /// The error of a provider that refused a request.
+    /// Returns the error of a request that the provider refused.
     pub fn refusal(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: true, is_busy: false }
     }
@@ -55,25 +58,27 @@ pub enum ProviderMessage {
         id: RefundId,
         /// The new progress.
         update: RefundUpdate,
-        /// The reversal to record if this installation did not request the refund.
+        /// The reversal to record if this installation did not request the refund, for example
+        /// because a person made it at the provider.
         if_not_ours: Option<Reversal>,
     },
-    /// A payment was refunded or disputed without a request from the shop, or such a reversal was
-    /// cancelled.
+    /// A payment was refunded or disputed without a request from the shop. Or such a refund or
+    /// dispute was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order's id in the message's metadata, if this installation wrote the metadata.
+        /// The order's id from the message's metadata. `None` if this installation did not write
+        /// the metadata.
         order: Option<String>,
     },
-    /// A checkout that accepts no more payments.
+    /// A checkout has closed: it accepts no more payments.
     Closed {
         /// The order, as written in the message.
         order: String,
         /// The provider's id of the checkout.
         session: String,
     },
-    /// A message that has no effect on this server.
+    /// A message that this server does not need.
     Unused,
 }
 
@@ -88,7 +93,7 @@ pub struct FailedPayment {
     pub order: String,
     /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The provider's id of the checkout, if the failure ended the checkout.
+    /// The provider's id of the checkout, if the failed attempt ended the checkout.
     pub session: Option<String>,
 }
 
@@ -97,7 +102,7 @@ pub struct FailedPayment {
 pub struct NewCheckout {
     /// The order.
     pub order: TicketId,
-    /// The idempotency key, which depends only on the content.
+    /// The idempotency key. The same content always gives the same key.
     pub key: String,
     /// The item's title, for people to read.
     pub title: String,
@@ -114,8 +119,8 @@ pub struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Returns the return URL with `what` in its query. The query only chooses a text of the order
-    /// page. Anyone can write the query, so the server never trusts it.
+    /// Returns the return URL with `what` in its query. The order page uses `what` only to choose a
+    /// text. Anyone can change the URL, so the server never trusts it.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -126,24 +131,26 @@ impl NewCheckout {
 pub struct NewSession {
     /// The provider's id of the checkout.
     pub session: String,
-    /// The URL for the buyer's browser. A URL without a host is a path of this server.
+    /// The URL of the checkout's page for the buyer's browser. A URL without a host is a path of
+    /// this server.
     pub url: String,
-    /// The end time that the server requested for the checkout, in the store's time.
+    /// When the checkout ends, as the server requested it from the provider, in the store's time.
     pub expires_at: Millis,
 }
 
 /// The state of a checkout after a request to close it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutStatus {
-    /// The checkout accepts no more payments and took no payment.
+    /// The checkout took no payment, and accepts no more payments.
     Closed,
-    /// The checkout took these payments and accepts no more.
+    /// The checkout took these payments, and accepts no more payments.
     Paid(Vec<FoundPayment>),
-    /// A payment is pending and may still fail. The server must ask again.
+    /// A payment is pending and may still fail. The server must ask again later.
     Undecided,
 }
 
-/// A payment that is known from the provider's answer to a query, not from a message.
+/// A payment that the provider reported in its answer to a query. A message about it may not have
+/// arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPayment {
     /// The captured payment.
@@ -155,7 +162,8 @@ pub struct FoundPayment {
 /// Why a provider does not accept a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnpayablePrice {
-    /// The JSON member that the provider does not accept: `amount_minor` or `currency`.
+    /// The JSON member of the price that the provider does not accept: `amount_minor` or
+    /// `currency`.
     pub member: &'static str,
     /// The reason.
     pub why: &'static str,

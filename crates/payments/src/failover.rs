@@ -1,11 +1,11 @@
-//! Applies payments again after a failover, because a promoted database may lack the last payments.
-//! The provider does not repeat the messages about these payments, because a node already confirmed
-//! the messages.
+//! Applies payments again after a failover of the database. The new primary may lack the last
+//! payments. The provider does not repeat its messages about them, because a node has already
+//! confirmed these messages.
 //!
-//! * Each node remembers for some minutes the payments that it applied or began to refund
+//! * Each node remembers the payments that it applied or began to refund during the last minutes
 //!   ([`doorbuster_steps::applied_payments`]).
-//! * Another node may have refunded such a payment, and the database may lack this refund too. So
-//!   the node asks the provider about refunds of the payments that it applies again.
+//! * Another node may have refunded such a payment, and the new primary may lack this refund too.
+//!   So the node asks the provider whether the payments that it applied again were refunded.
 #[cfg(test)]
 mod tests;
 
@@ -33,8 +33,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 pub(super) struct AppliedPayments {
     kept: Mutex<applied_payments::AppliedPayments>,
     begun: Instant,
-    /// The fencing number of the database history for which the payments were last read. Each
-    /// failover begins a history with a higher number.
+    /// The fencing number of the failover after which the node last read the remembered payments.
+    /// Each failover begins a history of the database with a higher number.
     read_for: AtomicI64,
 }
 
@@ -54,7 +54,7 @@ impl AppliedPayments {
         self.lock().add_refunding(capture, self.now());
     }
 
-    /// Remembers that the server refunds the order's payment.
+    /// Remembers that the server has begun to refund the order's payment.
     pub(super) fn begin_refund(&self, order: &str) {
         self.lock().begin_refund(order, self.now());
     }
@@ -63,13 +63,14 @@ impl AppliedPayments {
         self.lock().forget_payment(payment);
     }
 
-    /// If this number changes while a payment is applied, the caller must apply the payment again.
+    /// Returns the number of the last failover for which the remembered payments were read. If it
+    /// changes while the caller applies a payment, the caller must apply the payment again.
     pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Returns the payments in the sequence in which the node applies them again, for the history
-    /// `fence`.
+    /// Notes that the payments are read for the history `fence`. Returns them in the sequence in
+    /// which the node must apply them.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
@@ -87,7 +88,7 @@ impl AppliedPayments {
 
 impl Payments {
     /// Remembers that the shop refunds an order. If a failover loses the payment and its refund,
-    /// the node applies the payment again and asks the provider about the refund.
+    /// the node applies the payment again and asks the provider whether it was refunded.
     pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
             applied.begin_refund(order);
@@ -109,7 +110,8 @@ impl Payments {
                         break;
                     }
                     let fence = *changes.borrow_and_update();
-                    // The first history that a node reads does not mean a failover.
+                    // The first number that a node reads is that of the present history, and does
+                    // not mean a failover.
                     if fence > known && known > 0 {
                         let kept = applied.read(fence);
                         unasked.extend(self.apply_again(fence, kept, &changes).await);
@@ -119,13 +121,14 @@ impl Payments {
                 () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
         }
-        // The sender of the changes lives as long as the node, so the program is stopping.
+        // The sender of the changes lives as long as the node. It has ended, so the program is
+        // stopping.
         std::future::pending().await
     }
 
-    /// Applies payments that the database may lack. Stops at another failover, because the next
-    /// call applies all payments again. Returns the payments that were missing and that pay for
-    /// orders.
+    /// Applies remembered payments again, because the database may lack them. If another failover
+    /// happens, stops: the next call applies all payments. Returns the payments that the database
+    /// lacked and that pay for orders.
     async fn apply_again(
         &self,
         fence: i64,
@@ -163,17 +166,18 @@ impl Payments {
         missing
     }
 
-    /// Applies payments until the store fails, and returns the rest. Adds to `missing` the payments
-    /// that the database lacked and that pay for orders.
+    /// Applies payments until the store fails, and returns those that are not applied yet. Adds to
+    /// `missing` the payments that the database lacked and that pay for orders.
     ///
-    /// The payment at which the store failed is added too. If the store committed this payment, the
-    /// next try does not find it missing.
+    /// If the store fails at a payment, this payment is added too. The store may have committed it,
+    /// and then the next attempt would see it as already applied.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
-                // The refund has the same id as before, so the provider sends the money only once.
+                // The server refunds this payment again. The refund has the same id as before the
+                // failover, so the provider sends the money only once.
                 Ok(PaymentEventOutcome::Refunded) => {}
                 Ok(_) if missing.contains(&capture) => {}
                 Ok(_) => missing.push(capture),
@@ -191,8 +195,8 @@ impl Payments {
         later
     }
 
-    /// Records the reversals of these payments. A payment leaves `unasked` only after the
-    /// provider's answer, so the caller may drop this future.
+    /// Asks the provider whether these payments were refunded, and records the refunds. A payment
+    /// stays in `unasked` until the provider has answered, so the caller may drop this future.
     async fn find_reversals(&self, unasked: &mut Vec<Capture>) {
         while !unasked.is_empty() {
             let rest = unasked.len().saturating_sub(ASKED_AT_ONCE);
@@ -203,15 +207,16 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The loop takes payments from the end. Payments without an answer go to the front,
-                // so their requests are repeated last.
+                // The loop takes payments from the end of `unasked`. Payments without an answer go
+                // to its front, so the server asks about all others first.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }
         }
     }
 
-    /// Returns `false` if the caller must ask again.
+    /// Asks the provider about one payment, and records its refund. Returns `false` if the caller
+    /// must ask again.
     async fn find_reversal(&self, capture: &Capture) -> bool {
         if capture.money.minor == 0 {
             // No money was taken, so the provider has no payment.

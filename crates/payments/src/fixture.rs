@@ -98,7 +98,7 @@ pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments
     }
 }
 
-/// The text of each request that the stand-in for Stripe received.
+/// The requests that the stand-in for Stripe has received, as text.
 pub(super) type SeenRequests = Arc<Mutex<Vec<String>>>;
 
 /// Starts a stand-in for Stripe that gives the same answer to every request. Returns its address

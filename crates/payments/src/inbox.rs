@@ -1,5 +1,6 @@
-//! Handles providers' messages. The store applies each message only once. The server then wakes the
-//! refund job and notifies the buyer's page, so that neither waits for its next poll.
+//! Handles the messages of payment providers. The store applies each message only once. After a
+//! message, the server wakes the refund job and notifies the buyer's page. So neither waits for its
+//! next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -16,10 +17,11 @@ use super::contract::{FailedPayment, FoundPayment, ProviderMessage};
 use super::refunds::log_failed_refund;
 
 impl Payments {
-    /// Handles a verified message.
+    /// Applies a message whose signature was verified.
     ///
     /// # Errors
-    /// If the store or a slot is unreachable. The provider then sends the message again.
+    /// Fails if the store or a slot is unreachable, or if the message arrives too early. The
+    /// provider then sends it again.
     pub async fn handle_message(
         &self,
         message: ProviderMessage,
@@ -37,9 +39,9 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // While the server still asks about an earlier attempt, the refund has no dead
-                // letter, and the failure is not logged. If the dead letter cannot be read, the
-                // failure is logged, because a repeated message would log nothing.
+                // A failed refund is logged once it is a dead letter. As long as it is not, the
+                // server still asks about an earlier attempt. If the dead letter cannot be read,
+                // the failure is logged anyway: a repeated message would not log it.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                     && store
@@ -90,8 +92,9 @@ impl Payments {
         match outcome {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
-            // If the store's answer to the first commit was lost, no node remembers the payment
-            // yet. If the payment's order is not paid, the server refunds the payment.
+            // The store already has this payment. An earlier commit may have succeeded although its
+            // answer was lost, so no node may remember the payment yet. If the payment's order is
+            // not paid, the server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
@@ -101,28 +104,28 @@ impl Payments {
             _ => return Ok(outcome),
         }
         // If a failover happened meanwhile, `follow_failovers` may have read the remembered
-        // payments without this one.
+        // payments before this one was added. So this payment is applied again.
         if applied.payments_read_at_fence() != read_for {
             self.capture(capture).await?;
         }
         Ok(outcome)
     }
 
-    /// Also returns `true` if the store does not answer.
+    /// Returns whether the order is paid. Also returns `true` if the store does not answer.
     async fn may_be_paid(&self, order: &str) -> bool {
         let Some(id) = TicketId::parse(order) else { return false };
         let order = self.node.store().order(id).await;
         order.map_or(true, |order| order.is_some_and(|order| order.state == OrderState::Paid))
     }
 
-    /// Applies a captured payment, or refunds it if it cannot pay for its order.
+    /// Applies a captured payment. If the payment cannot pay for its order, the server refunds it.
     pub(super) async fn capture(
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // While a buyer's request waits at this node, its ticket may still become an order. So the
-        // provider must send the message again later. For requests at other nodes, the store makes
-        // this check.
+        // While a buyer's request waits at this node, its ticket may still become an order. A
+        // payment for this order is too early, and the provider sends the message again later. The
+        // store makes the same check for requests at other nodes.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -141,13 +144,14 @@ impl Payments {
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
             CaptureOutcome::TooEarly => return Err(EngineError::TooEarly),
-            // `Orders::capture` always records a result in its last attempt.
+            // `Orders::capture` retries in this case, and its last attempt always records a result.
+            // So this result does not occur.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }
 
-    /// Records a reversal that the shop did not request. An operator decides what happens to the
-    /// order.
+    /// Records a refund or dispute that the shop did not request. An operator must decide what
+    /// happens to the order.
     pub(super) async fn apply_reversal(
         &self,
         reversal: Reversal,
@@ -175,8 +179,8 @@ impl Payments {
         Ok(self.node.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment and its reversal from the provider's answer, because the messages about
-    /// them may be lost.
+    /// Applies a payment and its reversal that the provider reported in an answer, because its
+    /// messages about them may be lost.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;
         if let Some(back) = found.back {
@@ -185,8 +189,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Sends the order to the buyer's page, because a payment for the order failed or will be
-    /// refunded. If the store cannot be read, the page learns of the change at its next poll.
+    /// Sends the order to the buyer's page, which must show that a payment failed or will be
+    /// refunded. If the store cannot be read, the page shows this after its next poll.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;

@@ -1,5 +1,6 @@
-//! Payments at a payment provider. Each message of the provider takes effect only once. Messages
-//! can be lost, so the server also asks about each checkout and refund until the result is final.
+//! Payments and refunds at a payment provider. The provider reports them in messages, which are
+//! webhook requests. Each message takes effect only once. Messages can be lost, so the server also
+//! asks about each checkout and refund until the result is final.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -51,12 +52,13 @@ pub struct Payments {
     meter: PaymentMetrics,
     /// Whether this node has the role `control`. Only a node with this role can be the leader.
     controls: bool,
-    /// Whether this node has the role `api`. Only a node with this role accepts the sandbox's
+    /// Whether this node has the role `api`. Only a node with this role can receive the sandbox's
     /// messages.
     serves_api: bool,
-    /// The origin of the pages to which buyers return, if it is not this server's origin.
+    /// The origin of the shop's pages to which buyers return after a payment. `None` if these pages
+    /// are at this server.
     page_origin: Option<String>,
-    /// Whether buyers may use the buttons of the sandbox's checkout page.
+    /// Whether the buttons of the sandbox's checkout page work for buyers.
     sandbox_page: bool,
     /// This server's URL for browsers, if the settings name one.
     public_url: Option<String>,
@@ -65,7 +67,8 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// Creates the service. `secrets` sign and verify the sandbox's messages, newest secret first.
+    /// Creates the payment service. `secrets` sign and verify the sandbox's messages. The newest
+    /// secret comes first.
     pub fn new(
         node: Arc<Node>,
         orders: Arc<Orders>,
@@ -91,7 +94,7 @@ impl Payments {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// The sandbox, if this node sends its messages. A node sends them to itself.
+    /// Returns the sandbox if this node must send its messages. A node sends them to itself.
     fn message_sender(&self) -> Option<&Sandbox> {
         self.sandbox().filter(|_| self.serves_api)
     }
@@ -107,7 +110,7 @@ impl Payments {
         &self.provider
     }
 
-    /// Returns the reason why orders at this price cannot be paid, if there is one.
+    /// Returns the reason why the provider does not accept this price, if it does not.
     pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }

@@ -5,14 +5,15 @@ use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_base::counter::Counter;
 
 doorbuster_core::labels! {
-    /// The progress of a refund after one request to the provider.
+    /// What a request about a refund showed.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum RefundStep {
         /// The provider accepted the request or is still working on it.
         Accepted = "accepted",
         /// The provider reported that the money arrived.
         Settled = "settled",
-        /// The provider refused the request or could not be reached, or the money came back.
+        /// The provider refused the request or could not be reached, or the refund failed and the
+        /// money came back.
         Failed = "failed",
     }
 }
@@ -22,7 +23,8 @@ doorbuster_core::labels! {
 pub struct PaymentMetrics {
     /// Handled messages, by outcome.
     pub messages: [Counter; PaymentEventOutcome::ALL.len()],
-    /// Messages that failed verification or were malformed.
+    /// Messages from which the server took nothing, because they were malformed or their signature
+    /// was invalid.
     pub refused: Counter,
     /// Requests about refunds, by result.
     pub refunds: [Counter; RefundStep::ALL.len()],
@@ -38,7 +40,8 @@ impl PaymentMetrics {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// The longest time that an order's units have waited for its checkout to close, in seconds.
+    /// Returns the longest time for which an order has held units after its payment window, in
+    /// seconds. The units wait until the order's checkout is closed.
     pub fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

@@ -36,7 +36,8 @@ impl Provider {
         }
     }
 
-    /// `secrets` sign and verify the sandbox's messages, newest secret first.
+    /// Creates the configured provider. `secrets` sign and verify the sandbox's messages. The
+    /// newest secret comes first.
     pub(super) fn configured(
         node: &Arc<Node>,
         settings: &ProviderSettings,
@@ -51,8 +52,9 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(node.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark is a hash with the installation's own key. No buyer's id begins with a
-                // control character, so no purchase has the same hash.
+                // The mark of this installation is a hash with its own key, made like the hash of a
+                // purchase. No buyer's id begins with a control character, so no purchase has the
+                // same hash.
                 let mark = node.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -63,12 +65,13 @@ impl Provider {
     pub fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event of Stripe contains the whole object that it reports.
+            // Stripe's messages are large: each contains the whole object that it reports, for
+            // example a session.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }
 
-    /// Returns the provider's name in the store, the paths and the settings.
+    /// Returns the provider's name, as it stands in the store, in paths and in the settings.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
@@ -76,8 +79,8 @@ impl Provider {
         }
     }
 
-    /// Returns the number of further requests since the last call. A query about a checkout
-    /// sometimes needs a further request, which counts against the rate.
+    /// Returns how many further requests the provider's client has sent since the last call.
+    /// Closing a checkout sometimes needs a second request, which counts against the rate limit.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,
@@ -92,7 +95,7 @@ impl Provider {
         }
     }
 
-    /// Returns the reason why the provider does not accept this price of one unit, if there is one.
+    /// Returns the reason why the provider does not accept this price of one unit, if it does not.
     pub fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -100,8 +103,8 @@ impl Provider {
         }
     }
 
-    /// Creates a checkout. `now` and the checkout's end are in the store's time; `wall` is the wall
-    /// clock's time.
+    /// Creates a checkout. `now` and the end of the checkout are in the store's time. `wall` is the
+    /// time of the wall clock.
     pub async fn open(
         &self,
         wanted: &NewCheckout,
@@ -114,8 +117,8 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. The call is idempotent; `wall` is the wall clock's
-    /// time.
+    /// Closes a checkout and returns its state. A repeated call returns the same state. `wall` is
+    /// the time of the wall clock.
     pub async fn close(
         &self,
         order: &TicketId,
@@ -147,16 +150,16 @@ impl Provider {
         }
     }
 
-    /// Returns the reversal of a captured payment, if the provider knows one.
+    /// Returns the refund or dispute of a captured payment, if the provider reports one.
     pub(crate) async fn reversal_of(
         &self,
         payment: &PaymentId,
         wall: Millis,
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
-            // The sandbox's messages are in the same database. A failover that loses a reversal
-            // also loses the record that its message was sent, so the sandbox sends the message
-            // again.
+            // Asking is not necessary: the sandbox's messages are in the same database as the
+            // payments. If a failover loses a reversal, it also loses the record that the message
+            // about it was sent. The sandbox then sends the message again.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment, wall).await,
         }

@@ -1,6 +1,6 @@
-//! The leader requests each refund until the provider accepts it, and then asks for progress until
-//! the money has arrived. The refund's id is the idempotency key, so a repeated request makes no
-//! second refund.
+//! Sends refunds to the provider; only the leader does this. It requests each refund until the
+//! provider accepts it. Then it asks for the refund's progress until the money has arrived. The
+//! refund's id is the idempotency key, so a repeated request makes no second refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundId, RefundState, RefundUpdate};
@@ -13,7 +13,8 @@ use super::{Payments, RefundStep};
 
 const PAGE_SIZE: usize = 128;
 const AT_ONCE: usize = 8;
-/// Longest error text that is stored, in characters. A longer text is cut off.
+/// The longest error text that is stored for a refund, in characters. The rest of a longer text is
+/// cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
 impl Payments {
@@ -51,8 +52,8 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // After a failure of the store, the refunds are still due. Without a pause, the server
-            // would repeat its requests at once.
+            // If an answer was not stored, its refund is still due. Without this pause, the server
+            // would repeat the request at once.
             return Ok(NextRun::Idle);
         }
         if is_full {
@@ -106,7 +107,8 @@ impl Payments {
     }
 }
 
-/// Logs that the money of an accepted refund came back, or that the provider never sent it.
+/// Logs that a refund failed after the provider had accepted it: the money came back, or the
+/// provider never sent it.
 pub(super) fn log_failed_refund(refund: &RefundId, why: &str) {
     tracing::error!(
         refund = refund.0,

@@ -1,14 +1,16 @@
-//! The built-in provider for tests and demonstrations. It moves no money. Its checkout page has a
-//! button for each event that can happen to a payment.
+//! The built-in payment provider for tests and demonstrations. It moves no money. Its checkout page
+//! has a button for each event that can happen to a payment.
 //!
-//! Another program with the sandbox's secret can report a payment that the sandbox does not know. A
-//! refund of such a payment stays pending until that program sends `refund.settled`.
+//! Another program that has the sandbox's secret can send messages about payments that the sandbox
+//! does not know. A refund of such a payment stays pending until that program sends
+//! `refund.settled`.
 //!
-//! The sandbox's documents in the store:
+//! The sandbox stores these documents in the store:
 //!
-//! * `session/…`: a checkout with its payments and the messages to send.
-//! * `payment/…`: the session of a payment.
-//! * `due/…`: the sessions with messages to send, by time.
+//! * `session/…`: a checkout, with its payments and the messages to send.
+//! * `payment/…`: the session to which a payment belongs.
+//! * `due/…`: the announcement of a message, with the time at which it must be sent. The keys are
+//!   sorted by this time.
 mod checkout_page;
 mod cleanup;
 mod delivery;
@@ -39,11 +41,11 @@ pub use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub const NAME: &str = "sandbox";
-/// The maximum number of queries per second. It is high, because the sandbox answers from the
-/// store.
+/// The maximum number of queries per second. It is high, because the sandbox answers from the store
+/// and makes no HTTP requests.
 pub(super) const QUERIES_PER_SEC: u32 = 2_000;
-/// After this many tries to change a document that other tasks also change, the caller gets an
-/// error.
+/// How often the sandbox tries to change a document that other tasks change at the same time. After
+/// that, the caller gets an error.
 const TRIES_MAX: u32 = 16;
 const REFUND_TAKES_MS: i64 = 500;
 const REFUND_RECHECK_MS: i64 = 10_000;
@@ -52,12 +54,12 @@ const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 /// The built-in provider.
 pub struct Sandbox {
     node: Arc<Node>,
-    /// The signing keys, newest first. The newest key signs, and every key verifies.
+    /// The signing keys, newest first. Every key signs the messages, and every key verifies them.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
     /// This server's address. It is set when the server begins to listen.
     address: OnceLock<String>,
-    /// Wakes the sender when there is a message to send.
+    /// Wakes the task that sends messages when there is a message to send.
     wake: Notify,
 }
 
@@ -79,10 +81,11 @@ struct SandboxCheckout {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxPayment {
     id: String,
-    /// Whether the money arrives only after the end of the checkout.
+    /// Whether the money arrives only after the checkout has ended.
     late: bool,
-    /// First the refund's id, or the kind of the reversal that a visitor caused. Then a time in
-    /// milliseconds: the money is returned `REFUND_TAKES_MS` after this time.
+    /// The refund or reversal of the payment. The text is the refund's id, or the kind of a
+    /// reversal that a visitor caused. The number is a time in milliseconds; the money has arrived
+    /// `REFUND_TAKES_MS` after this time.
     refund: Option<(String, i64)>,
 }
 
@@ -97,7 +100,8 @@ impl SandboxPayment {
     }
 }
 
-/// A message that the sandbox repeats until this server answers 200, or until the last attempt.
+/// A message to this server. The sandbox sends it until the server answers 200, or until the last
+/// attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingMessage {
     id: String,
@@ -116,20 +120,21 @@ impl SandboxCheckout {
 }
 
 impl Sandbox {
-    /// Creates a sandbox. The first of `keys` signs the messages.
+    /// Creates a sandbox. Each of `keys` signs the messages. The first of them also makes the ids
+    /// of sessions.
     pub fn new(node: Arc<Node>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // The client sends only to this server, without TLS.
+            // The client sends only to this server, without TLS, so it needs no certificates.
             .tls_certs_only([])
             .build()
             .expect("a client without certificates can be created");
         Self { node, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
-    /// Sets the address of this server, to which messages go.
+    /// Sets the address of this server, to which the sandbox sends its messages.
     pub fn set_server_address(&self, address: &str) {
         // A server starts to listen only once.
         let _ = self.address.set(address.to_owned());
@@ -152,8 +157,8 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // The result does not matter: `false` means that an earlier request with the same key
-        // created the session.
+        // The result is ignored: if it is `false`, an earlier request with the same key has already
+        // created this session.
         self.node
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -163,7 +168,8 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Session ids are computed from this secret, so a buyer cannot guess a checkout's URL.
+    /// Returns a secret for the ids of sessions. With it, a buyer cannot guess the URL of another
+    /// buyer's checkout.
     fn session_secret(&self) -> String {
         self.keys
             .first()
@@ -273,7 +279,8 @@ impl Sandbox {
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Changes a session by compare-and-set. Returns `None` if the session does not exist.
+    /// Changes a session and writes it if no other task has changed it meanwhile; otherwise, tries
+    /// again. Returns `None` if the session does not exist.
     async fn update_session<T>(
         &self,
         id: &str,

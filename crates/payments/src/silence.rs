@@ -1,9 +1,10 @@
-//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
-//! all other checkouts are postponed.
+//! Detects a provider that does not answer. Then the server sends it only a few requests at a time,
+//! and postpones all other checkouts.
 //!
-//! An order's grace period begins when a request about the order fails. Without this detection, the
-//! server would ask about thousands of due orders, a few at a time, and wait for each timeout. The
-//! last units would return much later.
+//! An order's grace period begins when a request about the order fails. Without this detection,
+//! thousands of due orders would wait for their requests: the server would ask about a few at a
+//! time, and wait for each timeout. The grace periods of the last orders would begin much later,
+//! and so would the return of their units.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,10 @@ use super::contract::{CheckoutStatus, ProviderError};
 
 /// The maximum number of requests about checkouts that run at the same time.
 pub(super) const AT_ONCE: usize = 32;
-/// After this many consecutive requests without an answer, a provider counts as silent.
+/// After this many consecutive requests without an answer, the provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long a provider must be silent before a postponement starts the grace period of an order.
+/// After this time of silence, a postponed checkout counts as a failed request, which starts the
+/// grace period of its order.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 const PROBES_MAX: usize = 4;
 
@@ -75,19 +77,20 @@ impl ProviderSilence {
         self.unanswered >= SILENT_AFTER
     }
 
-    /// Returns whether postponed checkouts count as unanswered.
+    /// Returns whether the provider has been silent so long that a postponed checkout counts as a
+    /// failed request.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
 
-    /// Returns how many requests may start while `asking` requests are running.
+    /// Returns how many more requests may start while `asking` requests are running.
     pub(super) fn requests_allowed(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
 
-    /// Removes the checkouts that must be postponed, and returns them. The last elements of
-    /// `waiting` stay, because the next requests are about them.
+    /// If the provider is silent, removes from `waiting` the checkouts that must be postponed, and
+    /// returns them. The last elements stay in `waiting`, because the server asks about them next.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -1,8 +1,8 @@
 //! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
-//! * Every request that changes something has an `Idempotency-Key`.
+//! * Every request that creates a session or a refund has an `Idempotency-Key`.
 //! * Amounts are in the currency's smallest unit, as in this server.
-//! * A session lives for at least half an hour, often longer than an order's payment window. So the
+//! * A session lives for at least half an hour. An order's payment window is often shorter, so the
 //!   server closes the session at the end of the window.
 mod api;
 mod event;
@@ -29,14 +29,14 @@ use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 use session_end::{MINUTE_MS, session_end};
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217. Stripe would charge a hundred
-/// times too much or too little.
+/// Currencies whose smallest unit at Stripe is not that of ISO 4217. For these currencies, Stripe
+/// would charge a hundred times too much or too little.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
-/// Currencies with three decimals, in which Stripe accepts only amounts that end in 0.
+/// Currencies with three decimals. In these, Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// Adds the session's payment to Stripe's answer, with the refunded amounts.
+/// The query that makes Stripe include the session's payment and its refunded amount in the answer.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
-/// Adds the payment's refunded amounts to Stripe's answer.
+/// The query that makes Stripe include the payment's refunded amount in the answer.
 const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
 
 /// Stripe.
@@ -45,19 +45,20 @@ pub struct Stripe {
     api: Api,
     /// Signing secrets, newest first.
     keys: Vec<SigningKey>,
-    /// Marks this installation's sessions, because other installations may use the same account.
+    /// The mark that this installation writes into its sessions, because other installations may
+    /// use the same account at Stripe.
     mark: String,
-    /// Whether the missing permission to read payments was logged.
+    /// Whether the server has already logged that the API key may not read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of requests since the last call of `take_further_requests`. Each of them read a
-    /// session that Stripe had refused to close.
+    /// The number of further requests since the last call of `take_further_requests`. If Stripe
+    /// refuses to close a session, the server reads the session with a further request.
     further_requests: AtomicU32,
 }
 
 impl Stripe {
-    /// `mark` is the same on every node of this installation, and different in every other
-    /// installation.
+    /// Creates the provider. `mark` identifies this installation: it is the same on all its nodes,
+    /// and different in every other installation.
     pub fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the whole text of the secret, including the prefix.
@@ -110,8 +111,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // For a day, Stripe repeats its first answer to a key, even an internal error. So the key
-        // changes each minute.
+        // Stripe remembers its answer to each key for a day, even an internal error, and repeats
+        // it. So the key changes each minute.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(MINUTE_MS));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -153,7 +154,7 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"], report_time(wall)),
                 }]))
             }
-            // The bank refused the payment. Nobody can pay a completed session again.
+            // The bank refused the payment, and nobody can pay at a completed session again.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -167,8 +168,8 @@ impl Stripe {
         }
     }
 
-    /// Returns a session with its payment. If the key may not read payments, returns the session
-    /// alone, which still says whether it was paid.
+    /// Returns a session with its payment. If the API key may not read payments, returns the
+    /// session without it. The session alone also says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -212,9 +213,10 @@ impl Stripe {
             // No money was taken.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe repeats its first answer to a key, even an internal error. So the next try has a
-        // new key, which could make a second refund. To avoid this, nothing is requested if live
-        // refunds cover the payment. Stripe itself never refunds more than was paid.
+        // Stripe remembers its answer to a key, even an internal error, and repeats it. So each
+        // further attempt has a new key. A new key could make a second refund, so the server first
+        // reads the refunds of the payment. If those that did not fail cover the payment, it
+        // requests nothing. Stripe itself never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -228,14 +230,15 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
-            // A person refunded the other part of the payment, so the sum of all refunds decides.
-            // The refunds are read again, because this answer may be an old one that Stripe
-            // repeats.
+            // This refund covers only a part of the payment, because a person refunded the other
+            // part at Stripe. So the sum of all refunds decides. They are read again, because
+            // Stripe may have repeated an old answer here.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_update(&made)),
-            // A person refunded the payment at Stripe, or Stripe forgot the key.
+            // The whole payment was refunded already: by a person at Stripe, or by this server with
+            // a key that Stripe has forgotten.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -288,8 +291,9 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
     })
 }
 
-/// The time of a reversal that a query found. `wall` is the time at which the query began, and is
-/// rounded down because Stripe's events have whole seconds.
+/// Returns the time of a reversal that the server found with a query. `wall` is the time at which
+/// the query began. It is rounded down to seconds, because the times of Stripe's events are in
+/// whole seconds.
 fn report_time(wall: Millis) -> Millis {
     Millis(wall.0.div_euclid(1_000) * 1_000)
 }
@@ -311,7 +315,8 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Currencies without decimals, from Stripe's documentation. All others have two or three.
+    /// Currencies without decimals, from Stripe's documentation. All other currencies have two or
+    /// three decimals.
     const WITHOUT_DECIMALS: [&str; 15] = [
         "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
         "XOF", "XPF",

@@ -50,7 +50,8 @@ pub(super) fn check(release: &Release, archive: &Path, package: &Path, out: &Pat
     Ok(())
 }
 
-/// Packs all files a second time. The second archive must have the same bytes as the first.
+/// Checks that the archive is reproducible: packing the files a second time must give the same
+/// bytes.
 fn check_repetition(release: &Release, archive: &Path, scratch: &Path) -> Result<()> {
     let tree = scratch.join(release.name());
     stage(release, &tree)?;
@@ -75,8 +76,8 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs the package below a directory, as dpkg does for another system. dpkg sets `DPKG_ROOT`,
-/// so the package's scripts do not start or stop services of this machine.
+/// Installs and removes the package below a directory, as for another system. dpkg then sets
+/// `DPKG_ROOT`, so the package's scripts do not start or stop services of this machine.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");
     let admin = root.join("var/lib/dpkg");
@@ -125,7 +126,8 @@ fn verify_unit(unit: &str, program: &Path, scratch: &Path) -> Result<()> {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "systemd refuses the unit: {text}");
-            // systemd only warns about a line that it does not know. Here a warning is an error.
+            // About a line that it does not know, systemd prints only a warning. This check treats
+            // a warning as an error.
             ensure!(!text.contains("doorbuster.service:"), "systemd warns about the unit: {text}");
             Ok(())
         }

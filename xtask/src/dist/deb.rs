@@ -16,7 +16,8 @@ const COMPLETION_FILES: [&str; 3] = [
     "usr/share/zsh/vendor-completions/_doorbuster",
     "usr/share/fish/vendor_completions.d/doorbuster.fish",
 ];
-/// The settings file. An upgrade of the package does not replace this file.
+/// The path of the settings file in the package. An upgrade of the package keeps the installed
+/// settings.
 const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
@@ -86,7 +87,8 @@ fn control(release: &Release, root: &Path) -> Result<()> {
     for script in SCRIPTS {
         install(&from.join(script), &dir.join(script), 0o755)?;
     }
-    // The caller's umask must not change the modes in the package.
+    // The umask of this process may have changed the modes of directories and files. So their modes
+    // are set here.
     set_directory_modes(root)
 }
 

@@ -1,4 +1,4 @@
-//! The texts of the licences of every package in the program.
+//! Collects the licence texts of all packages that are compiled into the program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,8 @@ use super::sbom::Package;
 /// The names of licence files begin with one of these words.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
-/// Returns a page with each licence text once, after the names of its packages.
+/// Returns a page that contains each different licence text once, below the names of the packages
+/// that use it.
 pub(super) fn texts(packages: &[Package]) -> Result<String> {
     let mut page = "The program contains these packages. Each text appears once.\n\n".to_owned();
     for package in packages {

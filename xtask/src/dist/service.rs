@@ -1,4 +1,5 @@
-//! Installs the Debian package on this machine, and runs its unit under systemd.
+//! Checks the Debian package on this machine: installs it, runs its unit under systemd, and purges
+//! it.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +11,8 @@ use super::{output_of, run_command};
 /// The name of the package and of its systemd unit.
 const NAME: &str = "doorbuster";
 
-/// The machine must not have the package yet. `systemctl start` returns only when the program is
-/// ready, because the unit has `Type=notify`.
+/// Runs the check. Fails if the machine already has the package, because the check purges it.
+/// `systemctl start` returns only when the program is ready, because the unit has `Type=notify`.
 pub(super) fn check(package: &Path) -> Result<()> {
     ensure!(Path::new("/run/systemd/system").is_dir(), "--service: systemd does not run here");
     let known = Command::new("dpkg-query").args(["--show", NAME]).output()?;

@@ -1,4 +1,4 @@
-//! Puts the files of a release into a directory.
+//! Collects all files of a release in one directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Finds files of a crate that import each other in a circle.
+//! Finds files of a crate that import each other in a circle: each of them imports another one, and
+//! the last imports the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,7 @@ use super::scan::{self, Kind};
 
 /// The largest number of files that may import each other in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
-/// To find the definition of a name, the check follows at most this many re-exports.
+/// The largest number of re-exports that the check follows to find the definition of a name.
 const REEXPORTS_MAX: usize = 6;
 
 /// A path such as `crate::sale::Sale`, without its separators.
@@ -21,12 +22,13 @@ type Names = Vec<String>;
 struct FilePaths {
     /// The paths, from the root of the crate.
     named: Vec<Names>,
-    /// The file's re-exports: the exported name, and its path from the root of the crate.
+    /// The file's re-exports: the name under which an item is exported, and the item's path from
+    /// the root of the crate.
     reexports: BTreeMap<String, Names>,
 }
 
-/// Checks that a crate has no circle of too many files. `files` has the paths of all files of the
-/// repository.
+/// Checks that the crate `name` has no circle with too many files. `files` contains the paths of
+/// all files of the repository.
 pub fn check(root: &Path, name: &str, files: &[String], found: &mut Vec<String>) -> Result<()> {
     let start = format!("crates/{name}/src/");
     let mut sources = BTreeMap::new();
@@ -58,8 +60,8 @@ fn code(source: &str) -> String {
     code.join("\n").replace("(in crate::", "(in ")
 }
 
-/// Returns each circle of modules. The modules of a circle import each other, directly or through
-/// other modules.
+/// Returns the circles: the groups of modules in which each module imports every other one,
+/// directly or through further modules.
 fn circles(sources: &BTreeMap<String, String>) -> Vec<Vec<String>> {
     let paths: BTreeMap<&str, FilePaths> =
         sources.iter().map(|(module, code)| (module.as_str(), paths(module, code))).collect();
@@ -92,7 +94,8 @@ fn reach<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTr
     seen
 }
 
-/// Returns the module that defines the item to which a path leads. Follows re-exports.
+/// Returns the module that defines the item with this path. If a module re-exports the item,
+/// follows the path of the re-export.
 fn target<'a>(
     paths: &BTreeMap<&'a str, FilePaths>,
     path: &Names,
@@ -177,9 +180,9 @@ fn expand(tree: &str) -> Vec<Names> {
         .collect()
 }
 
-/// Converts a path that stands in `module` to a path from the root of the crate. Returns `None` for
-/// an empty path. A path that does not start with `crate`, `self` or `super` is relative to
-/// `module`.
+/// Converts a path that is written in `module` to a path from the root of the crate. A path that
+/// does not start with `crate`, `self` or `super` is relative to `module`. Returns `None` for an
+/// empty path.
 fn absolute(module: &str, path: Names) -> Option<Names> {
     let mut base: Names = module.split("::").filter(|n| !n.is_empty()).map(str::to_owned).collect();
     let mut path: Names = path.into_iter().filter(|name| !name.is_empty()).collect();

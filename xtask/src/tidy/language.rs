@@ -1,8 +1,9 @@
-//! Checks that names, messages and comments use the standard words of `docs/glossary.md`.
+//! Checks the words of names, comments, documents and messages: no names with an unclear meaning,
+//! no phrases that are hard to read, and a standard form of messages.
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that must not occur: they are too general, or use a word in a meaning that only this
+/// Names that no identifier may have: they are too general, or have a meaning that only this
 /// project knows.
 const NAMES: [&str; 27] = [
     "Asked",
@@ -67,7 +68,8 @@ const PHRASES: [&str; 29] = [
     "stands in line",
     "this is no ",
 ];
-/// Macros that write a log line, and attributes and calls that create the text of an error.
+/// The code before a message: macros that write a log line, and attributes and calls that create
+/// the text of an error.
 const MESSAGES: [&str; 12] = [
     "error!(",
     "warn!(",
@@ -164,7 +166,8 @@ fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
         if span.kind != Kind::Code || !starts {
             continue;
         }
-        // The message is the first string literal of the call that is not the value of a field.
+        // A call can have several string literals. The message is the first one that is not the
+        // value of a field.
         let mut before = span.text;
         for next in &spans[index + 1..] {
             match next.kind {

@@ -2,9 +2,9 @@
 
 /// The largest width of a line of code or prose, in columns.
 const COLUMNS_MAX: usize = 100;
-/// The average sentence of a document may have at most this many words.
+/// The largest average length of a document's sentences, in words.
 const AVERAGE_MAX: f64 = 15.0;
-/// A sentence of a document may have at most this many words.
+/// The largest length of a sentence in a document, in words.
 const SENTENCE_MAX: usize = 30;
 
 /// Finds lines of code that are wider than [`COLUMNS_MAX`].
@@ -17,8 +17,9 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// An address or a literal is harder to read if it is split over two lines, so a line with one may
-/// be wide. The row of a table may be wide too.
+/// Returns whether a line may be wider than [`COLUMNS_MAX`]. A line with an address or a literal
+/// may, because splitting it over two lines makes it harder to read. The row of a table may be wide
+/// too.
 fn may_be_wide(line: &str) -> bool {
     let comment =
         line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));
@@ -99,8 +100,8 @@ fn strip_item(content: &str) -> &str {
     bulleted.or(numbered).unwrap_or(content)
 }
 
-/// Splits a paragraph after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts
-/// as one word.
+/// Splits a paragraph into sentences: after each `.`, `!`, `?`, `:` or `;` that a blank follows.
+/// Text between backticks counts as one word.
 fn split_sentences(paragraph: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     let mut is_code = false;

@@ -11,7 +11,7 @@ pub enum Kind {
     Text,
 }
 
-/// A part of one line. The part is only code, only a comment or only a literal.
+/// A part of one line that is only code, only a comment or only the inside of a literal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
     /// The kind of the span.
@@ -22,17 +22,17 @@ pub struct Span<'a> {
     pub text: &'a str,
 }
 
-/// The state of the scanner at the end of a line.
+/// What the scanner was in at the end of a line: code or a string literal.
 #[derive(Clone, Copy)]
 enum Mode {
     Code,
-    /// Inside a string literal. For a raw literal, the number says how many `#` follow the quote at
-    /// its end. `None` stands for a literal that is not raw, so it can have escapes.
+    /// Inside a string literal. For a raw literal such as `r#"…"#`, the number of `#` after its
+    /// last quote. `None` for a literal that is not raw: it can have escapes.
     Text(Option<usize>),
 }
 
-/// Splits `source` into spans. A block comment counts as code, because this repository's Rust has
-/// no block comments.
+/// Splits `source` into spans. Treats a block comment as code, because the Rust files of this
+/// repository have none.
 #[must_use]
 pub fn spans(source: &str) -> Vec<Span<'_>> {
     let mut found = Vec::new();
@@ -64,8 +64,8 @@ fn scan_line<'a>(line: &'a str, number: usize, mut mode: Mode, found: &mut Vec<S
     mode
 }
 
-/// Scans code up to a comment, a literal or the end of the line. Returns the kind and the length of
-/// the code, how many bytes to skip after the code, and the next mode.
+/// Scans code up to a comment, a literal or the end of the line. Returns the span's kind, the
+/// length of the code, the number of bytes to skip after it, and the next mode.
 fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     let bytes = rest.as_bytes();
     for at in 0..bytes.len() {
@@ -86,8 +86,8 @@ fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     (Kind::Code, rest.len(), 0, Mode::Code)
 }
 
-/// Scans the inside of a literal up to its end or the end of the line. Returns the kind and the
-/// length of this text, how many bytes to skip after the text, and the next mode.
+/// Scans the inside of a literal up to its end or the end of the line. Returns the span's kind, the
+/// length of the text, the number of bytes to skip after it, and the next mode.
 fn scan_text(rest: &str, hashes: Option<usize>) -> (Kind, usize, usize, Mode) {
     let end = format!("\"{}", "#".repeat(hashes.unwrap_or(0)));
     let mut at = 0;

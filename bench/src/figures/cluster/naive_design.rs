@@ -1,4 +1,5 @@
-//! Loads the naive design, with and without a crash.
+//! Measures the naive design of R4N: without a fault, with a killed process, and with a Redis that
+//! loses its data.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,8 +14,8 @@ use crate::figures::sale_server::template;
 use crate::limits::ORDER_CONNECTIONS;
 use crate::peer::naive::Naive;
 
-/// The duration of the load in a round. It is short, because the peer's consumer needs many times
-/// this duration to insert the orders.
+/// How long each round loads the peer. It is short, because the peer's consumer afterwards needs
+/// many times this duration to insert the orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 
 /// Loads the naive peer without a fault. Returns the confirmed orders per second.
@@ -33,8 +34,8 @@ pub(super) fn measure_round(naive: &mut Naive, config: &BenchConfig, secret: &[u
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// Kills the naive peer during one load, and empties its Redis during the next. Counts the
-/// confirmed orders that the peer lost.
+/// Kills the naive peer's process during one load, and empties its Redis during a second load.
+/// Returns a text that says how many confirmed orders the peer lost in each case.
 pub(super) fn check_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,
@@ -104,8 +105,8 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // The peer loses only orders that wait in Redis. If no order waits at that moment, the test
-        // tries again.
+        // Redis loses only the orders that wait in its list. If the list is empty when the test
+        // empties Redis, no order is lost, so the test tries again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

@@ -14,7 +14,7 @@ use crate::config::BenchConfig;
 use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
 use crate::temp_dir::TempDir;
 
-/// How long our SQL waits for a lock that the server holds.
+/// How long the bench's SQL statements wait for a lock that the server holds.
 const SQL_WITHIN: Duration = Duration::from_secs(60);
 
 /// The kind of store.
@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end in the sequence and at the intervals in which their orders were created.
+    /// The holds end in the sequence in which their orders were created, and at the same intervals.
     AsSold,
 }
 
@@ -114,8 +114,8 @@ impl StoreServer {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Returns the available units of a sale: those in its slots and in the pool. A unit on its way
-    /// between a slot and the pool is not counted.
+    /// Returns the available units of a sale: the units in its slots and in the pool. Does not
+    /// count units that are on their way between a slot and the pool.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots = shown["slots"]
@@ -131,8 +131,9 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Sets the ends of the holds. The first hold ends at the time that `at` returns, and `how`
-    /// says when the others end. Returns the end of the first hold.
+    /// Sets the ends of the holds. The first hold ends at the time that `at` returns. With
+    /// [`HoldExpiry::AtOnce`], all others end at the same time; with [`HoldExpiry::AsSold`], they
+    /// end later, at the intervals at which they were sold. Returns the end of the first hold.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -158,8 +159,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns two times in seconds: from the end of the first hold to the end of the last hold,
-    /// and the longest time from an order's `pay_by` to its expiry.
+    /// Returns two times in seconds: the time from the end of the first hold to the end of the last
+    /// hold; and the longest time from an order's `pay_by` to its expiry.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -170,8 +171,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Runs a checkpoint in PostgreSQL, so that no further checkpoint is due during the
-    /// measurement.
+    /// Runs a checkpoint in PostgreSQL before the measurement, so that PostgreSQL starts none
+    /// during the measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),
@@ -194,8 +195,8 @@ impl StoreServer {
         }
     }
 
-    /// Checks that all `holds` expired, each with one event. Stops the server, and audits the
-    /// store, which must have `others` further orders.
+    /// Checks that all `holds` expired, and that each has exactly one event. Then stops the server
+    /// and audits the store, which must contain `others` orders in addition to the holds.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

@@ -15,15 +15,16 @@ use crate::sockets;
 use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// A time far in the future, so that no entry is admitted.
+/// The start of the sale: far in the future, so that the waiting room admits nobody.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Before the measurement, orders fill the caches of bounded size. Then the bench opens idle tabs,
-/// one after the other.
+/// Measures the memory of an open tab. First, orders fill the caches of bounded size. Then the
+/// bench opens tabs one after another, and leaves them idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // These orders use few connections, so they leave only a little memory that tabs could reuse.
+    // Only a few connections send these orders. When they close, they leave little free memory that
+    // the tabs could use.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;

@@ -14,11 +14,11 @@ use crate::server::NewSale;
 use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// A time far in the future, because the room is measured before the opening.
+/// The start of the sale: far in the future, because the room is measured before the bench opens
+/// the sale.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// Not every entry is read afterwards: the number of reads is the number of entries divided by
-/// this.
+/// The bench reads one of this many entries after the opening.
 const LOOKS_PART: u32 = 5;
 
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
@@ -26,8 +26,8 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // With fewer entries, most of the added memory would belong to the connections. So `--quick`
-    // does not reduce the number.
+    // `--quick` does not reduce this number. With fewer entries, most of the added memory would
+    // belong to the connections, and not to the entries.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;

@@ -13,28 +13,30 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript};
 /// A visitor who waits for the opening stays this long after it. Any other visitor stays this long
 /// after the page has loaded.
 const STAYS: Duration = Duration::from_secs(30);
-/// A visitor who comes at most this long before the opening waits for the opening. The page then
-/// sets its clock with a request that no cache can answer.
+/// A visitor who comes at most this long before the opening waits for the opening. The page of such
+/// a visitor sets its clock with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
-/// The shortest and the longest time from the opening to a page's next read of the status, in
+/// At the opening, each page reads the status after a random time between these two, in
 /// milliseconds.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
-/// The shortest and the longest time between two reads of the status while the sale is open, in
-/// milliseconds.
+/// While the sale is open, the time between two status reads of a page is random between these two,
+/// in milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// A status is smaller than this number of bytes. A larger answer is not searched for a version.
+/// Responses with a status are smaller than this number of bytes. The bench does not search larger
+/// responses for a version.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRequest {
-    /// A read of the status with a unique version in its URL, so that no cache answers. The page
-    /// sets its clock by this answer.
+    /// A read of the status with a random version in its URL, so that no cache answers. The page
+    /// sets its clock by the time in the server's response.
     Clock,
-    /// A read of the status under a URL that no page uses before the opening.
+    /// A read of the status right after the opening. Its URL differs from the URLs before the
+    /// opening, so a cache cannot answer with an old status.
     Opening,
-    /// A read of the status with the last known version in its URL.
+    /// A read of the status with the page's last known version in its URL.
     Status,
 }
 
@@ -47,8 +49,8 @@ struct Visitor {
     version: usize,
 }
 
-/// Page views that start one after the other. Between two starts, the pages that are already open
-/// send their requests.
+/// The page views of the run, which start one after another. Between two starts, the pages that are
+/// already open send their requests.
 #[derive(Debug)]
 pub struct PageVisits {
     sale: String,
@@ -59,8 +61,8 @@ pub struct PageVisits {
     left: u32,
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
-    /// The versions of the status that the server has sent. The first entry is empty, for a page
-    /// that knows no version yet.
+    /// The versions of the status that the server has sent. The first entry is the empty version,
+    /// for a page that has not read the status.
     versions: Vec<String>,
     clocks: u64,
     polls: u64,
@@ -94,13 +96,13 @@ impl PageVisits {
         self.opens = at;
     }
 
-    /// Returns the number of requests that load the pages of all views that have not started.
+    /// Returns the number of requests that load the pages of all views that have not started yet.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)
     }
 
-    /// Returns the number of views that have not started.
+    /// Returns the number of views that have not started yet.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.left
@@ -113,7 +115,7 @@ impl PageVisits {
         self.clocks
     }
 
-    /// Returns how often visitors who stayed read the status again, apart from the clock requests.
+    /// Returns how often open pages have read the status again. Does not count the clock requests.
     #[must_use]
     pub fn polls(&self) -> u64 {
         self.polls
@@ -150,7 +152,7 @@ impl PageVisits {
     }
 
     /// Plans the visitor's next request. If the opening is more than [`NEAR_OPENING`] away, the
-    /// visitor leaves before this request.
+    /// visitor sends no further request.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
@@ -226,7 +228,7 @@ impl RequestScript for PageVisits {
 mod tests {
     use super::*;
 
-    /// Returns the paths of all requests, and how many of them set a clock.
+    /// Returns the paths of all requests, and the number of clock requests.
     fn requested_paths(visits: &mut PageVisits) -> (Vec<String>, u64) {
         let (mut paths, mut out) = (Vec::new(), Vec::new());
         while visits.next(&mut out) {

@@ -1,5 +1,5 @@
-//! The background of a puzzle: a sky, hills, and many straight and round edges that look like edges
-//! of pieces.
+//! The background of a puzzle: a sky, hills, and many lines and arcs that a robot could take for
+//! edges of pieces.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -13,8 +13,8 @@ use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// The opacity of the patches behind the gaps. The patches in front of the gaps are less opaque
-/// (`FOREGROUND_ALPHA`), so that a person can see the sides of a gap.
+/// The opacity of the patches that are drawn before the gaps. Patches that are drawn over the gaps
+/// are less opaque (`FOREGROUND_ALPHA`), so that a person can see the sides of a gap.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
@@ -32,7 +32,7 @@ pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     }
 }
 
-/// Draws patches and edges over the gaps, between the heights `from` and `to`.
+/// Draws patches and edges over the gaps, in the rows from `from` to `to`.
 pub(super) fn draw_foreground(picture: &mut Canvas, random: &mut RandomSource, from: f32, to: f32) {
     let hue = random.float(0.0..1.0);
     for _ in 0..6 {

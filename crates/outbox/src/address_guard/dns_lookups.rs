@@ -1,6 +1,6 @@
-//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at a
-//! time, and only one for each name. So a name whose DNS server does not answer blocks only one
-//! thread.
+//! Resolves host names. A look-up blocks a thread and cannot be cancelled. So only a few look-ups
+//! run at the same time, and only one for each name. A name whose DNS server does not answer blocks
+//! at most one thread.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,9 @@ use crate::limits::ENDPOINTS_MAX;
 /// The maximum number of look-ups at the same time. It is small, because transactions use the same
 /// pool of blocking threads.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names whose look-up runs or waits. Further look-ups fail. The bound leaves
-/// room for new endpoints, even if the look-ups for all endpoints wait.
+/// The maximum number of names whose look-up runs or waits. Look-ups of further names fail. The
+/// bound is twice the number of endpoints. So a new endpoint's name can be resolved even if the
+/// look-ups of all endpoints wait.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// Resolves a name. The call blocks the thread.
@@ -47,7 +48,8 @@ impl DnsLookups {
         found.unwrap_or_else(|| Err("the look-up failed".to_owned())).map_err(io::Error::other)
     }
 
-    /// Returns the receiver of the name's look-up, and starts a look-up if none runs.
+    /// Returns a receiver for the result of the name's look-up. Starts a look-up if none runs for
+    /// this name.
     fn join(&self, name: &str) -> io::Result<watch::Receiver<LookupResult>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = running.get(name) {
@@ -58,7 +60,7 @@ impl DnsLookups {
         }
         let (sender, answer) = watch::channel(None);
         running.insert(name.to_owned(), answer.clone());
-        // In a task, the look-up continues even if no caller waits any more.
+        // The look-up is a task of its own, so it continues if its callers stop waiting.
         tokio::spawn(self.clone().look_up(name.to_owned(), sender));
         Ok(answer)
     }
@@ -69,7 +71,8 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// A look-up counts as running until its function has returned.
+    /// Runs the look-up while fewer than [`LOOKUPS_MAX`] others run. The look-up counts until its
+    /// function returns, even if no caller waits for it.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();

@@ -10,11 +10,13 @@ use sha2::Sha256;
 pub(super) const PUBLIC_KEY_BYTES: usize = 65;
 /// The number of bytes of a browser's authentication secret.
 pub(super) const AUTH_BYTES: usize = 16;
-/// The maximum number of bytes of a message. Every push service accepts this length.
+/// The maximum number of bytes of a message before encryption. Every push service accepts messages
+/// of this length.
 pub const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;
-/// The size of a record, which is longer than every message.
+/// The record size in the header of `aes128gcm`. It is larger than every message, so a message is
+/// one record.
 const RECORD_BYTES: u32 = 4_096;
 /// The byte that marks the end of the last record.
 const LAST_RECORD: u8 = 2;
@@ -24,7 +26,8 @@ const LAST_RECORD: u8 = 2;
 pub struct BrowserKeys {
     /// The public key: a point of the curve P-256.
     pub public: [u8; PUBLIC_KEY_BYTES],
-    /// The shared secret that authenticates the shop.
+    /// A secret of the browser and the shop. Only a sender that knows it can send messages to the
+    /// browser.
     pub auth: [u8; AUTH_BYTES],
 }
 
@@ -62,7 +65,8 @@ fn encrypt_with(
     Some(body)
 }
 
-/// `shared` is the secret that the browser and this server share.
+/// Derives the key and the nonce that encrypt the message. `shared` is the result of the key
+/// agreement between the browser's key and the server's key.
 fn content_keys(
     browser: &BrowserKeys,
     our_public: &[u8],
@@ -77,8 +81,8 @@ fn content_keys(
     (first(&key), first(&nonce))
 }
 
-/// Computes HMAC-SHA-256. One call is a whole step of HKDF (RFC 5869), because no output is longer
-/// than a hash.
+/// Computes HMAC-SHA-256. One call does a whole step of HKDF (RFC 5869), because no step needs more
+/// output than one hash.
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length is a key");
     parts.iter().for_each(|part| mac.update(part));

@@ -1,4 +1,4 @@
-//! The message for a browser, and the browser's address and keys.
+//! A message to a browser, and the address and keys of the browser.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct PushMessage {
     /// The id of the subscription.
     pub(super) id: u64,
     pub(super) target: Arc<Target>,
-    /// The text for the browser's service worker.
+    /// The content of the message, as JSON for the browser's service worker.
     pub(super) body: Vec<u8>,
     pub(super) topic: String,
     pub(super) until: Millis,

@@ -1,6 +1,6 @@
-//! The waiting messages, and the number of requests to each push service. Each push service gets
-//! only a part of the concurrent requests. So a push service that does not answer does not stop
-//! messages to the other push services.
+//! The messages that wait, and the number of running requests to each push service. Each push
+//! service gets only a part of the concurrent requests. So a push service that does not answer
+//! cannot block messages to the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of messages that wait. At this bound, each new message makes the queue drop
-/// the last message of the push service with the most waiting messages. Messages that wait for
-/// another attempt can exceed the bound by at most [`AT_ONCE_MAX`].
+/// The maximum number of waiting messages. If the queue is full, adding a message drops a message:
+/// the last one of the push service with the most waiting messages. Messages that failed are put
+/// back without this check, so the queue can exceed the bound by at most [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 const AT_ONCE_MAX: usize = 32;
 const SERVICE_AT_ONCE_MAX: usize = 8;
@@ -42,7 +42,8 @@ pub(super) struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// Adds a message. Returns `false` if this message or another one was dropped.
+    /// Adds a message. Returns `false` if the queue was full, so that this message or another one
+    /// was dropped.
     pub(super) fn add(&mut self, message: PushMessage, now: Instant) -> bool {
         let service = service_of(&message.target.endpoint);
         let is_full = self.waiting.len() >= WAITING_MAX;
@@ -54,8 +55,9 @@ impl MessageQueue {
         !is_full
     }
 
-    /// Drops the last message of the push service with the most waiting messages. If that is
-    /// `service` itself, drops nothing and returns `false`.
+    /// Makes room for a message to `service`: drops the last message of the push service with the
+    /// most waiting messages. If no other push service has more waiting messages than `service`,
+    /// drops nothing and returns `false`.
     fn drop_for(&mut self, service: &Arc<str>) -> bool {
         let own = self.services.get(service).map_or(0, |counts| counts.waiting);
         let most = self.services.iter().max_by_key(|(_, counts)| counts.waiting);
@@ -73,7 +75,7 @@ impl MessageQueue {
         self.waiting.len() + count <= WAITING_MAX
     }
 
-    /// Takes the first message that can be sent now. The caller must then call
+    /// Takes the first message that may be sent now. After the attempt, the caller must call
     /// [`MessageQueue::finish`] or [`MessageQueue::retry`].
     pub(super) fn next(&mut self, now: Instant) -> Option<QueuedMessage> {
         if self.sending >= AT_ONCE_MAX {
@@ -93,7 +95,7 @@ impl MessageQueue {
         Some(queued)
     }
 
-    /// The earliest time after `now` at which a message may be tried again.
+    /// Returns the earliest time after `now` at which a failed message may be sent again.
     pub(super) fn next_due_at(&self, now: Instant) -> Option<Instant> {
         self.waiting.iter().map(|queued| queued.next_at).filter(|at| *at > now).min()
     }
@@ -103,7 +105,8 @@ impl MessageQueue {
         self.update(&queued.service, |counts| counts.sending -= 1);
     }
 
-    /// Keeps the message for another attempt. After the last attempt, drops it and returns `false`.
+    /// Puts the message back for another attempt. If this was the last attempt, drops the message
+    /// and returns `false`.
     pub(super) fn retry(&mut self, mut queued: QueuedMessage, now: Instant) -> bool {
         let Some(pause) = PAUSES.get(queued.tries) else {
             self.finish(&queued);
@@ -129,8 +132,8 @@ impl MessageQueue {
     }
 }
 
-/// Returns the origin of an address. An invalid address stays as it is, because nothing is sent to
-/// it.
+/// Returns the origin of an address, which names its push service. An invalid address is returned
+/// unchanged: nothing is ever sent to it.
 fn service_of(endpoint: &str) -> Arc<str> {
     Url::parse(endpoint)
         .map_or_else(|_| endpoint.to_owned(), |url| url.origin().ascii_serialization())

@@ -1,4 +1,5 @@
-//! The subscriptions in this node's memory. Each subscription reads the hub of events.
+//! The subscriptions in this node's memory. Each subscription receives its buyer's events from the
+//! hub.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ pub(super) struct PushReader {
     pub events: Subscription,
     pub target: Arc<Target>,
     pub ends_at: Millis,
-    /// By topic: the end of the turn or the payment window about which the browser got a message.
-    /// Each waiting room and each order has its own topic.
+    /// The messages that the browser already got. The key is a topic: each waiting room and each
+    /// order has its own. The value is the end of the turn or of the payment window in the message.
     pub sent: HashMap<String, Millis>,
 }
 
@@ -55,7 +56,8 @@ impl PushReaders {
         ids.filter_map(|id| self.by_id.get_key_value(id)).map(|(id, reader)| (*id, reader))
     }
 
-    /// Adds a subscription. If the buyer has too many, removes the one that ends first.
+    /// Adds a subscription. If the buyer then has too many, removes the subscription that ends
+    /// first.
     pub(super) fn insert(&mut self, id: u64, buyer: BuyerId, reader: PushReader) {
         if self.of_buyer(&buyer).count() >= OF_BUYER_MAX {
             let first = self.of_buyer(&buyer).min_by_key(|(_, reader)| reader.ends_at.0);
@@ -84,7 +86,8 @@ impl PushReaders {
         ended.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// Removes the subscriptions of this browser that belong to other buyers.
+    /// Removes the subscriptions of this browser that belong to other buyers, who used the browser
+    /// before.
     pub(super) fn remove_others(&mut self, buyer: &BuyerId, target: &Target) {
         let others = self.by_id.iter().filter(|(_, reader)| {
             *reader.target == *target && reader.events.buyer() != Some(buyer)

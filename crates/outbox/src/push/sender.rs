@@ -1,5 +1,5 @@
-//! Sends messages to push services. [`MessageQueue`] bounds the waiting messages, the concurrent
-//! requests and the attempts. A message that cannot be delivered before it expires is dropped.
+//! Sends messages to push services. [`MessageQueue`] limits the waiting messages, the concurrent
+//! requests and the attempts. If a message expires before it is delivered, it is dropped.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,14 +58,14 @@ impl Sender {
         self.client.renew();
     }
 
-    /// The rule for addresses is the same as for webhooks.
+    /// Checks a browser's address by the rules for the addresses of webhooks.
     pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
         let url = check_address(endpoint, &self.guard)?;
         self.guard.refuse_private_host(&url).await
     }
 
-    /// Adds a message, and drops one if the queue is full. This loss is allowed, because the buyer
-    /// also sees the change on the page.
+    /// Adds a message to the queue. If the queue is full, a message is lost. This is allowed,
+    /// because the buyer also sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if !self.lock().add(message, Instant::now()) {
             self.outcomes[MessageOutcome::Dropped as usize].add_one();
@@ -81,8 +81,8 @@ impl Sender {
     /// Sends messages to live subscriptions until the future is dropped. Deletes a subscription
     /// that has ended at the push service, and calls `gone` with the subscription's id.
     ///
-    /// After the future is dropped, `run` must not be called again, because the queue still counts
-    /// the requests that were in progress.
+    /// After the future is dropped, `run` must not be called again: the queue would still count the
+    /// requests that the dropped future had started.
     pub(super) async fn run(&self, node: &Node, is_live: impl Fn(u64) -> bool, gone: impl Fn(u64)) {
         let mut sending = FuturesUnordered::new();
         loop {
@@ -131,8 +131,9 @@ impl Sender {
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
-                // The row stays, so a node loads the subscription again. At the next message, the
-                // node tries the deletion again.
+                // The row stays in the store, so a node loads the subscription again. At its next
+                // message, the push service again reports that the subscription has ended. Then the
+                // node tries again to delete the row.
                 tracing::debug!(%error, "failed to delete a browser's subscription");
             }
         }
@@ -152,15 +153,15 @@ impl Sender {
         if ttl_secs <= 0 {
             return Attempt::Done(MessageOutcome::Expired);
         }
-        // The push service compares the end of the request's token with its own clock, so the token
-        // uses the wall clock.
+        // The request's token has an end time, which the push service compares with its own clock.
+        // So the token uses the wall clock and not the store's time.
         match self.request(node.clock().wall(), ttl_secs, message).await {
             Ok(status) if status.is_success() => Attempt::Done(MessageOutcome::Sent),
             Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Done(MessageOutcome::Gone),
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Attempt::Failed(format!("the push service answered {}", status.as_u16()))
             }
-            // The push service would also refuse another attempt.
+            // The push service refused the message itself, so another attempt would fail too.
             Ok(_) => Attempt::Done(MessageOutcome::Failed),
             Err(error) => Attempt::Failed(error),
         }

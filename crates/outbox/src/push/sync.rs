@@ -1,5 +1,6 @@
-//! Compares the subscriptions in this node's memory with the store. Takes over the subscriptions of
-//! nodes that lost their lease, and forgets subscriptions that this node does not own any more.
+//! Regularly compares the subscriptions in this node's memory with the store. Takes over the
+//! subscriptions of nodes that lost their lease, and removes from the memory the subscriptions that
+//! this node does not own any more.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use super::WebPush;
 use super::text::PushText;
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// One comparison takes over at most this many subscriptions, and loads at most this many. If more
-/// are left, and if the queue has room for this many messages, the next comparison starts at once.
+/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
+/// are left, the next comparison starts at once, provided that the queue has room for this many
+/// messages.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
@@ -40,9 +42,9 @@ impl WebPush {
     /// Returns whether the next comparison must start at once.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
-        // A browser can subscribe while this function runs, and `owned` may lack the new
-        // subscription. So only subscriptions in `known` are removed. If `owned` contains the new
-        // subscription, this function may load it although it is already in the memory.
+        // A browser can subscribe while this function runs, and `owned` may have been read before
+        // that. So this function removes only subscriptions in `known`. If `owned` contains the new
+        // subscription, this function may load it a second time, which changes nothing.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -60,8 +62,8 @@ impl WebPush {
             }
         }
         if let Err(error) = self.catch_up(node, &ids).await {
-            // The valid messages could not be queued. The next comparison loads these subscriptions
-            // again.
+            // The messages that are valid now could not be queued. So the subscriptions are removed
+            // from the memory, and the next comparison loads them and queues the messages.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }
@@ -84,8 +86,9 @@ impl WebPush {
         Ok(taken)
     }
 
-    /// Forgets the `known` subscriptions that this node does not own, and updates the end times of
-    /// the others. Returns the owned subscriptions that are not in the memory.
+    /// Removes the subscriptions in `known` that this node does not own any more, and updates the
+    /// end times of the others. Returns the ids of the owned subscriptions that are not in the
+    /// memory.
     fn apply_owned(&self, known: &[u64], owned: &[SubscriptionOwner]) -> Vec<u64> {
         let ids: HashSet<u64> = owned.iter().map(|owned| owned.id).collect();
         let mut readers = self.lock();
@@ -104,9 +107,9 @@ impl WebPush {
         missing
     }
 
-    /// Queues the messages that are valid now, because the last owner may not have sent them. Does
-    /// not wait for room in the queue: a push service that does not answer must not delay the
-    /// comparison.
+    /// Queues the messages that are valid now for these subscriptions, because their last owner may
+    /// not have sent them. If the queue is full, messages are lost: waiting for a push service that
+    /// does not answer would delay the comparison.
     async fn catch_up(&self, node: &Node, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (node.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();

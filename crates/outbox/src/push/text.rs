@@ -32,13 +32,15 @@ pub(super) struct PushText {
     until: i64,
     /// The page to open.
     url: String,
-    /// The push service replaces an undelivered message that has the same topic.
+    /// The topic of the request to the push service. If a message with the same topic is still
+    /// undelivered, the new message replaces it.
     #[serde(skip)]
     pub topic: String,
 }
 
 impl PushText {
-    /// Returns `None` if buyers get no message about this event.
+    /// Returns the content of the message about this event. Returns `None` if buyers get no message
+    /// about it.
     pub(super) fn about_event(
         node: &Node,
         gate: &Gate,
@@ -77,7 +79,7 @@ impl PushText {
             Some(item) => page_document::item_texts(&item.row).title,
             None => page_document::sale_title(sale),
         };
-        // A name has only characters that need no encoding in a URL.
+        // The item's name needs no encoding, because a URL allows all characters of a name.
         let item = room.item_name().map(|name| format!("#item={name}&turn"));
         let url = format!("/sale/{}{}", sale.id, item.unwrap_or_default());
         Self {
@@ -110,7 +112,7 @@ fn about_position(node: &Node, gate: &Gate, key: &RoomKey, buyer: &BuyerId) -> O
     }
 }
 
-/// A message must stay short, so the other languages are left out.
+/// Returns a title only in the languages of the pages, because a message must be short.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {
@@ -119,7 +121,8 @@ fn in_page_languages(text: &Text) -> Text {
     }
 }
 
-/// A topic has at most 32 characters of base64url (RFC 8030, section 5.4).
+/// Returns a topic for the push service, which may have at most 32 characters of base64url (RFC
+/// 8030, section 5.4).
 fn topic(kind: &str, name: &str) -> String {
     let hash = blake3::hash(format!("{kind}\0{name}").as_bytes()).to_hex();
     hash[..32].to_owned()

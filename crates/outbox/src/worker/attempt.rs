@@ -1,4 +1,4 @@
-//! One try to deliver an event, and its outcome.
+//! One attempt to deliver an event, and its outcome.
 use std::sync::Arc;
 
 use doorbuster_core::event::EventType;
@@ -14,8 +14,8 @@ pub(super) enum SendError {
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// This program does not know the event's type or item, or could not read the event. Nothing
-    /// was sent.
+    /// Nothing was sent, and the event must wait: this version does not know the event's type, this
+    /// node does not know the item, or the event could not be read.
     Deferred(String),
 }
 
@@ -25,7 +25,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Returns the outcome for the delivery queue, and the error's text.
+/// Converts the result of an attempt to the outcome for the delivery queue, and the text of the
+/// error.
 pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -45,7 +46,8 @@ pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, O
     }
 }
 
-/// Sends one event. `read` is the event in the worker's memory, if it is there.
+/// Sends one event. `read` is the event, if the worker's memory has a recent copy of it. Otherwise,
+/// this function reads the event from the store.
 pub(super) async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -86,7 +88,8 @@ pub(super) async fn send(
     }
 }
 
-/// A newer version may have types that this version does not know.
+/// Returns whether the text can be an event type that only a newer version knows: two words with a
+/// dot between them.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

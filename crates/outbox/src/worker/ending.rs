@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use super::{Worker, log};
 
 impl Worker<'_> {
-    /// Disables the endpoint after the answer 410 Gone, unless an operator has changed the address
-    /// since then. The events wait until an operator enables the endpoint again.
+    /// Disables the endpoint, because it answered 410 Gone. Does nothing if an operator has changed
+    /// its address since then. The events wait until an operator enables the endpoint again.
     pub(super) async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.node.store();
         let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
@@ -21,11 +21,11 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stops the running attempts and stores the known results.
+    /// Stops the running attempts, and stores the results that are known.
     ///
     /// Also deletes the delivery rows of event types that an operator removed from the endpoint
-    /// while this worker ran. [`super::start`] does the same, but a disabled endpoint gets no
-    /// worker.
+    /// while this worker ran. [`super::start`] deletes such rows too, but for a disabled endpoint
+    /// it is not called.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;
@@ -34,12 +34,14 @@ impl Worker<'_> {
         self.outbox.node.store().delete_unwanted_deliveries(self.id).await
     }
 
-    /// The next worker reads the events after the position again, with the new types.
+    /// Ends this worker, because the endpoint's list of event types changed. The next worker uses
+    /// the new list, and reads the events after the position again.
     pub(super) async fn finish_for_new_types(
         self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
     ) -> Result<(), StoreError> {
-        // Because of this mark, `run` starts the next worker without a pause.
+        // `run` waits for a change of `endpoint` before it starts the next worker. This mark lets
+        // it continue at once.
         endpoint.mark_changed();
         self.finish().await
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use doorbuster_store::EventRead;
 use tokio::time::Instant;
 
-/// For this long after it read an event, the worker sends the event from its memory. Later, it
-/// reads the event again, because an erasure can change the event in the store.
+/// How long the worker may send an event from its memory after it read the event. After this time,
+/// it reads the event again, because an erasure may have changed the event in the store.
 const RECENT: Duration = Duration::from_secs(2);
 
 pub(super) fn event_type(read: &EventRead) -> &str {
@@ -17,7 +17,7 @@ pub(super) fn event_type(read: &EventRead) -> &str {
     }
 }
 
-/// By position: the events that were read ahead.
+/// The events, by position, with the time at which each was read.
 #[derive(Default)]
 pub(super) struct ReadAhead(HashMap<i64, (Instant, Arc<EventRead>)>);
 

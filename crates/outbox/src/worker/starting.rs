@@ -14,18 +14,19 @@ pub(super) async fn stored_endpoint(
     Ok(endpoints.into_iter().find(|row| row.id == id))
 }
 
-/// Returns `None` if the endpoint is disabled or does not exist.
+/// Creates the worker of an endpoint. Returns `None` if the endpoint is disabled or does not exist.
 pub(super) async fn start<'o>(
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     endpoint: &watch::Receiver<Arc<Endpoint>>,
 ) -> Result<Option<Worker<'o>>, StoreError> {
-    // An operator may have disabled the endpoint at another node, and this node may not know this
-    // yet.
+    // This reads the endpoint from the store, because an operator may have disabled it at another
+    // node.
     let Some(mut row) = stored_endpoint(outbox, id).await?.filter(|row| row.enabled) else {
         return Ok(None);
     };
-    // If the store has newer types, `endpoint` soon gets them too, and this worker ends.
+    // The worker uses the list of event types that this node knows. If the store has a newer list,
+    // `endpoint` soon gets it too. Then this worker ends, and the next one uses the newer list.
     row.wanted.clone_from(&endpoint.borrow().wanted);
     // An operator may have removed event types from the endpoint, and an earlier worker may have
     // left delivery rows of these types.

@@ -1,4 +1,5 @@
-//! Closes one checkout. [`doorbuster_steps::checkout`] decides the sequence of the steps.
+//! Closes one checkout at the provider. [`doorbuster_steps::checkout`] decides the sequence of the
+//! steps.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -11,8 +12,8 @@ use super::Payments;
 use crate::contract::{CheckoutStatus, FoundPayment};
 use crate::silence::ProbeResult;
 
-/// Pause after the provider reported too many requests. During the pause, the request still counts
-/// as running, so fewer new requests start.
+/// The pause after the provider answered that it gets too many requests. During the pause, the
+/// request counts as running, so fewer new requests start.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Payments {
@@ -47,7 +48,7 @@ impl Payments {
                     failpoint::reach(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // A checkout whose payment could not be applied is also postponed. Otherwise the
+                // If a payment could not be applied, its checkout is postponed too. Otherwise, the
                 // server would repeat the request at once, and requests about other checkouts would
                 // wait.
                 Effect::AskLater { starts_grace } => {
@@ -60,8 +61,9 @@ impl Payments {
         }
     }
 
-    /// Returns the answer for `CheckoutClosing`, the payments that the provider reported, and
-    /// whether the provider answered at all.
+    /// Asks the provider to close the checkout. Returns three values: the input for
+    /// `CheckoutClosing`; the payments that the provider reported; and whether the provider
+    /// answered.
     async fn ask_to_close(
         &self,
         checkout: &Checkout,

@@ -1,6 +1,6 @@
-//! Limits the rate of queries to a provider.
+//! Limits how many queries per second the server sends to a provider.
 //!
-//! Algorithm: the generic cell rate algorithm (ITU-T I.371) with a burst of [`AT_ONCE`] queries.
+//! Uses the generic cell rate algorithm (ITU-T I.371) with a burst of [`AT_ONCE`] queries.
 use std::time::{Duration, Instant};
 
 use crate::silence::AT_ONCE;
@@ -8,8 +8,8 @@ use crate::silence::AT_ONCE;
 #[derive(Debug)]
 pub(super) struct QueryPacer {
     interval: Duration,
-    /// When a full burst is available again. Each counted query makes this time later by one
-    /// interval.
+    /// The time at which a full burst is available again. Each query moves this time one interval
+    /// later.
     full_at: Instant,
 }
 

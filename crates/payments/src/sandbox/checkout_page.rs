@@ -1,4 +1,5 @@
-//! The buttons of the sandbox's checkout page. Each imitates an event at a real provider.
+//! The buttons of the sandbox's checkout page. Each button imitates an event that can happen at a
+//! real provider.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
 use doorbuster_engine::error::EngineError;
@@ -8,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxCheckout, SandboxPayment, message};
 
-/// The time from a checkout's end to a late payment, in milliseconds.
+/// How long after the end of a checkout a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// The maximum number of payments at one checkout, including failed ones. At this bound, the
-/// checkout is over.
+/// The maximum number of payments and failed attempts at one checkout. After that, the checkout
+/// counts as expired.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.
@@ -25,9 +26,10 @@ pub enum ButtonAction {
     Late,
     /// Pays twice, as an impatient buyer may do.
     Twice,
-    /// Pays, but the message is lost. The server finds the payment when it asks the provider.
+    /// Pays, but sends no message. The server finds the payment when it asks the provider about the
+    /// checkout.
     Lose,
-    /// Refunds the payment, as the shop can do at a provider's console.
+    /// Refunds the payment, as a person can do in the console of a real provider.
     Return,
     /// Disputes the payment, as the buyer's bank can do.
     Dispute,
@@ -48,7 +50,8 @@ impl ButtonAction {
         })
     }
 
-    /// The number of payments, and the number of messages for each payment.
+    /// Returns the number of payments that the action makes, and the number of messages about each
+    /// of them.
     fn payments_and_messages(self) -> (usize, usize) {
         match self {
             Self::Fail => (0, 1),
@@ -93,8 +96,8 @@ impl Sandbox {
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        // Checkouts and orders end by the monotonic time, but messages are sent by the store's
-        // time.
+        // Checkouts and orders end by the monotonic time, but the time to send a message is in the
+        // store's time.
         let (now, clock) = (self.node.store().monotonic_now(), self.node.now());
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
@@ -117,8 +120,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // This document is written before the payment, so a refund finds the session of every
-            // payment.
+            // This document is written before the payment itself, so that a refund finds the
+            // session of every payment.
             self.node.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
         failpoint::reach(Failpoint::SandboxNamed);
@@ -158,7 +161,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Reverses a payment without a request from the shop.
+    /// Refunds or disputes a payment without a request from the shop.
     async fn take_back_money(
         &self,
         id: &str,
@@ -166,7 +169,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // Any visitor can press the button, so a press without an effect must not write rows.
+        // Any visitor can press the button as often as they like. So a press without an effect must
+        // not write rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -176,7 +180,7 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // Because this time is in the past, a refund that the shop requests later counts as
+            // This time is in the past. So if the shop later requests a refund, the money counts as
             // arrived at once.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(

@@ -1,6 +1,7 @@
-//! The leader deletes the sandbox's documents about checkouts that ended long ago.
+//! Deletes the sandbox's documents about checkouts that ended long ago; only the leader does this.
 //!
-//! If the shop requests a refund after the deletion, the refund stays pending.
+//! If the shop requests a refund after its payment's documents were deleted, the refund stays
+//! pending.
 
 use doorbuster_core::Millis;
 use doorbuster_engine::error::EngineError;
@@ -10,11 +11,11 @@ use doorbuster_engine::scheduler::{NextRun, Work};
 use super::{Sandbox, SandboxCheckout, delivery, session_key};
 
 const PAGE_SIZE: usize = 200;
-/// How long documents are kept after the end of their checkout. The ids of providers' messages are
-/// kept equally long.
+/// How long documents are kept after the end of their checkout: as long as the ids of providers'
+/// messages.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
-/// The last key that was read, for each kind of document.
+/// For each kind of document, the last key that the cleanup has read.
 #[derive(Debug, Default)]
 struct CleanupCursor {
     sessions: String,
@@ -28,7 +29,8 @@ impl Sandbox {
         let (mut turns, mut next) = (self.node.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
-            // After a jump of the clock, every document may seem old.
+            // After a jump of the clock, documents may seem old although they are not. So none are
+            // deleted then.
             let may = !self.node.clock_stepped();
             let before = self.node.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
@@ -66,7 +68,7 @@ impl Sandbox {
                 .is_ok_and(|session: SandboxCheckout| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A document under `payment/` has no end time, so it is deleted after its session.
+        // A document under `payment/` has no end time. It is deleted once its session is deleted.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));
@@ -75,7 +77,8 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// Returns the page after the key `after`. After the last page, returns the first page again.
+    /// Returns the page of documents after the key `after`, and moves `after` to its end. After the
+    /// last page, the next call begins at the first page.
     async fn next_page(
         &self,
         prefix: &str,

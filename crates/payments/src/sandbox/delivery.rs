@@ -1,11 +1,12 @@
-//! Sends the sandbox's messages to this server over HTTP, as a real provider does. Repeats each
+//! Sends the sandbox's messages to this server over HTTP, as a real provider does. Sends each
 //! message until the server answers 200, at most [`SENDS_MAX`] times.
 //!
-//! An announcement under `due/` is written before its message. The announcement's key contains the
-//! time of the message, so the sender finds every message, even after a restart.
+//! Before the sandbox stores a message, it writes an announcement under `due/`. The key of the
+//! announcement contains the time at which the message must be sent. With these keys, the sender
+//! finds every message, even after a restart.
 //!
-//! Every node with the role `api` sends messages to itself. So a message can be sent several times,
-//! but it is applied only once.
+//! Every node with the role `api` sends the messages to itself. So a message can be sent several
+//! times, but the server applies it only once.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -19,19 +20,19 @@ use super::{POLL_INTERVAL, Sandbox};
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: usize = 200;
-/// After this many attempts, the sandbox drops a message. The server then learns of the payment
-/// when it asks about the checkout.
+/// The sandbox sends a message at most this many times. After that, the server learns of the
+/// payment when it asks about the checkout.
 const SENDS_MAX: u32 = 30;
-/// Longest pause between two attempts for one message, in milliseconds.
+/// The longest pause between two attempts to send one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// How long an announcement waits for its message, in milliseconds. If the message is missing after
-/// this time, the node stopped before it wrote the message.
+/// How long an announcement may exist without its message, in milliseconds. After this time, the
+/// node must have stopped before it stored the message, so the announcement is ignored.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement that needs no further attempt.
+/// The value of an announcement whose message needs no further attempt.
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces a message of `session`. Returns the announcement's key.
+    /// Writes the announcement of a message of `session`, and returns the announcement's key.
     pub(super) async fn schedule_message(
         &self,
         session: &str,
@@ -59,7 +60,8 @@ impl Sandbox {
         }
     }
 
-    /// Sends the due messages after the key `from`. Moves `from` past announcements that are done.
+    /// Sends the messages that are due and whose announcements follow the key `from`. Moves `from`
+    /// past the announcements that are done.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -74,7 +76,8 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node can still write an announcement whose time has just passed.
+                // `from` moves only past announcements that are older than [`ORPHAN_MS`], because
+                // another node may still write one whose time has just passed.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
@@ -86,8 +89,8 @@ impl Sandbox {
         }
     }
 
-    /// Returns `true` if each announced message was accepted or dropped, or if no message followed
-    /// the announcement in time.
+    /// Sends the messages of one announcement. Returns `true` if nothing is left to do: every
+    /// message was accepted or dropped, or no message was stored in time.
     async fn send_announced(
         &self,
         key: &str,

@@ -1,6 +1,6 @@
-//! Writes and reads the sandbox's messages, which another program with the sandbox's secret can
-//! also send. The JSON members that this server uses are checked strictly, and all others are
-//! ignored.
+//! Writes and reads the sandbox's messages. Another program with the sandbox's secret can send such
+//! messages too. So this module checks strictly the JSON members that the server uses, and ignores
+//! all others.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::NAME;
 use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 
-/// Longest reason of a failed refund, in characters. A longer reason is cut off.
+/// The longest reason of a failed refund, in characters. The rest of a longer reason is cut off.
 const REASON_CHARS_MAX: usize = 200;
 
 pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money: &Money) -> String {
@@ -133,7 +133,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| update == RefundUpdate::Settled);
-            // The payment and the amount are optional here, so an invalid value counts as missing.
+            // These members are optional, so an invalid payment or amount counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });

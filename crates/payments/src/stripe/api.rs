@@ -9,23 +9,25 @@ use crate::contract::ProviderError;
 
 /// The provider's name.
 pub const NAME: &str = "stripe";
-/// Pause before the server asks about an accepted refund, in case Stripe's message was lost.
+/// The pause before the server asks Stripe for the progress of an accepted refund. Usually, Stripe
+/// reports the progress earlier in a message, but the message may be lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 /// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for an answer to a request without an idempotency key. The wait is short, because
-/// other work waits for the answer, and such a request can safely be repeated.
+/// The timeout of a request without an idempotency key. It is short, because other work waits for
+/// the answer. After a timeout, the server can safely repeat such a request.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer, in bytes. A longer answer is an error.
+/// The maximum size of a response, in bytes. A larger response is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// At most this many characters of Stripe's error text are returned.
+/// The maximum length of an error text of Stripe, in characters. The rest of a longer text is cut
+/// off.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct ApiError {
-    /// Stripe refused the request. A repeated request gets the same answer.
+    /// Whether Stripe refused the request. A repeated request would be refused too.
     pub is_refusal: bool,
     /// The key does not allow this request.
     pub is_forbidden: bool,
@@ -71,8 +73,9 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
             if is_plain {
-                // A test server on this machine needs no certificates. By default, the client would
-                // load the system's certificates, which may be missing.
+                // An http address belongs to a test server on this machine, so the client needs no
+                // certificates. Without this line, it would load the system's certificates, which
+                // may be missing.
                 http = http.tls_certs_only([]).no_proxy();
             }
             http.build()
@@ -80,7 +83,7 @@ impl Api {
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Stripe applies a request at most once for each idempotency key.
+    /// Sends a POST request. If it has an idempotency key, Stripe applies it at most once.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -131,9 +134,9 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // 401 and 403: the API key is wrong or lacks a permission. 409: a request with the same
-            // idempotency key is running. 429: too many requests. All these requests may succeed
-            // later.
+            // These four statuses are not refusals, because the same request may succeed later. 401
+            // and 403: the API key is wrong or lacks a permission. 409: a request with the same
+            // idempotency key is running. 429: too many requests.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),

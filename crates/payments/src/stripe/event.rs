@@ -13,12 +13,12 @@ use super::api::{NAME, REFUND_RECHECK_MS};
 use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// The maximum number of signatures of one event that are checked.
+/// At most this many signatures of one event are checked.
 const SIGNATURES_MAX: usize = 16;
 /// The metadata entry that contains this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
-/// Checks that one of `keys` signed this event within the tolerated time.
+/// Checks that one of `keys` signed this event, and that the time of the signature is near `now`.
 pub(super) fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -67,7 +67,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event after its signature was verified. Ignores sessions without `mark`.
+/// Reads an event whose signature was verified. Ignores sessions without this installation's mark.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
     let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
@@ -81,7 +81,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     let at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // If the payment is pending, Stripe sends another event when the money arrives.
+            // If the payment is still pending, ignores the event. Stripe sends another event when
+            // the money arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -110,7 +111,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only a part of the payment.
+                // Because of a refund made by a person, this refund may cover only a part of the
+                // payment. So its amount is reported too.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);
@@ -121,7 +123,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // A person made this refund at Stripe. It may cover only a part of the payment.
+            // This refund was not requested by the server: a person made it at Stripe. It may cover
+            // only a part of the payment.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -136,7 +139,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // If this installation refunds the payment, the store ignores this reversal.
+        // If this installation requested the refund, the store ignores this event.
         "charge.refunded" => {
             // Stripe copies the payment's metadata to a charge, but not to refunds and disputes.
             let order = order_id(object).filter(|_| is_ours(object, mark));
@@ -159,8 +162,9 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
-/// Reads the reversal that a charge, a refund or a dispute reports. `amount` names the JSON member
-/// with the amount. `event` is the id and the time of the event, if there is one.
+/// Reads the reversal from a charge, a refund or a dispute. `amount` is the name of the JSON member
+/// that contains the amount. `event` is the id and the time of the event, or `None` if the object
+/// comes from a query.
 fn read_reversal(
     object: &Value,
     event: Option<(&str, Option<Millis>)>,
@@ -185,7 +189,8 @@ fn read_reversal(
     })
 }
 
-/// Returns `None` if no part of the charge was refunded.
+/// Returns the refund of a charge as a reversal. Returns `None` if no part of the charge was
+/// refunded.
 pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);
@@ -198,7 +203,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
         let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
         value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
     };
-    // The payment's id, or the whole payment if the query asked Stripe to expand it.
+    // Stripe writes the payment's id here, or the whole payment if the query asked for it.
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
@@ -227,12 +232,12 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Removes control characters from Stripe's text, because PostgreSQL cannot store all of them.
+/// Returns the text without control characters, because PostgreSQL cannot store all of them.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Other shops and programs may use the same account.
+/// Returns whether this installation created the session: other shops may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }

@@ -1,4 +1,5 @@
-//! Computes the progress of a refund from all refunds of its payment at Stripe.
+//! Computes the progress of the server's refund from all refunds that Stripe lists for the payment.
+//! A person may have made some of them at Stripe.
 
 use doorbuster_core::money::{Refund, RefundUpdate};
 use serde_json::Value;
@@ -30,8 +31,9 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// `all` has all refunds of the same payment. If a person refunded a part of the payment, the
-/// server's own refund covers only the rest. Returns `None` if no refund shows the progress.
+/// Returns the progress of `refund`. `all` contains all refunds of its payment. If a person has
+/// refunded a part of the payment, the server's own refund covers only the rest. Returns `None` if
+/// Stripe lists no refund that counts for `refund`.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -47,7 +49,7 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // If the server has no own refund, a person may have refunded the whole payment.
+    // If Stripe lists no refund of the server, a person may have refunded the whole payment.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

@@ -1,27 +1,27 @@
-//! Chooses when a Checkout Session of Stripe ends.
+//! Chooses the time at which a new Checkout Session of Stripe ends.
 use doorbuster_core::Millis;
 
 pub(super) const MINUTE_MS: i64 = 60_000;
-/// Shortest life of a session: half an hour as Stripe requires, a minute for rounding, and a minute
-/// because Stripe's clock may differ from this server's.
+/// The shortest life of a session. Stripe requires half an hour. Rounding needs another minute, and
+/// so does a difference between Stripe's clock and this server's.
 const LIFE_MIN_MS: i64 = 32 * MINUTE_MS;
-/// Longest life of a session: a day as Stripe allows, minus a minute for rounding and for the
-/// difference between the clocks.
+/// The longest life of a session. Stripe allows a day. One minute less leaves room for rounding and
+/// for a difference between the clocks.
 const LIFE_MAX_MS: i64 = (24 * 60 - 1) * MINUTE_MS;
 
-/// Returns the end of a new session in seconds for Stripe, and in the store's time. `now` is the
-/// store's time, and `wall` is the wall clock's time.
+/// Returns the end of a new session twice: in seconds for Stripe, and in the store's time. `now` is
+/// the store's time, and `wall` is the wall clock's time.
 ///
-/// If the clocks differ so much that no end satisfies both limits, the session gets the shortest
+/// If the clocks differ so much that no end is within both limits, the session gets the shortest
 /// life.
 pub(super) fn session_end(pay_by: Millis, now: Millis, wall: Millis) -> (i64, Millis) {
-    // Stripe compares the end with the real time. After a large step of the wall clock, either
-    // clock may be right, so the end must satisfy Stripe's limits by both clocks. The difference
-    // between the clocks is rounded, so that a repeated request has the same end.
+    // Stripe compares the end with the real time. After a large step of the wall clock, either the
+    // store's time or the wall clock may be right. So the end must be within Stripe's limits by
+    // both. The difference between them is rounded, so that a repeated request has the same end.
     let ahead_ms = (wall.0 - now.0 + MINUTE_MS / 2).div_euclid(MINUTE_MS) * MINUTE_MS;
     let late_ms = ahead_ms.max(0);
-    // All requests within one minute have the same end, because Stripe requires the same content
-    // for the same key.
+    // All requests within one minute have the same end. They may have the same idempotency key, and
+    // Stripe then requires the same content.
     let minute_ms = now.0.div_euclid(MINUTE_MS) * MINUTE_MS;
     let earliest_ms = minute_ms + MINUTE_MS + late_ms + LIFE_MIN_MS;
     let latest_ms = minute_ms + ahead_ms.min(0) + LIFE_MAX_MS;
