@@ -242,7 +242,7 @@ fn check_code(
 
 fn figure(name: &str, comparison: &Comparison) -> Figure {
     let note =
-        format!("all costs, including those of a static answer; {ORDER_CONNECTIONS} connections");
+        format!("costs include the cost of a static answer; {ORDER_CONNECTIONS} connections");
     Figure::new("R9", format!("CPU of {name}"), TARGET)
         .comparison(comparison, "µs", "acceptance, µs")
         .note(note)

@@ -307,7 +307,7 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
         }
         Some(Shape::Embedded) if roles != Roles::ALL => read.refuse(
             "roles",
-            "shape = \"embedded\" does all work in one process; write api,settle,control",
+            "must be api,settle,control, because in shape \"embedded\" one process has all roles",
         ),
         Some(Shape::Postgres { .. }) if roles.api != roles.settle => read.refuse(
             "roles",

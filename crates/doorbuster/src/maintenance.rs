@@ -33,10 +33,10 @@ pub fn backup(args: &BackupArgs) -> Outcome {
         }));
     }
     print::line(&format!(
-        "{} is copied to {}, with its generated secrets{}.",
+        "copied {} and its generated secrets to {}{}",
         settings.data_dir.display(),
         args.file.display(),
-        if args.encrypt { ", and encrypted" } else { "" }
+        if args.encrypt { " (encrypted)" } else { "" }
     ))
 }
 

@@ -64,9 +64,9 @@ endpoints!(
     reconcile = Endpoint {
         path: "/v1/admin/exports/reconciliation",
         summary: "Reconcile units and money",
-        description: "Compares the units and the money of each item, for one sale or all sales, in \
-            one snapshot. One response lists at most 1,000 differences of each kind. The \
-            request reads every order.",
+        description: "Checks for each item whether the units and the money agree with the orders. \
+            Covers one sale or all sales, in one snapshot. One response lists at most 1,000 \
+            differences of each kind. The request reads every order.",
         params: &[Param::Sale, Param::Cursor],
         responses: &[ok::<Reconciliation>("The totals and the differences.")],
         codes: &[Code::NotFound],

@@ -166,7 +166,8 @@ impl Journal {
     }
 
     /// Records that this actor took the lock. If the journal still names another holder, that
-    /// holder has not begun to release its lock. So its lock has ended, but it still works.
+    /// holder's lock expired before the holder began to release it. So that holder may still be
+    /// changing data.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);

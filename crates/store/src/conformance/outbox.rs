@@ -483,8 +483,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// A provider's message changes nothing if it arrives again after the store deleted its id, because
-/// the store still has the payment.
+/// Tests a provider's message that arrives again after the store has deleted the message's id. The
+/// store still has the payment, so the repeated message changes nothing.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

@@ -255,8 +255,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(found.map(|row| self.cache.recalls.read(row)))
     }
 
-    /// A recall changes only while the grant that gives the units is locked, so this read needs no
-    /// lock.
+    /// This read takes no lock: a transaction changes a recall only while it holds the lock of the
+    /// recall's grant, and the caller holds this lock.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![to_i64(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {

@@ -100,8 +100,8 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     };
     let selling = async {
         let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
-        // On a slow machine, these units may be sold before three changes are complete. So the test
-        // waits for the changes.
+        // The rest of the units must be sold after at least three changes. On a slow machine, the
+        // changes take longer than the first sales, so the test waits for them.
         while changes.load(Ordering::Acquire) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
