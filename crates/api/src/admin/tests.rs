@@ -14,7 +14,8 @@ use crate::value::{Currency, Money, Stock, Time};
 const ITEM: &str =
     r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
 
-/// `expected` has each fault's pointer and the start of its detail.
+/// Checks that `read` refuses the body with exactly these faults: the pointer of each fault, and
+/// the start of its detail. If `expected` is empty, `read` must accept the body.
 fn check<T: std::fmt::Debug>(
     read: fn(&[u8]) -> Result<T, Problem>,
     body: &str,

@@ -1,4 +1,4 @@
-//! Tests how long an order waits for its provider's answer.
+//! Tests how long an unpaid order waits for the answer of its payment provider.
 use std::convert::Infallible;
 
 use super::*;
@@ -146,7 +146,8 @@ fn an_extension_starts_the_wait_for_the_provider_again() {
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", pay_by)));
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
-    // An ended order does not wait for its provider, so an unanswered query changes nothing.
+    // An ended order does not wait for its provider, so a query that the provider does not answer
+    // changes nothing.
     let ended = unwrap_infallible(order::end(
         &mut model,
         &order.id,

@@ -49,7 +49,7 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The base is copied before this order, so the commit of the order is in a segment.
+    // The base was copied before this order, so the commit of the order is in a segment.
     let order = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
@@ -83,8 +83,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     assert!(has(&restored, &token, &order));
     wait_until_copied(&restored);
     drop(restored);
-    // The newest part of the backup needs the second passphrase, and the older parts need the
-    // first.
+    // The restored server ran with another passphrase. So the newest part of the backup needs this
+    // passphrase, and the older parts need the first one.
     let other = temp_dir.join("other");
     let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
     assert!(wrong.contains("add --until with a time before"), "{wrong}");
@@ -200,7 +200,7 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
         command
     };
     let mut child = command("backup", &data_dir).arg("--encrypt").spawn().expect("it starts");
-    // The encryption needs a second to derive a key from the passphrase. During this second, the
+    // The command needs a second to derive a key from the passphrase. During this second, the
     // unencrypted copy exists.
     until("the unencrypted copy exists", || (!parts(&data_dir).is_empty()).then_some(()));
     signal(&child, "TERM");
@@ -209,8 +209,8 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     let beside = temp_dir.entries();
     assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
 
-    // Killed commands leave copies. The next command removes these copies, but not while another
-    // command uses the data directory.
+    // Creates copies like those that killed commands leave. The next command must remove them, but
+    // not while another command uses the data directory.
     let old = data_dir.join("backup.part-0123abcd");
     fs::create_dir(&old).expect("a new directory");
     fs::write(old.join("store"), "a copy").expect("writable");
@@ -256,8 +256,8 @@ fn ctrl_c_at_the_passphrase_prompt_leaves_the_terminal_unchanged() {
     let terminal = options.open(OsStr::from_bytes(name.as_bytes())).expect("a new terminal");
     let mut keyboard = File::from(keyboard);
     let before = tcgetattr(&terminal).expect("a terminal");
-    // The characters after the word are Ctrl-C, Ctrl-\ and Ctrl-Z. Ctrl-Z does not end the line, so
-    // a line break follows it.
+    // The typed characters after the word are Ctrl-C, Ctrl-\ and Ctrl-Z. A line break follows
+    // Ctrl-Z, which does not end the line itself.
     for typed in [&b"correct\x03"[..], b"correct\x1c", b"correct\x1a\n"] {
         let mut command = program(&temp_dir);
         command.arg("backup").arg(temp_dir.join("friday.age")).arg("--encrypt").arg("--data-dir");

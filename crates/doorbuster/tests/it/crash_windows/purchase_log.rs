@@ -10,8 +10,8 @@ use super::client::{HttpConnection, PurchaseSpec, Reply};
 
 const CLOCKS_DIFFER_MS: i64 = 100;
 
-/// The possible events of a random load, in addition to purchases, cancellations and changes of the
-/// total.
+/// The events that may happen during a random load, in addition to purchases, cancellations and
+/// changes of the total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
     /// True if some requests do not wait for their verdict.
@@ -44,7 +44,7 @@ pub struct PurchaseLog {
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
-    /// True if the newest request to purchase has no answer yet.
+    /// True if the server has not yet answered the newest `POST` of the purchase.
     pub open: bool,
     /// The progress of the cancellation.
     pub cancel: CancelState,
@@ -100,7 +100,7 @@ impl PurchaseLog {
                 assert!(self.order.is_none(), "a replay was refused: {self:?}, then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
-            // After these answers, the same request may succeed later.
+            // After one of these answers, the same request may succeed later.
             "503 unavailable" | "503 overloaded" => {}
             other => panic!("unexpected answer {other} to {self:?}: {reply}"),
         }
