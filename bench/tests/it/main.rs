@@ -18,8 +18,8 @@ fn the_help_text_names_the_figures() {
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
     // The figure S1 needs no server, so `--server` may name any file: here, the bench program.
-    // `--dir` must name a directory on a disk, and the system's directory for temporary files may be
-    // in memory.
+    // `--dir` must name a directory on a disk, and the system's directory for temporary files may
+    // be in memory.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench, "--dir", env!("CARGO_TARGET_TMPDIR")])

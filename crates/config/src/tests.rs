@@ -334,8 +334,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     }
 }
 
-/// Changes a settings file at random. The file must be read, or be refused with a reason. No output
-/// may show the secret.
+/// The file must be read, or be refused with a reason. No output may show the secret.
 #[test]
 fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;

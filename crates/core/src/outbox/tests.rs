@@ -128,8 +128,7 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
 
 #[test]
 fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
-    // The number of refused events is at least half of `pending`. So a refused event is dead after
-    // `refusals` tries, although `refused_ms` has not passed.
+    // At least `pending` / 2 events are refused, so each is dead before `refused_ms` has passed.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,

@@ -1,5 +1,5 @@
-//! A random load of buyers and operators that records every answer. Two answers that contradict
-//! each other fail the test immediately.
+//! A load of buyers and operators that act at random. The load records every answer, and fails the
+//! test immediately if two answers contradict each other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,11 @@ use crate::watch::Stopwatch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Each buyer makes at most this number of purchases. Together, they usually ask for more units
-/// than the buyer's limit.
+/// The load gives a new name to a buyer after this number of purchases. The purchases of one buyer
+/// usually ask for more units than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
+/// The time between two reads of the stock. Even a busy machine makes more than twenty reads a
+/// second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Long enough for a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
@@ -30,7 +31,7 @@ pub struct RandomLoad {
     pub sale: String,
     /// The seed.
     pub seed: u64,
-    /// Concurrent buyers, each with a connection.
+    /// The number of concurrent buyers. Each buyer has a connection.
     pub buyers: usize,
     /// The possible events.
     pub allowed: AllowedEvents,
@@ -38,7 +39,7 @@ pub struct RandomLoad {
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
-    /// How often the load read the stock and checked that the parts add up to the total.
+    /// How often the load has read the stock and checked that its parts add up to the total.
     pub reads: AtomicUsize,
     /// Confirmed changes of the total so far.
     pub done: AtomicUsize,
@@ -90,7 +91,7 @@ impl RandomLoad {
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// The change was sent, and the server has not answered.
+    /// The change was sent, and the server has not answered it yet.
     Open,
     /// The change was confirmed.
     Done,
@@ -120,7 +121,7 @@ pub struct LoadRecord {
     pub took: Duration,
 }
 
-/// Runs the load until the test stops it or the server is gone.
+/// Runs the load until the test sets `stop` or the server ends.
 pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     let timer = Instant::now();
     let buyers: Vec<_> =
@@ -258,7 +259,7 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale repeatedly. During a pause, the server must sell nothing, and no
+/// Pauses and resumes the sale repeatedly. During each pause, the server must sell nothing, and no
 /// slot may have a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
