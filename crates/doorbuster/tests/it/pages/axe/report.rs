@@ -1,4 +1,4 @@
-//! The lab's reports, opened from the disk.
+//! Tests the accessibility of the lab's reports, which the browser opens from the disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::super::tab::Tab;
 use super::{inspect, tab};
 use crate::test_server::{TempDir, program, run};
 
-/// Returns the line style of each chosen strategy in the plots: a colour and a dash pattern.
+/// Returns the line style (colour and dash pattern) of each chosen strategy in the plots.
 const KEYS: &str = "[...document.querySelectorAll('#chosen .key path')]
     .map(key => key.style.stroke + ' ' + key.getAttribute('stroke-dasharray'))";
 
@@ -36,7 +36,7 @@ async fn the_report_of_the_lab_is_usable_by_everyone() {
         load(&tab, &out).await;
         tab.says("h1", "Every promise held.").await;
         tab.says(".verdict p", "No strategy broke its promise.").await;
-        // Both plots are drawn, and a strategy can be chosen.
+        // Both plots must be drawn, and must be drawn again after another strategy is chosen.
         tab.until("document.querySelectorAll('canvas').length === 2").await;
         tab.click("#chosen label:last-child input").await;
         tab.until("document.querySelectorAll('canvas').length === 2").await;
@@ -57,7 +57,7 @@ async fn the_report_of_an_incident_and_of_a_headline_are_usable_by_everyone() {
         let tab = tab(browser).await;
         load(&tab, &incident).await;
         tab.says("h1", "The incident happened as described.").await;
-        // The drawing must mark the work that continues after the lock has ended.
+        // The drawing must mark the work that continues after its lock has ended.
         tab.until("document.querySelectorAll('rect.late').length > 0").await;
         inspect(&tab, "lab-incident").await;
         load(&tab, &headline).await;
@@ -101,7 +101,7 @@ fn held(strategy: &str) -> RunResult {
     }
 }
 
-/// Returns the report of an interrupted run, with a result for each way in which a run can go
+/// Returns the report of an interrupted run. It has a result for each way in which a run can go
 /// wrong.
 fn failing_report() -> RunReport {
     let lost = RunResult {
