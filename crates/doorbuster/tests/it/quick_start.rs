@@ -1,13 +1,14 @@
-//! The quick start on the documentation page: each example buys a unit of the demonstration's sale.
+//! Tests the quick start on the documentation page: each of its examples buys a unit of the sale of
+//! `serve --demo`.
 
 use std::process::Command;
 
 use crate::test_server::{TempDir, TestServer, program, until};
 
-/// The page, with its examples in `<pre data-example="…"><code>`.
+/// The page. Its examples are in `<pre data-example="…"><code>`.
 const PAGE: &str = include_str!("../../../web/assets-docs/page/docs.html");
 
-/// Returns the example after `mark`, up to the end of its HTML element.
+/// Returns the text after `mark`, up to the end of the example.
 fn example(mark: &str) -> String {
     let (_, rest) =
         PAGE.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));

@@ -1,4 +1,4 @@
-//! While a node sells units, runs the commands of the page about point-in-time recovery. The test
+//! Runs the commands of the page about point-in-time recovery while a node sells units. The test
 //! replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// Returns the language and the lines of each code block, from top to bottom.
+/// Returns the code blocks of the page in sequence: the language and the lines of each.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {
@@ -26,12 +26,12 @@ fn blocks() -> Vec<(&'static str, String)> {
     parts.by_ref().map(block).collect()
 }
 
-/// A PostgreSQL server with its own directory. The page's commands manage this server.
+/// A PostgreSQL server in a directory of its own. The page's commands manage this server.
 struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
     port: u16,
-    /// Paths in the page's commands, each with its replacement for this test.
+    /// The paths in the page's commands, each with the path that replaces it in this test.
     replacements: Vec<(&'static str, String)>,
 }
 
@@ -45,7 +45,7 @@ impl Installation {
             vec![("/var/lib/postgresql/data", at("data")), ("/archive", at("archive"))];
         let installation = Self { dir: dir.clone(), bin_dir, port, replacements };
         std::fs::create_dir(&dir).expect("a new directory");
-        // The user of the PostgreSQL server must be able to enter the directory.
+        // The user of the PostgreSQL server needs access to the directory.
         let open = format!("chmod 711 {}", temp_dir.join(".").display());
         assert!(Command::new("sh").args(["-c", &open]).status().expect("a shell").success());
         if is_root() {
@@ -68,7 +68,7 @@ impl Installation {
         installation
     }
 
-    /// Runs a script as the user of the PostgreSQL server, like a person with a shell.
+    /// Runs a script as the user of the PostgreSQL server, as a person does in a shell.
     fn shell(&self, script: &str) -> String {
         let mut command = match is_root() {
             true => {
@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A script can start a server, which later writes its log to the script's output. So the
-        // output is a file, and each script has its own file.
+        // A server that a script starts later writes its log to the script's output. So the output
+        // is a file, and each script has a file of its own.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

@@ -1,4 +1,4 @@
-//! SIGHUP: a running server loads its settings again.
+//! Tests the signal SIGHUP, with which a running server loads its settings again.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -47,7 +47,7 @@ impl Reloadable {
         names.map(|name| self.server.exchange("", "GET", name, "", "").1).collect()
     }
 
-    /// Returns the script with the settings of the pages.
+    /// Returns the script that contains the settings of the pages.
     fn script(&self) -> String {
         let index = self.index();
         let name = index.split('"').find(|word| word.starts_with("/assets/first."));
@@ -95,18 +95,18 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(value("page.shop"), "\"Second shop\"", "the new value must be shown");
     assert_eq!(value("workers"), "2", "the value that is in use must be shown");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
-    // The new limit is 16, so the server must refuse connection 17.
+    // The new limit is 16 connections, so the server must refuse the next one.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let mut reply = String::new();
     let mut more = TcpStream::connect(&address).expect("the kernel accepts the connection");
-    // The server may close a refused connection before the request is sent.
+    // The request may fail: the server may close the refused connection before the request is sent.
     let _ = more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // Until the server restarts, each reload names the settings that need a restart.
+    // The setting `workers` still waits for a restart. Each reload before the restart must name it.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

@@ -1,4 +1,5 @@
-//! The client commands against a running server: a sale from draft to closed, and its orders.
+//! Tests the client commands with a running server: a sale from the draft to the close, and its
+//! orders.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -351,7 +352,8 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy that drops the answer to each request with this word. Returns the proxy's URL.
+/// Starts a proxy that drops the answer to each request that contains `word`. Returns the URL of
+/// the proxy.
 fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -383,7 +385,7 @@ fn lossy_proxy(url: &str, word: &'static str) -> String {
                         break;
                     }
                 }
-                // An error is ignored, because the client may have disconnected.
+                // An error is ignored, because the client may have disconnected already.
                 let _ = near.shutdown(Shutdown::Both);
             });
         }
@@ -415,7 +417,7 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "a second extension");
 }
 
-/// Buys ten phones, with the same request as the sale's page.
+/// Buys ten phones with the same request that the sale's page sends.
 pub fn buy(url: &str, token: &str) -> Value {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");

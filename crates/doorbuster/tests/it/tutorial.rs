@@ -1,5 +1,5 @@
-//! The tutorial's sample shops, in Python and in Node.js: a buyer signs in, buys and pays, and the
-//! shop receives the events.
+//! Tests the tutorial's sample shops, in Python and in Node.js. A buyer signs in, buys and pays,
+//! and the shop receives the events.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // `kill` fails only if the shop ended early, and then the test has already failed.
+        // `kill` fails only if the shop has ended early. The test has then already failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

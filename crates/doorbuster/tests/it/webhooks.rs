@@ -1,5 +1,5 @@
-//! Webhooks as a shop receives them, and the endpoint commands of the CLI. The shop must get each
-//! change of every order in sequence, even if the server is killed.
+//! Tests webhooks as a shop receives them, and the commands for webhook endpoints. The shop must
+//! get each change of every order in sequence, even if the server is killed.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -27,19 +27,20 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// After the last start, all deliveries must succeed within this time, despite failed attempts.
+/// The longest wait after the last start until all events are delivered. Some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
+/// The accepted events in the order of their arrival, with repetitions. Each has the id of its
+/// order, its own id, and its type.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// Starts a shop that accepts four out of five messages.
+/// Starts a shop that accepts four out of five messages, at random.
 async fn shop(seed: u64) -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let taken = Taken::default();
     let kept = taken.clone();
-    // This task ends with the test's event loop.
+    // The task ends with the runtime of the test.
     tokio::spawn(async move {
         for n in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
@@ -56,7 +57,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The shop keeps the event even if the server is killed before it reads the answer.
+                // The shop records the event before it answers. The server may be killed before it
+                // reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -78,7 +80,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// Returns the first complete request and its length in bytes.
+/// Returns the body of the first request if it is complete, and the number of bytes of this
+/// request.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -293,7 +296,8 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message with the timestamp `at` and with a signature of the text `signed`.
+    // Sends the message with the timestamp `at`. The signature is for the text `signed`, which may
+    // differ from the body.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(
@@ -401,7 +405,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // A second connection writes rows that only a damaged store or a later version can have.
+    // Writes two rows that only a damaged store or a later version can have: an unknown actor, and
+    // an unknown type of event.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

@@ -1,4 +1,4 @@
-//! A process that receives webhooks.
+//! A process that receives webhooks with the command `webhook listen`.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -6,11 +6,12 @@ use std::process::{Child, Stdio};
 
 use crate::test_server::{TempDir, program, until};
 
-/// A receiver process that runs `webhook listen`; it ends with the test.
+/// A process that runs `webhook listen`. It ends with the test.
 pub(super) struct Listener(pub(super) Child);
 
 impl Listener {
-    /// Starts a receiver. Also returns a function that returns the receiver's next printed line.
+    /// Starts a receiver. Returns it, and a function that returns the next line that the receiver
+    /// prints.
     pub(super) fn start(
         temp_dir: &TempDir,
         port: &str,
