@@ -1,5 +1,4 @@
-//! Tests the client commands with a running server: a sale from the draft to the close, and its
-//! orders.
+//! Tests the client commands with a running server: a whole sale, from its draft, and its orders.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -352,8 +351,7 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy that drops the answer to each request that contains `word`. Returns the URL of
-/// the proxy.
+/// Starts a proxy that drops the answer to each request with `word`. Returns the proxy's URL.
 fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -105,8 +105,7 @@ fn the_log_has_the_requested_format() {
         let temp_dir = TempDir::new();
         let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
         let mut command = serve(&temp_dir, &data_dir);
-        // At the default level, the server logs that it serves and that it stops. So each format
-        // has at least one line to check.
+        // At the default level, the log has at least two lines: the server serves, and it stops.
         command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
         command.stderr(File::create(&log).expect("a log file"));
         assert_eq!(TestServer::start(command, data_dir).terminate().0, Some(0), "{form}");
@@ -304,8 +303,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
         (0..44).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        // The request may fail: the server may close a refused connection before the request is
-        // sent.
+        // This may fail: the server may close a refused connection before the request is sent.
         let _ = stream.write_all(ask.as_bytes());
         let mut reply = String::new();
         let _ = stream.read_to_string(&mut reply);
@@ -331,8 +329,7 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server raises its limit from 300 to 700 open files. With 300, it would accept only 44
-    // connections.
+    // The server raises its limit to 700 files. With 300 files, only 44 connections would fit.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {

@@ -30,8 +30,7 @@ use listener::Listener;
 /// The longest wait after the last start until all events are delivered. Some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// The accepted events in the order of their arrival, with repetitions. Each has the id of its
-/// order, its own id, and its type.
+/// The accepted events (order id, event id, type) in the order of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// Starts a shop that accepts four out of five messages, at random.
@@ -57,8 +56,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The shop records the event before it answers. The server may be killed before it
-                // reads the answer.
+                // The shop keeps the event even if the server is killed before it reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -80,8 +78,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// Returns the body of the first request if it is complete, and the number of bytes of this
-/// request.
+/// Returns the body of the first request if it is complete, and the length of this request.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

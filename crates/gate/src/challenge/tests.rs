@@ -186,12 +186,13 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (fixture, dir) = (Fixture::new(), TempDir::new());
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock advances the clock by one millisecond.
+    // Each read of this clock advances it by one millisecond.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(fixture.store.now().0));
     let looked = Arc::clone(&clock);
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
-    // The challenge expires between the node's check and the store's check.
+    // The node's check reads the clock one millisecond before the challenge expires. The store's
+    // check reads it later.
     clock.store(fixture.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome =
         fixture.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;

@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node: the edge's own answers, the requests that it passes on, and
-//! its behaviour with an old copy.
+//! Tests an edge in front of a node: the requests that it answers, the requests that it passes on,
+//! and its behaviour when its copy is old.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,8 @@ mod streams;
 
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
 
-/// A node, a counting proxy in front of the node, and an edge in front of the proxy.
+/// An edge, a proxy that counts its requests, and a node. The edge's requests reach the node
+/// through the proxy.
 struct Tier {
     node: TestApp,
     proxy: CountingProxy,
@@ -61,7 +62,7 @@ impl Tier {
         tier
     }
 
-    /// With a fresh copy, the edge refuses requests itself.
+    /// Waits until the edge has a fresh copy. Only then does the edge refuse requests itself.
     async fn wait_until_fresh(&self) {
         until("the edge has a fresh copy", async || {
             let ready = self.edge.get("/readyz").await;
@@ -164,14 +165,14 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Both buyers repeat an earlier request, so neither of them gets "sold out".
+    // Both buyers repeat an earlier request, so they must get their orders and not "sold out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals to the node. The node counts the requests that reach the node
-    // itself.
+    // The node's number has two parts: the refusals that the edge reports, and the refusals by the
+    // node itself.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;
@@ -236,7 +237,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     tier.node.open_sale("spring", 1.into(), 1).await;
     assert_eq!(tier.buy("anna", "k").await, "201");
     tier.wait_for_state("held_out").await;
-    // Redis stops answering, so the edge's copy becomes old.
+    // Redis stops answering for six seconds. The edge's copy becomes old.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
     until("the edge's copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
@@ -251,7 +252,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     assert_eq!(tier.proxy.purchases() - before, 20, "the edge must pass every request on");
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
-    // Redis loses all data, and the node writes the feed again.
+    // Redis loses all data. The node must write the feed again.
     let before = tier.generations().await;
     tier.redis.flush();
     until("the edge reads the new feed from its beginning", async || {
@@ -284,8 +285,8 @@ async fn operators_see_an_edge_among_the_nodes() {
         .await;
     let nodes = found["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 2, "{found}");
-    // Only nodes with a lease are listed. A node reports long before its lease ends, so its last
-    // report is recent.
+    // All listed nodes have a lease. A node reports long before its lease ends, so its last report
+    // must be recent.
     for node in nodes {
         assert!(node["lag_ms"].as_u64().is_some_and(|lag| lag < 10_000), "{node}");
     }

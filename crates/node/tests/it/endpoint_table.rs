@@ -1,12 +1,12 @@
-//! Tests the router against the table of endpoints: authorization, `HEAD` wherever `GET` works, and
-//! `405` with `Allow` for other methods.
+//! Tests that the router serves every endpoint as the table of endpoints says: its authorization,
+//! `HEAD` wherever `GET` works, and `405` with `Allow` for other methods.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
 
 use crate::app::{ADMIN_KEY, TestApp};
 
-/// Returns the endpoint's path with ids of objects that do not exist.
+/// Returns the path of the endpoint, with ids that do not exist.
 fn path(endpoint: &Endpoint) -> String {
     endpoint
         .path
@@ -44,8 +44,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // `discard_dead_letter` accepts a request without a body. If there is a body, it
-                // must contain `reason`.
+                // `discard_dead_letter` accepts a request without a body. But a body must contain
+                // `reason`.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // With `PATCH`, the body `{}` is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
@@ -73,8 +73,8 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no `Content-Length`. The metrics can change between the two
-        // requests.
+        // A streamed answer has no `Content-Length`. The metrics may change between `GET` and
+        // `HEAD`.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

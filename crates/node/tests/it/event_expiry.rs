@@ -1,4 +1,5 @@
-//! Tests that an event stream ends when the newest token of its client expires.
+//! Tests that an event stream ends when its token expires. If the client has sent a newer token,
+//! the stream ends when that token expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +26,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// Returns the next close frame. Only pings and pongs may come before it.
+/// Returns the next close frame. No other frames than pings and pongs may come before it.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =

@@ -54,7 +54,7 @@ pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     }
 }
 
-/// Returns the next server-sent event, with its id.
+/// Returns the next server-sent event and its id.
 async fn sent(connection: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
     loop {
         if let Some((frame, rest)) = text.clone().split_once("\n\n") {
@@ -93,7 +93,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // No order changes now, so the reader's first event is the current status.
+        // No order changes here, so each new reader must get the current status as its first event.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -169,7 +169,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // Returns a socket's last frame. The server answers a close frame with a close frame.
+    // Returns a socket's last frame. The server must answer a close frame with a close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -328,7 +328,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
     let mut slow = open_slow_reader(&app, "anna").await;
-    // This client never reads, so it gets no close frame, and the server cuts its connection.
+    // This client never reads, so it gets no close frame. The server must cut its connection.
     let _deaf = open_slow_reader(&app, "anna").await;
     let mut quick = socket(&app, "anna", "").await;
     let reading = tokio::spawn(async move {
@@ -348,7 +348,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The slow reader was dropped before the 30 s write timeout.
+        // The quick reader is left. The others were dropped before the write timeout of 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };
@@ -386,7 +386,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // A closed stream counts until the server notices the stream's end.
+    // The closed stream still counts until the server has noticed its end.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

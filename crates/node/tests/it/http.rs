@@ -1,4 +1,4 @@
-//! A raw HTTP client. It sends exactly the bytes that a test writes, and parses only the answers.
+//! A raw HTTP client. It sends exactly the bytes that a test gives, and parses the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Fails if the header occurs more than once.
+    /// Returns the value of the header with this name in lower case. Fails if the header occurs
+    /// twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -72,12 +73,13 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        // The server may answer and close the connection before it has read all bytes.
+        // Ignores an error: the server may answer and close the connection before it has read all
+        // bytes.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Returns `None` if the connection ends before the answer. If `head` is true, the answer has
-    /// no body.
+    /// Reads the next answer. Returns `None` if the connection ends first. If `head` is true, does
+    /// not read the body.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(TIMEOUT, self.read_reply(head))
             .await
@@ -111,7 +113,7 @@ impl Connection {
         Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
     }
 
-    /// Reads the body of `reply`, whose head was already read.
+    /// Reads the body of an answer whose head was already read into `reply`.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,
@@ -158,7 +160,7 @@ impl Connection {
         Some(chunk)
     }
 
-    /// Reads only the head of an answer with a streamed body.
+    /// Reads the head of an answer with a streamed body, and leaves the body unread.
     pub(crate) async fn head(&mut self) -> Reply {
         self.reply(true).await.expect("a head")
     }
@@ -178,7 +180,7 @@ impl Connection {
     }
 }
 
-/// Adds `Host` and, if there is a body, its length.
+/// Returns the bytes of a request. Adds `Host` and, if there is a body, its length.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

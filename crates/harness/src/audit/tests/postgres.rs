@@ -1,5 +1,5 @@
-//! Tests the auditor with PostgreSQL. The same rows as in SQLite give the same report, and damaged
-//! rows give findings.
+//! Tests the auditor with PostgreSQL. The same rows must give the same report as in SQLite, and
+//! damaged rows must give findings.
 
 use rusqlite::types::ValueRef;
 
@@ -13,8 +13,8 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
-/// The tables that the auditor reads. A parent table comes before its child tables. The second text
-/// of an entry lists the required columns that only PostgreSQL has.
+/// The tables that the auditor reads. Each table comes after those that it refers to. The second
+/// text of an entry has the names of the required columns that only PostgreSQL has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),
@@ -36,7 +36,7 @@ const TABLES: [(&str, &str); 16] = [
 /// Columns that are booleans in PostgreSQL but integers in SQLite.
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
-/// A PostgreSQL store with the rows of a fixture.
+/// A store in PostgreSQL with the rows of a fixture.
 pub(super) struct PostgresCopy {
     postgres: Postgres,
     pub(super) store: StoreLocation,
@@ -62,7 +62,8 @@ impl PostgresCopy {
     }
 }
 
-/// `more` lists the required columns that only PostgreSQL has.
+/// Returns SQL that inserts the fixture's rows of this table. `more` has the names of the required
+/// columns that only PostgreSQL has.
 fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
     let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();

@@ -3,8 +3,8 @@
 use super::fixture::{OPENED, StoreFixture, waitlist_entry_id};
 use super::{audit, found};
 
-/// Adds a waitlist of the phone with four entries: served, left, passed over and waiting. `{p1}` to
-/// `{p4}` stand for their ids.
+/// Adds a waitlist of the phone with four entries: served, left, passed over and waiting. In the
+/// SQL, `{p1}` to `{p4}` stand for their ids.
 pub(super) fn with_waitlist(fixture: StoreFixture) -> StoreFixture {
     let at = OPENED + 50_000;
     fixture.run(&with_entry_ids(&format!(

@@ -1,4 +1,4 @@
-//! Tests that the server draws pictures before a sale opens.
+//! Tests that the server draws pictures for challenges before a sale opens.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,15 +8,15 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Stopwatch;
 
-/// The pictures must be ready within this time. The server pauses between two pictures, and the
-/// machine may be slow.
+/// The longest wait for ready pictures. The server pauses between two pictures, and the machine may
+/// be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The tests wait for this many ready pictures, which is more than a test requests at the same
+/// The tests wait until this many pictures are ready. This is more than a test requests at the same
 /// time.
 const READY_PICTURES: u64 = 8;
 
-/// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
-/// server already draws pictures for this opening.
+/// Returns a time for an opening. All these tests end before it. It is less than ten minutes ahead,
+/// so the server already draws pictures for it.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
@@ -57,8 +57,8 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Requests challenges in rounds, until a round reduces the number of ready pictures. A picture
-/// that is drawn on request does not reduce this number.
+/// Requests challenges in rounds, until a round has used pictures that were ready. A round may use
+/// none, because the server can also draw a picture on request.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (timer, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {
@@ -91,8 +91,8 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The server fills the emptiest pool first. If the server needed slider pictures, some slider
-    // pictures would be ready by now.
+    // The server fills the emptiest pool of pictures first. So if it needed pictures of sliders,
+    // some of them would be ready by now.
     until_ready(&app, "image", |ready| ready >= READY_PICTURES).await;
     assert_eq!(
         ready(&app, "slider").await,

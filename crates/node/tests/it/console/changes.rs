@@ -1,4 +1,4 @@
-//! Tests the changed fields that actions record.
+//! Tests which changed fields the record of an action contains.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Adds the JSON pointers of all values inside `value` that are not objects.
+/// Adds the JSON pointers of all values in `value` that are not objects to `paths`.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());
@@ -61,7 +61,8 @@ async fn the_actions_of_a_sales_creation_and_deletion_have_each_member_of_the_sa
             let change = changes.iter().find(|change| change["path"] == path);
             change.map(|change| change[value].clone())
         };
-        // The server chooses the phase and the spread of a new sale, so the request lacks them.
+        // The server itself chooses the phase and the spread of a new sale, so they are not in the
+        // request.
         let paths = changes.iter().map(|change| change["path"].as_str().expect("a path"));
         let is_chosen = |path: &str| path == "/phase" || path.starts_with("/items/lamp/spread/");
         let paths = paths.filter(|path| !is_chosen(path)).map(str::to_owned);
@@ -106,7 +107,8 @@ async fn an_action_records_what_was_replaced_or_deleted() {
     let endpoint = post("webhook-endpoints", Some(body)).await;
     let rotate =
         format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
-    // An endpoint has at most five secrets, so the last rotation does not change their number.
+    // An endpoint has at most five secrets. So the last rotation replaces one and does not change
+    // their number, and the action has one change: when the old secrets expire.
     for _ in 0..5 {
         post(&rotate, None).await;
     }

@@ -1,4 +1,4 @@
-//! Tests that every effective change by an operator is recorded as an action.
+//! Tests that every change by an operator is recorded as an action, if it has an effect.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Stopwatch;
 
-/// The actions that this test causes. Actions that need a failed or repeated delivery are left out.
+/// The actions that this test causes. It cannot cause those that need a failed or repeated
+/// delivery.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",
@@ -71,7 +72,7 @@ async fn change_sales_and_orders(app: &TestApp) {
     assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
     done(app, "POST", &format!("orders/{paid}/refund"), None).await;
     done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
-    // Every code begins with one of these characters.
+    // Revokes all codes by their first character. Every code begins with one of these characters.
     for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
         done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
     }
@@ -90,7 +91,8 @@ async fn admit_visitors(app: &TestApp) {
         "a sale that is not open must refuse to admit visitors"
     );
     app.step("queued", "open").await;
-    // The room admits at most one of these buyers by itself, because there is one unit.
+    // The room admits one of these buyers at most by itself, because there is one unit. The
+    // operator admits the rest.
     for buyer in ["ann", "bob"] {
         let entered = app.buyer(buyer, "POST", "/v1/sales/queued/waiting-room").await;
         assert_eq!(entered.verdict(), "201");

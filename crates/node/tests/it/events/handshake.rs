@@ -3,7 +3,7 @@
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// The example key of RFC 6455. `ACCEPT` is the server's answer to this key.
+/// The example key in RFC 6455. The server must answer it with `ACCEPT`.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -14,7 +14,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// Returns `UPGRADE_HEADERS` with one header changed or left out.
+/// Returns `UPGRADE_HEADERS`, but with another value for one header, or without this header.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,
@@ -82,7 +82,7 @@ async fn a_request_that_is_not_a_handshake_is_refused() {
         asks("GET", headers, "422 invalid_request").await;
     }
     asks("POST", &UPGRADE_HEADERS, "405 method_not_allowed").await;
-    // The server checks the buyer's token before the headers of the handshake.
+    // The server checks the buyer's token first, and then the headers of the handshake.
     let nobody = app.call("GET", "/v1/ws", &headers_except("Sec-WebSocket-Key", None), b"").await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
 }
