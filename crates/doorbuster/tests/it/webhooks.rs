@@ -293,8 +293,7 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message with the timestamp `at`. The signature is for the text `signed`, which may
-    // differ from the body.
+    // Sends the message with the timestamp `at` and a signature, which is of the text `signed`.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(
