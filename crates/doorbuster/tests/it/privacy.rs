@@ -212,8 +212,7 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // Because of the first trigger, a ticket of three units cannot be settled. Because of the
-    // second, no action of an operator can be recorded.
+    // The triggers prevent that a ticket of three units is settled, and that an action is recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";
@@ -376,8 +375,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // The buyer of an order is erased. The audit must find this order by its id, because the name
-    // in the answers no longer exists.
+    // The buyer is erased, so the audit must find the order of each answer by the order's id.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command

@@ -401,8 +401,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // Writes two rows that only a damaged store or a later version can have: an unknown actor, and
-    // an unknown type of event.
+    // Adds an unknown actor and an unknown type, as in a damaged store or from a later version.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

@@ -107,8 +107,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // One node, the favourite, gets most requests. In some runs, it gets all requests until
-        // step `lonely_until`.
+        // One node, the favourite, gets most requests, and in some runs all of the first ones.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -142,8 +141,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             {
                 let costs = vec![cost; flight.waiting];
                 let served = node.share.receive((limit, own_now), answer, &flight.sent, &costs);
-                // The test counted the first `flight.served` requests when the shared storage
-                // answered.
+                // The first `flight.served` requests were counted when the shared storage answered.
                 allow(served.saturating_sub(flight.served) as u64);
             }
             if node.waiting > 0 && node.flight.is_none() {

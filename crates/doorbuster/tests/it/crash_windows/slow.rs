@@ -216,8 +216,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // When the server disconnects an attacker, the attacker connects again. So all kinds of
-    // attackers are present during the whole test.
+    // A disconnected attacker connects again, so all kinds of attackers are always present.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -295,8 +294,7 @@ async fn endless_heads_and_bodies_are_refused() {
             });
         }
         let results = bombs.join_all().await;
-        // On a few connections, the client may get a reset of the connection in place of the
-        // answer.
+        // On a few connections, the client may get a reset in place of the answer.
         let correct = results
             .iter()
             .filter(|(reply, _)| reply.as_ref().is_ok_and(|&code| code == status))

@@ -36,9 +36,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// Runs a sale, and kills the server when it passes `point` for the time with the number `passing`.
-/// If `is_away` is true, the broker starts only after a failed delivery. Returns whether the server
-/// was killed.
+/// Runs a sale. The server is killed when it passes `point` for the `passing`th time. If `is_away`
+/// is true, the broker starts only after a failed delivery. Returns whether the server was killed.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -81,8 +80,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // For a short time, the stream drops a message that is sent again. The test waits until
-            // this time is over, because it counts the repeated messages.
+            // After this time, the stream no longer drops messages that are sent again.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();
