@@ -1,5 +1,5 @@
-//! Tests of commands: the confirmations that they ask for before a change, their output in JSON,
-//! and their errors if no Doorbuster server answers at the address.
+//! Tests of commands: the confirmations before a change, the output in JSON, and the errors if no
+//! Doorbuster server answers at the address.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};

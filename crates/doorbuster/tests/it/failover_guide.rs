@@ -1,5 +1,5 @@
-//! Runs the commands of `docs/how-to/postgres-failover.md` on private servers: they create a
-//! standby, promote the standby, and make the old primary a standby of the new primary.
+//! Runs the commands of `docs/how-to/postgres-failover.md` on private servers. The commands create
+//! a standby, promote it, and make the old primary a standby of the new primary.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! Tests the commands for operators, except those for orders: the commands for keys, actions,
-//! nodes, status and codes, and the commands that show and change a sale.
+//! Tests the commands for operators, except those for orders: keys, actions, nodes, status, codes,
+//! and the commands that show and change a sale.
 
 use serde_json::json;
 

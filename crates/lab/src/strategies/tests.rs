@@ -71,9 +71,9 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // In the first case, there is enough stock for partitions of 400 units. In the other cases, a
-    // partition or a refill may have too few units for one buyer, because the stock is smaller or
-    // each buyer wants more units.
+    // In the first case, there is enough stock for partitions of 400 units. In the other cases, the
+    // stock is smaller or each buyer wants more units. So a partition or a refill may have too few
+    // units for one buyer.
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");

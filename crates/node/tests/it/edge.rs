@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node: the requests that it answers, the requests that it passes on,
-//! and its behaviour when its copy is old.
+//! Tests an edge in front of a node: the requests that it answers or passes on, and its behaviour
+//! when its copy is old.
 
 use std::net::SocketAddr;
 use std::time::Duration;

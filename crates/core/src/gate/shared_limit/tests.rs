@@ -1,6 +1,6 @@
-//! Simulates nodes that share a rate limit. Messages are late or lost, and the nodes have different
-//! clocks, pause, or die. A token bucket judges whether the nodes allowed too many requests; it
-//! shares no code with the tested rules.
+//! Simulates nodes that share a rate limit. Messages are late or lost. The nodes have different
+//! clocks, and some pause or die. A token bucket judges whether the nodes allowed too many
+//! requests; it shares no code with the tested rules.
 
 use super::*;
 

@@ -77,8 +77,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// Checks that the orders of the erased buyer have a replacement name, that no other order has it,
-/// and that no row has the old name.
+/// Checks that the erased buyer's orders, and no others, have a replacement name. Checks that no
+/// row has the old name.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

@@ -1,5 +1,5 @@
-//! A scenario with a waitlist. One buyer leaves it, three buyers get returned units in the sequence
-//! of the waitlist, and a buyer who did not join buys a unit that remains.
+//! A scenario with a waitlist. One buyer leaves it, and three buyers get returned units in the
+//! sequence of the waitlist. A buyer who did not join buys a unit that remains.
 
 use serde_json::{Value, json};
 

@@ -237,7 +237,7 @@ async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog
     }
 }
 
-/// Checks that the units of the unpaid orders add up to the held units of the stock, and that no
+/// Checks that the units of the unpaid orders add up to the held units of the stock. Checks that no
 /// buyer has more units than the limit.
 async fn sums(fixture: &ServerFixture, sale: &str) {
     let (mut held, mut of) = (0, HashMap::<String, u64>::new());

@@ -27,7 +27,7 @@ const SECRET: [u8; 32] = [7; 32];
 /// arrive. The third item has few units, so a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// The ways to pay for an order: the number of payments, how often the provider reports each
+/// The ways to pay for an order. Each has the number of payments, the number of reports of each
 /// payment, and the shortest delay of the first report.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),

@@ -1,5 +1,5 @@
-//! Tests the accessibility of every page in each of its states. axe-core finds no violation: in
-//! both languages, in both colour schemes, on a phone and on a desktop. On the smallest phone, no
+//! Tests the accessibility of every page in each of its states. In both languages and colour
+//! schemes, on a phone and on a desktop, axe-core must find no violation. On the smallest phone, no
 //! page needs sideways scrolling.
 
 mod brand;

@@ -155,8 +155,8 @@ const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card =
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),
       more: words('p.soft'), light: card.querySelector('.door').dataset.light };
   })";
-/// What the card of a sale must show in each state of `serve::CASES`: words of its label in English
-/// or Chinese, and the `data-light` value of its picture.
+/// What the card of a sale must show in each state of `serve::CASES`: words of its label, and the
+/// `data-light` value of its picture.
 const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("soon", ["Opens ", " 开抢", "Coming soon敬请期待"], "before"),
     ("open", ["Open now", "正在抢购", ""], "on"),

@@ -112,8 +112,8 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
-        // On the documentation page, the form for a purchase must buy a unit without any input, and
-        // must put the order's id into the form for reading an order.
+        // On the documentation page, the form for a purchase must buy a unit without any input. It
+        // must put the order's id into the form that reads an order.
         tab.load(&plain(fixture.address, "/docs#purchase")).await;
         let said = async |form: &str, words: &str| {
             tab.click(&format!("#{form} form button")).await;

@@ -236,8 +236,8 @@ const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// Returns four numbers: the time of the first paint, the time at which the numbers were shown, the
-/// size of the page and all its files in bytes, and the number of files.
+/// Returns the time of the first paint, and the time at which the numbers were shown. Also returns
+/// the size of the page with all its files in bytes, and the number of files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
     const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));

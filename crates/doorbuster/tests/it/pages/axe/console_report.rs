@@ -25,8 +25,8 @@ const OLDER_ACTIONS: &str = "const send = window.fetch;
     }
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Changes the answers so that the opening of the sale was seven hours ago, and the series of the
-/// sale has one point, in the minute of the opening.
+/// Changes the answers: the opening of the sale was seven hours ago, and the sale's series has one
+/// point, in the minute of the opening.
 const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
   const ask = window.fetch;
   window.fetch = async (path, options) => {
