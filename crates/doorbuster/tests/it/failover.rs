@@ -14,11 +14,11 @@ use crate::test_server::{CommandRun, TempDir, program, run};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The longest time from a promotion until a node sells again. The documents promise 2 s; the rest
-/// is for a busy machine.
+/// The longest time from a promotion until a node sells again. The documents promise two seconds;
+/// the rest is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
-/// The longest time until the log names a standby that is missing or hangs. The documents promise 3
-/// s; the rest is for a busy machine.
+/// The longest time until the log names a standby that is missing or hangs. The documents promise
+/// three seconds; the rest is for a busy machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(6);
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");

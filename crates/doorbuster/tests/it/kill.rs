@@ -29,7 +29,7 @@ const LONG: u32 = 900;
 /// The length of a short hold in seconds. It ends during a round.
 const SHORT: u32 = 1;
 const MORE_ROUNDS: u64 = 5;
-/// In the first rounds, up to this number, some requests do not wait for their verdicts.
+/// The number of rounds at the start in which some requests do not wait for their verdicts.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 pub(crate) fn number(name: &str) -> Option<u64> {

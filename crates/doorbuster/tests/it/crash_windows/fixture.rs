@@ -245,7 +245,7 @@ impl ServerFixture {
                    "limit_per_buyer": limit, "hold_secs": hold})
         };
         let items: Vec<Value> = items.iter().map(item).collect();
-        // The few buyers of these tests send more requests than the default rate limits allow.
+        // The few buyers of these tests send many requests, so the sale has no rate limits.
         let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
         let body = json!({"id": sale, "title": "Spring drop", "items": items, "front_door": door});
         let made = self.admin("POST", "/v1/admin/sales", Some(&body)).await;

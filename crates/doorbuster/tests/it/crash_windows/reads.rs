@@ -41,8 +41,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Creates one sale for each of five refusals: the sale is not open yet, is paused or is closed;
-/// the buyer's limit is reached; the rate limit is reached.
+/// Creates one sale for each of five refusals. Three of the sales are not open yet, paused, and
+/// closed. In the other two, the buyer's limit or the rate limit is reached.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;

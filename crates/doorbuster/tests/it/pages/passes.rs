@@ -50,8 +50,8 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
     name.to_owned()
 }
 
-/// Creates a sale with these requirements at its front door, which opens in `secs` seconds. Returns
-/// the time of its start.
+/// Creates a sale that has these requirements at its front door and opens in `secs` seconds.
+/// Returns the time of its start.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
     draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))

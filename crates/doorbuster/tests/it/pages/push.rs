@@ -128,8 +128,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         // The visible page is not that of the sale `room`, so the worker shows a notification.
         push(&tab, &origin, &turn).await;
         assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
-        // After the sign-out, the worker has no cookie and cannot read the order. The notification
-        // must not name the product, because another person may use the browser now.
+        // Without the cookie, the worker cannot read the order, and the buyer may have signed out.
+        // So the notification must not name the product.
         let end = page.replace("POST", "DELETE");
         tab.run(&format!("fetch('/v1/session', {{ {end} }}).then(arguments[0])")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;
