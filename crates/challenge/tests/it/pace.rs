@@ -12,8 +12,7 @@ const TIMES: u32 = 40;
 /// machine can make a measurement more expensive, but never cheaper.
 const ROUNDS: u32 = 5;
 
-/// Returns the processor time that this thread has used. It does not include the time of other
-/// threads and programs.
+/// Returns the processor time of this thread, without the time of other threads and programs.
 fn spent() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")
         .expect("Linux reports the processor time");
@@ -21,7 +20,7 @@ fn spent() -> Duration {
     Duration::from_nanos(nanos.expect("the first word is a number of nanoseconds"))
 }
 
-/// Returns the average processor time of one challenge, in the cheapest round.
+/// Returns the average cost of one challenge, in the cheapest round.
 fn cost(mut make: impl FnMut()) -> Duration {
     make();
     let round = |_| {

@@ -141,8 +141,8 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("was written for the puzzle", form::fits, 80..=95),
 ];
 
-/// Makes a puzzle without protection: the picture has soft colours, and one dark gap that has
-/// exactly the piece's shape and content.
+/// Makes a puzzle without protection: soft colours, and one dark gap with exactly the piece's shape
+/// and content.
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);

@@ -1,5 +1,5 @@
-//! Measures how long a robot needs to solve proofs of work. The robot must do the whole work,
-//! because no faster method is known.
+//! Measures how long a robot needs to solve proofs of work. A robot must do the whole work, because
+//! no faster method is known.
 
 use std::time::Instant;
 

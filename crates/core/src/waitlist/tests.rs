@@ -33,7 +33,7 @@ fn key(name: &str) -> RequestKey {
     RequestKey::new(name).expect("a key")
 }
 
-/// Returns a model with one item of two units, and the order of a buyer who holds both units.
+/// Returns a model with one item of two units, and the order of the buyer who holds both units.
 fn item_on_hold() -> (Model, Order) {
     let mut model = Model::default();
     let item = Item {

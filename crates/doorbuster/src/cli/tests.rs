@@ -30,7 +30,7 @@ fn every_command_and_argument_has_help() {
     check(&Cli::command(), "");
 }
 
-/// The commands that print no report, and therefore have no `--json`.
+/// The commands that print no report, and so have no `--json`.
 const WITHOUT_JSON: [&str; 3] = [
     // This command prints a script for a shell.
     "doorbuster completions",

@@ -43,7 +43,7 @@ fn address_of(test_server: &TestServer) -> String {
     test_server.url().strip_prefix("http://").expect("an address").to_owned()
 }
 
-/// Buys one unit. Returns the order's id, or `None` if the server has ended.
+/// Buys one unit. Returns the order's id, or `None` if the server is gone.
 fn buy(address: &str, token: &str, key: u64) -> Option<String> {
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
     let request = format!(
@@ -232,7 +232,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     assert!(refused().contains("damaged"));
 }
 
-/// Damages the newest base in several ways, and calls `check` for each of them. The restores in
+/// Damages the newest base in several ways, and calls `check` for each of them. A restore in
 /// `check` must then use the base of the first generation.
 fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     let flipped = |text: &[u8], at: usize| {

@@ -250,7 +250,7 @@ fn metrics(address: SocketAddr) -> Option<String> {
 fn a_demo_reuses_its_connections() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // With so many buyers, the sale is still running when the test counts the connections.
+    // There are so many buyers that the sale is still running when the test counts connections.
     command.args(["demo", "--json", "--buyers", "300000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");

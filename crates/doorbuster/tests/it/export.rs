@@ -82,7 +82,7 @@ impl Cdn {
 
 impl Drop for Cdn {
     fn drop(&mut self) {
-        // Ignores an error: nginx may have stopped by itself.
+        // An error is ignored, because nginx may have stopped by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -187,7 +187,7 @@ fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
 #[test]
 fn of_a_million_page_views_a_few_hundred_reach_the_server() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-    // The rows of the table in the guide.
+    // These are the rows of the table in the guide.
     for (span, caches, expected) in [
         (minutes(1), 1, 61),
         (minutes(10), 1, 610),
@@ -219,8 +219,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let requests: usize = visitors.join_all().await.into_iter().sum();
     let (took, arrived) = (begun.elapsed(), reached(&fixture).await - before);
     println!("{views} page views, {requests} requests in {took:?}: {arrived} reached the server");
-    // nginx counts in whole seconds, so it keeps a copy a little longer than the cache in the
-    // simulation.
+    // nginx counts in whole seconds, so it keeps a copy a little longer than the simulated cache.
     let most = simulated(views as u64, took, 1) + 2;
     assert!(
         (1..=most).contains(&arrived),

@@ -117,7 +117,7 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
         let findings = audit["findings"].as_array()?;
         let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
-        // The finding's text has the form "…: 5 are missing or in an earlier state, among them …".
+        // The finding's text is like "…: 5 are missing or in an earlier state, among them …".
         let number = |finding: &Value| {
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
@@ -285,7 +285,7 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
         assert!(log.contains("server.started"), "{log}");
         let is_alarm = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
         let alarms: Vec<&str> = log.lines().filter(is_alarm).collect();
-        // The standby did not exist when the nodes started. So a warning about the settings is
+        // The standby did not exist when the nodes started, so a warning about the settings is
         // correct.
         let is_false =
             |line: &&str| line.contains("\"database.") && !line.contains("database.setting");

@@ -65,8 +65,8 @@ impl Hosts {
              listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\n\
              unix_socket_directories = '{dir}'\\n\" \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
-        // The output goes to a file. A server that the script starts keeps the output open, so a
-        // pipe would never end.
+        // The output goes to a file. A server that the script starts keeps the output open, so the
+        // read of a pipe would never end.
         let log = self.temp_dir.join("log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = match rustix::process::geteuid().is_root() {

@@ -36,7 +36,7 @@ use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
 /// The number of deployments that run at the same time with SQLite. The number with PostgreSQL is
-/// lower, because with more deployments, a node may not get a connection in time.
+/// lower, because with more deployments, a node might not get a connection in time.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The webhook secret of the sandbox provider. Tests sign messages of the provider with it.
@@ -44,7 +44,7 @@ const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 /// The largest number of sales for one failpoint with PostgreSQL. If only the second node, which
 /// has no failpoint, passes the point, no server is killed. The test then starts another sale.
 const LIVES: u32 = 6;
-/// The longest time for a sale whose server is killed and started again, even on a busy machine.
+/// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);
 
 /// If a sale takes longer than this, the test prints what the sale waits for.
@@ -230,7 +230,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             died = true;
         }
         if store_access.is_shared() {
-            // The second node starts when the first node has delivered an event or was killed.
+            // The second node starts after the first node has delivered an event or was killed.
             if second.is_none() && (died || !receiver.received().is_empty()) {
                 let of = store_access.clone();
                 let starting =

@@ -24,9 +24,9 @@ use judge::Judge;
 
 /// The limit for each buyer, in units.
 const LIMIT: u32 = 6;
-/// The length of a long hold in seconds. It is longer than a round.
+/// The length of a long hold in seconds, which is longer than a round.
 const LONG: u32 = 900;
-/// The length of a short hold in seconds. It ends during a round.
+/// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
 const MORE_ROUNDS: u64 = 5;
 /// The number of rounds at the start in which some requests do not wait for their verdicts.
@@ -87,8 +87,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Returns whether the store has an order of this buyer. The server must not run. The query runs on
-/// a copy of the store, because SQLite would change the files.
+/// Returns whether the store has an order of this buyer. The server must not run. The function
+/// opens a copy of the store, because SQLite would change the files.
 fn is_on_disk(fixture: &ServerFixture, buyer: &str) -> bool {
     let copy = TempDir::new();
     for name in ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"] {
@@ -114,7 +114,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         // the disk but the server has not learned this.
         faults.linger(Duration::from_secs(30));
         let mut connection = fixture.connect().await;
-        // With `wait=30`, the server does not answer 202 before the kill, even if the kill is late.
+        // With `wait=30`, the server does not answer 202 before the kill, even if the kill comes
+        // late.
         connection.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit is on the disk", Duration::from_secs(10), async || {

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, program, run, signal, until, wait};
 
-/// The number of seeds with which the test runs the safe strategies. `cargo xtask lab` runs more
-/// seeds.
+/// The number of seeds with which the safe strategies run. `cargo xtask lab` runs more seeds.
 const SEEDS: usize = 3;
 
 /// Runs a command of `lab`. Returns its exit code and the JSON that it prints.
@@ -181,7 +180,7 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
     let temp_dir = TempDir::new();
     let out = TempDir::new();
     let dir = out.join("report");
-    // There are so many short runs that the signal interrupts one of them.
+    // There are so many short runs that the test interrupts one of them.
     let ways = ["lab", "run", "--strategies", "unit-rows", "--levels", "4", "--seeds", "1000"];
     let mut child = program(&temp_dir)
         .args(ways)

@@ -12,11 +12,11 @@ use crate::nats_server::NatsServer;
 
 /// The name of the stream, and the prefix of its subjects.
 const NAME: &str = "shop";
-/// The stream drops a repeated message that arrives within this time after the first one. NATS
-/// allows no shorter time.
+/// The stream drops a duplicate that arrives within this time after the original. NATS allows no
+/// shorter time.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// The NATS server. It stops when this value is dropped.
+/// The broker. It stops when this value is dropped.
 pub struct NatsStream {
     nats: NatsServer,
 }

@@ -95,7 +95,7 @@ async fn closed_shop() -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
-            // A failed read is ignored: the next request comes over another connection.
+            // A failed read is ignored, because the next request comes over another connection.
             let _ = stream.read(&mut bytes).await;
             let _ = stream
                 .write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -375,7 +375,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // The buyer is erased, so the audit must find the order of each answer by the order's id.
+    // The buyer is erased, so the audit finds the order of each answer by the order's id.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use crate::test_server::{TempDir, TestServer, program, until};
 
-/// The page. Its examples are in `<pre data-example="…"><code>`.
+/// The page, with its examples in `<pre data-example="…"><code>`.
 const PAGE: &str = include_str!("../../../web/assets-docs/page/docs.html");
 
-/// Returns the text after `mark`, up to the end of the example.
+/// Returns the example after `mark`, up to the end of its HTML element.
 fn example(mark: &str) -> String {
     let (_, rest) =
         PAGE.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));

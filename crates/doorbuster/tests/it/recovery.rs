@@ -26,7 +26,7 @@ fn blocks() -> Vec<(&'static str, String)> {
     parts.by_ref().map(block).collect()
 }
 
-/// A PostgreSQL server in a directory of its own. The page's commands manage this server.
+/// A PostgreSQL server with its own directory. The page's commands manage this server.
 struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
@@ -45,7 +45,7 @@ impl Installation {
             vec![("/var/lib/postgresql/data", at("data")), ("/archive", at("archive"))];
         let installation = Self { dir: dir.clone(), bin_dir, port, replacements };
         std::fs::create_dir(&dir).expect("a new directory");
-        // The user of the PostgreSQL server needs access to the directory.
+        // The user of the PostgreSQL server must be able to enter the directory.
         let open = format!("chmod 711 {}", temp_dir.join(".").display());
         assert!(Command::new("sh").args(["-c", &open]).status().expect("a shell").success());
         if is_root() {
@@ -68,7 +68,7 @@ impl Installation {
         installation
     }
 
-    /// Runs a script as the user of the PostgreSQL server, as a person does in a shell.
+    /// Runs a script as the user of the PostgreSQL server, like a person with a shell.
     fn shell(&self, script: &str) -> String {
         let mut command = match is_root() {
             true => {
@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A server that a script starts later writes its log to the script's output. So the output
-        // is a file, and each script has a file of its own.
+        // A script can start a server, which later writes its log to the script's output. So the
+        // output is a file, and each script has its own file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.join(format!("shell-{number}.log"));

@@ -47,7 +47,7 @@ impl Reloadable {
         names.map(|name| self.server.exchange("", "GET", name, "", "").1).collect()
     }
 
-    /// Returns the script that contains the settings of the pages.
+    /// Returns the script with the settings of the pages.
     fn script(&self) -> String {
         let index = self.index();
         let name = index.split('"').find(|word| word.starts_with("/assets/first."));
@@ -95,7 +95,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(value("page.shop"), "\"Second shop\"", "the new value must be shown");
     assert_eq!(value("workers"), "2", "the value that is in use must be shown");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
-    // The new limit is 16 connections, so the server must refuse the next one.
+    // The new limit is 16, so the server must refuse connection 17.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();

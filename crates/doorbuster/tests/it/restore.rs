@@ -171,7 +171,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     drop(TestServer::start(command, data_dir));
     let log = fs::read_to_string(&log).expect("a log file");
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
-    // The store has accepted the new key. Another start with this key must succeed.
+    // The store has accepted the new key, so another start must succeed.
     let test_server = TestServer::open(&temp_dir);
     // A second server cannot start, because the store is locked. It must not leave a new key
     // behind.

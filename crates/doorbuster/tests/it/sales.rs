@@ -351,7 +351,7 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy that drops the answer to each request with `word`. Returns the proxy's URL.
+/// Starts a proxy that drops the answer to each request with this word. Returns the proxy's URL.
 fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -383,7 +383,7 @@ fn lossy_proxy(url: &str, word: &'static str) -> String {
                         break;
                     }
                 }
-                // An error is ignored, because the client may have disconnected already.
+                // An error is ignored, because the client may have disconnected.
                 let _ = near.shutdown(Shutdown::Both);
             });
         }
@@ -415,7 +415,7 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "a second extension");
 }
 
-/// Buys ten phones with the same request that the sale's page sends.
+/// Buys ten phones, with the same request as the sale's page.
 pub fn buy(url: &str, token: &str) -> Value {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");

@@ -174,7 +174,7 @@ fn a_backup_of_a_running_store_is_valid() {
     run(program(&temp_dir).args(["audit", "--store"]).arg(&restored)).stdout_of_success();
 }
 
-/// A running program. It is killed when the test ends, even if the test fails.
+/// A program that is killed when the test ends, even if the test fails.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -471,8 +471,8 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
             "{line}"
         );
     }
-    // This error is one that only the client can correct. The server writes no log line for it and
-    // returns no request id.
+    // For an error that only the client can correct, the server writes no log line and returns no
+    // request id.
     let (head, _) = test_server.exchange(
         &token,
         "GET",

@@ -19,8 +19,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// Returns the cells that `sale show --slots` prints for the only slot, from the epoch on. Also
-/// returns the number of units in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the only slot, beginning with the epoch.
+/// Also returns how many units of the sale are in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,

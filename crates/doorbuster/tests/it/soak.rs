@@ -1,4 +1,4 @@
-//! A short run of the soak test. `cargo xtask soak` runs the same load for hours.
+//! A short soak run. `cargo xtask soak` runs the same load for hours.
 
 use std::path::Path;
 use std::time::Duration;

@@ -13,7 +13,7 @@ pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A temporary directory. It is removed when this value is dropped.
+/// A directory that is removed when this value is dropped.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -124,7 +124,7 @@ impl TestServer {
         Self::start(serve(temp_dir, &data_dir), data_dir)
     }
 
-    /// Starts a server that logs to this file, at its default level.
+    /// Starts a server that logs at its default level to this file.
     pub fn start_with_log(temp_dir: &TempDir, log: File) -> Self {
         let data_dir = temp_dir.join("data");
         let mut command = serve(temp_dir, &data_dir);
@@ -176,7 +176,7 @@ impl TestServer {
         made.trim().to_owned()
     }
 
-    /// Sends a request with this token, as the sale's page does. Returns the status and the body.
+    /// Sends a request with this token, like the sale's page. Returns the status and the body.
     pub fn send(
         &self,
         token: &str,
@@ -191,7 +191,7 @@ impl TestServer {
         (status, serde_json::from_str(&body).expect("JSON"))
     }
 
-    /// Does the same as [`Self::send`], but returns the head and the body as text.
+    /// Does the same as [`Self::send`], but returns the head and the body unchanged.
     pub fn exchange(
         &self,
         token: &str,

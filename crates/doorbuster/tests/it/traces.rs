@@ -118,7 +118,7 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let (keep, kept) = sync_channel(1_000);
-    // Accepts connections until the tests end. Each connection has one request.
+    // Accepts connections until the tests end; each connection carries one request.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.expect("a connection"));

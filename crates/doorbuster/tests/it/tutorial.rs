@@ -22,7 +22,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // `kill` fails only if the shop has ended early. The test has then already failed.
+        // `kill` fails only if the shop ended early, and then the test has already failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

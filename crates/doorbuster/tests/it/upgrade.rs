@@ -94,7 +94,7 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
         assert_eq!(status, 200, "{order}");
         order["state"].clone()
     };
-    // The kept store is older than the payment window of this order, so the order expires.
+    // The store is older than this order's payment window, so the order expires.
     until("alice's order expires", || (show("alice") == "expired").then_some(()));
     assert_eq!([show("bob"), show("carl")], ["cancelled", "paid"]);
     let (status, again) = buy(server, temp_dir, "alice");

@@ -30,7 +30,7 @@ use listener::Listener;
 /// The longest wait after the last start until all events are delivered. Some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// The accepted events (order id, event id, type) in the order of arrival, with repetitions.
+/// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// Starts a shop that accepts four out of five messages, at random.
@@ -293,7 +293,7 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message with the timestamp `at` and a signature, which is of the text `signed`.
+    // Sends the message with the timestamp `at` and with a signature of the text `signed`.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(

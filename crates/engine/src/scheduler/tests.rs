@@ -1,10 +1,10 @@
-//! Tests the scheduler with a paused clock.
+//! Tests of the scheduler with a paused clock.
 
 use super::*;
 
 const START: Millis = Millis(1_000_000);
 
-/// The scheduler of a leader. The store's clock shows the time of Tokio's paused clock.
+/// A leader's scheduler. The store's clock shows the time of Tokio's paused clock.
 struct Fixture {
     scheduler: Scheduler,
     began: Instant,

@@ -154,8 +154,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     engine.stock.stop_node().await;
 }
 
-/// Opens a sale with two slots, and buys units without settling the tickets. Then removes the
-/// second slot from the spread. Returns this slot.
+/// Opens a sale with two slots and buys units, but no node settles the tickets. Then removes the
+/// second slot from the spread, and returns this slot.
 async fn leave_with_tickets(engine: &EngineParts) -> SlotKey {
     spread_sale(engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     for n in 0..4 {

@@ -141,8 +141,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.purchases.parked.fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // Anna's ticket has the only unit and is not settled. It may be returned, so Bert's request is
-    // parked.
+    // Anna's ticket in flight has the only unit and may be returned, so Bert's request is parked.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.purchases.parked(), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;

@@ -186,7 +186,7 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (fixture, dir) = (Fixture::new(), TempDir::new());
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock advances it by one millisecond.
+    // Each read of this clock advances the clock by one millisecond.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(fixture.store.now().0));
     let looked = Arc::clone(&clock);
     let store =

@@ -177,8 +177,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refused requests did not count for the limit of all buyers together. So this limit allows
-    // one more request after a minute.
+    // The refused requests did not use up the limit of all buyers together, so it allows one more
+    // request after a minute.
     let later = |address, buyer| {
         acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };

@@ -77,7 +77,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
-    // Another node admits the first three visitors. This node learns of it by reading the row.
+    // Another node admits the first three visitors. This node learns of this only from the row.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let admitted: Vec<_> =

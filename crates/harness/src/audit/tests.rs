@@ -1,5 +1,5 @@
-//! Tests the auditor. Each test damages a consistent store in one way, and the auditor must report
-//! the broken rule.
+//! Tests of the auditor. Each test damages a consistent store in one way, and the auditor must
+//! report the broken rule.
 
 mod clock;
 mod fixture;
@@ -314,8 +314,7 @@ fn more_than_twenty_findings_of_one_rule_are_counted() {
     assert_eq!(report.audit.findings[20].detail, "and 30 more findings of this rule");
 }
 
-/// Returns a store with `count` orders of different buyers, and the text of the answers to these
-/// buyers.
+/// Returns a store with `count` orders of different buyers, and the answers to these buyers.
 fn big(count: i64) -> (StoreFixture, String) {
     let fixture = StoreFixture::strict();
     fixture.run(&format!(

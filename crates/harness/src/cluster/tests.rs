@@ -1,4 +1,4 @@
-//! Tests the private servers: they start, fail as requested, recover, and leave no files.
+//! Tests of the private servers: they start, fail as requested, recover, and leave no files.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

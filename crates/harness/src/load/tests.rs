@@ -1,4 +1,4 @@
-//! Tests the load generator with a scripted server: every kind of answer, and every fault.
+//! Tests of the load generator with a scripted server: every kind of answer, and every fault.
 
 mod fake_server;
 mod repeats;

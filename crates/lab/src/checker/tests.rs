@@ -1,4 +1,4 @@
-//! Tests the checker. Each test changes a correct sale so that it has one kind of fault. The
+//! Tests of the checker. Each test changes a correct sale so that it has one kind of fault. The
 //! checker must find each kind of fault, and no fault in the correct sale.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tests runs whose processes fail. The servers are real.
+//! Tests of runs whose processes fail. The servers are real.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Tests strategies at their weak points. The servers are real.
+//! Tests of strategies at their weak points. The servers are real.
 
 use std::time::Duration;
 

@@ -92,7 +92,7 @@ impl TestApp {
         self.dir.clone()
     }
 
-    /// Asks the server to stop. Returns a task that ends with the server's result.
+    /// Asks the server to stop. The returned task ends with the server's result.
     pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
         self.stop.take();
         self.task.take().expect("the server was not asked to stop before")

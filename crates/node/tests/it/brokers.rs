@@ -39,7 +39,7 @@ impl BrokerServer {
         }
     }
 
-    /// Shuts RabbitMQ down cleanly. Kills NATS, as a power failure would.
+    /// Shuts RabbitMQ down cleanly, or kills NATS, as a power failure would.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),

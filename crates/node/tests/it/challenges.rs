@@ -104,7 +104,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
             "{kind}: a spent challenge must be refused"
         );
     }
-    // A slider's piece may be near the gap, and the case of an image's letters does not matter.
+    // The server accepts a slider's piece near the gap, and ignores the case of an image's letters.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let slider = challenge(&app, "anna", "slider", json!({})).await;
         let solved = solve_sealed([0x5a; 32], &slider, "slider", "anna");

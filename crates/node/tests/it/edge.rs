@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node: the requests that it answers or passes on, and its behaviour
-//! when its copy is old.
+//! Tests an edge in front of a node: the edge's own answers, the requests that it passes on, and
+//! its behaviour with an old copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -237,7 +237,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     tier.node.open_sale("spring", 1.into(), 1).await;
     assert_eq!(tier.buy("anna", "k").await, "201");
     tier.wait_for_state("held_out").await;
-    // Redis stops answering for six seconds. The edge's copy becomes old.
+    // Redis stops answering, so the edge's copy becomes old.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
     until("the edge's copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
@@ -252,7 +252,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     assert_eq!(tier.proxy.purchases() - before, 20, "the edge must pass every request on");
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
-    // Redis loses all data. The node must write the feed again.
+    // Redis loses all data, and the node writes the feed again.
     let before = tier.generations().await;
     tier.redis.flush();
     until("the edge reads the new feed from its beginning", async || {
@@ -285,8 +285,8 @@ async fn operators_see_an_edge_among_the_nodes() {
         .await;
     let nodes = found["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 2, "{found}");
-    // All listed nodes have a lease. A node reports long before its lease ends, so its last report
-    // must be recent.
+    // Only nodes with a lease are listed. A node reports long before its lease ends, so its last
+    // report is recent.
     for node in nodes {
         assert!(node["lag_ms"].as_u64().is_some_and(|lag| lag < 10_000), "{node}");
     }

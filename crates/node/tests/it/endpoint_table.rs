@@ -6,7 +6,7 @@ use doorbuster_api::header::BodyType;
 
 use crate::app::{ADMIN_KEY, TestApp};
 
-/// Returns the path of the endpoint, with ids that do not exist.
+/// Returns the endpoint's path with ids of objects that do not exist.
 fn path(endpoint: &Endpoint) -> String {
     endpoint
         .path
@@ -44,8 +44,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // `discard_dead_letter` accepts a request without a body. But a body must contain
-                // `reason`.
+                // `discard_dead_letter` accepts a request without a body. If there is a body, it
+                // must contain `reason`.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // With `PATCH`, the body `{}` is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {

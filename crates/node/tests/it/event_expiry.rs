@@ -26,7 +26,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// Returns the next close frame. No other frames than pings and pongs may come before it.
+/// Returns the next close frame. Only pings and pongs may come before it.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =

@@ -54,7 +54,7 @@ pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     }
 }
 
-/// Returns the next server-sent event and its id.
+/// Returns the next server-sent event, with its id.
 async fn sent(connection: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
     loop {
         if let Some((frame, rest)) = text.clone().split_once("\n\n") {
@@ -169,7 +169,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // Returns a socket's last frame. The server must answer a close frame with a close frame.
+    // Returns a socket's last frame. The server answers a close frame with a close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -328,7 +328,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
     let mut slow = open_slow_reader(&app, "anna").await;
-    // This client never reads, so it gets no close frame. The server must cut its connection.
+    // This client never reads, so it gets no close frame, and the server cuts its connection.
     let _deaf = open_slow_reader(&app, "anna").await;
     let mut quick = socket(&app, "anna", "").await;
     let reading = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! A raw HTTP client. It sends exactly the bytes that a test gives, and parses the answers.
+//! A raw HTTP client. It sends exactly the bytes that a test writes, and parses only the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl Connection {
         Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
     }
 
-    /// Reads the body of an answer whose head was already read into `reply`.
+    /// Reads the body of `reply`, whose head was already read.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,
@@ -160,7 +160,7 @@ impl Connection {
         Some(chunk)
     }
 
-    /// Reads the head of an answer with a streamed body, and leaves the body unread.
+    /// Reads only the head of an answer with a streamed body.
     pub(crate) async fn head(&mut self) -> Reply {
         self.reply(true).await.expect("a head")
     }

@@ -1,5 +1,5 @@
-//! Tests clients that disconnect or stall, the limit of connections, the stop of the server, and
-//! the data directory.
+//! Tests clients that disconnect or stall, the limit of connections, the server's stop, and the
+//! data directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut connection = app.connect().await;
-    // Two requests arrive in one piece. Then one request arrives in many pieces.
+    // Two requests arrive in one piece, and then one request in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     connection.send(&two).await;
     assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "201");

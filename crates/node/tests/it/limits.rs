@@ -11,7 +11,7 @@ use crate::watch::Stopwatch;
 mod nodes;
 mod proxies;
 
-/// Opens a sale with these limits. With a stock of 1, the first purchase sells out the sale.
+/// Opens a sale with these limits. With a stock of 1, one purchase sells out the sale.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -127,7 +127,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // The limit is a burst of 3 requests, and 1 per minute. All checks end within a minute.
+    // The limit admits a burst of 3 requests, then 1 per minute. All checks end within a minute.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -255,12 +255,12 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         );
         let_in += u64::from(verdict == "409 sold_out");
     }
-    // The limit is a burst of ten requests, and one per second.
+    // The limit admits a burst of ten requests, then one per second.
     assert!((10..=10 + timer.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
         person.expect("no panic");
     }
-    // After the wait that the refusal names, the limit must admit one request per second.
+    // After the wait that the refusal names, the limit admits one request per second.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -297,24 +297,24 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::start().await;
     open(&app, "spring", 1, limits.clone()).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // No proxy is trusted. So all requests count for one address, whatever their headers say.
+    // No proxy is trusted, so all requests count for one address, whatever their headers say.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}", 5).await, 3);
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}", 5).await, 5);
     app.stop().await;
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // Any client can write the left part of these headers, so the server must ignore it.
+    // Any client can write the left part of these headers, so the server ignores that part.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,
         5
     );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
-    // All addresses of one IPv6 /64 network count as one client.
+    // All addresses of an IPv6 /64 network belong to one client.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // These headers name different addresses, so the requests must count for the proxy's address.
+    // If the two headers name different addresses, the requests count for the proxy's address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];

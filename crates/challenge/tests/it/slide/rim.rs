@@ -11,8 +11,8 @@ use crate::pixels::Grey;
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 const GAPS: usize = 3;
-/// A larger difference of colours counts as this value, because it comes from an edge in the
-/// background or from a rim.
+/// A difference of colours that is larger than this counts as this value, because it comes from an
+/// edge in the background or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
@@ -61,8 +61,7 @@ fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns how strongly the colours just inside the rim correlate with the colours just outside of
-/// it.
+/// Returns how well the colours just inside the rim correlate with the colours just outside of it.
 fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let both = seen.pairs.iter().map(|&(inner, outer)| {

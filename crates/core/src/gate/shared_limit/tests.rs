@@ -177,7 +177,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if flight.arrives_at <= now && flight.answer.is_none() && !flight.is_lost {
                 let (state, answer) = flight.sent.call.apply(shared, now / MICRO + shared_ahead_us);
                 (shared, flight.answer) = (state, Some(answer));
-                // The answer of the shared storage can also get lost.
+                // The answer of the shared storage may get lost, too.
                 if plan.has_faults && rng.percent(5) {
                     (flight.is_lost, flight.answer) = (true, None);
                 } else {

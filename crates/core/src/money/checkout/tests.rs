@@ -146,8 +146,7 @@ fn an_extension_starts_the_wait_for_the_provider_again() {
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", pay_by)));
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
-    // An ended order does not wait for its provider, so a query that the provider does not answer
-    // changes nothing.
+    // An ended order does not wait for its provider, so an unanswered query changes nothing.
     let ended = unwrap_infallible(order::end(
         &mut model,
         &order.id,

@@ -103,8 +103,7 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
     );
 }
 
-/// Changes one value of a good outcome, and checks that a mismatch is reported that contains
-/// `words`.
+/// Changes one value of a good outcome, and checks that a reported mismatch contains `words`.
 #[track_caller]
 fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     let mut outcome = good(10_000, 10, 100);

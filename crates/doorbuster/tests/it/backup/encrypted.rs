@@ -49,7 +49,7 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The base was copied before this order, so the commit of the order is in a segment.
+    // The base is copied before this order, so the commit of the order is in a segment.
     let order = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
@@ -200,7 +200,7 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
         command
     };
     let mut child = command("backup", &data_dir).arg("--encrypt").spawn().expect("it starts");
-    // The command needs a second to derive a key from the passphrase. During this second, the
+    // The encryption needs a second to derive a key from the passphrase. During this second, the
     // unencrypted copy exists.
     until("the unencrypted copy exists", || (!parts(&data_dir).is_empty()).then_some(()));
     signal(&child, "TERM");

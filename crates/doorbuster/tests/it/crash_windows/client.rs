@@ -120,7 +120,7 @@ impl HttpConnection {
         }
     }
 
-    /// Reads only the head of the next answer, because its body may never end.
+    /// Reads only the head of the next answer, because the body may never end.
     pub async fn head(&mut self) -> io::Result<Reply> {
         let end = loop {
             match self.read.windows(4).position(|four| four == b"\r\n\r\n") {

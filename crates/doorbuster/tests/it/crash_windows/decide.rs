@@ -31,7 +31,7 @@ const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait for its verdict: the server answers 202, however fast
 /// the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
-/// The metric that counts the batches of tickets that the settler has begun to commit.
+/// Metric that counts the batches of tickets that the settler has begun to commit.
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
 const PHONES: u64 = 12;
 
@@ -120,7 +120,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
             "200" | "201" => Some(reply.id()),
-            // On a slow machine, the server may queue or refuse the new try too.
+            // On a slow machine, the server may queue or refuse this try too.
             "202" | "503 unavailable" | "503 overloaded" => None,
             other => panic!("{other}: {reply}"),
         }

@@ -101,7 +101,7 @@ impl MachineFaults {
         self.set(SYNC_FAILS_ONCE, 1);
     }
 
-    /// Makes the next sync of the store's main file fail. Syncs of the log do not fail.
+    /// Makes only the next sync of the store's main file fail. A sync of the log does not fail.
     pub fn fail_next_sync_of_main(&self) {
         self.set(MAIN_SYNC_FAILS_ONCE, 1);
     }
@@ -142,8 +142,8 @@ impl MachineFaults {
         self.get(LOCKS)
     }
 
-    /// Simulates a power cut for the store of a killed server: removes from the store's log the
-    /// bytes that were not synced. Returns the number of removed bytes.
+    /// Simulates a power cut for the store of a killed server: removes the unsynced bytes of the
+    /// store's log. Returns the number of removed bytes.
     pub fn cut_power(&self, data_dir: &Path) -> u64 {
         let log = data_dir.join("doorbuster.sqlite3-wal");
         let Ok(file) = File::options().write(true).open(log) else { return 0 };

@@ -49,7 +49,7 @@ struct Raced {
     after: Vec<Reply>,
 }
 
-/// Buys two orders, and cancels the first one near the end of its payment window. Then the limit
+/// Buys two orders, and cancels the first order near the end of its payment window. Then the limit
 /// must allow exactly two more orders of one unit each.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");

@@ -14,7 +14,7 @@ use super::fixture::ServerFixture;
 const PLACES: usize = 40;
 /// The number of connections of accepted buyers. The test measures how fast they are served.
 const INSIDE: usize = 20;
-/// The time between two attempts of an excess client. The client ignores `Retry-After`.
+/// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
 const WAVE: Duration = Duration::from_millis(1_800);
 /// After a client disconnects, the server accepts another client within this time.
@@ -26,8 +26,8 @@ const IMPATIENT: usize = 64;
 /// The maximum number of retries that one worker may answer in a second, for all clients together.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// The number of refusals for which the test measures the processor time. It is high, because the
-/// kernel counts processor time in hundredths of a second.
+/// The number of refusals whose processor time is measured. It is high, because the kernel counts
+/// processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
 /// The number of accepted requests for which the test measures the processor time; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;

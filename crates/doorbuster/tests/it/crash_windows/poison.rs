@@ -118,7 +118,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     );
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // A slot that starts again returns the units of the ticket that could not be settled.
+    // When the slot starts again, it returns the units of the ticket that could not be settled.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
         .expect("the triggers exist");

@@ -10,8 +10,8 @@ use super::client::{HttpConnection, PurchaseSpec, Reply};
 
 const CLOCKS_DIFFER_MS: i64 = 100;
 
-/// The events that may happen during a random load, in addition to purchases, cancellations and
-/// changes of the total.
+/// The possible events of a random load, in addition to purchases, cancellations and changes of the
+/// total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
     /// True if some requests do not wait for their verdict.
@@ -100,7 +100,7 @@ impl PurchaseLog {
                 assert!(self.order.is_none(), "a replay was refused: {self:?}, then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
-            // After one of these answers, the same request may succeed later.
+            // After these answers, the same request may succeed later.
             "503 unavailable" | "503 overloaded" => {}
             other => panic!("unexpected answer {other} to {self:?}: {reply}"),
         }

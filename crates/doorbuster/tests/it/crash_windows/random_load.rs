@@ -17,8 +17,7 @@ use rand::{RngExt, SeedableRng};
 /// The load gives a new name to a buyer after this number of purchases. The purchases of one buyer
 /// usually ask for more units than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// The time between two reads of the stock. Even a busy machine makes more than twenty reads a
-/// second.
+/// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Long enough for a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
@@ -39,7 +38,7 @@ pub struct RandomLoad {
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
-    /// How often the load has read the stock and checked that its parts add up to the total.
+    /// How often the load read the stock and checked that the parts add up to the total.
     pub reads: AtomicUsize,
     /// Confirmed changes of the total so far.
     pub done: AtomicUsize,
@@ -91,7 +90,7 @@ impl RandomLoad {
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// The change was sent, and the server has not answered it yet.
+    /// The change was sent, and the server has not answered.
     Open,
     /// The change was confirmed.
     Done,
@@ -259,7 +258,7 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale repeatedly. During each pause, the server must sell nothing, and no
+/// Pauses and resumes the sale repeatedly. During a pause, the server must sell nothing, and no
 /// slot may have a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);

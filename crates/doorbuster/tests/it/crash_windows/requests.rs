@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay of a commit. It is shorter than the ten seconds in which a ticket must be decided.
+/// The delay of a commit, which is shorter than the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// The server detects within this time that a client has disconnected. The test cannot observe
 /// this, so it waits.
@@ -118,8 +118,8 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut connections = Vec::with_capacity(requests.len());
     for request in requests {
-        // Sends each request without its last byte first. Then sends all last bytes at the same
-        // moment.
+        // Each request is first sent without its last byte. Then all last bytes are sent at the
+        // same moment.
         let (mut connection, last) = (fixture.connect().await, request.len() - 1);
         connection.send(&request[..last]).await.expect("the request is sent");
         connections.push((connection, request[last]));

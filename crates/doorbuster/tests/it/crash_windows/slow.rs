@@ -69,8 +69,8 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// Sends `first`, and then one more byte after each `pace`, until the server disconnects. Returns
-/// how long the connection lasted.
+/// Sends `first`, then one more byte after each `pace`, until the server disconnects. Returns how
+/// long the connection lasted.
 fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
         let timer = Stopwatch::start();
@@ -83,8 +83,8 @@ fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> Jo
                 }
             }
         };
-        // If the server never disconnects, the client stops after `TIMEOUT`. This is longer than
-        // every time that the test allows.
+        // If the server never disconnects, the client stops after `TIMEOUT`, which is longer than
+        // every allowed time.
         let _ = tokio::time::timeout(TIMEOUT, saying).await;
         timer.elapsed()
     })
@@ -99,7 +99,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
         let (mut refused, mut reset) = (0, 0);
         for _ in 0..bombs {
             let Ok(mut connection) = HttpConnection::connect(address).await else { continue };
-            // The send may fail: the server may disconnect before it has read all bytes.
+            // The send may fail, because the server may disconnect before it has read all bytes.
             let _ = connection.send(&bytes).await;
             match connection.reply().await {
                 Ok(reply) => {
@@ -287,7 +287,8 @@ async fn endless_heads_and_bodies_are_refused() {
         for _ in 0..40 {
             let (mut connection, bytes) = (fixture.connect().await, bytes.clone());
             bombs.spawn(async move {
-                // The send may fail: the server may disconnect before it has read all bytes.
+                // The send may fail, because the server may disconnect before it has read all
+                // bytes.
                 let _ = connection.send(&bytes).await;
                 let reply = connection.reply().await.map(|reply| reply.status);
                 (reply, connection.ends(Duration::from_secs(10)).await)

@@ -24,7 +24,8 @@ const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Long enough for a slow machine.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The delay of a commit. It is shorter than the eight seconds for which a pause waits for tickets.
+/// The delay of a commit, which is shorter than the eight seconds for which a pause waits for
+/// tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of purchases that are tried during the delayed commit, while the sale is being paused
 /// or closed.
@@ -43,7 +44,8 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "the load ended early");
     plan.stop.store(true, Ordering::Relaxed);
-    // The load panics if the units do not add up, or if an answer contradicts an earlier answer.
+    // A task of the load fails if the units do not add up, or if an answer contradicts an earlier
+    // answer.
     let record = storm.await.expect("a load without contradictions");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
@@ -275,8 +277,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // The slow disk delays the commit of a purchase of the last unit. Then the change of the total
-    // arrives, and then the cancellation. Both wait for the same next commit.
+    // The slow disk delays the commit of the purchase that takes the last unit. The change of the
+    // total arrives next, and then the cancellation. Both wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut connections = Vec::new();
     for request in

@@ -16,13 +16,13 @@ use super::requests::available;
 use crate::test_server::serve;
 use crate::watch::Stopwatch;
 
-/// The longest time from the stop signal to the end of the program.
+/// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// The test stops the server when a load has got at least this number of answers.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
-/// The delay of each sync after the stop signal, while the server settles the queued purchases.
+/// The delay of each sync while the stopping server settles the queued purchases.
 const SYNC: Duration = Duration::from_millis(200);
 /// The number of buyers whose requests are queued when the server gets the stop signal.
 const QUEUED: u64 = 30;
@@ -150,7 +150,7 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // The test cannot observe when the server has received the change of the total, so it waits for
+    // The test cannot see when the server has received the change of the stock, so it waits for
     // some time.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();

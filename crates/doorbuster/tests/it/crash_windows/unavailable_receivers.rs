@@ -23,7 +23,7 @@ use crate::watch::Stopwatch;
 /// The number of purchases at each server in each measurement, and the time between two purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// A server passes the test if the 99th percentile of its answer times is at most this long.
+/// A server passes if the 99th percentile of its answer times is at most this long.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
 /// A server also passes if the 99th percentile of its answer times is at most this many times that
 /// of the server without receivers.
@@ -31,7 +31,7 @@ const P99_RATIO_MAX: u32 = 3;
 /// The number of cancelled orders at each server. A cancelled order has two events, so the test can
 /// check that they arrive in sequence.
 const CANCELLED: usize = 60;
-/// The longest wait for all deliveries, including the pauses between attempts.
+/// Longest wait for all deliveries, including the pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
@@ -131,7 +131,7 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Cancels some orders, and waits until a delivery has failed. Then makes the receiver
+    /// Cancels some orders, waits until a delivery has failed, and then makes the receiver
     /// available.
     async fn start_receiver(&mut self) {
         for order in &self.orders[..CANCELLED] {
@@ -180,7 +180,7 @@ impl EndpointCase {
     }
 }
 
-/// Sends purchases at a steady pace, which does not depend on the answers.
+/// Buys at a steady pace that does not depend on the answers.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     let spec =
         |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();

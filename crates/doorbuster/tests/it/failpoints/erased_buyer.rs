@@ -18,8 +18,8 @@ const BYSTANDER: &str = "bystander";
 const SALE: &str = "autumn";
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The buyer pays for one order, gets a refund for a second order, and cancels a third order. Then
-/// the sale is closed, and the buyer is erased.
+/// The buyer pays one order, gets a refund for a second order, and cancels a third order. Then the
+/// sale is closed and the buyer is erased.
 pub async fn erased(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let retrying_client = &retrying_client;
     open(retrying_client).await;

@@ -115,7 +115,7 @@ pub fn event(body: &Value) -> Event {
     }
 }
 
-/// Returns each event once, in the order of the first arrivals.
+/// Returns each event only once, in the order of the first arrivals.
 pub fn first(events: Vec<Event>) -> Vec<Event> {
     let mut seen = HashSet::new();
     events.into_iter().filter(|event| seen.insert(event.id.clone())).collect()

@@ -124,7 +124,7 @@ impl RetryingClient {
         }
     }
 
-    /// Buys from an item that has enough units. Returns the order.
+    /// Buys from an item with enough units; returns the order.
     pub async fn buy(&self, spec: &PurchaseSpec) -> Value {
         self.try_to_buy(spec).await.expect("enough units")
     }

@@ -51,8 +51,7 @@ impl StoreAccess {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
                     .expect("the store exists");
-                // A starting server locks the file for some time. The query must wait for this
-                // lock.
+                // While a server starts, it locks the file for some time, so the query must wait.
                 db.busy_timeout(std::time::Duration::from_secs(60)).expect("a timeout");
                 let mut rows = db.prepare(sql).expect("valid SQL");
                 let rows = rows.query_map([], |row| row.get(0)).expect("readable rows");
@@ -69,7 +68,7 @@ impl StoreAccess {
         }
     }
 
-    /// Runs the `audit` command with this file of answers. Returns its report.
+    /// Runs the `audit` command with these answers; returns its report.
     pub fn audit(&self, fixture: &ServerFixture, answers: &Path) -> Value {
         let mut command = program(&fixture.temp_dir);
         command.args(["audit", "--json", "--store"]);

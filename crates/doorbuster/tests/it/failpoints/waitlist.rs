@@ -8,7 +8,7 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item with a waitlist. Three buyers hold its three units when the first buyer joins the
+/// The item with a waitlist. Three buyers hold its three units before the first buyer joins the
 /// waitlist.
 pub const ITEM: &str = "lamp";
 /// The buyers on the waitlist, in the order in which they join.

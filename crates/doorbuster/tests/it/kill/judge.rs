@@ -225,7 +225,7 @@ async fn total(
 /// had no answer, the same request must now get an answer other than 503.
 async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
-        // `look` reads the order, and checks that it agrees with the earlier answers.
+        // `look` reads the order and compares it with the earlier answers.
         purchase_log.look(connection).await.expect("an answer");
         let again = purchase_log.buy(connection, "").await.expect("an answer");
         assert!(again.is_replay(), "{again}");
@@ -253,7 +253,7 @@ async fn sums(fixture: &ServerFixture, sale: &str) {
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
-/// Returns the final answer to a purchase, as a line of the file for `audit --answers`.
+/// Returns the final answer as a line of the file for `audit --answers`.
 fn line(purchase_log: &PurchaseLog) -> Value {
     match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {

@@ -23,8 +23,8 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const SECRET: [u8; 32] = [7; 32];
-/// The holds of the first item are long. The holds of the second item end before some payments
-/// arrive. The third item has few units, so a late payment finds no free unit.
+/// The first item has long holds. The holds of the second item end before some payments arrive. The
+/// third item has few units, so that a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
 /// The ways to pay for an order. Each has the number of payments, the number of reports of each
@@ -249,7 +249,7 @@ async fn settle(fixture: &ServerFixture) {
     }
 }
 
-/// Checks that every payment is listed once, and either pays for its order or has one refund.
+/// Checks that every reported payment is listed once, and either pays its order or has one refund.
 async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
     let refunds = fixture.list("refunds", "").await;

@@ -172,7 +172,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     bytes.collect()
 }
 
-/// Buys without a browser. Returns the id of the order.
+/// Buys without a browser. Returns the order's id.
 async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
     let bought = fixture
         .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))

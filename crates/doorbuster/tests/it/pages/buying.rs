@@ -31,8 +31,8 @@ const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// Records the texts for screen readers with their times, and the texts of the button. A replaced
-/// setter records the times: on a busy machine, a `MutationObserver` sees a text too late.
+/// Records the texts for screen readers with their times, and the button's texts. A replaced setter
+/// records the times, because a `MutationObserver` sees a text too late on a busy machine.
 const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
@@ -40,7 +40,7 @@ const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     new MutationObserver(() => drawn.push(button.textContent)).observe(button,
       { childList: true, characterData: true, subtree: true });
     arguments[0]();";
-/// Records the page's requests, and whether the dialog for the cancellation has been closed.
+/// Records the page's requests, and whether the cancel dialog has been closed.
 const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
@@ -282,7 +282,7 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
     sale(&fixture, "brief", item).await;
     Browser::with_browser(async |browser| {
         let (page, order) = (browser.tab().await, browser.tab().await);
-        // This page gets no events. It must learn by a request that the order has ended.
+        // This page gets no events, so it must find out by a request that the order has ended.
         page.add_init_script(NO_EVENTS).await;
         page.go(&link(fixture.address, "/sale/brief", "ann")).await;
         page.click(BUY).await;

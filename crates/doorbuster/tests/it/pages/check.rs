@@ -253,8 +253,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // The browser does not treat this `http` address as local, so the page has no
-        // `crypto.subtle`.
+        // The browser does not treat this `http` address as local, so `crypto.subtle` is missing.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);

@@ -39,7 +39,7 @@ const KEEPER: &str = r#"
 /// A host name that leads to this machine but that browsers do not treat as local. A page at this
 /// host counts as a site without encryption.
 pub const INSECURE: &str = "shop.test";
-/// A Chromium without windows and notifications. It needs a third less processor time than
+/// Chromium without windows and notifications. It needs a third less processor time than
 /// `chromium --headless`.
 const HEADLESS_SHELL: &str = "chromium-headless-shell";
 const ARGUMENTS: [&str; 11] = [
@@ -98,8 +98,7 @@ const READY: &str = "ChromeDriver was started successfully on port ";
 
 struct Session {
     path: String,
-    /// The browser's empty windows. A new window costs a process, so later tests use these windows
-    /// again.
+    /// The browser's empty windows. A new window costs a process, so windows are reused.
     windows: Vec<String>,
 }
 

@@ -82,7 +82,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, mode: watch::Sender<Mod
     }
 }
 
-/// Forwards the bytes of one connection until a side closes the connection or the proxy is shut.
+/// Forwards one connection's bytes until a side closes the connection or the proxy is shut.
 async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receiver<Mode>) {
     if *mode.borrow_and_update() == Mode::Shut {
         return;

@@ -17,15 +17,15 @@ const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
       moved.push(...one.sources.map(({ node, previousRect: a, currentRect: b }) =>
         `${node?.id || node?.className || node?.nodeName} from ${a.y}+${a.height} to ${b.y}+${b.height}`));
     } }).observe({ type: 'layout-shift', buffered: true });";
-/// Waits until the page has been drawn. Returns the sum of the shifts since the previous call, and
-/// the parts that moved.
+/// Waits until the page has been drawn. Returns the sum of the shifts since the last call, and the
+/// parts that moved.
 const TAKE: &str = "const done = arguments[0];
     requestAnimationFrame(() => requestAnimationFrame(() => { const sum = [shift, moved.join(', ')]; shift = 0; moved = []; done(sum); }));";
 /// The largest shift that the test allows between two states. Browsers rate a page as good if its
 /// whole shift is at most 0.1.
 const SHIFT_MAX: f64 = 0.02;
 
-/// Waits for the state with these words, and checks the shift since the previous state.
+/// Waits for the state with these words, and checks the shift since the last state.
 async fn settled(tab: &Tab<'_>, place: &str, words: &str, width: u32) {
     tab.says(place, words).await;
     let taken = tab.run(TAKE).await;

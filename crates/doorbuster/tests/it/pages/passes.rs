@@ -43,7 +43,7 @@ pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     sent.as_array().expect("a list").clone()
 }
 
-/// Creates a sale with these requirements at its front door, and opens it.
+/// Creates a sale with these requirements, and opens it.
 pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> String {
     draft(fixture, name, json!({}), json!({ "front_door": front_door })).await;
     fixture.step(name, "open").await;

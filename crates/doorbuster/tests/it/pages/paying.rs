@@ -17,7 +17,7 @@ pub(super) const PAY: &str = "#pay";
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
-/// Buys without a browser. Returns the id of the order.
+/// Buys without a browser. Returns the order's id.
 pub(super) async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");

@@ -69,11 +69,11 @@ async fn a_product_speaks_the_visitors_language_and_shows_its_pictures_and_facts
     .await;
 }
 
-/// Returns the item names that do not fit into their elements.
+/// A script that returns the item names that do not fit into their elements.
 const CUT_NAMES: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     name.scrollWidth > name.clientWidth || name.scrollHeight > name.clientHeight + 1)
   .map(name => name.textContent)";
-/// Returns the item names that are written from right to left.
+/// A script that returns the item names that are written from right to left.
 const RIGHT_TO_LEFT: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     getComputedStyle(name).direction === 'rtl').map(name => name.textContent)";
 

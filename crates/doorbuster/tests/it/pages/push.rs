@@ -11,7 +11,7 @@ use super::{BUY, draft, in_secs, link, plain};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The settings for web push. The key is the one from the example in RFC 8291.
+/// The settings for web push. The key is from the example in RFC 8291.
 const SETTINGS: [(&str, &str); 3] = [
     ("DOORBUSTER_PAGE__PUSH__KEY", "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"),
     ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
@@ -66,7 +66,7 @@ async fn shown(tab: &Tab<'_>) -> (String, String) {
     }
 }
 
-/// Delivers a message while no page is visible. Returns the title and the text of the notification.
+/// Delivers a message while no page is visible. Returns the notification's title and text.
 async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
     tab.minimized(true).await;
     tab.until("document.visibilityState === 'hidden'").await;

@@ -10,7 +10,7 @@ use super::{BUY, draft, in_secs, link, plain, prepared_before_opening};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Counts the notes of the sound and the requests for permission, and records the notifications.
-/// Replaces the event stream, so that the test can send events to the page.
+/// Replaces the event stream, so that the test can send events.
 const RECORD: &str = "window.notes = 0; window.asked = 0; window.shown = [];
   const start = AudioScheduledSourceNode.prototype.start;
   OscillatorNode.prototype.start = function (at) { window.notes += 1; start.call(this, at); };

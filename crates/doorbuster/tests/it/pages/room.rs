@@ -46,7 +46,7 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
     .await;
 }
 
-/// Records the delay of the longest timer that the page has set, in milliseconds.
+/// Records the delay of the page's longest timer, in milliseconds.
 const NOTE_TIMERS: &str = "{ window.longest = 0;
     const wait = window.setTimeout;
     window.setTimeout = (run, ms, ...more) => {

@@ -164,7 +164,7 @@ const REFUSE_PRESS_LATE: &str = "if (location.protocol === 'http:') {
     localStorage.setItem('doorbuster.bought.open', JSON.stringify('ann'));
     sessionStorage.setItem('doorbuster.press.open', JSON.stringify(
       { key: 'k', buyer: 'ann', sale: 'open', item: 'lamp', units: 1 })); }";
-/// A token that the server refuses, with the claims `{"sub":"ann"}`.
+/// A token of ann that the server refuses. Its claims are `{"sub":"ann"}`.
 const REFUSED_TOKEN: &str = "x.eyJzdWIiOiJhbm4ifQ.x";
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_buyer_whose_token_expires_after_the_purchase_is_asked_to_sign_in() {
         tab.says(STATE, "1 reserved for you").await;
         streams(&fixture, 1).await;
         tab.eval(EXPIRE_TOKEN).await;
-        // The event about this order makes the page read the buyer's orders.
+        // After the event about this order, the page reads the buyer's orders.
         bought(&fixture, "ann", "k", "open").await;
         tab.says(BUY, "Sign in to buy").await;
         assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));

@@ -12,8 +12,8 @@ use super::{STATE, draft, in_secs, link, plain, sale, states, streams};
 use crate::crash_windows::client::request;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The network, as Lighthouse defines slow 4G: the round trip in milliseconds, and the speeds in
-/// bytes per second.
+/// Slow 4G as Lighthouse defines it: the round trip in milliseconds, and the speeds in bytes per
+/// second.
 const ROUND_TRIP_MS: u32 = 150;
 const DOWN: i64 = 1_638_400 / 8;
 const UP: i64 = 750_000 / 8;
@@ -80,8 +80,7 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
     draft(&fixture, "soon", json!({ "image": PICTURE }), soon).await;
     fixture.step("soon", "schedule").await;
     Browser::with_browser(async |browser| {
-        // A buyer comes to a sale by the shop's link. A visitor without a link comes to the list of
-        // sales.
+        // A buyer opens a sale by the shop's link. A visitor without a link opens the list.
         for path in ["/sale/open", "/sale/soon", "/"] {
             let mut shown = Vec::new();
             for visit in 0..VISITS_MAX {
@@ -139,7 +138,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.step_to("Buy now · €49.00").await;
         tab.keys(ENTER).await;
         tab.says(STATE, "1 reserved for you").await;
-        // The focus must still be on the button, which now leads to the order.
+        // The focus stays on the button. The button now leads to the order.
         tab.step_to("Go to payment · €49.00").await;
         tab.keys(ENTER).await;
         tab.says("#state", "Reserved for you").await;

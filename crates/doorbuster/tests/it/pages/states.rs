@@ -149,7 +149,7 @@ async fn in_every_state_the_parts_of_an_orders_page_agree() {
     server.abort();
 }
 
-/// Returns the texts of each sale's card in the list, and the `data-light` value of its picture.
+/// Returns the texts of each sale's card, and the `data-light` value of the card's picture.
 const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card => {
     const words = sel => card.querySelector(sel)?.textContent ?? '';
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),

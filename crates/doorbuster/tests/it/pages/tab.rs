@@ -21,7 +21,7 @@ const STEPS_MAX: usize = 80;
 pub struct Tab<'a> {
     browser: &'a Browser,
     handle: String,
-    /// True if the window has already loaded a page.
+    /// True if the window has loaded a page before.
     been: Cell<bool>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Tab<'a> {
         Self { browser, handle: handle.to_owned(), been: Cell::new(false) }
     }
 
-    /// Opens an address, as a visitor who comes from another site. Waits until the page shows its
+    /// Opens an address as if the visitor came from another site. Waits until the page shows its
     /// texts.
     pub async fn go(&self, url: &str) {
         if self.been.replace(true) {
@@ -76,7 +76,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// Runs a script. Returns the value with which the script calls its last argument.
+    /// Runs a script, and returns the value that the script passes to its last argument.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)
@@ -84,7 +84,7 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Waits until an expression is true on the current page. Returns its value.
+    /// Waits until an expression is true on the current page; returns its value.
     pub async fn until(&self, expression: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -124,7 +124,7 @@ impl<'a> Tab<'a> {
         text.as_str().expect("a string").to_owned()
     }
 
-    /// Waits until the element is visible, and clicks on it with the mouse.
+    /// Waits until the element can be seen, and clicks on it with the mouse.
     pub async fn click(&self, css: &str) {
         self.until(&format!("document.querySelector({})?.checkVisibility()", json!(css))).await;
         let found =
@@ -148,7 +148,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/actions", actions).await.expect("keys are pressed");
     }
 
-    /// Presses the Tab key until the control with these words has the focus.
+    /// Presses the Tab key until the focused control has these words.
     pub async fn step_to(&self, words: &str) {
         let is_there = format!(
             "document.activeElement?.textContent.trim() === {words}

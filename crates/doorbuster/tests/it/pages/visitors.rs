@@ -325,8 +325,8 @@ async fn a_page_shows_the_order_that_the_buyer_placed_on_another_device() {
     assert_eq!(bought.status, 201, "{bought}");
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // The page waits 10 to 20 seconds before it reads the orders. The script makes this wait
-        // ten times shorter.
+        // The page waits 10 to 20 seconds before it reads the orders, and the test shortens this
+        // wait.
         tab.add_init_script(
             "{ const wait = window.setTimeout;
                window.setTimeout = (run, ms) => wait(run, ms > 10_000 ? ms / 10 : ms); }",

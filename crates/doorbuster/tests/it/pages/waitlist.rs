@@ -19,7 +19,7 @@ const NOTIFICATION: &str = "window.Notification = class {
     constructor(words) { window.shown = words; }
   };";
 
-/// Creates a sale of two lamps, both held by buyers. Returns the id of the second order.
+/// Creates a sale of two lamps, which two buyers hold. Returns the id of the second order.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
     let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;
@@ -29,7 +29,7 @@ async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     bought.id()
 }
 
-/// Sends a request of this buyer about the waitlist, without a browser.
+/// Sends a waitlist request of this buyer, without a browser.
 async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
     let lines =
         format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);

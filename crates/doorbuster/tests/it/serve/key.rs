@@ -8,7 +8,7 @@ use doorbuster_testkit::postgres::Cluster;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
-/// Starts a server without a configured key. The server logs at the default level to `log`.
+/// Starts a server without a configured key, at the default level of the log.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
     let data_dir = temp_dir.join("data");
     let mut command = serve(temp_dir, &data_dir);
@@ -37,7 +37,7 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     assert!(log.contains("generated the operators' key"), "{log}");
     assert!(log.contains(&file.display().to_string()), "{log}");
     assert!(key.starts_with("dbk_") && key.len() > 40, "the key is too short: {key}");
-    // The server accepts the generated key. It refuses `KEY`, which the other tests configure.
+    // The server accepts the new key, but not `KEY`, which other tests configure.
     assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401));
     assert_eq!(test_server.terminate().0, Some(0));
     assert!(!read(&first).contains(key), "the log contains the key");

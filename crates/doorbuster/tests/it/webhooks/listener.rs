@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use crate::test_server::{TempDir, program, until};
 
-/// A process that runs `webhook listen`. It ends with the test.
+/// A receiver process that runs `webhook listen`; it ends with the test.
 pub(super) struct Listener(pub(super) Child);
 
 impl Listener {

@@ -137,7 +137,7 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
             "a request over the address's limit was allowed"
         );
     }
-    // The refused requests did not count for the buyer's limit, which still allows three requests.
+    // The refused requests did not use up the buyer's limit, so it still allows three requests.
     let elsewhere = Caller { address: "192.0.2.9".parse().expect("an address"), buyer: "anna" };
     let mut allowed = 0;
     for node in [&first, &second, &first, &second] {

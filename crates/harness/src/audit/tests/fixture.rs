@@ -26,7 +26,7 @@ pub(super) struct StoreFixture {
     dir: TempDir,
 }
 
-/// A directory that is removed when this value is dropped.
+/// A directory that is removed when the value is dropped.
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -58,8 +58,7 @@ impl StoreFixture {
             std::env::temp_dir().join(format!("doorbuster-audit-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let db = Connection::open(dir.join("store.db")).expect("a new database");
-        // The stores of these tests need not survive a crash, and syncs would slow down dozens of
-        // tests.
+        // These files need not survive a crash, and syncs would slow down dozens of tests.
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
             .expect("a plain database");
         db.execute_batch(SCHEMA).expect("the program's own schema");

@@ -1,4 +1,4 @@
-//! Tests the forms in which the location of a store is given, and that errors show no password.
+//! Tests how the location of a store is given, and that errors show no password.
 
 use super::super::primary::address_text;
 use super::super::{StoreLocation, run};

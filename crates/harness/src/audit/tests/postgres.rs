@@ -1,5 +1,5 @@
-//! Tests the auditor with PostgreSQL. The same rows must give the same report as in SQLite, and
-//! damaged rows must give findings.
+//! Tests the auditor with PostgreSQL. The same rows as in SQLite give the same report, and damaged
+//! rows give findings.
 
 use rusqlite::types::ValueRef;
 
@@ -36,7 +36,7 @@ const TABLES: [(&str, &str); 16] = [
 /// Columns that are booleans in PostgreSQL but integers in SQLite.
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
-/// A store in PostgreSQL with the rows of a fixture.
+/// A PostgreSQL store with the rows of a fixture.
 pub(super) struct PostgresCopy {
     postgres: Postgres,
     pub(super) store: StoreLocation,

@@ -135,8 +135,7 @@ fn orders_that_appear_in_no_answer_give_a_notice() {
     );
 }
 
-/// Erases ann in a consistent store. Then audits the store with `line`, an answer to ann from
-/// before.
+/// Erases ann in a consistent store, and audits the store with an earlier answer to ann.
 fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
     let fixture = StoreFixture::consistent();
     fixture.run(

@@ -8,15 +8,15 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Stopwatch;
 
-/// The longest wait for ready pictures. The server pauses between two pictures, and the machine may
-/// be slow.
+/// The pictures must be ready within this time. The server pauses between two pictures, and the
+/// machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The tests wait until this many pictures are ready. This is more than a test requests at the same
+/// The tests wait for this many ready pictures, which is more than a test requests at the same
 /// time.
 const READY_PICTURES: u64 = 8;
 
-/// Returns a time for an opening. All these tests end before it. It is less than ten minutes ahead,
-/// so the server already draws pictures for it.
+/// Returns a time after the end of all these tests. It is less than ten minutes ahead, so the
+/// server already draws pictures for this opening.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();

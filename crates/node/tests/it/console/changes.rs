@@ -61,8 +61,7 @@ async fn the_actions_of_a_sales_creation_and_deletion_have_each_member_of_the_sa
             let change = changes.iter().find(|change| change["path"] == path);
             change.map(|change| change[value].clone())
         };
-        // The server itself chooses the phase and the spread of a new sale, so they are not in the
-        // request.
+        // The server chooses the phase and the spread of a new sale, so the request lacks them.
         let paths = changes.iter().map(|change| change["path"].as_str().expect("a path"));
         let is_chosen = |path: &str| path == "/phase" || path.starts_with("/items/lamp/spread/");
         let paths = paths.filter(|path| !is_chosen(path)).map(str::to_owned);

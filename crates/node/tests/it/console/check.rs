@@ -1,4 +1,4 @@
-//! Tests which problems the check before opening finds, and the severity of each.
+//! Tests the problems that the check before opening finds, and their severity.
 
 use std::time::Duration;
 

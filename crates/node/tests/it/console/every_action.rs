@@ -1,4 +1,4 @@
-//! Tests that every change by an operator is recorded as an action, if it has an effect.
+//! Tests that every effective change by an operator is recorded as an action.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,8 +9,7 @@ use crate::app::{TIMEOUT, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Stopwatch;
 
-/// The actions that this test causes. It cannot cause those that need a failed or repeated
-/// delivery.
+/// The actions that this test causes. Actions that need a failed or repeated delivery are left out.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",

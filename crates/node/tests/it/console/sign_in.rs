@@ -145,7 +145,7 @@ async fn start(issuer: &str) -> TestApp {
     .await
 }
 
-/// Returns the value of the header `Set-Cookie` for the cookie `name`.
+/// Returns the whole value of the header `Set-Cookie` that sets the cookie `name`.
 fn set_cookie(reply: &Reply, name: &str) -> Option<String> {
     let start = format!("{name}=");
     let is_it = |(header, value): &&(String, String)| {
@@ -158,7 +158,7 @@ fn pair(cookie: &str) -> &str {
     cookie.split(';').next().expect("a pair")
 }
 
-/// Begins a sign-in. Returns the address to visit at the issuer, and the cookie of this attempt.
+/// Begins a sign-in. Returns the address at the issuer, and the cookie of this attempt.
 async fn begin(app: &TestApp) -> (String, String) {
     let begun = app.get("/console/sign-in").await;
     assert_eq!(begun.status, 303);

@@ -1,4 +1,4 @@
-//! Tests an edge in front of several nodes, when a node stops, crashes, or serves no buyers.
+//! Tests an edge in front of several nodes. One of the nodes stops, crashes or serves no buyers.
 
 use std::time::Duration;
 

@@ -131,8 +131,7 @@ async fn a_new_relay_follows_every_buyer() {
     let tier = Tier::start(&[]).await;
     wait_for_relay(&tier.edge).await;
     let mut buyers = Vec::new();
-    // The edge and the node process at most 256 messages at a time, so 600 buyers need several
-    // batches.
+    // The edge and the node handle 256 messages at a time, so 600 buyers need several batches.
     for number in 0..600 {
         buyers.push(socket(&tier.edge, &format!("buyer{number}"), "").await);
     }

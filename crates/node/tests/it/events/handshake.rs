@@ -82,7 +82,7 @@ async fn a_request_that_is_not_a_handshake_is_refused() {
         asks("GET", headers, "422 invalid_request").await;
     }
     asks("POST", &UPGRADE_HEADERS, "405 method_not_allowed").await;
-    // The server checks the buyer's token first, and then the headers of the handshake.
+    // The server checks the buyer's token before the headers of the handshake.
     let nobody = app.call("GET", "/v1/ws", &headers_except("Sec-WebSocket-Key", None), b"").await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
 }

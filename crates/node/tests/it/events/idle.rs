@@ -140,7 +140,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
 async fn half_a_frame_is_kept_until_the_rest_arrives() {
     let app = TestApp::start().await;
     let mut anna = socket(&app, "anna", "").await;
-    // The mask consists of zeros, so the masked bytes are equal to the bytes of the message.
+    // The mask consists of zeros, so the masked bytes are the bytes of the message.
     let ping = [0x89, 0x82, 0, 0, 0, 0, 3, 4];
     for falls_asleep in [false, true] {
         if falls_asleep {

@@ -101,7 +101,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     // Each admitted visitor takes two units.
     let at = has_estimate(|second| 2_000 - 20 * second, 2);
     assert!(at(150) && !at(200));
-    // The units of the sale exceed the number of admissions that can be open at the same time.
+    // The stock is larger than the number of admissions that can be open at the same time.
     let at = has_estimate(|second| OPEN_ADMISSIONS_MAX + 1_000 - 10 * second, 1);
     assert!(at(400) && !at(401));
     let at = has_estimate(|_| OPEN_ADMISSIONS_MAX + 1_000, 2);

@@ -56,7 +56,7 @@ async fn a_brand_is_usable_by_everyone_in_the_preview_and_on_the_pages() {
         let green = "rgb(61, 220, 151)";
         let expected = json!([["Imprint", "light", green], ["Imprint", "dark", green]]);
         assert_eq!(tab.eval(halves).await, expected);
-        // The file shows both colour schemes side by side, so one check is enough.
+        // The file shows both colour schemes at once, so one check is enough.
         inspect_in(&tab, "the preview of a brand", &SCHEMES[..1]).await;
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "立即抢购").await;

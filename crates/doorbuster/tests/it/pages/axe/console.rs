@@ -11,7 +11,7 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::test_server::KEY;
 
-/// The maximum age of the numbers that the live view shows.
+/// The maximum age of the numbers in the live view.
 pub(super) const FRESH: Duration = Duration::from_secs(3);
 
 /// The widest window that the console supports.
@@ -248,7 +248,7 @@ const PAGE_COST: &str = "(() => {
 /// The live view must show its numbers within this time after the start of the navigation, in
 /// milliseconds.
 const SHOWN_MS: f64 = 1_000.0;
-/// The maximum size in bytes of the live view: the compressed page and all its files together.
+/// The maximum size of the live view in bytes: the page and all its files together, compressed.
 const FILES_BYTES: f64 = 150_000.0;
 
 #[tokio::test]

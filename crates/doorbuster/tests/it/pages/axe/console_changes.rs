@@ -217,7 +217,7 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
 /// Returns the numbers of sold, held and remaining units in the live view.
 const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
     Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
-/// The stock. It is larger than the number of units that the test can sell.
+/// The stock, which is larger than the number of units that the test can sell.
 const STOCK: u64 = 100_000;
 /// Returns the number of requests a second that the legend of the first chart shows.
 const REQUESTS_NOW: &str = "Number(document.querySelector('.chart__keys b')?.textContent)";

@@ -11,9 +11,9 @@ use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{KEY, TempDir, program, run};
 
-/// The number of orders. It is larger than one page of the console's list.
+/// The number of orders, which is larger than one page of the list.
 const ORDERS: usize = 60;
-/// The number of sales. It is larger than one page of the API.
+/// The number of sales, which is larger than one page of the API.
 const SALES: usize = 201;
 
 #[tokio::test]

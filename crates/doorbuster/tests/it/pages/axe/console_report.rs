@@ -60,7 +60,7 @@ const REPLAYED: &str = "[...document.querySelectorAll('#replay')].map(slider =>
       .map(number => Number(number.textContent)).join(' '))[0]";
 /// The spoken text of the first chart.
 const SPOKEN: &str = "document.querySelector('.chart__box')?.getAttribute('aria-label')";
-/// Returns the number of visible parts of the page that must not appear in a printed report.
+/// Counts the visible parts of the page that must not appear in a printed report.
 const UNPRINTED: &str = "[...document.querySelectorAll('.noprint, .top, .tabs, button')]
     .filter(part => part.checkVisibility()).length";
 /// The left arrow key in the WebDriver protocol.

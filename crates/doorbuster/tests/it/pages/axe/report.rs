@@ -57,7 +57,7 @@ async fn the_report_of_an_incident_and_of_a_headline_are_usable_by_everyone() {
         let tab = tab(browser).await;
         load(&tab, &incident).await;
         tab.says("h1", "The incident happened as described.").await;
-        // The drawing must mark the work that continues after its lock has ended.
+        // The drawing must mark the work that continues after the lock has ended.
         tab.until("document.querySelectorAll('rect.late').length > 0").await;
         inspect(&tab, "lab-incident").await;
         load(&tab, &headline).await;
@@ -101,7 +101,7 @@ fn held(strategy: &str) -> RunResult {
     }
 }
 
-/// Returns the report of an interrupted run. It has a result for each way in which a run can go
+/// Returns the report of an interrupted run, with a result for each way in which a run can go
 /// wrong.
 fn failing_report() -> RunReport {
     let lost = RunResult {

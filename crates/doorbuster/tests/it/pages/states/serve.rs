@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 /// The sales that the test checks, each in another state. The server's unit tests use the same
 /// file.
 pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/state/cases.json");
-/// The style sheets that the pages' main style sheet imports.
+/// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// The pages that are drawn in all their states. Each has an address, an HTML file, a script, and
 /// the test's script that replaces this script.
