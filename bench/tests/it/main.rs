@@ -1,5 +1,6 @@
-//! Runs the bench program and tests its output. Because of this test, Cargo builds the program
-//! before the unit tests run. Some unit tests start the program.
+//! Runs the bench program and tests its output. Some unit tests of this crate also start the
+//! program. Cargo builds the program before all of these tests, because this integration test needs
+//! it.
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,8 +17,9 @@ fn the_help_text_names_the_figures() {
 
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
-    // The figure needs no server, so `--server` may name any file. The system's directory for
-    // temporary files may be in memory, so `--dir` names a directory on a disk.
+    // The figure S1 needs no server, so `--server` may name any file: here, the bench program.
+    // `--dir` must name a directory on a disk, and the system's directory for temporary files may
+    // be in memory.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench, "--dir", env!("CARGO_TARGET_TMPDIR")])

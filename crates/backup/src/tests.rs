@@ -1,4 +1,5 @@
-//! Tests the writes to a target that fails, and the start and the end of a generation.
+//! Tests continuous backups: writes to a target that fails, and the start and the end of a
+//! generation.
 
 use doorbuster_core::Millis;
 use doorbuster_store::limits::COPY_BYTES_MAX;
@@ -36,7 +37,8 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
     let written = timeout(Duration::from_secs(30), run.write(&segment, Millis(1))).await;
     assert_eq!(written, Ok(false), "the write must not be repeated");
     assert_eq!((backup.copy.progress().failures, run.segments), (1, 0));
-    // The next generation still lacks the commits of the segment.
+    // The segment was not written, so its commits are not in the backup yet. The next generation
+    // must report that commits have waited since the segment's time.
     let gap = run.fell_behind(Millis(1));
     assert!(gap.failing.is_some_and(|(_, failures)| failures == 1));
     let gap = Gap { since: gap.since, failing: None };
@@ -49,8 +51,8 @@ fn a_large_segment_may_be_written_for_longer_than_a_small_segment() {
     assert_eq!(write_within(COPY_BYTES_MAX), Duration::from_secs(74));
 }
 
-/// The directories of older generations are not read, because they may have so many files that a
-/// list takes too long.
+/// Files in the directories of older generations stay. A new generation does not read these
+/// directories, because they may have so many files that a list takes too long.
 #[tokio::test]
 async fn a_new_generation_deletes_the_incomplete_files_of_the_newest_generation() {
     const PART: &str = "base-000000000000.sqlite.part";
@@ -101,7 +103,7 @@ async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() 
 
     backup.copy.restart();
     std::fs::create_dir(dir.path().join("target")).expect("writable");
-    // SQLite reads an empty file as an empty database.
+    // An empty file is an empty database for SQLite, so the copy of the store succeeds.
     std::fs::write(dir.path().join("doorbuster.sqlite3"), "").expect("writable");
     run.update_base().await;
     let copied = async {

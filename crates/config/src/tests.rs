@@ -334,7 +334,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     }
 }
 
-/// The changed file is read, or refused with a reason. No output shows the secret.
+/// The file must be read, or be refused with a reason. No output may show the secret.
 #[test]
 fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;
@@ -393,7 +393,7 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
         }
     }
     assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
-    // The secret is written as a number that is too large for TOML.
+    // Here, the secret is a number that is too large for TOML. The error must not show it.
     let (_dir, flags) = file("[auth]\nadmin_key = 0xffffffffffffffffffffffffffffffff\n");
     let said = load(&flags, environment(&[])).expect_err("refused").to_string();
     assert!(said.contains("line 2, column 13") && !said.contains(&u128::MAX.to_string()), "{said}");

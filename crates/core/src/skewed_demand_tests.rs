@@ -1,5 +1,6 @@
-//! Tests a popular item with eight partitions, when most buyers use the same partition. Every unit
-//! is sold, no slot holds many units, and a request is refused only if too few units are free.
+//! Tests a popular item with eight partitions. Most buyers use the same partition. Every unit must
+//! be sold, no slot may hold many units, and a request may be refused only if too few units are
+//! free.
 use crate::gather::{SlotHolding, gather};
 use crate::id::IdKey;
 use crate::partition::{AvailablePartitions, first_try, second_try};
@@ -180,8 +181,8 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of a slot's two counters has at most the larger of `initial` and the threshold plus
-        // one refill.
+        // A slot has two counters. Each counter has at most `initial` units, or at most the
+        // threshold plus one refill if that is more.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most} units, but the bound is {bound}");
     }

@@ -14,7 +14,7 @@ use crate::value::{Currency, Money, Stock, Time};
 const ITEM: &str =
     r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
 
-/// `expected` has each fault's pointer and the start of its detail.
+/// Checks the faults that `read` finds: each fault's pointer, and the start of its detail.
 fn check<T: std::fmt::Debug>(
     read: fn(&[u8]) -> Result<T, Problem>,
     body: &str,

@@ -1,4 +1,5 @@
-//! Tests of the readers with valid and invalid bodies, and with random bytes.
+//! Tests the functions that parse request bodies, with valid and invalid bodies and with random
+//! bytes.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,8 @@ use crate::admin::sale_patch::SalePatch;
 use crate::admin::stock::Adjustment;
 use crate::problem::Code;
 
-/// The status, and the pointer and detail of each fault. `""` for a valid body.
+/// Returns the problem's status, and the pointer and detail of each fault. Returns `""` for a valid
+/// body.
 fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
     let mut text = problem.status().to_string();
@@ -91,7 +93,8 @@ fn a_new_sale_or_item_must_not_have_a_name_that_no_path_can_contain() {
     assert_eq!(sale("...", ".a"), "");
     assert_eq!(sale(".", "phone"), "422 | /id: must not be . or ..");
     assert_eq!(sale("spring", ".."), "422 | /items/0/id: must not be . or ..");
-    // A sale from an older version may have an item called `..`.
+    // An older version accepted `..` as the id of an item. A change to such a sale must still be
+    // able to name this item.
     let patch = br#"{"items":[{"id":"..","title":"P"}]}"#;
     assert_eq!(problem_text(SalePatch::from_json(patch)), "");
 }
@@ -158,13 +161,14 @@ proptest! {
         let (fast, slow) = Purchase::parse_both_ways(text.as_bytes());
         match fast {
             Some(fast) => prop_assert_eq!(Ok(fast), slow),
-            // The fast reader refuses a valid body only if the body contains escapes.
+            // The fast reader does not support escapes, so it may refuse a valid body that has a
+            // backslash. It must accept every other valid body.
             None => prop_assert!(slow.is_err() || text.contains('\\'), "{}", text),
         }
     }
 }
 
-/// Each reader must return a value, a `400` without faults, or a `422` with faults.
+/// Checks that each reader returns a value, a `400` without faults, or a `422` with faults.
 fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     let problems = [
         Purchase::from_json(bytes).err(),
@@ -186,7 +190,7 @@ fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Generates any JSON, mostly with names and values that the readers expect.
+/// Generates any JSON. Most names and values are those that the readers expect.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         value().prop_map(str::to_owned),

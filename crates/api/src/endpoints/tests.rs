@@ -24,7 +24,8 @@ fn each_endpoint_is_listed_once_and_completely() {
             "{}",
             endpoint.id
         );
-        // `create_session` is public, because the operator sends the key in the body.
+        // `create_session` needs no operator's key in its headers, because the request's body has
+        // the key.
         let admin = endpoint.path.starts_with("/v1/admin/") && endpoint.id != "create_session";
         assert_eq!(admin, matches!(endpoint.auth, Auth::Operator(_)), "{}", endpoint.id);
     }

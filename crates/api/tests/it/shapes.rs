@@ -1,5 +1,5 @@
-//! In `docs/api.md`, a comment above each JSON example names a type. These tests parse each example
-//! with its type, and check that the type writes the same JSON.
+//! Tests the JSON examples of `docs/api.md`. A comment above each example names a type. The tests
+//! parse the example as this type, and check that the type writes the same JSON.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
@@ -61,7 +61,7 @@ fn examples(page: &str) -> Vec<(String, String)> {
     examples
 }
 
-/// The type must write the same JSON that it parsed.
+/// Checks that the type writes the same JSON that it parsed.
 fn check<T: Serialize + DeserializeOwned>(json: &str) {
     let read: T = serde_json::from_str(json).expect(json);
     same(&read, json);

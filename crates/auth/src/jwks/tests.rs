@@ -155,7 +155,8 @@ async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let (jwks, body) = (Jwks::new(JwksSource::Url(url)), Shop::new().set().to_string());
     let start = Instant::now();
-    // The client disconnects before the URL answers, so the client's read is dropped.
+    // `select!` drops the refresh before the URL has answered. The server does the same if the
+    // client whose request caused the refresh disconnects.
     tokio::select! {
         _ = jwks.refresh_at(start) => panic!("the read ended without an answer"),
         _ = accept_request(&listener) => {}

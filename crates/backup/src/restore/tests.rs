@@ -21,7 +21,8 @@ async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation
     (target, generation)
 }
 
-/// Writes a base that has the commits up to `before`. Its copy ended at `at`.
+/// Writes a base that has the commits up to `before`. The copy of the store for this base ended at
+/// `at`.
 async fn put_base(
     dir: &TempDir,
     target: &BackupTarget,
@@ -71,7 +72,8 @@ async fn a_restore_refuses_a_gap_and_names_the_time_before_the_gap() {
 #[tokio::test]
 async fn a_segment_after_the_requested_time_ends_the_restore_without_an_error() {
     let dir = TempDir::new();
-    // The clock was set back after the second commit.
+    // The third commit has an earlier time than the second, as if the clock had been set back in
+    // between. A restore to a time between the two must end before the second commit.
     let (target, _) = put_backup(&dir, [1_000, 9_000, 3_000]).await;
     let rebuilt = rebuild_until(&dir, &target, 5_000).await.expect("a state");
     assert_eq!(rebuilt, Some(1_000));

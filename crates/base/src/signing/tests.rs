@@ -1,8 +1,8 @@
-//! Tests signatures with an example of the official library, and with every kind of invalid
-//! message.
+//! Tests signatures with an example from the official Python library of Standard Webhooks, and with
+//! every kind of invalid message.
 use super::*;
 
-/// The official Python library signed the example message with this secret.
+/// The library signed the example message (`ID`, `AT` and `BODY`) with this secret.
 const SECRET: &str = "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
 const AT: i64 = 1_614_265_330;

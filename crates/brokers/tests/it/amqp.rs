@@ -12,7 +12,7 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// The broker of most tests. A test that stops its broker starts a private one.
+/// Returns the broker that most tests share. A test that stops its broker starts its own.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
@@ -57,7 +57,8 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let orders = rabbit.queue(&exchange, "order.*").await;
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
-        // On one connection, the broker's returns arrive between its confirms of other messages.
+        // All messages use one connection. On this connection, the broker's returns of unroutable
+        // messages arrive between its confirms of other messages.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =
@@ -115,15 +116,16 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// More attempts than all other tests make at the same time, because `threads` also counts the
-    /// threads of those tests.
+    /// The number of attempts. `threads` also counts the threads of other tests that run at the
+    /// same time. All those tests together make fewer attempts than this one.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // Only one of the eight callers tries to connect. The others wait and get its error.
+        // The eight callers use one connection. One of them tries to connect; the others wait for
+        // this attempt and get its error.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
             assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }
@@ -144,7 +146,8 @@ async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread
 async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
-    // A killed broker sometimes forgets a recent binding. A clean stop makes the binding durable.
+    // A killed broker sometimes forgets the recent binding of a queue. So the test first stops the
+    // broker cleanly, which makes the binding durable.
     let orders = rabbit.queue(&exchange, "order.*").await;
     rabbit.stop();
     rabbit.start_again();
@@ -168,7 +171,7 @@ async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed()
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     let orders = orders.again(&rabbit).await;
-    // The kill may undo the removal of `evt_1` from the queue.
+    // The killed broker may have forgotten that the test took `evt_1`, and may deliver it again.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     rabbit.kill();

@@ -1,5 +1,5 @@
-//! Tests with real brokers that these tests start. The brokers accept messages, refuse messages, do
-//! not answer, or are killed.
+//! Tests with real brokers that these tests start. A broker accepts messages, refuses messages,
+//! does not answer, or is killed.
 
 mod amqp;
 mod nats;

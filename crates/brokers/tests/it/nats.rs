@@ -10,7 +10,7 @@ use crate::nats_server::NatsServer;
 use crate::proxy::{Proxy, silence};
 use crate::{broker, broker_within, message, name};
 
-/// The server of most tests. A test that stops its server starts a private one.
+/// Returns the server that most tests share. A test that stops its server starts its own.
 fn shared() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(NatsServer::start)
@@ -53,7 +53,8 @@ async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let [closed] = crate::keeper::free_ports();
     check(&format!("nats://127.0.0.1:{closed}"), "connection refused").await;
     check(&format!("tls://shop:secret@127.0.0.1:{port}"), "no connection").await;
-    // The connection must find a stream that is created later.
+    // A publish fails while no stream exists. After the stream is created, a publish over the same
+    // connection must succeed.
     let broker = broker(&server.url(&prefix));
     broker.publish(&message("evt_1", "order.paid")).await.expect_err("no stream");
     server.make_stream(&prefix).await;
@@ -111,7 +112,8 @@ async fn a_publish_fails_when_its_connection_breaks_although_the_client_reconnec
     assert_eq!(server.kept(&prefix).await.len(), 2);
 }
 
-/// Publishes `evt_2`, and waits until the stream has it. The proxy holds back the stream's ack.
+/// Publishes `evt_2` through a proxy that holds back the stream's ack, and waits until the stream
+/// has the event. Returns the task that publishes.
 async fn held_back(
     broker: &Arc<Broker>,
     proxy: &Proxy,

@@ -8,10 +8,10 @@ use crate::rabbit::Rabbit;
 use crate::{broker, message, name};
 use doorbuster_testkit::tool;
 
-/// The variable that gives the child process the broker's URL.
+/// The environment variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// The files of a key and a certificate for this machine's address.
+/// A key, and a certificate for this machine's address, as files.
 struct Certificate {
     dir: PathBuf,
 }
@@ -50,8 +50,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes from a process that trusts this certificate, and from a process that trusts no
-    /// certificate. The trust comes from environment variables, so one process cannot test both.
+    /// Checks that a process that trusts this certificate can publish, and that a process that
+    /// trusts no certificate cannot. Each process reads from environment variables which
+    /// certificates it trusts, so one process cannot test both.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

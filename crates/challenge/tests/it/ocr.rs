@@ -34,7 +34,7 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    // This statement also closes the input, so that Tesseract sees the end of the input.
+    // This statement also drops the pipe, so Tesseract sees the end of its input.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
     output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
@@ -88,7 +88,8 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
     };
     let ink = |x: usize, y: usize| x < width && y < height && is_ink(picture.at(x, y));
-    // A pixel stays if it is in a square of three by three pixels of ink.
+    // Keeps a pixel of ink if it is in a square of three by three pixels of ink. This removes thin
+    // lines.
     let is_thick = |x: usize, y: usize| {
         (0..9).any(|n| {
             (0..9).all(|m| {
@@ -105,7 +106,8 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tesseract_reads_few_captchas() {
-    // Without this check, a Tesseract that reads nothing would pass the test.
+    // Checks first that Tesseract works: a Tesseract that reads nothing would pass the rest of the
+    // test.
     assert_eq!(read_each_way(&plain()), ["teeth"; 3], "Tesseract did not read a plain word");
     let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);

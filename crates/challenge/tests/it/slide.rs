@@ -14,14 +14,14 @@ mod rim;
 
 const ROUNDS: usize = 300;
 const PLAIN_ROUNDS: usize = 20;
-/// Each robot except the robot that guesses must solve at least this percentage of the plain
-/// puzzles.
+/// Each robot except the one that guesses must solve at least this percentage of the puzzles of
+/// [`plain`]. A robot that cannot solve them is broken, and says nothing about the real puzzles.
 const PLAIN_LEAST: usize = 75;
 
-/// A robot returns the position at which it puts the piece.
+/// A robot returns the position at which it puts the piece, in pixels from the left.
 type Robot = fn(&Seen) -> u16;
 const SIDE: usize = PIECE_SIDE as usize;
-/// The first position that a robot tries. The piece starts further left.
+/// The leftmost position that a robot tries. The piece starts further left.
 const FROM: usize = 40;
 const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 
@@ -30,7 +30,8 @@ struct Seen {
     piece: Grey,
     /// The picture and the piece, in each colour.
     colours: [(Grey, Grey); 3],
-    /// Pairs along the whole rim of the piece. Each pair has a point inside and a point outside.
+    /// Pairs of points along the whole rim of the piece. Each pair has a point inside and a point
+    /// outside.
     pairs: Vec<rim::Pair>,
     y: usize,
     round: usize,
@@ -90,8 +91,8 @@ fn outline(seen: &Seen) -> u16 {
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// Careful template matching. It removes the grain, limits the strength of edges, and subtracts the
-/// mean strength under the whole picture of the piece.
+/// Careful template matching. It removes the grain and limits the strength of edges. From the mean
+/// strength along the outline, it subtracts the mean strength of the whole square under the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])
@@ -126,7 +127,7 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// Out of a hundred puzzles, each robot must solve a number within its range. The lower bound
+/// The robots, each with the number of puzzles out of a hundred that it must solve. The lower bound
 /// ensures that no robot is weaker than the table in `docs/front-door.md` says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),

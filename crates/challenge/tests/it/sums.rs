@@ -28,8 +28,8 @@ fn proof_of_work_is_solved_and_its_cost_is_printed() {
     for _ in 0..ROUNDS {
         let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
-        // Counters below `first` are never the answer, so a robot whose author knows this code
-        // skips them.
+        // The solution of a challenge is never a counter below `first`. The author of a robot can
+        // learn this from the code, so the robot skips these counters.
         let first = Effort::DEFAULT.keys_min - 1;
         let payload = solve(&work, first);
         took += began.elapsed();

@@ -1,4 +1,4 @@
-//! Tests of the decision about a database after a failover.
+//! Tests the decision whether a node may use a database after a failover.
 
 use proptest::prelude::*;
 
@@ -112,7 +112,7 @@ fn a_known_row_matches_without_its_cluster_id() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One of the databases is copied, and the copy is promoted.
+    /// Copies one of the databases, and promotes the copy.
     Promote(usize),
     Connect(usize),
 }

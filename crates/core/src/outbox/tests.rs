@@ -128,7 +128,7 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
 
 #[test]
 fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
-    // At least `pending` / 2 events are refused, so refusals become final before `refused_ms`.
+    // At least `pending` / 2 events are refused, so each is dead before `refused_ms` has passed.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
@@ -280,7 +280,7 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
         pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= DEFERRED_PAUSE_MAX_MS,
         "{pauses:?}"
     );
-    // A failure of the endpoint counts as a try.
+    // In contrast to an event of a newer version, a failure of the endpoint counts as a try.
     assert_eq!(sent(&mut queue, now).len(), 8);
     assert!(is_pending(queue.record(1, failed(), now, 0), 1, false));
     now = now.plus(750);
@@ -313,8 +313,8 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
             }
         }
     }
-    // An event's pause doubles after each try, so the event gets about twelve tries in an hour. The
-    // endpoint is tried about once a minute.
+    // The pause of an event doubles after each try, so the event gets about twelve tries in an
+    // hour. The endpoint as a whole is tried about once a minute.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
     assert_eq!(tries[6..], [0; 3]);
     assert!((30..=150).contains(&probes), "{probes}");

@@ -21,7 +21,8 @@ fn request(n: u64, units: u64) -> TicketRequest {
     }
 }
 
-/// Returns a slot with a threshold of 3, and with `a` and `b` units. Counter A is active.
+/// Returns a slot with a threshold of 3. Counter A is active and has `a` units; counter B has `b`
+/// units.
 fn slot(a: u64, b: u64) -> Slot {
     let mut slot = Slot::with_bounds(ItemId(1), SlotBounds::default());
     slot.init(GrantTerms {
@@ -136,7 +137,8 @@ fn the_bound_of_a_queue_counts_only_tickets_that_are_not_acknowledged() {
     issue(&mut slot, 1);
     issue(&mut slot, 2);
     assert_eq!(slot.ticket(&request(3, 1)), TicketAnswer::Full);
-    // The later ticket is acknowledged first, so its entry stays in the queue behind the first one.
+    // Acknowledges the second ticket before the first. The entry of the second ticket stays in the
+    // queue behind the first, but no longer counts towards the bound.
     let second = take(&mut slot).pop().expect("two tickets");
     slot.acknowledge(second.at, second.ticket.token);
     issue(&mut slot, 3);

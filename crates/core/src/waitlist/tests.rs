@@ -1,5 +1,5 @@
-//! Tests which buyers can join a waitlist, which units are kept for the waitlist, when the id of an
-//! entry has a verdict, and how a waitlist ends.
+//! Tests which buyers can join a waitlist, and which units are kept for it. Also tests when the id
+//! of a waitlist entry has a verdict, and how a waitlist ends.
 
 use std::convert::Infallible;
 
@@ -124,8 +124,8 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(item(&mut model).waiting, 2, "existing entries must stay");
 }
 
-/// Returns the state after Anna's order from the waitlist ended unpaid, and another buyer bought
-/// the returned unit.
+/// Returns a model and the waitlist entry of Anna. The order that Anna got from the waitlist has
+/// ended unpaid, and another buyer has bought the returned unit.
 fn served_and_unpaid(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };

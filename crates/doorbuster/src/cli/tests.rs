@@ -61,7 +61,8 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
     assert_eq!(lacking, WITHOUT_JSON);
 }
 
-/// If the test finds fewer commands than this in the documents, its search is broken.
+/// The documents show at least this number of commands. If the test finds fewer, its search is
+/// broken.
 const SHOWN_MIN: usize = 30;
 
 fn shell_commands(text: &str) -> Vec<String> {
@@ -120,7 +121,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// `NAME=value` before a command sets an environment variable for the command.
+/// Returns whether the word has the form `NAME=value`. Before a command, such a word sets an
+/// environment variable for the command.
 fn is_setting(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_')

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, signal, until, wait};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
-/// The lines that the export has received before the connection breaks.
+/// The lines of the export that the program receives before the connection breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
@@ -110,8 +110,9 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// Starts a server that answers one request with these bytes and closes the connection. The
-/// thread's result is the number of incomplete files in `dir` at the time of the request.
+/// Starts a server that answers one request with these bytes and closes the connection. Returns the
+/// server's URL and its thread. The thread's result is the number of incomplete files in `dir` at
+/// the time of the request.
 fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -133,7 +134,8 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // The first answer ends between two chunks. The second answer ends inside a chunk.
+    // In the first round, the answer ends between two chunks. In the second round, it ends inside a
+    // chunk.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("the file is written");

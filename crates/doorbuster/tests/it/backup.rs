@@ -84,8 +84,8 @@ fn restore(temp_dir: &TempDir, from: &Path, data_dir: &Path, more: &[&str]) -> s
     done.json()
 }
 
-/// Returns whether the server has this order. For a missing order, the server shows a queued or
-/// refused ticket.
+/// Returns whether the server has this order. If the order is missing, the server shows its id as a
+/// queued or refused request.
 fn has(test_server: &TestServer, token: &str, order: &str) -> bool {
     let (_, body) = test_server.send(token, "GET", &format!("/v1/orders/{order}"), "", "");
     body["state"] == "reserved"
@@ -111,7 +111,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // The buyer buys without a pause during several checkpoints of the store's log.
+        // Lets the buyer buy without a pause until the store's log has had several checkpoints.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
@@ -154,11 +154,11 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
     check_restored_times(Some(encrypted::PASSPHRASE));
 }
 
-/// Damages the content of an object. Returns `None` if the object lacks the part to damage.
+/// Returns the damaged content of an object, or `None` if the object lacks the part to damage.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
-/// Restores the earliest state. `message` is the error of a refused restore, which names the time
-/// of this state.
+/// Restores the earliest state of the backup. `message` is the error of a restore to an earlier
+/// time; it names the time of the earliest state.
 fn restore_earliest(temp_dir: &TempDir, target: &Path, options: &[&str], message: &str) {
     let (_, time) = message.trim().split_once("earliest time for --until is ").expect("a time");
     restore(temp_dir, target, &temp_dir.join("early"), &[options, &["--until", time]].concat());

@@ -1,5 +1,5 @@
-//! Faults of nodes, Redis, PostgreSQL and the connections between them. Each fault has its own
-//! load.
+//! Tests faults of nodes, of Redis, of PostgreSQL, and of the connections between them. Each fault
+//! occurs during its own load.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Tests of commands: the questions before a change, the output in JSON, and the errors if no
+//! Tests of commands: the confirmations before a change, the output in JSON, and the errors if no
 //! Doorbuster server answers at the address.
 
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! `demo` and `audit`: the units of a demo's sale add up for all tested arguments, and the demo
-//! leaves no files behind.
+//! Tests the commands `demo` and `audit`. The units of a demo's sale add up for all tested
+//! arguments, and the demo leaves no files behind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -138,7 +138,7 @@ fn a_terminal_shows_the_progress_of_a_demo() {
         !verdict.contains("20,000"),
         "the verdict must not contain the number of buyers: {output}"
     );
-    // The progress line: "12,345 of 20,000 · 10 reserved · 12,335 sold out".
+    // Splits the progress line, such as "12,345 of 20,000 · 10 reserved · 12,335 sold out".
     let parts: Vec<&str> = before.split(" of 20,000 · ").collect();
     let last_figure = |part: &&str| {
         part.rsplit(|text: char| !text.is_ascii_digit() && text != ',')
@@ -195,11 +195,11 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_answer_is_found() {
 fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // With this number of buyers, many requests are still open when the first units are sold.
+    // With so many buyers, many requests are still unanswered when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // The test opens the store only after the sale is open and the load has started.
+    // Opens the store only after the load has started: the sale is then open.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
@@ -236,7 +236,7 @@ fn counted(page: &str, name: &str) -> u64 {
     page.lines().filter_map(value).sum()
 }
 
-/// Returns `None` if the server does not answer.
+/// Returns the text of the metrics, or `None` if the server does not answer.
 fn metrics(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -269,8 +269,8 @@ fn a_demo_reuses_its_connections() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "too few concurrent connections: {most}");
-    // Each poll opens a connection too. If each answer needed its own connection, the server would
-    // accept thousands of connections.
+    // Each read of the metrics opens a connection too. If each answer to a buyer needed its own
+    // connection, the server would accept thousands of connections.
     assert!(
         accepted < 2_000 + polls,
         "too many connections: {accepted}, {polls} of them for polls"

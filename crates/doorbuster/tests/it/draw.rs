@@ -1,5 +1,5 @@
-//! Tests `draw verify` with data from files only, and with data from a server that has a waiting
-//! room.
+//! Tests the command `draw verify`, with data from files and with data from a server that has a
+//! waiting room.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, stand_in};
 
-/// The seed and the expected results. The results were computed with Python's `hmac` and `hashlib`.
+/// The seed of the draw. Python's `hmac` and `hashlib` computed the expected results from it.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
@@ -77,7 +77,7 @@ fn a_list_of_participants_may_be_longer_than_other_answers() {
             "participants": 5, "item": null
         })
         .to_string(),
-        // The zeros before the first rank make the list long.
+        // The zeros before the first rank make the list longer than 64 MiB.
         "/v1/admin/sales/spring/draw.csv" => {
             let ranked = (1..).zip(ORDER).map(|(rank, buyer)| format!("{rank},{buyer}\r\n"));
             let zeros = "0".repeat(65 * 1024 * 1024);

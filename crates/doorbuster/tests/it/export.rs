@@ -1,5 +1,5 @@
-//! The static page behind a real cache: `export` writes a folder, nginx serves the folder like a
-//! CDN, and the test counts the requests that reach the server.
+//! Tests the static pages behind a real cache. `export` writes the pages to a folder, nginx serves
+//! the folder like a CDN, and the test counts the requests that reach the server.
 //!
 //! `DOORBUSTER_PAGE_VIEWS` sets the number of page views [default: 2,000]. For a run by hand, use
 //! 20,000 or more.
@@ -15,8 +15,8 @@ use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, stand_in};
 use doorbuster_testkit::tool;
 
-/// The guide, which contains a configuration of nginx. The test uses this configuration with its
-/// own paths.
+/// The guide that contains a configuration of nginx. The test runs nginx with this configuration,
+/// but replaces the paths.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
 const VISITORS: usize = 16;
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -29,7 +29,8 @@ pub struct Cdn {
 }
 
 impl Cdn {
-    /// Serves the files in `folder`. Forwards all other requests to `fixture` through a cache.
+    /// Starts nginx. It serves the files in `folder`, and forwards all other requests to `fixture`
+    /// through a cache.
     pub fn start(fixture: &ServerFixture, folder: &Path) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a port");
@@ -122,7 +123,8 @@ fn named(text: &str) -> Vec<String> {
     names.map(|name| format!("/assets/{name}")).collect()
 }
 
-/// Returns how many requests of buyers' pages have reached the server.
+/// Returns the number of requests of sale pages that have reached the server: requests for the
+/// page, its assets, the sale and the sale's status.
 async fn reached(fixture: &ServerFixture) -> u64 {
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");
@@ -224,7 +226,7 @@ async fn a_cache_answers_nearly_every_page_view() {
         "{arrived} of {requests} requests reached the server in {took:?}; expected 1 to {most}"
     );
 
-    // Purchases are never cached, so each purchase reaches the server.
+    // Purchases are never cached, so this purchase must reach the server.
     let sold = cdn.connect().await.ask(&PurchaseSpec::new("anna", "k", "spring", 1).bytes()).await;
     assert_eq!(sold.expect("an answer").verdict(), "201");
     let own = signed_in("anna");
@@ -262,7 +264,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut connection, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // The server marks answers to made-up queries `no-store`, so they cannot fill the cache.
+    // Made-up queries must not fill the cache, so the server marks the answers to them `no-store`.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up = get(
@@ -281,7 +283,8 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "the cache has {kept} copies");
-    // One exported file serves all sales that are created later, and another serves all orders.
+    // One exported file is the page of each sale that is created later. Another one is the page of
+    // each order.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut connection, path, "").await.status, 200, "{path}");
     }
@@ -295,8 +298,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock from the status. So after a period without requests, the cache must not
-/// return a status from before this period.
+/// A page sets its clock from the answer for the status. After a period without requests, the cache
+/// must not return an answer from before this period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
@@ -305,13 +308,14 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut connection = cdn.connect().await;
     assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // nginx may keep a copy for one second, and nginx counts in whole seconds.
+    // The cache may keep the first answer for one second. nginx counts in whole seconds, so the
+    // test waits longer.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "open");
 }
 
-/// When the sale opens, the page requests the status with a new version in the address. So it gets
-/// no cached copy from before the opening.
+/// When the sale opens, the page requests the status with a new version in the address. So the page
+/// gets no cached copy from before the opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();
@@ -339,7 +343,8 @@ async fn the_page_of_a_named_sale_has_its_title_and_no_state_that_may_be_old() {
     }
     assert!(!page.contains("Open now") && !page.contains("availability\""), "{page}");
 
-    // An older server may have a sale with the name `..`, which no directory can have.
+    // An older server may have a sale with the id `..`. No directory can have this name, so
+    // `export` must refuse it.
     let sales = fixture.ask(&request("GET", "/v1/sales", "", None)).await.json();
     let sales = sales.to_string().replace("\"id\":\"spring\"", "\"id\":\"..\"");
     let url = stand_in(move |_| sales.clone());

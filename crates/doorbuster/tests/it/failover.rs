@@ -1,4 +1,5 @@
-//! Tests an installation from outside while PostgreSQL fails over to a standby.
+//! Tests an installation while PostgreSQL fails over to a standby. The test sees the nodes from
+//! outside: their answers, logs and metrics.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,10 +14,11 @@ use crate::test_server::{CommandRun, TempDir, program, run};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Longest time from a promotion until a node sells. The documents promise 2 s, and the rest is for
-/// a busy machine.
+/// The longest time from a promotion until a node sells again. The documents promise two seconds;
+/// the rest is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
-/// Longest time until the log names a standby that is missing or hangs. The documents promise 3 s.
+/// The longest time until the log names a standby that is missing or hangs. The documents promise
+/// three seconds; the rest is for a busy machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(6);
 const WEBHOOK_SECRET: (&str, &str) =
     ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -120,8 +122,8 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The audits also count the order whose payment was lost, until a node applies the payment
-        // again.
+        // The ten orders are missing. The paid order is in an earlier state, and also counts until
+        // a node applies the payment again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -199,7 +201,9 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     buy(&cluster, 5, 1);
     let copy = cluster.postgres.back_up("copy").expect("a copy");
     buy(&cluster, 5, 2);
-    // During a sale, the node reads the database's position each second, even without requests.
+    // During a sale, the node makes a small commit each second, even without requests, and reads
+    // the database's position. After two such checks, the node knows a position that is later than
+    // the copy.
     let checks = "SELECT coalesce(max(at), 0) FROM commit_check";
     let checked = |cluster: &Cluster| cluster.postgres.sql(checks).expect("a time");
     for _ in 0..2 {
@@ -217,7 +221,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         (status == 503 && body.to_string().contains("is an older copy")).then_some(())
     };
     wait_for("the node names the older copy", || refused(&cluster));
-    // The restarted node reads the last position from its file.
+    // A restarted node must refuse the copy too. It reads the last known position from its file.
     cluster.nodes[0].kill().expect("it stops");
     cluster.nodes[0].start().expect("a process");
     wait_for("the restarted node names the older copy", || {
@@ -235,8 +239,8 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
     cluster.stop().expect("it stops");
 }
 
-/// Pauses the standby's WAL receiver, which confirms commits. The primary still counts the standby
-/// as connected.
+/// Pauses the process that confirms commits, the standby's WAL receiver. The primary still counts
+/// the standby as connected, so commits wait for it.
 fn commits_stall_while_the_standby_hangs(cluster: &Cluster) {
     let standby = cluster.standby.as_ref().expect("a standby");
     let receiver = "SELECT pid FROM pg_stat_wal_receiver";
@@ -274,7 +278,8 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
     let mut cluster = start(&temp_dir, Shape::Postgres);
     open_sale(&cluster);
     buy(&cluster, 5, 1);
-    // The first start on an empty database must not cause an alarm.
+    // The first start on an empty database must log no warning about the database, except for its
+    // settings.
     for node in &cluster.nodes {
         let log = node.log();
         assert!(log.contains("server.started"), "{log}");
@@ -340,8 +345,8 @@ fn a_node_is_not_ready_while_the_database_refuses_every_commit() {
         let postgres = &cluster.postgres;
         postgres.sql(sql).and_then(|_| postgres.sql("SELECT pg_reload_conf()")).expect("a setting");
     };
-    // With this setting, the database refuses every commit. The node's sessions stay open, and can
-    // read.
+    // With this setting, the database refuses every commit, but the sessions of the node stay open
+    // and can read.
     set("ALTER SYSTEM SET default_transaction_read_only = on");
     let begun = Instant::now();
     let body = wait_for("the node is not ready", || {

@@ -1,6 +1,5 @@
-//! Follows `docs/how-to/postgres-failover.md` on private servers: creates a standby, promotes the
-//! standby, and makes the old primary a standby of the new primary. The test runs the page's own
-//! commands.
+//! Runs the commands of `docs/how-to/postgres-failover.md` on private servers. The commands create
+//! a standby, promote it, and make the old primary a standby of the new primary.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +23,8 @@ struct Host {
     dir: PathBuf,
 }
 
-/// Two private servers, which use the same port on two loopback addresses.
+/// Two private PostgreSQL servers on this machine. They use the same port on two loopback
+/// addresses.
 struct Hosts {
     temp_dir: TempDir,
     port: u16,
@@ -45,14 +45,15 @@ impl Hosts {
         Self { temp_dir, port, primary, standby }
     }
 
-    /// Runs a script on a host, as the user of PostgreSQL. In the script, this test's paths and
-    /// addresses replace the names of the page.
+    /// Runs a script on a host, as the system user of PostgreSQL. Replaces the names and addresses
+    /// of the page by those of this test. Returns the output of all scripts so far.
     fn run(&self, host: &Host, script: &str) -> String {
         let names = [
             (DATA, host.dir.join("data").display().to_string()),
             ("PRIMARY", self.primary.address.to_owned()),
             ("STANDBY", self.standby.address.to_owned()),
-            // Both servers run on this machine, so each needs an address of its own.
+            // On this machine, each server must listen on its own address, so `listen` sets it
+            // before the start.
             ("pg_ctl -D", format!("listen {0} && pg_ctl -w -D", host.address)),
         ];
         let script =
@@ -117,7 +118,8 @@ fn the_commands_of_the_failover_guide_make_promote_and_rejoin_a_standby() {
     let (primary, standby) = (&hosts.primary, &hosts.standby);
     for dir in [&hosts.temp_dir.join(""), &primary.dir, &standby.dir] {
         std::fs::create_dir_all(dir).expect("a directory");
-        // The servers run as another user if the test runs as root.
+        // If the test runs as root, the servers run as another user, which needs access to the
+        // directories.
         std::fs::set_permissions(dir, Permissions::from_mode(0o777))
             .expect("it belongs to the test");
     }
@@ -127,7 +129,8 @@ fn the_commands_of_the_failover_guide_make_promote_and_rejoin_a_standby() {
 
     hosts.sql(primary, &block("## Make a standby"));
     let lines = block("these lines to the `pg_hba.conf`");
-    // Connections between loopback addresses come from 127.0.0.1.
+    // All connections to loopback addresses come from 127.0.0.1, so the lines must have this
+    // address.
     let lines = ["PRIMARY-ADDRESS", "STANDBY-ADDRESS"]
         .iter()
         .fold(lines, |text, name| text.replace(name, "127.0.0.1"));

@@ -1,6 +1,6 @@
 //! Kills a server at each named failpoint (`doorbuster_base::failpoint`) during a sale with
-//! payments of every kind. The restarted server or another node continues, and then every record is
-//! checked.
+//! payments of every kind. The restarted server or another node continues. At the end, the test
+//! checks every record.
 //!
 //! Environment variables:
 //! - `DOORBUSTER_FAILPOINTS` names the failpoints, separated by commas [default: all].
@@ -39,21 +39,21 @@ use store_access::StoreAccess;
 /// lower, because with more deployments, a node might not get a connection in time.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
-/// The secret of the sandbox. Tests also sign messages with it.
+/// The webhook secret of the sandbox provider. Tests sign messages of the provider with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// The largest number of sales for one failpoint. If only the node without the failpoint passes the
-/// point, no server is killed, and the test starts another sale.
+/// The largest number of sales for one failpoint with PostgreSQL. If only the second node, which
+/// has no failpoint, passes the point, no server is killed. The test then starts another sale.
 const LIVES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(480);
 
-/// The test prints each wait that lasts longer than this.
+/// If a sale takes longer than this, the test prints what the sale waits for.
 const LATE: Duration = Duration::from_secs(40);
 
-/// The variable that makes every point run on PostgreSQL as well.
+/// The environment variable that makes every point run on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points that involve another node, or a store in another process. Each point takes 25 seconds if
-/// five sales run at the same time.
+/// The points that also run on PostgreSQL: they involve another node, or a store in another
+/// process. Each point takes 25 seconds if five sales run at the same time.
 const SHARED: [Failpoint; 14] = [
     Failpoint::Committed,
     Failpoint::SettleCommitted,
@@ -108,7 +108,8 @@ fn kill_at_each(
     });
 }
 
-/// `dies` returns whether a server was killed.
+/// Calls `dies` for each point in each round, on `at_once` threads. `dies` runs a sale and returns
+/// whether a server was killed at the point.
 fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -145,7 +146,8 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
                                 begun.elapsed()
                             )
                         }
-                        // The panic has printed the failure, with the thread's name.
+                        // The panic has printed the failure and the name of its thread, which
+                        // contains the point.
                         Err(_) => wrong
                             .lock()
                             .expect("no thread panics with the lock")
@@ -163,7 +165,7 @@ fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {
     waiting.lock().expect("no thread panics with the lock").pop()
 }
 
-/// Returns whether the server was killed at the point.
+/// Runs the sale. Returns whether the server was killed at the point.
 fn life(sale: impl Future<Output = bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -172,7 +174,7 @@ fn life(sale: impl Future<Output = bool>) -> bool {
     runtime.block_on(sale)
 }
 
-/// Returns the settings of a server that is not killed.
+/// Returns the settings of a server without a failpoint.
 fn settings(store_access: &StoreAccess) -> Vec<(&str, &str)> {
     let mut settings = store_access.settings();
     settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
@@ -187,8 +189,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let mut fixture =
         ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
     let retrying_client = RetryingClient::new(fixture.address);
-    // The phone has long holds. The watch has holds that end before a late payment. Two buyers want
-    // the only ring.
+    // The hold of the phone is long. The hold of the watch ends before a late payment. The ring has
+    // only one unit, which two buyers want.
     let items =
         [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
     fixture.open_sale("spring", &items).await;
@@ -196,8 +198,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
         let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
-        // If the first answer is lost, the repeated request creates a second endpoint, which gets
-        // every event too.
+        // If the answer to the first request is lost, the repeated request creates a second
+        // endpoint with the same URL. The second endpoint gets every event too.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::all(&at).await;

@@ -1,4 +1,5 @@
-//! Runs the commands of the guides for backups and upgrades of the shape `embedded`.
+//! Runs the commands of the guides for backups and upgrades. The guides are for the shape
+//! `embedded`.
 
 use std::process::Command;
 
@@ -26,8 +27,8 @@ fn inline(page: &str, start: &str) -> String {
     format!("{start}{code}")
 }
 
-/// Runs a guide's script with this test's names. `data` is the name of the data directory, and
-/// `url` is the address of the running server.
+/// Runs a guide's script, with the names of this test in place of the guide's. `data` is the name
+/// of the data directory, and `url` is the address of the running server.
 fn follow(temp_dir: &TempDir, data: &str, url: &str, script: &str) -> String {
     let names = [
         ("/backups/", temp_dir.join("backups/").display().to_string()),

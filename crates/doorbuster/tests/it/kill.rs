@@ -1,6 +1,6 @@
-//! The server is killed at random instants. After about half of the rounds, a power cut discards
-//! unsynced data. After the restart, the store must have every confirmed change. Any other change
-//! must come from a request without an answer.
+//! Kills the server at random instants. After about half of the rounds, a power cut discards
+//! unsynced data. After the restart, the store must have every confirmed change. Any further change
+//! in the store must come from a request that was not answered.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 20]. `DOORBUSTER_KILL_SEED` sets
 //! the seed [default: a new seed each time]. A failed test prints its seed.
@@ -29,7 +29,7 @@ const LONG: u32 = 900;
 /// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
 const MORE_ROUNDS: u64 = 5;
-/// In this number of rounds at the start, some requests do not wait for their verdict.
+/// The number of rounds at the start in which some requests do not wait for their verdicts.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -46,7 +46,7 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // On a slow machine, short rounds give few answers, so the test continues until it has
+        // On a slow machine, the rounds are short of answers. So the test adds rounds until it has
         // enough.
         if round >= rounds && judge.has_enough_answers() {
             break;
@@ -61,7 +61,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
             expire: hold_secs < LONG,
         };
         let plan = RandomLoad::new(fixture.address, &sale, seed + round, 16, allowed);
-        // On a slow disk, more requests are undecided or unanswered when the server is killed.
+        // The disk is slow in two of three rounds. Then more requests are undecided or unanswered
+        // when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let storm = tokio::spawn(random_load::run(plan.clone()));
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
@@ -109,7 +110,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         let buyer = format!("b{tries}");
         let spec = PurchaseSpec::new(&buyer, "k", "spring", 1);
         let before = faults.syncs();
-        // The test kills the server after the commit is on the disk, and before the sync returns.
+        // From now on, a sync returns late. So the test can kill the server when the commit is on
+        // the disk but the server has not learned this.
         faults.linger(Duration::from_secs(30));
         let mut connection = fixture.connect().await;
         // With `wait=30`, the server does not answer 202 before the kill, even if the kill comes
@@ -123,7 +125,8 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         fixture.kill();
         assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
-        // The sync may belong to another commit, such as the start of a slot.
+        // The sync may belong to another commit, such as the start of a slot. Then the buyer has no
+        // order.
         let is_committed = is_on_disk(&fixture, &buyer);
         fixture.restart();
         if !is_committed {

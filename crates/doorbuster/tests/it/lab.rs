@@ -1,5 +1,5 @@
-//! `lab`: every strategy at a small size, on real servers. The tests calculate the expected sums
-//! themselves.
+//! Tests the command `lab`. It runs every strategy at a small size, on real servers. The tests
+//! calculate the expected sums themselves.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::test_server::{TempDir, program, run, signal, until, wait};
 /// The number of seeds with which the safe strategies run. `cargo xtask lab` runs more seeds.
 const SEEDS: usize = 3;
 
-/// Returns the exit code and the JSON object.
+/// Runs a command of `lab`. Returns its exit code and the JSON that it prints.
 #[track_caller]
 fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     let temp_dir = TempDir::new();
@@ -191,8 +191,8 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
         .expect("the program starts");
     let mut begun = std::collections::BTreeSet::new();
     until("the third run has begun", || {
-        // Each run begins with an empty log of its workers, so a new modification time shows a new
-        // run.
+        // At the start of each run, the log of its workers is written anew. So each new
+        // modification time of the log is the start of another run.
         for dir in temp_dir.entries() {
             let log = std::fs::metadata(dir.join("workers.log"));
             begun.extend(log.and_then(|log| log.modified()).ok());
@@ -230,7 +230,8 @@ fn every_strategy_keeps_its_claim_without_faults() {
             let direct = &result["without_http"];
             assert_eq!((&direct["verdict"], number(direct, "sold")), (&"held".into(), 20));
         }
-        // Each buyer wants 2 of the 21 units, so 10 buyers get 2 units each.
+        // Each buyer wants two units. Of the 21 units, 10 buyers get two units each, and one unit
+        // is left.
         assert!(is_unsafe || number(result, "sold") == 20, "{result}");
     }
     assert_eq!(code, Some(0));
@@ -265,7 +266,8 @@ fn with_fault(ways: &str, fault: &str) -> (Option<i32>, Value) {
     lab(&[&["run", "--strategies", ways, "--faults", fault], &size[..]].concat())
 }
 
-/// In each run, the fault `slow` affects exactly the strategies that use a database.
+/// Returns whether a strategy uses a database. The fault `slow` affects these strategies and no
+/// others.
 fn uses_database(id: &str) -> bool {
     let in_redis = ["redis-check-then-set", "redis-incrby", "redis-lua", "partitioned-redis"];
     id != "doorbuster-embedded" && !in_redis.contains(&id)
@@ -275,13 +277,13 @@ fn uses_database(id: &str) -> bool {
 fn every_strategy_keeps_its_claim_with_each_fault() {
     let groups = ["safe", "safe_without_faults,unsafe"]
         .map(|claims| claims.split(',').flat_map(claiming).collect::<Vec<_>>());
-    // The runs wait most of the time, so the test runs all faults at the same time.
+    // Runs all faults at the same time, because the runs mostly wait.
     std::thread::scope(|scope| {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {
                 scope.spawn(move || {
-                    // After a crash, the lock of `redis-lock-unsafe` may never end, and the run
-                    // would take minutes.
+                    // This strategy is left out for `crash`: after a crash, its lock may never end,
+                    // and the run would take minutes.
                     let ends = |id: &&String| fault != "crash" || *id != "redis-lock-unsafe";
                     let ways: Vec<String> = group.iter().filter(ends).cloned().collect();
                     let (code, report) = with_fault(&ways.join(","), fault);
@@ -309,7 +311,8 @@ fn every_strategy_keeps_its_claim_with_each_fault() {
 
 #[test]
 fn a_restart_of_redis_breaks_a_script_in_redis() {
-    // With seed 1, Redis comes back from a snapshot. With seed 2, Redis comes back empty.
+    // In the run with seed 1, Redis has the data of a snapshot after its restart. In the run with
+    // seed 2, it is empty.
     let size = ["--buyers", "120", "--stock", "60", "--levels", "16"];
     let seeded = ["--faults", "restart", "--seed", "1", "--seeds", "2"];
     let (code, report) = lab(&[&["run", "--strategies", "redis-lua"], &size[..], &seeded].concat());
@@ -341,8 +344,9 @@ fn the_incident_happens_and_the_safer_ways_hold() {
         for id in ["redis-lock-fenced", "redis-lua", "doorbuster-embedded"] {
             assert_eq!(oversold(id), 0, "{id}");
         }
-        // `redis-lock` does not renew its lock, so the lock ends during the work. The renewal of
-        // `redis-lock-renewed` fails only if the process is paused longer than the lock lasts.
+        // The lock of `redis-lock` ends during the work, because it is not renewed. The lock of
+        // `redis-lock-renewed` ends early only if the process is paused for longer than the lock
+        // lasts.
         let (unsafe_lock, lock) = (oversold("redis-lock-unsafe"), oversold("redis-lock"));
         assert!(unsafe_lock > 0 && lock > 0, "both locks must oversell: {unsafe_lock}, {lock}");
         assert!(oversold("redis-lock-renewed") < lock, "{report}");

@@ -1,4 +1,4 @@
-//! The log lines that a server writes at its default level while operators work.
+//! Tests the log lines that a server writes at its default level while operators work.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -91,14 +91,15 @@ fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
     assert!(actions.iter().all(is_change), "these actions changed nothing: {actions:?}");
     assert_eq!(server.terminate().0, Some(0));
     assert!(has("server.stopping", &|_| true).is_some());
-    // No log line names an item by its number, such as `1#0`.
+    // The log must not name an item by its internal number, such as `1#0`.
     let text = std::fs::read_to_string(&log).expect("the log exists");
     assert!(!text.contains("\"1#0\""), "{text}");
 }
 
 #[test]
 fn a_json_log_never_has_the_operators_key() {
-    // Without a terminal, the default format is JSON.
+    // In the second round, no option sets the format. It is JSON, because standard error is no
+    // terminal.
     for arguments in [&["--demo", "--log-format", "json"][..], &["--demo"]] {
         let temp_dir = TempDir::new();
         let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
@@ -131,7 +132,7 @@ fn failed_sign_ins_do_not_fill_the_log() {
     for _ in 0..500 {
         assert!(get("/console/sign-in").contains("sign-in=unavailable"));
     }
-    // The server may write 50 lines in each second.
+    // The server may write 50 such lines in each second.
     let most = usize::try_from(50 * (begun.elapsed().as_secs() + 2)).expect("a small number");
     assert_eq!(server.terminate().0, Some(0));
     let mut failures = lines(&log);

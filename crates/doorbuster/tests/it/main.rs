@@ -1,4 +1,5 @@
-//! The program from outside: real processes, real sockets, and a temporary directory for each test.
+//! Tests of the program from outside: real processes, real sockets, and a temporary directory for
+//! each test.
 
 mod accounting;
 mod backup;

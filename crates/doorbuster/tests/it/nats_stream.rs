@@ -1,5 +1,6 @@
-//! A private NATS server with one stream, to which the program publishes. The stream keeps a
-//! duplicate that arrives more than [`WINDOW`] after the original.
+//! A private NATS server with one stream, to which the program publishes events. NATS drops a
+//! repeated message that arrives soon after the first one. Here, this time is so short that the
+//! tests can count repetitions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct NatsStream {
 
 /// The received messages.
 pub struct ReceivedEvents {
-    /// The received events. A repeated event is in the list only once.
+    /// The received events, each once, in the order of the first arrivals.
     pub first: Vec<Event>,
     /// The number of repeated messages.
     pub again: usize,
@@ -51,13 +52,13 @@ impl NatsStream {
         self.nats.kill();
     }
 
-    /// Starts the broker again, with the messages of its stream.
+    /// Starts the broker again. The stream still has its messages.
     pub fn start_again(&mut self) {
         self.nats.start_again();
     }
 
-    /// Returns the events in the stream. Checks that each message has the event's type as its
-    /// subject, and that all messages of one event have the same content.
+    /// Returns the events in the stream. Checks that the subject of each message is the event's
+    /// type, and that all messages with one event have the same content.
     pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The commands for operators, except the commands for orders: keys, actions, nodes, status, codes,
+//! Tests the commands for operators, except those for orders: keys, actions, nodes, status, codes,
 //! and the commands that show and change a sale.
 
 use serde_json::json;
@@ -113,7 +113,7 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
 #[test]
 fn sales_with_long_descriptions_are_listed_and_have_a_status() {
     let temp_dir = TempDir::new();
-    // Each answer is as large as a page whose sales have 512 KiB each.
+    // Each answer is as large as if every sale on the page had 512 KiB.
     let url = stand_in(|path| {
         let limit = path.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
         let sales: usize = limit.map_or(0, |limit| limit.parse().expect("a number"));
@@ -299,7 +299,8 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
     assert_eq!(complete("doorbuster draw verify --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale clo"), ["close"]);
 
-    // This server lists only one of its two sales.
+    // This server has two sales, but its list contains only `autumn`. The names of the items of
+    // `spring` must still be completed.
     let read = |sale: &str| server.send(KEY, "GET", &format!("/v1/admin/sales/{sale}"), "", "").1;
     let (spring, autumn) = (read("spring"), read("autumn"));
     let url = stand_in(move |path| match path {

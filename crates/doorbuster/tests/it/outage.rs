@@ -1,4 +1,4 @@
-//! The log lines and metrics of nodes while the database is unavailable.
+//! Tests the log lines and the metrics of nodes while the database is unavailable.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +11,11 @@ use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(90);
-/// The page of metrics must be complete within this time. During an outage, a single read of the
-/// store takes longer, so the page must not wait for a read.
+/// The page of metrics must be complete within this time. During an outage, one read of the store
+/// takes longer than this, so the page must not wait for a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
-/// The largest number of log lines that one node may write during an outage. The lines report the
-/// outage, one failed request, and the ended leases of both nodes.
+/// The largest number of log lines that a node may write during an outage. They report the outage,
+/// one failed request, and that the leases of both nodes have ended.
 const LINES_MAX: usize = 12;
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

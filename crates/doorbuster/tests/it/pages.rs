@@ -1,4 +1,4 @@
-//! The pages of the real server, used in a real browser.
+//! Tests the pages of the real server in a real browser.
 
 mod axe;
 mod buying;
@@ -38,10 +38,11 @@ use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
 const BUY: &str = "#buy";
-/// The title under the button, which gives the sale's state in a few words.
+/// The title under the button. It says in a few words in which state the sale or the buyer's order
+/// is.
 const STATE: &str = "#say-title";
 
-/// Starts a demo server. Its visitors are guests.
+/// Starts a server with `--demo`. Its visitors are guests, who need no sign-in.
 fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
@@ -102,8 +103,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale that opens in `secs` seconds, or later if the preparation takes too
-/// long. Returns the sale's name, and the result of the preparation.
+/// Calls `make_ready` with the name of a new sale that opens in `secs` seconds. If this takes so
+/// long that the sale may have opened, tries again with more time. Returns the name of the sale,
+/// and the result of `make_ready`.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

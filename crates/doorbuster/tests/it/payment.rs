@@ -1,4 +1,4 @@
-//! The command `payment trigger`, which sends the messages of the sandbox provider.
+//! Tests the command `payment trigger`, which sends the messages of the sandbox provider.
 
 use crate::sales::{buy, open_sale};
 use crate::test_server::{KEY, TempDir, program, run};

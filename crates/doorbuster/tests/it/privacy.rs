@@ -1,5 +1,5 @@
-//! Privacy: the log, the metrics and the problem documents contain no data about buyers, and the
-//! CLI can erase a buyer.
+//! Tests privacy: the log, the metrics and the problem documents contain no data about buyers, and
+//! the CLI can erase a buyer.
 
 use std::fs::File;
 use std::path::Path;
@@ -42,7 +42,8 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The server may write at most this many log lines for 100 or more requests of each kind.
+/// The largest number of log lines. The test sends 100 or more requests of each kind, so the server
+/// does not write one line for each request.
 const LINES_MAX: usize = 60;
 
 #[test]
@@ -90,7 +91,7 @@ fn no_log_line_is_written_for_any_request() {
 async fn closed_shop() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    // This task ends with the test's event loop.
+    // The task ends with the runtime of the test.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
@@ -155,8 +156,8 @@ impl Shop {
     }
 }
 
-/// Makes an order that is paid and refunded, an order that is paid twice, and an order that is
-/// cancelled after a failed payment.
+/// Makes three orders: one is paid and refunded, one is paid twice, and one is cancelled after a
+/// failed payment.
 async fn money(shop: &mut Shop) {
     let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
     shop.press(1, &paid, "pay").await;
@@ -211,7 +212,7 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // With these triggers, one ticket cannot be settled, and one action cannot be recorded.
+    // With these triggers, a ticket of three units cannot be settled, nor an action recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";
@@ -238,7 +239,7 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Makes a stored quota contradict the orders until the audit has found this fault.
+/// Falsifies a stored quota until the audit has found this fault and written it to the log.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -277,7 +278,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
         if erased["held_back"] == json!([]) {
             break;
         }
-        // The server holds the erasure back until it has queried the sandbox about the checkout.
+        // The erasure is not complete until the server has queried the sandbox about the checkout.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(orders, 1);

@@ -1,4 +1,5 @@
-//! The quick start on the documentation page: each example buys a unit of the demonstration's sale.
+//! Tests the quick start on the documentation page: each of its examples buys a unit of the sale of
+//! `serve --demo`.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! While a node sells units, runs the commands of the page about point-in-time recovery. The test
+//! Runs the commands of the page about point-in-time recovery while a node sells units. The test
 //! replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// Returns the language and the lines of each code block, from top to bottom.
+/// Returns the code blocks of the page in sequence: the language and the lines of each.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {
@@ -31,7 +31,7 @@ struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
     port: u16,
-    /// Paths in the page's commands, each with its replacement for this test.
+    /// The paths in the page's commands, each with the path that replaces it in this test.
     replacements: Vec<(&'static str, String)>,
 }
 

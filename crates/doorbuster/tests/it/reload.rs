@@ -1,4 +1,4 @@
-//! SIGHUP: a running server loads its settings again.
+//! Tests the signal SIGHUP, with which a running server loads its settings again.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -101,12 +101,12 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let mut reply = String::new();
     let mut more = TcpStream::connect(&address).expect("the kernel accepts the connection");
-    // The server may close a refused connection before the request is sent.
+    // The request may fail: the server may close the refused connection before the request is sent.
     let _ = more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // Until the server restarts, each reload names the settings that need a restart.
+    // The setting `workers` still waits for a restart. Each reload before the restart must name it.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

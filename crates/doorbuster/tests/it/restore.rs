@@ -1,5 +1,5 @@
-//! `backup` and `restore` of a whole deployment: no unit is sold twice after a restore, and a
-//! store is never opened with another key.
+//! Tests `backup` and `restore` of a whole deployment. No unit is sold twice after a restore, and
+//! no server opens a store with another deployment's key.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,8 +25,9 @@ fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> S
 
 const HOW_TO: &str = "docs/how-to/back-up-and-restore.md";
 
-/// Checks that each text names the how-to page and the two lists to compare. Checks that the unpaid
-/// order `order` is in the list of orders, but not in the list of payments.
+/// Checks that both texts name the how-to page, and the two commands whose lists an operator must
+/// compare. Checks that the unpaid order `order` is in the list of orders and not in the list of
+/// payments.
 fn tells_how_to_compare(server: &TestServer, temp_dir: &TempDir, texts: [&str; 2], order: &str) {
     for text in texts {
         for step in ["doorbuster csv orders", "doorbuster csv payments", HOW_TO] {
@@ -172,7 +173,8 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     assert!(log.contains("secret.created_again") && log.contains("earlier passes"), "{log}");
     // The store has accepted the new key, so another start must succeed.
     let test_server = TestServer::open(&temp_dir);
-    // A second server finds the store locked, and must not leave its own new key behind.
+    // A second server cannot start, because the store is locked. It must not leave a new key
+    // behind.
     let data_dir = test_server.data_dir().to_owned();
     let kept = fs::read(data_dir.join("pass_key")).expect("a key");
     fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");

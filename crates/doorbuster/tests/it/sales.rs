@@ -1,4 +1,4 @@
-//! The client commands against a running server: a sale from draft to closed, and its orders.
+//! Tests the client commands with a running server: a whole sale, from its draft, and its orders.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! `serve`, and the commands that read its settings and its data directory.
+//! Tests the command `serve`, and the commands that read its settings and its data directory.
 
 mod key;
 
@@ -105,7 +105,7 @@ fn the_log_has_the_requested_format() {
         let temp_dir = TempDir::new();
         let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
         let mut command = serve(&temp_dir, &data_dir);
-        // At the default level, the server logs that it serves and that it stops.
+        // At the default level, the log has at least two lines: the server serves, and it stops.
         command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
         command.stderr(File::create(&log).expect("a log file"));
         assert_eq!(TestServer::start(command, data_dir).terminate().0, Some(0), "{form}");
@@ -303,7 +303,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
         (0..44).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        // The server may close a refused connection before the request is sent.
+        // This may fail: the server may close a refused connection before the request is sent.
         let _ = stream.write_all(ask.as_bytes());
         let mut reply = String::new();
         let _ = stream.read_to_string(&mut reply);
@@ -411,7 +411,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = serve(&temp_dir, &data_dir);
-    // No server listens at the address of the payment provider.
+    // No server listens at the address of the payment provider, so requests for a checkout fail.
     command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").envs([
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_doorbuster"),
@@ -443,7 +443,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
-    // If the request has a valid id, the answer has the same id. If not, the answer's id is random.
+    // The answer has the request's id if this id is valid. Otherwise, the answer has a random id.
     for (brings, expected) in [
         ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
         ("", None),
@@ -497,7 +497,7 @@ fn a_demo_on_every_address_prints_an_address_that_others_can_open() {
         let line = text.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
         line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
     });
-    // The address of this machine in the network, or `None` if there is no network.
+    // Returns the address that this machine has in the network, or `None` without a network.
     let speaks_from = || {
         let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
         socket.connect("198.51.100.1:9").ok()?;

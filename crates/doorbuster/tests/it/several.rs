@@ -1,4 +1,4 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster.
+//! Tests several nodes on this machine, with a private PostgreSQL and a private Redis Cluster.
 
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};
@@ -68,7 +68,8 @@ fn an_installation_is_started_once_shown_and_removed() {
     drop(down);
 }
 
-/// `migrate`, `backup` and `token` find a store in PostgreSQL and do not touch the data directory.
+/// Checks that `migrate`, `backup` and `token` use the store in PostgreSQL and do not touch the
+/// data directory.
 fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
     let url = found["store_url"].as_str().expect("an address");
     let ask = |words: &[&str]| {
@@ -84,7 +85,8 @@ fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
     );
     let stderr = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(stderr.contains("pg_dump"), "{stderr}");
-    // The installation's nodes have a configured secret, so the database has no generated secret.
+    // The nodes of the installation have a configured secret. So the database has no generated
+    // secret, and the command fails.
     let stderr = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
     assert!(stderr.contains("no buyer_secret in the database of store.url"), "{stderr}");
     assert!(!temp_dir.join("nobodys").exists() && !temp_dir.join("copy").exists());

@@ -1,9 +1,9 @@
-//! Tests the slots that the CLI shows, with one example.
+//! Tests what the CLI shows about slots, with an example whose numbers are known.
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
-/// Opens a sale. Its slot gets a refill when a sub-domain of the slot has fewer units than
-/// `threshold`.
+/// Opens a sale with one slot. The slot gets a refill if both of its sub-domains have fewer than
+/// `threshold` units.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=0.10CNY,limit=10";
     test_server
@@ -56,8 +56,9 @@ fn slot_and_units(
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// `slot` has the epoch, the granted and the settled units, both sub-domains, the refills and the
-/// recalls. `places` has the units in the pool and in slots.
+/// Waits until the slot and the stock have these values. `slot` has the epoch, the granted and the
+/// settled units, both sub-domains, the refills and the recalls. `places` has the units in the pool
+/// and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -92,7 +93,7 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
 fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // A slot with 370 units gets no refill, because the threshold is 370.
+    // With a threshold of 370, the slot gets no refill as long as it has 370 units.
     open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,
@@ -112,7 +113,9 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
     let output =
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
-    // The slot gets refills of 100 units until the inactive sub-domain reaches the threshold.
+    // After the purchases, the active sub-domain has 370 units, which is below the threshold of
+    // 380. So the slot gets refills of 100 units until the inactive sub-domain reaches the
+    // threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

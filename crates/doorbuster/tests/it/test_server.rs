@@ -1,4 +1,4 @@
-//! Runs the program: once to its end, or as a server that stops when the test ends.
+//! Runs the program for the tests: once to its end, or as a server that stops when the test ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The operators' key of every test's server.
+/// The operators' key of the servers in all tests.
 pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 /// The environment variable that names another program to test, such as a release build.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
@@ -41,7 +41,8 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the directory cannot be removed, it stays in the system's temporary directory.
+        // If the removal fails, the directory stays among the system's temporary files, which is
+        // harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -87,14 +88,14 @@ impl CommandRun {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    /// Returns standard output. The exit code must be 0.
+    /// Returns standard output. Fails the test if the exit code is not 0.
     #[track_caller]
     pub fn stdout_of_success(&self) -> String {
         assert_eq!(self.code(), Some(0), "{}{}", self.out(), self.err());
         self.out()
     }
 
-    /// Returns standard error. The exit code must be `code`.
+    /// Returns standard error. Fails the test if the exit code is not `code`.
     #[track_caller]
     pub fn stderr_of_failure(&self, code: i32) -> String {
         assert_eq!(self.code(), Some(code), "{}{}", self.out(), self.err());
@@ -218,13 +219,14 @@ impl TestServer {
         signal(&self.child, name);
     }
 
-    /// Sends SIGTERM and waits; returns the exit code, the duration and standard error.
+    /// Sends SIGTERM, and waits for the end. Returns the exit code, the duration and standard
+    /// error.
     pub fn terminate(self) -> (Option<i32>, Duration, String) {
         self.stop_with_signal("TERM")
     }
 
-    /// Sends the signal of this name and waits; returns the exit code, the duration and standard
-    /// error.
+    /// Sends the signal with this name, and waits for the end. Returns the exit code, the duration
+    /// and standard error.
     pub fn stop_with_signal(mut self, name: &str) -> (Option<i32>, Duration, String) {
         let started = Instant::now();
         signal(&self.child, name);
@@ -242,8 +244,8 @@ impl Drop for TestServer {
     }
 }
 
-/// Starts an HTTP server in place of a Doorbuster server, and returns its URL. `answer` makes the
-/// body of each answer from the path and the query.
+/// Starts an HTTP server in place of a Doorbuster server. `answer` gets the path with the query,
+/// and returns the body of the answer. Returns the URL of the server.
 pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -258,7 +260,7 @@ pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
             let body = answer(head.split(' ').nth(1).expect("a path"));
             let start = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length";
             let response = format!("{start}: {}\r\n\r\n{body}", body.len());
-            // An error is ignored, because the client may refuse a large answer.
+            // An error is ignored, because the client may stop reading a large answer.
             let _ = stream.write_all(response.as_bytes());
         }
     });
@@ -271,7 +273,8 @@ pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
     // With this setting, buyers can pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    // With this log filter, the server writes so few lines that they fit into the pipe.
+    // No test reads the pipe while the server runs. With this log filter, the server writes so few
+    // lines that the pipe never gets full.
     command
         .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
         .env("DOORBUSTER_LOG__FILTER", "warn")
@@ -288,7 +291,7 @@ pub fn signal(child: &Child, name: &str) {
     );
 }
 
-/// Waits for the end of a child; returns the exit code.
+/// Waits until the child has ended. Returns its exit code.
 pub fn wait(child: &mut Child) -> Option<i32> {
     until("the program has ended", || child.try_wait().expect("a child process")).code()
 }

@@ -1,4 +1,4 @@
-//! Traces, metrics and logs as a collector receives them: the program sends its data to a private
+//! Tests traces, metrics and logs as a collector receives them. The program sends them to a private
 //! OTLP receiver over HTTP.
 
 use std::fs::File;
@@ -47,7 +47,7 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     number
 }
 
-/// Returns the number and the value of each field of a message.
+/// Returns all fields of a message, each with its number and its value.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -113,7 +113,7 @@ fn span(bytes: &[u8]) -> Span {
 }
 
 /// Starts a collector that gives this answer to each request. Returns the collector's URL, and a
-/// receiver of the head and the body of each request.
+/// channel with the head and the body of each request.
 fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
@@ -136,8 +136,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // The body is stored before the answer, so the test gets every request that got an
-            // answer.
+            // The request is stored before it is answered. So the test has every request that was
+            // answered.
             if keep.send((path, body)).is_err() {
                 return;
             }
@@ -149,8 +149,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit on a server that samples the share `share` of all purchases. Returns the path and
-/// the body of each request that the collector received.
+/// Sells one unit on a server that samples the fraction `share` of all purchases. Returns the head
+/// and the body of each request to the collector.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector("200 OK");
@@ -171,7 +171,7 @@ fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let (status, answer) =
         test_server.send(&test_server.token(&temp_dir, "anna"), "POST", "/v1/orders", lines, body);
     assert_eq!(status, 201, "{answer}");
-    // The server sends the remaining spans before it ends.
+    // At its end, the server sends the spans that it has not sent yet.
     let (code, _, stderr) = test_server.terminate();
     assert_eq!(code, Some(0), "{stderr}");
     got.try_iter().collect()
@@ -229,15 +229,15 @@ fn a_purchase_continues_the_trace_of_its_caller_and_follows_its_decision() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let header = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n");
-    // With the share 0, the server samples this purchase only because the caller's trace is
-    // sampled.
+    // With the share 0, the server samples no purchase by itself. It must sample this one, because
+    // the caller's trace is sampled.
     let spans_of = |share: &str, flags: &str| spans(&traces(sell_with(share, &header(flags))));
     let found = spans_of("0", "01");
     let purchase = found.iter().find(|span| span.name == "purchase").expect("a purchase");
     assert_eq!(hex(&purchase.trace), TRACE, "{found:#?}");
     assert_eq!(hex(&purchase.parent), "00f067aa0ba902b7", "{found:#?}");
-    // Despite the share 1, the server does not sample a purchase if the caller's trace is not
-    // sampled.
+    // With the share 1, the server samples every purchase by itself. It must not sample this one,
+    // because the caller's trace is not sampled.
     let found = spans_of("1", "00");
     assert!(found.iter().all(|span| span.name != "purchase"), "{found:#?}");
 }

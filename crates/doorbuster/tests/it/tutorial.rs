@@ -1,5 +1,5 @@
-//! The tutorial's sample shops, in Python and in Node.js: a buyer signs in, buys and pays, and the
-//! shop receives the events.
+//! Tests the tutorial's sample shops, in Python and in Node.js. A buyer signs in, buys and pays,
+//! and the shop receives the events.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

@@ -1,5 +1,6 @@
 //! Tests upgrades from version 0.1.0, and from a build before this version. The stores of both are
-//! in `tests/stores`. Every later version must migrate these stores and continue their sale.
+//! in `tests/stores`. This version and every later one must migrate these stores and continue their
+//! sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! this test by hand with `--ignored`.
@@ -19,9 +20,10 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The stores in the first directory are from a build before the release of 0.1.0.
+/// The directories in `tests/stores`. The stores in the first one are from a build before the
+/// release of 0.1.0.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
-/// The directory for the stores of this version.
+/// The directory into which `a_store_of_this_version` writes its stores.
 const NEWEST: &str = "0.1.0";
 
 fn stores(kept: &str) -> PathBuf {
@@ -162,7 +164,8 @@ fn postgresql_store_sells_on(kept: &str) {
     fs::write(&file, dump).expect("writable");
     postgres.load(&file).expect("the dump is valid");
     let server = start(&temp_dir, &temp_dir.join("data"), Some(&postgres));
-    // The dump was restored into another database cluster, so the node paused the sale.
+    // The database cluster is not the one from which the dump was made. So the node has paused the
+    // sale.
     let phase = || server.send(KEY, "GET", "/v1/admin/sales/spring", "", "").1["phase"].clone();
     until("the sale is paused", || (phase() == "paused").then_some(()));
     server.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
@@ -197,7 +200,7 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // Other versions of psql do not support the commands `\restrict` and `\unrestrict`.
+    // Removes the commands `\restrict` and `\unrestrict`, which other versions of psql do not know.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

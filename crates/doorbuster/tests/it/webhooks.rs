@@ -1,5 +1,5 @@
-//! Webhooks as a shop receives them, and the endpoint commands of the CLI. The shop must get each
-//! change of every order in sequence, even if the server is killed.
+//! Tests webhooks as a shop receives them, and the commands for webhook endpoints. The shop must
+//! get each change of every order in sequence, even if the server is killed.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -27,19 +27,19 @@ use crate::test_server::{KEY, TempDir, program, run};
 
 use listener::Listener;
 
-/// After the last start, all deliveries must succeed within this time, despite failed attempts.
+/// The longest wait after the last start until all events are delivered. Some attempts fail.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// Starts a shop that accepts four out of five messages.
+/// Starts a shop that accepts four out of five messages, at random.
 async fn shop(seed: u64) -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let taken = Taken::default();
     let kept = taken.clone();
-    // This task ends with the test's event loop.
+    // The task ends with the runtime of the test.
     tokio::spawn(async move {
         for n in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
@@ -78,7 +78,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// Returns the first complete request and its length in bytes.
+/// Returns the body of the first request if it is complete, and the length of this request.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -401,7 +401,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // A second connection writes rows that only a damaged store or a later version can have.
+    // Adds an unknown actor and an unknown type, as in a damaged store or from a later version.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

@@ -1,4 +1,4 @@
-//! Tests slow, reconnecting and parked readers of the hub.
+//! Tests readers of the hub that are slow, that reconnect, or that are parked.
 use futures_util::FutureExt;
 
 use doorbuster_core::{ItemId, TicketId, Units, Verdict};
@@ -119,8 +119,8 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let newest = waiting(&read(&anna, Some(last_id)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
-    // After some time without readers, the hub keeps no events, and the next reader drops the kept
-    // ones.
+    // If the hub has had no readers for some time, the events that it kept are no longer complete.
+    // The next reader makes the hub drop them.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(last_id))), [0; 0]);
@@ -248,7 +248,7 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     );
     let begun = Instant::now();
     drop(crowd);
-    // If the hub searched all readers for each leaving reader, this would take a minute.
+    // This would take a minute if the hub searched all readers for each reader that leaves.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("no thread panicked").sales.is_empty());

@@ -51,8 +51,8 @@ async fn a_run_begins_when_the_work_is_due() {
         turns.wait(next).await;
         begins.push(fixture.ms());
     }
-    // Two runs are 10 to 500 ms apart, unless a run asks for a longer pause, as the last one does:
-    // 3 s.
+    // Runs are 10 to 500 ms apart. Only the last run is later, because the previous one asked for a
+    // pause of 3 s.
     assert_eq!(begins, [0, 10, 210, 220, 720, 1_220, 4_220]);
 }
 

@@ -9,8 +9,8 @@ use super::*;
 use crate::sales::auto_partitions::{Observed, widen};
 use crate::stock::slot_cleanup::retire_leftovers;
 
-/// Makes the changes in turn, again and again. Each change waits until the slots match the previous
-/// spread.
+/// Changes the item's spread to each of `changes` in turn, without an end. After each change, waits
+/// until the slots match the spread.
 pub(super) async fn change_again(engine: Arc<EngineParts>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -109,8 +109,8 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             }
         }
     }
-    // A request whose own slot is empty gets its unit from another slot, so a slot may have no
-    // ticket.
+    // A slot may have no ticket, because a request whose own slot is empty gets its unit from
+    // another slot. The test needs a slot with a ticket among those that will be drained.
     let mut with_tickets = Vec::new();
     for grant in engine.node.store().open_grants().await.expect("the store is available") {
         let view = engine.stock.slots().view(grant.slot).await.expect("local").expect("open");

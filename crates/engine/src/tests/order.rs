@@ -42,7 +42,8 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // Makes the node forget the order, as if another node had settled the order.
+    // Makes the node forget the order. The node then has the memory of a node that did not settle
+    // the order.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -68,7 +69,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
         1
     );
     assert!(engine.node.holders().holds(request));
-    // A waitlist is open only while every unit is held.
+    // Buys the second unit, because a buyer can join a waitlist only while every unit is held.
     bought(&engine, "ben", "k", 1).await;
     forget();
     let joined = engine.waitlists.join_waitlist(&item(&engine), &order.buyer, &order.key).await;
@@ -165,7 +166,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
-    // Under the new grant, the slot has no record of Anna's order.
+    // After a pause, the slot has a new grant. Under this grant, it has no record of Anna's order.
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);

@@ -337,8 +337,8 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     while engine.stock.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The requests use the two partitions in turn, so the repeated request goes to the second
-    // partition.
+    // The partitions get requests in turn. After these two requests, the repeated request goes to
+    // the second partition.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
@@ -360,7 +360,8 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stock.stop_node().await;
-    // With their new epochs, the slots have no record of Anna's order.
+    // After the restart, the slots have new epochs and no record of Anna's order. The order counts
+    // only in the stored quota.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {

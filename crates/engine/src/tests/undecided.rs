@@ -102,7 +102,7 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     let verdict = Verdict::LimitReached;
     engine.node.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
     // After the refusal, the waiting request asks the slot again. The slot still has the ticket,
-    // and the store has no verdict.
+    // and the store has no verdict, so the request stays queued.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop_node().await;

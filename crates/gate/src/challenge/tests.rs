@@ -191,7 +191,8 @@ async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let looked = Arc::clone(&clock);
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
-    // The challenge expires between the node's check and the store's check.
+    // The node's check reads the clock one millisecond before the challenge expires. The store's
+    // check reads it later.
     clock.store(fixture.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome =
         fixture.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;

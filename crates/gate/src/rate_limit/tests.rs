@@ -1,4 +1,4 @@
-//! Tests a node's limits as its callers see them.
+//! Tests the rate limits of a node as the callers of the limiter see them.
 
 mod nodes;
 mod object;
@@ -72,14 +72,14 @@ fn limiter() -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), None)
 }
 
-/// Creates the limits of one of several live nodes.
+/// Creates the limiter of one node in a deployment with several live nodes.
 fn one_of(live_nodes: &Arc<NodeCount>) -> RateLimiter {
     let shared = SharedRedis::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
     let sharing = LimitSharing::new(SharedPlace::Redis(shared), live_nodes.clone());
     RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
 }
 
-/// Panics if the node cannot decide the request from its memory.
+/// Counts a request. Panics if the node cannot decide the request from its memory.
 fn acquire_at(
     limiter: &RateLimiter,
     route: Route,
@@ -231,7 +231,7 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
         let acquire = |name: &&String| {
             acquire_at(&limiter, route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
         };
-        // One of these buyers sends all further requests.
+        // All these requests are from the same buyer, so they do not add to the number of buyers.
         (0..9_000).map(|_| &names[0]).filter(acquire).count()
     };
     for name in &names {
@@ -263,7 +263,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // There are as many addresses as the table has cells, each in a different network.
+    // Uses one address for each cell of the table. Each address is in a different network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {
@@ -388,6 +388,7 @@ fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
     };
     let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
     assert_eq!(refused, [30, 30]);
-    // The edge passes these requests on to a node, which counts them.
+    // The edge passes these requests on to a node, which counts them. So the edge itself refuses
+    // none.
     assert_eq!(answered(&one, Counting::BeforeAnswer), 100);
 }

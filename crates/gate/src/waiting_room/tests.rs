@@ -1,4 +1,4 @@
-//! Tests of a waiting room's state, without a store.
+//! Tests the state of a waiting room in the memory of a node, without a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +266,7 @@ fn a_node_accepts_smaller_counts_after_a_failover() {
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 7)), 7);
-    // One failover empties the states only once.
+    // A failover empties the states once. A second call for the same failover must not empty them.
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 6)), 7);
 }
@@ -282,7 +282,8 @@ fn a_room_keeps_its_item_and_its_admissions_after_a_failover() {
     before.apply_row(&WaitingRoom { key: key.clone(), ..room(20, Some(20), 9) });
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
-    // The batcher is the first to use the state after the failover.
+    // After the failover, the batcher uses the state first. It knows the key of the room, but not
+    // the name of the item, which the state must have kept.
     let after = rooms.state_of_key(&key);
     assert_eq!(after.progress(), RoomProgress::default());
     assert_eq!(after.counts().item.as_deref(), Some("phone"));

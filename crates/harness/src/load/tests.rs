@@ -245,7 +245,8 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     assert_eq!(kinds(&report), [("sold_out", 100)]);
     assert!(report.elapsed_ms >= 490, "the run ended before the last buyer came: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // The later buyers waited for the connection, and this wait counts as latency.
+    // The first answer takes 400 ms, and the later buyers wait for the same connection. This wait
+    // must count as latency.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 

@@ -13,7 +13,8 @@ fn order(buyer: i64) -> Order {
     Order { buyer, units: 2 }
 }
 
-/// A correct sale of four units to three buyers who want two units each. Buyer 3 is refused.
+/// Returns a correct sale of four units to three buyers. Each buyer wants two units, so buyer 3 is
+/// refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
     let records = vec![
         record(1, LastAnswer::Sold),

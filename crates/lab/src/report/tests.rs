@@ -70,7 +70,8 @@ pub(super) fn run(results: Vec<RunResult>) -> RunReport {
     }
 }
 
-/// An unsafe strategy promises nothing, so this result breaks no promise.
+/// Returns the result of an unsafe strategy that oversold. Such a strategy promises nothing, so the
+/// result breaks no promise.
 fn oversold() -> RunResult {
     let verdict = Verdict::Oversold;
     RunResult { verdict, oversold: 5, sold: 25, ..result("unsafe-update") }

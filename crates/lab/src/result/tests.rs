@@ -1,4 +1,4 @@
-//! Tests the rule by which a verdict agrees with a strategy's promise.
+//! Tests which verdicts agree with the promise of a strategy.
 
 use super::*;
 

@@ -16,7 +16,8 @@ fn strategy(entry: &StrategyEntry, backends: &Backends) -> Box<dyn Strategy> {
     make(backends)
 }
 
-/// A killed consumer's last commit can overlap with the work of the next consumer.
+/// Runs two consumers at the same time. This can happen for a moment when a consumer is killed: its
+/// last commit can overlap with the work of the next consumer.
 #[test]
 fn two_consumers_of_one_queue_do_not_oversell() {
     let dir = WorkDir::create().expect("a directory");
@@ -70,9 +71,9 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // In the first case, the stock is large enough for partitions of 400 units. In the other cases,
-    // one partition or one refill may have too few units for a buyer: the stock is smaller, or each
-    // buyer wants more units.
+    // In the first case, there is enough stock for partitions of 400 units. In the other cases, the
+    // stock is smaller or each buyer wants more units. So a partition or a refill may have too few
+    // units for one buyer.
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");
@@ -137,7 +138,7 @@ fn a_slow_connection_makes_a_lock_end_during_the_work() {
     let dir = WorkDir::create().expect("a directory");
     let mut servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     servers.start_slow_proxy(1, 2).expect("the proxy starts");
-    // The slow server's only connection goes through the slow proxy.
+    // All traffic of the slow server goes through the slow proxy, over one connection.
     let slow = Backends::new(&servers.worker_addresses(1)).expect("valid addresses");
     let fast = Backends::new(&servers.addresses(1)).expect("valid addresses");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

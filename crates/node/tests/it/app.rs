@@ -16,10 +16,10 @@ use crate::watch::Stopwatch;
 
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// With this header, a purchase waits up to five seconds for its verdict. Pauses of the test
-/// machine are shorter.
+/// The header with which a purchase waits up to five seconds for its verdict. This is longer than
+/// any pause of the test machine.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
-/// The longest time that a test waits for an event. The machine may be slow.
+/// The longest time that a test waits for an event. It is long, because the machine may be slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// A time later than the end of every test, in seconds since 1970.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
@@ -98,7 +98,7 @@ impl TestApp {
         self.task.take().expect("the server was not asked to stop before")
     }
 
-    /// Returns the directory of the stopped server, so that another server can use it.
+    /// Stops the server. Returns its directory, so that another server can use it.
     pub(crate) async fn stop(mut self) -> PathBuf {
         self.ask_to_stop()
             .await
@@ -171,8 +171,8 @@ impl TestApp {
         .await
     }
 
-    /// After a `503`, repeats the purchase with the same key. On a busy machine, the database may
-    /// be slow.
+    /// Buys one unit. On a busy machine, the database may be slow, so the purchase is repeated with
+    /// the same key after a `503`.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
         let timer = Stopwatch::start();
         loop {
@@ -246,7 +246,7 @@ impl Drop for TestApp {
             task.abort();
         }
         if !self.dir.as_os_str().is_empty() {
-            // If the removal fails, the directory stays among the temporary files.
+            // A directory that cannot be removed stays among the system's temporary files.
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }

@@ -35,8 +35,8 @@ async fn a_buyer_is_identified_by_the_shops_signature() {
     check("Bearer nonsense", "401 unauthenticated").await;
     check("Bearer", "401 unauthenticated").await;
     check("Basic YTpi", "401 unauthenticated").await;
-    // This token has the header {"alg":"none"} and the claims {"sub":"anna","exp":4000000000}, but
-    // no signature.
+    // The header of this token is {"alg":"none"}, and its claims are
+    // {"sub":"anna","exp":4000000000}. It has no signature.
     check(
         "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
         "401 unauthenticated",
@@ -208,8 +208,8 @@ async fn public_keys_are_fetched_from_the_shop_before_tokens_are_checked() {
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(known.verdict(), "200");
     serving.abort();
-    // No server answers at this address, so the token cannot be verified. That is not the buyer's
-    // fault, so the answer is `503`.
+    // No server answers at this address, so the node cannot verify the token. This is not the
+    // buyer's fault, so the answer must be `503`.
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
     let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;

@@ -14,14 +14,14 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Stopwatch;
 
-/// The number of refusals in a burst. Other work of the server adds allocations to most bursts, but
-/// the refusals' own allocations are in every burst. So the test checks one of the bursts with the
-/// fewest allocations.
+/// The number of refusals in a burst, whose allocations are counted together. Other work of the
+/// server adds allocations to most bursts, and none has fewer than its refusals need. So the test
+/// checks one of the bursts with the fewest allocations.
 const BURST: u64 = 50;
 const BURSTS: usize = 41;
 /// The maximum number of allocations for one refusal: a read buffer and a write buffer.
 const EACH: u64 = 2;
-/// A burst must end within this time. The machine may pause for a while.
+/// The longest time for a burst. The machine may pause for a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct RefusedRequest {
@@ -32,7 +32,7 @@ struct RefusedRequest {
 
 impl RefusedRequest {
     /// Sends requests until the server has done all lazy allocations. Stores the bytes of the last
-    /// answer.
+    /// answer, because each later answer has the same length.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [
@@ -91,7 +91,8 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
     runtime.block_on(async { drop(app.stop().await) });
 }
 
-/// Each case is a sale and the code of its refusals.
+/// Checks the number of allocations for refusals. Each case has a sale, and the code of its
+/// refusals.
 fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
     for (sale, code) in cases {
         let mut refused = runtime.block_on(RefusedRequest::new(app, sale, code));
@@ -144,8 +145,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert!(began.elapsed() < TIMEOUT, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // In the sale `few`, the node admitted one request of `anna` and three of `late`. The node
-    // reports each admitted request at most once.
+    // In the sale `few`, the node admitted one request of `anna` and three of `late`. It reports
+    // each of them at most once. A larger number would mean that it reports refusals too.
     let reports = calls();
     assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });

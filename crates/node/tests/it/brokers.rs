@@ -1,5 +1,5 @@
-//! Tests RabbitMQ and NATS as event endpoints. Each broker stops while buyers buy, and receives all
-//! missed events after a restart.
+//! Tests RabbitMQ and NATS as endpoints for events. Each broker stops while buyers buy. After its
+//! restart, it gets all events that it missed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::watch::Stopwatch;
 use crate::webhooks::{buy, cancel};
 
 const PATH: &str = "/v1/admin/webhook-endpoints";
-/// The name of RabbitMQ's exchange and of NATS's stream.
+/// The name of the exchange in RabbitMQ and of the stream in NATS.
 const NAME: &str = "shop-events";
-/// Every event must be delivered within this time. The time includes a start of the broker and the
+/// The longest wait until every event is delivered. It includes a start of the broker and the
 /// pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -106,8 +106,7 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns, for each order, the types of its events in the sequence of arrival. Repeated events
-    /// are left out.
+    /// Returns the types of each order's events in the order of their first arrivals.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -143,7 +142,8 @@ async fn start(port: u16) -> TestApp {
     .await
 }
 
-/// Buys for these buyers, and cancels every second order. Adds the expected events to `wanted`.
+/// Buys one unit for each of these buyers, and cancels every second order. Adds the events of these
+/// orders to `wanted`.
 async fn trade(
     app: &TestApp,
     buyers: std::ops::Range<usize>,

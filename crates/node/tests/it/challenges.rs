@@ -403,7 +403,7 @@ async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
             201 => given += 1,
             _ => break reply,
         }
-        // The limit admits two requests per second.
+        // The limit is a burst of 200, and two requests per second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
     };
     assert!(given >= 200, "{given}");

@@ -133,8 +133,8 @@ async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
     let app = TestApp::start().await;
     let (_, key) = new_key(&app, "viewer").await;
     let mut verdicts = Vec::new();
-    // An address may try ten wrong keys per minute. A minute may end during the test, so the test
-    // tries more than 20 keys.
+    // An address may try ten wrong keys in each minute. A new minute may begin during the test, so
+    // the test tries more than 20 keys.
     for guess in 0..22 {
         verdicts.push(sign_in(&app, &format!("dbk_guess_{guess}")).await.verdict());
     }

@@ -22,7 +22,8 @@ mod streams;
 
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
 
-/// A node, a counting proxy in front of the node, and an edge in front of the proxy.
+/// An edge, a proxy that counts its requests, and a node. The edge's requests reach the node
+/// through the proxy.
 struct Tier {
     node: TestApp,
     proxy: CountingProxy,
@@ -61,7 +62,7 @@ impl Tier {
         tier
     }
 
-    /// With a fresh copy, the edge refuses requests itself.
+    /// Waits until the edge has a fresh copy. Only then does the edge refuse requests itself.
     async fn wait_until_fresh(&self) {
         until("the edge has a fresh copy", async || {
             let ready = self.edge.get("/readyz").await;
@@ -164,14 +165,14 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
         reached < 40,
         "{reached} of 2000 requests reached the node; the edge must refuse most of them"
     );
-    // Both buyers repeat an earlier request, so neither of them gets "sold out".
+    // Both buyers repeat an earlier request, so they must get their orders and not "sold out".
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals to the node. The node counts the requests that reach the node
-    // itself.
+    // The node's number has two parts: the refusals that the edge reports, and the refusals by the
+    // node itself.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;

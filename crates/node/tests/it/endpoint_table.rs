@@ -1,5 +1,5 @@
-//! Tests the router against the table of endpoints: authorization, `HEAD` wherever `GET` works, and
-//! `405` with `Allow` for other methods.
+//! Tests that the router serves every endpoint as the table of endpoints says. Tests its
+//! authorization, `HEAD` wherever `GET` works, and `405` with `Allow` for other methods.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
@@ -73,8 +73,8 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // A streamed answer has no `Content-Length`. The metrics can change between the two
-        // requests.
+        // A streamed answer has no `Content-Length`. The metrics may change between `GET` and
+        // `HEAD`.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

@@ -1,4 +1,5 @@
-//! Tests that an event stream ends when the newest token of its client expires.
+//! Tests that an event stream ends when its token expires. If the client has sent a newer token,
+//! the stream ends when that token expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

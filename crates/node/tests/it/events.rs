@@ -93,7 +93,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // No order changes now, so the reader's first event is the current status.
+        // No order changes here, so each new reader must get the current status as its first event.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -348,7 +348,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         };
         drop(slow);
-        // Only the quick reader is left. The slow reader was dropped before the 30 s write timeout.
+        // The quick reader is left. The others were dropped before the write timeout of 30 s.
         wait_for_metric(&app, &["doorbuster_events_websockets 1"]).await;
         (read, code, dropped.elapsed())
     };
@@ -386,7 +386,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // A closed stream counts until the server notices the stream's end.
+    // The closed stream still counts until the server has noticed its end.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

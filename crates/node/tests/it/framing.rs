@@ -1,5 +1,5 @@
-//! Tests request smuggling: HTTP messages that a proxy and the server may read differently. Also
-//! tests answers that caches must not keep.
+//! Tests protection against request smuggling: HTTP messages that a proxy and the server may read
+//! differently. Also tests which answers caches may keep.
 
 use doorbuster_api::endpoints::{self, Method};
 

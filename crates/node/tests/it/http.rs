@@ -17,7 +17,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Fails if the header occurs more than once.
+    /// Returns the value of the header with this name in lower case. Fails if the header occurs
+    /// twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -72,12 +73,13 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        // The server may answer and close the connection before it has read all bytes.
+        // Ignores an error: the server may answer and close the connection before it has read all
+        // bytes.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Returns `None` if the connection ends before the answer. If `head` is true, the answer has
-    /// no body.
+    /// Reads the next answer. Returns `None` if the connection ends first. If `head` is true, does
+    /// not read the body.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(TIMEOUT, self.read_reply(head))
             .await
@@ -178,7 +180,7 @@ impl Connection {
     }
 }
 
-/// Adds `Host` and, if there is a body, its length.
+/// Returns the bytes of a request. Adds `Host` and, if there is a body, its length.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

@@ -28,7 +28,7 @@ async fn a_client_that_hangs_up_changes_nothing() {
     for number in 0..20 {
         let mut connection = app.connect().await;
         connection.send(&purchase(&format!("b{number}"))).await;
-        // The client closes the connection without waiting for the answer.
+        // The connection closes here, before the client has read an answer.
     }
     app.until("/v1/admin/sales/spring/stock", "all units are sold", |stock| {
         stock["items"][0]["held"] == 20

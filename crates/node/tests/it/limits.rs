@@ -31,13 +31,13 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(reply.verdict(), "200", "{}", reply.text());
 }
 
-/// `proxies` are additional headers, like those that a proxy adds.
+/// Buys with the additional headers `proxies`, such as those that a proxy adds.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await
 }
 
-/// Returns a parameter of a structured field, such as `r` of `"buyer";r=3;t=1`.
+/// Returns a parameter of a structured header for `scope`, such as `r` of `"buyer";r=3;t=1`.
 fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     let value = reply.header(header).unwrap_or_else(|| panic!("{header} is missing: {reply:?}"));
     let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
@@ -45,7 +45,7 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
 }
 
 /// Sends `each` purchases on each of 64 connections. Returns the number of admitted purchases, and
-/// the answer to a refused one.
+/// an answer `429` if there was one.
 async fn press(
     apps: &[&TestApp],
     each: u32,
@@ -145,7 +145,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // With `Connection: close`, a request does not use the fast path, but gets the same answer.
+    // A request with `Connection: close` does not use the fast path. It must get the same answer.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);
@@ -227,7 +227,7 @@ async fn press_once(connection: &mut Connection, buyer: &str, address: &str, key
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    // These limits are the ones in docs/front-door.md.
+    // The limits from docs/front-door.md.
     let limits =
         json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
     open(&app, "spring", 1, limits).await;

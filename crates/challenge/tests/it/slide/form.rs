@@ -10,12 +10,12 @@ const HALF: f32 = 22.0;
 /// The radius of a tongue, in pixels.
 const TONGUE: f32 = 7.5;
 const GAPS: usize = 3;
-/// The positions, from the left, at which the robot looks for gaps.
+/// The positions at which the robot looks for gaps, in pixels from the left.
 const PLACES: std::ops::Range<usize> = 56..272;
 /// The smallest distance between gaps.
 const APART: usize = 50;
-/// The robot ignores the outline up to this distance from the middle of a side, because a tongue
-/// may be there.
+/// To find a gap, the robot ignores the outline up to this distance from the middle of a side,
+/// because a tongue may be there.
 const OPEN: f32 = 11.0;
 /// An edge that is stronger than this value counts as this value.
 const STEEP: f32 = 30.0;
@@ -37,7 +37,7 @@ struct Pose {
     size: f32,
 }
 
-/// The change of brightness in each colour, across and down.
+/// How much the brightness changes from left to right and from top to bottom, for each colour.
 struct Slopes(Vec<(Grey, Grey)>);
 
 impl Slopes {
@@ -49,8 +49,8 @@ impl Slopes {
         Self(seen.colours.iter().map(slopes).collect())
     }
 
-    /// Returns how clearly an outline is visible at a pose. The visible edges may be slightly
-    /// inside or outside of the outline.
+    /// Returns how clearly the outline `marks` is visible in the picture at a pose. An edge that is
+    /// up to `BENT` pixels inside or outside of the outline also counts.
     fn clear(&self, marks: &[Mark], pose: Pose) -> f32 {
         let (sin, cos) = pose.turn;
         let turned = |(x, y): Point| (x * cos - y * sin, x * sin + y * cos);
@@ -122,8 +122,8 @@ fn read(piece: &Grey, n: usize) -> (f32, f32) {
     }
 }
 
-/// Returns a pose for each of the three gaps: the pose at which the gap's body is most clearly
-/// visible.
+/// Returns a pose for each of the three gaps. At this pose, the outline of the gap without its
+/// tongues is most clearly visible.
 fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     let mut body: Vec<Mark> = (0..4).flat_map(|n| side(n, 0.0, 0.5)).collect();
     body.retain(|(at, _)| at.0.abs().min(at.1.abs()) > OPEN);
@@ -149,7 +149,7 @@ fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     found
 }
 
-/// Looks for the gap whose sides are of the same kinds as the sides of the piece.
+/// Returns the position of the gap whose sides are of the same kinds as the sides of the piece.
 pub(super) fn fits(seen: &Seen) -> u16 {
     let slopes = Slopes::of(seen);
     let form: Vec<(f32, f32)> = (0..4).map(|n| read(&seen.piece, n)).collect();

@@ -1,13 +1,13 @@
-//! Robots that compare colours across a gap's rim. They assume equal colours just inside the piece
-//! and just outside of the gap that fits. Only the plain puzzles of the tests have equal colours
-//! there.
+//! Robots that compare colours across a gap's rim. They assume that the colours just inside the
+//! piece are equal to the colours just outside of the gap that fits. This is true only for the
+//! plain puzzles of the tests.
 
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// The distances of a pair's points from the outline, in pixels. At these distances, the inner
-/// point is not on the line around the piece. The outer point is not on the rim of a slightly
-/// turned and scaled gap.
+/// How far a pair's points are from the piece's outline, in pixels: first the inner point, then the
+/// outer point. The inner point is then not on the line around the piece. The outer point is not on
+/// the rim of the gap, although a gap is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 const GAPS: usize = 3;
@@ -17,7 +17,8 @@ const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A point well inside the piece, and the nearest point outside of the piece.
+/// A point well inside the piece, and a point outside of the piece. The inner point is the one that
+/// is nearest to the outer point.
 pub(super) type Pair = (Point, Point);
 
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
@@ -80,8 +81,8 @@ fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Returns the positions at which the picture is most like an outline of the piece. Leaves out
-/// positions close to a better position.
+/// Returns the three positions at which the edges of the picture best match the outline of the
+/// piece. Leaves out positions close to a better position.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();

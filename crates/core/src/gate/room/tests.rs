@@ -34,8 +34,8 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(Some(0), 1, 0, 0, 0, 0);
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
     check(None, 1, OPEN_ADMISSIONS_MAX - 3, 0, 0, 3);
-    // Without used admissions, the room expects each buyer to take as many units as the limit
-    // allows, but at most an eighth of the free units.
+    // No buyer has used an admission yet, so the room does not know how many units a buyer takes.
+    // It expects as many units as the limit allows, but at most an eighth of the free units.
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);

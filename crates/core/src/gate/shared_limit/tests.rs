@@ -1,6 +1,6 @@
-//! Simulates nodes that share a limit, with late and lost messages, different clocks, pauses and
-//! deaths. A token bucket, which shares no code with the rules, judges whether the nodes allowed
-//! too many requests.
+//! Simulates nodes that share a rate limit. Messages are late or lost. The nodes have different
+//! clocks, and some pause or die. A token bucket judges whether the nodes allowed too many
+//! requests; it shares no code with the tested rules.
 
 use super::*;
 
@@ -58,7 +58,7 @@ struct Flight {
     arrives_at: u64,
     returns_at: u64,
     answer: Option<LimitAnswer>,
-    /// The number of waiting requests that the shared storage allowed.
+    /// The number of waiting requests that the shared storage allowed when it answered.
     served: usize,
     is_lost: bool,
 }
@@ -80,7 +80,8 @@ struct Plan {
     terms: SharingTerms,
     has_faults: bool,
     steps: u64,
-    /// The longest time between two steps is the cost of one request, divided by `pause`.
+    /// The longest time between two steps is the time in which the limit recovers one request,
+    /// divided by `pause`.
     pause: u64,
 }
 
@@ -106,7 +107,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // One node, the favourite, gets most requests. In some runs, it gets all requests at first.
+        // One node, the favourite, gets most requests, and in some runs all of the first ones.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -165,8 +166,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if plan.has_faults && rng.percent(1) {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
-            // A node that dies never reports what it spent without a share. So no node dies if the
-            // limit has a free part.
+            // A node may spend the limit's free part without a share, and reports this later. A
+            // node that dies never reports it. So nodes die only if the limit has no free part.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }
@@ -195,7 +196,7 @@ fn terms(nodes: u32, share_part: u32) -> SharingTerms {
     SharingTerms { nodes, share_part, unreported_part: 16 }
 }
 
-/// A run with faults. Its limit may have a free part.
+/// Simulates nodes with faults. Some of the limits have a free part.
 fn faulty(seed: u64) -> Run {
     let mut rng = Rng(seed);
     let plan = Plan {
@@ -209,7 +210,8 @@ fn faulty(seed: u64) -> Run {
     run(plan, &mut rng)
 }
 
-/// A run without faults. In a short time, more requests arrive than the limit allows.
+/// Simulates nodes without faults. In a short time, more requests arrive than the limit allows.
+/// Returns the limit's burst and the run.
 fn calm(seed: u64) -> (u64, Run) {
     let mut rng = Rng(seed);
     let burst = rng.pick(&[1, 2, 3, 5, 10, 40, 100, 250]);
@@ -259,9 +261,9 @@ fn each_rule_is_noticed_when_it_is_removed() {
     }
 }
 
-/// Two nodes each ask for one request of a used-up limit. The first asks after half of the time in
-/// which one request is paid back, the second after the whole time. Returns the number of requests
-/// that each node gets.
+/// Two nodes each ask for one request of a used-up limit. The first node asks after half of the
+/// time in which the limit recovers one request, the second node after the whole time. Returns the
+/// number of requests that each node gets.
 fn requests_after_a_fraction() -> [usize; 2] {
     let limit = RateLimit::new(3, 60);
     let (cost, terms) = (limit.cost(1), terms(2, 64));

@@ -1,4 +1,4 @@
-//! Tests how long an order waits for its provider's answer.
+//! Tests how long an unpaid order waits for the answer of its payment provider.
 use std::convert::Infallible;
 
 use super::*;

@@ -1,5 +1,5 @@
-//! Tests a pause that an endpoint asks for. No event is sent during the pause. Only an operator can
-//! end the pause early, by a retry or by a new address.
+//! Tests the pause that an endpoint asks for in its answer. No event is sent during the pause. Only
+//! an operator can end the pause early, by a retry or by a new address.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -120,7 +120,8 @@ fn an_operators_retry_ends_a_pause() {
         queue.record(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
-        // The row in the store is unchanged, because no operator requested a retry.
+        // Reads the rows again while no operator has requested a retry. This must not end the
+        // pause.
         let known = queue.rows[&1].parcel.clone();
         queue.replace_rows(vec![known.clone()]);
         assert_eq!(queue.next(now), None);
@@ -155,7 +156,7 @@ fn a_new_address_ends_pauses_and_clears_failures() {
 fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    // Event 2 gets no row yet, because event 1 before it is still in delivery.
+    // The store gets no row for event 2 yet, because event 1 is still in delivery.
     queue.record(2, asks(3_600_000), AT, 0);
     queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);

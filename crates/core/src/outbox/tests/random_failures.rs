@@ -69,7 +69,8 @@ impl Dice {
     }
 }
 
-/// The receiver is healthy, failing or down in turn. The driver sometimes crashes.
+/// Delivers events to a receiver that is healthy, failing or down in turn. The driver sometimes
+/// crashes.
 fn deliver_all(seed: u64) {
     const EVENTS: i64 = 120;
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
@@ -117,7 +118,7 @@ fn deliver_all(seed: u64) {
                 stored.note(note);
             }
             if is_gone {
-                // The endpoint is disabled and enabled again.
+                // `Gone` disables the endpoint. Here, the endpoint is enabled again immediately.
                 queue = stored.queue();
             }
         }
@@ -125,7 +126,8 @@ fn deliver_all(seed: u64) {
             && let Some(progress) = queue.next_advance()
         {
             stored.take(&progress);
-            // Sometimes the driver crashes before it learns that the store has the new position.
+            // Sometimes the driver crashes after the store has the new position, but before the
+            // driver learns this.
             if dice.roll(10) == 0 { queue = stored.queue() } else { queue.confirm_advance() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);

@@ -1,4 +1,4 @@
-//! Tests of demos whose results match, and of each kind of mismatch.
+//! Tests the outcomes of demos: outcomes whose results match, and each kind of mismatch.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,8 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
         assert!(outcome.report().ok);
         let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
         assert!(text.trim_end().ends_with(line), "{text}");
-        // In `good`, the servers used 0.1 s of processor time.
+        // In `good`, the servers used 0.1 s of processor time, so the number for a core and a
+        // second is ten times the number of buyers.
         let per_core = format!("{} answers a second per core", grouped(u64::from(buyers) * 10));
         assert!(text.contains(&per_core), "{text}");
     };

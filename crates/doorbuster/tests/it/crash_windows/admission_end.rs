@@ -1,5 +1,5 @@
-//! A buyer's admission ends while the server issues the pass for this buyer. The buyer gets no
-//! pass, and the access code stays usable.
+//! Tests a buyer's admission to a sale that ends while the server issues the buyer's pass. The
+//! buyer gets no pass, and the access code stays usable.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// The longest delay of a commit, which is longer than an admission.
+/// The longest time for which the disk delays a commit. It is longer than an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
@@ -53,8 +53,8 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is admitted", CHANGE_TIMEOUT, until).await
 }
 
-/// Requests a pass, and delays the request's first commit until the admission is over. Returns the
-/// verdict.
+/// Waits until the buyer is admitted, and requests a pass. Delays the request's first commit until
+/// the admission is over. Returns the verdict.
 async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -88,8 +88,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server first spends the challenge. The disk delays this commit until the admission is
-    // over, so the server does not spend the code.
+    // The server first commits that the challenge is used. The disk delays this commit until the
+    // admission is over, so the server refuses the pass and does not spend the code.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();
@@ -97,8 +97,9 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the request must not spend a use of the code");
-    // Without a challenge, the delayed commit spends a use of the code, but `bert` gets no pass.
-    // Later `bert` gets a pass with the same code, and spends no further use.
+    // Without a challenge, the first commit spends a use of the code. The admission ends during
+    // this commit, so `bert` gets no pass. Later, `bert` gets a pass with the same code, which
+    // spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

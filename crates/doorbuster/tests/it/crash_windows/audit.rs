@@ -1,5 +1,5 @@
-//! The continuous audit. A finding pauses only the affected sale, and the audit's report shows the
-//! finding.
+//! Tests the continuous audit. If the audit finds a fault, it pauses only the affected sale, and
+//! the audit's report shows the finding.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ fn falsify(fixture: &ServerFixture, sql: &str) {
     assert_eq!(store.execute(sql, []).expect("valid SQL"), 1, "{sql}");
 }
 
-/// Checks that the report has exactly this one finding.
+/// Checks that the report has exactly one finding: a wrong number of units of the item `phone` in
+/// the sale `spring`.
 #[track_caller]
 fn names_the_phones_of_spring(report: &Value) {
     assert_eq!(report["ok"], json!(false), "{report}");
@@ -62,7 +63,8 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "a healthy store must cause no alarm"
     );
 
-    // No request starts an audit: the server must find the added unit by itself.
+    // The test does not request an audit from here on: the server must find the added unit by
+    // itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",

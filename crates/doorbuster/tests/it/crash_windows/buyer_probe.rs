@@ -1,4 +1,5 @@
-//! Measures latency with a few buyers who buy and read continuously, each over its own connection.
+//! Measures how fast the server answers a few buyers, who buy and read continuously. Each buyer has
+//! a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use super::client::{HttpConnection, PurchaseSpec, request};
 use super::fixture::ServerFixture;
 use crate::watch::Stopwatch;
 
-/// Maximum number of measurements. If no measurement is good enough, the test fails.
+/// The maximum number of measurements. If none of them is good enough, the test fails.
 pub const TIMES_MAX: usize = 4;
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -29,8 +30,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time from the start to the last answer. It includes pauses of the disk, because the
-    /// server gives some answers during these pauses too.
+    /// The time from the start to the last answer. Pauses of the disk count too, because the server
+    /// gives some answers during these pauses.
     pub span: Duration,
 }
 
@@ -86,9 +87,9 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// Measures up to [`TIMES_MAX`] times, because other load on the machine ends after some time.
-    /// Returns the number of answers in all measurements, and the first result that `is_well`
-    /// accepts. If `is_well` accepts none, returns the result with the lowest p99.
+    /// Measures up to [`TIMES_MAX`] times, because a load of other programs may disturb one
+    /// measurement. Returns the number of answers in all measurements, and the first result that
+    /// `is_well` accepts. If `is_well` accepts none, returns the result with the lowest p99.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -127,8 +128,8 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // The server refuses this request, like most requests of a crowd, without a read of the
-            // store.
+            // The item is sold out. The server refuses this request without a read of the store,
+            // like most requests of a crowd.
             _ => gone.bytes(),
         };
         let begun = Instant::now();

@@ -13,12 +13,13 @@ use tokio::net::TcpStream;
 
 /// The secret with which tests sign buyers' tokens.
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// The time at which tokens expire. No test reaches this time, even if the test steps the clock.
+/// The time at which tokens expire. It is so late that no test reaches it, even if the test steps
+/// the clock.
 const FAR: i64 = 4_000_000_000;
-/// The header with which a purchase asks the server to wait for the order. This wait is longer than
-/// any pause of a busy machine.
+/// The header with which a purchase asks the server to wait for the verdict. The server waits
+/// longer than any pause of a busy machine.
 const PATIENT: &str = "Prefer: wait=5\r\n";
-/// The server answers every request sooner than this.
+/// The longest wait for an answer. After this time, the test fails.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// An answer.

@@ -1,5 +1,5 @@
-//! The machine's clock steps by an hour, forward and back. No order expires early, no sale opens
-//! early, and the server warns the operator.
+//! Tests steps of the machine's clock, an hour forward and an hour back. No order expires early, no
+//! sale opens early, and the server warns the operator.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,8 +27,8 @@ fn instant(object: &Value, member: &str) -> i64 {
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// Schedules a new sale and returns its start. If the start passes before the sale is scheduled,
-/// sets a later start.
+/// Creates a sale, schedules its start, and returns the start. If the start has passed before the
+/// server schedules it, tries again with a later start.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
@@ -82,7 +82,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // This hold begins, and its payment window ends, while the server does not trust the clock.
+        // The payment window of this order begins and ends while the server does not trust the
+        // clock.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
@@ -102,8 +103,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
                 "{step}: {member} is not in {while_it_bought:?}: {bought}"
             );
         }
-        // A sale opens when the true time reaches the sale's start. Orders do not expire until the
-        // server trusts the clock again.
+        // While the server does not trust the clock, a sale opens at the true time of its start.
+        // Orders do not expire until the server trusts the clock again.
         let opened =
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;

@@ -1,5 +1,6 @@
-//! If a queued purchase does not enter a commit before its deadline, the server refuses it, and
-//! every later read shows the refusal. The units of the purchase are for sale again.
+//! Tests queued purchases with a very slow disk. If a purchase does not enter a commit before its
+//! deadline, the server refuses it, and every later read shows the refusal. The units of the
+//! purchase are for sale again.
 
 use std::time::Duration;
 
@@ -12,21 +13,23 @@ use super::fixture::ServerFixture;
 use super::requests::at_once;
 
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest delay of a commit. It is much longer than the time in which a request must be
+/// The longest delay of a commit. It is much longer than the ten seconds in which a request must be
 /// decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
-/// `decide_by` must be at least the first duration after the start of the request, and at most the
-/// second duration after the answer. The server gives ten seconds. The test tolerates a difference
-/// of two seconds.
+/// Bounds of `decide_by`, which the server sets to ten seconds after the request. `decide_by` must
+/// be at least the first duration after the test sends the request. It must be at most the second
+/// duration after the test has the answer.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// If at least this much time is left before a request's deadline, the request is still queued when
-/// the test reads it, even on a slow machine.
+/// The test reads a request before its deadline only if at least this much time is left. Even on a
+/// slow machine, the request is then still queued.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// The server begins a read within this time. The test cannot see whether the read has begun.
+/// The server begins a read within this time. The test cannot observe the beginning, so it waits
+/// for this time.
 const NOTICE: Duration = Duration::from_millis(200);
-/// The header of a request that does not wait: the server answers 202, however fast the disk is.
+/// The header of a request that does not wait for its verdict: the server answers 202, however fast
+/// the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 /// Metric that counts the batches of tickets that the settler has begun to commit.
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
@@ -64,8 +67,8 @@ impl WaitingPosition {
     }
 }
 
-/// Sends requests that do not wait for their verdicts. Returns only the queued requests: if the
-/// machine pauses, the server refuses some.
+/// Sends requests that do not wait for their verdicts. Returns the queued ones: if the machine
+/// pauses, the server refuses some of the requests.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -134,7 +137,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // When the settler has taken the first ticket, later requests are in the next commit.
+    // After the settler has taken the first ticket, later requests cannot enter the same commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", CHANGE_TIMEOUT, taken).await;
     let late = queue_up(
@@ -148,8 +151,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // After the deadlines, clients read only half of the purchases. All these reads wait for the
-    // same commit.
+    // After the deadlines, clients read every second purchase before the disk works again. All
+    // these reads wait for the same commit.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut connection = fixture.connect().await;

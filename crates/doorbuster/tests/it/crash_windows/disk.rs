@@ -1,6 +1,6 @@
-//! A full, failing or slow disk. If the disk is full or fails, the program prints the reason and
-//! ends. When the disk works again, the store contains every answered request. A slow disk delays
-//! only orders.
+//! Tests a full, failing or slow disk. If the disk is full or fails, the program prints the reason
+//! and ends. When the disk works again, the store contains every answered request. A slow disk
+//! delays only orders.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,19 +18,19 @@ use crate::watch::Stopwatch;
 
 /// After a failure of its disk, a server ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// A load fills a few megabytes of disk within this time, even on a slow machine.
+/// A load writes a few megabytes within this time, even on a slow machine. The disk is then full.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// During this delay, buyers get the answer that their requests are queued. The delay ends before
-/// the deadlines of the requests.
+/// The delay of each sync. Buyers get the answer that their requests are queued, because the delay
+/// is longer than the requests wait. The delay ends before the deadlines of the requests.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 const LOOKS: u32 = 40;
 /// The number of buyers in a load while the disk is slow.
 const STORMING: u64 = 50;
-/// The disk is slow until at least this number of buyers follow the progress of their requests by
-/// events.
+/// The disk is slow until at least this number of buyers listen for events about their queued
+/// requests.
 const LISTENING: u64 = 10;
-/// Longest time until these buyers listen for events. It includes the start of the load generator,
-/// and the two seconds for which each buyer first waits for the order.
+/// The longest wait until these buyers listen for events. It includes the start of the load
+/// generator, and the two seconds for which each buyer's request waits for the order.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
@@ -82,7 +82,8 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a new name");
     let (data, kept) = (data.display(), kept.display());
-    // This private disk disappears with its namespace, so its files are copied at the end.
+    // The private disk disappears when the server ends. So the command copies the disk's files
+    // before it ends.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -180,7 +181,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     faults.slow_disk(COMMIT_DELAY);
     let timer = Stopwatch::start();
     for (spec, connection) in &mut queued {
-        // The requests name no waiting time, so the server's default applies.
+        // The request does not say how long the server may wait for the order, so the server's
+        // default applies.
         connection.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
@@ -203,8 +205,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         before,
         "a sync ended while the disk was slow, so the test proves nothing"
     );
-    // The commit takes longer than the requests wait. So buyers first get a queued request, and
-    // later the order with the same id.
+    // The commit takes longer than the requests wait. So buyers are first told that the request is
+    // queued. Later, the order has the id of the queued request.
     let mut places = Vec::new();
     for (spec, connection) in &mut queued {
         let place = connection.reply().await.expect("an answer");
@@ -239,7 +241,7 @@ async fn load_from_another_process_gets_delayed_answers_by_event() {
     let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
     let mut storm = program(&fixture.temp_dir);
     storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
-    // Each buyer has a connection, so that all buyers get their tickets at the same time.
+    // Each buyer has a connection of its own, so all buyers get their tickets at the same time.
     storm.args(["--buyers", &buyers, "--connections", &buyers]);
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
     faults.slow_disk(COMMIT_DELAY);
@@ -274,8 +276,8 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     let stderr_text = fixture.stderr_text();
     assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
-    // The server must not sync again: a second sync would succeed without the pages that the failed
-    // sync lost.
+    // The failed sync may have lost pages. A second sync would succeed without these pages, so the
+    // server must not sync again.
     assert_eq!(faults.syncs_after_failure(), 0);
     fixture.restart();
     expect_stored(&fixture, record).await;

@@ -1,5 +1,6 @@
-//! A disk that fails outside a commit, or on which all writes or all reads fail. The program prints
-//! the reason and ends, and does not sync a file again after a failed sync.
+//! Tests a disk on which a sync outside of a commit fails, or on which all writes or all reads
+//! fail. The program prints the reason and ends. After a failed sync, it does not sync the file
+//! again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,8 +16,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 const STORM_MIN: usize = 200;
-/// Half the log size at which a checkpoint starts. The load needs some hundred milliseconds to
-/// write the other half.
+/// The test waits until the log has this size, which is half the size at which a checkpoint starts.
+/// The load needs some hundred milliseconds to write the other half.
 const HALF_LOG_BYTES: u64 = 4_000_000;
 const SMALL_COMMIT_BUYERS: usize = 4;
 /// How long a sync takes while the commits are small.
@@ -52,9 +53,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // This unfinished request delays the end of the program, so a faulty writer has time for
-    // another sync. Errors of this connection are ignored, because the program may have ended
-    // already.
+    // The program waits for this unfinished request before it ends. A faulty writer therefore has
+    // time for another sync. The program may have ended already, so errors of this connection are
+    // ignored.
     let (mut stuck, spec) = (
         HttpConnection::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
@@ -68,16 +69,16 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         .expect("no panic");
     let stderr_text = expect_reason(&mut fixture);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
-    // The server must not sync again: a second sync would succeed without the pages that the failed
-    // sync lost.
+    // The failed sync may have lost pages. A second sync would succeed without these pages, so the
+    // server must not sync again.
     assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();
     expect_stored(&fixture, record).await;
 }
 
-/// Makes the disk fail with `fails` during a load, and checks that the server ends. Returns the
-/// server's standard error.
+/// Makes the disk fail with `fails` during a load. Checks that the server ends, and that a
+/// restarted server has every answered request. Returns the server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;

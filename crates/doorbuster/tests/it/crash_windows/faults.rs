@@ -11,8 +11,8 @@ use super::fixture::ServerFixture;
 use crate::test_server::TempDir;
 use doorbuster_testkit::tool;
 
-/// The index of each 64-bit word in the page that the test shares with the server. The indices
-/// match faults.c.
+/// The index of each 64-bit word in the page of memory that the test shares with the server.
+/// faults.c has the same indices.
 const LOADED: u64 = 0;
 const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;

@@ -24,7 +24,7 @@ pub struct ServerFixture {
     child: Child,
 }
 
-/// How many units of an item are in each place.
+/// The number of an item's units in each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     /// All units.
@@ -129,7 +129,7 @@ impl ServerFixture {
         held
     }
 
-    /// Uses a new directory from the next start on. The server must have ended.
+    /// Uses a new data directory from the next start on. The server must have ended.
     pub fn move_to(&mut self, name: &str) {
         self.data_dir = self.temp_dir.join(name);
     }
@@ -160,7 +160,7 @@ impl ServerFixture {
         signal(&self.child, "TERM");
     }
 
-    /// Waits at most `most` for the end of the server; returns the exit code.
+    /// Waits until the server ends, at most for `most`. Returns the exit code.
     #[track_caller]
     pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
         let timer = Stopwatch::start();
@@ -177,7 +177,7 @@ impl ServerFixture {
         }
     }
 
-    /// Returns the server's standard error since its first start.
+    /// Returns what the server has written to standard error since its first start.
     pub fn stderr_text(&self) -> String {
         stderr_text(&self.temp_dir)
     }
@@ -199,8 +199,8 @@ impl ServerFixture {
     /// Returns the processor time that the process has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // The second field is the name, in brackets. Fields 14 and 15 are the times in user mode
-        // and in the kernel.
+        // In `/proc/<pid>/stat`, the second field is the name, in brackets. Fields 14 and 15 are
+        // the times in user mode and in the kernel.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -259,8 +259,8 @@ impl ServerFixture {
         assert_eq!(stepped.status, 200, "{stepped}");
     }
 
-    /// Returns how many units of the sale's first item are in each place. Checks for every item
-    /// that the units in all places add up to the item's total.
+    /// Returns the stock of the sale's first item. Checks for every item that the units in all
+    /// places add up to the item's total.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =
@@ -278,8 +278,8 @@ impl ServerFixture {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// Returns all rows of an operator's list, with the oldest row last. In `filter`, an `&`
-    /// follows each query parameter.
+    /// Returns all rows of an operator's list, with the oldest row last. `filter` has query
+    /// parameters, each followed by `&`.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -294,7 +294,7 @@ impl ServerFixture {
         }
     }
 
-    /// Calls `ask` until it returns a result. Fails after `most`.
+    /// Calls `ask` until it returns a result. Fails if this takes longer than `most`.
     pub async fn until<T>(
         &self,
         what: &str,
@@ -319,7 +319,7 @@ impl ServerFixture {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Runs the server's audit and the `audit` command. Both must find no fault and no repair.
+    /// Runs the server's audit and the `audit` command. Both must find and repair nothing.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.get_ok("/v1/admin/audit").await;
         assert_eq!(
@@ -362,7 +362,7 @@ pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
     operator("POST", &path, &format!("Idempotency-Key: {key}\r\n"), Some(&body))
 }
 
-/// Standard error goes to a file, so that the server never blocks on a full pipe.
+/// Standard error goes to a file. With a pipe, the server would block when the pipe is full.
 fn command(
     temp_dir: &TempDir,
     data_dir: &Path,

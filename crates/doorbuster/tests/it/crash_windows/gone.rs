@@ -1,6 +1,6 @@
-//! If the store's files are removed while the server runs, the program prints the reason and ends.
-//! It writes no order into the removed files. When the files are back, the store has every answered
-//! request.
+//! Tests a store whose files are removed while the server runs. The program prints the reason and
+//! ends, and writes no order into the removed files. When the files are back, the store has every
+//! answered request.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// After the removal of its store, a server ends within this time, even without purchases.
+/// A server ends within this time after its store is removed, even if nobody buys.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Long enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);

@@ -1,5 +1,5 @@
-//! The buyer's limit, for orders that are cancelled at the instant when they expire. Each order
-//! ends once, and returns its units and its quota once.
+//! Tests the buyer's limit when orders are cancelled at the instant at which they expire. Each
+//! order ends once, and returns its units and its quota once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +10,13 @@ use super::fixture::{ServerFixture, operator};
 use super::requests::at_once;
 
 const HOLD_SECS: u32 = 2;
-/// Buyers in a race between cancelling and expiring.
+/// The number of buyers in each race between a cancellation and the expiry of an order.
 const BUYERS: usize = 48;
-/// The maximum number of races. Each race spreads its cancellations over twice the time of the
-/// previous race, because on a slow machine, all cancellations of a short race may come too late.
+/// The maximum number of races. On a slow machine, all cancellations of a race may come too late.
+/// So each race spreads its cancellations over twice the time of the previous race.
 const RACES_MAX: u32 = 4;
-/// The test needs at least this number of expired orders, and the same number of cancelled orders.
+/// The test needs at least this number of orders that expired, and at least this number of orders
+/// that were cancelled.
 const ENDS_MIN: usize = 3;
 /// The test needs at least this number of buyers whose limit it checked.
 const CHECKED_MIN: usize = BUYERS / 4;
@@ -42,8 +43,9 @@ struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// The answers to three purchases of one unit each, after the first order ended. The list is
-    /// empty if the second order has also ended.
+    /// The answers to three purchases of one unit each, after the end of the first order. The list
+    /// is empty if the buyer's second order has ended too, because its quota was then returned as
+    /// well.
     after: Vec<Reply>,
 }
 
@@ -63,8 +65,8 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     sleep_until(due - 600).await;
     let other = connections[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Cancellations come shortly before and shortly after the end of the payment window. The buyer
-    // and the operator cancel at the same time.
+    // The buyers cancel at different times, shortly before or shortly after the end of the payment
+    // window. The operator cancels the same order at the same time.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
@@ -99,7 +101,7 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// All answers must agree on the end of the order, and the quota must be returned once.
+    /// Checks that all answers agree on how the order ended, and that its quota was returned once.
     async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
@@ -180,8 +182,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The killed server loses the slot, which is only in memory. The buyer's orders are in
-            // the store.
+            // The killed server loses the slot, which was only in memory. The limit must still
+            // count the buyer's orders, which are in the store.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);
@@ -189,7 +191,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
             assert_eq!(one.len(), 1, "one unit of the limit must be left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // The server must return an order's quota once, although the order is cancelled four times.
+        // Each order is cancelled four times at the same moment. The server must return its quota
+        // once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;

@@ -1,5 +1,5 @@
-//! Overload: excess clients are refused immediately, accepted clients are served as fast as before,
-//! and memory does not grow with the number of clients.
+//! Tests overload. Excess clients are refused immediately, accepted clients are served as fast as
+//! before, and memory does not grow with the number of clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use super::client::{HttpConnection, PurchaseSpec};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
-/// The number of connections that the server accepts at the same time.
+/// The number of connections that the server may have open at the same time.
 const PLACES: usize = 40;
-/// The test measures how fast buyers on this number of connections are served.
+/// The number of connections of accepted buyers. The test measures how fast they are served.
 const INSIDE: usize = 20;
 /// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -29,16 +29,17 @@ const RETRIES_PER_SEC: f64 = 5_000.0;
 /// The number of refusals whose processor time is measured. It is high, because the kernel counts
 /// processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
-/// The number of accepted requests whose processor time is measured; see [`REFUSED`].
+/// The number of accepted requests for which the test measures the processor time; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// The header of a request that does not wait. Many such requests share a commit, so an accepted
-/// request costs little processor time.
+/// The header of a request that does not wait for its verdict. Many such requests share a commit,
+/// so an accepted request costs little processor time.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// The number of answers `409 sold_out`, for which the server accepted the connection.
+    /// The number of `409 sold_out` answers. The server had accepted the connections of these
+    /// clients.
     served: usize,
     /// The number of answers `503` with `Retry-After`.
     refused: usize,
@@ -97,7 +98,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
             closed: counts.closed + closed,
         };
     }
-    // The machine may have become slower, so the test measures again without the excess clients.
+    // Measures again without the excess clients, because the whole machine may have become slower
+    // during the test.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
         "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
@@ -145,7 +147,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     let mut reports = Vec::new();
     let each =
         |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
-    // The test measures again, because other load on the machine may disturb one measurement.
+    // Measures again if the result is too high, because other load on the machine may disturb one
+    // measurement.
     let grown = loop {
         let before = measured(&fixture, &mut few).await;
         let (meanwhile, cost) = measured(&fixture, &mut many).await;
@@ -178,7 +181,7 @@ async fn cost_each(
             let reply = connection.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
-                // The server gives these answers after the machine has paused.
+                // The server can give these answers after a pause of the machine.
                 "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
                 other => panic!("{other}: {reply}"),
             }
@@ -193,11 +196,13 @@ async fn cost_each(
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    // The same buyer sends both kinds of requests, so the check of the token takes the same time.
+    // The same buyer sends the accepted and the refused requests, so the check of the token costs
+    // the same.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());
-    // The test measures again, because other load on the machine may disturb one measurement.
+    // Measures again if a refusal costs too much, because other load on the machine may disturb one
+    // measurement.
     loop {
         let accepted: Vec<_> = (held..held + ACCEPTED)
             .map(|number| spec.key(&format!("k{number}")).with(ASYNC))
@@ -219,7 +224,8 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // When the oldest ticket has waited too long for the slow disk, the server refuses purchases.
+    // Fills the queue: the server refuses purchases when the oldest ticket has waited too long for
+    // the slow disk.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

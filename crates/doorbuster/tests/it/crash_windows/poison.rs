@@ -1,5 +1,5 @@
-//! A ticket that can never be settled: the server gives up, returns the units, and shows the ticket
-//! to an operator. The server settles all other tickets.
+//! Tests a ticket that can never be settled. The server gives up, returns the units, and shows the
+//! ticket to an operator. The server settles all other tickets.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::requests::at_once;
 /// The server issues at most this number of tickets for a purchase that cannot be settled.
 const TRIES_MAX: i64 = 5;
 
-/// Opens a second connection to the store, like an SQL shell.
+/// Opens a connection to the store that is not the server's, as an SQL shell does.
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -77,7 +77,8 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         "the unit of the dead letter must be returned"
     );
     fixture.audit(None).await;
-    // Buyers can buy all sixty units only after the slot has the returned unit again.
+    // Buys all sixty free units. This succeeds only if the slot has got back the unit of the dead
+    // letter.
     for number in 0..60 {
         assert_eq!(
             fixture
@@ -92,7 +93,8 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
         "409 sold_out"
     );
-    // After the trigger is removed, a purchase with the same request key is a new attempt.
+    // After the removal of the trigger, the same request key can get an order: the purchase is a
+    // new attempt.
     shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("the trigger exists");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
     assert_eq!(fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 1)).await.verdict(), "201");
@@ -106,7 +108,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // The server cannot write the verdict. So it answers 202, or issues no ticket and answers 503.
+    // The server can write neither the order nor the return of the ticket. So it answers 202, or it
+    // issues no further ticket and answers 503.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!(
@@ -133,8 +136,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // This test does not run the `audit` command, which would correctly report a ticket without a
-    // verdict: the buyer has not repeated the request.
+    // The buyer has not repeated the request, so its ticket has no verdict. The `audit` command
+    // would correctly report this, so this test does not run it.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
@@ -142,7 +145,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket fails, so a second ticket for the request must succeed.
+    // The trigger makes only the first ticket fail. A second ticket for the same request must get
+    // an order.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

@@ -44,7 +44,7 @@ pub struct PurchaseLog {
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
-    /// True if the newest request to purchase has no answer yet.
+    /// True if the server has not yet answered the newest `POST` of the purchase.
     pub open: bool,
     /// The progress of the cancellation.
     pub cancel: CancelState,

@@ -1,5 +1,5 @@
-//! A random load of buyers and operators that records every answer. Two answers that contradict
-//! each other fail the test immediately.
+//! A load of buyers and operators that act at random. The load records every answer, and fails the
+//! test immediately if two answers contradict each other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use crate::watch::Stopwatch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Each buyer makes at most this number of purchases. Together, they usually ask for more units
-/// than the buyer's limit.
+/// The load gives a new name to a buyer after this number of purchases. The purchases of one buyer
+/// usually ask for more units than the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -30,7 +30,7 @@ pub struct RandomLoad {
     pub sale: String,
     /// The seed.
     pub seed: u64,
-    /// Concurrent buyers, each with a connection.
+    /// The number of concurrent buyers. Each buyer has a connection.
     pub buyers: usize,
     /// The possible events.
     pub allowed: AllowedEvents,
@@ -120,7 +120,7 @@ pub struct LoadRecord {
     pub took: Duration,
 }
 
-/// Runs the load until the test stops it or the server is gone.
+/// Runs the load until the test sets `stop` or the server ends.
 pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     let timer = Instant::now();
     let buyers: Vec<_> =

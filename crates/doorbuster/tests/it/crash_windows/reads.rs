@@ -1,5 +1,5 @@
-//! Public reads and refusals are answered from memory. The tests count file locks, because each
-//! read of the store takes a lock.
+//! Tests that the server answers public reads and refusals from memory. The tests count the
+//! server's file locks, because each read of the store takes a lock.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 const ASKED: usize = 600;
-/// How long the test counts the file locks of a server without requests.
+/// For this time, the test counts the file locks of a server that gets no requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// The test counts the locks this many times and uses the lowest count, because the server may
+/// The number of counts without requests. The test uses the lowest count, because the server may
 /// still write the work of earlier requests.
 const TIMES_AT_REST: usize = 5;
 
-/// A count may be too low, because the machine may pause. So the test assumes at least this number
-/// of file locks per second.
+/// The lowest number of file locks per second that the test assumes for a server without requests.
+/// A measured number may be too low, because the machine may pause.
 const LEAST: f64 = 40.0;
 
 /// A function that creates the request with this number.
@@ -41,8 +41,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Creates one sale for each of these refusals: not open yet, paused, closed, the buyer's limit,
-/// and the rate limit.
+/// Creates one sale for each of five refusals. Three of the sales are not open yet, paused, and
+/// closed. In the other two, the buyer's limit or the rate limit is reached.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -56,7 +56,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause, the new slot does not know the buyer, so the store decides the first request.
+    // After a pause, the sale has a new slot, which does not know the buyer's order. The store then
+    // decides the first request. Later requests are refused from memory.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -73,7 +74,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// A server, and the file locks that it takes without requests. The test subtracts these locks.
+/// A server, and the rate of file locks that it takes without requests. The tests subtract these
+/// locks from what they count.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -82,8 +84,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Counts the locks without requests several times, and uses the lowest count. Then checks that
-    /// reads of an order list raise the count.
+    /// Measures the rate of locks without requests. Then checks that reads of a list of orders,
+    /// which read the store, cause additional locks.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {
@@ -102,12 +104,12 @@ impl Watched {
         this
     }
 
-    /// Returns the maximum number of locks in this time if no request reads the store.
+    /// Returns the maximum number of locks in the time `took` if no request reads the store.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Sends each kind of request many times. The server must not read the store.
+    /// Sends each kind of request many times, and checks that the server does not read the store.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -152,7 +154,8 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // This check comes first, because after a minute, the rate limit allows another purchase.
+        // This check comes first: a minute after the purchase, the rate limit would allow another
+        // one.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),
@@ -193,7 +196,7 @@ async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_at_the_front_door_do_not_read_the_store() {
-    // No pass expires before the end of the test.
+    // With this setting, no pass expires during the test.
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
     for sale in ["guarded", "members", "plain"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -202,7 +205,8 @@ async fn refusals_at_the_front_door_do_not_read_the_store() {
     guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
-    // A pass is valid for one sale only, so the sale `guarded` must refuse this pass.
+    // This pass is for the sale `gone`. The sale `guarded` must refuse it, because a pass is valid
+    // for one sale.
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [

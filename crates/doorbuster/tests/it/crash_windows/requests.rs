@@ -1,5 +1,5 @@
-//! Requests whose clients disconnect, and repeated requests. Each request gets one verdict and at
-//! most one order, and no unit is lost.
+//! Tests requests whose clients disconnect, and repeated requests. Each request gets one verdict
+//! and at most one order, and no unit is lost.
 
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use super::fixture::{ServerFixture, Stock};
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay of a commit, which is shorter than the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// The server detects within this time that a client is gone. The test cannot observe this.
+/// The server detects within this time that a client has disconnected. The test cannot observe
+/// this, so it waits.
 const NOTICE: Duration = Duration::from_millis(200);
-/// A request with this header does not wait. The server answers 202, even if the disk is fast.
+/// The header of a request that does not wait for its verdict: the server answers 202, even if the
+/// disk is fast.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
@@ -75,7 +77,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     for (index, spec) in (0..).zip(&specs) {
         let mut connection = fixture.connect().await;
         connection.send(&spec.bytes()).await.expect("the request is sent");
-        // The clients disconnect after different times, to interrupt each step of a request.
+        // Each client disconnects after one of eight times, so each step of a request is
+        // interrupted.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(connection.stream, index % 2 == 0);
     }
@@ -98,7 +101,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// Each answer must be an order or `sold_out`.
+/// Sends the purchases one after another. Each answer must be an order or `sold_out`.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut connection = fixture.connect().await;
     let mut answers = Vec::with_capacity(specs.len());

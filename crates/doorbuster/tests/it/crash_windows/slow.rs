@@ -1,5 +1,5 @@
-//! Slow, dead or malicious clients: each client costs the server little, and delays no other
-//! client. The server disconnects each client at its deadline.
+//! Tests slow, dead and malicious clients. Each such client costs the server little and delays no
+//! other client. The server disconnects each slow client at its deadline.
 //!
 //! `DOORBUSTER_READERS` sets the number of WebSockets that the test opens and never reads [default:
 //! 1,000]. For a run by hand, use 10,000.
@@ -19,21 +19,21 @@ use crate::watch::Stopwatch;
 
 /// The server closes a connection that does not send a complete request head within this time.
 const IDLE_SECS: u64 = 2;
-/// Connections that never finish the head of their request.
+/// The number of connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
 const SILENT: usize = 200;
-/// Clients that repeatedly send a request with a header of 64 KiB, which is too long.
+/// The number of clients that repeatedly send a request with a header of 64 KiB, which is too long.
 const BOMBERS: usize = 8;
-/// Connections that send the body of a request byte by byte.
+/// The number of connections that send the body of a request slowly, byte by byte.
 const HALF_BODIES: usize = 50;
 /// The server closes a connection with an unfinished body within this time, even on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// The number of concurrent buyers, which is five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// During the overload, the test has this number of WebSockets that are never read, and the same
-/// number of clients with slow request heads.
+/// The number of WebSockets during the overload that are never read, and also the number of clients
+/// that send their request heads slowly.
 const ATTACKERS: usize = 200;
-/// The server must disconnect every slow client within this time.
+/// The longest wait for the server to disconnect a slow client.
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// The maximum memory that the server may use for each slow client, in KiB.
 const KIB_EACH_MAX: u64 = 24;
@@ -90,8 +90,8 @@ fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> Jo
     })
 }
 
-/// Sends `bombs` requests with a header that is too long. Returns the number of correct answers,
-/// and the number of connections without an answer.
+/// Sends `bombs` requests with a header that is too long. Returns the number of `431` answers, and
+/// the number of connections that closed without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -130,9 +130,9 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // The slow bodies start first, because they have the longest deadline. Half of them are
-    // chunked: the server's fast path reads only bodies with a known length, and the general HTTP
-    // server reads chunked bodies.
+    // The slow bodies start first, because the server allows them the longest time. Half of them
+    // are chunked: these are read by the general HTTP server. The others have a known length: these
+    // are read by the server's fast path.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -204,8 +204,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // Each buyer's connection is idle until the slowest buyer has an answer. So this server allows
-    // a longer idle time.
+    // The connections of fast buyers stay idle until the slowest buyer has an answer. So this
+    // server allows a longer idle time than the other test.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -216,7 +216,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // A disconnected attacker connects again, so all kinds of clients are present all the time.
+    // A disconnected attacker connects again, so all kinds of attackers are always present.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -295,7 +295,7 @@ async fn endless_heads_and_bodies_are_refused() {
             });
         }
         let results = bombs.join_all().await;
-        // On a few connections, a reset may arrive before the answer.
+        // On a few connections, the client may get a reset in place of the answer.
         let correct = results
             .iter()
             .filter(|(reply, _)| reply.as_ref().is_ok_and(|&code| code == status))

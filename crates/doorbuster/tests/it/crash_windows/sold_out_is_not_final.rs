@@ -1,5 +1,5 @@
-//! A sale does not stay sold out: returned units are for sale immediately, and the server refuses
-//! no buyer while units are free.
+//! Tests that a sale does not stay sold out. Returned units are for sale immediately, and the
+//! server refuses no buyer while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn a_unit_of_a_cancelled_order_is_for_sale_at_once() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // After the answer to the cancellation, the units are free, in the slot or in the pool.
+        // When the cancellation is answered, its units must be free: in the slot or in the pool.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
@@ -81,7 +81,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // The measured time starts at the end of the last payment window, which lasts one second.
+        // The payment windows last one second. Only the time after the end of the last one counts.
         expired = expired.max(timer.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
@@ -91,8 +91,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys a unit, and cancels the order when every buyer has tried at least once. Returns the number
-/// of refusals before the order.
+/// Buys a unit, and cancels the order when every buyer has tried at least once. Tries again while
+/// the item is sold out. Returns the number of refusals before the order.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

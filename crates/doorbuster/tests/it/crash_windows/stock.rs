@@ -1,5 +1,5 @@
-//! The operator changes the total under load: the units add up to the total at every instant, each
-//! change takes effect once, and no held or sold unit is removed.
+//! Tests changes of the total by the operator under load. The units add up to the total at every
+//! instant, each change takes effect once, and no held or sold unit is removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,9 @@ use super::requests::{at_once, available};
 /// The shortest duration of a load.
 const STORM: Duration = Duration::from_secs(3);
 const LOOKS_MIN: usize = 60;
-/// A load with changes of the total continues until at least this number of changes is confirmed. A
-/// load with pauses continues until at least [`PAUSES_MIN`] pauses.
+/// A load in which the operator changes the total continues until at least this number of changes
+/// is confirmed. A load in which the operator pauses the sale continues until at least
+/// [`PAUSES_MIN`] pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Long enough for a slow machine.
@@ -26,7 +27,8 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay of a commit, which is shorter than the eight seconds for which a pause waits for
 /// tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
-/// The number of purchases that a buyer attempts during the delayed commit.
+/// The number of purchases that are tried during the delayed commit, while the sale is being paused
+/// or closed.
 const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +100,7 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
         }
     }
     fixture.audit(None).await;
-    // When all payment windows have ended, other buyers can buy all unsold units.
+    // When all payment windows have ended, other buyers must be able to buy all unsold units.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
@@ -128,7 +130,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         fixture.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
         let (first, before) = (spec("first", 1), available(&fixture, &sale).await);
         let (mut connection, mut console) = (fixture.connect().await, fixture.connect().await);
-        // One ticket is being committed, and another one waits for the next commit.
+        // When the operator pauses or closes the sale, one ticket is being committed, and another
+        // one waits for the next commit.
         faults.slow_disk(COMMIT_DELAY);
         connection.send(&first.with("Prefer: wait=20\r\n")).await.expect("the request is sent");
         let cut = async || (available(&fixture, &sale).await < before).then_some(());
@@ -138,7 +141,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // A request over the limit gets no ticket, so this request for two units adds no ticket.
+        // This request shows when the sale sells nothing new. It asks for two units, which exceeds
+        // the limit, so it never gets a ticket itself.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -236,8 +240,8 @@ async fn a_unit_is_sold_or_removed_never_both() {
     for round in 0..12 {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
-        // The sale has twenty units. Buyers ask for thirty units, and at the same moment, the
-        // operator tries to remove twelve.
+        // The sale has twenty units. At the same moment, fifteen buyers ask for two units each, and
+        // the operator tries three times to remove four units.
         let mut requests: Vec<_> =
             (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
@@ -255,7 +259,8 @@ async fn a_unit_is_sold_or_removed_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // Although some buyers were refused, all free units must be for sale.
+        // Some buyers were refused during the race, but all units that are free now must be for
+        // sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;

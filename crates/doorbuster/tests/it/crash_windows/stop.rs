@@ -1,5 +1,5 @@
-//! Shutdown: the server answers every accepted request, slow clients do not delay the shutdown, and
-//! only one process uses the directory.
+//! Tests the shutdown of the server. The server answers every accepted request, and slow clients do
+//! not delay the shutdown. Only one process at a time can use the directory.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::watch::Stopwatch;
 
 /// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// The test stops the server after a load has this number of answers.
+/// The test stops the server when a load has got at least this number of answers.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
@@ -57,8 +57,8 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             let again = purchase_log.buy(&mut connection, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
-                // The connection closed without an answer, so the server must not have accepted the
-                // request.
+                // The connection closed before this request was answered. So the server must not
+                // have accepted it, and the repeated request must not be a replay.
                 (false, false) => assert!(
                     !again.is_replay(),
                     "the server accepted a request and did not answer it: {again}"
@@ -103,7 +103,8 @@ async fn a_slow_client_does_not_delay_shutdown() {
         stream.send(&follow).await.expect("the request is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // Slow clients: a silent connection, half a request head, half a body, and unread answers.
+        // Opens four slow connections: one sends nothing, one half a request head, one half a body,
+        // and one does not read its answers.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in
@@ -121,7 +122,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
     }
     for connection in &mut sockets {
         connection.ends(END_WITHIN).await.expect("the connection is closed");
-        // The bytes of an unmasked, final close frame with code 1001, "going away".
+        // Looks for an unmasked, final close frame with code 1001, "going away".
         let farewell =
             connection.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
         assert!(farewell, "{:?}", String::from_utf8_lossy(connection.unread()));
@@ -176,7 +177,8 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.ask_to_stop();
     let refused = async || HttpConnection::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
-    // The server must settle the queued requests, although no client waits for an answer now.
+    // The commits go on, but slowly. The server must settle the queued requests, although no client
+    // waits for an answer any more.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -202,7 +204,8 @@ async fn a_stopping_server_answers_requests_for_positions() {
         request(method, "/v1/sales/spring/waiting-room", &signed_in(buyer), None)
     };
     let mut entering = fixture.connect().await;
-    // The disk delays the commit of `anna`'s position, so the later requests wait in the queue.
+    // The disk delays the commit of `anna`'s position in the waiting room. The later requests wait
+    // for this commit.
     faults.slow_disk(COMMIT_DELAY);
     entering.send(&ask("POST", "anna")).await.expect("the request is sent");
     let mut reading = Vec::new();
@@ -227,7 +230,8 @@ async fn a_stopping_server_answers_requests_for_positions() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Starts a second server on the same directory. Returns its exit code and its standard error.
+/// Starts a second server on the same directory, and waits until it ends. Returns its exit code and
+/// its standard error.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
@@ -261,7 +265,8 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server must still work"
     );
     fixture.audit(None).await;
-    // The lock must end with the killed process, so that no operator has to remove a lock by hand.
+    // When the process is killed, its lock on the directory must end too. Otherwise, an operator
+    // would have to remove the lock by hand.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -1,6 +1,6 @@
-//! Unavailable receivers: a stopped broker, a silent broker, and a shop that never answers. Buyers
-//! wait no longer than without receivers. A receiver that is available again gets all events, and
-//! gets the events of each order in sequence.
+//! Tests events for unavailable receivers: a stopped broker, a broker that does not answer, and a
+//! shop that never answers. Buyers wait no longer than at a server without receivers. When a
+//! receiver is available again, it gets all events, and the events of each order in sequence.
 //!
 //! Four servers sell at the same time, so other load on the machine affects all of them in the same
 //! way.
@@ -25,11 +25,11 @@ const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// A server passes if the 99th percentile of its answer times is at most this long.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
-/// A server also passes if its 99th percentile is at most this multiple of the 99th percentile at
-/// the server without receivers.
+/// A server also passes if the 99th percentile of its answer times is at most this many times that
+/// of the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
 /// The number of cancelled orders at each server. A cancelled order has two events, so the test can
-/// check the sequence of its events.
+/// check that they arrive in sequence.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ enum EndpointKind {
     Nobody,
     /// A stopped broker: no server listens at its port.
     Down(NatsStream),
-    /// A broker that accepts connections and stays silent.
+    /// A broker that accepts connections and never answers.
     Silent(NatsStream, Proxy),
     /// A shop that accepts messages and never answers.
     Hanging(WebhookReceiver, Proxy),
@@ -86,7 +86,7 @@ impl EndpointKind {
         }
     }
 
-    /// A repeated event is in the list only once.
+    /// Returns the events that the receiver got. A repeated event is in the list once.
     async fn received(&self) -> Vec<Event> {
         match self {
             Self::Nobody => Vec::new(),
@@ -104,7 +104,7 @@ struct EndpointCase {
     orders: Vec<String>,
 }
 
-/// How long the buyers waited for their answers.
+/// The times from the buyers' purchases to their answers.
 #[derive(Clone, Copy, Debug)]
 struct Served {
     median: Duration,
@@ -114,7 +114,7 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // The timeout is short, so that several deliveries fail while buyers buy.
+        // The timeout of a delivery is short, so several deliveries fail while buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -150,7 +150,7 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// The events of each order must arrive in sequence, and no other event may arrive.
+    /// Checks that all events were delivered: the events of each order in sequence, and no others.
     async fn check_all_delivered(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
@@ -230,8 +230,8 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // The test measures again, because other load on the machine ends after some time. An effect of
-    // an unavailable receiver would stay.
+    // Measures again if a server is too slow. A delay by other load on the machine ends after some
+    // time; a delay by an unavailable receiver would stay.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

@@ -1,4 +1,4 @@
-//! The answers of nginx with the configuration of the guide.
+//! Tests the answers of nginx with the configuration of the guide.
 
 use super::{Cdn, announced, export, get, named};
 use crate::crash_windows::fixture::ServerFixture;
@@ -38,7 +38,8 @@ async fn the_server_gets_every_request_without_an_exported_file_except_for_metri
         let is_expected = answer.header("content-type").is_some_and(|t| t.starts_with(media_type));
         assert!(is_expected, "{path}: {answer}");
     }
-    // The console needs assets that no exported page needs.
+    // The console has assets that no exported page has. The server must answer the requests for
+    // them.
     let console = get(&mut connection, "/console", "").await;
     let text = String::from_utf8(console.body).expect("text");
     for asset in named(&text) {

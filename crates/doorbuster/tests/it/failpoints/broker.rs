@@ -1,5 +1,5 @@
-//! The failpoint test with a broker as the endpoint. NATS acknowledges each event before the store
-//! records the acknowledgement, and the server may die at each step.
+//! The failpoint test with a broker in place of the shop's endpoint. The broker acknowledges each
+//! event before the server stores the acknowledgement. The server may be killed at each step.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -14,14 +14,15 @@ use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// The points of a first delivery, from the event's position to the stored acknowledgement.
+/// The failpoints during a first delivery: from the moment at which the event gets its position, to
+/// the stored acknowledgement.
 const POINTS: [Failpoint; 4] = [
     Failpoint::OutboxSequenced,
     Failpoint::OutboxRead,
     Failpoint::OutboxSent,
     Failpoint::OutboxAdvanced,
 ];
-/// The points of a retry, after the broker did not accept the event at first.
+/// The failpoints during a retry, when the broker did not accept the event at first.
 const AGAIN: [Failpoint; 3] =
     [Failpoint::OutboxSent, Failpoint::OutboxNoted, Failpoint::OutboxAdvanced];
 
@@ -35,8 +36,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// Runs a sale. Returns whether the server was killed at this point. If `is_away` is true, the
-/// broker starts only after a failed delivery.
+/// Runs a sale. The server is killed when it passes `point` for the `passing`th time. If `is_away`
+/// is true, the broker starts only after a failed delivery. Returns whether the server was killed.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -47,12 +48,12 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let mut fixture =
         ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
     let retrying_client = RetryingClient::new(fixture.address);
-    // Phones have long holds. Watches have holds that end before a late payment.
+    // The holds of phones are long. The holds of watches end before a late payment.
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // If the first answer is lost, the repeated request creates a second endpoint, which gets
-        // every event too.
+        // If the answer to the first request is lost, the repeated request creates a second
+        // endpoint with the same URL. The second endpoint gets every event too.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;
@@ -79,7 +80,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // The test waits until the stream no longer drops messages that are sent again.
+            // After this time, the stream no longer drops messages that are sent again.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

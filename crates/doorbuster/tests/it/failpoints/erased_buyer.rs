@@ -1,5 +1,5 @@
-//! Erases a buyer. All orders of this buyer are in the sale `autumn`, which closes while the sale
-//! `spring` continues.
+//! A scenario that erases a buyer. All orders of this buyer are in the sale `autumn`, which closes
+//! while the sale `spring` continues.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The buyer who is erased. No other buyer's name contains this name.
+/// The buyer who is erased. No other buyer's name contains this name, so the checks can search for
+/// it.
 pub const ERASED_BUYER: &str = "forgotten";
 /// Another buyer of the same sale, who is not erased.
 const BYSTANDER: &str = "bystander";
@@ -42,7 +43,7 @@ async fn open(retrying_client: &RetryingClient) {
     let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
     let body = json!({"id": SALE, "title": "Autumn drop", "items": [item], "front_door": door});
     let made = retrying_client.operate("POST", "/v1/admin/sales", Some(&body)).await;
-    // If the first answer was lost, the sale exists already.
+    // If the answer to the first request was lost, the sale exists already.
     assert!(matches!(made.status, 201 | 409), "{made}");
     step(retrying_client, "open").await;
 }
@@ -53,8 +54,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until no row is held back. The server erases some rows only after their
-/// checkouts have closed and their refunds have arrived.
+/// Repeats the erasure until the server holds no row back. The server erases some rows only after
+/// their checkouts have closed and their refunds have arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {
@@ -76,7 +77,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// Checks that only the buyer's orders have a replacement name, and that no row has the old name.
+/// Checks that the erased buyer's orders, and no others, have a replacement name. Checks that no
+/// row has the old name.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

@@ -1,6 +1,6 @@
-//! The final checks after everything has settled. They check the provider's documents, the events
-//! that the shop received, the store, and the results of the server's audit and of the `audit`
-//! command.
+//! The checks at the end of a failpoint test, after all orders, payments and events are settled.
+//! They compare the provider's documents, the events that the shop received, the store, and the
+//! results of the server's audit and of the `audit` command.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -23,12 +23,12 @@ pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
 const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 
-/// The number of events that the shop refuses at first: one about a reservation, and one about its
-/// cancellation.
+/// The number of events that the shop refuses at first: the reservation and the cancellation of one
+/// order.
 const IN_VAIN: usize = 2;
 
-/// Waits until no hold, checkout, message, refund or event is unfinished. An event that the shop
-/// refused at first becomes a dead letter, which this function retries.
+/// Waits until every hold, checkout, message, refund and event is finished. The events that the
+/// shop refused at first become dead letters, which this function retries.
 pub async fn until_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -44,7 +44,8 @@ pub async fn until_settled(
         for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
             let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
-            // If the first answer was lost, the dead letter was already retried and is gone.
+            // If the answer to the first request was lost, the dead letter has been retried and no
+            // longer exists.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
         if is_settled(retrying_client, store_access, dir).await {
@@ -85,7 +86,7 @@ async fn unsettled(
     if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
         return Some(format!("a hold: {order}"));
     }
-    // The selected column is text in both stores, as `rows` requires.
+    // `rows` can read only text. This column is text in both kinds of stores.
     let open =
         store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
@@ -154,8 +155,8 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Every payment at the provider must pay one order, or have one refund at the provider and in the
-/// store.
+/// Checks that every payment at the provider either pays for one order, or has one refund, both at
+/// the provider and in the store.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
@@ -189,8 +190,8 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert!(is_there, "the provider refunded the payment of a paid order: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
-                // The sandbox sends no message about the refund of a payment that it has already
-                // reversed.
+                // If the sandbox has reversed a payment by itself, it sends no message about the
+                // refund of this payment.
                 let sent = usize::from(by_itself.is_none());
                 assert_eq!(
                     (&known[0]["state"], back.len(), refunds_sent),
@@ -219,12 +220,12 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "there must be one payment of a wrong amount: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
-    // There are refunds for late, double and wrong payments, and the operator's refund.
+    // The refunds are those of late, double and wrong payments, and the one by the operator.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Checks that every change has a delivered event, and that no other event was delivered. The
-/// events of each order must arrive in sequence.
+/// Checks that each change of an order and each automatic refund has one delivered event, and that
+/// no other event was delivered. The events of each order must arrive in sequence.
 pub async fn announced(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -248,8 +249,8 @@ pub async fn announced(
         );
         let mut received: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
-            // Retried dead letters arrive after the other events, so this check ignores the
-            // sequence.
+            // The events of this buyer were dead letters and arrive late, so their sequence does
+            // not matter.
             happened.sort_unstable();
             received.sort_unstable();
         }
@@ -277,8 +278,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// Writes the buyers' responses to a file for the audit. Omits the entry of the buyer who left the
-/// waitlist, because the audit has no state for such an entry.
+/// Writes the buyers' responses to a file for the audit. Omits the response of the buyer who left
+/// the waitlist, because the audit knows no state for it.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a new file");

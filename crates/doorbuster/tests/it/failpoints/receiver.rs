@@ -1,4 +1,5 @@
-//! A webhook receiver that records events and, for a while, refuses events about one buyer.
+//! The shop's receiver of webhooks. It records events and, until `accept_all` is called, refuses
+//! events about one buyer.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The buyer whose events are refused at first.
+/// The buyer whose events the receiver refuses at first.
 pub const STUBBORN: &str = "stubborn";
 
 /// An accepted event.
@@ -19,17 +20,18 @@ pub struct Event {
     pub id: String,
     /// The event's type.
     pub what: String,
-    /// The id of the event's order, if the event has an order.
+    /// The id of the order that the event is about, if any.
     pub order: Option<String>,
-    /// The id of the event's refund, if the event has a refund.
+    /// The id of the refund that the event is about, if any.
     pub refund: Option<String>,
-    /// The provider's report of a reversal, if the event has such a report.
+    /// What the provider reported about a reversed payment, if the event is about one.
     pub reversal: Option<Value>,
-    /// True if the order came from the waitlist.
+    /// True if the event is about a reservation from the waitlist.
     pub from_waitlist: bool,
 }
 
-/// The shop's receiver. All clones are the same receiver. The receiver stops when its runtime ends.
+/// A receiver of webhooks. Clones share the list of events. The receiver stops when its runtime
+/// ends.
 #[derive(Clone)]
 pub struct WebhookReceiver {
     address: SocketAddr,
@@ -80,8 +82,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The event counts as received even if the server is killed before it reads the
-                    // answer.
+                    // The event counts as received before the answer, because the server may be
+                    // killed before it reads the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
@@ -119,7 +121,8 @@ pub fn first(events: Vec<Event>) -> Vec<Event> {
     events.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
-/// Returns the body of the first complete request, and the length of the request in bytes.
+/// Returns the body of the first request if it is complete, and the number of bytes of this
+/// request.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! A client for buyers and operators. It repeats each request at the server's current address until
-//! it gets an answer.
+//! A client for buyers and operators. If the server is killed or busy, the client repeats a request
+//! at the server's current address until it gets an answer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use crate::crash_windows::fixture::operator;
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A client that knows the address of the current server. A clone is cheap.
+/// A client that knows the address of the current server. Clones share this address.
 #[derive(Clone)]
 pub struct RetryingClient {
     address: Arc<Mutex<SocketAddr>>,
-    /// For each waiting task: the condition that it waits for, and the last state that it saw.
+    /// What each task waits for, and the state that it saw last.
     waits: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -27,13 +27,13 @@ impl RetryingClient {
         Self { address: Arc::new(Mutex::new(address)), waits: Arc::default() }
     }
 
-    /// Uses another server from now on, or the same server at another address.
+    /// Sends requests to this address from now on.
     pub fn moves_to(&self, address: SocketAddr) {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records what a task waits for and the last state that it saw. If a test hangs, it prints
-    /// these records. `None` means that the wait has ended.
+    /// Records what a task waits for and the state that it saw last. `None` means that the wait has
+    /// ended. The test prints the records if a sale takes too long.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {
@@ -47,7 +47,8 @@ impl RetryingClient {
         format!("{:#?}", self.waits.lock().expect("no thread panics with the lock"))
     }
 
-    /// Repeats the request until the server is no longer busy, and returns the answer.
+    /// Repeats the request until the server answers with another status than `503`. Returns this
+    /// answer.
     pub async fn ask(&self, request: &[u8]) -> Reply {
         let what = String::from_utf8_lossy(
             request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
@@ -87,7 +88,7 @@ impl RetryingClient {
         page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).clone()
     }
 
-    /// Polls until the answer meets this condition.
+    /// Reads this path until the answer meets the condition. Returns the answer.
     pub async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         loop {
             let shown = self.get_ok(path).await;
@@ -141,8 +142,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // A unit that is being returned counts as free, so the server may refuse a waitlist
-                // entry.
+                // While a unit is being returned, it counts as free, so the server may refuse to
+                // put the buyer on the waitlist.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")
@@ -162,8 +163,8 @@ impl RetryingClient {
         assert_eq!(reply.status, 204, "{reply}");
     }
 
-    /// Requests a checkout of the order at the sandbox, and returns the checkout's id. Returns
-    /// `None` if the order can no longer be paid.
+    /// Requests a checkout of the order at the sandbox provider, and returns the checkout's id.
+    /// Returns `None` if the order can no longer be paid.
     pub async fn checkout(&self, spec: &PurchaseSpec, id: &str) -> Option<String> {
         let reply = self.ask(&spec.order("POST", id, "/checkout")).await;
         if reply.status == 409 {

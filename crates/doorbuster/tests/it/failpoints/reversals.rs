@@ -1,6 +1,6 @@
-//! The records and events of payments that were reversed at the provider's console or by the
-//! buyer's bank. The sandbox cannot report that the shop has won a dispute, so no scenario contains
-//! this case.
+//! Scenarios and checks for payments that are reversed at the provider's console or by the buyer's
+//! bank. The sandbox provider cannot report that the shop has won a dispute, so no scenario
+//! contains this case.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The buyer whose payment is disputed by messages that a test signs.
+/// The buyer whose payment is disputed by messages that the test signs in place of the sandbox.
 const DISPUTED_BUYER: &str = "argued";
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses the payment with another button. If
+/// Pays with the button `pay` of the sandbox, and reverses the payment with the button `take`. If
 /// `is_refunded` is true, an operator then refunds the order.
 pub async fn taken_back(
     retrying_client: RetryingClient,
@@ -37,8 +37,9 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Sends four messages about one dispute. They dispute a part of the amount, then the whole amount,
-/// then the part again, and then the whole amount under another message id.
+/// Sends four messages about one dispute. The first is about a part of the amount, and the second
+/// is about the whole amount. The third repeats the first. The fourth repeats the second under
+/// another message id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
@@ -57,7 +58,8 @@ pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOu
     vec![(spec, order)]
 }
 
-/// Returns the sandbox's name for the kind of reversal, or `None` if the payment was not reversed.
+/// Returns how the sandbox names the reversal of this payment, or `None` if the payment was not
+/// reversed.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }
@@ -67,12 +69,12 @@ pub struct Reversal<'a> {
     row: &'a Value,
     /// The kind of the reversal: `returned` or `disputed`.
     kind: &'a str,
-    /// The reported amount of each reversal event.
+    /// The amount in each event about the reversal, in sequence.
     outcomes: Vec<i64>,
 }
 
-/// Returns the reversals that must exist: the reversals that the sandbox reports in `sessions`, and
-/// the dispute from the messages that the test signed and sent.
+/// Returns the reversals that must exist: those that the sandbox reports in `sessions`, and the one
+/// dispute whose messages the test signed and sent.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],
@@ -107,8 +109,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// An operator must handle a reversal if the payment still counts as captured, or if a disputed
-    /// payment was also refunded.
+    /// Returns whether an operator must handle the reversal: its payment still counts as captured,
+    /// or a disputed payment was also refunded.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }
@@ -133,7 +135,7 @@ pub fn announced(all: &[Reversal<'_>], received: &[Event]) {
     assert_eq!(received.len(), outcomes, "{received:?}");
 }
 
-/// Checks that the reconciliation lists exactly the open reversals.
+/// Checks that the reconciliation lists each open reversal and no other difference.
 pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     let differences = report["differences"].as_array().expect("a list").iter();
     let mut found: Vec<[String; 4]> = differences

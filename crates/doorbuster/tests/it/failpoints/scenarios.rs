@@ -1,5 +1,6 @@
-//! The actions of buyers and operators: every kind of payment and its consequences. Each action is
-//! repeated until it is done, also after a restart of the server.
+//! The scenarios of the failpoint tests: what buyers and operators do during the sale, with every
+//! kind of payment. A scenario repeats each request until it is answered, even if the server
+//! restarts.
 
 use doorbuster_base::signing::SigningKey;
 use serde_json::{Value, json};
@@ -10,11 +11,10 @@ use super::retrying_client::RetryingClient;
 use super::{MESSAGE_SECRET, erased_buyer, reversals, waitlist};
 use crate::crash_windows::client::{self, PurchaseSpec};
 
-/// A request, and the last answer about its order.
+/// A buyer's request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);
 
-/// Runs all scenarios at the same time. Returns the results that the server promised in its
-/// answers.
+/// Runs all scenarios at the same time. Returns what the server's answers promised to the buyers.
 pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -40,7 +40,8 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.join_all().await.concat()
 }
 
-/// Runs the usual scenarios of a shop. Returns the results that the server promised in its answers.
+/// Runs the scenarios that occur in every shop. Returns what the server's answers promised to the
+/// buyers.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -59,8 +60,8 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys one unit and presses this button of the checkout. If the hold ends too early, tries again
-/// with another key. Returns every purchase with its result.
+/// Buys one unit, and presses the button `action` of the checkout. If the hold ends too early,
+/// tries again with another request key. Returns all purchases with their results.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,8 +71,8 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// Does the same as [`pressed`], and also returns the checkout. The checkout is `None` if no unit
-/// was left.
+/// Does the same as [`pressed`], and also returns the id of the checkout, or `None` if no unit was
+/// left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -96,12 +97,12 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// Pays after the order has expired, so the server must recall the unit from a slot.
+/// Pays after the order has expired. The server must then recall a unit from a slot for this order.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
 
-/// Pays after the order has expired, when another buyer already has the only unit.
+/// One buyer pays after the order has expired. Another buyer may have the only unit by then.
 async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = pressed(&retrying_client, "snail", "ring", "late").await;
     outcomes.extend(pressed(&retrying_client, "hare", "ring", "pay").await);
@@ -127,8 +128,8 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// The buyer pays at a second checkout, after an operator has extended the payment window and the
-/// first checkout has expired.
+/// An operator extends the payment window, and the first checkout expires. Then the buyer pays at a
+/// second checkout.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -158,8 +159,8 @@ async fn paid(
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// Buys, and presses these buttons at the checkout. If the request already has an order, the
-/// order's payment window must still be open. Returns the paid order.
+/// Buys, and presses these buttons at the checkout, one after another. Returns the paid order. If
+/// the request has an order already, its payment window must still be open.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,
@@ -189,7 +190,8 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Refunds a payment of the sandbox, and then a payment that is not in the sandbox's records.
+/// An operator refunds one payment of the sandbox. The server refunds another payment, which is not
+/// in the sandbox's records.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -211,8 +213,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// Reports a payment of a wrong amount. The test settles the refund itself, because the payment is
-/// not in the sandbox's records.
+/// Reports a payment of a wrong amount, which the server refunds. The payment is not in the
+/// sandbox's records, so the test itself reports that the refund is settled.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

@@ -1,4 +1,5 @@
-//! Locates a sale's store and reads it without the server.
+//! Access to the store of a failpoint test: the settings of its servers, and queries without a
+//! server.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A waitlist: one buyer leaves it, three buyers get returned units in the sequence of the
-//! waitlist, and another buyer purchases the remaining units.
+//! A scenario with a waitlist. One buyer leaves it, and three buyers get returned units in the
+//! sequence of the waitlist. A buyer who did not join buys a unit that remains.
 
 use serde_json::{Value, json};
 
@@ -14,10 +14,11 @@ pub const ITEM: &str = "lamp";
 /// The buyers on the waitlist, in the order in which they join.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
 const LEAVING_BUYER: &str = "restless";
-/// The buyer who does not join the waitlist.
+/// A buyer who buys the item without joining the waitlist.
 const STRANGER: &str = "stranger";
 
-/// Runs all buyers. Returns their results, and the entry of the buyer who left the waitlist.
+/// Runs the scenario. Returns the buyers' results, including the entry of the buyer who left the
+/// waitlist.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
     let owners = [
@@ -69,8 +70,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, entry)
 }
 
-/// Returns three units for the waiting buyers: by a cancellation, an expiry and a refund. When no
-/// buyer waits any more, returns a fourth unit by a cancellation.
+/// Returns three units for the waiting buyers: by a cancellation, by an expiry and by a refund.
+/// Then nobody waits any more, and a cancellation returns a fourth unit.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -79,8 +80,8 @@ async fn turns(
     let ([giver, returner, keeper], [early, middle, last]) = (owners, entries);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
-    // The order has a checkout, so the server must query the provider before the next buyer gets
-    // the unit.
+    // The order gets a checkout and is not paid. When it expires, the server must query the
+    // provider before the next buyer gets the unit.
     retrying_client.checkout(&early.0, id(&early.1)).await;
     let middle = served(retrying_client, middle).await;
     pays(retrying_client, &middle).await;
@@ -107,15 +108,15 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Checks that each waiting buyer got one order, in the sequence of the waitlist. Before these
-/// orders, no other buyer may get a returned unit.
+/// Checks that each waiting buyer got one order, in the sequence of the waitlist. No other buyer
+/// may have got a returned unit before these orders.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
-    // The positions of a buyer's orders in `orders`, which begins with the newest order.
+    // Returns the indices of a buyer's orders in `orders`, where the newest order is first.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
     };
@@ -129,8 +130,8 @@ pub async fn check(
         turns.is_sorted_by(|one, next| one > next),
         "the orders are not in the sequence of the waitlist: {turns:?} of {orders:?}"
     );
-    // If `middle` did not pay in time, two units were free when the turn of `last` came, and any
-    // buyer could get one.
+    // If `middle` did not pay in time, its unit was free too when it was the turn of `last`. Then
+    // any buyer could get one of the two units.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

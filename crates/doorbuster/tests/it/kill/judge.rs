@@ -1,4 +1,4 @@
-//! Compares the answers given under load with the state of the restarted server.
+//! Compares the answers that the server gave under load with its state after the restart.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,13 +13,14 @@ use crate::crash_windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 const ANSWERS_MIN: usize = 100;
-/// All short holds end within this time, including the holds that the checks create.
+/// All short holds end within this time. This includes the holds of the orders that the checks
+/// create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
-/// Longest wait for the verdict of a queued request: the ten seconds until `decide_by`, and some
-/// time for a busy machine.
+/// The longest wait for the verdict of a queued request: the ten seconds until `decide_by`, and
+/// some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
-/// The answers of all rounds. At the end, the store must still agree with these answers.
+/// The answers of all rounds. After the last round, the store must agree with all of them.
 pub struct Judge {
     /// Queued requests whose verdicts must still be read.
     queued: Vec<PurchaseLog>,
@@ -33,13 +34,13 @@ impl Judge {
         Self { queued: Vec::new(), answers: Vec::new() }
     }
 
-    /// Returns true if there are enough answers for a check.
+    /// Returns whether there are enough answers for the final audit.
     pub fn has_enough_answers(&self) -> bool {
         self.answers.len() > ANSWERS_MIN
     }
 
-    /// Checks the results of one round, which has its own sale. Then buys the sale's remaining
-    /// units.
+    /// Checks the results of one round. Each round has a sale of its own. Then buys the remaining
+    /// units of this sale.
     pub async fn hear(
         &mut self,
         fixture: &ServerFixture,
@@ -48,7 +49,8 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // This check comes before any other request, so it sees the stock right after the restart.
+        // Comes first: it checks the stock as the restarted server shows it before any other
+        // request.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -75,7 +77,8 @@ impl Judge {
         self.sell_out(fixture, &mut connection, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Many open sales would slow down the last rounds, so most sales are closed.
+            // Many open sales would slow down the last rounds. So most sales are closed after their
+            // round.
             fixture.step(sale, "close").await;
         }
     }
@@ -105,7 +108,7 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // Some holds may have ended already, so their units are free again.
+            // Some of the short holds may have ended again, so the item need not be sold out.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
@@ -165,7 +168,7 @@ impl Judge {
         }
     }
 
-    /// Runs the server's audit and the `audit` command. The command also checks all final answers.
+    /// Runs the server's audit, and the `audit` command with all final answers.
     pub async fn audit(&self, fixture: &ServerFixture) {
         let path = fixture.temp_dir.join("answers.jsonl");
         let mut file = std::fs::File::create(&path).expect("a new file");
@@ -177,8 +180,8 @@ impl Judge {
     }
 }
 
-/// The total must be the initial total plus every confirmed change. An unconfirmed change may have
-/// taken effect. No change may take effect twice.
+/// Checks that the total is the initial total plus every confirmed change. A change without an
+/// answer may have taken effect. When it is sent again, no change may take effect twice.
 async fn total(
     fixture: &ServerFixture,
     connection: &mut HttpConnection,
@@ -218,8 +221,8 @@ async fn total(
     );
 }
 
-/// The earlier answers must still be true. If the last try has no answer, its repetition must get
-/// an answer other than 503.
+/// Checks one purchase after the restart. Its earlier answers must still be true. If its last try
+/// had no answer, the same request must now get an answer other than 503.
 async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // `look` reads the order and compares it with the earlier answers.
@@ -234,7 +237,8 @@ async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog
     }
 }
 
-/// Checks that the units of orders agree with the stock, and that no buyer exceeds the limit.
+/// Checks that the units of the unpaid orders add up to the held units of the stock. Checks that no
+/// buyer has more units than the limit.
 async fn sums(fixture: &ServerFixture, sale: &str) {
     let (mut held, mut of) = (0, HashMap::<String, u64>::new());
     for order in fixture.orders(sale).await {

@@ -1,5 +1,6 @@
-//! The server is killed while it processes payments. After every second round, a power cut discards
-//! unsynced data. Each payment whose message got an answer must pay one order or have one refund.
+//! Kills the server while it processes payments. After every second round, a power cut discards
+//! unsynced data. Each payment whose message was answered must either pay for one order or have one
+//! refund.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 4]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -26,8 +27,8 @@ const SECRET: [u8; 32] = [7; 32];
 /// third item has few units, so that a late payment finds no free unit.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// The ways to pay an order: the number of payments, the number of messages for each payment, and
-/// the shortest delay of the first message.
+/// The ways to pay for an order. Each has the number of payments, the number of reports of each
+/// payment, and the shortest delay of the first report.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -35,35 +36,36 @@ const WAYS: [(u32, u32, Duration); 5] = [
     (2, 1, Duration::ZERO),
     (1, 1, LATE),
 ];
-/// A delay that is longer than a short hold.
+/// A delay of the first report that is longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
-/// The longest additional delay of a message, in milliseconds.
+/// The longest random delay that is added to the delay of the first report, in milliseconds.
 const HESITATES_MS: u64 = 1_200;
-/// Time between an answer and the repeated message.
+/// The time between the answer to a report and the repetition of the report.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long a provider waits if it has no message to send now, or if the server answers 503.
+/// How long a provider waits if no report is due, or if the server answered 503.
 const IDLE: Duration = Duration::from_millis(5);
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// The minimum number of answers in a round, which covers every way of paying for every item.
+/// The minimum number of answers in a round. It is large enough for every way to pay, with every
+/// item.
 const ANSWERS_A_ROUND: usize = 25;
 const TIMEOUT: Duration = Duration::from_secs(120);
 const NOT_POISONED: &str = "no task panics with the lock";
 
-/// A provider's message about a captured payment.
+/// A provider's report of a captured payment.
 #[derive(Clone, Debug)]
 struct Message {
     payment: String,
     order: String,
-    /// When the provider sends the message next.
+    /// The time at which the provider next sends the report.
     due: Instant,
     /// How many more answers the message needs.
     times: u32,
 }
 
 impl Message {
-    /// Sends the message and returns the payment's result. `None` means that the message must be
-    /// sent again. An error means that the server is gone.
+    /// Sends the report. Returns the result of the payment, or `None` if the server answered 503
+    /// and the report must be sent again. Returns an error if the server has ended.
     async fn tell(&self, connection: &mut HttpConnection) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -85,7 +87,7 @@ struct Book {
     specs: usize,
     /// Messages that still need answers.
     open: Vec<Message>,
-    /// The answered messages, each with the payment's result.
+    /// The answered reports, each with the payment's result from the answer.
     taken: Vec<(Message, String)>,
 }
 
@@ -95,7 +97,7 @@ impl Book {
         self.specs - 1
     }
 
-    /// Lets the buyer of this order pay in one of the ways in [`WAYS`].
+    /// Adds reports for this order, for one of the ways to pay in [`WAYS`].
     fn add(&mut self, spec: usize, order: &str, dice: &mut SmallRng) {
         let (payments, times, wait) = WAYS[spec / ITEMS.len() % WAYS.len()];
         for n in 0..payments {
@@ -110,16 +112,15 @@ impl Book {
         }
     }
 
-    /// Returns a message that must be sent now. The message stays in `open` until the server has
-    /// answered it.
+    /// Returns a report that is due. The report stays in `open` until the server has answered it.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records an answer. If two tasks have sent the same message at the same time, the second
-    /// answer does not change `open`.
+    /// Records the answer to a report. Two tasks may have sent the same report at the same time.
+    /// Then the second answer does not change `open`.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -136,7 +137,7 @@ impl Book {
 
 type Shared = Arc<Mutex<Book>>;
 
-/// Runs buyers, and providers that report the buyers' payments, until the server is gone.
+/// Runs buyers, and providers that report the buyers' payments, until the server ends.
 fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet<()> {
     let mut people = JoinSet::new();
     for n in 0..buyers {
@@ -194,7 +195,8 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
-        // With a slow disk, more accepted payments have no answer yet when the server is killed.
+        // The disk is slow in two of three rounds. Then more accepted payments are unanswered when
+        // the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
@@ -229,7 +231,8 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Reports each refund as settled, because the sandbox has no records of these payments.
+/// Reports each refund as settled. The sandbox cannot do this, because it has no records of these
+/// payments.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
@@ -297,8 +300,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     );
 }
 
-/// Checks that the list of payments agrees with the answers. Returns how many answers said that the
-/// payment was already recorded.
+/// Checks that the list of payments agrees with the answers to the reports. Returns the number of
+/// answers which said that the payment was recorded before.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {

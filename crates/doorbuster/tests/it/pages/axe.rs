@@ -1,5 +1,6 @@
-//! Accessibility of every page state: axe-core finds no violation in either language or colour
-//! scheme, on a phone or on a desktop. The smallest phone needs no sideways scrolling.
+//! Tests the accessibility of every page in each of its states. In both languages and colour
+//! schemes, on a phone and on a desktop, axe-core must find no violation. On the smallest phone, no
+//! page needs sideways scrolling.
 
 mod brand;
 mod console;
@@ -27,8 +28,9 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Runs axe-core with the rules that replace `$`. Returns each finding with its elements. The bar
-/// with the button covers other controls, so the script makes the bar scroll with the page.
+/// Runs axe-core with the rules that replace `$`. Returns each finding with its elements, and the
+/// number of rules that applied. The bar with the button covers other controls, so the script makes
+/// the bar scroll with the page meanwhile.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
     const done = found => { bar?.style.removeProperty('position'); arguments[0](found); };
@@ -36,31 +38,32 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The colour schemes, each with the rules to check and the minimum number of rules that must
-/// apply. The emptiest page has this number. The dark scheme differs only in its colours, so the
-/// test checks only the colour rules in it.
+/// The colour schemes. Each has the rules to check, and the minimum number of rules that must
+/// apply, which is the number on the emptiest page. The dark scheme differs only in colours, so
+/// only the colour rules are checked in it.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
-/// Returns the width of the page or, if this is larger, the width that an open dialog needs. Both
-/// widths include the parts outside the window.
+/// Returns the width of the page, or the width that an open dialog needs if this is larger. Both
+/// widths include the parts outside of the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop window at a zoom of 400 %.
 const NARROW: u32 = 320;
-/// The environment variable that names a folder for pictures of every state.
+/// The environment variable that names a folder. The tests save a picture of every state there.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// Returns the languages of the page. The current language is last, so that the page has it after
-/// the checks. A page that cannot change its language in place has one language.
+/// Returns the languages to check. The current language is last, so that the page has it again
+/// after the checks. A page that cannot change its language without a reload has one language here.
 const LANGUAGES: &str = "(() => {
     const own = document.documentElement.lang.slice(0, 2);
     return document.querySelector('.tongue a')?.onclick ? [own === 'zh' ? 'en' : 'zh', own] : [own];
   })()";
 
-/// Returns the parts of a sale's page that contradict each other about whether units can be bought.
+/// If some parts of a sale's page say that units can be bought, and others that they cannot,
+/// returns the texts of the parts. Otherwise, returns an empty list.
 const CONTRADICTION: &str = "(() => {
     const words = sel => { const el = document.querySelector(sel); return el?.checkVisibility() ? el.textContent : ''; };
     const parts = ['#stage .pill', '#clock', '#stock', '#buy', '#say-title'].map(words);
@@ -91,8 +94,9 @@ async fn inspect_in(tab: &Tab<'_>, state: &str, schemes: &[(&str, &str, u64)]) {
         for &(scheme, rules, rules_min) in schemes {
             tab.scheme(scheme).await;
             for width in WIDTHS {
-                // Colours do not depend on the language, so the other language is checked with only
-                // one colour scheme and width. A test that saves pictures checks every combination.
+                // Colours do not depend on the language. So a language that is not the page's
+                // current one is checked with one scheme and width. A run that saves pictures
+                // checks every combination.
                 let is_other = languages.last() != Some(&language);
                 if is_other && shots().is_none() && (scheme, width) != ("light", WIDTHS[0]) {
                     continue;
@@ -142,7 +146,7 @@ pub(super) async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let png = decoded(taken["data"].as_str().expect("a picture"));
     assert!(png.starts_with(b"\x89PNG"), "{name} is not a PNG picture");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
-    // A name may contain the `/` of a time zone, such as Asia/Kathmandu.
+    // The name of a state may contain the `/` of a time zone, such as Asia/Kathmandu.
     let path = folder.join(name.replace('/', " "));
     assert!(!path.exists(), "two states have the name {name}");
     std::fs::write(path, png).expect("the picture is written");
@@ -160,7 +164,8 @@ fn decoded(base64: &str) -> Vec<u8> {
     let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
     let bytes = fours.flat_map(|four| {
         let bits = four.iter().fold(0_u32, |bits, letter| (bits << 6) | u32::from(digit(*letter)));
-        // A last group with fewer than four characters fills only the highest of the 24 bits.
+        // A last group with fewer than four characters has fewer than 24 bits, which move to the
+        // top.
         let bytes = (bits << (6 * (4 - four.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(four.len() - 1)
     });
@@ -252,7 +257,8 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // Each press uses a new browser window, because a press disables the button for a while.
+        // Each press is in a new browser window, because after a press the button is disabled for a
+        // while.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;
@@ -264,7 +270,8 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         };
         let brief = visit("brief", "ann", "1").await;
         brief.says(STATE, "1 reserved for you").await;
-        // The delay is shorter than the ten seconds in which a request must be decided.
+        // The delay is long enough for the page to show the queue, and shorter than the ten seconds
+        // in which a request must be decided.
         faults.slow_disk(Duration::from_secs(8));
         let tab = visit("open", "ann", "1").await;
         tab.says(STATE, "Your request is in").await;
@@ -318,7 +325,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
         flaky_proxy.set(Mode::Open);
-        // If the page has reconnected by itself, it has no retry button.
+        // Presses the retry button if there is one. The page may have reconnected by itself.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;
@@ -328,7 +335,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.go(&link(fixture.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
         inspect(&tab, "an order in Chinese, expired").await;
-        // The page shows this text in the last quarter of the payment window.
+        // The page shows `Little time left` in the last quarter of the payment window.
         sale(&fixture, "soon", json!({"hold_secs": 40})).await;
         let ending = buy(&fixture, "ann", "soon", 1).await;
         tab.go(&link(fixture.address, &format!("/order/{ending}?lang=en"), "ann")).await;

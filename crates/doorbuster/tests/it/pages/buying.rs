@@ -1,4 +1,4 @@
-//! From the countdown to the order: the button, the press, the server's answer, and the result.
+//! Tests how a visitor buys: the countdown, the button, the press, the server's answer, the result.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Makes the device's clock wrong by five hours.
+/// Makes the clock of the device wrong by five hours. The page must then use the server's clock.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
 /// Keeps the page from opening an event stream.
 const NO_EVENTS: &str =
     "window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Blocks all answers to the page, and records when the button is enabled. The recorded time comes
-/// from a clock that the page cannot change.
+/// Blocks all answers to the page, and records the time at which the button is enabled. This time
+/// does not come from `Date`, which the test has changed.
 const RECORD_ENABLING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -45,17 +45,17 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Two announcements that are not verdicts must be at least this far apart: nearly five seconds.
+/// Two texts for screen readers must be at least this far apart, unless they are verdicts.
 const APART_MS: f64 = 4_995.0;
-/// The button may be enabled this much after the sale's start. The error of the page's clock can be
-/// as large as the time that an answer takes.
+/// The button must be enabled less than this time after the sale's start. The page's clock can be
+/// wrong by as much as an answer takes.
 const LATE_MS: f64 = 500.0;
-/// The button may be enabled this much earlier than the sale's start, so the value is negative.
+/// The button may be enabled 50 ms before the sale's start. The value is relative to the start.
 const EARLY_MS: f64 = -50.0;
-/// The test fails if the button is enabled too late in this many attempts.
+/// The number of attempts. If the button is enabled too late in all of them, the test fails.
 const STARTS_MAX: usize = 3;
-/// A payment window, in seconds, that ends during the test. It is long enough to be shown even on a
-/// slow machine.
+/// The length of a payment window, in seconds. It ends during the test, but even on a slow machine
+/// the page shows it first.
 const SEEN_SECS: u32 = 10;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
@@ -87,7 +87,7 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
             if late < LATE_MS {
                 break soon;
             }
-            // Other load on the machine may delay one attempt, so the test makes several attempts.
+            // Tries again with another sale: other load on the machine may delay one attempt.
             lates.push(late);
             assert!(lates.len() < STARTS_MAX, "the button was enabled too late, in ms: {lates:?}");
         };
@@ -110,8 +110,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // The text is missing if the page loads too late or the machine pauses. Then the test
-            // uses another sale.
+            // The text is never shown if the page loads too late or the machine pauses. Then the
+            // preparation takes too long and is repeated with another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -124,7 +124,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", TIMEOUT, opened).await;
         streams(&fixture, 1).await;
-        // If a text follows another text immediately, the page announces the second text later.
+        // This text follows the previous one immediately, so the page must delay its announcement.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;
@@ -233,7 +233,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // A parked request may end before the unit is in a slot, so the test waits for the unit.
+        // A parked request may be refused before the returned unit is in a slot, so wait for it.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;
@@ -296,8 +296,8 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says(STATE, "Your time to pay is over").await;
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
-        // The expired order must not count for the limit, even before the page reads all orders
-        // again.
+        // The page has not read all orders again yet. The expired order must no longer count for
+        // the limit nevertheless.
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));
@@ -382,7 +382,7 @@ async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdi
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // The delay is shorter than the ten seconds in which a request must be decided.
+        // Long enough to show the queue, and shorter than the ten seconds until the deadline.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Reserving 1").await;

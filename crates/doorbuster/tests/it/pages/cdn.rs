@@ -1,5 +1,5 @@
-//! Tests the pages behind a cache that has the server's own address, as in `docs/front-door.md`. A
-//! visitor waits for the opening, buys and cancels.
+//! Tests the pages behind a cache, as in `docs/front-door.md`. Visitors use the same address for
+//! the pages and for the API. A visitor waits for the opening, buys and cancels.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_ther
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, &soon).await, ["reserved"]);
-        // The event stream also comes through the cache.
+        // The event stream must come through the cache too.
         streams(&fixture, 1).await;
 
         tab.click("#go").await;

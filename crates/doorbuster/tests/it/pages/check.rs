@@ -1,4 +1,4 @@
-//! The challenge, solved by mouse, by touch, by keyboard, and without a picture.
+//! Tests the challenge in the page: solved by mouse, by touch, by keyboard, and without a picture.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::sealed::solve_sealed;
 /// True if the puzzle is shown and its piece can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Makes the page treat each new challenge as expired, until the test sets `window.hurried`.
+/// Until the test sets `window.hurried`, makes each new challenge expire almost immediately.
 const HURRY: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -21,7 +21,7 @@ const HURRY: &str =
     }
     return data;
   };";
-/// Keeps the last challenge in `window.asked`.
+/// Stores the newest challenge in `window.asked`, so that the test can solve it.
 const KEEP: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -30,7 +30,7 @@ const KEEP: &str =
   };";
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
-/// Returns the point at this horizontal distance from the middle of an element.
+/// Returns the point that is `beside` pixels to the right of the middle of an element.
 async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
     let place = tab
         .eval(&format!(
@@ -131,7 +131,8 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// Returns a new server with a known key, and a function that solves this server's pictures.
+/// Returns a server whose key for challenges is known, and a function that solves the challenges of
+/// this server with the key.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
@@ -153,8 +154,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // The distance on the screen is the gap's position in the picture, multiplied by
-                // the picture's scale.
+                // On the screen, the picture is scaled. The distance to move is the gap's position
+                // in the picture, multiplied by this scale.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -213,8 +214,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // With keys alone, a visitor reaches the slider, then the proof of work, and then the start
-        // button.
+        // With the keyboard alone, a visitor reaches the slider, then the proof of work, and then
+        // its start button.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -233,7 +234,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // After a proof of work in this browser, the page offers the proof of work first.
+        // After a proof of work in this browser, the page offers the proof of work first for the
+        // next challenge.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -259,7 +261,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
         tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
             .await;
         tab.keys("\u{e007}").await;
-        // Without `crypto.subtle`, the work takes longer.
+        // The work takes longer without `crypto.subtle`, so the test sees its progress.
         tab.says("#work-text", "%").await;
         tab.until("document.querySelector('#work').value > 20 || !document.querySelector('#check').open").await;
         tab.until("document.querySelector('#work').value > 50 || !document.querySelector('#check').open").await;
@@ -363,7 +365,8 @@ async fn the_live_region_leaves_the_dialogs_after_one_dialog_has_followed_the_ot
         tab.says(BUY, "Start the check").await;
         tab.click(BUY).await;
         tab.click("#work-start").await;
-        // The server refuses the code only after the check, so the dialog for the code opens again.
+        // The server checks the code after the challenge. It refuses the code, and the dialog for
+        // the code opens again.
         tab.says("#code[open] #code-said", "This code is not valid").await;
         tab.says("#code #announce", "This code is not valid").await;
         tab.keys("\u{e00c}").await;

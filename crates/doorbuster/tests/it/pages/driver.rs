@@ -1,4 +1,5 @@
-//! The part of the W3C WebDriver protocol that these tests need, for Chromium through chromedriver.
+//! The part of the W3C WebDriver protocol that these tests need. The tests control Chromium through
+//! chromedriver.
 //!
 //! One chromedriver serves the whole run. When the test process ends for any reason, a shell stops
 //! chromedriver and all its browsers.
@@ -20,10 +21,11 @@ use crate::crash_windows::client::HttpConnection;
 
 /// The width of most phones.
 const PHONE: u32 = 390;
-/// At most this many browsers run at once, because each needs a whole processor core at times.
+/// The largest number of browsers that run at the same time. At times, each of them needs a whole
+/// processor core.
 const BROWSERS_MAX: usize = 3;
-/// A shell command that runs chromedriver. When the test process ends, the command's input ends, so
-/// the command stops all browsers and removes their files.
+/// A shell command that runs chromedriver. It waits for the end of its input, which ends with the
+/// test process. Then it stops chromedriver with all browsers, and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -34,8 +36,8 @@ const KEEPER: &str = r#"
     rm -rf "$TMPDIR"
     kill -KILL 0
 "#;
-/// A name of this machine that browsers do not treat as local, so that the page counts as a site
-/// without encryption.
+/// A host name that leads to this machine but that browsers do not treat as local. A page at this
+/// host counts as a site without encryption.
 pub const INSECURE: &str = "shop.test";
 /// Chromium without windows and notifications. It needs a third less processor time than
 /// `chromium --headless`.
@@ -56,11 +58,11 @@ const ARGUMENTS: [&str; 11] = [
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
-/// The browsers of successful tests, which later tests reuse. The browser of a failed test stays
-/// open until the end of the run.
+/// The browsers of successful tests, for later tests. The browser of a failed test is not in the
+/// list, and runs until the end of the test process.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The command [`KEEPER`] stops chromedriver, so no code waits until chromedriver has ended.
+/// A running chromedriver. The command [`KEEPER`] stops it, so nothing else waits for its end.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -70,14 +72,14 @@ impl Driver {
     fn start() -> Self {
         tool::program("chromedriver");
         let mut command = Command::new("sh");
-        // At its end, the command stops all processes of its own group. Ctrl-C in the terminal does
-        // not reach this group.
+        // At its end, the command kills its own process group, so it needs a group without the
+        // tests. Ctrl-C in the terminal does not reach this group.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("piped output")).lines();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        // A full pipe would block the driver, so the test reads all output of the driver.
+        // Reads all output, because a full pipe would block chromedriver.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {
@@ -139,13 +141,13 @@ pub struct Browser {
     /// The window that gets the commands.
     front: RefCell<String>,
     idle: RefCell<Vec<String>>,
-    /// The windows of this test, with the scripts that were added to their pages.
+    /// The windows of this test. Each has the ids of the scripts that were added to its pages.
     used: RefCell<Vec<(String, Vec<Value>)>>,
 }
 
 impl Browser {
-    /// Lends a browser to a test. After the test, checks in the browser's console that no script
-    /// failed and that the pages' security policy blocked nothing.
+    /// Lends a browser to a test. After the test, reads the browser's console: no script may have
+    /// failed, and the pages' security policy may have blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -157,8 +159,8 @@ impl Browser {
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// Like [`Browser::with_browser`], with a browser that shows notifications. This browser is not
-    /// reused.
+    /// Like [`Browser::with_browser`], but with a browser that shows notifications. No later test
+    /// uses this browser.
     pub async fn with_notifications(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         Self::lend(Session::start("chromium").await, test).await;
@@ -174,8 +176,8 @@ impl Browser {
         browser.clear().await
     }
 
-    /// Opens a window for another visitor. The windows of a test share the browser's cookies and
-    /// local storage.
+    /// Opens a window for one visitor. All windows of a test share the browser's cookies and local
+    /// storage.
     pub async fn tab(&self) -> Tab<'_> {
         let idle = self.idle.borrow_mut().pop();
         let window = match idle {
@@ -195,15 +197,16 @@ impl Browser {
         tab
     }
 
-    /// Remembers a script that was added to a window's pages.
+    /// Records a script that was added to the pages of a window, so that it can be removed after
+    /// the test.
     pub fn note_script(&self, window: &str, script: Value) {
         let mut used = self.used.borrow_mut();
         let window = used.iter_mut().find(|(used, _)| used == window);
         window.expect("a window of this test").1.push(script);
     }
 
-    /// Returns the new messages of the browser's console. Omits the messages about failed requests,
-    /// because the pages handle failed requests.
+    /// Returns the new messages of the browser's console, without those about failed requests: the
+    /// pages handle such requests.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
         let lines =
@@ -211,7 +214,8 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // The message about a refused event stream does not have the source `network`.
+        // The message about a refused event stream is about a failed request too, but its source is
+        // not `network`.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
@@ -230,7 +234,8 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
-    /// The future is boxed, because the many commands of a test would otherwise overflow the stack.
+    /// The future is boxed. A test sends so many commands that their futures would overflow the
+    /// stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }

@@ -1,5 +1,5 @@
-//! A proxy between the browser and the server. The proxy can refuse connections, and can drop
-//! requests and answers. The proxy keeps its address when the server's address changes.
+//! A proxy between the browser and the server. It can refuse connections, and can drop requests or
+//! answers. Its address stays the same if the server gets another address.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 pub enum Mode {
     /// Forwards everything.
     Open,
-    /// Forwards purchases, but closes their connections without an answer.
+    /// Forwards purchases, but closes the connection of each purchase before its answer.
     LosesAnswers,
-    /// Closes the connection of each request for a checkout, and forwards everything else. The
-    /// other requests succeed, so the page does not show that it is offline.
+    /// Closes the connection of each request for a checkout, and forwards everything else. The page
+    /// does not show that it is offline, because its other requests succeed.
     DropsCheckouts,
     /// Forwards nothing.
     Shut,
@@ -62,7 +62,8 @@ impl FlakyProxy {
         *lock(&self.state.server) = server;
     }
 
-    /// Returns the request keys of the forwarded purchases, in sequence of arrival.
+    /// Returns the request keys of the purchases that the proxy forwarded, in the order of their
+    /// arrival.
     pub fn keys(&self) -> Vec<String> {
         lock(&self.state.keys).clone()
     }
@@ -119,7 +120,8 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// A browser sends the head of a request in one piece, so one read contains the key.
+/// Returns the request key if the bytes are the start of a purchase. A browser sends the head of a
+/// request in one piece, so one read contains the key.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();

@@ -1,4 +1,5 @@
-//! The list of sales: the state of each card, search, more sales, and the buyer's unpaid orders.
+//! Tests the list of sales: the state on each card, the search, the button for more sales, and the
+//! buyer's orders.
 
 use serde_json::json;
 
@@ -10,8 +11,9 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
-/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// The page waits a minute instead of a second for the orders, because the machine may be slow.
+/// Drops every timer of 20 seconds or more, so that no timer makes the page read the list again.
+/// Makes a timer of one second wait a minute: the page waits this long for the orders, and the
+/// machine may be slow.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
@@ -42,8 +44,8 @@ async fn bought(fixture: &ServerFixture, key: &str, sale: &str) -> String {
     bought.id()
 }
 
-/// Creates more sales than the first page shows, with one sale for each state. The first sale has
-/// an order of ann.
+/// Creates more sales than the first page shows, among them one in each state. The oldest sale is
+/// `old`.
 async fn many_sales(fixture: &ServerFixture) {
     draft(fixture, "old", json!({"title": "Oldest lamp"}), json!({"title": "Oldest"})).await;
     fixture.step("old", "open").await;
@@ -74,7 +76,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         let tab = browser.tab().await;
         tab.add_init_script(NO_LONG_TIMERS).await;
         tab.go(&link(fixture.address, "/", "ann")).await;
-        // When the page is first shown, it already has the unpaid orders, above the sales.
+        // As soon as the page is shown, it must have the unpaid orders, and above the sales.
         let orders = tab.text("#orders-list > li:first-child").await;
         assert!(orders.contains("Reserved") && orders.contains("Pay by "), "{orders}");
         let first = "document.querySelector('#orders').getBoundingClientRect().bottom
@@ -107,10 +109,10 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         search(&tab, "no such sale").await;
         tab.says("#none-title", "No sale matches.").await;
         count(&tab, 0).await;
-        // Here, only the start of a sale makes the page read the list again.
+        // Without long timers, only the start of this sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(15).1})).await;
         fixture.step("soon", "schedule").await;
-        // For a moment, the server may answer from a cache that lacks the new sale.
+        // The server may answer from a cache for a moment. Waits until its list has the new sale.
         tab.until(
             "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
                .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",
@@ -123,9 +125,9 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
     .await;
 }
 
-/// Delays each answer with more sales, and each answer about "workshop". The test calls the
-/// answer's function in `window.held` to end the delay. `window.read` counts the delayed answers
-/// that the page has drawn or dropped.
+/// Holds back the answers to requests for more sales and to searches for "workshop", until the test
+/// calls the answer's function in `window.held`. `window.read` is the number of these answers that
+/// the page has processed.
 const HOLD_ANSWERS: &str = "{ const ask = window.fetch;
     window.held = [];
     window.read = 0;
@@ -164,7 +166,7 @@ async fn a_search_drops_late_answers_to_earlier_requests() {
     .await;
 }
 
-/// Loses the first request for the buyer's orders.
+/// Makes the page's first request for the buyer's orders fail.
 const LOSE_FIRST_ORDERS: &str = "{ const ask = window.fetch;
     window.lost = 0;
     window.fetch = (path, options) => {

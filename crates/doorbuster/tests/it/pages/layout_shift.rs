@@ -1,4 +1,5 @@
-//! The pages do not jump: from one state to the next, their parts stay in their places.
+//! Tests that the pages do not jump: when a page changes from one state to the next, its parts stay
+//! in their places.
 
 use serde_json::json;
 
@@ -8,8 +9,8 @@ use super::{BUY, STATE, draft, in_secs, link, sale, streams};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Adds up the layout shifts of the page, including the shifts after a click (see the Layout
-/// Instability API of browsers).
+/// Adds up the layout shifts of the page (see the Layout Instability API of browsers). In contrast
+/// to the usual sum, it includes the shifts after a click.
 const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
     new PerformanceObserver(list => { for (const one of list.getEntries()) {
       window.shift += one.value;
@@ -20,8 +21,8 @@ const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
 /// parts that moved.
 const TAKE: &str = "const done = arguments[0];
     requestAnimationFrame(() => requestAnimationFrame(() => { const sum = [shift, moved.join(', ')]; shift = 0; moved = []; done(sum); }));";
-/// The largest allowed shift between two states. Browsers rate a page as good if its whole shift is
-/// at most 0.1.
+/// The largest shift that the test allows between two states. Browsers rate a page as good if its
+/// whole shift is at most 0.1.
 const SHIFT_MAX: f64 = 0.02;
 
 /// Waits for the state with these words, and checks the shift since the last state.
@@ -79,7 +80,7 @@ async fn a_sales_page_does_not_move_between_its_states() {
     .await;
 }
 
-/// Checks the states of a sale with a waiting room.
+/// Checks the shifts between the states of a sale with a waiting room.
 async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str, width: u32) {
     fixture.step(sale, "open").await;
     for (tab, buyer) in [(ann, "ann"), (ben, "ben")] {
@@ -98,8 +99,8 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. The page waits a minute instead of a second for the orders, because the machine may be
-/// slow.
+/// again. Makes a timer of one second wait a minute: the page waits this long for the orders, and
+/// the machine may be slow.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

@@ -1,4 +1,4 @@
-//! The limit for each buyer, as the buyer's page shows it.
+//! Tests how the page of a sale shows the limit for each buyer.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_buyer_at_the_limit_sees_how_much_of_it_is_used() {
         ben.click("#see").await;
         ben.says("#orders-list", "3 × Ora lamp").await;
 
-        // If a buyer buys twice on the same page, the limit counts the units of both purchases.
+        // A buyer who buys twice on the same page sees that both purchases count for the limit.
         let cleo = browser.tab().await;
         cleo.go(&link(fixture.address, "/sale/open", "cleo")).await;
         cleo.click("#more").await;

@@ -1,4 +1,4 @@
-//! Visitors who only watch see a sale's changes as they happen.
+//! Tests that visitors who only look at a page see a sale's changes as they happen.
 
 use serde_json::json;
 
@@ -17,7 +17,8 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         streams(&fixture, 1).await;
-        // From here on the page cannot poll, so it gets every change as an event.
+        // From here on, the page's requests get no answer. So the page can learn of a change only
+        // by an event.
         tab.eval("window.fetch = () => new Promise(() => {})").await;
         fixture.step("open", "pause").await;
         tab.says(STATE, "The sale is paused").await;
@@ -59,7 +60,8 @@ async fn a_changed_price_limit_and_title_are_shown_before_the_opening() {
         tab.says("#price", "€39.00").await;
         tab.says("#rule", "Up to 1 per person").await;
         tab.says("#edition", "Winter drop").await;
-        // For a minute, the browser may use its cached copy of the page, which has the old price.
+        // The browser may use its copy of the page for a minute. This copy has the old price, but
+        // the page must show the new one.
         change("Summer drop", 2_900, 3).await;
         tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
         tab.says("#price", "€29.00").await;
@@ -188,12 +190,12 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // After the outage, the page must no longer show "offline".
+        // When the page is online again, it must no longer say "offline".
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // The retry button is missing if the page has already reconnected by itself.
+        // Presses the retry button if there is one. The page may have reconnected by itself.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })
@@ -218,7 +220,7 @@ async fn views_of_a_sale_do_not_read_the_store() {
     let requests = page.lines().filter_map(|line| {
         line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
     });
-    // The server answers requests on these routes from memory.
+    // The routes of requests that the server answers without a read of the store.
     let memory =
         ["page", "asset", "list_sales", "get_sale", "get_status", "keep_buyer", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];

@@ -1,5 +1,5 @@
-//! Tests when the order page and the list of orders read their data again: after an event, and
-//! after the device slept.
+//! Tests when the order page and the list of orders read the orders again: after an event, and
+//! after the device has slept.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::{link, sale, streams};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Makes the browser's monotonic clock lag by `window.slept` milliseconds, as after a sleep.
+/// Makes the browser's monotonic clock lag by `window.slept` milliseconds. It lags like this after
+/// the device has slept.
 const SLEEPY: &str = "window.slept = 0; { const run = performance.now.bind(performance);
     performance.now = () => run() - window.slept; }";
 
@@ -40,8 +41,8 @@ async fn the_time_to_pay_is_correct_again_after_the_device_slept() {
     .await;
 }
 
-/// Sets the date of each answer one hour ahead. Counts the page's reads of the order and of the
-/// sale's status.
+/// Sets the date of each answer one hour ahead. Counts how often the page reads the order (`reads`)
+/// and the sale's status (`statuses`).
 const DATES_AHEAD: &str = "{ const ask = window.fetch;
     Object.assign(window, { reads: 0, statuses: 0 });
     window.fetch = async (path, how) => {
@@ -64,7 +65,8 @@ async fn a_date_from_another_clock_does_not_make_the_page_set_its_clock_at_each_
         tab.add_init_script(DATES_AHEAD).await;
         tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         tab.says("#state", "Reserved for you").await;
-        // The page begins a read only after the earlier read has ended.
+        // Each event makes the page read the order. A read begins only after the previous read has
+        // ended, so the test waits for each.
         for reads in 2..=4 {
             tab.eval("dispatchEvent(new Event('online'))").await;
             tab.until(&format!("window.reads >= {reads}")).await;
@@ -74,8 +76,8 @@ async fn a_date_from_another_clock_does_not_make_the_page_set_its_clock_at_each_
     .await;
 }
 
-/// After `window.holds` is set, delays the next answer to a read of an order until the test calls
-/// `window.release()`. `window.paid` is true after the event about the payment.
+/// When `window.holds` is true, holds back the next answer about an order until the test calls
+/// `window.release()`. `window.paid` becomes true when the page gets the event about the payment.
 const HOLD_ANSWER: &str = "{ const ask = window.fetch, Stream = window.WebSocket;
     window.fetch = async (path, how) => {
       const answer = await ask(path, how);
@@ -113,7 +115,7 @@ async fn an_event_that_arrives_during_a_read_causes_another_read() {
         other.click("[data-does=pay]").await;
         tab.until("window.paid").await;
         tab.eval("(window.release(), true)").await;
-        // Without the event, the next read would come after at least 50 seconds.
+        // Without the event, the page would read the order again after 50 seconds at the earliest.
         let shown = tab.says("#state", "Paid. It’s yours.");
         tokio::time::timeout(Duration::from_secs(30), shown).await.expect("another read");
     })

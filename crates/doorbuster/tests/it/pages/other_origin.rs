@@ -1,5 +1,5 @@
-//! The pages exported to another origin, as on a CDN: a visitor starts at that origin, and gets an
-//! order. Also tests which origins may call the server.
+//! Tests pages that were exported to another origin than the server's, as on a CDN. A visitor
+//! starts at that origin and gets an order. Also tests which origins may call the server.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -133,7 +133,8 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
             "{may_not}"
         );
     }
-    // The fast path answers the first request, and the general server answers the second request.
+    // The server's fast path answers the first request. The header `Expect` makes the general HTTP
+    // server answer the second one.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [

@@ -1,5 +1,5 @@
-//! The order page before and after the payment: calendar entries, the copied number, the shop's
-//! next steps, and the printed receipt.
+//! Tests the order page before and after the payment: calendar entries, the copied order number,
+//! the shop's next steps, and the printed receipt.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// Stores the text of the file that the page created last. Prevents the browser from opening the
-/// file.
+/// Stores the text of the newest file that the page offers for download in `window.file`. Prevents
+/// the browser from saving the file.
 const KEEP_FILES: &str = "URL.createObjectURL = blob => {
       blob.text().then(text => { window.file = text; });
       return '#file';
@@ -25,7 +25,8 @@ const KEEP_FILES: &str = "URL.createObjectURL = blob => {
 const NO_CLIPBOARD: &str =
     "Object.defineProperty(navigator, 'clipboard', { configurable: true, value: undefined });";
 
-/// Clicks on a calendar link. Checks the lines of the file, and returns them unfolded.
+/// Clicks on a calendar link, and checks the form of the file's lines. Returns the lines, where
+/// each folded line is joined to one.
 async fn calendar(tab: &Tab<'_>, link: &str) -> Vec<String> {
     tab.eval("(window.file = null, true)").await;
     tab.click(link).await;
@@ -107,8 +108,8 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
         ))
         .await;
 
-        // Another visitor has only the copied link, so the visitor's calendar entry must contain
-        // this link.
+        // Another visitor opens the copied link and has no other access to the order. So the
+        // visitor's calendar entry must contain this link.
         tab.click("#copy-link").await;
         let address = tab.until("window.copied?.includes('#key=') && window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
@@ -144,8 +145,8 @@ async fn next_steps(tab: &Tab<'_>, next: &str, title: &str) {
     tab.says("#next-at", "月").await;
 }
 
-/// Only the printed page shows the shop's name and the whole order number. On the screen, the logo
-/// replaces the name.
+/// Checks that the printed page shows the shop's name and the whole order number, and that the
+/// screen shows neither. On the screen, the logo replaces the name.
 async fn printed(tab: &Tab<'_>, id: &str) {
     let seen = "[...document.querySelectorAll('.brand span, #whole-id')].map(el => {
         const { width, height } = el.getBoundingClientRect();

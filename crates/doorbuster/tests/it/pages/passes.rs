@@ -1,4 +1,4 @@
-//! Passes, access codes, minimum levels and limits as a visitor sees them: the conditions shown
+//! Tests what a visitor sees of passes, access codes, minimum levels and limits: the conditions
 //! before the press, and the text of each refusal.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
       .observe(button, { attributes: true, childList: true, subtree: true, characterData: true });
     arguments[0]();";
 
-/// Keeps the page from requesting the status.
+/// Leaves the page's requests for the status without an answer.
 const BLOCK_STATUS: &str = "const asked = window.fetch;
     window.fetch = (path, how) => (path.includes('/status') ? new Promise(() => {}) : asked(path, how)); arguments[0]();";
 
@@ -34,7 +34,8 @@ pub async fn noted(browser: &Browser) -> Tab<'_> {
     tab
 }
 
-/// Returns the `POST` requests to addresses that end with `end`, since the page was loaded.
+/// Returns the `POST` requests that the page has sent since it was loaded to addresses that end
+/// with `end`. Omits the requests for the session.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))
@@ -49,8 +50,8 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
     name.to_owned()
 }
 
-/// Creates a sale that has these requirements and opens in `secs` seconds. Returns the time of its
-/// start.
+/// Creates a sale that has these requirements at its front door and opens in `secs` seconds.
+/// Returns the time of its start.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
     draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))
@@ -106,7 +107,7 @@ async fn an_invalid_pass_is_replaced_once_within_the_press_under_the_same_key() 
         assert_eq!(orders[0]["key"], orders[1]["key"]);
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // The pass stays valid for more presses of the button, and after a reload.
+        // The page must use this pass again, after a reload and for another press of the button.
         tab.reload().await;
         tab.click("#act").await;
         tab.says(BUY, "Buy now").await;
@@ -131,7 +132,8 @@ async fn an_expired_pass_is_replaced_within_the_press() {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
-            // If the page had sent an expired pass, it would have sent the purchase twice.
+            // The page must replace an expired pass before the purchase. With the expired pass, it
+            // would send the purchase twice.
             assert_eq!(
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)
@@ -153,7 +155,7 @@ async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
         .await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
-        // The page gets neither an event nor the status, so it does not know about the change.
+        // The page gets neither events nor the status, so it does not learn of the change.
         tab.run(BLOCK_STATUS).await;
         let changed = json!({"front_door": {"pass": "required"}});
         assert_eq!(
@@ -298,8 +300,8 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The page disables the button for ten seconds, and the limit allows a request after twenty. A
-    // press in between is refused.
+    // The page disables the button for ten seconds after a press, but the limit allows the next
+    // request only after twenty. So a press in between is refused.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

@@ -1,4 +1,5 @@
-//! From the order to the payment page and back: paid, unpaid, late and repeated payments.
+//! Tests the way from the order to the payment page and back, with paid, unpaid, late and repeated
+//! payments.
 
 use serde_json::json;
 
@@ -11,8 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 
 pub(super) const PAY: &str = "#pay";
 
-/// Payment windows in seconds. In the first, a buyer can reach the payment page. In the second, the
-/// buyer can also return from it.
+/// Payment windows in seconds. The first is long enough to reach the payment page before it ends.
+/// The second is long enough to reach it and to return.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -56,7 +57,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // An event must update the order in the buyer's other window.
+        // The order is also open in another window of the buyer. An event must update it there.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -105,10 +106,11 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         other.keys_to("[data-does=pay]", "\u{e007}").await;
         other.says("#state", "Paid. It’s yours.").await;
         tab.says("#state", "Paid. It’s yours.").await;
-        // A buyer who goes back in the browser's history sees that the order is paid.
+        // A buyer who goes back to the checkout in the browser's history must see that the order is
+        // paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
-        // After a reversal, the order stays paid until an operator changes it.
+        // The payment is reversed. The order must stay paid until an operator changes it.
         other.click("[data-does=return]").await;
         other.says("#state", "Sent back").await;
         other.click("#back").await;
@@ -133,7 +135,8 @@ async fn a_return_address_that_claims_payment_is_not_trusted() {
         tab.reload().await;
         tab.says("#state", "Checking your payment").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // A buyer who has not paid can always try to pay.
+        // The buyer has not paid. The page must still offer the payment page, although the address
+        // said `back=paid`.
         tab.says("#side", "Open the payment page").await;
         tab.click("#side").await;
         tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
@@ -179,7 +182,8 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
             to_payment(tab).await;
             press(tab, "late").await;
         }
-        // Another buyer takes the unit of the expired order before the late payment arrives.
+        // Another buyer takes the unit of the order that has expired. The late payment then finds
+        // no unit.
         let taken = async || {
             let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
             (fixture.buy(&spec).await.status == 201).then_some(())
@@ -235,7 +239,8 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
     .await;
 }
 
-/// Records the texts about the payment at each change, because some texts are shown only briefly.
+/// Records the texts about the payment at each change of the page, because some of them are shown
+/// only briefly.
 const RECORD_TEXTS: &str = "(window.said = [], new MutationObserver(() => {
       const [words, pay] = ['#text', '#pay'].map(sel => document.querySelector(sel));
       said.push([words.textContent, pay.textContent.trim(), pay.ariaDisabled].join(' '));
@@ -259,7 +264,7 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("said.some(words => words.includes('You were not charged'))").await;
         tab.until("document.activeElement.id === 'pay'").await;
         flaky_proxy.set(Mode::Open);
-        // After the cancellation in another window, the button must take no money.
+        // The order is cancelled without this page. The page's button must then take no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

@@ -1,4 +1,4 @@
-//! If no event stream is available, the pages poll the server.
+//! Tests pages that get no event stream. They poll the server instead.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::{link, plain, sale, streams};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Refuses every event stream, like a proxy that does not support event streams.
+/// Refuses every event stream, like a proxy that does not support WebSockets.
 const NO_STREAM: &str = "
     window.refused = 0;
     window.WebSocket = class {
@@ -34,7 +34,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             tab.eval("window.same = true").await;
         }
         streams(&fixture, 0).await;
-        // Both orders change, without any action on the two order pages.
+        // Changes both orders. The pages of these orders are not used meanwhile.
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(fixture.ask(&cancel).await.status, 200);
         let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();

@@ -1,6 +1,6 @@
-//! Tests the pages with real products: texts in the visitor's language, several pictures, facts,
-//! and a button that stays in view. Also tests an order page that a buyer opens with the order's
-//! link.
+//! Tests the pages with realistic products: texts in the visitor's language, several pictures,
+//! facts, and a button that stays in view. Also tests the order page that a buyer opens with the
+//! order's link.
 
 use serde_json::{Value, json};
 
@@ -77,8 +77,8 @@ const CUT_NAMES: &str = "[...document.querySelectorAll('.item__name')].filter(na
 const RIGHT_TO_LEFT: &str = "[...document.querySelectorAll('.item__name')].filter(name =>
     getComputedStyle(name).direction === 'rtl').map(name => name.textContent)";
 
-/// Name 2 is in Arabic, and name 3 is in Hebrew without a language code. The other names are
-/// English and long.
+/// Returns the name of item `n`. Name 2 is in Arabic, and name 3 is in Hebrew without a language
+/// code. The other names are long and in English.
 fn long_name(n: usize) -> Value {
     match n {
         2 => json!({"ar": "مصباح أورا الكبير"}),
@@ -160,7 +160,8 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         tab.says("#link-note", "Link copied").await;
         let address = tab.until("window.copied").await.as_str().expect("a link").to_owned();
         assert!(address.contains(&format!("/order/{order}#key=")), "{address}");
-        // This simulates another browser, which has neither the token nor the cookie.
+        // Removes the cookie and everything stored. The tab is then like another browser, which has
+        // no access to the order.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

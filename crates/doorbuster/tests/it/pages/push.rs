@@ -1,5 +1,5 @@
-//! Web push in a real browser. A page subscribes. When a message arrives, the service worker shows
-//! only news that is still true.
+//! Tests web push in a real browser. A page subscribes. When a message arrives, the service worker
+//! shows it only as far as it is still true.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,15 @@ const SETTINGS: [(&str, &str); 3] = [
     ("DOORBUSTER_PAGE__PUSH__CONTACT", "mailto:shop@example.com"),
     ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
 ];
-/// Makes the browser subscribe without a push service. No server listens at the endpoint.
+/// Makes the browser subscribe without a push service. The subscription's endpoint is an address at
+/// which no server listens.
 const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ toJSON: () => (
     options.userVisibleOnly && options.applicationServerKey.length === 65 && {
       endpoint: 'http://127.0.0.1:9/p', keys: {
         p256dh: 'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
         auth: 'BTBZMqHH6r4Tts7J_aSIgg' } }) });";
-/// The test tries all registration numbers below this number, because the tests in one browser
-/// register fewer workers.
+/// The test tries each registration number below this number. The tests in one browser register
+/// fewer workers than this.
 const WORKERS_MAX: u32 = 40;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the title and the text of each notification of this origin.
@@ -35,12 +36,13 @@ const CLEAR: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
       .then(all => { all.forEach(one => one.close()); done(null); });";
 
-/// Removes all notifications, and then delivers a message to the service worker.
+/// Removes all notifications, and delivers a message to the service worker of this origin.
 async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     tab.run(CLEAR).await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
-    // The browser numbers the registrations of all origins together, so the test tries each number.
-    // The browser ignores a message with a number from another origin.
+    // The browser numbers the service workers of all origins together, and the test does not know
+    // the number of its worker. So the test tries each number. The browser ignores a message to a
+    // number of another origin.
     for worker in 0..WORKERS_MAX {
         let push = json!({"origin": origin, "registrationId": worker.to_string(),
                           "data": message.to_string()});
@@ -48,7 +50,7 @@ async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     }
 }
 
-/// Returns the title and the text of the only notification.
+/// Waits until there is exactly one notification. Returns its title and text.
 async fn shown(tab: &Tab<'_>) -> (String, String) {
     let begun = Instant::now();
     loop {
@@ -91,7 +93,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         tab.add_init_script(SUBSCRIBE).await;
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "立即抢购").await;
-        // The worker identifies the buyer by the session cookie, so the test waits for this cookie.
+        // The worker needs the session cookie to know the buyer, so the test waits until the page
+        // has it.
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click("#notify").await;
         tab.says("#remind-note", "关闭").await;
@@ -103,12 +106,13 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // The message is about an order, but the visible page is the page of the sale. So the
-        // worker shows a notification.
+        // The message is about an order, and the visible page is that of the sale, so the worker
+        // shows a notification.
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");
-        // This page shows no news, so only the worker can show a notification.
+        // From here on, the tab has a page without news. So only the worker can show a
+        // notification.
         tab.load(&plain(fixture.address, "/docs")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;
         assert!(words.starts_with("已为你保留，请在 ") && words.contains(" GMT"), "{words}");
@@ -121,7 +125,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
         let (words, body) = deliver(&tab, &origin, turn.clone()).await;
         assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", ""));
-        // The visible page does not show the news of the sale `room`.
+        // The visible page is not that of the sale `room`, so the worker shows a notification.
         push(&tab, &origin, &turn).await;
         assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
         // Without the cookie, the worker cannot read the order, and the buyer may have signed out.

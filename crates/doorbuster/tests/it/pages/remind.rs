@@ -1,4 +1,5 @@
-//! How a page calls a buyer who looks at another tab: the tab's title, a sound, and a notification.
+//! Tests how a page calls a buyer who looks at another tab: by the tab's title, a sound, and a
+//! notification.
 
 use serde_json::json;
 
@@ -31,7 +32,7 @@ async fn count(tab: &Tab<'_>, what: &str) -> u64 {
     tab.eval(what).await.as_u64().expect("a number")
 }
 
-/// Sends the page an event about its position in the waiting room.
+/// Sends the page an event about the buyer's position in the waiting room.
 async fn hear(tab: &Tab<'_>, state: &str, position: Option<u32>) {
     let place = json!({"type": "waiting_room", "sale": "open", "item": null, "place": "plc_1",
         "state": state, "position": position, "estimate_secs": null,
@@ -50,8 +51,8 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         prepared_before_opening(10, async |soon, secs| {
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
-            // All pages of a browser share the choice to play a sound. So the quiet page opens
-            // first, and the test clears a choice that an earlier attempt may have stored.
+            // All pages of a browser share the choice to play a sound. An earlier attempt may have
+            // stored it, so the test clears it. The quiet page opens first and must stay quiet.
             loud.load(&plain(fixture.address, "/favicon.ico")).await;
             loud.eval("localStorage.clear()").await;
             for tab in [&quiet, &loud] {
@@ -93,9 +94,10 @@ async fn a_buyer_in_another_tab_is_called_before_the_turn_and_at_the_turn() {
         tab.click("#notify").await;
         tab.until("window.asked === 1").await;
         tab.click(BUY).await;
-        // The page stores this value only after the answer with the position has arrived.
+        // The page stores this value when it has the answer with the position.
         tab.until("!!window.socket && !!sessionStorage.getItem('doorbuster.room.open')").await;
-        // From now on, only the test's events tell the page its position.
+        // From here on, requests about the position get no answer. So the page knows only what the
+        // test's events say.
         tab.eval(
             "(window.ask = window.fetch, window.fetch = (path, how) => \
             path.includes('/waiting-room') ? new Promise(() => {}) : ask(path, how), true)",

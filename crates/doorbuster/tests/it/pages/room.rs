@@ -1,4 +1,5 @@
-//! The waiting room page: the draw, the queue, the admission, and the state after a reload.
+//! Tests the page of the waiting room: the draw, the queue, the admission, and the state after a
+//! reload.
 
 use serde_json::json;
 
@@ -62,7 +63,7 @@ async fn a_page_in_the_draw_of_a_sale_in_forty_days_reads_its_position_once_an_h
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.add_init_script(NOTE_TIMERS).await;
-        // The word `turn` in the address makes the page read its position at once.
+        // If the address contains `turn`, the page reads its position at once.
         tab.go(&format!("{}&turn", link(fixture.address, "/sale/far", "ann"))).await;
         tab.says(STATE, "You are in the draw").await;
         tab.until("longest === 3_600_000").await;
@@ -97,8 +98,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ben.says("#clock", "1").await;
         ben.says("#stock", "You joined at position 1").await;
         ben.says("#act", "Leave the waiting room").await;
-        // Another sentence may soon replace the sentence about the failure, so the test records
-        // every sentence.
+        // The page may replace its text about the failure soon. So the test records every text.
         ben.eval(
             "(window.said = [], new MutationObserver(() => \
             said.push(document.querySelector('#say-text')?.textContent)).observe( \
@@ -137,7 +137,8 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
     assert_eq!(states(&fixture, "one").await, ["reserved", "cancelled"]);
 }
 
-/// Replaces the buyer's token and cookie in the page's requests with an expired token.
+/// Removes the cookie from the page's requests about the position and the session, and puts an
+/// expired token into them.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /waiting-room|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";
@@ -156,7 +157,7 @@ async fn a_visitor_whose_token_expires_in_the_waiting_room_is_asked_to_sign_in()
         tab.click(BUY).await;
         tab.says("#clock-label", "Your position").await;
         tab.eval(EXPIRE_TOKEN).await;
-        // After an absence, the page reads its position at once.
+        // The event `online` makes the page read its position at once.
         tab.eval("dispatchEvent(new Event('online'))").await;
         tab.says(BUY, "Sign in to buy").await;
         assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
@@ -201,7 +202,7 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // A pass of ten seconds is long enough for a slow machine, and still expires during the test.
+    // With ten seconds, a slow machine has time to use a pass, and a pass expires during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {
@@ -273,7 +274,8 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
-        // When the buyer looks at the other item, the page must not switch back by itself.
+        // The buyer looks at the first item again. The page must not switch back to the second by
+        // itself.
         ben.click(LAMP).await;
         ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;

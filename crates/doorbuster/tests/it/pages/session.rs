@@ -1,4 +1,4 @@
-//! Pages whose requests about the cookie fail, and pages whose token expires.
+//! Tests pages whose requests about the session cookie fail, and pages whose token expires.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states, stre
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Loses the first request about the cookie.
+/// Makes the page's first request about the session cookie fail.
 const LOSE_FIRST_SESSION: &str = "{ const ask = window.fetch;
     window.lost = 0;
     window.fetch = (path, options) => {
@@ -49,8 +49,8 @@ async fn a_page_repeats_a_lost_request_to_put_the_token_into_the_cookie() {
     .await;
 }
 
-/// While `window.loses` is true, loses every request for the claims in the cookie. Stores an
-/// unfinished press of ann from an earlier page of the tab.
+/// While `window.loses` is true, makes every request for the claims in the cookie fail. Also stores
+/// an unfinished press of ann: a purchase whose answer an earlier page of this tab did not get.
 const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
     window.loses = true;
     window.fetch = (path, options) => window.loses && String(path).endsWith('/v1/session')
@@ -72,7 +72,8 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
         other.load(&plain(fixture.address, "/sale/members")).await;
         other.says("#price", "€49.00").await;
         other.until("document.querySelector('#name').checkVisibility()").await;
-        // The page must not ask a signed-in buyer to sign in.
+        // The page does not know the buyer yet. It must not ask the buyer, who is signed in, to
+        // sign in.
         other.says(STATE, "Checking your account").await;
         other.says(BUY, "One moment…").await;
         other.eval("window.loses = false").await;
@@ -81,9 +82,9 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
     .await;
 }
 
-/// Refuses the first request for the claims in the cookie. The page then waits for five minutes, or
-/// until the test calls `window.end_wait()`. Stores an unfinished press of ann, and presses the
-/// button whenever it is enabled.
+/// Answers the first request for the claims in the cookie with `503` and a wait of five minutes.
+/// The test can end this wait with `window.end_wait()`. Also stores an unfinished press of ann, and
+/// presses the button whenever it is enabled.
 const REFUSE_FIRST_SESSION: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch, wait = window.setTimeout;
     Object.assign(window, { end_wait: null, refused: false, polls: 0, keys: [] });
@@ -120,8 +121,8 @@ async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known
         ann.until("localStorage['doorbuster.session'] === 'true'").await;
         other.add_init_script(REFUSE_FIRST_SESSION).await;
         other.load(&plain(fixture.address, "/sale/members")).await;
-        // When the page requests the status for the second time, it has finished all work that
-        // follows the first answer.
+        // After the second request for the status, the page has finished everything that follows
+        // the first answer. A press by the unknown buyer would have been sent by now.
         other.until("window.polls >= 2").await;
         other.eval("window.end_wait()").await;
         other.says(STATE, "1 reserved for you").await;
@@ -147,8 +148,8 @@ async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
     .await;
 }
 
-/// Stores an unfinished press of ann. Delays the refusal of the press until the page reads the
-/// orders with the token in the cookie.
+/// Stores an unfinished press of ann. Holds back the refusal of this press until the page reads the
+/// orders with the cookie's token in place of the refused one.
 const REFUSE_PRESS_LATE: &str = "if (location.protocol === 'http:') {
     const ask = window.fetch;
     let release;
@@ -183,8 +184,8 @@ async fn a_press_continues_with_the_token_that_replaced_a_refused_one() {
     assert_eq!(states(&fixture, "open").await, ["reserved"]);
 }
 
-/// Puts an expired token into the page's later requests about orders and about the cookie, so that
-/// the server refuses these requests.
+/// Removes the cookie from the page's requests about orders and the session, and puts an expired
+/// token into them, so that the server refuses them.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
     ask(path, /orders|session/.test(path) ? { ...how, credentials: 'omit',
       headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";

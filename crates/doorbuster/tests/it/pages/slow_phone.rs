@@ -1,6 +1,6 @@
-//! A first visit on a slow phone: how soon the page shows its largest part, and how many requests
-//! and bytes it needs. Also tests that a buyer can buy with the keyboard alone, and can still pay
-//! after losing the tab.
+//! Tests a first visit on a slow phone: how soon the page shows its largest part, and how many
+//! requests and bytes it needs. Also tests that a buyer can buy with the keyboard alone, and can
+//! still pay after the tab is lost.
 
 use std::time::Duration;
 
@@ -21,16 +21,18 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page must be shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// A first visit may need at most this many requests and bytes. The requests include the event
-/// stream and one picture. The list of sales may send one more request, for the buyer's own orders.
+/// The largest number of requests and of bytes for a first visit. The requests include the event
+/// stream and one picture. The list of sales may send one more request, which reads the buyer's
+/// orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
-/// A busy machine slows single visits, so the test uses the quickest of at most this many visits.
+/// The largest number of visits. A busy machine may slow some of them, so the test uses the
+/// quickest.
 const VISITS_MAX: usize = 8;
-/// The environment variable that names the program to test. If it is set, a slow page fails the
-/// test, so the machine must be quiet.
+/// The environment variable that names the program to test. Only if it is set does a slow page fail
+/// the test. The machine must then be quiet.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
-/// The picture of the items. Every server has it.
+/// The address of the items' picture. Every server has this picture.
 const PICTURE: &str = "/favicon.ico";
 /// Waits until the page has loaded everything. Returns the time at which the largest part was
 /// shown, the bytes of all files, and a list of the files.
@@ -44,10 +46,10 @@ const COST: &str = "const done = arguments[0];
         all.map(one => `${one.name} ${Math.round(one.startTime)}–${Math.round(one.responseEnd)} ms`).join('\\n')]);
     }, 700);";
 
-/// The test still counts a page's requests for this long after the event stream has opened.
+/// After the event stream has opened, the test counts the page's requests for this time.
 const COUNTED: Duration = Duration::from_millis(3_500);
 
-/// Returns how many requests the server has handled, without the requests for the metrics.
+/// Returns the number of requests that the server has handled, without those for the metrics.
 async fn handled(fixture: &ServerFixture) -> u64 {
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");
@@ -102,8 +104,8 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 let requests = handled(&fixture).await - before;
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
                 let most = REQUESTS_MAX + u64::from(path == "/");
-                // The pages of earlier visits also send requests, so the limit applies only to the
-                // first visit.
+                // From the second visit on, the pages of the earlier visits send requests too, so
+                // the limit does not apply.
                 assert!(
                     requests <= most || visit > 0,
                     "{path}: too many requests, {requests}:\n{log}"
@@ -149,7 +151,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.keys(ENTER).await;
         let address = tab.until("window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
-        // This simulates another browser, which has neither the token nor the cookie.
+        // Removes the cookie and everything stored. The tab is then like another browser.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

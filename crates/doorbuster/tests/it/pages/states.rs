@@ -1,5 +1,5 @@
-//! Draws the pages in every state that their models can have. No two parts may contradict each
-//! other, no words may be cut or missing, and axe-core must find no fault.
+//! Draws the pages in every state that they can have. No two parts of a page may contradict each
+//! other, no words may be cut or missing, and axe-core must find no violation.
 
 mod serve;
 
@@ -33,7 +33,7 @@ fn places(state: &Value) -> Vec<i64> {
     places.iter().map(|place| place.as_i64().expect("a number")).collect()
 }
 
-/// Draws all states, and fails if a state has a fault. Returns the states.
+/// Draws the page in all its states, and fails if a state has a fault. Returns the states.
 async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
     let walked = tab.eval("states.walk()").await;
     let states = walked.as_array().expect("a list");
@@ -55,8 +55,8 @@ fn stay(states: &[&Value], place: &str) {
     }
 }
 
-/// Checks one state of each kind with axe-core. A test that saves no pictures makes fewer checks,
-/// because all checks together take minutes.
+/// Checks one state of each kind with axe-core. All checks together take minutes. So a run that
+/// saves no pictures makes only some of them.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -155,7 +155,7 @@ const CARDS: &str = "[...document.querySelectorAll('#sales .ticket')].map(card =
     return { name: words('h2'), pill: words('.pill'), price: words('.ticket__price'),
       more: words('p.soft'), light: card.querySelector('.door').dataset.light };
   })";
-/// What a card must show for each state in `serve::CASES`: the words of its label, and the
+/// What the card of a sale must show in each state of `serve::CASES`: words of its label, and the
 /// `data-light` value of its picture.
 const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("soon", ["Opens ", " 开抢", "Coming soon敬请期待"], "before"),
@@ -165,7 +165,8 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
     ("paused", ["Paused", "已暂停", ""], "low"),
     ("ended", ["Ended", "已结束", ""], "off"),
 ];
-/// Words about a time in the past. `AHEAD` has the words about a time in the future.
+/// Words about a past time. A sale that has not started must not have them. [`AHEAD`] has words
+/// about a future time, which an ended sale must not have.
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 

@@ -1,4 +1,4 @@
-//! A browser window: what a visitor sees and does in it.
+//! A browser window: the actions of a visitor, and what the visitor sees.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::driver::Browser;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// The name of the member that identifies an element in the WebDriver protocol.
+/// In the WebDriver protocol, the name of the member that identifies an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Keys of the keyboard in the WebDriver protocol.
@@ -46,11 +46,11 @@ impl<'a> Tab<'a> {
         self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
     }
 
-    /// Deletes the browser's cookies, and what the page has stored. Otherwise, if the server of a
-    /// later test got the same port, that test's pages would find these data.
+    /// Deletes the browser's cookies and everything that the page has stored. Otherwise, a later
+    /// test would find it if that test's server got the same port.
     pub async fn clear_storage(&self) {
         self.protocol("Network.clearBrowserCookies", json!({})).await;
-        // An empty page has no storage, and refuses the script.
+        // An empty page has no storage and refuses the script, so an error is ignored.
         let _ = self.try_eval("(sessionStorage.clear(), localStorage.clear())").await;
     }
 
@@ -66,7 +66,7 @@ impl<'a> Tab<'a> {
         url.as_str().expect("a string").to_owned()
     }
 
-    /// Returns the value of an expression on the current page.
+    /// Evaluates an expression on the current page, and returns its value.
     pub async fn eval(&self, expression: &str) -> Value {
         self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
@@ -110,7 +110,7 @@ impl<'a> Tab<'a> {
         .await;
     }
 
-    /// Waits until the element has this value in an attribute.
+    /// Waits until the attribute `name` of the element has this value.
     pub async fn has(&self, css: &str, name: &str, value: &str) {
         let (css, name, value) = (json!(css), json!(name), json!(value));
         self.until(&format!("document.querySelector({css})?.getAttribute({name}) === {value}"))
@@ -136,8 +136,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Sends key presses to the focused element. The protocol has a special character for each key
-    /// that types no character.
+    /// Presses these keys while the current element has the focus. In the protocol, each key that
+    /// types no character has a special character.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =
@@ -199,7 +199,7 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// Hides or shows this window, and changes no other window.
+    /// Minimizes or restores this window. The other windows stay as they are.
     pub async fn minimized(&self, is_minimized: bool) {
         let window = self.protocol("Browser.getWindowForTarget", json!({})).await;
         let state = if is_minimized { "minimized" } else { "normal" };
@@ -211,7 +211,7 @@ impl<'a> Tab<'a> {
         self.browser.command(&self.handle, method, path, body).await
     }
 
-    /// Returns the visible content, for the report of a failed test.
+    /// Returns what the page shows, for the message of a failed test.
     async fn seen(&self) -> String {
         let seen = self.try_eval("location.href + '\\n' + document.body.innerText").await;
         format!(

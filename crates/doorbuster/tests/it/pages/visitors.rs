@@ -1,5 +1,5 @@
-//! Kinds of visitors: the shop's buyers, unknown visitors, guests of a demo, readers of Chinese,
-//! and browsers that run no scripts.
+//! Tests different kinds of visitors: the shop's buyers, unknown visitors, guests of a demo,
+//! readers of Chinese, and browsers that run no scripts.
 
 use doorbuster_api::value::{Currency, Money};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// From the start of the page, records everything that the page's security policy blocks.
+/// Records everything that the page's security policy blocks, from the start of the page.
 const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
@@ -69,7 +69,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         tab.go(&plain(fixture.address, "/orders")).await;
         tab.says("#orders", "Sign in to see your orders.").await;
         tab.has("#orders-signin", "href", &format!("/sign-in?return_to={back}")).await;
-        // An invalid token has the same effect as no token.
+        // A visitor with an invalid token must see the same as a visitor without a token.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.says(STATE, "Sign in to buy").await;
     })
@@ -112,7 +112,8 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;
-        // The purchase form buys a unit at the first try, and the next form gets the order's id.
+        // On the documentation page, the form for a purchase must buy a unit without any input. It
+        // must put the order's id into the form that reads an order.
         tab.load(&plain(fixture.address, "/docs#purchase")).await;
         let said = async |form: &str, words: &str| {
             tab.click(&format!("#{form} form button")).await;
@@ -247,7 +248,7 @@ async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_or
             "document.querySelector('#list_sales [role=status]').innerText.startsWith('200')",
         )
         .await;
-        // If there is no token, a form says how to get one, and sends nothing.
+        // Without a token, these forms say how to get one, and send no request.
         tab.eval("document.querySelectorAll('.endpoint').forEach(one => one.open = true)").await;
         tab.says("#purchase .try", "doorbuster token buyer").await;
         for form in ["purchase", "list_nodes"] {
@@ -299,8 +300,8 @@ async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        // This simulates another tab, which has its own session storage and no token in its
-        // address.
+        // Clears the session storage. The tab is then like another tab of the buyer, in which the
+        // address has no token.
         let order = tab.eval("document.querySelector('#go').getAttribute('href')").await;
         tab.eval("sessionStorage.clear()").await;
         tab.load(&plain(fixture.address, "/sale/open")).await;

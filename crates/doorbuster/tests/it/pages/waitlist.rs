@@ -1,4 +1,5 @@
-//! The waitlist page: joining, leaving, and the order made from a returned unit.
+//! Tests the waitlist on the page of a sale: joining, leaving, and the order that a buyer gets from
+//! a returned unit.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 
 const ACT: &str = "#act";
 
-/// Allows notifications, and stores the title of the last notification.
+/// Allows notifications, and stores the title of the newest one in `window.shown`.
 const NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';
     static requestPermission() { return Promise.resolve('granted'); }
@@ -53,7 +54,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
         tab.says("#clock", "None left").await;
         tab.says(BUY, "Join the waitlist").await;
-        // The test uses only keys, and checks the text for screen readers.
+        // Joins with the keyboard alone, and checks the text for screen readers too.
         tab.keys_to(BUY, "\u{e007}").await;
         tab.says(STATE, "1 person ahead of you").await;
         tab.says("#announce", "1 person ahead of you").await;
@@ -139,7 +140,8 @@ async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in
         tab.says(STATE, "下一个就是你").await;
         streams(&fixture, 1).await;
         let id = line(&fixture, "GET", "ann").await.id();
-        // The order page must call the buyer, because the buyer looks at another tab.
+        // The buyer has the order page open, but looks at another tab. So the order page must call
+        // the buyer.
         let order = browser.tab().await;
         order.add_init_script(NOTIFICATION).await;
         order.go(&link(fixture.address, &format!("/order/{id}?lang=zh"), "ann")).await;
@@ -174,7 +176,7 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
         tab.click(BUY).await;
         tab.until("document.querySelector('#check').open").await;
         tab.click("#work-start").await;
-        // After the challenge is solved, the page sends the waitlist request by itself.
+        // The challenge is solved. The page then joins the waitlist without another press.
         tab.says(STATE, "You are next").await;
         tab.until("!document.querySelector('#check').open").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 200);
@@ -182,7 +184,7 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
     .await;
 }
 
-/// Loses every request for the list of orders, so that the page does not know the buyer's orders.
+/// Makes every request for the list of orders fail. So the page does not know the buyer's orders.
 const NO_ORDERS: &str = "{ const ask = window.fetch;
     window.fetch = (path, how) => String(path).includes('/v1/orders?')
       ? Promise.reject(new TypeError('lost')) : ask(path, how); }";
@@ -195,7 +197,8 @@ async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
     assert_eq!(bought.status, 201, "{bought}");
     let other = fixture.buy(&PurchaseSpec::new("ben", "k", "last", 1).item("lamp")).await;
     assert_eq!(other.status, 201, "{other}");
-    // A returned unit goes to yan, so the item stays `held_out`.
+    // `yan` waits for a unit too, and gets the one that ann returns. So no unit is free, and ann
+    // can join the waitlist.
     assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;

@@ -1,4 +1,4 @@
-//! The operators' key that a server creates if no key is configured.
+//! Tests the operators' key that a server generates if no key is configured.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! A process that receives webhooks.
+//! A process that receives webhooks with the command `webhook listen`.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -10,7 +10,8 @@ use crate::test_server::{TempDir, program, until};
 pub(super) struct Listener(pub(super) Child);
 
 impl Listener {
-    /// Starts a receiver. Also returns a function that returns the receiver's next printed line.
+    /// Starts a receiver. Returns it, and a function that returns the next line that the receiver
+    /// prints.
     pub(super) fn start(
         temp_dir: &TempDir,
         port: &str,

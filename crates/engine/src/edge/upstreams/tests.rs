@@ -1,4 +1,4 @@
-//! Tests the choice of the node that gets a request, and requests that a node does not answer.
+//! Tests which node gets a request from the edge, and what the edge does if a node does not answer.
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-/// If the edge repeats a read, it does so within this time.
+/// If the edge sends a read to a second node, it does so within this time.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
 /// A server that answers either all requests or none.
@@ -72,7 +72,8 @@ async fn a_read_gets_its_answer_from_another_node_if_the_first_node_is_silent() 
         assert_eq!(response.expect("an answer").status(), 200);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
-    // The nodes take turns, so half of the reads begin at the silent node.
+    // Each node is the first one for two of the four reads. The reads that begin at the silent node
+    // are repeated at the other.
     assert_eq!((silent.requests(), node.requests()), (2, 4));
 }
 
@@ -131,7 +132,7 @@ fn a_purchase_waits_for_its_answer_five_seconds_longer_than_for_its_verdict() {
 
 #[tokio::test]
 async fn a_node_that_accepts_no_connection_delays_one_request_only() {
-    // When the listener's queue is full, the system drops further attempts to connect.
+    // Fills the queue of a listener. The system then drops further attempts to connect.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let full = socket.listen(1).expect("a listener");

@@ -1,4 +1,4 @@
-//! Tests limits that nodes share. The test acts as the shared storage.
+//! Tests rate limits that nodes share. The test itself acts as the shared storage.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -16,12 +16,12 @@ const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
-/// The states of the limits in the shared storage. In these tests, the storage's clock stands
-/// still.
+/// The states of the limits in the shared storage. The storage's clock does not move in these
+/// tests.
 type States = HashMap<u64, u64>;
 
 /// Sends a node's waiting requests and reports to the shared storage, and applies the answers.
-/// Returns the number of calls.
+/// Returns the number of calls that this took.
 fn exchange(limiter: &RateLimiter, states: &mut States) -> usize {
     let sharing = limiter.sharing().expect("shared");
     let mut calls = 0;
@@ -251,7 +251,7 @@ fn a_node_without_the_shared_storage_gives_back_and_reports_the_real_use() {
     sharing.record_result(Some("the test's storage is away"));
     let acquire =
         || acquire_at(&limiter, Route::Purchase, caller("192.0.2.1", "anna"), &sale, SECOND);
-    // Each of the three nodes allows a third of each limit.
+    // Without the shared storage, each of the three nodes allows a third of each limit.
     assert!((0..3).all(|_| acquire().is_ok()));
     for _ in 0..10 {
         let limited = acquire().expect_err("too many requests");

@@ -1,12 +1,13 @@
-//! Tests orders whose times are outside of their sale because a clock went back.
+//! Tests orders whose times are outside of the time in which their sale was open, because a clock
+//! went back.
 
 use super::super::{AuditReport, run};
 use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// Each statement moves the sale: it then opens after the times of its orders, or closes before
-/// them.
+/// Each statement changes the times of the sale: it then opens after the times of its orders, or
+/// closes before them.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",

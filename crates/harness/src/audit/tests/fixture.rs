@@ -1,5 +1,5 @@
-//! A small consistent store, made by SQL with the server's own schema. It has every order state,
-//! and also a refill, recalls, returned tickets and an adjusted total.
+//! A small consistent store. SQL writes its rows into the server's own schema. The store has orders
+//! in every state, a refill, recalls, returned tickets and an adjusted total.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +30,7 @@ pub(super) struct StoreFixture {
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Chooses an unused name. The caller creates the directory.
+    /// Chooses a name that is not used yet. The caller creates the directory.
     pub fn new() -> Self {
         Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
     }
@@ -43,7 +43,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays. This does no harm, because the next run uses
+        // A directory that cannot be removed stays. It does no harm, because the next run uses
         // another name.
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -108,7 +108,8 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // The copies of the tables have no default values, and do not number new rows.
+        // The tables are copies without default values, and they do not number new rows. So the
+        // test sets these values.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -147,7 +148,7 @@ impl StoreFixture {
         ));
         self.event("reserved", "buyer", grant, n, (at, "NULL", "NULL"));
         match state {
-            // This buyer cancelled the order and paid late.
+            // Dan cancelled the order, and paid it later.
             "paid" if name == "dan" => {
                 self.event(
                     "cancelled",
@@ -189,7 +190,7 @@ impl StoreFixture {
         self.dir.0.join("store.db")
     }
 
-    /// Closes the database. Dropping the returned `TempDir` removes the directory.
+    /// Closes the database. The directory is removed when the returned `TempDir` is dropped.
     pub fn closed(self) -> (StoreLocation, TempDir) {
         let store = StoreLocation::Sqlite(self.path());
         (store, self.dir)
@@ -211,7 +212,7 @@ impl StoreFixture {
     }
 }
 
-/// Two captured payments, a refunded payment, a payment of a wrong amount, and a failed payment.
+/// The payments: two captured, one refunded, one of a wrong amount, and one failed.
 const MONEY: &str = "
     INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
     VALUES ('pay_bob', 'bank', '{bob}', 12, 1, 100, 'CNY', 'captured', 1),
@@ -226,7 +227,7 @@ const MONEY: &str = "
     INSERT INTO event (type, grant_id, n, at, actor, data)
     VALUES ('payment.refunded', 11, 1, 4, 'provider:bank', '{}');";
 
-/// The orders, as buyer, state, units, grant and number.
+/// The orders. Each has a buyer, a state, the units, the grant, and the number in the grant.
 const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("ann", "reserved", 10, 11, 1),
     ("gus", "expired", 5, 11, 3),
@@ -237,8 +238,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. Instead of number 9, the store
-/// has NULL, as if another ticket had this number.
+/// The returned tickets. Each has a grant, a number, the units, the verdict, and an order if there
+/// is one. In place of the number 9, the store has NULL, as if another ticket had this number.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -261,8 +262,9 @@ pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(OrderIdParts { decide_by: OPENED + 10_000, grant, n, units })
 }
 
-/// The total of the phone is 100: the initial 90, plus 20 and minus 10 by adjustments. These units
-/// are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in slot 1, 10 held and 15 paid.
+/// Returns SQL for the sale. The total of the phone is 100: 90 initial units, plus 20 and minus 10
+/// by adjustments. The 100 units are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in
+/// slot 1, 10 held, and 15 paid.
 fn consistent_rows() -> String {
     let at = OPENED;
     format!(

@@ -13,8 +13,8 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
-/// The tables that the auditor reads. A parent table comes before its child tables. The second text
-/// of an entry lists the required columns that only PostgreSQL has.
+/// The tables that the auditor reads. Each table comes after those that it refers to. The second
+/// text of an entry has the names of the required columns that only PostgreSQL has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),
@@ -62,7 +62,8 @@ impl PostgresCopy {
     }
 }
 
-/// `more` lists the required columns that only PostgreSQL has.
+/// Returns SQL that inserts the fixture's rows of this table. `more` has the names of the required
+/// columns that only PostgreSQL has.
 fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
     let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();

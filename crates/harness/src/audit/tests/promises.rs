@@ -1,12 +1,12 @@
-//! Tests answers files with promises that a consistent store keeps, and with promises that it
-//! breaks.
+//! Tests files of answers. Their answers are promises that a consistent store keeps, or promises
+//! that it breaks.
 
 use super::super::{StoreLocation, run, split_answers};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
-/// Audits a consistent store with the answers `lines`. The only finding must be about `rule`, with
-/// a text that contains `words`. If `rule` is empty, there must be no finding.
+/// Audits a consistent store with the answers `lines`. There must be one finding, of the rule
+/// `rule`, with a text that contains `words`. If `rule` is empty, there must be no finding.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     promises_in(&StoreFixture::consistent(), lines, rule, words);
@@ -113,7 +113,8 @@ fn a_refusal_before_the_order_of_a_later_run_gives_no_finding() {
     let named = line("bob", 10, 201, "", "<bob>", "reserved");
     for code in ["sold_out", "limit_reached", "not_started", "paused"] {
         let refused = line("ann", 10, 409, code, "", "");
-        // No answer names an order that is as new as the order of the refused request.
+        // The order of the refused request is newer than all orders that an answer names. So it may
+        // come from a later run, which was after the refusal.
         promises_in(&fixture, &(refused.clone() + &named), "", "");
         promises(&refused, "", "");
     }
@@ -182,7 +183,8 @@ fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
 }
 
-/// After a restore, a slot may deliver the ticket of a missing order again.
+/// After a restore, a slot may deliver the ticket of a lost order again, and the store may refuse
+/// it. The answer that promised the order must still count as missing.
 #[test]
 fn an_order_whose_ticket_came_back_counts_as_missing() {
     let fixture = StoreFixture::consistent();

@@ -4,7 +4,7 @@ use super::fixture::{OPENED, StoreFixture, waitlist_entry_id};
 use super::{audit, found};
 
 /// Adds a waitlist for the item `phone`. Its four entries are in the states served, left, passed
-/// over and waiting. `{p1}` to `{p4}` stand for their ids.
+/// over and waiting. In the SQL, `{p1}` to `{p4}` stand for their ids.
 pub(super) fn with_waitlist(fixture: StoreFixture) -> StoreFixture {
     let at = OPENED + 50_000;
     fixture.run(&with_entry_ids(&format!(

@@ -1,5 +1,5 @@
-//! A scripted HTTP server for the tests of the load generator. It reads whole requests and sends
-//! the bytes that the test gives.
+//! A scripted HTTP server for the tests of the load generator. It reads whole requests, and answers
+//! each with the actions that the test's script returns.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ pub(super) struct Request {
     pub key: String,
     pub token: String,
     pub body: String,
-    /// How many requests with the same method, path and key came before this request.
+    /// The number of earlier requests with the same method, path and key.
     pub nth: usize,
-    /// How many requests of any kind came before this request.
+    /// The number of earlier requests of any kind.
     pub before: usize,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn answer(status: u16, body: &str) -> Vec<Action> {
     ))]
 }
 
-/// Returns an answer that asks the client to pause.
+/// Returns an answer whose `Retry-After` asks the client to pause.
 pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Action> {
     let body = r#"{"code":"overloaded","retryable":true}"#;
     vec![Action::Send(format!(
@@ -76,7 +76,7 @@ pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
 
 type Script = dyn Fn(&Request) -> Vec<Action> + Send + Sync;
 
-/// The server ends when the value is dropped.
+/// A running scripted server. It ends when this value is dropped.
 pub(super) struct FakeServer {
     pub addr: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,

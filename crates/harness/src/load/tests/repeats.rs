@@ -1,4 +1,5 @@
-//! Tests of repeated requests: overloaded servers and broken connections.
+//! Tests repeated requests of the load generator: to overloaded servers, and over broken
+//! connections.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Tests the changed fields that actions record.
+//! Tests which changed fields the record of an action contains.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Adds the JSON pointers of all values inside `value` that are not objects.
+/// Adds the JSON pointers of all values in `value` that are not objects to `paths`.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());
@@ -106,7 +106,8 @@ async fn an_action_records_what_was_replaced_or_deleted() {
     let endpoint = post("webhook-endpoints", Some(body)).await;
     let rotate =
         format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
-    // An endpoint has at most five secrets, so the last rotation does not change their number.
+    // An endpoint has at most five secrets. So the last rotation replaces one and does not change
+    // their number, and the action has one change: when the old secrets expire.
     for _ in 0..5 {
         post(&rotate, None).await;
     }

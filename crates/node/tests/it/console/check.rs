@@ -16,7 +16,7 @@ async fn check(app: &TestApp, sale: &str) -> Vec<Value> {
     problems
 }
 
-/// Returns the problem's severity and detail.
+/// Returns the severity and the detail of the problem with this code.
 fn found(problems: &[Value], code: &str) -> Option<(String, String)> {
     let problem = problems.iter().find(|problem| problem["code"] == code)?;
     let text = |member: &str| problem[member].as_str().expect("a text").to_owned();
@@ -140,7 +140,7 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     let settings = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
     let app = TestApp::with(&settings).await;
     app.make_sale("spring", 5.into(), 1).await;
-    // A node learns the state of the standbys some time after it has started.
+    // After its start, a node needs some time to learn the state of the standbys.
     let standby = |report: &Value| report["problems"].to_string().contains("no_standby");
     let path = "/v1/admin/sales/spring/check";
     tokio::time::timeout(TIMEOUT, async {

@@ -71,7 +71,7 @@ async fn change_sales_and_orders(app: &TestApp) {
     assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
     done(app, "POST", &format!("orders/{paid}/refund"), None).await;
     done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
-    // Every code begins with one of these characters.
+    // Revokes all codes by their first character. Every code begins with one of these characters.
     for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
         done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
     }
@@ -90,7 +90,8 @@ async fn admit_visitors(app: &TestApp) {
         "a sale that is not open must refuse to admit visitors"
     );
     app.step("queued", "open").await;
-    // The room admits at most one of these buyers by itself, because there is one unit.
+    // The room admits one of these buyers at most by itself, because there is one unit. The
+    // operator admits the rest.
     for buyer in ["ann", "bob"] {
         let entered = app.buyer(buyer, "POST", "/v1/sales/queued/waiting-room").await;
         assert_eq!(entered.verdict(), "201");

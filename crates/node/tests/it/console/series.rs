@@ -1,4 +1,4 @@
-//! Tests the statistics of a sale for each second.
+//! Tests the statistics of a sale, which have a point for each second.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         let busiest = points.iter().filter_map(|point| point["busiest_second"].as_u64()).max();
         assert_eq!(busiest, most_in_a_second, "step {step}");
     }
-    // A point belongs to only one of two adjacent windows.
+    // Two adjacent windows must together have each point exactly once.
     let whole = app.admin("GET", path, None).await.json();
     let points = whole["points"].as_array().expect("points");
     let at = |point: &Value| point["at"].as_str().expect("a time").to_owned();
@@ -60,8 +60,8 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
     }
     let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
     assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
-    // One answer has at most 3,600 steps of one second. An hour from the middle of a second
-    // overlaps 3,601 steps, so the answer lacks the first step.
+    // An answer has at most 3,600 steps of one second. An hour that begins in the middle of a
+    // second overlaps 3,601 steps, so the answer leaves out the first of them.
     for (from, to, expected) in [
         ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z", json!("2026-01-01T00:00:00.000Z")),
         ("2026-01-01T00:00:00.500Z", "2026-01-01T01:00:00.500Z", json!("2026-01-01T00:00:01.000Z")),

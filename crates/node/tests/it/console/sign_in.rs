@@ -1,4 +1,4 @@
-//! Tests the sign-in of operators at a stand-in issuer of OpenID Connect.
+//! Tests the sign-in of operators with OpenID Connect. The test acts as the issuer.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,8 @@ use crate::http::Reply;
 const CLIENT: &str = "door:buster";
 const SECRET: &str = "a:secret";
 
-/// The query of the browser's visit, and the claims of the person who signed in.
+/// A visit of the browser to the issuer: the query of the address, and the claims of the person who
+/// signed in.
 type Visit = (Vec<(String, String)>, Value);
 
 struct Issuer {
@@ -59,7 +60,8 @@ impl StandIn {
         Self { issuer, task }
     }
 
-    /// Returns the query that the browser takes from the issuer back to the server.
+    /// Records the browser's visit to `location`, where a person with these claims signs in.
+    /// Returns the query with which the browser comes back to the server.
     fn sign_in(&self, location: &str, claims: Value) -> String {
         let url = Url::parse(location).expect("an address");
         let pairs: Vec<(String, String)> =
@@ -95,7 +97,8 @@ async fn keys(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x}]}))
 }
 
-/// Checks the client and the code verifier, and signs a token with the claims of the visit.
+/// The token endpoint of the issuer. Checks the client and the code verifier, and signs a token
+/// with the claims of the visit.
 async fn token(
     State(issuer): State<Arc<Issuer>>,
     headers: HeaderMap,
@@ -235,7 +238,7 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
     check("failed", "error=access_denied", &attempt).await;
     let (_, other) = begin(&app).await;
     check("failed", &query, &other).await;
-    // The issuer refuses a code that was used, and a code that belongs to another code verifier.
+    // The issuer refuses this code, because the attempt has another code verifier.
     let (second, attempt) = begin(&app).await;
     let query = stand_in.sign_in(&second, person(json!(["day-shift"])));
     let forged = format!("{}.{}", attempt.rsplit_once('.').expect("parts").0, "v".repeat(43));
@@ -262,8 +265,8 @@ async fn only_a_sign_in_that_this_browser_began_counts_as_a_wrong_key() {
         statuses.push(come_back(&app, "code=c0de&state=other", &attempt).await.status);
     }
     assert_eq!(statuses[..10], [303; 10]);
-    // An address may make ten failed attempts per minute. A minute may end during the test, so the
-    // first `429` may come late.
+    // An address may make ten failed attempts in each minute. A new minute may begin during the
+    // test, so the first `429` may be late.
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 

@@ -1,4 +1,4 @@
-//! A proxy that counts requests and can drop their answers.
+//! A proxy that counts the requests of an edge, and can drop the answers to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct CountingProxy {
 }
 
 impl CountingProxy {
-    /// Each client must send one request at a time on a connection.
+    /// Starts a proxy to `server`. On one connection, a client must send one request at a time.
     pub(super) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -36,8 +36,8 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// Returns how many requests the edge passed on. The edge's health checks and its relay do not
-    /// count.
+    /// Returns the number of buyers' requests that the edge has passed on. The edge's own health
+    /// checks and its relay do not count.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }
@@ -46,7 +46,7 @@ impl CountingProxy {
         self.counts.purchases.load(Ordering::SeqCst)
     }
 
-    /// Sets whether each connection ends as soon as the server answers.
+    /// Sets whether the proxy closes a connection as soon as the server answers on it.
     pub(super) fn break_answers(&self, is_broken: bool) {
         self.counts.is_broken.store(is_broken, Ordering::SeqCst);
     }

@@ -54,7 +54,7 @@ async fn after_the_writer_of_the_feed_crashes_another_node_writes_within_two_sec
 async fn an_edge_prefers_nodes_that_are_ready_and_sends_nothing_to_nodes_without_the_role_api() {
     let deployment = ServerCluster::start();
     let settler = deployment.node("settle,control").await;
-    // For five seconds, the node announces its stop and still serves.
+    // For five seconds, the stopping node is not ready but still serves.
     let notice = ("DOORBUSTER_LIMITS__STOP_NOTICE_SECS", "5".to_owned());
     let mut leaving = start([deployment.settings("api"), vec![notice]].concat()).await;
     let node = deployment.node("api").await;

@@ -1,5 +1,5 @@
-//! Tests the event streams of an edge. A node sends the events about orders and positions over one
-//! connection, the relay.
+//! Tests the event streams of an edge. A node sends the events about all orders and positions to
+//! the edge over one connection, the relay.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -100,7 +100,8 @@ async fn streams_outlive_the_node_that_sends_their_events() {
     wait_for_relay(&edge).await;
     let mut anna = socket(&edge, "anna", "?sale=spring").await;
     runtime.shutdown_background();
-    // The relay may have been connected to the node that has just stopped.
+    // The relay may have been at the node that has just stopped. Then it must connect to the other
+    // one.
     let is_at_node = async || number(&node, "doorbuster_events_websockets ").await == 1;
     until("the relay is at the other node", is_at_node).await;
     wait_for_relay(&edge).await;
@@ -196,12 +197,13 @@ async fn a_block_ends_the_streams_of_an_edge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_without_a_relay_passes_streams_on() {
     let tier = open_tier().await;
-    // The edge's copy lacks this sale, so a node must answer.
+    // The edge's copy does not have this sale, so the edge must pass the request on.
     let before = tier.proxy.passed_on();
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
     assert!(unknown.is_err());
     assert_eq!(tier.proxy.passed_on() - before, 1);
-    // A relay must prove that it belongs to an edge of this deployment.
+    // The node must refuse this relay, because it does not prove that it belongs to an edge of this
+    // deployment.
     let forged = open(&tier.node, "", &[("doorbuster-relay", "0123")]).await;
     assert!(forged.is_err());
     tier.stop().await;

@@ -3,7 +3,7 @@
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// The example key of RFC 6455. `ACCEPT` is the server's answer to this key.
+/// The example key in RFC 6455. The server must answer it with `ACCEPT`.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -14,7 +14,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// Returns `UPGRADE_HEADERS` with one header changed or left out.
+/// Returns `UPGRADE_HEADERS`, but with another value for one header, or without this header.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! Tests that clients see no difference between idle and active WebSocket connections.
+//! Tests that a client sees no difference between an idle and an active WebSocket connection.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Socket, next, open, socket};
 use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::watch::Stopwatch;
 
-/// A time that is long enough for a connection to become idle.
+/// After this time without messages, a connection would be idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 async fn idle_count(app: &TestApp) -> u64 {

@@ -9,7 +9,8 @@ fn line(admitted: u64) -> RoomProgress {
     RoomProgress { entered: 100_000, participants: Some(0), admitted }
 }
 
-/// Returns an estimator for a full shop: the last step admitted fewer visitors than its maximum.
+/// Returns an estimator for a shop that is full. While a shop fills, each step admits as many
+/// visitors as a step may. Here, the last step admitted fewer.
 fn full() -> PaceEstimator {
     let mut pace = PaceEstimator::new(STEP_ADMISSIONS_MAX);
     (0..100).for_each(|_| pace.note_admission(Millis(1)));
@@ -94,7 +95,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
         }
         move |position| pace.estimate(position).is_some()
     };
-    // In each second, ten visitors are admitted and ten units are sold.
+    // In each second, ten visitors are admitted and each takes one unit.
     let at = has_estimate(|second| 1_000 - 10 * second, 1);
     assert!(at(150) && !at(200));
     // Each admitted visitor takes two units.
@@ -125,7 +126,8 @@ const END_MS: i64 = 30 * 60_000;
 type Shown = (u64, i64, WaitEstimate);
 
 impl Sale {
-    /// Returns when each rank was admitted, and the estimates that visitors saw.
+    /// Simulates the sale. Returns the time at which each rank was admitted, and the estimates that
+    /// visitors saw.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =

@@ -1,4 +1,5 @@
-//! Tests that pages with a shop's brand, and the file that `page preview` writes, are accessible.
+//! Tests that pages with a shop's own brand are accessible, and also the file that `page preview`
+//! writes.
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::test_server::{TempDir, program, run};
 const FONT: &[u8] = include_bytes!("boxes.woff2");
 const LOGO: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 90 20\">\
                     <path fill=\"#7b8794\" d=\"M0 0h90v20H0z\"/></svg>";
-/// Returns how many faces of the shop's font the page has loaded.
+/// Returns the number of faces (plain or bold) of the shop's font that the page has loaded.
 const FACES: &str =
     "(document.fonts.ready, [...document.fonts].filter(face => face.family.includes('Shop')
     && face.status === 'loaded').length)";

@@ -1,4 +1,4 @@
-//! Tests the console: an operator does all work in the console, and uses no other tool.
+//! Tests the console: an operator does all work of a sale in it and needs no other tool.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub(super) const FRESH: Duration = Duration::from_secs(3);
 /// The widest window that the console supports.
 const WIDE: u32 = 2_000;
 
-/// Fills in the control with this label. If several controls have the label, `at` is the control's
-/// number, from 0.
+/// Fills in the control with this label. If several controls have this label, `at` is the index of
+/// the control.
 pub(super) async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",
@@ -35,7 +35,7 @@ pub(super) async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     tab.eval(&typed).await;
 }
 
-/// Presses the button or link with these words, in the open dialog if there is one.
+/// Presses the button or link with these words. If a dialog is open, searches only in the dialog.
 pub(super) async fn press(tab: &Tab<'_>, words: &str) {
     let found = format!(
         "[...(document.querySelector('dialog[open]') ?? document).querySelectorAll('button, a')]
@@ -78,7 +78,8 @@ async fn number(tab: &Tab<'_>, name: &str) -> Value {
     .await
 }
 
-/// The first attempt is refused, because the picture has no valid address.
+/// Creates a sale with the form. The server refuses the first attempt, because the picture has no
+/// valid address. The form must keep what was typed.
 async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "New sale").await;
     fill(tab, "Id", 0, "spring").await;
@@ -228,14 +229,15 @@ async fn the_console_is_usable_by_everyone() {
     .await;
 }
 
-/// Records the time from the start of the navigation until the live view first shows its numbers.
+/// Notes in `window.numbersShownAt` how long after the start of the navigation the live view first
+/// shows its numbers.
 const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     if (!document.querySelector('[data-number=left]')) return;
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// Returns the time of the first paint, the time when the page showed its numbers, the total size
-/// of the page and its files in bytes, and the number of files.
+/// Returns the time of the first paint, and the time at which the numbers were shown. Also returns
+/// the size of the page with all its files in bytes, and the number of files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
     const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));
@@ -243,7 +245,8 @@ const PAGE_COST: &str = "(() => {
     const bytes = [page, ...files].reduce((sum, entry) => sum + entry.transferSize, 0);
     return window.numbersShownAt && paint && [paint, window.numbersShownAt, bytes, files.length];
   })()";
-/// The live view must show its numbers within this time, in milliseconds.
+/// The live view must show its numbers within this time after the start of the navigation, in
+/// milliseconds.
 const SHOWN_MS: f64 = 1_000.0;
 /// The maximum size of the live view in bytes: the page and all its files together, compressed.
 const FILES_BYTES: f64 = 150_000.0;
@@ -273,7 +276,7 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
             assert!(cost[3] >= 10.0, "too few files: {}", cost[3]);
             visits.push(cost[1]);
         }
-        // The machine may be busy during some visits, so the test uses the fastest visit.
+        // Uses the fastest visit, because the machine may be busy during the others.
         let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(quickest < SHOWN_MS, "the numbers are shown too late, after {visits:?} ms");
     })

@@ -1,5 +1,6 @@
 //! Tests how an operator changes the stock, the limits and the orders of a running sale in the
-//! console. Also tests the console of a viewer, and the console while the server does not answer.
+//! console. Also tests the console of a viewer, who may only read, and the console while the server
+//! does not answer.
 
 use std::process::Command;
 use std::time::Duration;
@@ -24,7 +25,7 @@ async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
     fill(tab, label, 0, option).await;
 }
 
-/// Removes `randomUUID`, which a browser lacks on a page without HTTPS.
+/// Removes `randomUUID`, which browsers do not have on a page without HTTPS.
 const NO_HTTPS: &str = "delete Crypto.prototype.randomUUID";
 
 #[tokio::test]
@@ -132,7 +133,8 @@ async fn an_erasure_shows_the_block_and_the_rows_that_still_name_the_buyer() {
     .await;
 }
 
-/// Calls functions of the console's modules with sample data, and returns the results.
+/// Calls functions of the console's modules for charts, alarms and formats with sample data.
+/// Returns their results.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.
@@ -212,7 +214,7 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
     .await;
 }
 
-/// The numbers of sold, held and remaining units in the live view.
+/// Returns the numbers of sold, held and remaining units in the live view.
 const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
     Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
 /// The stock, which is larger than the number of units that the test can sell.
@@ -245,7 +247,8 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
              }}, 100);"
         );
         let seen = tab.run(&look).await;
-        // While buyers buy, the view shows the server's numbers, at most three seconds old.
+        // While buyers buy, the view must show the server's numbers, and they may be at most three
+        // seconds old.
         for sample in 0..4 {
             let before = fixture.stock("spring").await.held;
             let fresh = tokio::time::timeout(FRESH, async {
@@ -301,8 +304,8 @@ async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
         open_view(&tab, "#/sales/spring/edit").await;
         shows(&tab, "Your key can read data, but cannot change it.").await;
 
-        // Unlike a viewer, an operator may change blocks and codes. An operator may not change keys
-        // or receivers.
+        // An operator may change blocks and access codes, which a viewer may not. But an operator
+        // may not change keys or receivers.
         let body = json!({"name": "day shift", "role": "operator"});
         let made = fixture.admin("POST", "/v1/admin/keys", Some(&body)).await.json();
         press(&tab, "Sign out").await;

@@ -1,4 +1,4 @@
-//! The form of a sale in the console: what the form saves, and what it leaves unchanged.
+//! Tests the form of a sale in the console: what it saves, and what it leaves unchanged.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn sale(fixture: &ServerFixture) -> Value {
     fixture.get_ok("/v1/admin/sales/spring").await
 }
 
-/// Returns the limit for one buyer. `None` means the server's default.
+/// Returns the limit for one buyer, or `None` if the server's default applies.
 async fn buyer_limit(fixture: &ServerFixture) -> Option<Value> {
     sale(fixture).await["front_door"]["limits"].get("buyer").cloned()
 }
@@ -45,8 +45,8 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
 
-        // The form does not contain the phase. So the operator can save the form even if the phase
-        // has changed meanwhile.
+        // The phase is not in the form. So the operator can save the form although the phase has
+        // changed since the form was opened.
         fixture.step("spring", "open").await;
         fixture.step("spring", "pause").await;
         open_view(&tab, "#/sales").await;
@@ -87,7 +87,7 @@ async fn a_second_save_undoes_the_first() {
         save(&tab).await;
         assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps"}));
 
-        // If the server refuses one field, it saves nothing.
+        // The server refuses one field of the form. Then it must save no other field either.
         own_limit().await;
         fill(&tab, "Limit for one buyer", 0, "default").await;
         fill(&tab, "Picture", 0, "no address").await;

@@ -1,4 +1,5 @@
-//! The console's live view and support view: units, slots, sales with one title, and addresses.
+//! Tests the console's live view and support view: units, slots, sales with the same title, and
+//! addresses.
 
 use serde_json::{Value, json};
 
@@ -9,7 +10,8 @@ use super::draft;
 use crate::crash_windows::client::{PurchaseSpec, request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// In each answer about the stock, adds the numbers in `window.lost` to the items' totals.
+/// Adds the numbers in `window.lost` to the items' totals in each answer about the stock. It seems
+/// then that units are missing.
 const LOSE_UNITS: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -18,15 +20,15 @@ const LOSE_UNITS: &str = "const send = window.fetch;
     stock.items.forEach((item, n) => { if (window.lost[n]) item.total += window.lost[n]; });
     return new Response(JSON.stringify(stock), { headers: answer.headers });
   };";
-/// The number of red marks in the panel of the slots, plus one, because the test waits for a value
-/// that is not 0.
+/// Returns the number of red marks in the panel of the slots, plus one. The test waits for a value
+/// other than 0, so the panel without a red mark must have one.
 const RED_SLOTS: &str = "(() => {
     const panel = [...document.querySelectorAll('.panel')]
       .find(panel => panel.querySelector('h2')?.textContent === 'Slots');
     return panel?.querySelector('tbody .code') && panel.querySelectorAll('.pill--bad').length + 1;
   })()";
 
-/// Returns the sum that the view shows below the units, and whether the sum is red.
+/// Returns whether the sum below the units shows a difference (`≠`), and whether it is red.
 async fn sum(tab: &Tab<'_>) -> Value {
     tab.eval(
         "(() => { const sum = document.querySelector('.sum');
@@ -71,7 +73,8 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         tab.eval("(window.lost = null, true)").await;
         shows(&tab, "Every unit is accounted for").await;
 
-        // The second click of a double click must not close the dialog.
+        // The first click of a double click opens a dialog. The second click must not close this
+        // dialog.
         let double = "(() => { const pause = [...document.querySelectorAll('button')]
             .find(button => button.textContent.trim() === 'Pause');
             pause.click();
@@ -84,7 +87,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         assert_eq!(tab.run(later).await, true);
         press(&tab, "Keep as it is").await;
 
-        // If the address has an invalid escape, the console shows the list of sales.
+        // An address with an invalid escape must lead to the list of sales.
         open_view(&tab, "#/sales/%E0").await;
         shows(&tab, "New sale").await;
     })
@@ -115,7 +118,7 @@ async fn support_tells_sales_with_one_title_apart_and_names_a_missing_code() {
         let title = "Lamps of the small workshop";
         assert_eq!(options, json!([format!("{title} · copy"), format!("{title} · spring")]));
 
-        // A draft without a time of opening cannot be scheduled.
+        // A draft without an opening time cannot be scheduled. The console offers to set the time.
         open_view(&tab, "#/sales/copy").await;
         press(&tab, "Schedule").await;
         shows(&tab, "Set the opening time first").await;

@@ -1,4 +1,5 @@
-//! Orders and sales in the console: changes of many orders, lost answers, names, and long lists.
+//! Tests orders and sales in the console: changes of many orders, lost answers, names, and long
+//! lists.
 
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ async fn three_orders() -> ServerFixture {
     fixture
 }
 
-/// Opens the dialog that asks whether to cancel the three orders.
+/// Opens the dialog that asks the operator to confirm the cancellation of the three orders.
 async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     sign_in(tab, fixture).await;
     open_view(tab, "#/orders?sale=spring").await;
@@ -66,8 +67,8 @@ async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "Cancel (3)").await;
 }
 
-/// Delays each request that cancels an order. The test calls the request's function in
-/// `window.held` to end the delay.
+/// Holds back each request that cancels an order, until the test calls the request's function in
+/// `window.held`.
 const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -101,9 +102,8 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
-/// Delays each answer with the orders of `ann`. The test calls the answer's function in
-/// `window.held` to end the delay. `window.isRead` becomes true after the page has drawn the
-/// answer.
+/// Holds back each answer with the orders of `ann`, until the test calls the answer's function in
+/// `window.held`. `window.isRead` becomes true when the page has drawn the answer.
 const HOLD_ANN: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -141,7 +141,7 @@ async fn orders_of_an_earlier_search_are_not_shown() {
     .await;
 }
 
-/// Types `3` in the field of a dialog that asks for a number, as soon as the field appears.
+/// Types `3` in a dialog's field for a number at the moment when the field appears.
 const TYPE_AT_ONCE: &str = "new MutationObserver(() => {
     const field = document.querySelector('dialog input:not([name])');
     if (!field || window.typed) return;
@@ -201,7 +201,8 @@ async fn a_paid_order_is_refunded_and_its_page_shows_the_refund() {
     .await;
 }
 
-/// Drops the answer to the first request that extends a payment window.
+/// Drops the answer to the first request that extends a payment window. The server has then
+/// extended the window, but the page does not know it.
 const LOSE_ANSWER: &str = "const send = window.fetch;
   let lost = false;
   window.fetch = async (path, options) => {

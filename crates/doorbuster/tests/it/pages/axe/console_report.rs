@@ -1,4 +1,5 @@
-//! The report of a sale in the console, and its charts: replay, print, hover, arrow keys and spans.
+//! Tests the report of a sale in the console, and its charts: replay, print, hover, arrow keys, and
+//! time spans.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ const OLDER_ACTIONS: &str = "const send = window.fetch;
     }
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Makes the opening of the sale seven hours older. The series of the sale then has only one point,
-/// in the minute of the opening.
+/// Changes the answers: the opening of the sale was seven hours ago, and the sale's series has one
+/// point, in the minute of the opening.
 const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
   const ask = window.fetch;
   window.fetch = async (path, options) => {
@@ -43,7 +44,7 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
       p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Makes the reconciliation report incomplete, with 1,000 differences.
+/// Changes the reconciliation report: it is incomplete and has 1,000 differences.
 const MANY_DIFFERENCES: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
@@ -52,7 +53,8 @@ const MANY_DIFFERENCES: &str = "const send = window.fetch;
     report.differences = Array(1000).fill({ kind: 'wrong_amount', detail: 'wrong', order: null });
     return new Response(JSON.stringify(report), { headers: answer.headers });
   };";
-/// The numbers of the replay: requests, orders, and the units that are sold, held and free.
+/// Returns the first five numbers of the replay: requests, orders, and the units that are sold,
+/// held and free.
 const REPLAYED: &str = "[...document.querySelectorAll('#replay')].map(slider =>
     [...slider.closest('section').querySelectorAll('.numbers dd')].slice(0, 5)
       .map(number => Number(number.textContent)).join(' '))[0]";
@@ -74,8 +76,8 @@ async fn replay_until(tab: &Tab<'_>, second: i64) {
     tab.eval(&move_to).await;
 }
 
-/// Buys units at least one second after the sale has opened. Returns the largest number of requests
-/// in one second, and the time of the first request in seconds since 1970.
+/// Opens a sale, and buys its units in a later second than the opening. Returns the largest number
+/// of requests in one second, and the second of the first request (since 1970).
 async fn sell_and_record(fixture: &ServerFixture) -> (u64, i64) {
     sale(fixture, "spring", json!({"stock": 2})).await;
     let opened = Timestamp::now().as_second();
@@ -158,12 +160,12 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
         assert_eq!(tab.eval("document.querySelector('.verdict').checkVisibility()").await, true);
         tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;
 
-        // Each span includes both orders of the sale.
+        // Each of these spans includes both orders of the sale.
         open_view(&tab, "#/sales/spring").await;
         for span in ["3 minutes", "Last hour", "Whole sale"] {
             press(&tab, span).await;
-            // The console may draw the charts again at any time, so each check opens the table
-            // again.
+            // The console may draw the charts again at any time, which closes the table. So each
+            // check opens the table first.
             let open = "((document.querySelector('.chart details') ?? {}).open = true)";
             let orders = "[...document.querySelectorAll('.chart')[0].querySelectorAll('tbody tr')]
                 .reduce((sum, row) => sum + Number(row.cells[2]?.textContent ?? 0), 0) === 2";
@@ -171,8 +173,8 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .trim() === {} && {orders}", json!(span))).await;
         }
 
-        // Each point now stands for a minute, but the chart still shows the requests of the busiest
-        // second.
+        // The opening is now hours ago, so each point stands for a minute. The chart must still
+        // show the requests of the busiest second.
         tab.eval("(window.hoursAgo = 7)").await;
         open_view(&tab, "#/sales/spring/report").await;
         shows(&tab, &busiest).await;

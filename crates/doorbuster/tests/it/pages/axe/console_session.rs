@@ -1,4 +1,5 @@
-//! The session of the console while the server does not answer.
+//! Tests the session of the console while the server does not answer, and after its key was
+//! deleted.
 
 use serde_json::json;
 
@@ -9,7 +10,8 @@ use super::draft;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::KEY;
 
-/// Answers the first two session requests with `503`, like a server whose database is down.
+/// Answers the page's first two requests for the session with `503`, like a server whose database
+/// is down.
 const NO_STORE: &str = "const send = window.fetch;
   let asked = 0;
   window.fetch = (path, options) =>
@@ -62,8 +64,8 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
 
         press(&tab, "Sign out").await;
         let mut said = String::new();
-        // The limit counts the wrong keys of each minute. If a new minute begins during the first
-        // round, this round may stay below the limit.
+        // The limit counts the wrong keys in each minute. If a new minute begins during the first
+        // round, that round may not reach the limit. The second round then does.
         for _ in 0..2 {
             for _ in 0..10 {
                 let wrong = json!({"key": "dbk_wrong"});

@@ -1,4 +1,4 @@
-//! Accessibility of every state before a purchase.
+//! Tests the accessibility of the sale's page in every state before a purchase.
 
 use serde_json::json;
 
@@ -13,16 +13,16 @@ use crate::crash_windows::fixture::ServerFixture;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// Replaces the server's answers about a position with answers from a busy hour. Prevents the page
-/// from opening an event stream.
+/// Changes the server's answers about a visitor's position to those of a busy hour. Also prevents
+/// the page from opening an event stream, which would bring the true position.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// Replaces the server's answers about a position with the answers that the server gives before it
-/// has drawn the positions. Prevents the page from opening an event stream.
+/// Changes the server's answers about a visitor's position to those before the draw. Also prevents
+/// the page from opening an event stream, which would bring the true position.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -63,7 +63,7 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
-        // With this worker, the proof of work never ends.
+        // Replaces the worker that does the proof of work by one that never ends.
         tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
         tab.click("#work-start").await;
         look(&tab, "#work-text", "Working: 62 %", "work under way").await;

@@ -1,4 +1,4 @@
-//! Accessibility of every payment state, at the checkout and on the order page.
+//! Tests the accessibility of the checkout and of the order page in every state of the payment.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The lab's reports, opened from the disk.
+//! Tests the accessibility of the lab's reports, which the browser opens from the disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::super::tab::Tab;
 use super::{inspect, tab};
 use crate::test_server::{TempDir, program, run};
 
-/// Returns the line style of each chosen strategy in the plots: a colour and a dash pattern.
+/// Returns the line style (colour and dash pattern) of each chosen strategy in the plots.
 const KEYS: &str = "[...document.querySelectorAll('#chosen .key path')]
     .map(key => key.style.stroke + ' ' + key.getAttribute('stroke-dasharray'))";
 
@@ -36,7 +36,7 @@ async fn the_report_of_the_lab_is_usable_by_everyone() {
         load(&tab, &out).await;
         tab.says("h1", "Every promise held.").await;
         tab.says(".verdict p", "No strategy broke its promise.").await;
-        // Both plots are drawn, and a strategy can be chosen.
+        // Both plots must be drawn, and must be drawn again after another strategy is chosen.
         tab.until("document.querySelectorAll('canvas').length === 2").await;
         tab.click("#chosen label:last-child input").await;
         tab.until("document.querySelectorAll('canvas').length === 2").await;

@@ -1,4 +1,5 @@
-//! A small server with the pages' own files. Its API returns the sales of `cases.json`.
+//! A small server for the tests of the pages' states. It serves the files of the pages, and its API
+//! returns the sales of `cases.json`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,17 +10,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The states of a sale that this test checks. The server's unit tests use the same file.
+/// The sales that the test checks, each in another state. The server's unit tests use the same
+/// file.
 pub(super) const CASES: &str = include_str!("../../../../../web/src/page_html/state/cases.json");
 /// The style sheets that the pages' style sheet imports.
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
-/// Each page with states: its address, its HTML file, its own script, and the test's script that
-/// replaces this script.
+/// The pages that are drawn in all their states. Each has an address, an HTML file, a script, and
+/// the test's script that replaces this script.
 const PAGES: [[&str; 4]; 2] = [
     ["/states", "sale.html", "/assets/sale.js", "/states/sale.js"],
     ["/order-states", "order.html", "/assets/order.js", "/states/order.js"],
 ];
-/// If a page's address contains this word, the page's API requests get `503`.
+/// If the address of a page contains this word, the API answers the page's requests with `503`.
 const FAR: &str = "far";
 
 pub(super) async fn start() -> (SocketAddr, JoinHandle<()>) {
@@ -37,7 +39,7 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/assets")
 }
 
-/// The times in the cases are relative to now.
+/// Returns the sales of [`CASES`]. The times in the cases are in seconds from now.
 pub(super) fn sales() -> Vec<Value> {
     let cases: Vec<Value> = serde_json::from_str(CASES).expect("the cases are valid");
     let now = Timestamp::now();
@@ -112,7 +114,7 @@ fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "html" => Some((text.into(), "text/html")),
         "js" => Some((text.into(), "text/javascript")),
         "css" => {
-            // As in the real server, the imported sheets come last.
+            // Joins the style sheets as the real server does: the imported ones come last.
             let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
             let own = text.lines().filter(|line| !line.starts_with("@import"));
             let joined = own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>();
@@ -133,7 +135,8 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // The page waits 300 seconds before it tries again, so it stays in this state.
+            // A page without data waits this long before it tries again. So it stays in this state
+            // during the test.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }
