@@ -51,8 +51,7 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// Credits one of the issued tickets. The flag says whether the feed row contains the request's
-    /// key.
+    /// Credits one of the issued tickets. The flag says whether the feed row has the request's key.
     Returned(Index, bool),
     /// Ends one of the orders, or makes it active again. The feed row changes the quota of the
     /// order's buyer.
@@ -143,8 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
-    /// The unacknowledged tickets. Each ticket is in the form of the reference, and in the form of
-    /// the real slot.
+    /// Each unacknowledged ticket, as the reference and as the real slot delivered it.
     delivered: Vec<(QueuedTicket, DequeuedTicket)>,
 }
 
@@ -370,8 +368,7 @@ impl Both {
         }
     }
 
-    /// Deletes all keys in Redis and starts new readers. The new readers do not deliver earlier
-    /// tickets again.
+    /// Deletes all keys in Redis and starts new readers, which do not deliver earlier tickets again.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -31,8 +31,7 @@ const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
-/// The answers that the schedules must produce. An answer that never occurs leaves its rule
-/// untested.
+/// The answers that must occur, because an answer that never occurs leaves its rule untested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",
@@ -72,8 +71,7 @@ struct World {
     key: IdKey,
     /// The requests. There are few, so that the same requests repeat.
     requests: Vec<TicketRequest>,
-    /// A counter that rises with each call and with each answer, in all threads. It gives their
-    /// times.
+    /// A counter that rises with each call and each answer, in all threads. It gives their times.
     instants: AtomicU64,
     /// The number of threads that are ready to start.
     here: AtomicUsize,
@@ -172,8 +170,7 @@ impl World {
     /// thread are already explained.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // If a call was made after another call was answered, it must come after that call in the
-        // sequence.
+        // A call that was made after another call was answered must come after it in the sequence.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
