@@ -368,7 +368,7 @@ impl Both {
         }
     }
 
-    /// Deletes all keys in Redis and starts new readers, which do not deliver earlier tickets again.
+    /// Deletes all keys in Redis and starts new readers, which deliver no earlier tickets again.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -94,7 +94,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
     }
     again.commits.forget();
-    // If the rows from the dump were not rewritten, each of these three polls would publish them.
+    // If the store had not rewritten the rows from the dump at its start, each of these three polls
+    // would publish them.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();
@@ -114,7 +115,8 @@ const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
      CREATE INDEX orders_changed ON orders (changed);
      DELETE FROM schema_migration WHERE version >= 24";
 
-/// A node of the previous version is in a transaction when the migration begins.
+/// A node of the previous version has an open transaction when the migration begins. The order of
+/// this transaction must still get a due time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_commits_during_the_migration_has_a_due_time() {
     let cluster = cluster::shared();

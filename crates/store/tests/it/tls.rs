@@ -55,7 +55,7 @@ impl Server {
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// Makes the server present the certificate `name`, and refuse unprotected connections.
+    /// Makes the server use the certificate `name`, and refuse connections without TLS.
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
@@ -114,7 +114,8 @@ impl Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sslmode_protects_as_documented() {
     let server = Server::start();
-    // As in PostgreSQL's manual, this certificate is self-signed, so it is its own authority.
+    // This certificate is self-signed, like the one in PostgreSQL's manual. So it is its own
+    // authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
@@ -139,7 +140,7 @@ async fn every_sslmode_protects_as_documented() {
         )
         .await;
 
-    // The server now has a self-signed certificate, and refuses unprotected connections.
+    // The server now has a self-signed certificate, and refuses connections without TLS.
     server.show("own");
     server.check("db.example", "&sslmode=disable", Some("no encryption")).await;
     for words in ["", "&sslmode=prefer", "&sslmode=require"] {
