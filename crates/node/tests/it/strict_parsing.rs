@@ -195,8 +195,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // The server handles most purchases on a fast path. With `Connection: close`, the general
-        // HTTP server handles the purchase, and must give the same answer.
+        // With `Connection: close`, the server does not use its fast path for purchases.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,

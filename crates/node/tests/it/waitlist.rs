@@ -160,8 +160,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's payment window ends, so C gets the unit. C cancels, and nobody waits any more. So any
-    // buyer can now buy the unit.
+    // B's payment window ends, so C gets the unit. After C cancels, nobody waits for the unit.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;
@@ -287,8 +286,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!(app.buy("a", "k", "spring", "phone", 2).await.verdict(), "201");
     let begun = Instant::now();
     loop {
-        // Units that are moved between the pool and slots count as free, so the first answers may
-        // be `not_held_out`.
+        // Units that are being moved count as free, so the first answers may be `not_held_out`.
         let reply = app.join("a", "more").await;
         if reply.verdict() == "409 limit_reached" {
             assert_eq!((&reply.json()["limit"], &reply.json()["used"]), (&json!(2), &json!(2)));

@@ -114,8 +114,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sslmode_protects_as_documented() {
     let server = Server::start();
-    // This certificate is self-signed, like the one in PostgreSQL's manual. So it is its own
-    // authority.
+    // As in PostgreSQL's manual, this certificate is self-signed, so it is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",

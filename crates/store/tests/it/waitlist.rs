@@ -149,8 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // The order is cancelled only when enough buyers have joined. Without a waiting buyer,
-            // its unit would not be kept for the waitlist.
+            // If no buyer waited, the returned unit would not be kept for the waitlist.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -250,8 +250,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
         "noted"
     );
-    // The message may be about an earlier attempt, so the server asks Stripe before it marks the
-    // refund as failed.
+    // The message may be about an earlier attempt, so the server first asks Stripe for the state.
     until("refund failed", async || (row().await["state"] == "failed").then_some(())).await;
     let failed = row().await;
     assert_eq!(failed["settled_at"], Value::Null);
