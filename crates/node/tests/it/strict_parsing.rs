@@ -195,7 +195,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // With `Connection: close`, the server does not use its fast path for purchases.
+        // `Connection: close` leads to the general server. It must answer like the fast path.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,

@@ -1,5 +1,5 @@
-//! Tests settling: each ticket gets one verdict and keeps it. The ticket is either consumed by an
-//! order, or returned.
+//! Tests settling: each ticket gets one verdict and keeps it. A ticket either becomes an order,
+//! which consumes the ticket, or is returned.
 use std::sync::Arc;
 
 use doorbuster_core::rows::FeedCause;

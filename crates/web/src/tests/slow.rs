@@ -223,7 +223,7 @@ async fn a_busy_connection_with_overlapping_purchases_stays_open() {
     full.app.change_live(|live| live.idle = IDLE);
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let (first_half, second_half) = purchase.split_at(purchase.len() / 2);
-    // So the server always has a part of the next purchase when it answers a purchase.
+    // With these halves, the server always has a part of the next purchase when it answers one.
     let halves = format!("{second_half}{first_half}");
     let mut stream = full.send(first_half).await;
     let begun = Instant::now();
