@@ -118,7 +118,7 @@ impl Receiver {
         Self::with(|_, _| CannedReply::Status(200)).await
     }
 
-    /// Starts a receiver that asks the function `answer` for each reply. The function gets the
+    /// Starts a receiver that asks the function `rule` for each reply. The function gets the
     /// number of earlier requests and the current request.
     pub(crate) async fn with(
         rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
