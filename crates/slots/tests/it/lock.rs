@@ -153,8 +153,8 @@ async fn follows(replica: &Server, primary: &Server) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // A lease that is much longer than the interval of ten seconds between renewals. So the holder
-    // notices a lost lock long before the lease ends.
+    // The holder renews this lease every ten seconds. So it notices a lost lock long before the
+    // lease ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
