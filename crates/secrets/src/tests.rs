@@ -119,8 +119,8 @@ async fn the_buyer_secret_is_read_and_never_created() {
 fn the_first_error_of_a_failed_write_is_reported() {
     let scratch = TempDir::new();
     let (path, temp_path) = (scratch.path().join("admin_key"), scratch.path().join("occupied"));
-    // A directory has the name of the temporary file, so the write fails. The removal of the
-    // directory then fails with another error.
+    // The write fails, because a directory already has the name of the temporary file. The code
+    // then tries to remove the directory like a file, which fails with another error.
     fs::create_dir(&temp_path).expect("writable");
     let error = write_whole(&path, &temp_path, "secret").expect_err("the name is occupied");
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");

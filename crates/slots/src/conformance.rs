@@ -76,7 +76,8 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// One call of `Slots::take` may return only some of the tickets.
+/// Takes `wanted` tickets. Calls `Slots::take` repeatedly, because one call may return fewer
+/// tickets.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -118,7 +119,7 @@ fn refill(seq: u64, n: u64) -> FeedRow {
     }
 }
 
-/// A slot without an epoch issues no tickets, applies no feed rows and gives up no units.
+/// A slot without an epoch issues no tickets, applies no feed rows, and gives no units to a recall.
 pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     assert_eq!(
@@ -130,7 +131,7 @@ pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
 }
 
-/// A slot accepts `init` only with a higher epoch than its own.
+/// A slot accepts `init` only with an epoch that is higher than the slot's current epoch.
 pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 4).await;
@@ -155,7 +156,7 @@ pub async fn a_ticket_deducts_no_more_than_the_slot_has(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// Unlimited stock never runs out, but the limit of each buyer still applies.
+/// Unlimited stock never runs out, but each buyer's limit still applies.
 pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     slots
         .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
@@ -184,7 +185,7 @@ pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     assert_eq!(available(&slots).await, 5);
 }
 
-/// The limit counts a buyer's units in all requests together.
+/// The slot adds up a buyer's units in all requests, and compares this sum with the buyer's limit.
 pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     open_slot(&slots, 100).await;
     assert!(matches!(ask(&slots, "a", "1", 6, 10).await, TicketAnswer::Issued(_)));
@@ -212,8 +213,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// A credit without a request key makes the slot forget the request too. The store issues such a
-/// credit if it decides a ticket from the ticket's id alone.
+/// Even a credit without a request key makes the slot forget the request. The store issues such a
+/// credit if it decides a ticket when it has only the ticket's id.
 pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;
@@ -290,8 +291,8 @@ pub async fn a_stopped_slot_issues_no_new_ticket(slots: Slots) {
     issue(&slots, "b", "k", 1).await;
 }
 
-/// A slot whose oldest queued ticket waited too long issues no tickets, because a new ticket would
-/// be settled too late.
+/// If a slot's oldest queued ticket has waited too long, the slot issues no tickets. A new ticket
+/// would be settled too late.
 pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -307,9 +308,13 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// - The other counter becomes active if the active counter has too few units. The same happens if
-///   the active counter falls below the threshold and the other counter has more units.
-/// - The counters merge if only both together have enough units.
+/// A slot with two counters follows these rules:
+///
+/// - The other counter becomes active if the active counter has too few units for a ticket. It also
+///   becomes active if a ticket leaves the active counter below the threshold, and the other
+///   counter has more units.
+/// - The counters merge if neither counter alone has enough units for a ticket, but both together
+///   have.
 /// - A ticket sets the refill mark if the active counter has too few units for it, or falls below
 ///   the threshold. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
@@ -369,7 +374,8 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, GrantId(2));
 }
 
-/// A late call of `Slots::retire` does not drop a slot that has a newer grant.
+/// If a slot has a newer grant, a late call of `Slots::retire` for an earlier grant does not remove
+/// the slot.
 pub async fn a_late_retirement_keeps_a_newer_grant(slots: Slots) {
     slots.init(SLOT, terms(GRANT, Epoch(2), 10)).await.expect("reachable");
     assert!(!slots.retire(SLOT, Some(Epoch(1))).await.expect("reachable"));

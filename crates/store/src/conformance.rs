@@ -56,7 +56,8 @@ impl Clock {
         Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
     }
 
-    /// Returns a function that reads this clock, for the options of a store.
+    /// Returns a function that reads this clock. A test passes this function to the store that it
+    /// opens.
     #[must_use]
     pub fn reader(&self) -> Arc<dyn Fn() -> Millis + Send + Sync> {
         let clock = self.clone();
@@ -81,7 +82,7 @@ impl Default for Clock {
     }
 }
 
-/// A list of the commits that a store passed to its sink.
+/// The log of the commits that a store publishes to its sink.
 #[derive(Clone, Default)]
 pub struct CommitLog(Arc<Mutex<Vec<Committed>>>);
 
@@ -94,7 +95,7 @@ impl CommitLog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Committed>> {
-        // If a thread panicked while it held the lock, the vector is still intact.
+        // Even if a thread panicked while it held the lock, the vector is intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,7 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::{Builder, Runtime};
 
-/// The complete objects by name, and the parts of incomplete uploads.
+/// The bucket's complete objects by name, and the parts of incomplete uploads.
 #[derive(Debug, Default)]
 struct Objects {
     whole: BTreeMap<String, Vec<u8>>,
@@ -24,8 +24,8 @@ struct Objects {
 
 type Shared = Arc<Mutex<Objects>>;
 
-/// A running service with one bucket. The service does not check the signatures of requests. It
-/// stops when this value is dropped.
+/// A running service with one bucket. A request must have an `Authorization` header, but the
+/// service does not check its signature. The service stops when this value is dropped.
 #[derive(Debug)]
 pub struct BucketService {
     address: SocketAddr,
@@ -92,7 +92,7 @@ impl BucketService {
         self.bucket.lock().expect("no panic").holds_parts = true;
     }
 
-    /// Returns how many parts the service has received without an answer to the client.
+    /// Returns the number of parts that the service has received and does not answer.
     ///
     /// # Panics
     ///
@@ -136,7 +136,7 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    // The body is incomplete only if the client closed the connection. Then no client reads this
+    // The body is incomplete only if the client has closed the connection. So nobody reads this
     // answer.
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -201,7 +201,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     }
 }
 
-/// Also counts the part if the service holds it.
+/// Returns whether the service does not answer uploads of parts. If so, counts this part.
 fn is_held(service: &Shared) -> bool {
     let mut bucket = service.lock().expect("no panic");
     if bucket.holds_parts {
@@ -210,8 +210,8 @@ fn is_held(service: &Shared) -> bool {
     bucket.holds_parts
 }
 
-/// If `is_combined`, objects whose names are equal up to the first slash after the prefix become
-/// one entry.
+/// Lists the objects whose names begin with `prefix`. If `is_combined`, objects whose names are
+/// equal up to the first slash after the prefix become one entry.
 fn list(
     objects: &BTreeMap<String, Vec<u8>>,
     prefix: &str,

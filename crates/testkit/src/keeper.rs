@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// The longest wait until a broker is ready. It is long, because the machine may be busy.
+/// A broker in its own process, which a test can start, stop and kill.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A script that starts the broker and the helper. When the script reads a line or the end of its
@@ -32,7 +32,7 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    /// Creates a broker that is not running, in an existing directory. The shell splits the
+    /// Creates a broker in an existing directory, without starting it. The shell splits the
     /// commands `helper` and `broker` at blanks, and does not interpret quotes in these commands.
     /// If `helper` is empty, no helper is started.
     pub fn new(

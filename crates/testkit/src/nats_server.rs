@@ -1,4 +1,4 @@
-//! A private NATS server with `JetStream`, and the content of its streams.
+//! A private NATS server with `JetStream`, and functions that create and read its streams.
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// By default, a stream drops a message if another message had the same id within this time.
+/// The default window of a stream. If a message has the same id as another message within this
+/// time, the stream drops it.
 const WINDOW: Duration = Duration::from_secs(120);
 /// The longest wait until the streams are available after the start of a server.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -109,13 +110,13 @@ impl NatsServer {
             .expect("the server listens")
     }
 
-    /// Creates a stream for a prefix of subjects.
+    /// Creates a stream for the subjects with this prefix.
     pub async fn make_stream(&self, prefix: &str) {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream for a prefix of subjects. The stream drops a message if another message had
-    /// the same id within `window`, which is at least 100 ms.
+    /// Creates a stream for the subjects with this prefix. If a message has the same id as another
+    /// message within `window`, the stream drops it. `window` is at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,

@@ -209,8 +209,8 @@ impl Cluster {
         self.send("stop");
     }
 
-    /// Stops the server without a checkpoint, as a crash does. After that, only the write-ahead log
-    /// has all changes.
+    /// Stops the server without a checkpoint, as a crash does. Afterwards, the latest changes are
+    /// only in the write-ahead log.
     pub fn crash(&self) {
         self.send("crash");
     }

@@ -1,5 +1,5 @@
-//! A proxy between a client and a broker. The proxy can hold back the broker's answers. This module
-//! also opens ports that never answer.
+//! A proxy between a client and a broker, which can hold back the broker's answers. This module can
+//! also open a port that never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

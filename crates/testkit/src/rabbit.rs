@@ -13,8 +13,8 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
-/// The program that runs the broker. The script in the `PATH` would run it as another user, so the
-/// tests do not use the script.
+/// The program that runs the broker. Tests do not use the script of the same name in the `PATH`,
+/// because it would run the broker as another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -60,8 +60,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // The keeper starts a private registry of Erlang nodes as its helper. If the broker
-            // started a registry, the registry would outlive the broker.
+            // RabbitMQ needs a registry of Erlang nodes. The keeper starts a private one as its
+            // helper. A registry that the broker starts would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),
@@ -78,8 +78,8 @@ impl Rabbit {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
-            // The start script replaces its own process with the broker, so a signal to that
-            // process ends the broker.
+            // With this setting, the start script replaces its own process with the broker. So a
+            // signal to this process ends the broker.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
@@ -190,7 +190,7 @@ impl Queue {
         }
     }
 
-    /// Returns the same queue, over a new connection to the restarted broker.
+    /// Returns the same queue after a restart of the broker, over a new connection.
     pub async fn again(&self, rabbit: &Rabbit) -> Self {
         let (connection, channel) = rabbit.connect().await;
         Self { name: self.name.clone(), _connection: connection, channel }

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// Returns the solution that is encrypted in a challenge, as the answer that a buyer would send.
+/// Decrypts a challenge, and returns its solution in the form in which a buyer sends it.
 pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -> Value {
     let key = blake3::derive_key("doorbuster: challenges", &master);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).expect("32 bytes"));
@@ -17,7 +17,7 @@ pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str
     let inside = key
         .open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed)
         .expect("the challenge belongs to this buyer");
-    // The decrypted bytes have the id, the kind and the expiry, and then the solution.
+    // The decrypted bytes contain the id, the kind and the expiry, and after them the solution.
     let answer = &inside[25..];
     match challenge["kind"].as_str() {
         Some("slider") => json!({"x": u16::from_be_bytes([answer[0], answer[1]])}),

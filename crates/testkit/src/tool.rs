@@ -1,11 +1,12 @@
-//! The programs that tests need. The script `scripts/setup` has the names of these programs and of
-//! their Debian packages.
+//! Finds the programs that tests need. The script `scripts/setup` has a list of these programs and
+//! of their Debian packages.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// If this environment variable is `1`, a test fails if it cannot check everything.
+/// The name of an environment variable. If its value is `1`, a test that cannot check everything
+/// fails.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.

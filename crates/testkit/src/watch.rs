@@ -1,9 +1,9 @@
-//! A stopwatch for tests of a server's speed. The stopwatch does not count the time in which the
+//! A stopwatch for tests of a server's speed. The stopwatch does not count the time for which the
 //! whole machine paused.
 //!
-//! On a shared machine, a test or its disk can stop for seconds. A thread wakes up at a fixed
-//! interval, and sometimes syncs a byte to the disk. A late wake-up or a slow sync counts as a
-//! pause.
+//! On a shared machine, a test or its disk can stop for seconds. A background thread wakes up at a
+//! fixed interval, and sometimes syncs a byte to the disk. If it wakes up late, or if a sync is
+//! slow, the delay counts as a pause.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const CHECKS_PER_SYNC: u32 = 25;
-/// A delay that is shorter than this does not count as a pause of the machine.
+/// A delay counts as a pause of the machine only if it is at least this long.
 const STALL: Duration = Duration::from_millis(250);
-/// The measured time is at least the real time divided by this number. So a test that waits for a
-/// measured time always ends.
+/// However long the pauses are, the stopwatch counts at least the real time divided by this number.
+/// So a test that waits for a measured time always ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
-/// The time of the last measurement, and the sum of all earlier pauses.
+/// The time of the thread's last measurement, and the sum of all earlier pauses.
 struct Seen {
     last: Instant,
     stalls: Duration,
 }
 
 impl Seen {
-    /// If a pause is going on, its time so far is included.
+    /// Returns the sum of all pauses. If a pause has not ended, its time so far is included.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }

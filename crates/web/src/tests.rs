@@ -1,4 +1,5 @@
-//! Tests connections that were refused with `503 overloaded`, and WebSockets whose peer is gone.
+//! Tests connections whose requests are refused with `503 overloaded`, and WebSockets whose peer no
+//! longer answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +31,12 @@ mod token_times;
 const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Longest wait for an event, on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A pause that is longer than any wait in these tests.
+/// A pause that does not end during these tests, because it is longer than any of their waits.
 const REST: Duration = Duration::from_secs(600);
 const CONNECTIONS: usize = 16;
 
-/// A server that has reached its limit of purchases, with long pauses for refused connections.
+/// A server that already processes the largest number of purchases, so it refuses further ones.
+/// After a refusal, it pauses the connection for a long time.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -87,7 +89,7 @@ impl Full {
         .await
     }
 
-    /// Sends a purchase that the fast path passes to the general server.
+    /// Sends a purchase that the fast path leaves to the general HTTP server.
     async fn ask_generally(&self) -> TcpStream {
         let chunked = |body: &str| {
             format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
@@ -115,7 +117,7 @@ impl Full {
     }
 }
 
-/// Each buyer may buy one of the `stock` phones.
+/// Returns an app with a sale of `stock` phones. Each buyer may buy one phone.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     app_with_clock(dir, settings, stock, Clock::default()).await
 }
@@ -158,7 +160,7 @@ async fn engine(dir: &TempDir, stock: u64, clock: Clock) -> EngineParts {
     engine
 }
 
-/// Each buyer may buy one of the `stock` phones.
+/// Returns a sale of `stock` phones. Each buyer may buy one phone.
 pub(super) fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         price_minor: 10,
@@ -189,7 +191,8 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let full = Full::start(&[]).await;
     let (mut stream, mut text) = (full.ask(2).await, String::new());
     read_refusals(&mut stream, &mut text, 1).await;
-    // The server has received the second purchase, but the connection is paused.
+    // The server has received the second purchase, but has not answered it, because the connection
+    // is paused.
     full.app.begin_shutdown();
     full.stop.cancel();
     read_refusals(&mut stream, &mut text, 2).await;
@@ -212,7 +215,8 @@ async fn the_general_server_pauses_a_connection_before_the_answer() {
     let full = Full::start(&[]).await;
     let resting = full.ask_generally().await;
     for _ in 0..20 {
-        // The fast path answers these connections first and pauses them after that.
+        // These connections arrive later, but are answered at once: the fast path answers before it
+        // pauses a connection.
         read_refusals(&mut full.ask(1).await, &mut String::new(), 1).await;
     }
     let early = resting.try_read(&mut [0; 1]).map_err(|error| error.kind());
@@ -229,7 +233,7 @@ async fn the_general_server_does_not_pause_a_proxys_connection() {
     read_refusals(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }
 
-/// The test itself reads and answers the frames.
+/// Opens a WebSocket without a library. The test itself reads and answers the frames.
 async fn raw_socket(full: &Full) -> TcpStream {
     socket_of(full, "anna", "").await
 }
@@ -302,7 +306,8 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let (mut silent, mut answering) = (raw_socket(&full).await, raw_socket(&full).await);
-    // The socket that answers pings must stay open three times as long as a silent socket.
+    // The silent socket ends after this many unanswered pings. The other socket must stay open for
+    // three times as many pings.
     let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {
@@ -327,7 +332,8 @@ async fn a_server_that_was_suspended_keeps_a_socket_that_answers_pings() {
                 .expect("pings continue"),
             2
         );
-        // The test runs on one thread, so no ping, answer or read can happen during this sleep.
+        // The test and the server share one thread. So the server can send no ping and read no
+        // answer during this sleep.
         std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(

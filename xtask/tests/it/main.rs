@@ -1,4 +1,4 @@
-//! Runs the xtask program and tests its output. Because this test runs the program, Cargo builds it
+//! Tests the output of the xtask program. Because this test runs the program, Cargo builds it
 //! together with the tests. `scripts/test` later uses the built program to check the files of a
 //! release.
 

@@ -1,5 +1,6 @@
-//! Tests random changes to tokens, passes, order ids, providers' messages and WebSocket frames. The
-//! server must accept no changed input, and must never answer with an internal error.
+//! Tests the server with randomly changed tokens, passes, order ids, providers' messages and
+//! WebSocket frames. The server must accept no changed input, and must never answer with an
+//! internal error.
 //!
 //! `corpus/` has the initial inputs, one in each line. `DOORBUSTER_MANGLED` sets the number of
 //! inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets the seed.
@@ -19,7 +20,7 @@ const MANGLED: usize = 400;
 const CHANGES_MAX: usize = 4;
 /// The longest piece that the test moves, doubles or removes, in bytes.
 const PIECE_MAX: usize = 40;
-/// The replacement bytes for texts in a header or in an address.
+/// The test puts only these bytes into texts that are sent in a header or in a URL.
 const PLAIN: &[u8] = b"ABCZabcz0129-_.=";
 
 struct Mangler {
@@ -138,15 +139,15 @@ async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order()
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // With an empty id, the request reads the list. With an invalid path, it reaches no
-        // endpoint.
+        // An empty id requests the buyer's list of orders. An id that makes the path invalid
+        // reaches no endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;
 }
 
-/// Returns whether the message names another ticket than `id`. If that ticket may still be
-/// undecided, the server answers 503, so that the provider sends the message again.
+/// Returns whether the message names a valid ticket id other than `id`. That ticket may still be
+/// undecided. The server then answers 503, so that the provider sends the message again.
 fn names_other_ticket(message: &str, id: &str) -> bool {
     let message: Value = serde_json::from_str(message).unwrap_or_default();
     let order = message["data"]["order"].as_str().unwrap_or_default();
@@ -173,7 +174,8 @@ async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_i
     let now = now_secs().to_string();
     let by = signature(money::KEY, "msg_right", &now, &right);
     for wrong in mangler.texts("v1,\nv1\nv2,AAAA\nv1a,AAAA\nv1,AAAA v1,BBBB\n,", &by, true) {
-        // A list is valid if it contains the valid signature, with or without Base64 padding.
+        // A header with several signatures is valid if one of them is the valid signature, with or
+        // without Base64 padding.
         if wrong.contains(by.trim_end_matches('=')) {
             continue;
         }

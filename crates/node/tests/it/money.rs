@@ -77,7 +77,7 @@ pub(crate) fn captured(payment: &str, order: &str, minor: i64) -> Value {
            "data": {"payment": payment, "order": order, "amount": {"amount_minor": minor, "currency": "CNY"}}})
 }
 
-/// Each unit costs 0.10 yuan. Returns the order's id.
+/// Buys units of `phone`, which cost 0.10 yuan each. Returns the order's id.
 pub(crate) async fn order(app: &TestApp, buyer: &str, key: &str, units: u32) -> String {
     let bought = app.buy(buyer, key, "spring", "phone", units).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
@@ -138,8 +138,8 @@ pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     );
 }
 
-/// A payment window for tests. It is long enough for a buyer on a slow machine, and short enough to
-/// wait for.
+/// A payment window for tests. It is long enough for a buyer on a slow machine to pay, and short
+/// enough for a test to wait until it ends.
 pub(crate) const BRIEF_SECS: u32 = 5;
 
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {

@@ -32,7 +32,7 @@ mod wait_bounds;
 
 /// Within this time, a killed node's lease ends, and the other nodes take over its work.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
-/// All units must be sold within this time. The machine may be slow.
+/// All units must be sold within this time. It is long, because the machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
@@ -179,7 +179,7 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         .filter(|a| matches!(a, PurchaseOutcome::Refused(Refusal::LimitReached { .. })))
         .count();
     assert_eq!((created, limited), (3, 17), "{answers:?}");
-    // To lower the stock by this much, the node needs units from both nodes.
+    // To lower the stock by this much, the node needs units from the slots of both nodes.
     let adjustment = Adjustment {
         item: first.item().row.id,
         units: -57,

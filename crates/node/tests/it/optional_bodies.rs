@@ -1,4 +1,4 @@
-//! Tests requests that need no body. If there is a body, it must be declared as JSON.
+//! Tests requests whose body is optional. If there is a body, the request must declare it as JSON.
 
 use crate::app::{ADMIN_KEY, TestApp, bearer};
 

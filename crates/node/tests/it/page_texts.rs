@@ -1,4 +1,4 @@
-//! Tests texts of the shop in several languages, further pictures, and facts about a product.
+//! Tests a sale's texts in several languages, additional pictures, and facts about a product.
 
 use serde_json::{Value, json};
 

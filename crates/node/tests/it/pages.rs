@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// The pages must not contain these words, because only the shop can promise the steps after a
-/// payment.
+/// The pages must not contain these words. They are about steps after the payment, such as the
+/// delivery, and only the shop can promise these steps.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -283,8 +283,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // A client could invent a new address of this kind for each request, so caches must not keep
-    // the answers.
+    // A client could invent a new URL of this kind for each request, so shared caches must not
+    // store the answers.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",
@@ -307,8 +307,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // All pages that do not know of a change yet request the same version, so a shared cache may
-    // keep the answer.
+    // After a change, all pages that do not know of it yet still request the previous version. So a
+    // shared cache may store the answer to this version.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

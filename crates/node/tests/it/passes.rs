@@ -1,4 +1,4 @@
-//! Tests purchase passes. Each misuse gets its own problem code.
+//! Tests purchase passes. Each wrong use of a pass gets its own problem code.
 
 mod spent;
 
@@ -108,7 +108,8 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     let forged = [altered(&pass, pass.len() - 2), altered(&pass, 30), pass.clone() + "AA"];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
-        // The fast path and the general server (`Connection: close`) must give the same answer.
+        // The server handles most purchases on a fast path. With `Connection: close`, the general
+        // HTTP server handles the purchase, and must give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             let reply = app.order("k", &[headers, more].concat(), sale, item).await;
             assert_eq!(reply.verdict(), expected, "{headers:?} {sale} {item}: {}", reply.text());
@@ -140,7 +141,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     check(&[with[0], with[0]], "spring", "phone", "403 pass_invalid").await;
     check(&with, "winter", "phone", "404 not_found").await;
     check(&with, "spring", "boat", "404 not_found").await;
-    // A sale that requires no pass refuses an invalid pass.
+    // Even if a sale requires no pass, it refuses a purchase with a pass of another sale.
     app.patch_door("autumn", json!({"pass": "off"})).await;
     check(&with, "autumn", "phone", "403 pass_invalid").await;
 
@@ -155,7 +156,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
         ("200", &bought.json()["id"]),
         "a known key must find its order, even with an invalid pass"
     );
-    // A buyer cannot find another buyer's order by the request key.
+    // A buyer with a forged pass must not find another buyer's order by its request key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
     assert_eq!(stranger.verdict(), "403 pass_invalid");
     app.step("spring", "close").await;
@@ -279,7 +280,8 @@ async fn thresholds_name_what_a_buyer_lacks() {
         .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
-    // A raised threshold also applies to passes that were issued before.
+    // When an operator raises the lowest level, passes with a lower level become invalid, even if
+    // they were issued earlier.
     app.patch_door("levels", json!({"min_level": 4})).await;
     lacks(&app.order("k2", &with, "levels", "phone").await, "level");
     app.patch_door("levels", json!({"min_level": null})).await;

@@ -30,7 +30,7 @@ const PUBLIC: &str =
 const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 /// The server's private key in the example of RFC 8291.
 const SHOP: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
-/// How long a test waits to check that no further message arrives.
+/// How long a test waits for a further message that must not arrive.
 const WATCH: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Pushed {
     }
 }
 
-/// A push service that answers each request with `status`.
+/// A stand-in for a push service. It answers each request with `status`.
 struct PushService {
     address: SocketAddr,
     got: Arc<Mutex<Vec<Pushed>>>,
@@ -357,7 +357,8 @@ async fn a_push_service_that_does_not_answer_does_not_stop_messages_to_another()
         "one push service must get eight requests at the same time"
     );
     assert_eq!(app.buy("bob", "d", "spring", "phone", 1).await.status, 201);
-    // Each request to the silent push service ends after ten seconds.
+    // Each request to the silent push service times out after ten seconds. This message must arrive
+    // sooner.
     let sent = tokio::time::timeout(Duration::from_secs(5), service.until(1)).await;
     assert!(sent.is_ok(), "the message must not wait for the silent push service");
 }

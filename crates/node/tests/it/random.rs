@@ -1,6 +1,6 @@
-//! Sends thousands of random valid and invalid requests. Every answer must be in the table of
-//! endpoints, and successful answers must match `/openapi.json`. No answer may be a server fault,
-//! and few answers may ask for a retry. At the end, the test checks that no unit is missing.
+//! Sends thousands of random valid and invalid requests. The table of endpoints must allow every
+//! answer, and successful answers must match `/openapi.json`. No answer may be a server fault, and
+//! few answers may ask for a retry. At the end, the test checks that no unit is missing.
 //!
 //! `DOORBUSTER_RANDOM_REQUESTS` sets the number of requests, and `DOORBUSTER_RANDOM_SEED` sets the
 //! seed. A failure prints its seed.
@@ -26,7 +26,7 @@ const FRESH_SALE_EVERY: u64 = 50;
 /// One in this many requests may get a `503`. All services are available, so only a pause of the
 /// machine causes a `503`, and each pause affects only a few requests.
 const REQUESTS_PER_503: u64 = 50;
-/// In addition, each run may have this many `503` answers, so that even a short run may have some.
+/// Each run may have this many additional `503` answers, so that even a short run may have some.
 const SPARE_503: usize = 5;
 /// The longest part of a request or an answer that a failure prints, in bytes.
 const SHOWN_BYTES: usize = 1_500;
@@ -118,12 +118,13 @@ async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
         let made =
             app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
         assert_eq!(made.verdict(), "201");
-        // The generator does not learn the key's id, so no random request deletes the key.
+        // The generator gets only the secret of the key and not its id. So no random request
+        // deletes the key.
         draw.known.role_keys.push(made.json()["key"].as_str().expect("a key").into());
     }
 }
 
-/// Sends the request on the last connection or on a new one.
+/// Sends the request on the connection of the last request, or on a new connection.
 async fn exchange(
     app: &TestApp,
     kept: &mut Option<Connection>,
@@ -133,8 +134,8 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // With this header, the connection ends after the answer, so the test can detect a
-        // forbidden body.
+        // An answer to `HEAD` must have no body. With this header, the server closes the connection
+        // after the answer, so the test can detect a forbidden body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);

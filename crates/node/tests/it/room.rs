@@ -1,4 +1,5 @@
-//! Tests the waiting room as buyers see it: positions, a reproducible draw, and admissions.
+//! Tests the waiting room as buyers see it: positions, a draw that anyone can repeat, and
+//! admissions.
 
 mod auto;
 mod crowd;
@@ -123,8 +124,9 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // There are four units, so four buyers are admitted. The next four buyers wait, because the
-    // admitted buyers may not buy. For the others, no unit is left.
+    // There are four units, so the first four buyers are admitted. The next four buyers wait,
+    // because an admitted buyer may leave without a purchase. For the other buyers, no unit can be
+    // left.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",
@@ -257,7 +259,8 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     assert_eq!(polls(&app).await, before + 2, "the limit must allow two reads by streams");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "pages and streams must share the limit");
-    // A buyer who has reached the limit gets an answer from this node's memory.
+    // When a buyer has used up the limit, the server answers the buyer's streams from this node's
+    // memory, without a read of the store.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
     while next(&mut events).await["state"] != "admitted" {}

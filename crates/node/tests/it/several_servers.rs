@@ -38,9 +38,9 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a draft sale, and schedules it as another node does, but without the notification. Then
-/// requests the sale at once, because the node finds the change by itself after about a second.
-/// Returns whether the node shows the sale.
+/// Creates a draft sale, and schedules it as another node does, but without the notification. The
+/// node finds such a change by itself after about a second, so the function requests the sale at
+/// once. Returns whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -69,8 +69,9 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Either request makes the node read the sales at once. But after a slow read, the node may
-    // wait before it reads the sales again. Then the test tries another sale.
+    // A request for the page or for the events makes the node read the sales at once. But if the
+    // last read was slow, the node may wait before it reads the sales again. Then the test tries
+    // another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -164,8 +165,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Each round moves one order to a sale that the node does not know. The test then reads the
-    // orders at once, because the node finds a new sale by itself after a while.
+    // Each round moves one order to a sale that the node does not know. The node finds a new sale
+    // by itself after a while, so the test reads the orders at once.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(

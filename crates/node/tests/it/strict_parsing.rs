@@ -133,7 +133,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // Each of these requests has one fault. Each request in the list below has two.
+    // These requests have one fault each. The requests in the list below have two faults each.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }
@@ -195,7 +195,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // The fast path and the general server (`Connection: close`) must give the same answer.
+        // `Connection: close` leads to the general server. It must answer like the fast path.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,
@@ -424,7 +424,8 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
-        // This header keeps the request off the fast path. The header has no other effect.
+        // With this header, the general HTTP server handles the request, and not the fast path. The
+        // header has no other effect.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let comparable = |reply: &crate::http::Reply| {

@@ -98,8 +98,8 @@ fn id(order: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // Holds of 6 s end during the test, but not too early for a slow machine. The first order is
-    // extended, because it must not expire.
+    // Holds of 6 s expire during the test, but not so soon that a slow machine causes a failure.
+    // The first order must not expire, so an operator extends its hold.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -130,7 +130,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!((&row["waiting"], &row["kept"]), (&json!(2), &json!(0)));
     assert_eq!(app.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
 
-    // The unit returns, and no other buyer can get it before the waiting buyer.
+    // While the unit returns, no other buyer may get it before the waiting buyer.
     let stranger = async |app: &TestApp| {
         for n in 0..40 {
             let reply = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
@@ -160,7 +160,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's payment window ends, and C gets the unit. C cancels, and then any buyer can buy the unit.
+    // B's payment window ends, so C gets the unit. After C cancels, nobody waits for the unit.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;

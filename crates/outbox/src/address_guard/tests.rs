@@ -1,5 +1,5 @@
-//! Tests the guard with private addresses in every notation, and with DNS servers that do not
-//! answer.
+//! Tests that the guard refuses private addresses in every notation, and that it works while DNS
+//! servers do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -127,8 +127,9 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// Returns a guard whose resolver blocks for names that begin with `stuck`, until the sender is
-/// dropped. The list contains the names whose look-ups have begun, oldest first.
+/// Returns a guard, a sender, and a list. If a name begins with `stuck`, the guard's resolver
+/// blocks until the sender is dropped. The list contains the names whose look-ups have begun,
+/// oldest first.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));

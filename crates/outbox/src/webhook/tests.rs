@@ -1,5 +1,5 @@
-//! Tests the pauses that a response can request. Also tests the address guard: a listener at a
-//! private address must get no connection.
+//! Tests the pauses that a receiver's response can request. Also tests the address guard: a
+//! listener at a private address must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -71,8 +71,8 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     send_at(guard, url, None, Millis(0), Millis(0)).await
 }
 
-/// Sends a message at these times of the store and the wall clock. The endpoint's only secret signs
-/// until `until`.
+/// Sends a message. The store's time is `now`, and the time of the machine's clock is `wall`. The
+/// endpoint's only secret expires at `until`.
 async fn send_at(
     guard: AddressGuard,
     url: &str,
@@ -153,7 +153,8 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // The client reads proxies from the environment, so the test needs its own process.
+    // The client reads the settings of proxies from the environment, so the test needs its own
+    // process.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",

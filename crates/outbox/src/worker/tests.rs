@@ -21,7 +21,7 @@ use crate::receiver::DeliveryError;
 /// The time limit for a delivery that must end at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Also returns the part that stops the server.
+/// Returns the outbox, and the part of the engine with which a test stops the node.
 async fn outbox(dir: &TempDir) -> (Arc<Outbox>, Arc<StockControl>) {
     let options = EngineOptions {
         pass_key: None,
@@ -172,7 +172,8 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
     let row = Endpoint { position: from + 4, ..row };
     let mut worker = Worker::new(&outbox, "end_1", row, Vec::new());
-    // The store does not have this row, so the worker reads the rows again.
+    // The store does not have this row. When the worker notices this, it reads the rows from the
+    // store again.
     worker.notes.push(RowChange::Pending(parcel(from + 9, "e")));
     worker.write_notes().await.expect("the store writes");
     worker.queue.add(from + 5, "d", true);
@@ -219,7 +220,8 @@ async fn an_event_of_a_type_that_another_node_added_is_not_passed() {
     let store = outbox.node.store();
     let row = store.endpoints().await.expect("the store reads").remove(0);
     let from = row.position;
-    // This node has not read the change, so the worker and its settings have the old types.
+    // This node has not read the change yet. So the worker and its settings still have the earlier
+    // list of types.
     let all = EndpointChange { wanted: Some(EventFilter::All), ..EndpointChange::default() };
     store.update_endpoint("end_1", all).await.expect("the store writes").expect("the endpoint");
     open_sale(&outbox).await;
@@ -236,7 +238,8 @@ async fn an_event_of_a_type_that_another_node_added_is_not_passed() {
 async fn a_worker_of_a_disabled_endpoint_leaves_no_row_of_a_removed_type() {
     let dir = TempDir::new();
     let (outbox, stock) = outbox(&dir).await;
-    // The worker still has the old types. One change removed the type and disabled the endpoint.
+    // One change removed a type from the endpoint and disabled the endpoint. The worker still has
+    // the earlier list of types.
     let wanted = EventFilter::only(&[EventType::OrderPaid]);
     insert(&outbox, Endpoint { wanted, enabled: false, ..endpoint() }).await;
     let store = outbox.node.store();
@@ -269,7 +272,8 @@ async fn a_worker_starts_without_the_rows_of_a_removed_type() {
     open_sale(&outbox).await;
     let events = store.events_after(from, 1).await.expect("the store reads");
     let to = events[0].as_ref().expect("a valid event").position;
-    // An earlier worker, which still had the removed type, left this row.
+    // This row is about an event of a removed type. An earlier worker wrote the row, because it did
+    // not know of the removal.
     let progress = PositionAdvance { from, to, failed: vec![parcel(to, "sale:spring")] };
     assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
     let (_sender, settings) = watch::channel(Arc::new(paid));

@@ -160,7 +160,7 @@ async fn a_checkout_stays_open_until_its_payment_is_applied() {
         let checkout = engine.node.store().checkout(order.id).await.expect("reads");
         checkout.expect("the order keeps its checkout").open
     };
-    // The ticket has no verdict yet, so the payment comes too early.
+    // The payment comes too early, because the order's ticket has no verdict yet.
     let TicketParts { token, units, decide_by, .. } = order.id.parts().expect("a valid id");
     let info = TicketInfo { item: order.item, buyer: order.buyer.clone(), units, decide_by };
     let waiting = engine.node.waiters().register(token, info);

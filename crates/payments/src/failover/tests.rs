@@ -1,4 +1,5 @@
-//! Tests which payments a node remembers, and what it does with them after a failover.
+//! Tests which payments a node remembers, and what the node does with them after a failover of the
+//! database.
 use std::sync::Arc;
 
 use doorbuster_base::clock::Clock;
@@ -69,7 +70,7 @@ async fn a_payment_that_is_refunded_is_applied_again_too() {
     let read = payments.applied.as_ref().expect("set above").read(2);
     assert_eq!(read, [first.clone(), second.clone()]);
     engine.stock.stop_node().await;
-    // This store lacks the order, like a promoted database.
+    // This store does not have the order, like a replica that was promoted before it got the order.
     let other = crate::fixture::engine(&fresh, Clock::default()).await;
     let payments = stripe_payments(&other, "http://127.0.0.1:1".to_owned());
     let (_fences, changes) = watch::channel(2);

@@ -1,5 +1,5 @@
-//! Compares simulated sales with the real backends: whole stores through their methods, and slots
-//! in Redis.
+//! Compares simulated sales with the real backends: with stores through their methods, and with
+//! slots in Redis.
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,10 +16,11 @@ use doorbuster_store::{KnownHistories, PostgresOptions, SqliteOptions, Store};
 use doorbuster_testkit::{postgres, tool};
 use tokio::runtime::{Builder, Runtime};
 
-/// The number of lists for each store, if `DOORBUSTER_SIM_LISTS` is not set. The first seeds cover
-/// every profile.
+/// The number of lists of operations for each store, if `DOORBUSTER_SIM_LISTS` is not set. The
+/// first seeds cover every profile.
 const LISTS: u64 = 28;
-/// The number of lists for slots in Redis. A list finishes sooner on slots than on stores.
+/// The number of lists of operations for slots in Redis. It is higher, because a list runs faster
+/// on slots than on stores.
 const SLOT_LISTS: u64 = 280;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Starts a server. After a line of input, or at the end of the input, kills the server and removes
@@ -82,7 +83,7 @@ impl Redis {
         redis
     }
 
-    /// Returns options for slots that share no data with any other slots.
+    /// Returns options with which the slots share no data with the slots of other calls.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

@@ -1,6 +1,6 @@
 //! Compares the Lua scripts of Redis slots with the reference slot. Only `retire.lua` is left out.
-//! An interpreter of Lua 5.1 runs the scripts in this process. In some runs the bounds are small,
-//! or an old copy replaces a slot's data.
+//! A Lua 5.1 interpreter runs the scripts in this process. In some runs, the slot's bounds are
+//! small, or an old copy replaces the slot's data.
 mod host;
 mod keyspace;
 
@@ -52,8 +52,8 @@ impl LuaSlot {
             Call::Init(terms) => {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
-                // Unlike the reference, the scripts cannot stop a slot without a grant. So a stop
-                // from before the first grant is repeated now.
+                // The scripts cannot stop a slot that has no grant, but the reference can. If the
+                // slot was stopped before its first grant, the stop is repeated after the grant.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }
@@ -85,8 +85,8 @@ impl LuaSlot {
         })
     }
 
-    /// Takes tickets, and gives each ticket its position in the reference, so that the results can
-    /// be compared.
+    /// Takes tickets. Replaces each ticket's position by its position in the reference, so that the
+    /// results can be compared.
     fn take(
         &mut self,
         at_most: usize,
@@ -104,7 +104,8 @@ impl LuaSlot {
     }
 }
 
-/// Returns the first difference as an error.
+/// Runs the recorded calls on the scripts. Returns the first difference from the reference as an
+/// error.
 fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), String> {
     let fresh = |at: SlotKey| LuaSlot::new(interpreter, at, run.bounds);
     let mut slots: Vec<LuaSlot> = run.slot_keys.iter().map(|&at| fresh(at)).collect();
@@ -132,8 +133,8 @@ fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), Strin
     Ok(())
 }
 
-/// What all lists together must cover: kinds of replies, `Swap` (an old copy replaces a slot), and
-/// commands of Redis.
+/// What all lists together must cover: results of calls, `Swap` (an old copy replaces a slot), and
+/// Redis commands.
 const REACHED: &[&str] = &[
     "ApplyOutcome(At",
     "ApplyOutcome(Foreign",

@@ -1,5 +1,5 @@
-//! Runs the simulation as a test: no seed has a finding, the removal of each rule is detected, and
-//! fixed faults stay fixed.
+//! Runs the simulation as a test. No seed may have a finding, some seed or list must detect the
+//! removal of each rule, and faults that were fixed must stay fixed.
 mod explore;
 mod order;
 
@@ -12,12 +12,12 @@ use doorbuster_sim::{mutants, op, profile};
 
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
-/// For most rules, at least one of this many seeds detects the rule's removal.
+/// For most rules, if the rule is removed, at least one of this many seeds has a finding.
 const MUTANT_SEEDS: u64 = 5_000;
-/// For more than half of the rules, at least one of this many seeds detects the rule's removal.
+/// For more than half of the rules, even one of this smaller number of seeds has a finding.
 const SOON_SEEDS: u64 = 2_000;
-/// The [`MUTANT_SEEDS`] seeds may miss the removal of at most this many rules. For each of these
-/// rules, the rule's directed list detects the removal.
+/// At most this many rules can be removed without a finding in the [`MUTANT_SEEDS`] seeds. The
+/// directed list of such a rule detects the removal.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.
@@ -140,7 +140,8 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // An operation that no profile chooses would test nothing.
+    // All kinds of operations. Some profile must choose each kind, because otherwise no seed tests
+    // it.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
         RecallAgain Round Adjust Pause Resume Close Drain TakeDueStep MoveStart Roll Respread \
@@ -202,7 +203,8 @@ fn regressions_stay_fixed() {
 }
 
 /// Without the rule `EvidenceOrder`, the rule's directed list closes a grant of slot 2, although
-/// slot 2 had no fault.
+/// slot 2 had no fault. A fault of slot 0 or 1 must not excuse this finding. A fault of slot 2
+/// does.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

@@ -1,5 +1,6 @@
 //! Tests servers that refuse commands for a while, because they run a long script or load their
-//! file. A refused command changes nothing. A starting node tries again for some seconds.
+//! data file. A refused command must change nothing. A node that starts must try again for some
+//! seconds.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -15,10 +16,11 @@ use super::watch::Stopwatch;
 /// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 const STOCK: u64 = 1_000;
-/// A script that runs for `ARGV[1]` milliseconds. An operator might start such a script by mistake.
+/// A script that runs for `ARGV[1]` milliseconds, like a script that an operator starts by mistake.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
-/// Makes servers answer BUSY soon, and load their files slowly.
+/// With these settings, a server answers BUSY soon after a script has started, and loads its file
+/// slowly.
 const SLOW: [&str; 6] = [
     "--busy-reply-threshold",
     "20",
@@ -64,7 +66,7 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
         let mut connection =
             redis::Client::open(at).expect("a URL").get_connection().expect("reachable");
         let script = redis::cmd("EVAL").arg(LONG_SCRIPT).arg(0).arg(millis).exec(&mut connection);
-        // The server may stop before its script ends.
+        // Errors are ignored, because the server may stop before its script ends.
         drop(script);
     });
     wait_for(&url, "BUSY");
@@ -95,8 +97,9 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (issued, failed)
 }
 
-/// Some calls must have failed with this error and without effect. The next ticket must have the
-/// next number, or a higher one, because each call without an answer may have issued a ticket.
+/// Checks that calls failed with the error `word`, and that they had no effect. The next ticket
+/// must have the next number. The number may be higher by one for each call without an answer,
+/// because such a call may have issued a ticket.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");

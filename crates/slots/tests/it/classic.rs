@@ -1,6 +1,6 @@
-//! Compares the slot with the classic script, which counts in a hash with the fields `Total` and
-//! `Booked`. Both give the same answers. But a request for a negative number of units adds stock to
-//! the hash, and not to the slot.
+//! Compares the slot with the classic script of flash sales, which counts in a hash with the fields
+//! `Total` and `Booked`. Both give the same answers. There is one exception: a request for a
+//! negative number of units adds stock to the hash, but not to the slot.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -47,7 +47,8 @@ impl Both {
     }
 
     fn classic(&self, n: &str) -> i64 {
-        // If `n` is a fraction, the classic script fails before it books units.
+        // If `n` is a fraction, the classic script fails before it books units. The failure counts
+        // as zero units.
         Script::new(CLASSIC).key("item").arg(n).invoke(&mut self.connection()).unwrap_or(0)
     }
 

@@ -1,4 +1,5 @@
-//! Slots on a Redis Cluster of three primaries: the conformance suite, and slots that move.
+//! Tests slots on a Redis Cluster of three primaries: the conformance suite, and hash slots that
+//! move to other servers.
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,9 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After this many milliseconds without a message, a server counts as failed. A server that has
-/// just joined is forgotten instead. The time is long, because a busy machine may pause all
-/// servers. A test that replaces a server shortens the time.
+/// After this many milliseconds without a message, the other servers treat a server as failed, or
+/// forget it if it has just joined. The time is long, because a busy machine may pause all servers.
+/// A test that replaces a server shortens the time.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -85,7 +86,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The client gets the other addresses from the first server.
+    // One URL is enough: the client asks this server for the addresses of the other servers.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("the servers can hold slots")
 }
 
@@ -157,7 +158,8 @@ async fn a_slot_that_moves_under_load_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // Other calls and reads of the queue also find the server to which the slot moved.
+        // After the move, other kinds of calls, and reads of the queue, must find the slot's new
+        // server.
         let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;
@@ -312,7 +314,8 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
         }
         evict(evicts, "noeviction");
     }
-    // A server that can no longer hold slots is reported once. The other servers continue.
+    // The server no longer meets the conditions for slots. This must be reported once, and the
+    // other servers must continue.
     let slots = open(all).await.expect("no server evicts keys");
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());

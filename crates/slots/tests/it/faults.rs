@@ -1,4 +1,4 @@
-//! Tests faults of slots in Redis: the slot refuses calls, and the next epoch repairs the fault.
+//! Tests faults of slots in Redis. After a fault, the slot must refuse calls until its next epoch.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;
@@ -19,7 +19,7 @@ const GRANT: GrantId = GrantId(1 << 62);
 /// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Opens slots whose queues are not read, so that only calls change the slots.
+/// Opens slots without readers of their queues, so that only the test's calls change the slots.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots")
 }
@@ -286,7 +286,8 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // Like a replica that lags behind, the server has the grant but not the ticket.
+    // The server loses its data, and then gets only the grant again. A promoted replica may also
+    // lack the ticket in this way.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;
@@ -361,7 +362,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Many requests at the same time open every connection.
+    // The burst makes the client open all its connections.
     assert_eq!(burst(&slots, &[SLOT], 50).await.issued.len(), 50);
     server.freeze();
     let answer = ask(&slots, "a", "k").await;
@@ -386,7 +387,8 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // A call on a broken connection may have taken effect, so the client does not send it again.
+    // If a call on a broken connection may have taken effect, the client does not send it again but
+    // returns an error. The loop ends when a call fails without an effect.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
         assert!(Instant::now() < until, "no call shows that the server is down");
     }

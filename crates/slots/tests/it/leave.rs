@@ -12,7 +12,7 @@ use super::watch::Stopwatch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
-/// After this time without an acknowledgement, another settler gets a live settler's ticket.
+/// If a live settler does not acknowledge a ticket for this long, another settler gets the ticket.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 async fn node(server: &Server, node: u32) -> Slots {
@@ -35,7 +35,7 @@ async fn issue(slots: &Slots, from: usize) {
     }
 }
 
-/// Returns the tickets' positions in the queue, sorted.
+/// Takes tickets. Returns their positions in the queue, sorted.
 async fn take(slots: &Slots, many: usize) -> Vec<u64> {
     let mut taken: Vec<DequeuedTicket> = Vec::new();
     while taken.len() < many {
@@ -104,7 +104,7 @@ async fn a_new_reader_leaves_a_live_node_its_tickets() {
     );
 }
 
-/// A reader hands its queue over in the middle of a read. The tickets of that read are still
+/// A reader hands its queue over in the middle of a read. The tickets of this read must still be
 /// delivered.
 #[tokio::test]
 async fn no_ticket_waits_when_a_queue_is_handed_over_under_load() {

@@ -1,4 +1,4 @@
-//! Tests slots in memory: the conformance suite, and concurrent threads.
+//! Tests slots in memory with the conformance suite, and with concurrent threads.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ async fn slots(_test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Threads request more units than the slot has, while a settler takes and acknowledges tickets.
-/// Every unit is issued once, and every ticket is delivered once.
+/// Several threads request more units than the slot has, while a settler takes and acknowledges
+/// tickets. Every unit must be issued once, and every ticket must be delivered once.
 #[test]
 fn threads_that_share_a_slot_issue_every_unit_once() {
     const STOCK: u64 = 20_000;
@@ -78,7 +78,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
 /// An issued ticket must be delivered within this time.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// Counts a thread as working until the thread ends or panics.
+/// Counts a thread as working until this value is dropped: when the thread ends or panics.
 struct RunningThread<'a>(&'a AtomicU64);
 
 impl Drop for RunningThread<'_> {
@@ -126,7 +126,8 @@ impl ContendedSlot {
         }
     }
 
-    /// Each step adds some units and recalls some. Returns how many units were recalled.
+    /// Repeatedly refills the slot with some units and recalls some units. Returns the number of
+    /// recalled units.
     fn refill_and_recall(&self) -> u64 {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -180,8 +181,8 @@ impl ContendedSlot {
     }
 }
 
-/// While threads send requests, units are added and recalled, and a settler takes tickets. No buyer
-/// exceeds the limit, and no unit is lost.
+/// While threads send requests, another thread adds and recalls units, and a settler takes tickets.
+/// No buyer may exceed the limit, and no unit may be lost.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };

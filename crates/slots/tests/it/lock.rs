@@ -1,4 +1,5 @@
-//! Tests locks on real servers: expiry, a paused holder, failover, and majorities.
+//! Tests locks on real Redis servers: expired locks, paused holders, failovers, and majorities of
+//! servers.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LockGuard, Locks, SharedRedis};
@@ -30,8 +31,8 @@ async fn lost(held: &LockGuard) {
     }
 }
 
-/// A resource that lock holders write. It refuses a write whose fencing number is smaller than an
-/// earlier one.
+/// A resource that only the holder of a lock may write. It refuses a write whose fencing number is
+/// smaller than the number of an earlier write.
 #[derive(Default)]
 struct Written(u64);
 
@@ -70,7 +71,8 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // An operator might delete a lock like this, or a server might lose a lock.
+    // The test deletes the lock's key. An operator might do this by mistake, or a server might lose
+    // the key.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
@@ -105,7 +107,8 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server])).await });
-    // From here on, no task of the runtime `sleeper` runs, not even the one that renews the lock.
+    // From here on, no task of the runtime `sleeper` runs. This includes the task that renews the
+    // lock.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -123,7 +126,7 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
     let (one, other) = (on(&[&server]), on(&[&server]));
     let late = take(&one).await;
-    // The server restarts without data, like a replica that did not have the lock.
+    // The server restarts without data, as if a replica without the lock had been promoted.
     server.restart();
     let next = take(&other).await;
     assert!(
@@ -135,8 +138,8 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     lost(&late).await;
 }
 
-/// Waits until the replica has every earlier write of the primary. It waits for a new key, because
-/// older keys may come from a snapshot that lacks the newest writes.
+/// Waits until the replica has every earlier write of the primary. The function writes a new key
+/// and waits for it, because older keys may come from a snapshot without the newest writes.
 async fn follows(replica: &Server, primary: &Server) {
     const MARK: &str = "mark";
     let until = Instant::now() + TIMEOUT;
@@ -150,8 +153,8 @@ async fn follows(replica: &Server, primary: &Server) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // Renewals come every ten seconds, so the holder notices a lost lock long before this lease
-    // ends.
+    // The holder renews this lease every ten seconds. So it notices a lost lock long before the
+    // lease ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
@@ -170,7 +173,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary).await;
-    // The replica expects its primary at an address without a server, so it gets no later writes.
+    // The replica is told to follow an address without a server, so it gets no later writes.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();
@@ -190,8 +193,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
         written.write(&next) && !written.write(&late),
         "a write with a smaller number must be refused"
     );
-    // The next request of `mine` finds a broken connection. Later requests go to the promoted
-    // replica, which `others` uses too.
+    // The next request of `mine` fails, because its connection is broken. Later requests go to the
+    // promoted replica, which `others` also uses.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -222,7 +225,8 @@ async fn a_majority_of_servers_decides() {
     let mut refused = 0;
     while Instant::now() < until || refused == 0 {
         assert!(held.is_held(), "two of three servers must be enough");
-        // On a busy machine, one of the two servers may answer too late. Then the call fails.
+        // The call needs both remaining servers. On a busy machine, one of them may answer too
+        // late, and the call fails.
         if let Ok(taken) = other.try_take(NAME).await {
             assert!(taken.is_none(), "the lock must have only one owner");
             refused += 1;

@@ -1,4 +1,5 @@
-//! Tests of every backend: the conformance suite, comparisons with the reference slot, and faults.
+//! Tests every slot backend with the conformance suite, with comparisons with the reference slot,
+//! and with faults.
 mod burst;
 mod busy;
 mod classic;

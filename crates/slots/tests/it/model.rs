@@ -1,5 +1,5 @@
-//! Runs random lists of calls on the reference slot and on Redis, and compares each answer and each
-//! view.
+//! Runs random lists of calls on the reference slot and on a slot in Redis. Compares each answer,
+//! and the slot's state after each call.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
 /// How long issued tickets may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A request from a small range, so that the same buyers and keys repeat.
+/// A request. The buyers and the keys come from a small range, so that they often repeat.
 #[derive(Clone, Debug)]
 struct Seed {
     buyer: u8,
@@ -53,7 +53,8 @@ enum What {
     RecallOutcome,
     /// Credits one of the issued tickets. The flag says whether the feed row has the request's key.
     Returned(Index, bool),
-    /// Ends or revives one of the orders. The feed row changes the quota of the order's buyer.
+    /// Ends one of the orders, or makes it active again. The feed row changes the quota of the
+    /// order's buyer.
     Order(Index, bool),
 }
 
@@ -172,8 +173,9 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. Then the oldest ticket is acknowledged first,
-    /// because only the reference counts a ticket until all earlier tickets are acknowledged.
+    /// Returns whether the queue's bound is low. In this case the test acknowledges the oldest
+    /// ticket first. Otherwise the results would differ, because only the reference counts a ticket
+    /// until all earlier tickets are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -187,7 +189,7 @@ impl Both {
         }
     }
 
-    /// Returns the answers of the reference and of the real slot.
+    /// Makes the call on both slots. Returns the answers of the reference and of the real slot.
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {
@@ -202,8 +204,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Before a slot's first epoch, Redis ignores a stop, but the reference
-                    // remembers it.
+                    // If a slot is stopped before its first epoch, the reference remembers the
+                    // stop, but Redis ignores it. So the test repeats the stop.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -366,7 +368,7 @@ impl Both {
         }
     }
 
-    /// Deletes all keys and starts new readers, which do not deliver earlier tickets again.
+    /// Deletes all keys in Redis and starts new readers, which deliver no earlier tickets again.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

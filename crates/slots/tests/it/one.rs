@@ -1,4 +1,4 @@
-//! Slots on one Redis server: the conformance suite.
+//! Tests slots on one Redis server with the conformance suite.
 use std::sync::OnceLock;
 
 use doorbuster_core::{Epoch, GrantId, RecallId};
@@ -15,7 +15,7 @@ async fn slots(test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// This test compiles only if each call can run in its own task.
+/// This test compiles only if the future of each call can be sent to another thread.
 #[test]
 fn calls_can_be_made_in_tasks() {
     fn is_send<T: Send>(_: &T) {}

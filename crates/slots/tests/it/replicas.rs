@@ -1,4 +1,5 @@
-//! Tests answers that wait until a replica has the tickets.
+//! Tests that answers to requests wait until a replica has the tickets, but not longer than a
+//! bound.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;

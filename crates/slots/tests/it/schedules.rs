@@ -1,5 +1,6 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. Some
-//! sequence of the calls that fits their times must give the same answers on the reference.
+//! Tests that a slot in memory is linearizable. Three threads make random calls in parallel. There
+//! must be a sequence of these calls that agrees with their times, and in which the reference slot
+//! gives the same answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! A seed determines the calls, but not their interleaving.
@@ -30,7 +31,7 @@ const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. The grant of each epoch has the epoch's number.
 const EPOCH: u64 = 2;
-/// These answers must occur, so that the rule of each answer is tested.
+/// The answers that must occur, because an answer that never occurs leaves its rule untested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",
@@ -45,7 +46,8 @@ const REACHED: &[&str] = &[
     "Taken",
 ];
 
-/// A step of a thread. During the run, the thread fills in the missing values.
+/// A step of a thread. The thread completes the step during the run: it fills in values that depend
+/// on earlier answers.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Ask(usize),
@@ -69,9 +71,9 @@ struct World {
     key: IdKey,
     /// The requests. There are few, so that the same requests repeat.
     requests: Vec<TicketRequest>,
-    /// A counter that rises with each call and each answer of all threads.
+    /// A counter that rises with each call and each answer, in all threads. It gives their times.
     instants: AtomicU64,
-    /// The number of threads that have arrived at the common start.
+    /// The number of threads that are ready to start.
     here: AtomicUsize,
 }
 
@@ -91,7 +93,7 @@ impl World {
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
 
-    /// The bounds are so low that a few calls reach them.
+    /// Returns a world with random bounds. They are so low that a few calls reach them.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
         let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
@@ -133,7 +135,7 @@ impl World {
         Did { call, answer, called, answered: self.instant() }
     }
 
-    /// Returns when every thread has arrived, so that their first calls overlap.
+    /// Waits until every thread is ready, so that their first calls overlap.
     fn meet(&self) {
         self.here.fetch_add(1, Ordering::SeqCst);
         for turn in 0_u64.. {
@@ -147,7 +149,8 @@ impl World {
         }
     }
 
-    /// These calls show the final state of the slot and of its memory.
+    /// Makes the last calls, after all threads have ended. They show the final state of the slot
+    /// and of its memory of requests.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -163,10 +166,11 @@ impl World {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// Returns whether the reference explains the calls that follow `done` calls of each thread.
+    /// Returns whether the reference explains the remaining calls. The first `done` calls of each
+    /// thread are already explained.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // If a call was answered before another call was made, the answered call must come first.
+        // A call that was made after another call was answered must come after it in the sequence.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
@@ -298,7 +302,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// After each step, the thread loops as often as the step's number says, or yields if it is 1.
+    /// Makes the calls. After each step, the thread yields if the step's number is 1. Otherwise it
+    /// loops as often as the number says.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -315,7 +320,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Returns each thread's calls and the final state.
+/// Runs the schedule of a seed. Returns each thread's calls, and the final state.
 fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let world = World::draw(&mut rng);

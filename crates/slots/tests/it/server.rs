@@ -1,4 +1,4 @@
-//! A private Redis server in its own directory. The server always ends with the test.
+//! A private Redis server in its own directory. The server always ends with the test's process.
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;

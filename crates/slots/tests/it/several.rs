@@ -1,4 +1,4 @@
-//! Slots on several plain Redis servers: the conformance suite, and a server that is down.
+//! Tests slots on several plain Redis servers: the conformance suite, and a server that is down.
 use std::sync::OnceLock;
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Tests the server that nodes share: scripts, redirects, and an unreachable server.
+//! Tests the calls to the Redis server that nodes share: scripts, redirects, and an unreachable
+//! server.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
@@ -63,7 +64,7 @@ async fn the_next_server_is_used_only_while_the_first_is_unreachable() {
     counts(&shared, 2).await;
     servers[0].kill();
     let key = [shared.key("limit", "a")];
-    // The first call notices the broken connection.
+    // The result is ignored: the first call only notices the broken connection.
     drop(shared.eval(COUNT, &key, &["2"]).await);
     counts(&shared, 2).await;
     servers[0].restart();
@@ -121,7 +122,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let take = async |node: &SharedRedis, key, call| {
         node.apply_limit_calls(&[(key, call)]).await.expect("reachable")[0]
     };
-    // Between two calls, `ahead_us` falls a little, because time passes.
+    // Compares with a tolerance, because `ahead_us` falls while time passes between two calls.
     let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
         assert!((ahead_us - 5_000_000..=ahead_us).contains(&answer.ahead_us), "{answer:?}");
         assert_eq!(answer.granted_us, granted_us);

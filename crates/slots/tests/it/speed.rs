@@ -18,7 +18,8 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs `caller` in many tasks, which add their calls to the counter. Returns the calls per second.
+/// Runs `caller` in many tasks. Each task adds its calls to the counter. Returns the number of
+/// calls per second.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -67,8 +68,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// Measures the classic script with one call per request. If `shared` is true, all callers share
-/// one connection, which writes many commands together.
+/// Measures the classic script, with one call for each request. If `shared` is true, all callers
+/// share one connection, which writes many commands at once.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();
@@ -103,7 +104,7 @@ async fn bare(url: String, shared: bool) -> f64 {
     .await
 }
 
-/// Returns the server's processor time, in seconds.
+/// Returns the processor time that the server has used, in seconds.
 fn busy(server: &Server) -> f64 {
     let info: String = server.ask(&["INFO", "cpu"]);
     let of = |name| {

@@ -1,4 +1,4 @@
-//! Tests slots on a server that speaks TLS, with a certificate that the machine trusts.
+//! Tests slots on a server with TLS. The machine must trust the server's certificate.
 use std::process::Command;
 
 use doorbuster_core::{Epoch, GrantId};
@@ -9,8 +9,8 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 use doorbuster_testkit::tool;
 
-/// The environment variable with the server's URL. The first test sets it for the second test's
-/// process.
+/// The environment variable with the server's URL. The first test sets it for the process in which
+/// it runs the second test.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]
@@ -45,7 +45,8 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
         .expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (server, port) = Server::start_with_tls(&key, &certificate);
-    // The trusted certificates come from the environment, so the second test needs its own process.
+    // The client reads the trusted certificates from the environment, so the second test runs in
+    // its own process.
     let inner = |trusted: &str| {
         let program = std::env::current_exe().expect("this program");
         let mut inner = Command::new(program);

@@ -1,4 +1,5 @@
-//! Tests the sequence of the effects, and the ends of a feed.
+//! Tests the effects that the feed's steps request, their sequence, and each way in which the steps
+//! end.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{Counter, GrantId};
 

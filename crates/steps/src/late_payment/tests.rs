@@ -1,4 +1,5 @@
-//! Tests the sequence of the effects, and when a payment stops waiting.
+//! Tests the effects that a late payment's steps request, their sequence, and when the payment
+//! stops waiting.
 use super::*;
 
 const START: Millis = Millis(10_000);

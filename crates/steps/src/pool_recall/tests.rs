@@ -1,4 +1,5 @@
-//! Tests the sequence of the effects, and from which slots units are recalled.
+//! Tests the effects of a recall to the pool, their sequence, and the slots from which units are
+//! recalled.
 use doorbuster_core::ItemId;
 
 use super::*;
@@ -8,7 +9,7 @@ fn slot(index: u32) -> SlotKey {
     SlotKey { item: ItemId(1), index }
 }
 
-/// The slot has this number of unsettled units.
+/// Returns a grant of which `granted` units are unsettled.
 fn grant(index: u32, granted: u64) -> Grant {
     fixture::grant(u64::from(index) + 10, slot(index), granted)
 }
@@ -17,8 +18,8 @@ fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
     Recall { id: RecallId(4), grant, target, asked, taken: 0, done: false }
 }
 
-/// Recalls `units` from three slots. This node reaches two of them, which have 2 and 5 units. Only
-/// another node reaches the third slot, which has 9 units.
+/// Recalls `units` units from three slots. This node reaches the first two slots, which have 2 and
+/// 5 units. Only another node reaches the third slot, which has 9 units.
 fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
     let (mut steps, first) = PoolRecall::begin(vec![slot(0), slot(1)], units);
     assert_eq!(first, Effect::ReadGrants);
@@ -36,14 +37,14 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     let (mut steps, effect) = begin(13, Vec::new());
     let from = GrantId(12);
     assert_eq!(effect, Effect::BeginRecall { from, units: 9 });
-    // Another node moves this slot's units later, so the pool still lacks them.
+    // Another node moves the units of this slot later. So the pool does not have them yet.
     let started = recall(from, RecallTarget::Pool, 9);
     let effect = steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
     let started = recall(GrantId(11), RecallTarget::Pool, 5);
     let effect = steps.next(Input::RecallBegun(Some(started.clone())));
     assert_eq!(effect, Effect::TakeUnits { from: grant(1, 6), recall: started });
-    // The slot has sold a unit since it was read.
+    // The slot gives one unit less, because it sold a unit after it was counted.
     let effect = steps.next(Input::Taken(Some(RecallOutcome::Taken(4))));
     assert_eq!(effect, Effect::FinishRecall { recall: RecallId(4), units: 4 });
     let effect = steps.next(Input::Moved(4));
@@ -102,7 +103,7 @@ fn slots_that_do_not_answer_are_left_out() {
     steps.next(Input::RecallBegun(Some(started.clone())));
     steps.next(Input::Taken(Some(RecallOutcome::Taken(3))));
     assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(Some(3)));
-    // A slot stops answering after it was counted.
+    // The slots are counted, and then one of them stops answering.
     let (mut steps, _) = begin(vec![Some(0), Some(6)]);
     steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(steps.next(Input::Taken(None)), Effect::Finish(None));

@@ -171,15 +171,15 @@ fn a_refusal_of_an_earlier_ticket_starts_a_new_try() {
 fn a_refusal_by_a_slot_is_confirmed_unless_the_node_knows_that_it_is_right() {
     let reached = [(1, Input::Slot(TicketAnswer::LimitReached { used: 2 }))];
     assert_eq!(run(&mut { NODE }, &reached), Effect::ConfirmRefusal);
-    // Even if this node has the only slot, it may not know all orders: the leader also creates
-    // orders, from the waitlist.
+    // The leader also creates orders, for buyers on the waitlist. So this node may not know all
+    // orders, even if it has the item's only slot.
     let local = || Node { is_node_local: true, ..NODE };
     assert_eq!(run(&mut local(), &reached), Effect::ConfirmRefusal);
     let only = || Node { is_node_local: true, is_only_node: true, ..NODE };
     let reused = [(1, Input::Slot(TicketAnswer::KeyReused))];
     assert_eq!(run(&mut local(), &reused), Effect::ConfirmRefusal);
     assert_eq!(run(&mut only(), &reused), refused(Refusal::KeyReused));
-    // The slot also counts tickets that may be returned.
+    // The slot also counts units of tickets that may still be returned.
     assert_eq!(run(&mut only(), &reached), Effect::ConfirmRefusal);
     let free = [reached[0], (2, Input::Confirmed(0, None))];
     let parked = run(&mut { NODE }, &free);

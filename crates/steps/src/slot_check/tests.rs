@@ -1,4 +1,4 @@
-//! Tests the sequence of the reads, and the findings.
+//! Tests the sequence of the reads that check a slot, and the findings of the check.
 use doorbuster_core::{Counter, Epoch, GrantId, ItemId, Seq, SlotKey, TicketN};
 
 use super::*;

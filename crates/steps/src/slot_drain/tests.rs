@@ -1,4 +1,5 @@
-//! Tests the sequence of the effects, and the ends of a drain.
+//! Tests the effects that a drain's steps request, their sequence, and each way in which a drain
+//! ends.
 use doorbuster_core::{Counter, Epoch, ItemId, RecallTarget, Seq, SlotKey, TicketN};
 
 use super::*;

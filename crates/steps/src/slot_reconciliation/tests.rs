@@ -113,8 +113,8 @@ fn all_grants() -> Vec<Grant> {
     vec![grant(HERE), grant(ALSO_HERE), grant(ELSEWHERE), closed]
 }
 
-/// Runs a round. If `gives` is true, the slots give all recalled units. Otherwise they refuse.
-/// Returns the effects after the start of the slots.
+/// Runs a round. If `gives` is true, the slots give all recalled units. Otherwise they refuse the
+/// recalls. Returns the effects that follow the start of the slots.
 fn run(item: &mut Item, slots: &[OpenSlot], pending: &[Recall], gives: bool) -> Vec<String> {
     let mut names = Vec::new();
     let (mut round, mut effect) = Round::begin();

@@ -1,4 +1,5 @@
-//! Tests the sequence of the effects, and the ends of a start.
+//! Tests the effects that a slot's start requests, their sequence, and each way in which a start
+//! ends.
 use doorbuster_core::{Counter, Epoch, ItemId, Seq, SlotKey, TicketN};
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Tests blocks: whom they block, until when, and the version that other nodes read.
+//! Tests blocks: which buyers they block, when they end, and the version with which other nodes
+//! notice changes.
 use doorbuster_core::Millis;
 
 use super::Fixture;
@@ -75,7 +76,7 @@ pub async fn a_repeated_block_is_recorded_once(fixture: Fixture) {
     assert_eq!(fixture.store.actions(query).await.expect("reads").rows.len(), 1);
 }
 
-/// The version changes with every change of the blocks.
+/// The version of the blocks changes with every change of the blocks.
 pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     let mut marks = vec![version(&fixture).await];
     for (value, until) in [("a", None), ("b", None), ("b", Some(fixture.clock.now().plus(500)))] {
@@ -93,7 +94,7 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     }
 }
 
-/// The number of blocks is bounded. A block that has ended no longer counts.
+/// The number of blocks is limited. A block that has ended does not count against the limit.
 pub async fn blocks_are_bounded(fixture: Fixture) {
     let soon = fixture.clock.now().plus(1_000);
     for n in 0..MOST {
@@ -112,7 +113,7 @@ pub async fn blocks_are_bounded(fixture: Fixture) {
     assert_eq!(version(&fixture).await.count, 1);
 }
 
-/// A block that has ended is deleted, so the store keeps the buyer's id no longer than needed.
+/// A block that has ended is deleted. So the store does not keep the buyer's id longer than needed.
 pub async fn ended_blocks_are_deleted(fixture: Fixture) {
     let now = fixture.clock.now();
     for (value, until) in [("ended", Some(now.plus(1_000))), ("later", Some(now.plus(1_001)))] {
@@ -123,7 +124,8 @@ pub async fn ended_blocks_are_deleted(fixture: Fixture) {
         async || fixture.store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
     assert_eq!(delete().await, 0, "a block in force must stay");
     fixture.clock.advance(1_000);
-    // The version counts all rows of the table.
+    // The version also counts ended blocks until they are deleted, because it counts all rows of
+    // the table.
     assert_eq!((delete().await, version(&fixture).await.count), (1, 2));
     assert_eq!(blocked(&fixture).await.len(), 2);
 }

@@ -1,4 +1,5 @@
-//! Tests challenges: only the first answer counts, and wrong answers are counted for a while.
+//! Tests challenges: only the first answer to a challenge counts, and the store counts a buyer's
+//! wrong answers for a while.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
@@ -24,7 +25,7 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
 }
 
 /// Sends these answers to the store concurrently. For each answer, returns whether the answer is
-/// right, and how many earlier wrong answers of its buyer the store counted.
+/// right, and how many wrong answers of the buyer the store had counted before it.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -48,7 +49,7 @@ async fn at_once(
     counts
 }
 
-/// The first answer spends a challenge, whether the answer is right or wrong.
+/// The first answer to a challenge spends the challenge, whether the answer is right or wrong.
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
@@ -61,7 +62,7 @@ pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     );
 }
 
-/// Exactly one of many concurrent answers is the first.
+/// If a challenge gets many answers concurrently, exactly one of them is the first answer.
 pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     for id in 0..20 {
         let answers: Vec<_> = (0..16)
@@ -78,7 +79,8 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// Each buyer's wrong answers are counted for a period, and then the count resets to 0.
+/// The store counts a buyer's wrong answers for a period. Then the buyer's count starts again from
+/// 0.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
@@ -130,7 +132,8 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer after the end of its challenge does not count, even if the challenge is unspent.
+/// An answer after the end of its challenge has no effect, even if nobody answered the challenge
+/// before.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
@@ -161,7 +164,8 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
 
-/// Spending a challenge deletes rows of challenges that ended some time ago.
+/// When an answer spends a challenge, the store also deletes the rows of challenges that ended some
+/// time ago.
 pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(

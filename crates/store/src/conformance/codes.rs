@@ -36,7 +36,8 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code admits as many buyers as it has uses, and a repeat by the same buyer costs no use.
+/// A code admits as many buyers as it has uses. If a buyer repeats the request, this costs no
+/// further use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;
@@ -52,8 +53,8 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
-/// Codes can be revoked by prefix or by hash. Buyers who spent a revoked code earlier keep the
-/// access.
+/// Codes can be revoked by prefix or by hash. A buyer who spent a code before it was revoked keeps
+/// the access.
 pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     sale(&fixture, "spring").await;
     sale(&fixture, "autumn").await;
@@ -83,7 +84,8 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 2, spent: 2 });
 }
 
-/// If many buyers spend a code concurrently, the code admits as many buyers as it has uses.
+/// Even if many buyers spend a code concurrently, the code admits only as many buyers as it has
+/// uses.
 pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);
@@ -107,7 +109,8 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
-/// A sale's codes are deleted with the sale, and are not valid for a new sale with the same id.
+/// When a sale is deleted, its codes are deleted too. They are not valid for a new sale with the
+/// same id.
 pub async fn codes_are_deleted_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);

@@ -70,8 +70,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// Inserting a node's statistics for a time step a second time changes nothing. Statistics of
-/// seconds and of minutes expire separately.
+/// If a node's statistics of a time step are inserted twice, the second call changes nothing.
+/// Statistics by second and by minute expire at different times.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SaleSeriesRow {
@@ -139,7 +139,8 @@ async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture)
     assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 
-/// Wrong keys are counted for each network and minute, and counts of past minutes are deleted.
+/// The store counts wrong keys for each network and each minute. It deletes the counts of past
+/// minutes.
 pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     let store = &fixture.store;
     let [one, other] = ["192.0.2.1", "2001:db8::"];

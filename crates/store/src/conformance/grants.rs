@@ -1,4 +1,4 @@
-//! Tests grants, which move units between an item's pool and its slots, and the feeds of grants.
+//! Tests grants, which move units between an item's pool and its slots. Also tests their feeds.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{
@@ -48,8 +48,8 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A slot keeps the spread that it got with its grant. So before a sale opens, a new spread closes
-/// the grants.
+/// A slot keeps the spread that it got with its grant. So if the spread changes before the sale
+/// opens, the grants are closed. In an open sale, they stay open.
 pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -99,8 +99,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens only one grant, even if the transaction that opened the grant runs again after the
-/// grant was closed.
+/// An id opens at most one grant. Even if the transaction runs again after the grant was closed, it
+/// opens no second grant.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -135,7 +135,8 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(fixture.grant(&grant).await.feed_len, Seq(2));
 }
 
-/// A closed grant returns its unsettled units once. The slot's next grant has the next epoch.
+/// When a grant is closed, its unsettled units return to the pool once. The slot's next grant has
+/// the next epoch.
 pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let item = grant.slot.item;
@@ -165,7 +166,8 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     );
 }
 
-/// Closed grants are counted by cause, and the closings of failed slots also count as repairs.
+/// Closed grants are counted by the cause of their closing. If the cause is a failed slot, the
+/// closing also counts as a repair.
 pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     for cause in [CloseCause::EpochMissing, CloseCause::Ended, CloseCause::EpochMissing] {
@@ -207,7 +209,8 @@ pub async fn a_feed_has_no_gaps(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Unlimited stock is granted and sold without being counted.
+/// Unlimited stock has no number of units, so a grant of it and a refill move no units. Held and
+/// paid units are still counted.
 pub async fn unlimited_stock_is_not_counted(fixture: Fixture) {
     let item = fixture.item(Stock::Unlimited, 3).await;
     let grant = fixture.open(SlotKey { item, index: 0 }, 50).await;
@@ -254,8 +257,8 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// After a sale is closed, its items cannot be adjusted. A repeat of an earlier adjustment is still
-/// recognized.
+/// After a sale is closed, new adjustments of its items are refused. A repeat of an earlier
+/// adjustment is still recognized.
 pub async fn an_adjustment_leaves_a_closed_sale_unchanged(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");

@@ -55,7 +55,7 @@ async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
     view.expect("a room").shop
 }
 
-/// All rooms of a sale have one seed, but each room has its own order of buyers.
+/// All rooms of a sale have the same seed, but each room's draw has its own sequence of buyers.
 pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 5, 5).await;
     let (seed, names) = (DrawSeed::new([3; 32]), ["anna", "bert", "carl", "dora"]);
@@ -83,7 +83,7 @@ pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     }
 }
 
-/// A room admits buyers only for its item's units, and a buyer can wait in two rooms.
+/// A room admits buyers only while its own item has units. A buyer can wait in two rooms.
 pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 1, 8).await;
     let seed = || DrawSeed::new([3; 32]);
@@ -114,7 +114,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
         (2, 0),
         "an order for a phone must not use the admission to buy a case"
     );
-    // Bert leaves only the waiting room for cases, and keeps the position in the room for phones.
+    // Bert leaves only the waiting room for cases. He keeps his position in the room for phones.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
@@ -132,8 +132,8 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(held, [Some(case)]);
 }
 
-/// One transaction can admit visitors of both rooms. It admits none to a room that has changed
-/// since the room's snapshot.
+/// One transaction can admit visitors of both rooms. If a room has changed since its snapshot, the
+/// transaction admits none of its visitors.
 pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let items = sale(&fixture, 1, 8).await;
     open(&fixture).await;
@@ -156,7 +156,7 @@ pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     assert_eq!(again, [vec![], vec![]], "rooms with old snapshots must not admit visitors");
 }
 
-/// An operator admits visitors of one item. The action names the item.
+/// An operator can admit visitors to one item. The action then names the item.
 pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 1, 1).await;
     let seed = || DrawSeed::new([3; 32]);
@@ -176,7 +176,7 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
-/// The store knows whether any of the visitors who entered while the room was open still waits.
+/// The store can tell whether a visitor still waits who entered while the room was open.
 pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;
     let seed = || DrawSeed::new([3; 32]);

@@ -1,4 +1,4 @@
-//! Tests of lists: the pages of a sale's orders, and the list of all requests that hold an order.
+//! Tests two lists: the pages of a sale's orders, and the requests that hold an order.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState};
@@ -90,7 +90,7 @@ pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     );
 }
 
-/// New orders do not move other orders to another page of a list.
+/// A list's next page is the same even if new orders were created after the previous page was read.
 pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let first = fixture

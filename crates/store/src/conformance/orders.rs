@@ -112,7 +112,8 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// One call expires at most the requested number of orders, longest due first.
+/// One call expires at most the requested number of orders. The order that became due first expires
+/// first.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
@@ -130,7 +131,7 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent calls expire different orders, and each call expires as many as requested.
+/// Concurrent calls never expire the same order. Each call expires as many orders as requested.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -177,7 +178,8 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// After concurrent expiries, purchases and payments, quotas match the active orders.
+/// Orders expire while their buyers purchase and pay. Afterwards each buyer's quota must match the
+/// buyer's active orders.
 pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
@@ -251,7 +253,8 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
 }
 
-/// A late payment revives an order if the pool has enough units and the buyer's limit allows them.
+/// A late payment makes an order active again if the pool has enough units and the buyer's limit
+/// allows them.
 pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -290,7 +293,8 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 3, 1, 0).await;
 }
 
-/// An order can end after its grant was closed, and then no slot gets a feed row.
+/// An order can end after its grant was closed. Its units then return to the pool, and no slot gets
+/// a feed row.
 pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -300,7 +304,8 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// Concurrent changes end an order at most once, and only a payment leaves the order active.
+/// Several changes of one order run concurrently. They end the order at most once. The order is
+/// active afterwards only if a payment succeeded.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
@@ -324,7 +329,8 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may revive the order after its end. Then both the payment and the end succeed.
+        // A payment may make the order active again after its end. Then both the payment and the
+        // end have succeeded.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "the order ended {endings} times");
@@ -339,7 +345,8 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     }
 }
 
-/// Every change is published to the sink, with the counts after the change.
+/// Every change of an order is published to the sink, together with the item's counts after the
+/// change.
 pub async fn order_changes_are_published(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -348,7 +355,7 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let commits = fixture.commits.take();
     let states: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
-    // The store may publish the changed order first, and the counts after the change later.
+    // The store may publish the changed order first, and the new counts in a later commit.
     let counts = commits.iter().flat_map(|c| &c.counts).last();
     assert_eq!(counts, Some(&fixture.counts(grant.slot.item).await));
     end(&fixture, &order, EndReason::Cancel).await;

@@ -41,7 +41,7 @@ fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("the event row is readable")).collect()
 }
 
-/// Gives every event its position, and returns the events after the position `after`.
+/// Gives a position to every event that has none. Returns the events after the position `after`.
 async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
@@ -56,8 +56,8 @@ pub(super) async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery>
     fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
-/// Adds an endpoint, and creates three orders. Returns the endpoint's position and the orders'
-/// events.
+/// Adds an endpoint and creates three orders. Returns the endpoint's position, and the events about
+/// the orders.
 pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     let grant = fixture.slot(10, 10, 5).await;
     events_after(fixture, 0).await;
@@ -70,7 +70,8 @@ pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     (from, events)
 }
 
-/// Events are read in the order in which they happened, with their orders' values after the change.
+/// Events are read in the sequence in which they happened. Each event has its order's values after
+/// the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = events_after(&fixture, 0).await;
@@ -150,7 +151,8 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs messages, and each earlier secret signs until its end.
+/// After a secret was replaced, the new secret signs messages. Each earlier secret also signs until
+/// its end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -291,7 +293,7 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
     assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events must not wait");
 }
 
-/// Until a node's lease of an endpoint expires, no other node gets a lease of the endpoint.
+/// While one node has the lease of an endpoint, no other node gets it.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let lease = async |node, ms| {
@@ -302,7 +304,7 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(lease(2, 100).await && !lease(1, 100).await);
     assert!(lease(2, 0).await && lease(1, 100).await, "another node must get a released lease");
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
-    // After the clock is set back, the lease of the first node is void.
+    // When the clock is set back, the first node's lease becomes invalid.
     fixture.clock.advance(-3_600_000);
     assert!(lease(2, 100).await && !lease(1, 100).await, "another node must get a void lease");
 }

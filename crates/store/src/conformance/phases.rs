@@ -55,7 +55,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     };
     let announced = drain().await;
     let others = announced.is_some();
-    // Another operator pauses and resumes the sale. The slots sell again, so the drain is void.
+    // Another operator pauses and resumes the sale. The slots then sell again, so the drain no
+    // longer counts.
     for step in [PhaseStep::Pause, PhaseStep::Resume] {
         store.step_sale("spring", step).await.expect("writes");
     }
@@ -64,7 +65,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
         assert_eq!(close(announced).await, None);
         assert_eq!(store.sale("spring").await.expect("reads"), Some(before.clone()));
     }
-    // Another node cancels the drain. Then every node sells again.
+    // Another node cancels the drain, so every node sells again.
     let announced = drain().await;
     store.cancel_drain("spring").await.expect("writes");
     if others {
@@ -88,7 +89,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     store.cancel_drain("autumn").await.expect("writes");
 }
 
-/// A timed step changes nothing if the sale is a draft or if the step's time has changed.
+/// A timed step changes nothing if the sale is a draft, or if an operator has changed the step's
+/// time.
 pub async fn a_timed_step_that_is_not_needed_changes_nothing(fixture: Fixture) {
     let store = &fixture.store;
     let (start, end) = (fixture.clock.now(), fixture.clock.now().plus(60_000));

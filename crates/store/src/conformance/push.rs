@@ -1,4 +1,4 @@
-//! Tests subscriptions of browsers to messages.
+//! Tests the subscriptions of browsers to push messages.
 use doorbuster_core::NodeId;
 
 use super::{Fixture, HOLD_MS, buyer};
@@ -32,8 +32,8 @@ async fn take_over(fixture: &Fixture, node: NodeId, limit: usize) -> u64 {
     fixture.store.take_over_push_subscriptions(node, limit).await.expect("writes")
 }
 
-/// If a buyer's browser subscribes again with the same keys, the subscription is renewed. With
-/// other keys, a new subscription replaces it.
+/// If a buyer's browser subscribes again with the same keys, the subscription is renewed. If the
+/// keys are new, a new subscription replaces the earlier one.
 pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     let store = &fixture.store;
     let anna = browser("anna", "one");
@@ -65,8 +65,9 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [again.id]);
 }
 
-/// When another buyer subscribes in a browser, the browser gets no more messages of the earlier
-/// buyer. A subscription with the browser's address and other keys does not stop these messages.
+/// When another buyer subscribes in the same browser, the browser gets no more messages of the
+/// earlier buyer. A forged subscription, with the browser's URL and other keys, does not stop these
+/// messages.
 pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     let anna = put(&fixture, FIRST, &browser("anna", "one")).await;
     let also = put(&fixture, FIRST, &browser("anna", "two")).await;
@@ -78,7 +79,8 @@ pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
-/// If a buyer has the maximum number of subscriptions, a new one replaces the one that ends first.
+/// If a buyer already has the maximum number of subscriptions, a new one replaces the subscription
+/// that ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
     for path in ["one", "two"] {
@@ -113,7 +115,7 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(take_over(&fixture, SECOND, 9).await, 1);
     assert_eq!(owned(&fixture, SECOND).await, ids);
     assert_eq!(owned(&fixture, FIRST).await, Vec::<u64>::new());
-    // After the clock is set back, the lease of the second node is void.
+    // When the clock is set back, the second node's lease becomes invalid.
     fixture.clock.advance(-3_600_000);
     let renewed = put(&fixture, FIRST, &browser("anna", "anna")).await;
     assert_eq!((renewed.id, renewed.node), (ids[0], FIRST));
@@ -148,7 +150,8 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 
-/// The search finds the unpaid orders of several buyers, except orders that are due for expiry.
+/// The store finds the unpaid orders of several buyers. It leaves out orders that are due for
+/// expiry.
 pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
     let store = &fixture.store;
     let grant = fixture.slot(9, 9, 3).await;

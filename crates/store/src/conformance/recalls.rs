@@ -29,7 +29,8 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Recalled units reach another slot through that slot's feed, and the new counts are published.
+/// Units that are recalled for another slot reach this slot through its feed. The new counts are
+/// published.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -60,7 +61,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     fixture.expect_units(item, 0, 10, 0, 0).await;
 }
 
-/// If the grant that should get the units was closed meanwhile, the units go to the pool.
+/// If the grant that should get the units has been closed, the units go to the pool.
 pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -77,7 +78,7 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     fixture.expect_units(item, 9, 1, 0, 0).await;
 }
 
-/// Refills and answered recalls are counted for each grant.
+/// The store counts refills and answered recalls for each grant.
 pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(20), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;

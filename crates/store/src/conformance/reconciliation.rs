@@ -1,4 +1,5 @@
-//! Tests reconciliation: the state changes of orders add up to the counts, and the totals agree.
+//! Tests reconciliation: the state changes of all orders add up to the item's counts, and the
+//! totals of units and money agree.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::EndReason;

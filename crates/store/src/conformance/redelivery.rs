@@ -1,14 +1,16 @@
-//! Tests requests to deliver an event again while the server still tries to deliver it.
+//! Tests an operator's request to deliver an event again, while the server still tries to deliver
+//! the event.
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use super::Fixture;
 use super::outbox::{parcel, pending, three};
 use crate::contract::Redelivery;
 
-/// The largest number of pending deliveries.
+/// The largest number of deliveries that may be pending.
 const MOST: usize = 9;
 
-/// Only an attempt that began after an operator's request changes the requested delivery.
+/// When an operator requests a delivery again, earlier attempts no longer count. Only an attempt
+/// that began after the request changes the delivery.
 pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at = events[0].position;

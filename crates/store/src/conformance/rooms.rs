@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission, in milliseconds. Only an admission that is longer than
-/// `IDLE_TURN_MS` is shortened while other visitors wait.
+/// The length of an admission, in milliseconds. The store shortens only longer admissions, to
+/// `IDLE_TURN_MS`, while other visitors wait.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -72,8 +72,8 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
     (view.room.line, view.shop)
 }
 
-/// The first call of `open_room` creates the room with its seed. The first call after the sale
-/// opened closes the draw.
+/// The first call of `open_room` creates the room and its seed. The first call after the opening of
+/// the sale closes the draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(
         fixture.store.open_room(&room(), seed()).await.expect("writes"),
@@ -184,7 +184,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
-    // Two calls with the same snapshot do not admit a visitor twice.
+    // Even if two calls use the same snapshot, they do not admit a visitor twice.
     let room = room();
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, open: 0, used: 0, used_units: 0 });
@@ -212,7 +212,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // The sale is paused after the snapshot, so no unit is free.
+    // The sale is paused after the snapshot was read, so no unit is free.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
@@ -257,8 +257,8 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert!(admit_all(&fixture).await.is_empty(), "the room must have no visitor left");
 }
 
-/// While other visitors wait, an admission is short at first. The visitor's first act extends it
-/// once to its full length.
+/// While other visitors wait, an admission is short at first. The admitted visitor's first request
+/// extends it to its full length, once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
@@ -296,8 +296,8 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     );
 }
 
-/// A visitor who leaves is passed over, or loses an admission that has begun. The draw does not
-/// change.
+/// If a visitor leaves before the admission, the room passes over the visitor. If the visitor
+/// leaves later, the admission ends. The draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(&room(), buyer(name)).await.expect("writes");
@@ -318,8 +318,8 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The first call admits the rank of the visitor who left, but that admission has already ended.
-    // So the second call gives the unit to the next visitor.
+    // The first call admits the visitor who left, because the draw does not change. This admission
+    // has already ended, so the second call gives the unit to the next visitor.
     assert_eq!(admit_all(&fixture).await, drawn[..1]);
     assert_eq!(admit_all(&fixture).await, drawn[1..2]);
     assert!(admit_all(&fixture).await.is_empty());

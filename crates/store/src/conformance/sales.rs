@@ -17,7 +17,8 @@ pub(super) async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
 
-/// A created sale is a draft, with all its stock in the pools and its items in the shop's sequence.
+/// A new sale is a draft. All its stock is in the pools, and its items are in the sequence that the
+/// shop gave.
 pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     fixture.commits.forget();
     let sale = create(&fixture, "spring").await;
@@ -51,8 +52,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// If several nodes share the store, each change of the catalogue sets a new version, and nothing
-/// else does. In an embedded store, the version is always empty.
+/// If several nodes share the store, each change of the catalogue sets a new version. Other changes
+/// do not set a new version. In an embedded store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -127,7 +128,7 @@ pub async fn a_patch_raises_the_version(fixture: Fixture) {
     assert_eq!(none, PatchOutcome::NotFound);
 }
 
-/// A patch that returns an error changes nothing, and the caller gets this error.
+/// If a patch returns an error, it changes nothing, and the caller gets this error.
 pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -158,7 +159,7 @@ pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
 
-/// Only a draft can be deleted, and the numbers of its items are never used again.
+/// Only a draft can be deleted. The ids of its items are never used again.
 pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let delete =
@@ -192,7 +193,7 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     }
 }
 
-/// Counts can be read by item. Unknown items are left out.
+/// Counts can be read for certain items. Unknown items are left out.
 pub async fn counts_are_listed_by_item(fixture: Fixture) {
     let (a, b) =
         (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
@@ -240,7 +241,7 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
-/// If the store's clock is set back, every earlier lease is void.
+/// When the store's clock is set back, every earlier lease becomes invalid.
 pub async fn a_lease_from_before_a_clock_step_is_void(fixture: Fixture) {
     let store = &fixture.store;
     let take_leader_lease =

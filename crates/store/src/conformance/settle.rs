@@ -1,4 +1,5 @@
-//! Tests settling: each ticket gets one verdict, consumed or returned, and keeps it.
+//! Tests settling: each ticket gets one verdict and keeps it. A ticket either becomes an order,
+//! which consumes the ticket, or is returned.
 use std::sync::Arc;
 
 use doorbuster_core::rows::FeedCause;
@@ -6,7 +7,7 @@ use doorbuster_core::{CloseCause, GrantId, Millis, OrderState, Seq, Stock, Ticke
 
 use super::{Fixture, HOLD_MS, buyer, id_key, id_of, request_key};
 
-/// A consumed ticket is an order, which is found by its id and by its request.
+/// A consumed ticket becomes an order, which can be found by its id and by its request.
 pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "k", 4);
@@ -48,7 +49,7 @@ pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
     fixture.expect_units(ticket.item, 60, 36, 4, 0).await;
 }
 
-/// A ticket that is delivered again keeps its verdict, and no units move.
+/// If a ticket is settled again, it keeps its verdict, and no units move.
 pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -78,8 +79,8 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A second ticket for a request gets the first ticket's order, and the second ticket's units are
-/// credited.
+/// If a request gets a second ticket, this ticket gets the order of the first ticket. The second
+/// ticket's units are credited to the slot.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -102,7 +103,8 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     fixture.expect_units(first.item, 0, 8, 2, 0).await;
 }
 
-/// If a buyer's key already has an order, a ticket with the same key and other content is refused.
+/// If a buyer already has an order under a request key, a ticket with the same key and other
+/// content is refused.
 pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let other = fixture.slot(10, 10, 5).await;
@@ -173,8 +175,8 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Tickets of a closed grant are neither consumed nor credited, because the closing of the grant
-/// already returned the units to the pool.
+/// A ticket of a closed grant does not become an order. Its units are not credited either, because
+/// the closing has already returned them to the pool.
 pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
@@ -185,7 +187,8 @@ pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A ticket that exceeds the grant's units is returned, and the faulty slot's grant is closed.
+/// If a ticket asks for more units than the grant has left, the slot is faulty. The ticket is
+/// returned, and the grant is closed.
 pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
@@ -205,8 +208,8 @@ pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// If a second ticket has a used number, its verdict is recorded without the number, and the grant
-/// is closed.
+/// If two tickets of a grant have the same number, the slot is faulty. The verdict of the second
+/// ticket is recorded without the number, and the grant is closed.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -229,7 +232,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
-/// A returned ticket keeps its number, as an order does, and no other ticket can use the number.
+/// A returned ticket uses up its number, as an order does. No other ticket can have this number.
 pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -262,7 +265,7 @@ pub async fn numbers_come_in_any_order(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 6, 4, 0).await;
 }
 
-/// A ticket of an unknown grant is returned without a record.
+/// A ticket of an unknown grant is returned, and the store keeps no row about it.
 pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     let mut grant = fixture.slot(10, 10, 1).await;
     grant.id = GrantId(404);
@@ -272,7 +275,8 @@ pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A whole batch is one transaction, which is published before the caller gets an answer.
+/// A batch of tickets is settled in one transaction. The store publishes its result before the
+/// caller gets an answer.
 pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();
@@ -294,7 +298,7 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// After a ticket's `decide_by`, a caller can force a verdict, which then never changes.
+/// After a ticket's `decide_by`, a caller can force a verdict. This verdict never changes.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
@@ -329,8 +333,8 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// If the ticket, or another ticket of its request, became an order, a forced verdict returns this
-/// order.
+/// If the ticket has already become an order, a forced verdict returns this order. The same applies
+/// if another ticket of the same request has become an order.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

@@ -140,7 +140,8 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// An item has a waitlist only while it has no free unit, but some of its units may be returned.
+/// A buyer can join an item's waitlist only while the item has no free unit, and some of its units
+/// may still be returned.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -184,7 +185,7 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Returned units go to the buyer who waited longest, with a short time to pay.
+/// A returned unit goes to the buyer who has waited longest. The buyer's payment window is short.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -232,7 +233,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), 1);
     assert_eq!(join(&fixture, item, "anna", "line-anna").await, JoinOutcome::Order(order.clone()));
     assert_eq!(join(&fixture, item, "anna", "more").await, JoinOutcome::LimitReached);
-    // Units for which no buyer waits go to slots again.
+    // If a unit returns and no buyer waits for it, a refill can move it to a slot again.
     cancel(&fixture, &orders[1]).await;
     cancel(&fixture, &orders[2]).await;
     expect_waitlist(&fixture, item, 1, 1).await;
@@ -241,7 +242,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// Concurrent calls serve the entries that waited longest, and no entry twice.
+/// Concurrent calls serve the entries that have waited longest, and serve no entry twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -288,8 +289,8 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three units are kept for the waitlist. Anna and Bert wait, but buy the slot's two units. Bert
-    // uses the key of Bert's waitlist entry.
+    // Three units are kept for the three waiting buyers. Anna and Bert buy the slot's two units
+    // while they wait. Bert uses the request key of his waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -327,7 +328,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer can end a waiting entry once, and then the later entries move forward.
+/// A buyer can leave a waiting entry only once. The later entries then move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -352,7 +353,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
         Some(Verdict::Unavailable)
     );
     assert_eq!(entry_state(&fixture, bert.id).await, (WaitlistState::Waiting, 0));
-    // The key can be used again, because the entry that was left has no order.
+    // The buyer left without an order, so the request key of the entry can be used again.
     let again = join_new(&fixture, item, "anna").await;
     assert_eq!(
         entry_state(&fixture, again.id).await,
@@ -377,7 +378,8 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Each held or kept unit allows one entry, because only these units can go to waiting buyers.
+/// A waitlist has at most one entry for each held or kept unit, because only these units can go to
+/// waiting buyers.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -424,7 +426,7 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// While an entry waits, no call can force its verdict, however long the entry waits.
+/// While an entry waits, a caller cannot force a verdict for it, even after a long time.
 pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -1,4 +1,5 @@
-//! Tests of a long log, of readers with old snapshots, and of threads that panic.
+//! Tests a write-ahead log that has become long, readers with old snapshots, and threads that
+//! panic.
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -15,14 +16,14 @@ use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 /// pages.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
 const COMMITS: usize = 20;
-/// Long enough for an asynchronous effect on a slow machine.
+/// The longest wait for an asynchronous effect. It is long, because the machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
-    /// Receives the time at which each commit was published. The writer shortens the log after the
-    /// publication.
+    /// Receives the time at which each commit was published. The writer shortens the log only after
+    /// the publication.
     published: Receiver<Instant>,
     /// A second connection, which reads the length of the log.
     shell: Connection,
@@ -31,7 +32,7 @@ struct Fixture {
 impl Fixture {
     fn open() -> Self {
         let (publish, published) = sync_channel(10_000);
-        // If the channel is full, some times are lost, which is harmless.
+        // If the channel is full, the time of a commit is lost. The tests do not need every time.
         let sink = move |_: &_| {
             let _ = publish.try_send(Instant::now());
         };
@@ -53,7 +54,7 @@ impl Fixture {
         Self { store, dir, published, shell }
     }
 
-    /// Writes this number of bytes, and returns the start time.
+    /// Commits a write of this many bytes. Returns the time at which the write started.
     async fn write(&self, bytes: usize) -> Instant {
         let written = self.store.job(move |ledger| {
             let began = Instant::now();
@@ -86,8 +87,8 @@ impl Fixture {
         reads
     }
 
-    /// Sets whether a checkpoint counts as running. The call with `true` first waits until no real
-    /// checkpoint runs.
+    /// Sets whether the store believes that a checkpoint runs. With `true`, first waits until no
+    /// real checkpoint runs.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let job = self.store.job(move |_| {
@@ -100,7 +101,7 @@ impl Fixture {
         job.await.expect("writes");
     }
 
-    /// Measures the pauses of the writer after each commit.
+    /// After each of several commits, measures how long the writer pauses. Returns these pauses.
     async fn pauses(&self) -> Vec<Duration> {
         let mut began = Vec::new();
         while self.published.try_recv().is_ok() {}
@@ -114,7 +115,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // A directory that stays in the temporary directory is harmless.
+        // Errors are ignored: the directory then stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,5 +1,6 @@
-//! Tests which rows a node reads again. Without a usable position, the node reads every order.
-//! After a restore, rows from a dump must not be published at every poll.
+//! Tests which rows a node reads again after its database session ended. If the node has no usable
+//! position, it reads every order. After a restore, the node must not publish the rows of the dump
+//! at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,8 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
     // After its session ends, a node continues at a position that is at least
-    // `DIGEST_POLL_REWIND_MS` old. This node has no such position yet, so it reads every order.
+    // `DIGEST_POLL_REWIND_MS` old. This node is too young to have such a position, so it reads
+    // every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, kill).expect("psql runs");
@@ -76,7 +78,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // As in a restored dump, the rows get a transaction id that is ahead of this server's counter.
+    // These rows get a transaction id that is ahead of this server's counter, like rows of a
+    // restored dump.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))
@@ -91,7 +94,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
     }
     again.commits.forget();
-    // If the rows from the dump were not rewritten, each of these three polls would publish them.
+    // If the store had not rewritten the rows from the dump at its start, each of these three polls
+    // would publish them.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();
@@ -111,7 +115,8 @@ const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
      CREATE INDEX orders_changed ON orders (changed);
      DELETE FROM schema_migration WHERE version >= 24";
 
-/// A node of the previous version is in a transaction when the migration begins.
+/// A node of the previous version has an open transaction when the migration begins. The order of
+/// this transaction must still get a due time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_commits_during_the_migration_has_a_due_time() {
     let cluster = cluster::shared();

@@ -1,5 +1,6 @@
-//! Tests a database that is one version ahead. Nodes of this version keep running and can start.
-//! They leave the newer version's data unchanged.
+//! Tests this version of the store on a database that a newer version has migrated. Nodes of this
+//! version must keep running and be able to start, and must leave the newer version's data
+//! unchanged.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
@@ -17,8 +18,8 @@ const LATER: &str = "DO $$ DECLARE name text; BEGIN
     END LOOP; END $$;
     INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
     FROM schema_migration";
-/// Counts the rows that still have the new column's value, in tables whose rows are updated in
-/// place.
+/// Counts the rows in which the new column still has its value. The store updates the rows of these
+/// tables in place, so it could lose the value.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
     (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
     FROM quota)";

@@ -134,8 +134,8 @@ async fn each_unit_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Without its due time, a hold would never expire. In PostgreSQL the due times are in a separate
-/// table.
+/// A hold without a due time would never expire. In PostgreSQL, the due times are in a separate
+/// table, so a due time may be missing or wrong.
 #[tokio::test]
 async fn a_missing_or_wrong_due_time_is_found() {
     let database = cluster::shared().database();
@@ -207,7 +207,7 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
     assert!(checked.is_err(), "the audit must wait for the table");
     lock.join().expect("no panic");
     // After five seconds, the database itself ends a session with an idle transaction. So the test
-    // checks the sessions during the first three seconds.
+    // checks for such sessions during the first three seconds.
     let (began, idle) = (
         Instant::now(),
         "SELECT count(*) FROM pg_stat_activity WHERE datname =
@@ -273,7 +273,7 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_previous_version_is_migrated() {
-    // The orders' ids come from another store with the same key.
+    // The early version's orders need valid ids. They come from another store with the same key.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

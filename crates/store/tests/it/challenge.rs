@@ -1,5 +1,5 @@
-//! Tests challenges in PostgreSQL: even on different nodes, answers of one buyer wait for each
-//! other.
+//! Tests challenges in PostgreSQL. Two answers of one buyer must wait for each other, even on
+//! different nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};
@@ -8,7 +8,7 @@ use crate::cluster;
 use crate::events::{run, session};
 use crate::fixture::open_postgres;
 
-/// The time limit of each wait. It is long enough for a slow machine.
+/// The longest wait. It is long, because the machine may be slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Counts the sessions that wait for a row that another session has locked.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -21,7 +21,8 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // A transaction records wrong answers up to the limit. The test commits it later.
+    // A transaction of another node records wrong answers up to the limit. It stays open until the
+    // test commits it later.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",

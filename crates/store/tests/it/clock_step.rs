@@ -1,4 +1,4 @@
-//! Tests that a step of the database's clock makes no order and no checkout due.
+//! Tests that no order and no checkout becomes due when the database's clock is set forward.
 use doorbuster_core::limits::PROVIDER_GRACE_MS;
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, HOLD_MS};
@@ -46,7 +46,7 @@ async fn a_step_of_the_databases_clock_makes_no_checkout_due() {
     assert_eq!(due().await, None, "the checkout of an order in its payment window must stay open");
     advance(HOLD_MS);
     assert!(due().await.is_some(), "after the payment window, the checkout must be closed");
-    // The pause and the grace period follow the monotonic clock, too.
+    // The pause before the next query and the grace period also follow the monotonic clock.
     let unanswered = CheckoutDeferral {
         order: order.id,
         session: checkout.session,

@@ -1,4 +1,5 @@
-//! Tests the copies of commits: a base and the later segments together are the whole store.
+//! Tests the copies of commits. A base copy, together with the segments that follow it, must
+//! contain the whole store.
 use std::fs::File;
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use doorbuster_store::{
 
 use crate::fixture::{Dir, open, options};
 
-/// The number of tickets: enough for several checkpoints and restarts of the log.
+/// The number of tickets. Their commits need several checkpoints and restarts of the write-ahead
+/// log.
 const TICKETS: u64 = 24_000;
 const AT_ONCE: usize = 40;
 
@@ -58,7 +60,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
     for (turn, batch) in tickets.chunks(AT_ONCE).enumerate() {
         let settled = fixture.store.settle(batch.to_vec());
         if turn == 100 {
-            // The base is copied while the store commits.
+            // Copies the base while the store commits.
             let (from, to, before) = (dir.path().to_owned(), base.clone(), copy.newest());
             let copied = tokio::task::spawn_blocking(move || copy_base(&from, &to));
             let (copied, settled) = tokio::join!(copied, settled);
@@ -68,7 +70,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
         } else {
             settled.await.expect("settles");
         }
-        // Several batches are settled before each segment is taken, so a segment can contain
+        // Several batches are settled before the next segment is taken. So a segment can contain
         // several commits.
         if turn % 7 == 0 {
             segments.extend(take(&copy));

@@ -53,7 +53,8 @@ async fn child_that_settles_until_the_store_fails() {
     println!("stopped normally");
 }
 
-/// `"$@"` in the shell line is the child's command.
+/// Starts this test program as a child of a shell. In the shell's command `line`, `"$@"` stands for
+/// the program and its arguments.
 fn child(dir: &Dir, line: &str) -> Child {
     let program = std::env::current_exe().expect("this test");
     let mut shell = Command::new("bash");
@@ -104,7 +105,8 @@ async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
 #[tokio::test]
 async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
     let dir = Dir::new();
-    // A write beyond the limit fails with EFBIG, because the child ignores the signal XFSZ.
+    // The shell limits the size of files. A write beyond this limit fails with EFBIG, because the
+    // child ignores the signal XFSZ, which would otherwise end it.
     let mut child = child(&dir, r#"trap "" XFSZ; ulimit -f 3000; exec "$@""#);
     let (confirmed, lines) = listen(&mut child, |_| false);
     assert!(lines.iter().any(|line| line.starts_with("fatal ")), "{lines:?}");

@@ -1,6 +1,6 @@
-//! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id, and
-//! only the id and the request keys have changed. The columns come from the database's catalogue,
-//! so the test also covers columns that are added later.
+//! Tests the erasure of a buyer in SQLite and in PostgreSQL. Afterwards no column of any table may
+//! contain the buyer's id, and only the id and the request keys may have changed. The columns come
+//! from the database's catalogue, so the test also covers columns that are added later.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -30,7 +30,7 @@ pub mod shell;
 
 use shell::Shell;
 
-/// A buyer's id that no other value contains.
+/// The buyer's id. No other value contains this text.
 const BUYER: &str = "anna-rosa.1970:42";
 const SEED: [u8; 32] = [3; 32];
 /// A ticket with this many units cannot be settled.
@@ -108,7 +108,7 @@ async fn erase(fixture: &Fixture) -> Erased {
     loop {
         let some = fixture.store.erase_batch(&anna()).await.expect("writes");
         assert!(some.orders <= ERASE_ROWS_MAX as u64, "{some:?}");
-        // The rows must be consistent after each commit.
+        // The erasure commits in batches. The rows must be consistent after each commit.
         fixture.check_invariants().await;
         if some == Erased::default() {
             return all;
@@ -125,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders. Each field is named after what happened to its order.
+/// The buyer's orders. Each field is named after what happened to the order.
 struct Orders {
     paid: Order,
     cancelled: Order,
@@ -254,7 +254,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // The rows of open sales stay. The push subscription belongs to no sale, so it is erased.
+    // Rows of open sales must stay. The push subscription belongs to no sale, so it is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 1, true));
     assert_eq!(
@@ -323,7 +323,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     shell
 }
 
-/// The audit's findings are logged, so they must not contain the buyer's id.
+/// The audit's findings are written to the log. So they must not contain the buyer's id.
 async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
@@ -356,7 +356,8 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // Each lot is computed from the replacement id, so no lot reveals the erased name.
+    // After the erasure, the lot of each row is computed from the replacement id. So no lot reveals
+    // the erased id.
     let rooms = fixture.store.waiting_rooms(vec!["spring".into()]).await.expect("reads");
     assert_eq!(rooms.len(), 2);
     for room in rooms {
@@ -452,7 +453,8 @@ macro_rules! both {
 
 both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
-/// Rewriting the file clears its free pages.
+/// An erasure leaves the erased id in free pages of the file. Rewriting the file must clear these
+/// pages.
 #[tokio::test]
 async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();

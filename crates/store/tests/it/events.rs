@@ -1,5 +1,5 @@
-//! Tests events in PostgreSQL. Readers that continue after their last position miss no event,
-//! whatever the order of the commits is.
+//! Tests events in PostgreSQL. Transactions may commit in any sequence. A reader that continues
+//! after its last position must still get every event.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +87,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     run(&slow, &insert_event("never")).await;
     run(&quick, &insert_event("fifth")).await;
     run(&slow, "ROLLBACK").await;
-    // The position of a deleted event is never used again.
+    // The positions of deleted events must not be used again.
     run(&quick, "DELETE FROM event WHERE position IS NOT NULL").await;
     let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
     assert_eq!(x.expect("writes") + y.expect("writes"), 1);
@@ -97,7 +97,8 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// A second transaction waits until the first transaction ends, and then sees its positions.
+/// Only one transaction at a time may assign positions. A second transaction must wait until the
+/// first one ends, and must then see the positions that it assigned.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;
@@ -296,7 +297,8 @@ async fn another_node_is_notified_of_events() {
     let grant = a.slot(10, 10, 4).await;
     wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // The payment names no order of this store. So the payment is refunded, and no units move.
+    // The payment names an order that this store does not have. The store refunds the payment, and
+    // no units move.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));

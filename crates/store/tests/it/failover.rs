@@ -128,8 +128,8 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     });
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
-    // The node cannot know whether the new primary has every order, so a commit must say that
-    // orders may be lost.
+    // The node cannot know whether the new primary has every order. So it must publish a commit
+    // with the mark that orders may be lost.
     wait(&fixture, AGAIN_WITHIN, |all| {
         all.iter().any(|commit| commit.may_lose_orders && commit.sales)
     })
@@ -148,7 +148,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     let known = fixture.store.database().expect("a database");
     assert_eq!((known.fence, known.timeline), (2, 2));
 
-    // The old primary starts again, as the first host of the address.
+    // The old primary starts again. It is the first host in the connection string.
     tokio::task::block_in_place(|| pair.primary.restart());
     let refused = pair.primary.url(&pair.database);
     let memory = KnownHistories::default();
@@ -157,11 +157,13 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
-    // This new node knows no history, so it compares both servers, and uses the new primary.
+    // This new node knows no history. It compares the histories of both servers, and must use the
+    // new primary.
     let other = open(&pair.url(), 3, KnownHistories::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;
-    // The first node loses its connections, but does not use the old primary.
+    // The first node loses its connections. When it connects again, it must not use the old
+    // primary.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
     tokio::task::block_in_place(|| pair.standby.psql(&pair.database, kill)).expect("kills");
@@ -204,7 +206,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), std::slice::from_ref(&found));
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
-    // The list of lost orders stays the same after a later failover that loses no order.
+    // A later failover loses no order. It must not change the list of lost orders.
     let sql = "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
                SELECT 3, 'later', at + 1, cause, system_id, timeline, '[]' FROM store_history
                WHERE fence = 2";
@@ -222,8 +224,8 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
         "the orders must be reported only once"
     );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
-    // This test resumes the sale without an action `sale.resumed`, so the lost orders are listed
-    // again.
+    // The lost orders stay in the list until an action `sale.resumed` is recorded. This test
+    // resumed the sale without this action, so the list still contains the orders.
     for step in [PhaseStep::Pause, PhaseStep::Close] {
         fixture.store.step_sale("sale-0", step).await.expect("steps");
         assert_eq!(
@@ -326,7 +328,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
         let store = fixture.store.clone();
         async move { settle(&store, &[ticket]).await }
     });
-    // The test waits longer than any time limit of a statement.
+    // The test waits until the commit has waited longer than any time limit of a statement.
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event = 'SyncRep' AND state_change < now() - interval '11 s'";
     tokio::task::block_in_place(|| {

@@ -1,5 +1,5 @@
-//! Tests an open store whose files are moved, deleted or replaced. The store stops, reports the
-//! reason, and confirms no further order. If the store file still exists, the next start finds
+//! Tests an open store whose files are moved, deleted or replaced. The store must stop, report the
+//! reason, and confirm no further order. If the store file still exists, the next start must find
 //! every confirmed order.
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -52,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// The store must refuse all work, and must have published no commit after its first order.
-    /// Returns the only reason that it reported.
+    /// Checks that the store refuses all work, and that it published no commit after its first
+    /// order. Returns the reason that it reported. There must be only one.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [

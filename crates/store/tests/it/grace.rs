@@ -1,6 +1,6 @@
-//! Tests rows of the previous version. For an order that waits for its payment provider, that
-//! version writes a due time that is too early. At that time, expiry does not end the order, but
-//! corrects its due time.
+//! Tests rows that the previous version wrote. If an order waits for its payment provider, that
+//! version writes a due time that is too early. At this time, this version must not expire the
+//! order, but must correct its due time.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
@@ -21,7 +21,7 @@ async fn record_unanswered(fixture: &Fixture, order: TicketId) {
     assert_eq!(fixture.store.defer_checkouts(vec![it]).await.expect("writes"), 1);
 }
 
-/// `run` executes SQL over another connection.
+/// Tests the correction of a due time. `run` executes SQL on another connection.
 async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     let next_due = async || fixture.store.next_due().await.expect("reads");
     let grant = fixture.slot(10, 10, 4).await;
@@ -48,8 +48,8 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     );
     record_unanswered(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // The previous version extends the payment window without deleting the recorded query to the
-    // provider. This version must ignore that query.
+    // When the previous version extends a payment window, it does not delete the record of an
+    // unanswered query. This version must ignore that query.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

@@ -1,5 +1,5 @@
-//! Tests the writer's groups. Waiting jobs are committed together, groups and queues have bounds,
-//! and a job that was sent runs to its end.
+//! Tests the groups in which SQLite's writer commits jobs. Waiting jobs are committed together,
+//! groups and queues are bounded, and a job that was sent runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;

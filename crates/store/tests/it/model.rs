@@ -25,7 +25,8 @@ use crate::fixture::{Dir, open, open_postgres};
 
 mod money;
 
-/// A ticket with values from a small range, so that the same numbers, buyers and keys repeat.
+/// A ticket. Its values come from a small range, so that the same numbers, buyers and keys occur
+/// often.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -89,15 +90,15 @@ fn ops() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The items of a run, and what happened in the run.
+/// The items of a run, and the tickets and orders that the run has made.
 struct World {
     now: Millis,
     items: [ItemId; 2],
     tickets: Vec<Arc<Ticket>>,
     /// The orders, oldest first.
     made: Vec<TicketId>,
-    /// The orders that the store expired, in sequence. If several orders are due at the same
-    /// instant, the model expires them in this sequence.
+    /// The orders that the store has expired, in the store's sequence. If several orders become due
+    /// at the same time, the model expires them in this sequence.
     expired: RefCell<Vec<TicketId>>,
 }
 
@@ -136,8 +137,8 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Expires the orders that are due, and begins with the order that has been due longest. An order
-/// with an open checkout is due later, because the provider gets time to answer.
+/// Expires the due orders. The order that became due first expires first. An order with an open
+/// checkout becomes due later, because the provider gets time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -163,7 +164,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// Runs one transaction on any ledger. Calls the functions of `doorbuster-core` directly.
+/// Runs one transaction on any ledger, with the functions of `doorbuster-core`.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -420,7 +421,8 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // The model has no rows for adjustments. The conformance suite covers adjustments.
+    // Adjustments are left out, because the model has no rows for them. The conformance suite tests
+    // adjustments.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

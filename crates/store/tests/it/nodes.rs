@@ -1,5 +1,5 @@
-//! Tests several nodes on one PostgreSQL. Each node learns of the other nodes' commits, and
-//! together the nodes never sell a unit twice.
+//! Tests several nodes on one PostgreSQL. Each node must learn of the other nodes' commits, and
+//! together the nodes must never sell a unit twice.
 
 mod digests;
 mod limits;
@@ -58,8 +58,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// No count changes, so the node of the receiving slot learns of the units only by the publication
-/// of the commit.
+/// When units move from one slot to another, no count changes. The node of the receiving slot must
+/// learn of the units all the same, so the commit must be published.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -72,8 +72,8 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // Late commits of earlier steps are taken first, so that they are not mistaken for the expected
-    // commit.
+    // Commits of earlier steps may arrive late. They are taken first, so that the test does not
+    // mistake one of them for the expected commit.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -161,8 +161,8 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Returns the tickets of one node, in batches. Both nodes get requests of the same buyers, and a
-/// third of the requests go to both nodes.
+/// Returns the tickets of one of two nodes, in batches. The nodes get requests of the same buyers,
+/// and a third of the requests go to both nodes.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {

@@ -1,4 +1,5 @@
-//! Tests opening and closing: locks, foreign files, file modes, and reopened stores.
+//! Tests how a store is opened and closed: locks, files of other programs, file modes, and reopened
+//! stores.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -30,7 +31,8 @@ async fn a_directory_has_one_store_at_a_time() {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // Sets file modes. An older program may have let other users read the files.
+    // Sets the mode of a file. With an older program, other users may have been able to read the
+    // files.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

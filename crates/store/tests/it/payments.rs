@@ -32,7 +32,8 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // No such order exists, so only the payment's id identifies the payment.
+        // No order has this id, so the nodes can recognize the payment only by the payment's own
+        // id.
         let report = |at: u32| {
             message(
                 "basket 7",
@@ -182,7 +183,8 @@ async fn payments_over_killed_sessions_pay_once() {
                 let captured =
                     retry(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
-                // `Repeated` means that an earlier attempt, whose answer was lost, had this effect.
+                // The result `Repeated` is also right: an earlier attempt succeeded, but its answer
+                // was lost.
                 assert!(
                     matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
                     "{captured:?}"
@@ -205,8 +207,8 @@ async fn payments_over_killed_sessions_pay_once() {
     fixture.store.close().await;
 }
 
-/// A payment for an ended order reads and locks all slots of the order's item, while the slots
-/// sell.
+/// A payment for an ended order reads and locks all slots of the order's item. Meanwhile, settlers
+/// sell from the same slots.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_payments_and_settlers_cause_no_deadlock() {
     let (a, b, database) = two().await;

@@ -1,12 +1,13 @@
-//! Tests a ticket that can never be settled: it becomes a dead letter, and the other tickets are
-//! settled. Also tests that a job that fails or panics is rolled back, but no other job is.
+//! Tests a ticket that can never be settled. It must become a dead letter, and the other tickets
+//! must be settled. Also tests that a job that fails or panics is rolled back, without the other
+//! jobs of its group.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};
 
 use crate::fixture::{Dir, open};
 
-/// Makes the table refuse rows of one buyer, as a bug or a damaged page would.
+/// Makes the table refuse the rows that match `condition`, as a bug or a damaged page would.
 fn poison(dir: &Dir, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \

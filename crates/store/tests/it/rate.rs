@@ -82,8 +82,8 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// The number of holds that end at the same instant. In each measurement, one transaction ends at
-/// most as many holds as an entry of `AT_ONCE` says.
+/// The number of holds that are due at the same time. Each measurement uses one entry of `AT_ONCE`
+/// as the largest number of holds that a transaction expires.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 

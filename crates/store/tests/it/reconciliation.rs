@@ -1,4 +1,5 @@
-//! Tests that the reconciliation names each kind of difference in units and money, on each backend.
+//! Tests on each backend that the reconciliation reports each kind of difference in units and
+//! money.
 use std::collections::BTreeSet;
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -57,8 +58,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite cannot drop the unique index of `refund`, so a new table without the index gets the
-    // name `refund`.
+    // The damage is a second refund of a payment. SQLite cannot drop the unique index of `refund`,
+    // so a new table without the index takes the name `refund`.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;
@@ -80,8 +81,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "DELETE FROM dispute",
         "reversed",
     ),
-    // Earlier programs recorded disputes without an id. Such a dispute counts only until the
-    // payment has a dispute with an id.
+    // Earlier versions recorded disputes without an id. Such a dispute counts only as long as the
+    // payment has no dispute with an id.
     (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
          payment",

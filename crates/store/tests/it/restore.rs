@@ -1,5 +1,5 @@
-//! Tests backups and restores. A backup contains the state of the store at one instant. A restored
-//! store sells nothing until an operator resumes its sales.
+//! Tests backups and restores. A backup must contain the state of the store at one instant. A
+//! restored store must sell nothing until an operator resumes its sales.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -120,7 +120,8 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     assert!(!other.file().exists());
     fs::write(&differs, "id_key\n").expect("writes");
     at(&file).expect("a file with the same content is accepted");
-    // If a backup was copied to the place of a store by hand, it is not opened as a store.
+    // Someone may copy a backup to the place of a store by hand. The server must not open it as a
+    // store.
     fs::copy(&file, elsewhere.file()).expect("copies");
     let opened =
         Store::open_sqlite(options(elsewhere.path(), &Clock::new(), &CommitLog::default()).0);

@@ -55,7 +55,7 @@ impl Server {
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// Makes the server present the certificate `name`, and refuse unprotected connections.
+    /// Makes the server use the certificate `name`, and refuse connections without TLS.
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
@@ -139,7 +139,7 @@ async fn every_sslmode_protects_as_documented() {
         )
         .await;
 
-    // The server now has a self-signed certificate, and refuses unprotected connections.
+    // The server now has a self-signed certificate, and refuses connections without TLS.
     server.show("own");
     server.check("db.example", "&sslmode=disable", Some("no encryption")).await;
     for words in ["", "&sslmode=prefer", "&sslmode=require"] {

@@ -1,5 +1,5 @@
-//! Tests damaged rows of `event`, and a row of a newer program. The other rows can still be read,
-//! and the dead letter of a damaged row can be handled like any other dead letter.
+//! Tests damaged rows of the table `event`, and a row that a newer program wrote. The other rows
+//! must stay readable. A damaged row must become a dead letter that can be handled like any other.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;

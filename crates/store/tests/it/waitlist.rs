@@ -20,13 +20,13 @@ use crate::fixture::{Dir, open, open_postgres};
 use crate::nodes::{two, wait};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The time limit for each part of the work while sessions are killed.
+/// The longest wait for each part of the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 const KILLS: usize = 15;
 /// After this time, no more sessions are killed, even if a failed test does not stop the killing.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// The number of held units that are returned. `BUYERS` units are held, and `BUYERS` other buyers
-/// join the waitlist.
+/// The number of units that are returned. At first, `BUYERS` units are held, and `BUYERS` other
+/// buyers join the waitlist.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -149,7 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // If no buyer waited, this unit would not be kept, and any buyer could buy it.
+            // If no buyer waited, the returned unit would not be kept for the waitlist.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -225,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Damages a waitlist of three buyers: one was served, one left, and one waits. Then tests that a
-/// full waitlist accepts no further buyer.
+/// Damages a waitlist with three entries: one is served, one was left, and one waits. Then tests
+/// that a full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

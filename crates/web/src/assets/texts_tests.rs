@@ -1,4 +1,5 @@
-//! Tests that the pages have the same sentences in both languages, with no opposite meanings.
+//! Tests that the pages' texts have the same sentences in English and Chinese, and that no sentence
+//! has opposite meanings in the two languages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,8 +79,8 @@ fn the_html_files_have_the_english_sentences() {
     assert!(checked > 60, "{checked}");
 }
 
-/// The browser tests look for screens whose parts contradict each other. A sentence that is wrong
-/// in one language is one cause.
+/// A wrong translation can make the parts of a page contradict each other. The browser tests look
+/// for such contradictions on the whole page, and this test looks for them in each sentence.
 #[test]
 fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     const OPEN: [&str; 6] =
@@ -113,7 +114,8 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     assert!(checked > 80, "{checked}");
 }
 
-/// In these files a key may have no quotes, and a long sentence may be split into several strings.
+/// Returns the sentences of a file by key. In these files, a key may have no quotes, and a long
+/// sentence may be split into several strings.
 fn console_sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();

@@ -1,4 +1,4 @@
-//! Tests of the recording of a sale's numbers.
+//! Tests that the statistics of a sale are recorded.
 
 use doorbuster_config::{Flags, load};
 use doorbuster_core::sale::PhaseStep;
@@ -8,7 +8,7 @@ use doorbuster_testkit::TempDir;
 use super::*;
 use crate::tests::{app, sale};
 
-/// Starts an app that records nothing by itself.
+/// Starts an app that records no statistics by itself.
 async fn silent_app(dir: &TempDir) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
     let secret = "a secret of the shop, long enough for anyone";

@@ -14,7 +14,7 @@ mod ends;
 mod frames;
 mod statuses;
 
-/// Frames of a client, with a mask of zeros.
+/// Frames from a client. Each has a mask of four zero bytes.
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
@@ -73,8 +73,8 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// The refused requests are for one unit, two units, and so on. As long as Anna's socket accepts
-/// the events, her WebSocket stays idle.
+/// Publishes refused requests of the buyer Anna, for one unit, two units, and so on. As long as her
+/// socket accepts the events, her WebSocket stays idle.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
@@ -121,7 +121,7 @@ async fn event(stream: &mut TcpStream) -> Value {
     }
 }
 
-/// Skips to the next event about an order. Returns its `units`.
+/// Skips events until the next event about an order. Returns the `units` of this event.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
         let event = event(stream).await;
@@ -198,7 +198,8 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
             // Input makes a connection active.
             stream.write_all(&PING).await.expect("the server reads");
         }
-        // The pauses differ, so that events come before, during and after the change to idle.
+        // The pauses have different lengths, so that events come before, during and after the
+        // WebSocket's change to idle.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {

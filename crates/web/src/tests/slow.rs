@@ -1,5 +1,5 @@
-//! Tests clients that read nothing. The server closes each of their connections in time, and the
-//! connection costs only the memory of its buffers. Other clients are still served.
+//! Tests clients that read nothing. The server must close their connections in time, and each
+//! connection may cost only the memory of its buffers. Other clients must still be served.
 use std::time::Instant;
 
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
@@ -12,14 +12,14 @@ use super::*;
 use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// The server's default timeout is longer than this wait. So if a test sets a shorter timeout that
-/// has no effect, the test fails.
+/// The longest wait of a test. It is shorter than the server's default timeout. So if a test sets a
+/// shorter timeout for the server, and this setting has no effect, the test fails.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// The bytes that can be on the way to a client that reads nothing. The server's kernel doubles the
-/// send buffer, and the client's kernel also holds some bytes.
+/// The largest number of bytes that can be on the way to a client that reads nothing. The server's
+/// kernel doubles the send buffer, and the client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// The bytes that a connection may cost: its buffers, and the server's other work while the
-/// connection is open.
+/// The largest amount of memory that a connection may cost, in bytes. It includes the connection's
+/// buffers, and the server's other work while the connection is open.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
@@ -28,7 +28,7 @@ const BATCH: usize = 100;
 /// More events than the connection's buffers can hold, but not more than fit into the hub's queue.
 pub(super) const WAITING: usize = 1_500;
 
-/// The client has a very small receive buffer.
+/// Connects a client with a very small receive buffer.
 pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
@@ -109,7 +109,8 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
-    // The slow client's connection must still be open when the client reads again.
+    // The timeout for slow clients is long, so that the slow client's connection is still open when
+    // the client reads again.
     let full = Full::start_with(&[], |app| app.write_stall = REST).await;
     let mut slow = Reader::new(narrow(&full).await).await;
     let mut quick =
@@ -119,7 +120,8 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
         quick.hear("data: ", BATCH).await;
     }
     let (mut events, mut bytes) = (0, 0);
-    // The empty chunk `0` ends the stream. A slow machine may have cut the connection earlier.
+    // The empty chunk `0` ends the stream. On a slow machine, the connection may have been cut
+    // before this chunk.
     while let Ok(Some(line)) = slow.0.next_line().await
         && line != "0"
     {
@@ -172,7 +174,7 @@ async fn a_stream_that_must_end_is_cut_soon_although_it_reads_nothing() {
             0,
             "the stream must end because its token expired, not because events were dropped"
         );
-        // The client has not read the last event, which says that the token expired.
+        // The last event says that the token expired. The client has not read it.
         drop(slow);
     };
     tokio::join!(overflow, expiry);
@@ -213,14 +215,15 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 
 #[tokio::test]
 async fn a_busy_connection_with_overlapping_purchases_stays_open() {
-    // Long enough that the server does not close the connection if the machine stalls for a second.
+    // The time after which the server closes an inactive connection. It is so long that a stall of
+    // the machine for a second does not close the connection.
     const IDLE: Duration = Duration::from_secs(3);
-    // A proxy's connection is never paused, so the next answer comes at once.
+    // The server never pauses the connection of a trusted proxy, so the next answer comes at once.
     let full = Full::start_with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")], |_| ()).await;
     full.app.change_live(|live| live.idle = IDLE);
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let (first_half, second_half) = purchase.split_at(purchase.len() / 2);
-    // The server always has a part of the next purchase when it answers a purchase.
+    // With these halves, the server always has a part of the next purchase when it answers one.
     let halves = format!("{second_half}{first_half}");
     let mut stream = full.send(first_half).await;
     let begun = Instant::now();
@@ -239,7 +242,7 @@ async fn answer_bytes(full: &Full, request: &str) -> usize {
     read.expect("the connection was reset")
 }
 
-/// Sends without reading an answer, until the server ends the connection.
+/// Sends requests without reading the answers, until the server ends the connection.
 async fn ask_without_end(full: &Full, request: &str) {
     let (mut stream, requests) = (narrow(full).await, request.repeat(100));
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
@@ -253,10 +256,10 @@ fn answered(full: &Full) -> u64 {
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // All work of the server runs on this thread, so the test counts all memory that its clients
-    // cost.
+    // All work of the server runs on this thread. So the test counts all memory that the server
+    // uses for its clients.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // A proxy's connection is never paused, so its answers are sent at once.
+    // The server never pauses the connection of a trusted proxy, so it sends the answers at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
     let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
     let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();

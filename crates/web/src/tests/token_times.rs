@@ -1,4 +1,4 @@
-//! Tests that the times in tokens are compared with the wall clock.
+//! Tests that the server compares the times in tokens with the wall clock.
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicI64, Ordering};
 

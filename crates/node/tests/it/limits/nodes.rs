@@ -51,7 +51,8 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     (first, second)
 }
 
-/// Compares whole lines, because a metric's help line can contain the same words.
+/// Returns whether the metrics contain this line. Compares whole lines, because a metric's help
+/// line can contain the same words.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
@@ -104,7 +105,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
             for m in 0..each {
                 let key = format!("k{round}-{n}-{m}");
                 let reply = press_once(&mut connection, &buyer, "203.0.113.7", &key).await;
-                // If a node's slot has too few units, the node may answer that it decides later.
+                // A node whose slot has too few units may answer 202: it decides the purchase
+                // later.
                 assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
                 allowed += u32::from(reply.status != 429);
             }
@@ -114,8 +116,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
     crowd.join_all().await.into_iter().sum()
 }
 
-/// In each scope, three nodes together allow exactly the burst, and refuse all further purchases
-/// from memory.
+/// Checks for each scope that three nodes together allow exactly the burst. The nodes must refuse
+/// all further purchases from memory, without calls to the shared storage.
 async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     let home = Cluster::start(&[]);
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
@@ -152,8 +154,8 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     }
 }
 
-/// If a call to the shared storage takes too long, a node decides alone. So these tests run beside
-/// few other tests.
+/// If a call to the shared storage takes too long, a node decides without it, so the limit is not
+/// exact. These tests therefore run at the same time as few other tests.
 mod windows {
     use super::{Redis, three_nodes_allow_exactly_the_limit};
 
@@ -174,7 +176,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
-    // Each node knows of the other node's request before the next request arrives.
+    // The pause lets the other node learn of each request before the next request arrives.
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
@@ -200,8 +202,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit too many requests. On a busy machine, these may be more than the
+    // The nodes get more than twice as many requests as the limit admits. While a node waits for
+    // Redis, it may admit requests beyond the limit. On a busy machine, these may be more than the
     // test allows. Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
@@ -297,7 +299,8 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
             }
         }
         let let_in = let_in.expect("Redis must be available in one of three attempts");
-        // Requests of the buyer `winner` also used a little of the limit that all buyers share.
+        // The lower bound is less than the burst, because requests of the buyer `winner` also used
+        // a part of the limit.
         assert!(
             (BURST - BURST / 10..=BURST + UNREPORTED_MAX + UNSEEN_MAX).contains(&let_in),
             "{scope}: {let_in} requests were admitted"
@@ -341,7 +344,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Redis stays down. The node admits half of the limit, because there are two nodes.
+    // Redis stays down. Without Redis, each of the two nodes admits half of the limit.
     drop(redis);
     away(&first, "1").await;
     let timer = Stopwatch::start();
@@ -362,8 +365,8 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     first.open_sale("spring", 1.into(), 1).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
-    // Repeats a purchase at the second node until it gets the expected verdict. Returns when the
-    // last purchase with another verdict began.
+    // Repeats a purchase at the second node until it gets the expected verdict. Returns the start
+    // time of the last purchase that got another verdict.
     let until = async |expected: &str| {
         let (timer, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
         loop {

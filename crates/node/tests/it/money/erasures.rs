@@ -139,7 +139,7 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
     }
     // For two seconds after the server has read an event, it may send the event without reading it
-    // again.
+    // again. The test waits longer, so that the server reads the events again.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let before = shop.received().len();
     is_up.store(true, Ordering::SeqCst);

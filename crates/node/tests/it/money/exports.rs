@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{assert_ledger_adds_up, captured, open_sale, order, send_message, start};
 use crate::app::TestApp;
 
-/// Returns the lines of an export. Each line maps the names of the columns to the cells. No cell
-/// here contains a comma.
+/// Returns the lines of an export. Each line maps the names of the columns to the cells. The
+/// function splits lines at commas, because no cell in these tests contains a comma.
 async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, String>> {
     let reply = app.admin("GET", &format!("/v1/admin/exports/{list}.csv{query}"), None).await;
     assert_eq!(reply.verdict(), "200", "{list}: {}", reply.text());

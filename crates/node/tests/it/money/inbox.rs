@@ -84,7 +84,8 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
-        // This order id differs from a real id in one character, so the payment is refunded.
+        // This order id differs from a real id in one character. No such order exists, so the
+        // server refunds the payment.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let reply = send_message(

@@ -105,7 +105,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
     assert_eq!(first.outcome(&app).await, "repeated", "a repeated message must not pay again");
-    // A provider that gets no answer sends the message again, signed with the new attempt's time.
+    // A provider that gets no answer sends the message again, with a signature for the time of the
+    // new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -140,8 +141,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// These messages must have no effect: they have no signature, or a signature with another secret,
-/// time or content.
+/// Checks that a message has no effect if it has no signature, or if its signature was made with
+/// another secret, for another time, or for other content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

@@ -21,7 +21,7 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
 }
 
 /// Buys units that were returned at the other server. This server may refuse the purchase until it
-/// knows of the return.
+/// knows of the return, so the function repeats the purchase.
 async fn order_when_free(app: &TestApp, name: &str, units: u32) -> String {
     let attempt = std::cell::Cell::new(0);
     until("this server sells the returned units", async || {
@@ -50,8 +50,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // The order was made at the first server, and the payment arrives at the second server. The
-    // returned units may be in a slot of either server or in the pool.
+    // The order is made and cancelled at the first server, and the payment arrives at the second
+    // server. The returned units may be in a slot of either server or in the pool.
     for n in 0..6 {
         let id = order_when_free(&first, &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;

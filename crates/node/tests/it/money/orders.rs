@@ -155,7 +155,8 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
         "200"
     );
-    // Anna's other order uses up her limit, although units remain.
+    // Units remain, but Anna's second order uses up her limit. So a payment for her first order
+    // must be refunded.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
         send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
@@ -166,7 +167,8 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(),
         "200"
     );
-    // No units remain, although Anna is below her limit.
+    // Anna is below her limit again, but no units remain. So a payment for her second order must
+    // also be refunded.
     until("both units are sold", async || {
         (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(())
     })
@@ -274,8 +276,9 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice while another buyer tries to buy the unit. `after_ms` counts from the end
-/// of the order's payment window. Returns the payment's outcome.
+/// Sends a payment twice while another buyer tries to buy the unit. The payment is sent `after_ms`
+/// after the end of the order's payment window, or before the end if `after_ms` is negative.
+/// Returns the payment's outcome.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();

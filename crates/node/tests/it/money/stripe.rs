@@ -250,7 +250,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
         "noted"
     );
-    // The message may be about an earlier attempt, so the server asks Stripe first.
+    // The message may be about an earlier attempt, so the server asks Stripe for the result.
     until("refund failed", async || (row().await["state"] == "failed").then_some(())).await;
     let failed = row().await;
     assert_eq!(failed["settled_at"], Value::Null);

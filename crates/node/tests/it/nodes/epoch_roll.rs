@@ -29,7 +29,8 @@ async fn sells_on(mut home: Deployment) {
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
     assert_eq!(first.audit().await.repairs, 0, "full memory must not count as a fault");
-    // A repeated request still gets its order from a slot's earlier epoch.
+    // A repeated request must still get its order, although an earlier epoch of the slot issued the
+    // ticket.
     until("the other node knows that all units are sold", async || {
         second.gauge().free().free == Some(0)
     })

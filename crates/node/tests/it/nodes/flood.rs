@@ -111,8 +111,8 @@ async fn ask_for_nothing(mut connection: Connection, stop: Arc<AtomicBool>, aske
     }
 }
 
-/// Creates a sale without a notification to this node. The node's polls treat the change as the
-/// node's own, so only a request that names the sale finds it.
+/// Creates a sale, and checks that a request that names the sale finds it. The node gets no
+/// notification of the sale, and its polls take the change for the node's own.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -203,7 +203,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // If the other node's read takes too long, a node reads the store itself.
+    // If the other node's read takes longer than [`PEER_READ_MAX`], a node reads the store itself.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "the store was read {read} times in {took:?}");
     first.stop().await;

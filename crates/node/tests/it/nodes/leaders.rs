@@ -42,7 +42,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
         [&first, &second].iter().all(|node| node.engine.node.meter().refills.get() > 0),
         "both leaders must refill slots"
     );
-    // Both nodes detect that every slot lost its memory.
+    // Every slot loses its memory. Both nodes detect this and repair the slots.
     home.redis().flush();
     let sold = sell_out_from(&[&first, &second], STOCK - early).await;
     is_sold(&first, STOCK, early + sold).await;
@@ -85,7 +85,8 @@ async fn the_leader_renews_its_lease_while_it_closes_the_grants_of_a_dead_node()
     other.wait_for_phase(Phase::Open).await;
     let open_grants = || home.sql("SELECT count(*) FROM slot_grant WHERE open").trim().to_owned();
     until("each node has a grant", async || open_grants() == "2").await;
-    // No grant can be closed, so the takeover takes as long as the test wants.
+    // While the table is locked, no grant can be closed. So the takeover lasts until the test
+    // releases the lock.
     let locked = home.lock_table("slot_grant");
     other.crash();
     let lease = async || {
@@ -94,7 +95,8 @@ async fn the_leader_renews_its_lease_while_it_closes_the_grants_of_a_dead_node()
         own.map_or(0, |row| row.lease_until.0)
     };
     let before = lease().await;
-    // Within this time, the lease of the dead node lapses, and the leader's lease would lapse too.
+    // Within this time, the dead node's lease lapses. The leader's lease would also lapse if it was
+    // not renewed.
     until("the lease is renewed", async || lease().await > before + 3 * LEASE_MS).await;
     locked.release();
     until("the dead node's grant is closed", async || open_grants() == "1").await;

@@ -38,7 +38,8 @@ async fn wait_for_shares(node: &TestNode, nodes: usize) {
     .await;
 }
 
-/// This test measures how long slots have no settler.
+/// This test measures how long slots have no settler, so it runs at the same time as few other
+/// tests.
 mod windows {
     use super::*;
 

@@ -191,7 +191,7 @@ async fn the_tickets_of_a_sale_that_ended_long_ago_are_settled_and_its_data_is_d
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() {
     let home = Deployment::cluster();
-    // The second node settles, because the test blocks the first node.
+    // The test blocks the first node, so the second node must settle the tickets.
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
     let second = home.node(Roles::ALL).await;
     first.open_sale(100, 1, Spread::default()).await;
@@ -281,7 +281,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node must have units"
     );
-    // An attempt with a slow database proves nothing. Then the test tries another buyer.
+    // An attempt with a slow database proves nothing, so the test then tries another buyer.
     for n in 0.. {
         assert!(n < 20, "the database was too slow in every attempt");
         let buyer = format!("b{n}");
@@ -353,7 +353,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
-    // An attempt with slow servers proves nothing. Then the test tries again.
+    // An attempt with slow servers proves nothing, so the test then tries again.
     for n in 0.. {
         assert!(
             n < 6,

@@ -1,5 +1,5 @@
-//! Tests upper bounds on the time that a request waits: for a hanging slot, for a lost ticket, and
-//! for a late verdict.
+//! Tests that a request waits for a bounded time, even if a slot hangs, a ticket is lost, or a
+//! verdict comes late.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 const PARKED: Duration = Duration::from_secs(1);
 /// If the slots hang within this time after the request, the request is still parked.
 const HANG_BY: Duration = Duration::from_millis(600);
-/// The latest time of the answer: the time of parking, one second for the request's queries to all
-/// slots, and a margin.
+/// The latest time of the answer. It is the sum of the time of parking, one second for the
+/// request's queries to all slots, and a margin.
 const ANSWER_BY: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
@@ -56,13 +56,15 @@ pub(super) fn signal(process: &str, signal: &str) {
     assert!(sent.expect("every machine has the command").success(), "{signal} {process}");
 }
 
-/// Buys more units than any slot has, and lets Redis hang while the request is parked. Returns the
-/// time of the hang, the answer, and the time of the answer.
+/// Buys more units than any slot has, and makes Redis hang while the request is parked. Returns
+/// three values: when Redis began to hang, counted from the request; the answer; and when the
+/// answer came.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
     let server = server_process(&home);
-    // While the test holds this lock, the node gathers no units for the buyer.
+    // While the test holds this lock, the node moves no units between slots. So the request stays
+    // parked.
     let item = node.item();
     let untended = node.engine.stock.lock_item(&item).await;
     // The test measures by the same clock as the request.
@@ -110,8 +112,9 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory and
-/// thus the ticket. Returns the answer, and how often the node sent the request again.
+/// Buys at a node that does not settle tickets. When the request is no longer parked, the slot
+/// loses its memory and thus the ticket. Returns the answer, and how often the node sent the
+/// request to the slot again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -141,7 +144,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let cut = Instant::now();
     until("the time of parking is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
-    // This settler starts after the ticket was lost, so no slot knows the ticket's result.
+    // This settler starts after the ticket was lost. So it cannot settle the ticket.
     let second = home.node(Roles::ALL).await;
     let outcome = waits.await.expect("the task did not panic");
     let asked_again = first.engine.node.meter().retried.get();
@@ -162,14 +165,15 @@ async fn a_ticket_that_dies_late_is_requested_again() {
     }
 }
 
-/// Returns whether the only request has its ticket, and is neither parked nor queued for units.
+/// Returns whether the test's only request has its ticket, and is neither parked nor queued for
+/// units.
 async fn has_left_the_queues(node: &TestNode) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
 }
 
-/// The request is parked and queued until units are gathered, and then waits for a verdict. The
-/// verdict cannot come while the test locks the orders. Returns whether the request left the
-/// queues, and the final answer.
+/// Buys two units at a node whose two slots have one unit each. So the request is parked and queued
+/// until the node moves a unit. The request then gets its ticket, but no verdict, because the test
+/// locks the orders. Returns whether the request has then left the queues, and its final answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;
@@ -182,7 +186,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         node.parked() == 1 || waits.is_finished()
     })
     .await;
-    // Now the node gathers the other slot's unit for the request.
+    // Without the lock, the node moves the other slot's unit to the request's slot.
     drop(untended);
     until("the request has its ticket, or it was answered", async || {
         has_left_the_queues(&node).await || waits.is_finished()

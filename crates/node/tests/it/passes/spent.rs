@@ -1,5 +1,5 @@
 //! Tests that all nodes together accept a challenge once, and an access code as often as allowed. A
-//! rate-limited pass request spends neither.
+//! pass request that is refused by a rate limit uses up neither of them.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn unlimited(mut door: Value) -> Value {
     door
 }
 
-/// Returns a challenge and its answer, as members of a pass request.
+/// Returns a challenge and its solution, as members of the body of a pass request.
 async fn solved(app: &TestApp, buyer: &str) -> Value {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
@@ -47,7 +47,8 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     nodes
 }
 
-/// Half of the crowd requests passes at each node. Returns how many buyers get a pass.
+/// Half of the crowd requests passes at one node, and half at the other node. Returns how many
+/// requests get a pass. The others must get the verdict `refused`.
 async fn let_in(
     nodes: &[TestApp; 2],
     buyer: impl Fn(usize) -> String,

@@ -1,4 +1,4 @@
-//! Tests that exactly one node sends a subscription's messages, and that another node takes over
+//! Tests that exactly one node sends messages to a subscription, and that another node takes over
 //! when this node stops.
 
 use serde_json::json;
@@ -36,8 +36,8 @@ async fn another_node_sends_the_messages_of_a_node_that_died() {
     first.open_sale("spring", 20.into(), 2).await;
     assert_eq!(subscribe(&first, "anna", &service.url()).await.status, 204);
     runtime.shutdown_background();
-    // No node sends messages for `anna` now. The second node sends the next message after it has
-    // taken over.
+    // At first, no node sends messages for `anna`, because the first node has stopped. The second
+    // node sends the next message after it has taken over.
     assert_eq!(number(&second, SUBSCRIPTIONS).await, 0);
     let order = second.buy_retrying("anna", "a", "spring").await.json();
     let path =

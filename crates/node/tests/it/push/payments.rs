@@ -1,4 +1,4 @@
-//! Tests messages about an order whose payment fails.
+//! Tests the push messages about an order whose payment fails.
 
 use super::*;
 use crate::money::until;

@@ -76,7 +76,7 @@ async fn after_a_restart_a_buyer_is_told_what_is_still_true() {
         assert!(timer.elapsed() < TIMEOUT, "anna was not admitted: {place}");
         tokio::time::sleep(WATCH / 10).await;
     };
-    // The events are older than anna's subscription, so this server sends no message about them.
+    // Anna subscribes after these events, so this server sends her no message about them.
     assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
     let dir = app.stop().await;
     let before = service.got().len();

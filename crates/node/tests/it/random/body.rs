@@ -1,4 +1,5 @@
-//! Generates request bodies: an endpoint's example with existing names, and invalid variants.
+//! Generates request bodies. They are an endpoint's example with the names of existing objects, and
+//! invalid variants of the example.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::generator::{one_in, pick};
 
-/// Returns an unusual value. Most schemas do not allow the value.
+/// Returns an unusual JSON value, which most schemas do not allow.
 fn odd(rng: &mut SmallRng) -> Value {
     match rng.random_range(0..24) {
         0 => Value::Null,
@@ -70,7 +71,7 @@ fn change(rng: &mut SmallRng, value: &mut Value) {
     }
 }
 
-/// Makes a valid body invalid, in its members or in its bytes.
+/// Makes a valid body invalid, by changing its members or its bytes.
 pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> Vec<u8> {
     for _ in 0..rng.random_range(0..4) {
         change(rng, &mut value);

@@ -22,15 +22,15 @@ mod value;
 /// Random requests end existing sales and orders, so the test makes new ones after this many
 /// requests.
 const FRESH_SALE_EVERY: usize = 50;
-/// At most this many operations may refuse all their random bodies, because each of these bodies
-/// may break a rule by chance. The test checks this only with [`EACH_FOR_LUCK`] or more requests of
-/// each operation.
+/// At most this many operations may refuse all their random bodies. A few may do so, because each
+/// body may break a rule by chance. The test checks this only if it sends at least
+/// [`EACH_FOR_LUCK`] requests to each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// No server listens at this address.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// The errors that a schema cannot express. Each entry has the location of an error, the start of
+/// The rules that a schema cannot express. Each entry has the location of an error, the start of
 /// its text, and the reason why a schema cannot express the rule.
 ///
 /// A location is a JSON pointer, in which `*` stands for an array index. For a query parameter, it
@@ -91,7 +91,8 @@ impl<'a> Operation<'a> {
         self.spec["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// Returns the name of the members and parameters that take the created object's id.
+    /// If the operation creates an object, returns the name of the members and parameters that
+    /// refer to such an object.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -160,7 +161,8 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.spec.get("requestBody").is_some());
-        // The server accepts only signed messages of a provider, so it accepts no random message.
+        // The server accepts only messages that are signed by the provider, so it accepts no random
+        // message.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }
@@ -257,7 +259,8 @@ fn request(
             .expect("a security scheme has a name");
         let credentials = match way.as_str() {
             "operator" => format!("Bearer {ADMIN_KEY}"),
-            // No random pass is valid, so a request with a pass has a token too.
+            // No random pass is valid. So the request authenticates with a token, even where the
+            // document also allows a pass.
             "buyer" | "pass" => bearer(pick::<&str>(rng, &["anna", "bob"])),
             other => panic!("the test does not know the security scheme {other}"),
         };

@@ -119,8 +119,8 @@ impl RequestGenerator {
         drawn
     }
 
-    /// Decides at random whether the next part of the request is invalid. A request that is `sound`
-    /// gets no invalid part.
+    /// Decides at random whether the next part of the request is invalid. If `sound` is true, no
+    /// part is invalid.
     fn spoils(&mut self, sound: bool) -> bool {
         !sound && one_in(&mut self.rng, 5)
     }
@@ -159,7 +159,7 @@ impl RequestGenerator {
             };
         }
         match param {
-            // The newest sales are more likely to be open.
+            // The newest sales are more likely to be open than older sales.
             Param::PathSale | Param::Sale | Param::Follow if one_in(rng, 2) => {
                 known.sales.last().expect("the list has values from the beginning").clone()
             }
@@ -336,7 +336,8 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // Nothing listens at this address, and the server need not look up a name.
+            // The server delivers events to this URL. Nothing listens there, and the server needs
+            // no name lookup.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }

@@ -68,7 +68,7 @@ pub(crate) const STRAY_QUERIES: &[&str] = &[
     "%FF=%FF",
 ];
 
-/// Headers that at most a few endpoints use.
+/// Headers that only a few endpoints use, or none.
 pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("TE", "trailers"),
     ("X-Request-Id", "é"),

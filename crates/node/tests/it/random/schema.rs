@@ -1,5 +1,5 @@
-//! Validates JSON values against JSON schemas. Supports only the keywords in the schemas of
-//! answers.
+//! Validates JSON values against JSON schemas. Supports only the keywords that the schemas of
+//! successful answers use.
 
 use serde_json::{Map, Value, json};
 

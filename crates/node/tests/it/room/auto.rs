@@ -1,5 +1,5 @@
-//! Tests a waiting room that opens automatically. Most tests set so low a rate of admissions that
-//! any concurrent requests open the room.
+//! Tests a waiting room that opens automatically. Most tests set such a low rate of admissions that
+//! even a few concurrent requests open the room.
 
 use std::time::{Duration, Instant};
 
@@ -118,8 +118,8 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     verdicts
 }
 
-/// Restarts the server with the lowest rate of admissions. The new server does not count earlier
-/// requests.
+/// Restarts the server with the lowest rate of admissions. The new server does not count requests
+/// from before the restart.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[SLOW_ADMISSIONS], false)
         .await

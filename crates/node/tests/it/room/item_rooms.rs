@@ -102,7 +102,7 @@ async fn buyers_of_a_gone_item_are_told_and_buyers_of_another_item_are_admitted(
             break;
         }
     }
-    // A later buyer of a case does not wait behind the buyers of a phone.
+    // A buyer of a case who arrives later must not wait behind the buyers of a phone.
     assert_eq!(enter(&app, "dora", "case").await.verdict(), "201");
     until(&app, "dora", "case", is("admitted")).await;
     for buyer in ["bert", "carl", "dora"] {

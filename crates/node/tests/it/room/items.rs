@@ -1,4 +1,5 @@
-//! Tests that the waiting room of a sale with several items treats all items as one stock.
+//! Tests the waiting room of a sale with several items. The room counts the units of all items
+//! together.
 
 use serde_json::json;
 

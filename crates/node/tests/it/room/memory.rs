@@ -49,8 +49,8 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
     }
-    // The node reads the store only if its copy of the room's state is too old, as after a pause of
-    // the machine.
+    // The node reads the store only if its copy of the room's state is too old, for example after a
+    // pause of the machine.
     let after = polls(&app).await;
     assert!(after - before < 10, "the store was read too often: {} times", after - before);
 }

@@ -1,4 +1,4 @@
-//! Tests a waiting room with a store that several nodes share.
+//! Tests a waiting room with several nodes that share a store.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ async fn nodes_share_a_room() {
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // For up to a second, a cache or the node may still have the state from before the opening.
+        // For up to a second, this node or a cache may still show the draw as it was before the
+        // opening, without the seed.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(
@@ -158,7 +159,8 @@ async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
             until(node, buyer, "the node knows that the buyer waits", waits).await;
         }
     }
-    // One of the two nodes is the leader. Each node must learn of an admission at the other node.
+    // One of the two nodes is the leader. Admissions happen at each node in turn, and the other
+    // node must learn of each admission.
     for (n, buyer) in buyers.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
         let path = "/v1/admin/sales/spring/waiting-room/admissions";
@@ -278,7 +280,8 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // The second node may not know the sale before it gets this subscription.
+    // The second node may not know the sale yet. It must read the sale when it gets this
+    // subscription.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;
@@ -288,7 +291,8 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
         "{event}"
     );
     assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
-    // Bert opens a stream without a sale at the second node, and enters the room at the first node.
+    // Bert opens a stream without a sale at the second node, and then enters the room at the first
+    // node.
     let mut bert = socket(&second, "bert", "").await;
     assert_eq!(enter(&first, "bert").await.verdict(), "201");
     first.step("spring", "open").await;

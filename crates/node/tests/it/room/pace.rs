@@ -65,8 +65,8 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         }
         assert!(at.elapsed() < LONGEST, "{buyer} was not admitted");
     }
-    // The page of the last buyer shows no estimate. The stream of a buyer further ahead reports
-    // one.
+    // The answer to the last buyer must have no estimate. A stream of a buyer further ahead must
+    // report an estimate.
     let last = format!("b{}", 400 - 1);
     assert_eq!(
         look(&app, &last).await["estimate_secs"],

@@ -47,7 +47,8 @@ async fn all_nodes_share_one_waitlist() {
         );
         entries.push((buyer, id));
     }
-    // Each served buyer cancels at one node, and the next buyer gets the event at the other node.
+    // Each buyer who got a unit cancels at one node. The next buyer must get the event at the other
+    // node.
     let mut held = ("a", first);
     for (n, (buyer, id)) in entries.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
@@ -179,7 +180,8 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Other events arrive every second, so the wait for the next event never times out.
+        // Other events arrive every second, so the wait for the next event never times out. The
+        // loop therefore has its own timeout.
         assert!(begun.elapsed() < TIMEOUT, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);

@@ -1,4 +1,4 @@
-//! Tests the complete bodies of events. Each body must match the operators' view of the object.
+//! Tests that the complete body of each event matches the object that the operators' API returns.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use super::receiver::{ReceivedRequest, Receiver};
 use crate::app::TestApp;
 use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, send_message};
 
-/// Starts a server that may deliver to this machine. [`KEY`] verifies the sandbox's messages.
+/// Starts a server that may deliver events to this machine. It verifies the provider's messages
+/// with [`KEY`].
 async fn start() -> TestApp {
     let believed = secret(KEY);
     let settings = [
@@ -23,8 +24,8 @@ fn bare(received: &[ReceivedRequest]) -> Vec<Value> {
         let mut message = one.json();
         let id = message.as_object_mut().and_then(|members| members.remove("id"));
         assert!(id.is_some(), "{one:?}");
-        // Only the event `order.reserved` has the link to the order. The operators' view has no
-        // link.
+        // Only the event `order.reserved` has the member `link`. The operators' API returns an
+        // order without this member.
         let is_reserved = message["type"] == "order.reserved";
         let data = message["data"].as_object_mut().expect("an object");
         assert_eq!(data.remove("link").is_some(), is_reserved, "{one:?}");
@@ -33,7 +34,8 @@ fn bare(received: &[ReceivedRequest]) -> Vec<Value> {
     received.iter().map(bare).collect()
 }
 
-/// Builds the expected message of the type `what` from the operators' view of the order.
+/// Builds the expected event of the type `what` from the order that the operators' API returns. The
+/// order's last step must be of this type.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");

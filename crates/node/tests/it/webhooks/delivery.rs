@@ -12,8 +12,8 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// Returns the types of the events that the endpoint accepted for one order, in the sequence of
-/// arrival and without repeated events.
+/// Returns the types of the events about one order that the endpoint accepted. They are in the
+/// sequence of arrival, without repeated events.
 pub(super) fn event_types(received: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
@@ -191,8 +191,9 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // A pause of the machine could delay an answer by more than 1 s. So the cases with an
-        // accepted answer have a longer timeout.
+        // `start_hasty` waits only 1 s for an answer, and a pause of the machine could delay an
+        // answer for longer. So the cases in which the server must accept the answer have a longer
+        // timeout.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();

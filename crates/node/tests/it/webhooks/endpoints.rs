@@ -144,7 +144,8 @@ async fn an_address_that_became_private_receives_nothing() {
     let shop = Receiver::start().await;
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
-    // The restarted server allows no private addresses, so the address must begin with `https://`.
+    // The restarted server allows only public addresses and `https://` URLs, so the endpoint's URL
+    // must already begin with `https://`.
     let (id, _) = add(&app, &shop.url().replacen("http://", "https://", 1), json!(["*"])).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &[], false)

@@ -1,5 +1,5 @@
-//! Runs the examples of docs/webhooks.md unchanged with the official libraries. The tests need
-//! Python and Node; see [`super::official`].
+//! Tests the examples of docs/webhooks.md, unchanged and with the official libraries. The tests
+//! need Python and Node; see [`super::official`].
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -44,7 +44,8 @@ impl Drop for Example {
     }
 }
 
-/// The example receives all events. It must print each event once, even an event without an order.
+/// The example gets all events of a sale. It must print each event once, even an event without an
+/// order.
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;

@@ -118,8 +118,8 @@ impl Receiver {
         Self::with(|_, _| CannedReply::Status(200)).await
     }
 
-    /// Starts a receiver that answers by this rule. The rule gets the number of earlier requests
-    /// and the current request.
+    /// Starts a receiver that asks the function `rule` for each reply. The function gets the
+    /// number of earlier requests and the current request.
     pub(crate) async fn with(
         rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
     ) -> Self {

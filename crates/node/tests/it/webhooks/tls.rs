@@ -73,8 +73,8 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
         "a_shop_receives_events_over_tls_if_its_certificate_is_trusted",
         "a_server_delivers_to_a_shop_over_tls",
     );
-    // A process reads trusted certificates from its environment, so each check needs its own
-    // process.
+    // The client reads the trusted certificates from the environment of its process. So each check
+    // runs the inner test in a process of its own.
     let inner = |trusted: &str| {
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
         inner

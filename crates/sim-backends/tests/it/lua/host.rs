@@ -64,7 +64,7 @@ impl Interpreter {
         self.commands.borrow().clone()
     }
 
-    /// `words` has the number of keys, then the keys, then the arguments.
+    /// Runs a script. `words` contains the number of keys, then the keys, then the arguments.
     fn run(&self, source: &[u8], words: &[Bytes]) -> mlua::Result<Reply> {
         let keys: usize = String::from_utf8_lossy(&words[0]).parse().expect("a number");
         let (keys, arguments) = words[1..].split_at(keys);

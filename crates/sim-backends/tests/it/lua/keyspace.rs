@@ -120,7 +120,7 @@ impl Keyspace {
             "HGET" => get(&rest[0]),
             "HMGET" => Reply::Array(rest.iter().map(get).collect()),
             "HLEN" => count(hash.len()),
-            // A single step of the scan returns all fields.
+            // One step of the scan returns all fields, so no further step is needed.
             "HSCAN" => {
                 let all = hash.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
                 Reply::Array(vec![bulk("0"), Reply::Array(all.map(bulk).collect())])
@@ -190,8 +190,8 @@ impl Keyspace {
             Ok(Some(stream)) => stream,
             Ok(None) => {
                 return match name {
-                    // The scripts use XADD with NOMKSTREAM, so XADD adds nothing to a missing
-                    // stream.
+                    // The scripts always use XADD with NOMKSTREAM. So XADD adds nothing if the
+                    // stream does not exist.
                     "XADD" => Reply::Nil,
                     "XRANGE" => Reply::Array(Vec::new()),
                     "XAUTOCLAIM" => no_group(),

@@ -1,4 +1,4 @@
-//! A slot's calls, with the answers of the real slot and of the reference.
+//! The calls of a slot, as the real slot and the reference answer them.
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -32,8 +32,8 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// The ticket, or `None` if the call would wait. While other threads may add or take a ticket,
-    /// `None` says nothing about the queue.
+    /// The ticket, or `None` if the call found no ticket and would wait. While other threads add or
+    /// take tickets, `None` does not prove that the queue is empty.
     Taken(Option<QueuedTicket>),
     All(Vec<QueuedTicket>),
     ApplyOutcome(ApplyOutcome),

@@ -1,5 +1,5 @@
-//! Tests checkouts: an order keeps one checkout. If the provider does not answer, the order's units
-//! stay held for a bounded time.
+//! Tests checkouts: an order has one checkout at a time. If the provider does not answer, the
+//! order's units stay held for a bounded time.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
@@ -48,8 +48,8 @@ fn put_off(order: &Order, session: &str, ms: i64, unanswered: bool) -> CheckoutD
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, unanswered }
 }
 
-/// Records a query about this session that got no answer. Returns whether the session is the
-/// order's open checkout.
+/// Records that the provider did not answer a query about this session. Returns whether the session
+/// is the order's open checkout.
 async fn record_unanswered(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -116,8 +116,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A due hold with an open checkout expires after the checkout is closed, or after the provider has
-/// not answered for a long time. Other due holds expire at once.
+/// If a due hold has an open checkout, it expires only after the checkout is closed, or after the
+/// provider has not answered for a long time. Other due holds expire at once.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -171,8 +171,8 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// An order waits for its provider for a bounded time. The time starts with the first unanswered
-/// query after the order became due.
+/// A due order waits for its provider for a bounded time. This time starts with the first query
+/// after the order became due that the provider did not answer.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -194,7 +194,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // An extension of the order deletes the record of the unanswered queries.
+    // When the order is extended, the record of the unanswered queries is deleted.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store
@@ -212,7 +212,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         "a query must never extend the time until the order expires"
     );
     assert_eq!(expire(&fixture).await, []);
-    // The provider was not asked about the new session yet.
+    // The order gets a new session, and the provider was not asked about this session yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -240,9 +240,10 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await.len(), 5);
     let now = fixture.clock.now();
-    // This id names no order: its grant and number belong to another request.
+    // No order has this id: the order with this grant and number has another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // The list is reversed, but the store must lock the orders' grants by ascending id.
+    // The list is in reverse sequence. The store must still lock the orders' grants in the sequence
+    // of their ids.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
@@ -285,7 +286,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If an order no longer waits for payment, its checkout is due for closing.
+/// When an order no longer waits for its payment, its checkout must be closed.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -315,7 +316,8 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     close(&fixture, &orders[1], "session-2").await;
     assert!(!put_off(&orders[1], "session-2").await, "a closed checkout must not be postponed");
     assert_eq!(to_close(&fixture).await, [""; 0]);
-    // A postponed checkout is due again when its order ends.
+    // Even if the check of a checkout was postponed, the checkout must be closed when its order
+    // ends.
     assert!(put_off(&orders[2], "session-3").await);
     cancel(&fixture, &orders[2]).await;
     assert_eq!(to_close(&fixture).await, ["session-3"]);

@@ -1,6 +1,6 @@
-//! Tests that many due checkouts are read page by page, longest due first. The environment variable
-//! `DOORBUSTER_DUE_CHECKOUTS` sets the number of checkouts. The test prints how long it takes to
-//! read one page, for example with a million checkouts.
+//! Tests that many due checkouts are read in pages, in the sequence in which they became due. The
+//! environment variable `DOORBUSTER_DUE_CHECKOUTS` sets the number of checkouts. The test prints
+//! how long it takes to read one page, for example with a million checkouts.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ async fn create(fixture: &Fixture, orders: u64) {
     }
 }
 
-/// Each due checkout is read once, longest due first, and a postponed checkout is not read again.
+/// Each due checkout is read once. The checkout that became due first is read first. A postponed
+/// checkout is not read again.
 pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
     let orders = std::env::var("DOORBUSTER_DUE_CHECKOUTS")
         .map_or(CHECKOUTS, |number| number.parse().expect("a number of checkouts"));

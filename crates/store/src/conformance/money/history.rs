@@ -114,7 +114,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A ticket that reuses an order's number appends no event to the order's history.
+    // This ticket has the number of the order's ticket, but belongs to another request. It must
+    // append no event to the order's history.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);

@@ -1,4 +1,5 @@
-//! Tests manual refunds, which a person makes at the provider, and the engine's own refunds.
+//! Tests the effects of manual refunds, which a person makes at the provider, on the engine's own
+//! refunds.
 use doorbuster_core::Millis;
 use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
@@ -11,8 +12,8 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{DeadLetterContent, DeadLetterId, Reversal, ReversalKind, ReversalOutcome};
 
-/// After a message about a manual refund, the server only asks the provider about the engine's
-/// refund.
+/// A message about a manual refund only makes the engine ask the provider about the engine's
+/// refund. It does not settle this refund.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -51,12 +52,13 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // If the message says that refunded money came back, a settled refund becomes pending, because
-    // the money may be from the engine's refund.
+    // The message of `evt_5` says that refunded money came back. The money may be from the engine's
+    // refund, so even a settled refund becomes pending.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
-    // After a message, a failed refund becomes pending and gets the full number of attempts again.
+    // A message makes a failed refund pending. The refund then has the full number of attempts
+    // again.
     note(RefundUpdate::Settled).await;
     asks(&send("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
@@ -68,8 +70,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
     }
     assert_eq!(note(failed()).await.state, RefundState::Failed);
-    // After the bank sent a refund's money back, the refund waits for an operator. A later message
-    // about a manual refund does not change it.
+    // If the bank has sent a refund's money back, the refund waits for an operator. A later message
+    // about a manual refund does not change this.
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     assert_eq!(send("evt_8", true).await, back);
     fixture.check_invariants().await;
@@ -126,8 +128,9 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     fixture.check_invariants().await;
 }
 
-/// If a message arrives while the server waits for the provider's answer, the answer may be
-/// outdated. So the answer does not settle the refund, and the server asks again.
+/// While the server waits for the provider's answer about a refund, a message about the refund may
+/// arrive. The answer may be older than the message, so it does not settle the refund, and the
+/// server asks again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -180,7 +183,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(answer(&requested, late).await, settled, "a settled refund must stay settled");
     }
-    // The answer contradicts the settled refund, but may be outdated, so the server asks again.
+    // The answer says that the money of the settled refund came back. The answer may be outdated,
+    // so the server asks again.
     let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
@@ -192,7 +196,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If a late answer says that the provider accepted a failed refund, the refund is pending again.
+/// If the provider's late answer says that it accepted a failed refund, the refund becomes pending
+/// again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -225,7 +230,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // The refund becomes due again during the request to the provider.
+    // While the request to the provider is under way, the refund becomes due again.
     let requested = now().await;
     fixture.clock.advance(1);
     note(RefundUpdate::CheckAgain { lost: false }).await;
@@ -233,8 +238,8 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Two requests run concurrently. The first is the last permitted attempt and fails. Then the
-    // second succeeds.
+    // Two requests run concurrently. The first request is the last permitted attempt, and it fails.
+    // Then the second request succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -277,7 +282,8 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "a won dispute must be recorded");
     assert_eq!(send("evt_1", Disputed, None, true).await, Known, "a repeat must change nothing");
     assert_eq!(stands().await, []);
-    // A person refunded one part of the payment. The refunds of two other parts failed.
+    // A person refunded 40. Then the provider reports that two other refunds, of 10 and of 60,
+    // failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
         assert_eq!(send(event, Returned, Some(minor), false).await, Known, "a reversal changed");
@@ -286,7 +292,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
-    // Later reports of a smaller and of a larger reversal are recorded, each with its own amount.
+    // A later report of a smaller or a larger amount is recorded with this amount.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
         assert_eq!(send(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
@@ -310,7 +316,8 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is recorded separately, and the provider's newest report counts.
+/// Each dispute of a payment is recorded separately. For each dispute, the report with the latest
+/// time counts.
 pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -334,8 +341,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
         minors.sort_unstable();
         minors
     };
-    // Three disputes are open at once, and two of them have the same amount. Each dispute ends
-    // separately.
+    // Three disputes are open at the same time, and two of them have the same amount. The end of
+    // one dispute does not end another one.
     assert_eq!(send(Some(("dp_1", 10)), Some(60), true).await, Noted);
     assert_eq!(send(Some(("dp_2", 11)), Some(40), true).await, Noted);
     assert_eq!(send(Some(("dp_3", 12)), Some(40), true).await, Noted);
@@ -354,8 +361,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount must count");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report counted");
     assert_eq!(stands().await, [40, 55]);
-    // Of two reports with the same time, the report of the dispute's end counts, even if it arrives
-    // first.
+    // If two reports about a dispute have the same time, the report of the dispute's end counts,
+    // whichever arrives first.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
@@ -363,8 +370,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     }
     assert_eq!(send(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A report without an amount is about the whole payment. Of several reports about a dispute
-    // without an id, the report that arrives last counts.
+    // A report without an amount is about the whole payment. If a dispute has no id, the report
+    // that arrives last counts.
     assert_eq!(send(None, None, true).await, Noted);
     assert_eq!(send(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);

@@ -8,8 +8,8 @@ use super::{capture, message, price};
 use crate::conformance::Fixture;
 use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
-/// Payments and refunds are listed in pages. Filters can select items, and payments that were made
-/// by mistake.
+/// Payments and refunds are listed in pages. A filter can select the payments of certain items, or
+/// the payments that are listed as notices.
 pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {
@@ -116,8 +116,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// The list of reversals has disputes, and refunds by hand of captured payments. It does not have
-/// the engine's own refunds.
+/// The list of reversals contains disputes, and manual refunds of captured payments. It does not
+/// contain the engine's own refunds.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
@@ -179,7 +179,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .expect("writes");
     assert_eq!(listed().await, [], "a reversal must not be listed after the refund resolved it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
-    // Each report that changed a reversal appended an event with the payment's order.
+    // Each report that changed a reversal appended an event. The event has the payment's order.
     let mut events = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {

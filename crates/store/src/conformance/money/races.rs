@@ -116,8 +116,8 @@ async fn judge(
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// While due orders are cancelled, extended and expired concurrently, each payment pays for its
-/// order.
+/// Due orders are cancelled, extended and expired concurrently with their payments. Each payment
+/// pays for its order, even after the order's end.
 pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
@@ -131,7 +131,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
             };
             let paid = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..paid.clone() };
-            // The sequence of the calls differs from order to order.
+            // The sequence in which the calls start differs from order to order.
             let order = order.clone();
             let store = fixture.store.clone();
             async move {

@@ -1,4 +1,4 @@
-//! Tests messages about failed refunds that arrive late or in the wrong order.
+//! Tests messages about failed refunds that arrive late or in the wrong sequence.
 use doorbuster_core::Millis;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{
@@ -10,8 +10,8 @@ use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
 use crate::contract::{Reversal, ReversalKind, ReversalOutcome};
 
-/// After a second message about a failed attempt, the server only asks the provider about the
-/// refund.
+/// A second message that a refund failed may be about the earlier attempt. So the server only asks
+/// the provider about the refund.
 pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -39,20 +39,23 @@ pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixtu
     assert_eq!(send_back("evt_2").await.state, RefundState::Failed);
     let again = fixture.store.retry_refund(id.clone()).await.expect("writes");
     assert!(again.is_some(), "the refund had failed");
-    // The second message may arrive before or after the next attempt.
+    // The second message may arrive before or after the next attempt. The test sends it at both
+    // times.
     asks(&send_back("evt_3").await, false);
     apply(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send_back("evt_4").await, true);
     assert_eq!(apply(RefundUpdate::Settled).await.state, RefundState::Settled);
     asks(&send_back("evt_5").await, true);
     assert_eq!(apply(RefundUpdate::Settled).await.state, RefundState::Settled);
-    // If the provider confirms that the money came back, the refund fails.
+    // The message alone does not change the state to failed. The refund fails when the provider's
+    // answer confirms that the money came back.
     asks(&send_back("evt_6").await, true);
     assert_eq!(apply(back()).await.state, RefundState::Failed);
     fixture.check_invariants().await;
 }
 
-/// If reports about a refund by hand arrive in the wrong order, the newest report counts.
+/// If reports about a manual refund arrive in the wrong sequence, the report with the latest time
+/// counts.
 pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -87,8 +90,8 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(stands().await, [60]);
     assert_eq!(send(40_000, 60, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A report that only confirms the stored state still sets the time of the newest report. So a
-    // report with an earlier time changes nothing.
+    // A report that only confirms the stored state still changes the time of the newest report. So
+    // a report with an earlier time has no effect afterwards.
     assert_eq!(send(110_000, 40, true).await, Noted);
     assert_eq!(send(120_000, 40, false).await, Noted);
     assert_eq!(send(140_000, 40, false).await, Known, "the refund had failed already");

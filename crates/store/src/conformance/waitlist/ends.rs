@@ -1,4 +1,4 @@
-//! Tests the end of a waitlist, and the search for the order of a buyer's last entry.
+//! Tests the end of a waitlist, and how the store finds the order of a buyer's last entry.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// The largest number of events in a page. Each test in this file appends fewer events.
+/// The largest number of events in a page. No test in this file appends more events.
 const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {
@@ -36,7 +36,7 @@ async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// When the sale ends, each waiting entry ends, and returned units are no longer kept.
+/// When the sale ends, every waiting entry ends, and no more units are kept for the waitlist.
 pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -96,7 +96,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(reported(&fixture).await.len(), 2);
 }
 
-/// A long waitlist ends in batches, and each entry ends once, even with several nodes.
+/// A long waitlist ends in batches. Each entry ends once, even if several nodes end the waitlist.
 pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;

@@ -72,7 +72,8 @@ pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A served buyer who did not pay or who cancelled cannot join again, but other buyers can.
+/// If a served buyer did not pay, or cancelled, the buyer cannot join the waitlist again. Other
+/// buyers can.
 pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -88,7 +89,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     cancel(&fixture, &served[0]).await;
     fixture.clock.advance(WAITLIST_HOLD_MS);
     fixture.store.expire_due(9).await.expect("writes");
-    // The returned units are bought again, so that all units are held again.
+    // Other buyers buy the returned units, so that all units are held again.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     fixture.reserve(&grant, 5, "dora", 1).await;
     fixture.reserve(&grant, 6, "emil", 1).await;
@@ -123,7 +124,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// A buyer whose order an operator cancelled can join again, at the end of the waitlist.
+/// If an operator cancelled a buyer's order, the buyer can join the waitlist again, at its end.
 pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -196,7 +197,8 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late payment may take a kept unit, unless the next waiting buyer already has it.
+/// A late payment may take a kept unit, but only if the next waiting buyer does not have the unit
+/// yet.
 pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

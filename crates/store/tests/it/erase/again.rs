@@ -10,7 +10,7 @@ use doorbuster_store::conformance::Fixture;
 use super::shell::Shell;
 use super::{BUYER, end, erase, grant, on_postgres, on_sqlite, reserve, step};
 
-/// The buyer uses the same request key again after an erasure.
+/// After an erasure, the buyer buys again with the same request key, and is erased again.
 async fn erases_again(fixture: Fixture, shell: Shell) -> Shell {
     for sale in 0..2 {
         let item = fixture.item(Stock::Counted(1), 1).await;

@@ -10,7 +10,7 @@ use doorbuster_store::{BuyerTraces, Erased, RetainReason};
 use super::shell::Shell;
 use super::{BUYER, erase, held, on_postgres, on_sqlite, step, traces};
 
-/// The buyer's ticket did not become an order, but left a quota row.
+/// The buyer's ticket did not become an order, but it left a row with the buyer's quota.
 async fn erases_quota(fixture: Fixture, shell: Shell) -> Shell {
     let item = fixture.item(Stock::Counted(1), 1).await.0;
     shell.ask(&format!("INSERT INTO quota (buyer, item_id, used) VALUES ('{BUYER}', {item}, 0)"));

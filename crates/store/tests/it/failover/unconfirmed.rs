@@ -6,8 +6,9 @@ use doorbuster_store::KnownHistories;
 use super::{Pair, STANDBY, open, open_sale, wait_until};
 use crate::faults::{AGAIN_WITHIN, batches, settle};
 
-/// If the answer to a COMMIT is lost, another node may settle the same tickets again and confirm
-/// their orders. If a failover loses these orders, that node must report them.
+/// If the answer to a COMMIT is lost, another node may settle the same tickets again, and confirm
+/// the orders that already exist. If a failover then loses these orders, that other node must
+/// report them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn orders_that_were_confirmed_by_a_second_answer_are_named() {
     let pair = Pair::start().await;
@@ -36,8 +37,8 @@ async fn orders_that_were_confirmed_by_a_second_answer_are_named() {
     second.store.close().await;
 }
 
-/// If an operator cancels a commit that waits for the standby, PostgreSQL makes the commit visible.
-/// The node must not show the order before the standby has it.
+/// While a commit waits for the standby, an operator may cancel the wait. PostgreSQL then makes the
+/// commit visible. The node must not show the order before the standby has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_commit_whose_wait_was_cancelled_is_not_shown_before_the_standby_has_it() {
     let pair = Pair::start().await;

@@ -31,7 +31,7 @@ pub enum Op {
     RetryRefund(u8),
 }
 
-/// The fault in a provider's message, or `Right` if there is no fault.
+/// What is wrong with a provider's message. `Right` means that nothing is wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     Right,

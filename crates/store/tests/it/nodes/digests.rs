@@ -1,5 +1,5 @@
-//! Tests digests: a node learns which requests hold orders, and reads only the orders that it
-//! needs.
+//! Tests digests. A node learns from digests which requests hold orders, and reads only the orders
+//! that it needs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use super::{KNOWN_WITHIN, for_node, wait};
 use crate::cluster;
 use crate::fixture::{open_postgres, open_postgres_following};
 
-/// Opens a node that settles, and a node that reads other nodes' orders only for Anna.
+/// Opens two nodes. The first node settles tickets. The second node reads other nodes' orders only
+/// for the buyer Anna.
 async fn two() -> (Fixture, Fixture, String) {
     let cluster = cluster::shared();
     let database = cluster.database();
@@ -117,8 +118,8 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
-/// The node settles large batches faster than it polls, so it publishes some orders before their
-/// counts.
+/// A node settles large batches faster than it polls. It must publish the orders at once, even if
+/// their counts follow later.
 #[tokio::test]
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;
@@ -149,8 +150,8 @@ async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     }
 }
 
-/// During an upgrade, the newer version may write digests in a format that the older version cannot
-/// read.
+/// During an upgrade, a newer node may write digests in a format that an older node cannot read.
+/// The older node must then read the orders.
 #[tokio::test]
 async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues() {
     let (a, b, database) = two().await;

@@ -26,7 +26,8 @@ async fn nodes_together_take_no_more_of_a_limit_than_its_burst() {
         takers.spawn(async move {
             let mut granted = [0; 3];
             for _ in 0..10 {
-                // All calls lock the same rows, but the tasks name the rows in different sequences.
+                // All calls lock the same rows. Each task names the rows in a different sequence,
+                // which could cause a deadlock.
                 let mut calls: Vec<(u64, LimitCall)> =
                     (0..3).map(|key| (u64::MAX - key, call(1, 20))).collect();
                 calls.rotate_left(n % 3);

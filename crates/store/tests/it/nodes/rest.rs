@@ -1,4 +1,5 @@
-//! Tests an idle node in PostgreSQL: its periodic queries use indexes, even if the tables are long.
+//! Tests that the periodic queries of an idle node in PostgreSQL use indexes, even if the tables
+//! are long.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::cluster;
 use crate::fixture::open_postgres;
 use crate::watch::Stopwatch;
 
-/// The number of rows of each table. No row is due.
+/// The number of rows in each table. None of the rows is due.
 const ROWS: u64 = 2_000;
 /// The number of pending deliveries among the rows.
 const PENDING: u64 = 5;
@@ -67,7 +68,7 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // PostgreSQL itself runs ANALYZE only after some time, so the test runs it now.
+    // PostgreSQL runs ANALYZE by itself only after some time. So the test runs it now.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }
@@ -88,7 +89,8 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// Waits until the other sessions end, because a session reports its last reads when it ends.
+/// Returns the reads of all sessions so far. First waits until the other sessions have ended,
+/// because a session reports its last reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Stopwatch::start();
@@ -113,7 +115,8 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // Opening a store also reads tables. Below, the test subtracts these reads.
+    // The opening of a store also reads tables. The test measures these reads here, and subtracts
+    // them below.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;

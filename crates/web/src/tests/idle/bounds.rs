@@ -2,8 +2,8 @@
 use super::*;
 use crate::limits::IDLE_EVENTS_MAX;
 
-/// So many events in a row that an idle WebSocket becomes active, but fewer than may wait for a
-/// reader.
+/// A number of events in a row. They make an idle WebSocket active, but they are fewer than may
+/// wait for a reader.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;
@@ -45,7 +45,8 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let now = || full.app.metrics.connections.get() as usize;
         until(&format!("{count} connections are open"), || now() == count).await;
     };
-    // This frees a connection, but the first buyer still has the maximum number of streams.
+    // One connection is free again. But buyer `b0` still has the maximum number of streams, so the
+    // next stream of this buyer must be refused with 429.
     drop(sockets.pop());
     connections_are(CONNECTIONS - 1).await;
     assert_eq!(ask("b0").await.0, "429");

@@ -1,4 +1,5 @@
-//! Tests how idle WebSockets end: at a stop, at a block of the buyer, and after a fault.
+//! Tests how idle WebSockets end: when the server stops, when an operator blocks the buyer, and
+//! after a fault.
 use doorbuster_core::{GrantId, Millis, Order, OrderState, RequestKey, TicketN};
 
 use super::*;
@@ -48,7 +49,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     for stream in &mut crowd {
         assert_eq!(close_code(stream).await, 1001);
     }
-    // The bound is not exact, because the server may start or end a few other tasks.
+    // The limit is not exact, because the server may start or end a few other tasks. It is less
+    // than one task for each WebSocket.
     assert!(alive() < before + CROWD / 2, "{} tasks run now, {before} before", alive());
     assert_eq!(
         full.app.node.hub().readers(),
@@ -56,7 +58,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
         "the closed sockets must have no readers at the hub"
     );
     for (at, stream) in crowd.iter_mut().enumerate() {
-        // A client may answer too late and be disconnected, so errors are ignored.
+        // The server disconnects a client that answers too late. The write then fails, and the test
+        // ignores this error.
         let _ = match at % 3 {
             0 => stream.write_all(&CLOSE).await,
             // A client may send a pong before it has read the close frame.
@@ -69,7 +72,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Publishes events until the socket of a client that reads nothing accepts no more bytes.
+/// Opens a WebSocket whose client reads nothing. Publishes events until its socket accepts no more
+/// bytes.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
@@ -122,7 +126,7 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     let (mut anna, mut bert) =
         (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
     wait_for_idle(&full, 2).await;
-    // The sale's currency is invalid, so rendering its orders panics.
+    // The sale's currency is invalid, so the server panics when it renders an order of the sale.
     let made = full.app.sales.create_sale(sale("fall", 1, "none")).await;
     made.expect("the store is available").expect("the sale's id is free");
     let fall = full.app.node.catalogue().sale("fall").cloned().expect("the sale was created");

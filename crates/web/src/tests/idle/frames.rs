@@ -1,7 +1,8 @@
-//! Tests frames that clients of idle WebSockets send.
+//! Tests the handling of frames from the clients of idle WebSockets.
 use super::*;
 
-/// The time before a WebSocket becomes idle, long enough for a test to see the active WebSocket.
+/// The time after which a WebSocket becomes idle. It is so long that a test can check the active
+/// WebSocket first.
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]

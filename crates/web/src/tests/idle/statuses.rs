@@ -1,9 +1,9 @@
-//! Tests a status that takes long to render: the sale's readers get the status, and other readers
-//! do not wait for it.
+//! Tests a sale's status that takes long to render. The sale's readers must get the status, and
+//! other readers must not wait for it.
 use super::*;
 use crate::sale_views::SaleView;
 
-/// Both the time before a WebSocket becomes idle and the time between two pings.
+/// The time after which a WebSocket becomes idle, and also the interval between two pings.
 const WHILE: Duration = Duration::from_millis(50);
 
 fn view(full: &Full) -> Arc<SaleView> {
@@ -35,7 +35,8 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
         change(&full);
         let_other_tasks_run().await;
         anna.write_all(&PING).await.expect("the server reads");
-        // During this wait, the server sends a ping, and the socket could become idle.
+        // This wait is so long that the server sends a ping, and that the WebSocket could become
+        // idle.
         tokio::time::sleep(4 * WHILE).await;
         drop(making);
         status(&mut anna).await;

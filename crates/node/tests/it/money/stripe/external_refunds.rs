@@ -43,7 +43,8 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         (json!("paid"), vec![])
     );
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the server must request no refund");
-    // Stripe answers that the payment is already refunded.
+    // The operator now requests a refund. Stripe answers that the payment is already refunded, so
+    // the server's refund settles.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"

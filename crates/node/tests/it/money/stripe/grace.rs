@@ -8,13 +8,14 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// These are more orders than the server can ask Stripe about at the same time.
+/// The number of orders. The server cannot ask Stripe about so many checkouts at the same time.
 const MANY: usize = 300;
 /// The server asks a silent provider about only a few checkouts, and postpones the others. After
 /// this time of silence, the grace period of the postponed checkouts begins.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
-/// A server with a database. The test can change the times in the database.
+/// A server that uses the Stripe stand-in and its own PostgreSQL database. The test changes times
+/// in the database instead of waiting.
 struct StripeShop {
     app: TestApp,
     stripe: StripeStandIn,
@@ -97,7 +98,8 @@ async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
         "reserved",
         "the order must not expire while its payment is unknown"
     );
-    // Each call of `pass` lets half of the grace period pass.
+    // After half of the grace period, the order must still be reserved. After the whole grace
+    // period, it must expire.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&id).await, "reserved");

@@ -1,7 +1,7 @@
 //! Tests delayed payment methods such as bank transfers, which succeed or fail after the checkout.
 use super::*;
 
-/// Returns a session that the buyer completed. The session's payment is in this state.
+/// Returns a session that the buyer completed. `payment` is the status of the session's payment.
 fn completed_payment(stripe: &StripeStandIn, order: &str, payment: &str) -> Value {
     let mut session = paid(stripe, "cs_test_1", order, 20);
     (session["payment_status"], session["payment_intent"]) =

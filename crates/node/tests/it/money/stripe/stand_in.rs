@@ -21,7 +21,7 @@ pub(super) struct SentRequest {
 #[derive(Default)]
 struct State {
     sent: Vec<SentRequest>,
-    /// The sessions that are closed, and the sessions that the test has set.
+    /// By id: the sessions that the server has closed, and the sessions that the test has set.
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
@@ -38,7 +38,8 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// True if the server's next refund succeeds at once while the refund by hand fails.
+    /// True if the server's next refund request makes its own refund succeed and the refund by hand
+    /// fail.
     by_hand_fails_next: bool,
     /// The answer to the next request with this method and path is lost.
     loses: Option<(String, String)>,
@@ -137,7 +138,8 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the server's next refund succeed at once while the refund by hand fails.
+    /// Makes the server's refund succeed and the refund by hand fail at the server's next refund
+    /// request.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }

@@ -8,11 +8,13 @@ use rand::rngs::SmallRng;
 
 use crate::random::generator::{one_in, pick};
 
-/// Characters for texts without a pattern, and for character classes that only exclude characters.
+/// Characters for strings without a pattern, and for character classes that only exclude
+/// characters.
 pub(crate) const CHARS: &str = "abcXYZ019 _.:-/~!\"'<>&\\%+,;=@#?*(){}[]|^`$é字😀\
     \u{85}\u{a0}\u{202e}\u{2028}\u{feff}\t\n\r\u{0}\u{1}\u{7f}";
 
-/// A choice of sequences that matches a whole text.
+/// A parsed regular expression. It is a list of alternatives, and each alternative is a sequence of
+/// pieces.
 #[derive(Debug)]
 pub(crate) struct Pattern(Vec<Vec<Piece>>);
 
@@ -63,7 +65,7 @@ impl Pattern {
     }
 }
 
-/// Parses sequences up to the end of their group.
+/// Parses the alternatives of a group, up to the end of the group.
 fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
     let mut all = vec![Vec::new()];
     while let Some(next) = rest.next_if(|next| *next != ')') {
@@ -156,8 +158,8 @@ impl PieceKind {
     }
 }
 
-/// Appends a text for one of the sequences. The text is at most `spare` characters longer than the
-/// shortest possible text.
+/// Appends a text that matches one of the alternatives. The text is at most `spare` characters
+/// longer than the shortest possible text.
 fn fill(
     rng: &mut SmallRng,
     runs: &[Vec<Piece>],

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::pattern::{CHARS, Pattern};
 use crate::random::generator::{one_in, pick};
 
-/// Known ids, by the names of the parameters and members that take them.
+/// The ids that the test knows. The key is the name of the parameters and members that take the
+/// ids.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
 const SUPPORTED_KEYWORDS: [&str; 23] = [
@@ -42,8 +43,8 @@ const WORDS: [&str; 7] =
     ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
 /// A text without a maximum length is at most this many characters longer than its minimum.
 const FREE_CHARS: usize = 80;
-/// A member that always gets a known value. With a random address, the server would send requests
-/// to a random host.
+/// A member that always gets a known value. If its value was a random URL, the server would send
+/// requests to a random host.
 const ALWAYS_KNOWN: &str = "url";
 
 #[derive(Debug)]
@@ -101,8 +102,8 @@ impl Values<'_> {
         }
     }
 
-    /// The member `endpoint` of a push subscription is an address, so the ids of webhook endpoints
-    /// do not fit.
+    /// Returns the known ids for the member or parameter `name`. The member `endpoint` of a push
+    /// subscription is a URL, so it cannot take the id of a webhook endpoint.
     fn known_values(&self, schema: &Value, name: &str) -> Option<&Vec<String>> {
         let is_address = name == "endpoint" && schema.get("pattern").is_some();
         self.known.get(name).filter(|known| !known.is_empty() && !is_address)
@@ -113,7 +114,8 @@ impl Values<'_> {
             && count(schema, "maxLength") != Some(0)
             && (name == ALWAYS_KNOWN || !one_in(rng, 4))
         {
-            // A newer id is more likely to be the id of an open sale.
+            // The newest id is more likely to be the id of an open sale, so half of the values are
+            // this id.
             let newest = known.last().expect("the list is not empty");
             return if one_in(rng, 2) { newest.clone() } else { pick(rng, known).clone() };
         }

@@ -17,7 +17,7 @@ use crate::store::Store;
 
 const ROUNDS: u64 = 12;
 
-/// A slot of one wave, in memory. It gives out each unit only once.
+/// The slot of one wave, in the test's memory. It gives out each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,
@@ -97,9 +97,9 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// Runs concurrently: two reports of one payment, a cancellation, an expiry, and a rival's
-/// purchase. `first` selects which of them starts. Returns the results of the reports, and whether
-/// the rival got a unit.
+/// Makes these calls concurrently: two reports of one payment, a cancellation, an expiry, and a
+/// rival's purchase. `first` selects the call that starts first. Returns the results of the
+/// reports, and whether the rival got a unit.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -165,7 +165,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         );
         fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
-        // The rivals' orders expire here, so the next wave finds only its own orders.
+        // The rivals' orders expire here, so that no unit is held when the next wave begins.
         fixture.clock.advance(HOLD_MS);
         let expired = fixture.store.expire_due(WAVE as usize).await.expect("writes");
         assert_eq!(expired.len() as u64, held);
