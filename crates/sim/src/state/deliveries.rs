@@ -8,7 +8,7 @@ use doorbuster_steps::delivery::Effect;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers, all of which may deliver to one endpoint at the same time. In the server,
+/// The number of workers. All of them may deliver to one endpoint at the same time. In the server,
 /// a lease usually prevents this, but correctness must not depend on the lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.

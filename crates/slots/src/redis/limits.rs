@@ -64,7 +64,7 @@ pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 /// In a search through a slot's memory, each step reads about this many requests.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// The highest epoch. A queue position is a number of 64 bits, of which the epoch has 24.
+/// The highest epoch. A queue position has 64 bits, and the epoch uses 24 of them.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// The oldest version of Redis that may hold slots. The scripts are not tested with older versions.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);

@@ -9,7 +9,7 @@ fn slot(index: u32) -> SlotKey {
     SlotKey { item: ItemId(1), index }
 }
 
-/// Returns a grant of which `granted` units are unsettled.
+/// Returns a grant with `granted` units, all of them unsettled.
 fn grant(index: u32, granted: u64) -> Grant {
     fixture::grant(u64::from(index) + 10, slot(index), granted)
 }

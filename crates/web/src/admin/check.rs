@@ -167,16 +167,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
              backup.to",
         ));
     }
-    if let Some(zone) = &app.live().time_zone
-        && TimeZone::get(zone).is_err()
-    {
-        problems.push(warning(
-            "unknown_time_zone",
-            format!(
-                "this node knows no time zone {zone:?}; correct page.time_zone, or install tzdata"
-            ),
-        ));
-    }
+    problems.extend(time_zone_problem(app));
     if trusts_public_addresses(&app.live().proxies) {
         problems.push(warning(
             "all_proxies_trusted",
@@ -189,6 +180,13 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
         problems.push(error("audit_findings", detail));
     }
     Ok(problems)
+}
+
+fn time_zone_problem(app: &App) -> Option<CheckProblem> {
+    let live = app.live();
+    let zone = live.time_zone.as_ref().filter(|zone| TimeZone::get(zone).is_err())?;
+    let fault = format!("this node knows no time zone {zone:?}");
+    Some(warning("unknown_time_zone", fault + "; correct page.time_zone, or install tzdata"))
 }
 
 fn trusts_public_addresses(proxies: &[Cidr]) -> bool {

@@ -132,8 +132,8 @@ fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the challenge and then the access code. Before each of the two checks, fails if the
-/// buyer's admission has ended, so that the challenge or the code is not used up in vain.
+/// Checks the challenge and then the access code. Each check uses up the challenge or the code. So
+/// before each check, this function fails if the buyer's admission has ended.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

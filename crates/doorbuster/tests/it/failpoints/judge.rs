@@ -220,7 +220,8 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "there must be one payment of a wrong amount: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
-    // The refunds are those of late, double and wrong payments, and the one by the operator.
+    // The server refunded a late payment, a double payment and a payment of a wrong amount. The
+    // operator refunded one order.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
